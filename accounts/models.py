@@ -1,0 +1,205 @@
+"""Who may use EdgeChat: users, their sessions, organizations, and the audit log of what concerns them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
+
+
+class UserManager(BaseUserManager["User"]):
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
+        """Store a user. The password is hashed here, in this thread; None makes an account that cannot log in."""
+        user = self.model(email=email.strip(), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
+        return self.create_user(email, password, **{"is_staff": True, "is_superuser": True, **fields})
+
+    def with_email(self, email: str) -> User | None:
+        """The user of an e-mail address whatever its letter case, or None."""
+        return self.annotate(lower_email=Lower("email")).filter(lower_email=email.strip().lower()).first()
+
+    def get_by_natural_key(self, username: str | None) -> User:
+        user = self.with_email(username or "")
+        if user is None:
+            raise self.model.DoesNotExist
+        return user
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """An account. The e-mail is its name: kept as typed, unique whatever the letter case."""
+
+    email = models.EmailField(max_length=254)
+    full_name = models.CharField(max_length=255, blank=True)
+    is_active = models.BooleanField(default=True)
+    is_staff = models.BooleanField("staff", default=False, help_text="`admin` in the API; may open this admin.")
+    is_verified = models.BooleanField("e-mail verified", default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    deletion_requested_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Set until every store is clean of this user's data."
+    )
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (models.UniqueConstraint(Lower("email"), name="user_email_unique_without_case"),)
+        indexes = (
+            models.Index(
+                fields=("deletion_requested_at",),
+                name="user_deletion_requested",
+                condition=Q(deletion_requested_at__isnull=False),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.email
+
+    def get_full_name(self) -> str:
+        return self.full_name or self.email
+
+    def get_short_name(self) -> str:
+        return self.get_full_name()
+
+    @property
+    def role(self) -> str:
+        """`admin` or `user`, as the API says it."""
+        return "admin" if self.is_staff else "user"
+
+
+class SessionQuerySet(models.QuerySet["Session"]):
+    def live(self) -> SessionQuerySet:
+        return self.filter(ended_at__isnull=True)
+
+
+class Session(models.Model):
+    """One login on one device. Its tokens are good as long as `ended_at` is empty; this row is the truth."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sessions")
+    device_name = models.CharField(max_length=100, blank=True)
+    user_agent = models.CharField(max_length=300, blank=True)
+    ip = models.GenericIPAddressField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(auto_now_add=True, help_text="To the minute.")
+    expires_at = models.DateTimeField(help_text="When the newest refresh token expires.")
+    ended_at = models.DateTimeField(null=True, blank=True)
+    end_reason = models.CharField(max_length=30, blank=True)
+    generation = models.PositiveIntegerField(default=0, help_text="Number of the newest token pair.")
+    used_generation = models.IntegerField(
+        default=-1, help_text="Number of the newest token pair of which a token was seen."
+    )
+
+    objects = SessionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-last_used_at",)
+        indexes = (
+            models.Index(fields=("user", "-last_used_at"), name="session_user_last_used"),
+            models.Index(fields=("expires_at",), name="session_expires"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.device_name or 'session'} of {self.user_id}"
+
+
+class TokenPair(models.Model):
+    """When a session's access and refresh token of one generation were made and first seen in use.
+
+    The tokens themselves are not kept: they follow from the session, the generation and `issued_at`, so the same
+    pair can be made again for a client that lost the answer.
+    """
+
+    session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="token_pairs")
+    generation = models.PositiveIntegerField()
+    issued_at = models.DateTimeField()
+    first_used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("session", "generation"), name="token_pair_once"),)
+
+    def __str__(self) -> str:
+        return f"pair {self.generation} of {self.session_id}"
+
+
+class Organization(models.Model):
+    name = models.CharField(max_length=255)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """A user's role in an organization, or an invitation of an e-mail address that has no account yet."""
+
+    class Role(models.TextChoices):
+        OWNER = "owner"
+        ADMIN = "admin"
+        MEMBER = "member"
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, null=True, blank=True, related_name="memberships")
+    invited_email = models.EmailField(max_length=254, blank=True)
+    role = models.CharField(max_length=10, choices=Role.choices, default=Role.MEMBER)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (
+            models.UniqueConstraint(fields=("organization", "user"), name="membership_once"),
+            models.UniqueConstraint(
+                "organization", Lower("invited_email"), name="invitation_once", condition=Q(user__isnull=True)
+            ),
+            models.CheckConstraint(
+                condition=Q(user__isnull=False) | ~Q(invited_email=""), name="membership_of_a_user_or_an_email"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user or self.invited_email} is {self.role} of {self.organization}"
+
+
+class AuditEvent(models.Model):
+    """Something that happened to an account. Rows are only ever added, and pruned by age."""
+
+    class Event(models.TextChoices):
+        REGISTERED = "registered"
+        LOGIN = "login"
+        LOGIN_FAILED = "login_failed"
+        REFRESH_REUSED = "refresh_reused"
+        SESSION_ENDED = "session_ended"
+        PASSWORD_CHANGED = "password_changed"  # noqa: S105  (a name, not a password)
+        ROLE_CHANGED = "role_changed"
+        ACCOUNT_DELETED = "account_deleted"
+        TRANSCRIPT_READ = "transcript_read"
+
+    event = models.CharField(max_length=30, choices=Event.choices)
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+    actor_id = models.BigIntegerField(null=True, blank=True, help_text="The user who did it; kept after deletion.")
+    user_id = models.BigIntegerField(null=True, blank=True, db_index=True, help_text="The user whom it concerns.")
+    ip = models.GenericIPAddressField(null=True, blank=True)
+    request_id = models.CharField(max_length=128, blank=True)
+    details = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return f"{self.event} of {self.user_id}"

@@ -1,0 +1,87 @@
+"""Input and output of the account calls; input and output are separate classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from accounts.models import User
+
+MIN_PASSWORD, MAX_PASSWORD = 8, 128
+
+
+class PasswordField(serializers.CharField):
+    """8 to 128 characters of any kind, spaces at the ends included."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, min_length=MIN_PASSWORD, max_length=MAX_PASSWORD, **kwargs)
+
+
+class GivenPasswordField(serializers.CharField):
+    """A password to be compared, not chosen: any that could have been chosen under older rules too."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, max_length=1024, **kwargs)
+
+
+class RegisterInput(serializers.Serializer[Any]):
+    email = serializers.EmailField(max_length=254)
+    password = PasswordField()
+    full_name = serializers.CharField(max_length=255, required=False, allow_blank=True, default="")
+    device_name = serializers.CharField(max_length=100, required=False, allow_blank=True, default="")
+
+    def to_internal_value(self, data: Any) -> Any:
+        return super().to_internal_value(_without_nulls(data, "full_name", "device_name"))
+
+
+class LoginInput(serializers.Serializer[Any]):
+    # Any text: whether it could be an address must not decide between 401 and 422 for older clients' stored values.
+    email = serializers.CharField(max_length=254)
+    password = GivenPasswordField()
+    device_name = serializers.CharField(max_length=100, required=False, allow_blank=True, default="")
+
+    def to_internal_value(self, data: Any) -> Any:
+        return super().to_internal_value(_without_nulls(data, "device_name"))
+
+
+class RefreshInput(serializers.Serializer[Any]):
+    refresh_token = serializers.CharField(max_length=4096)
+
+
+class ProfileInput(serializers.Serializer[Any]):
+    full_name = serializers.CharField(max_length=255, required=False, allow_blank=True)
+    password = PasswordField(required=False)
+    current_password = GivenPasswordField(required=False, allow_null=True)
+
+
+class TokensOutput(serializers.Serializer[Any]):
+    access_token = serializers.CharField()
+    refresh_token = serializers.CharField()
+    token_type = serializers.CharField(help_text="Always `bearer`.")
+    expires_in = serializers.IntegerField(help_text="Seconds until the access token expires.")
+
+
+class IdentityOutput(serializers.ModelSerializer[User]):
+    class Meta:
+        model = User
+        fields = ("id", "email")
+
+
+class UserOutput(serializers.ModelSerializer[User]):
+    full_name = serializers.SerializerMethodField()
+    role = serializers.ChoiceField(choices=["user", "admin"])
+
+    class Meta:
+        model = User
+        fields = ("id", "email", "full_name", "is_active", "is_verified", "role", "created_at", "updated_at")
+
+    def get_full_name(self, user: User) -> str | None:
+        return user.full_name or None
+
+
+def _without_nulls(data: Any, *optional: str) -> Any:
+    """JSON null for an optional field means that it was not given, as mobile clients serialize it."""
+    if not isinstance(data, dict):
+        return data
+    return {name: value for name, value in data.items() if value is not None or name not in optional}

@@ -1,0 +1,112 @@
+"""What users do with their accounts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.contrib.auth.hashers import check_password, make_password
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from accounts.audit import record_event
+from accounts.models import AuditEvent, Session, User
+from accounts.sessions import end_all_sessions
+from edgechat.client_address import Caller
+from edgechat.errors import ApiError, Invalid
+from edgechat.threads import release_database, run_cpu_bound
+
+REAUTHENTICATION_WINDOW = timedelta(minutes=15)
+
+_UNKNOWN_USERS_HASH = make_password("the hash that is checked when there is no such user")
+
+
+class EmailTaken(ApiError):
+    status, code, detail = 400, "email_taken", "Email already registered"
+
+
+class InvalidCredentials(ApiError):
+    status, code, detail = 401, "invalid_credentials", "Invalid email or password"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": "Bearer"})
+
+
+class ReauthenticationRequired(ApiError):
+    status, code = 403, "reauthentication_required"
+    detail = "Log in again, or send current_password, to change the password"
+
+
+def register_user(*, email: str, password: str, caller: Caller, full_name: str = "") -> User:
+    """Make an account. Raises EmailTaken, and Invalid for a password that is too common."""
+    _refuse_common_password(password, field="body.password")
+    if User.objects.with_email(email) is not None:
+        raise EmailTaken
+    encoded = _hash_password(password)
+    try:
+        with transaction.atomic():
+            user = User(email=email, full_name=full_name, password=encoded)
+            user.save(force_insert=True)
+            record_event(AuditEvent.Event.REGISTERED, caller=caller, user_id=user.pk, actor_id=user.pk)
+    except IntegrityError:  # the same address twice at once
+        raise EmailTaken from None
+    return user
+
+
+def authenticate_user(*, email: str, password: str, caller: Caller) -> User:
+    """The active user with this e-mail and password, else InvalidCredentials.
+
+    A password is checked whether or not there is such a user, so that the time tells nothing.
+    """
+    user = User.objects.with_email(email)
+    matches = _check_password(password, user.password if user else _UNKNOWN_USERS_HASH)
+    if user is None or not matches or not user.is_active:
+        record_event(AuditEvent.Event.LOGIN_FAILED, caller=caller, user_id=user.pk if user else None)
+        raise InvalidCredentials
+    record_event(AuditEvent.Event.LOGIN, caller=caller, user_id=user.pk, actor_id=user.pk)
+    return user
+
+
+def change_password(
+    *, user: User, session: Session, password: str, current_password: str | None, caller: Caller
+) -> None:
+    """Set a new password and end the user's other sessions.
+
+    Raises Invalid for a wrong `current_password` or a common new one, and ReauthenticationRequired when it was not
+    given and the session's login is more than 15 minutes old.
+    """
+    if current_password is not None:
+        if not _check_password(current_password, user.password):
+            raise Invalid({"body.current_password": "The current password is not right"})
+    elif timezone.now() - session.created_at > REAUTHENTICATION_WINDOW:
+        raise ReauthenticationRequired
+    _refuse_common_password(password, field="body.password")
+    encoded = _hash_password(password)
+    with transaction.atomic():
+        User.objects.filter(pk=user.pk).update(password=encoded, updated_at=timezone.now())
+        end_all_sessions(user_id=user.pk, reason="password_changed", but=session.pk)
+        record_event(AuditEvent.Event.PASSWORD_CHANGED, caller=caller, user_id=user.pk, actor_id=user.pk)
+    user.refresh_from_db()
+
+
+def rename_user(*, user: User, full_name: str) -> None:
+    user.full_name = full_name
+    user.save(update_fields=["full_name", "updated_at"])
+
+
+def _refuse_common_password(password: str, *, field: str) -> None:
+    try:
+        validate_password(password)
+    except ValidationError as error:
+        raise Invalid({field: " ".join(error.messages)}) from None
+
+
+def _hash_password(password: str) -> str:
+    release_database()
+    return run_cpu_bound(make_password, password)
+
+
+def _check_password(password: str, encoded: str) -> bool:
+    release_database()
+    return run_cpu_bound(check_password, password, encoded)

@@ -1,0 +1,136 @@
+"""Sessions and the rotation of their token pairs.
+
+A session's pairs are numbered. Refreshing with the newest pair makes the next; refreshing with an older one gives its
+successor again while that is unused (the client lost the answer), for 24 hours at most, and for 10 seconds after the
+successor's first use (requests that were under way). Beyond that somebody holds a token that was already replaced, and
+the session ends with all its tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.audit import record_event
+from accounts.models import AuditEvent, Session, TokenPair, User
+from accounts.tokens import Claims, TokenExpired, TokenInvalid, access_token_seconds_left, make_token, read_token
+from edgechat.client_address import Caller
+from edgechat.errors import ApiError
+
+SUCCESSOR_UNUSED_FOR = timedelta(hours=24)
+GRACE_AFTER_FIRST_USE = timedelta(seconds=10)
+
+
+class RefreshInvalid(ApiError):
+    status, code, detail = 401, "refresh_invalid", "Invalid or expired refresh token"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": "Bearer"})
+
+
+@dataclass(frozen=True)
+class IssuedTokens:
+    """`expires_in`: seconds until the access token expires."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+
+
+def start_session(*, user: User, caller: Caller, device_name: str = "") -> IssuedTokens:
+    """Make a session for a user who has shown who they are, and its first token pair."""
+    now = timezone.now()
+    with transaction.atomic():
+        session = Session.objects.create(
+            user=user,
+            device_name=device_name,
+            user_agent=caller.user_agent,
+            ip=caller.address or None,
+            expires_at=now + settings.REFRESH_TOKEN_LIFETIME,
+        )
+        TokenPair.objects.create(session=session, generation=0, issued_at=now)
+        User.objects.filter(pk=user.pk).update(last_login=now)
+    return _tokens(session, user, generation=0, issued_at=now)
+
+
+def refresh_session(*, refresh_token: str, caller: Caller) -> IssuedTokens:
+    """The pair that follows this token's, by compare-and-set. Raises RefreshInvalid; reuse ends the session."""
+    try:
+        claims = read_token(refresh_token, "refresh")
+    except (TokenInvalid, TokenExpired):
+        raise RefreshInvalid from None
+    session = Session.objects.select_related("user").filter(pk=claims.session_id, user_id=claims.user_id).first()
+    if session is None or session.ended_at is not None or not session.user.is_active:
+        raise RefreshInvalid
+    now = timezone.now()
+    mark_pair_used(session.pk, claims.generation)
+    if claims.generation == session.generation:
+        _rotate(session, claims, now)
+    successor = TokenPair.objects.filter(session=session, generation=claims.generation + 1).first()
+    if successor is None or not _may_be_given_again(successor, now):
+        if end_session(session_id=session.pk, reason="refresh_reused"):
+            event = AuditEvent.Event.REFRESH_REUSED
+            record_event(event, caller=caller, user_id=session.user_id, session=str(session.pk))
+        raise RefreshInvalid
+    return _tokens(session, session.user, generation=successor.generation, issued_at=successor.issued_at)
+
+
+def mark_pair_used(session_id: UUID, generation: int) -> None:
+    """Remember the first use of a pair; later calls change nothing."""
+    TokenPair.objects.filter(session_id=session_id, generation=generation, first_used_at=None).update(
+        first_used_at=timezone.now()
+    )
+    Session.objects.filter(pk=session_id, used_generation__lt=generation).update(used_generation=generation)
+
+
+def end_session(*, session_id: UUID, reason: str) -> bool:
+    """End a session with all its tokens, now and on every process; False if it had ended before."""
+    return bool(Session.objects.live().filter(pk=session_id).update(ended_at=timezone.now(), end_reason=reason))
+
+
+def end_all_sessions(*, user_id: int, reason: str, but: UUID | None = None) -> int:
+    """End a user's sessions, but perhaps the one in use; how many were ended."""
+    sessions = Session.objects.live().filter(user_id=user_id)
+    if but is not None:
+        sessions = sessions.exclude(pk=but)
+    return sessions.update(ended_at=timezone.now(), end_reason=reason)
+
+
+def _rotate(session: Session, claims: Claims, now: datetime) -> None:
+    """Make the next pair, unless another request has just made it; both then answer with the same one."""
+    with transaction.atomic():
+        current = Session.objects.live().filter(pk=session.pk, generation=claims.generation)
+        if current.update(
+            generation=claims.generation + 1, last_used_at=now, expires_at=now + settings.REFRESH_TOKEN_LIFETIME
+        ):
+            TokenPair.objects.create(session=session, generation=claims.generation + 1, issued_at=now)
+    # Pairs whose grace is over can only be theft; without their row they are. This bounds the rows per session.
+    TokenPair.objects.filter(
+        session=session, generation__lt=claims.generation, first_used_at__lt=now - GRACE_AFTER_FIRST_USE
+    ).delete()
+
+
+def _may_be_given_again(pair: TokenPair, now: datetime) -> bool:
+    if pair.first_used_at is not None:
+        return now - pair.first_used_at <= GRACE_AFTER_FIRST_USE
+    return now - pair.issued_at <= SUCCESSOR_UNUSED_FOR
+
+
+def _tokens(session: Session, user: User, *, generation: int, issued_at: datetime) -> IssuedTokens:
+    access, refresh = (
+        make_token(
+            kind,
+            user_id=user.pk,
+            role=user.role,
+            session_id=session.pk,
+            generation=generation,
+            issued_at=issued_at,
+        )
+        for kind in ("access", "refresh")
+    )
+    return IssuedTokens(access, refresh, access_token_seconds_left(issued_at))

@@ -1,0 +1,142 @@
+"""Ending a call to the model from outside: by a deadline, or by another thread that stops it.
+
+The SDK offers neither. Both are done where the bytes are read: every connection to the model is wrapped, and before
+and during each read it asks the control of the call that is being made in this thread.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpcore2
+import httpx2
+from httpcore2._backends.sync import SyncBackend
+
+
+class CallCancelled(Exception):
+    """Another thread cancelled the call."""
+
+
+class CallControl:
+    """The handle of one call; `cancel` may be called from any thread, before, during and after it."""
+
+    def __init__(self, *, timeout: float) -> None:
+        self.deadline = time.monotonic() + timeout
+        self.cancelled = False
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+
+    def cancel(self) -> None:
+        """End the call: what is blocked in it wakes up at once, and nothing more is sent or read."""
+        with self._lock:
+            self.cancelled = True
+            if self._socket is not None:
+                _wake(self._socket)
+
+    def seconds_left(self, limit: float | None) -> float:
+        """Until the deadline, `limit` at most. Raises CallCancelled, or httpx2's timeout when nothing is left."""
+        if self.cancelled:
+            raise CallCancelled
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise httpcore2.ReadTimeout("the call has taken too long")
+        return left if limit is None else min(left, limit)
+
+    @contextmanager
+    def reading(self, sock: socket.socket | None) -> Iterator[None]:
+        """Register the socket that is about to block."""
+        with self._lock:
+            if self.cancelled:
+                raise CallCancelled
+            self._socket = sock
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._socket = None
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Make this the control of whatever this thread asks the model meanwhile."""
+        token = _active.set(self)
+        try:
+            yield
+        finally:
+            _active.reset(token)
+
+
+_active: contextvars.ContextVar[CallControl | None] = contextvars.ContextVar("active_model_call", default=None)
+
+
+def _wake(sock: socket.socket) -> None:
+    try:
+        # The plain socket's method, for TLS sockets too: theirs would take the TLS state away from the reader.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except OSError:
+        pass
+
+
+class _ControlledStream(httpcore2.NetworkStream):
+    def __init__(self, stream: httpcore2.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        control = _active.get()
+        if control is None:
+            return self._stream.read(max_bytes, timeout)
+        left = control.seconds_left(timeout)
+        with control.reading(self._stream.get_extra_info("socket")):
+            data = self._stream.read(max_bytes, left)
+        if control.cancelled:
+            raise CallCancelled
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        control = _active.get()
+        self._stream.write(buffer, control.seconds_left(timeout) if control else timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        return _ControlledStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _ControlledBackend(SyncBackend):
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.NetworkStream:
+        control = _active.get()
+        left = control.seconds_left(timeout) if control else timeout
+        return _ControlledStream(super().connect_tcp(host, port, left, local_address, socket_options))
+
+
+class ControlledTransport(httpx2.HTTPTransport):
+    """HTTP/1.1 without a bound on connections, whose calls obey the CallControl that is active in their thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pool = httpcore2.ConnectionPool(
+            ssl_context=httpx2.create_ssl_context(),
+            max_connections=None,
+            max_keepalive_connections=100,
+            keepalive_expiry=30.0,
+            network_backend=_ControlledBackend(),
+        )

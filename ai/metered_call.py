@@ -1,0 +1,97 @@
+"""The one way to call the model: with a ledger entry, opened before it and settled after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.conf import settings
+
+from ai.call_control import CallControl
+from ai.gemini import ModelError, Prompt, stream_answer
+from edgechat.threads import release_database
+from usage import ledger
+from usage.models import LedgerEntry
+from usage.tokens import TokenUsage, estimate_tokens
+
+
+class MeteredCall:
+    """One call to the model. `texts()` makes it, once; the other attributes say what is known of it so far.
+
+    `finish_reason` is Gemini's, None until the model has said it. `usage` is the model's last count, or an estimate.
+    """
+
+    def __init__(
+        self,
+        *,
+        attempt_id: str,
+        user_id: int,
+        purpose: LedgerEntry.Purpose,
+        prompt: Prompt,
+        organization_id: int | None = None,
+        control: CallControl | None = None,
+    ) -> None:
+        self.control = control or CallControl(timeout=settings.AI_TIMEOUT_SECONDS)
+        self.text = ""
+        self.finish_reason: str | None = None
+        self.blocked = False
+        self.model: str = settings.GEMINI_MODEL
+        self._attempt_id = attempt_id
+        self._user_id = user_id
+        self._organization_id = organization_id
+        self._purpose = purpose
+        self._prompt = prompt
+        self._reported: TokenUsage | None = None
+        self._refused = False
+
+    @property
+    def usage(self) -> TokenUsage:
+        if self._reported is not None:
+            return self._reported
+        if self._refused:
+            return TokenUsage()
+        return TokenUsage(
+            input_tokens=self._prompt.estimated_tokens(), output_tokens=estimate_tokens(self.text), estimated=True
+        )
+
+    def texts(self) -> Iterator[str]:
+        """The answer's pieces as they come; ending the iteration ends the call.
+
+        Raises ModelError, CallCancelled, and OperationalError when the ledger cannot be written, before the call.
+        Whatever happens, the entry is settled, or taken back if the model was never reached.
+        """
+        ledger.open_entry(
+            attempt_id=self._attempt_id,
+            user_id=self._user_id,
+            organization_id=self._organization_id,
+            purpose=self._purpose,
+            model=settings.GEMINI_MODEL,
+            estimated_input=self._prompt.estimated_tokens(),
+        )
+        release_database()
+        reached = True
+        try:
+            for chunk in stream_answer(self._prompt, self.control):
+                self._reported = chunk.usage or self._reported
+                self.model = chunk.model or self.model
+                self.finish_reason = chunk.finish_reason or self.finish_reason
+                self.blocked = self.blocked or chunk.blocked
+                if chunk.text:
+                    self.text += chunk.text
+                    yield chunk.text
+        except ModelError as error:
+            reached = error.reached
+            # What the model refused with a status, it does not charge; what broke off on the way, it may have.
+            self._refused = error.refused
+            raise
+        finally:
+            if reached:
+                ledger.settle_entry(self._attempt_id, self.usage)
+            else:
+                ledger.discard_entry(self._attempt_id)
+            release_database()
+
+    def run(self) -> str:
+        """The whole answer; raises as `texts`."""
+        for _ in self.texts():
+            pass
+        return self.text

@@ -1,0 +1,48 @@
+"""Input and output of the AI calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+MAX_PROMPT_CHARACTERS = 32_000
+MAX_SYSTEM_INSTRUCTION_CHARACTERS = 8_000
+
+
+class CompleteInput(serializers.Serializer[Any]):
+    prompt = serializers.CharField(max_length=MAX_PROMPT_CHARACTERS, trim_whitespace=False)
+    system_instruction = serializers.CharField(
+        max_length=MAX_SYSTEM_INSTRUCTION_CHARACTERS, required=False, allow_null=True, allow_blank=True, default=None
+    )
+    response_schema = serializers.DictField(
+        required=False, allow_null=True, default=None, help_text="A JSON schema that the answer will follow."
+    )
+
+
+class TokenUsageOutput(serializers.Serializer[Any]):
+    input_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField(help_text="Thinking included.")
+    total_tokens = serializers.IntegerField()
+    cached_tokens = serializers.IntegerField(help_text="Of the input.")
+    thinking_tokens = serializers.IntegerField(help_text="Of the output.")
+    estimated = serializers.BooleanField(help_text="The model did not say; these are estimates.")
+
+
+class CompletionOutput(serializers.Serializer[Any]):
+    text = serializers.CharField()
+    model = serializers.CharField()
+    finish_reason = serializers.CharField(allow_null=True)
+    usage = TokenUsageOutput()
+    cached = serializers.BooleanField()
+
+
+class ModelOutput(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    input_token_limit = serializers.IntegerField()
+    output_token_limit = serializers.IntegerField()
+    vision = serializers.BooleanField()
+
+
+class ModelsOutput(serializers.Serializer[Any]):
+    models = ModelOutput(many=True)

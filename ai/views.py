@@ -1,0 +1,66 @@
+"""The AI calls of CONTRACT section 4."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.requests import AuthenticatedRequest
+from ai.gemini import list_models
+from ai.serializers import CompleteInput, CompletionOutput, ModelsOutput
+from ai.services import complete_prompt
+from edgechat.threads import release_database
+from edgechat.validation import validated_body
+
+
+class CompleteView(APIView):
+    @extend_schema(
+        operation_id="ai_complete",
+        tags=["ai"],
+        request=CompleteInput,
+        responses=CompletionOutput,
+        examples=[
+            OpenApiExample("Question", value={"prompt": "What is a lease?"}, request_only=True),
+            OpenApiExample(
+                "Answer",
+                value={
+                    "text": "A lease is a claim that expires unless it is renewed.",
+                    "model": "gemini-2.5-flash",
+                    "finish_reason": "STOP",
+                    "usage": {
+                        "input_tokens": 6,
+                        "output_tokens": 12,
+                        "total_tokens": 18,
+                        "cached_tokens": 0,
+                        "thinking_tokens": 0,
+                        "estimated": False,
+                    },
+                    "cached": False,
+                },
+                response_only=True,
+            ),
+        ],
+    )
+    def post(self, request: AuthenticatedRequest) -> Response:
+        """Ask the model one thing, outside any conversation."""
+        completion = complete_prompt(user_id=request.user.pk, **validated_body(CompleteInput, request))
+        return Response(
+            {
+                "text": completion.text,
+                "model": completion.model,
+                "finish_reason": completion.finish_reason,
+                "usage": completion.usage.as_body(),
+                "cached": completion.cached,
+            }
+        )
+
+
+class ModelsView(APIView):
+    @extend_schema(operation_id="ai_models", tags=["ai"], responses=ModelsOutput)
+    def get(self, request: AuthenticatedRequest) -> Response:
+        """The models that can be asked, the one in use first."""
+        release_database()
+        return Response({"models": [asdict(model) for model in list_models()]})

@@ -1,0 +1,15 @@
+from django.apps import AppConfig
+
+
+class ConversationsConfig(AppConfig):
+    name = "conversations"
+
+    def ready(self) -> None:
+        from accounts.deletion import register_eraser
+        from conversations import services, transcript_repository
+        from conversations.replies import leases
+        from edgechat import periodic
+
+        register_eraser(transcript_repository.delete_everything_of)
+        periodic.register(leases.renew_leases, seconds=leases.HEARTBEAT_SECONDS)
+        periodic.register(services.purge_deleted_conversations, seconds=60)

@@ -1,0 +1,93 @@
+"""The shapes of what MongoDB holds. Each document says which version of its shape it has."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any, Literal, TypedDict
+
+CONVERSATION_VERSION = 1
+MESSAGE_VERSION = 1
+
+Status = Literal["complete", "generating", "stopped", "interrupted", "failed", "blocked"]
+Role = Literal["user", "model"]
+
+_CONVERSATION_ID = re.compile(r"[0-9a-f]{24}")
+_MESSAGE_ID = re.compile(r"([0-9a-f]{24}):(\d{8})")
+
+
+class UserMessageDraft(TypedDict):
+    """All that is needed to write the user's message again, kept in the reply until both messages are stored."""
+
+    content: str
+    client_message_id: str | None
+    body_hash: str
+    attachments: list[dict[str, Any]]
+
+
+class ReplyDocument(TypedDict):
+    """The reply that is being written in a conversation, and the lease of the process that writes it."""
+
+    message_id: str
+    user_message: UserMessageDraft
+    attempt: int
+    worker: str
+    lease_until: datetime
+    started_at: datetime
+
+
+class ConversationDocument(TypedDict):
+    _id: str
+    version: int
+    owner_id: int
+    organization_id: int | None
+    title: str | None
+    title_set_by_user: bool
+    system_instruction: str | None
+    pinned: bool
+    archived: bool
+    temporary: bool
+    next_seq: int
+    message_count: int
+    summary: dict[str, Any] | None
+    reply: ReplyDocument | None
+    change: int  # the owner's change number of the latest change; unique and growing for each owner
+    created_at: datetime
+    updated_at: datetime
+
+
+class MessageDocument(TypedDict):
+    _id: str
+    version: int
+    conversation_id: str
+    owner_id: int
+    seq: int
+    role: Role
+    content: str
+    status: Status
+    attempt: int
+    attachments: list[dict[str, Any]]
+    client_message_id: str | None
+    body_hash: str | None
+    finish_reason: str | None
+    failure: dict[str, Any] | None
+    usage: dict[str, Any] | None
+    feedback: dict[str, Any] | None
+    variants: list[dict[str, Any]]
+    outbox: dict[str, Any] | None
+    created_at: datetime
+
+
+def is_conversation_id(text: str) -> bool:
+    return bool(_CONVERSATION_ID.fullmatch(text))
+
+
+def message_id(conversation_id: str, seq: int) -> str:
+    """Message ids are known without a lookup, so a page of a transcript is a list of keys."""
+    return f"{conversation_id}:{seq:08d}"
+
+
+def message_seq(conversation_id: str, mid: str) -> int | None:
+    """The sequence number in a message id of this conversation; None if it is not one."""
+    match = _MESSAGE_ID.fullmatch(mid)
+    return int(match[2]) if match and match[1] == conversation_id else None

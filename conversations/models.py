@@ -1,0 +1,49 @@
+"""What belongs to conversations and lives in PostgreSQL."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+
+
+class Attachment(models.Model):
+    """A picture that a user uploaded; the same picture is stored once for each user."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="attachments")
+    file = models.FileField(upload_to="attachments/%Y/%m")
+    mime_type = models.CharField(max_length=50)
+    width = models.PositiveIntegerField(help_text="Pixels.")
+    height = models.PositiveIntegerField(help_text="Pixels.")
+    bytes = models.PositiveIntegerField()
+    sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("-created_at",)
+        constraints = (models.UniqueConstraint(fields=("owner", "sha256"), name="attachment_once_per_owner"),)
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class Todo(models.Model):
+    """A task of a user, perhaps found in a conversation."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="todos")
+    title = models.CharField(max_length=255)
+    description = models.CharField(max_length=1000, null=True, blank=True)  # noqa: DJ001  (null in the older API)
+    completed = models.BooleanField(default=False)
+    conversation_id = models.CharField(max_length=24, blank=True)
+    message_id = models.CharField(max_length=33, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(null=True, blank=True, help_text="Empty until changed.")
+
+    class Meta:
+        ordering = ("id",)
+        indexes = (models.Index(fields=("owner", "id"), name="todo_owner"),)
+
+    def __str__(self) -> str:
+        return self.title

@@ -1,0 +1,158 @@
+"""Writing a reply, detached from the request that asked for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import OperationalError
+
+from ai.call_control import CallCancelled, CallControl
+from ai.gemini import ModelError, Prompt
+from ai.metered_call import MeteredCall
+from conversations import transcript_repository as transcripts
+from conversations.context_window import Exchange, answer_reserve, select_turns
+from conversations.documents import ConversationDocument, ReplyDocument, Status
+from conversations.replies.live import LiveReply, add_running, remove_running
+from edgechat.errors import ApiError, StoreUnavailable
+from edgechat.threads import start_thread
+from usage.models import LedgerEntry
+
+logger = structlog.get_logger(__name__)
+
+SNAPSHOT_SECONDS = 2.0
+EXCHANGES_AT_ONCE = 20
+
+
+def run_detached(conversation: ConversationDocument, reply: ReplyDocument) -> LiveReply:
+    """Begin to write a claimed reply in a thread of its own."""
+    live = LiveReply(
+        owner_id=conversation["owner_id"],
+        conversation_id=conversation["_id"],
+        message_id=reply["message_id"],
+        attempt=reply["attempt"],
+        control=CallControl(timeout=settings.AI_TIMEOUT_SECONDS),
+    )
+    add_running(live)
+    start_thread(_run, live, conversation, reply)
+    return live
+
+
+def _run(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument) -> None:
+    try:
+        final = _write(live, conversation, reply)
+        if not live.lease_lost:
+            _until_it_lands(live, lambda: _finish(live, final))
+    finally:
+        live.end()
+        remove_running(live)
+
+
+def _write(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument) -> dict[str, Any]:
+    """Make the call; the fields that end the message."""
+    try:
+        call = _metered_call(live, conversation, reply)
+    except StoreUnavailable as error:
+        return _failed("", error)
+    snapshot_due = time.monotonic() + SNAPSHOT_SECONDS
+    status: Status = "complete"
+    failure: ApiError | None = None
+    try:
+        for text in call.texts():
+            live.append(text)
+            if time.monotonic() >= snapshot_due:
+                _save_snapshot(live)
+                snapshot_due = time.monotonic() + SNAPSHOT_SECONDS
+        if call.blocked:
+            status = "blocked"
+    except CallCancelled:
+        status = "stopped"
+    except ModelError as error:
+        failure = error
+    except OperationalError:
+        failure = StoreUnavailable()
+    except Exception:
+        logger.exception("reply_failed", message_id=live.message_id)
+        failure = ApiError()
+    if failure is not None:
+        return _failed(call.text, failure, usage=call.usage.as_body())
+    return {
+        "content": call.text,
+        "status": status,
+        "finish_reason": call.finish_reason,
+        "usage": call.usage.as_body(),
+    }
+
+
+def _failed(content: str, error: ApiError, usage: dict[str, Any] | None = None) -> dict[str, Any]:
+    failure = {"code": error.code, "retry_after": error.headers.get("Retry-After")}
+    return {"content": content, "status": "failed", "failure": failure, "usage": usage}
+
+
+def _finish(live: LiveReply, final: dict[str, Any]) -> None:
+    transcripts.finish_message(live.owner_id, live.message_id, attempt=live.attempt, final=final)
+    transcripts.release_reply(live.owner_id, live.conversation_id, mid=live.message_id, attempt=live.attempt)
+
+
+def _save_snapshot(live: LiveReply) -> None:
+    try:
+        if not transcripts.save_snapshot(live.owner_id, live.message_id, attempt=live.attempt, content=live.text):
+            live.lose_lease()
+    except StoreUnavailable:
+        pass  # the next one, or the end, will have it all
+
+
+def _until_it_lands(live: LiveReply, write: Callable[[], None]) -> None:
+    """Repeat a final write until the store takes it: what the user has read must be there later."""
+    pause = threading.Event()
+    seconds = 0.2
+    while not live.lease_lost:
+        try:
+            return write()
+        except StoreUnavailable:
+            logger.warning("final_write_deferred", message_id=live.message_id)
+            pause.wait(seconds)
+            seconds = min(seconds * 2, 5.0)
+
+
+def _metered_call(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument) -> MeteredCall:
+    budget = settings.CONTEXT_MAX_TOKENS - answer_reserve(
+        max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS
+    )
+    turns = select_turns(
+        reply["user_message"]["content"],
+        _earlier_exchanges(live.owner_id, live.conversation_id, before_seq=_user_seq(reply)),
+        system_instruction=conversation["system_instruction"],
+        budget=budget,
+    )
+    return MeteredCall(
+        attempt_id=f"{live.message_id}:{live.attempt}",
+        user_id=live.owner_id,
+        organization_id=conversation["organization_id"],
+        purpose=LedgerEntry.Purpose.CHAT,
+        prompt=Prompt(turns=turns, system_instruction=conversation["system_instruction"]),
+        control=live.control,
+    )
+
+
+def _user_seq(reply: ReplyDocument) -> int:
+    return int(reply["message_id"].rpartition(":")[2]) - 1
+
+
+def _earlier_exchanges(owner_id: int, conversation_id: str, *, before_seq: int) -> Iterator[Exchange]:
+    """Newest first, read from the store a page at a time as far as the caller goes."""
+    while before_seq > 1:
+        first = max(1, before_seq - 2 * EXCHANGES_AT_ONCE)
+        messages = {
+            message["seq"]: message
+            for message in transcripts.find_messages(owner_id, conversation_id, range(first, before_seq))
+        }
+        for seq in range(before_seq - 2, first - 1, -2):
+            question, answer = messages.get(seq), messages.get(seq + 1)
+            if question and answer and answer["status"] in ("complete", "stopped", "interrupted"):
+                yield Exchange(question["content"], answer["content"])
+        before_seq = first

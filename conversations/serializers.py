@@ -1,0 +1,162 @@
+"""Input and output of the chat calls. Output is made from documents by plain functions; the classes describe it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from ai.serializers import MAX_SYSTEM_INSTRUCTION_CHARACTERS, TokenUsageOutput
+from conversations.documents import ConversationDocument, MessageDocument
+
+MAX_CONTENT_CHARACTERS = 32_000
+MAX_TITLE_CHARACTERS = 200
+# Far beyond any history, and within what MongoDB counts with.
+MAX_SEQ = 99_999_999
+
+
+class ConversationInput(serializers.Serializer[Any]):
+    title = serializers.CharField(
+        max_length=MAX_TITLE_CHARACTERS, required=False, allow_null=True, allow_blank=True, default=None
+    )
+    system_instruction = serializers.CharField(
+        max_length=MAX_SYSTEM_INSTRUCTION_CHARACTERS, required=False, allow_null=True, allow_blank=True, default=None
+    )
+    organization_id = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=1, max_value=2**63 - 1
+    )
+    temporary = serializers.BooleanField(required=False, default=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        return {**attrs, "title": attrs["title"] or None, "system_instruction": attrs["system_instruction"] or None}
+
+
+class ConversationsQuery(serializers.Serializer[Any]):
+    limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
+    skip = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
+    cursor = serializers.RegexField(r"^\d{1,18}$", required=False, error_messages={"invalid": "Not a cursor."})
+    archived = serializers.BooleanField(default=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if "skip" in attrs and "cursor" in attrs:
+            raise serializers.ValidationError({"cursor": "Give either skip or cursor."})
+        return attrs
+
+
+class MessageInput(serializers.Serializer[Any]):
+    content = serializers.CharField(max_length=MAX_CONTENT_CHARACTERS, trim_whitespace=False)
+    client_message_id = serializers.CharField(
+        max_length=128, required=False, allow_null=True, default=None, help_text="Sent again, gives the same pair."
+    )
+
+
+class MessagesQuery(serializers.Serializer[Any]):
+    limit = serializers.IntegerField(min_value=1, max_value=100, default=50)
+    skip = serializers.IntegerField(min_value=0, max_value=MAX_SEQ, required=False)
+    before = serializers.IntegerField(min_value=0, max_value=MAX_SEQ, required=False, help_text="A seq.")
+    after = serializers.IntegerField(min_value=0, max_value=MAX_SEQ, required=False, help_text="A seq.")
+    latest = serializers.BooleanField(default=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        given = [name for name in ("skip", "before", "after") if name in attrs] + ["latest"] * attrs["latest"]
+        if len(given) > 1:
+            raise serializers.ValidationError({given[1]: f"Cannot be combined with {given[0]}."})
+        return attrs
+
+
+class ConversationOutput(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    title = serializers.CharField(allow_null=True)
+    system_instruction = serializers.CharField(allow_null=True)
+    organization_id = serializers.IntegerField(allow_null=True)
+    pinned = serializers.BooleanField()
+    archived = serializers.BooleanField()
+    temporary = serializers.BooleanField()
+    message_count = serializers.IntegerField()
+    last_seq = serializers.IntegerField(help_text="0 in an empty conversation.")
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+
+
+class ConversationsOutput(serializers.Serializer[Any]):
+    conversations = ConversationOutput(many=True)
+    has_more = serializers.BooleanField()
+    next_cursor = serializers.CharField(allow_null=True)
+
+
+class FeedbackOutput(serializers.Serializer[Any]):
+    rating = serializers.ChoiceField(choices=["up", "down"], allow_null=True)
+    comment = serializers.CharField(allow_null=True)
+
+
+class VariantOutput(serializers.Serializer[Any]):
+    content = serializers.CharField()
+    finish_reason = serializers.CharField(allow_null=True)
+    created_at = serializers.DateTimeField()
+
+
+class AttachmentOutput(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    mime_type = serializers.CharField()
+    width = serializers.IntegerField()
+    height = serializers.IntegerField()
+    bytes = serializers.IntegerField()
+    sha256 = serializers.CharField()
+
+
+class MessageOutput(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    seq = serializers.IntegerField(help_text="From 1, without gaps.")
+    role = serializers.ChoiceField(choices=["user", "model"])
+    content = serializers.CharField()
+    status = serializers.ChoiceField(choices=["complete", "generating", "stopped", "interrupted", "failed", "blocked"])
+    created_at = serializers.DateTimeField()
+    attachments = AttachmentOutput(many=True)
+    client_message_id = serializers.CharField(allow_null=True)
+    finish_reason = serializers.CharField(allow_null=True)
+    usage = TokenUsageOutput(allow_null=True)
+    feedback = FeedbackOutput(allow_null=True)
+    variants = VariantOutput(many=True)
+
+
+class PairOutput(serializers.Serializer[Any]):
+    user_message = MessageOutput()
+    model_message = MessageOutput()
+
+
+class MessagesOutput(serializers.Serializer[Any]):
+    messages = MessageOutput(many=True)
+    has_more = serializers.BooleanField(help_text="Whether there is more in the direction asked.")
+
+
+def conversation_body(conversation: ConversationDocument) -> dict[str, Any]:
+    return {
+        "id": conversation["_id"],
+        "title": conversation["title"],
+        "system_instruction": conversation["system_instruction"],
+        "organization_id": conversation["organization_id"],
+        "pinned": conversation["pinned"],
+        "archived": conversation["archived"],
+        "temporary": conversation["temporary"],
+        "message_count": conversation["message_count"],
+        "last_seq": conversation["next_seq"] - 1,
+        "created_at": conversation["created_at"],
+        "updated_at": conversation["updated_at"],
+    }
+
+
+def message_body(message: MessageDocument) -> dict[str, Any]:
+    return {
+        "id": message["_id"],
+        "seq": message["seq"],
+        "role": message["role"],
+        "content": message["content"],
+        "status": message["status"],
+        "created_at": message["created_at"],
+        "attachments": message["attachments"],
+        "client_message_id": message["client_message_id"],
+        "finish_reason": message["finish_reason"],
+        "usage": message["usage"],
+        "feedback": message["feedback"],
+        "variants": message["variants"],
+    }

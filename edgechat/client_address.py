@@ -1,0 +1,59 @@
+"""Whose request it is, as far as the network tells."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.http import HttpRequest
+
+
+def client_address(request: HttpRequest) -> str:
+    """The client's IP address in canonical form; "" where there is none (a unix socket without proxies).
+
+    Each trusted proxy appends the address that it saw to `X-Forwarded-For`, so the client's is the entry that many
+    places from the right. What stands further left was sent by the client itself and is never believed. A chain that
+    is too short, or an entry that is no address, means that the request did not come through the proxies: then the
+    socket's address counts.
+    """
+    peer: str = request.META.get("REMOTE_ADDR", "")
+    count: int = settings.TRUSTED_PROXY_COUNT
+    if count:
+        chain = [entry.strip() for entry in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+        if len(chain) >= count:
+            return _canonical(chain[-count]) or _canonical(peer)
+    return _canonical(peer)
+
+
+def limit_key(address: str) -> str:
+    """What an address is counted under: itself, or the /64 of an IPv6 address, which one customer holds whole."""
+    parsed = ipaddress.ip_address(address) if address else None
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, 64), strict=False).network_address) + "/64"
+    return address
+
+
+def _canonical(text: str) -> str:
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
+        return ""
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(parsed.ipv4_mapped or ipaddress.IPv6Address(int(parsed)))
+    return str(parsed)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Where a request came from, for sessions and the audit log."""
+
+    address: str
+    user_agent: str
+    request_id: str
+
+
+def caller_of(request: HttpRequest) -> Caller:
+    # A header may hold any bytes; PostgreSQL takes no NUL, and Latin-1 never has surrogates.
+    user_agent = request.headers.get("User-Agent", "").replace("\x00", "")
+    return Caller(request.client_address, user_agent[:300], request.request_id)

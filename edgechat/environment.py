@@ -1,0 +1,57 @@
+"""The one typed reader through which settings take every value from the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import environs
+from django.core.exceptions import ImproperlyConfigured
+
+
+class Environment(environs.FileAwareEnv):
+    """Environment variables with types, collected faults, `*_FILE` secrets and `.env` files.
+
+    Sources in order of precedence: the process's environment, then each file given to `read_file`.
+    An empty value counts as unset: compose files and `.env` templates pass `NAME=` for "not set".
+    Every faulty or missing variable is remembered; `finish()` raises them all in one ImproperlyConfigured.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(eager=False, strip_whitespace=True)
+        self._faults: list[str] = []
+        self.names_read: set[str] = set()
+
+    def read_file(self, path: Path) -> bool:
+        """Add the variables of a `.env` file that no earlier source has set; False if there is no such file."""
+        return bool(self.read_env(path, recurse=False))
+
+    def is_set(self, name: str) -> bool:
+        return self._get_value(name, ...) is not ...
+
+    def fault(self, name: str, message: str) -> None:
+        """Report a value that is well-typed and yet cannot be used."""
+        self._faults.append(f"{name}: {message}")
+
+    def finish(self) -> None:
+        """Raise ImproperlyConfigured that names every fault, one a line; silent when there is none."""
+        faults = list(self._faults)
+        try:
+            self.seal()
+        except environs.EnvValidationError as error:
+            for name, messages in dict(error.error_messages).items():
+                faults.extend(f"{name}: {message}" for message in messages)
+        if faults:
+            raise ImproperlyConfigured("EdgeChat cannot start with these settings:\n  " + "\n  ".join(sorted(faults)))
+
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        self.names_read.add(env_key)
+        try:
+            value = super()._get_value(env_key, default)
+        except ValueError as error:
+            self.fault(env_key, str(error))
+            return default
+        if value == "" and os.environ.get(env_key) == "":
+            value = self._environ.get(env_key, default)
+        return default if value == "" else value

@@ -1,0 +1,193 @@
+"""Every error that a client can see: an exception owns its status, code, text, headers and context; one function
+makes every error body (CONTRACT section 1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import django.db
+import structlog
+from django.core.exceptions import RequestDataTooBig, TooManyFilesSent
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from rest_framework import exceptions as drf
+from rest_framework.response import Response
+
+logger = structlog.get_logger(__name__)
+
+
+class ApiError(Exception):
+    """An error to be answered: status, code and text, with optional headers, `context` and `errors`.
+
+    `detail` is written for the client's user and never holds the text of another exception.
+    """
+
+    status = 500
+    code = "internal_error"
+    detail = "Internal server error"
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        context: Mapping[str, Any] | None = None,
+        errors: list[dict[str, str]] | None = None,
+    ) -> None:
+        super().__init__(detail or self.detail)
+        self.detail = detail or self.detail
+        self.code = code or self.code
+        self.headers = dict(headers or {})
+        self.context = dict(context) if context is not None else None
+        self.errors = errors
+
+
+class MalformedRequest(ApiError):
+    status, code, detail = 400, "malformed_request", "Malformed request"
+
+
+class MalformedJSON(ApiError):
+    status, code, detail = 400, "malformed_json", "Malformed JSON"
+
+
+class NotAuthenticated(ApiError):
+    status, code, detail = 401, "not_authenticated", "Not authenticated"
+
+    def __init__(self, detail: str | None = None, **kwargs: Any) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"}, **kwargs)
+
+
+class PermissionDenied(ApiError):
+    status, code, detail = 403, "permission_denied", "You do not have permission to do this"
+
+
+class NotFound(ApiError):
+    status, code, detail = 404, "not_found", "Not found"
+
+
+class MethodNotAllowed(ApiError):
+    status, code, detail = 405, "method_not_allowed", "Method not allowed"
+
+
+class TooLarge(ApiError):
+    status, code, detail = 413, "too_large", "Too large"
+
+
+class UnsupportedType(ApiError):
+    status, code, detail = 415, "unsupported_type", "Unsupported media type"
+
+
+class Invalid(ApiError):
+    """One or more faulty fields: `Invalid({"body.email": "message"})`."""
+
+    status, code, detail = 422, "validation_error", "Validation error"
+
+    def __init__(self, fields: Mapping[str, str] | list[dict[str, str]]) -> None:
+        errors = (
+            fields if isinstance(fields, list) else [{"field": name, "message": text} for name, text in fields.items()]
+        )
+        super().__init__(errors=errors)
+
+
+class RateLimited(ApiError):
+    """Answered with `Retry-After`: whole seconds, rounded up, at least 1."""
+
+    status, code, detail = 429, "rate_limited", "Too many requests"
+
+    def __init__(self, detail: str | None = None, *, retry_after: float, **kwargs: Any) -> None:
+        super().__init__(detail, headers={"Retry-After": str(max(1, math.ceil(retry_after)))}, **kwargs)
+
+
+class StoreUnavailable(ApiError):
+    """PostgreSQL, MongoDB or Redis does not answer and this call needs it."""
+
+    status, code, detail = 503, "store_unavailable", "The service is temporarily unavailable, please try again"
+
+
+def error_body(error: ApiError, request_id: str) -> dict[str, Any]:
+    """The one shape of every error: detail, code, request_id, and `errors` and `context` where there are any."""
+    body: dict[str, Any] = {"detail": error.detail, "code": error.code, "request_id": request_id}
+    if error.errors is not None:
+        body["errors"] = error.errors
+    if error.context is not None:
+        body["context"] = error.context
+    return body
+
+
+def error_response(request: HttpRequest, error: ApiError) -> JsonResponse:
+    """An error as a plain Django response, for middleware and for what fails before a view is reached."""
+    body = error_body(error, getattr(request, "request_id", ""))
+    return JsonResponse(body, status=error.status, headers=error.headers)
+
+
+def exception_handler(exception: Exception, context: dict[str, Any]) -> Response | None:
+    """REST framework's hook. None for a fault of our own, which Django then logs and `server_error` answers."""
+    error = to_api_error(exception, view_kwargs=context.get("kwargs") or {})
+    if error is None:
+        return None
+    request = context["request"]
+    return Response(error_body(error, request._request.request_id), status=error.status, headers=error.headers)
+
+
+def to_api_error(exception: Exception, *, view_kwargs: Mapping[str, Any] | None = None) -> ApiError | None:
+    """What to tell the client of this exception; None if it is a fault of ours."""
+    match exception:
+        case ApiError():
+            return exception
+        case drf.ValidationError():
+            return Invalid(list(field_errors(exception.detail, prefix="body")))
+        case drf.ParseError():
+            return MalformedJSON()
+        case drf.NotAuthenticated() | drf.AuthenticationFailed():
+            return NotAuthenticated()
+        case drf.PermissionDenied():
+            return PermissionDenied()
+        case drf.MethodNotAllowed():
+            return MethodNotAllowed()
+        case drf.UnsupportedMediaType():
+            return UnsupportedType("Unsupported media type; accepted: application/json")
+        case drf.Throttled():
+            return RateLimited(retry_after=exception.wait or 1)
+        case drf.NotFound():
+            return NotFound()
+        case RequestDataTooBig() | TooManyFilesSent():
+            return TooLarge()
+        case django.db.OperationalError() | django.db.InterfaceError():
+            logger.error("database_unavailable", exc_info=exception)
+            return StoreUnavailable()
+    return None
+
+
+def field_errors(detail: Any, *, prefix: str) -> Iterator[dict[str, str]]:
+    """REST framework's nested error detail, flattened to `{"field": "body.a.0.b", "message": ...}`."""
+    if isinstance(detail, Mapping):
+        for name, value in detail.items():
+            yield from field_errors(value, prefix=prefix if name == "non_field_errors" else f"{prefix}.{name}")
+    elif isinstance(detail, list):
+        for index, value in enumerate(detail):
+            nested = isinstance(value, (Mapping, list))
+            yield from field_errors(value, prefix=f"{prefix}.{index}" if nested else prefix)
+    else:
+        yield {"field": prefix, "message": str(detail)}
+
+
+# --- What Django calls when no view of ours is reached ---------------------------------------------------------------
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return error_response(request, to_api_error(exception) or MalformedRequest())
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return error_response(request, PermissionDenied())
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return error_response(request, NotFound())
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return error_response(request, ApiError())

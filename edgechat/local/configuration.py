@@ -1,0 +1,80 @@
+"""What a run reads from the environment and from `.env`; the environment wins. Only the parts that concern starting."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from edgechat.local.mongo import MongoKind, default_kind
+from edgechat.local.process import LocalError
+from edgechat.local.stack import ALL_PARTS, Part
+
+PROJECT = Path(__file__).parents[2]
+_REPLACED_BY: dict[Part, tuple[str, ...]] = {
+    "postgres": ("DATABASE_URL", "POSTGRES_HOST"),
+    "mongo": ("MONGODB_URL",),
+    "valkey": ("REDIS_URL",),
+    "model": ("GEMINI_API_KEY", "GEMINI_BASE_URL"),
+}
+_NO = ("0", "false", "no", "off")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """How to run: which parts are embedded, where, and on which port the API is served."""
+
+    data_dir: Path
+    port: int
+    workers: int
+    graceful_seconds: float
+    parts: frozenset[Part]
+    mongo: MongoKind
+    scripted: bool
+    has_superuser: bool
+    environment: str
+
+    def replaced(self) -> list[str]:
+        """A line for each part that is not embedded, because its variable is set."""
+        return [f"{part}: not embedded, {_REPLACED_BY[part][0]} is set" for part in sorted(ALL_PARTS - self.parts)]
+
+
+def read_configuration() -> Configuration:
+    """Read the environment and `.env`.
+
+    Raises LocalError naming the variable and what it may be.
+    """
+    file = {name: value for name, value in dotenv_values(PROJECT / ".env").items() if value}
+    values = {**file, **{name: value for name, value in os.environ.items() if value}}
+    mongo = values.get("LOCAL_MONGO", "").lower() or default_kind()
+    if mongo not in ("secantus", "nx"):
+        raise LocalError(f"LOCAL_MONGO is {mongo!r}; it may be secantus or nx.")
+    return Configuration(
+        data_dir=PROJECT / values.get("DATA_DIR", ".data"),
+        port=_number(values, "PORT", 8000, 65535),
+        workers=_number(values, "WEB_CONCURRENCY", _cores(), 512),
+        graceful_seconds=_number(values, "GRACEFUL_TIMEOUT", 30, 3600),
+        parts=frozenset(part for part in ALL_PARTS if not any(_is_set(values, name) for name in _REPLACED_BY[part])),
+        mongo="secantus" if mongo == "secantus" else "nx",
+        scripted=values.get("LOCAL_MODEL", "1").strip().lower() in _NO,
+        has_superuser=_is_set(values, "FIRST_SUPERUSER_EMAIL"),
+        environment=values.get("ENVIRONMENT", "development"),
+    )
+
+
+def _is_set(values: Mapping[str, str], name: str) -> bool:
+    return bool(values.get(name) or values.get(f"{name}_FILE"))
+
+
+def _number(values: Mapping[str, str], name: str, default: int, largest: int) -> int:
+    text = values.get(name, str(default)).strip()
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= largest):
+        raise LocalError(f"{name} is {text!r}; it must be a number from 1 to {largest}.")
+    return int(text)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

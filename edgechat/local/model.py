@@ -1,0 +1,62 @@
+"""The local model server as a part of a run; the server itself is `edgechat.local.model_server`."""
+
+import sys
+from pathlib import Path
+
+from edgechat.local.ports import HOST
+from edgechat.local.process import LocalError
+from edgechat.local.server import Server
+
+_WHEELS_MISSING = 3
+_PROJECT = Path(__file__).parents[2]
+
+
+class Model(Server):
+    """Gemini's REST over a small local model, or over scripted answers."""
+
+    start_seconds = 120.0
+    stop_seconds = 5.0
+
+    def __init__(self, data_dir: Path, *, scripted: bool, name: str = "model") -> None:
+        super().__init__(name, data_dir)
+        self._set_scripted(scripted)
+        self.wheels_were_missing = False
+        self._ready_file = self.folder / "url"
+
+    def _set_scripted(self, scripted: bool) -> None:
+        self.scripted = scripted
+        self.label = "Model (scripted)" if scripted else "Model (local)"
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end."""
+        return self._ready_file.read_text(encoding="utf-8").strip()
+
+    def prepare(self) -> None:
+        self.folder.chmod(0o700)
+        self._ready_file.unlink(missing_ok=True)
+
+    def command(self, port: int) -> list[str]:
+        options = ["--port", str(port), "--ready-file", str(self._ready_file), "--die-with-parent"]
+        scripted = ["--scripted"] if self.scripted else []
+        return [sys.executable, "-m", "edgechat.local.model_server", *options, *scripted]
+
+    def working_folder(self) -> Path:
+        return _PROJECT
+
+    def check(self) -> None:
+        if not self.url:
+            raise LocalError("it has not loaded yet")
+        if not self.url.endswith(f"{HOST}:{self.port}"):
+            raise LocalError(f"it serves {self.url} instead of port {self.port}")
+
+    def start(self) -> None:
+        """As for every server; without the model's wheels it answers from its script, and says so."""
+        try:
+            super().start()
+        except LocalError:
+            if self.scripted or self.exit_code() != _WHEELS_MISSING:
+                raise
+            self.wheels_were_missing = True
+            self._set_scripted(True)
+            super().start()

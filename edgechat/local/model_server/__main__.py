@@ -1,0 +1,95 @@
+"""`python -m edgechat.local.model_server --port 0 --ready-file PATH [--scripted] [--die-with-parent]`.
+
+Exit codes: 0 after SIGTERM or SIGINT or the parent's death, 1 when the address can't be had, 2 for wrong arguments,
+3 when the real model's wheels are not installed.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from edgechat.local.model_server.gemini_protocol import error_body
+from edgechat.local.model_server.http import LISTEN_BACKLOG, HttpServer
+from edgechat.local.model_server.scripted import ScriptedModel
+from edgechat.local.model_server.service import Model, Service
+
+EXIT_ADDRESS, EXIT_WHEELS = 1, 3
+PARENT_POLL_SECONDS = 0.5
+
+
+def main() -> int:
+    parent = os.getppid()
+    options = parse_arguments()
+    try:
+        listener = socket.create_server((options.host, options.port), backlog=LISTEN_BACKLOG)
+    except OSError as fault:
+        print(f"Cannot listen on {options.host}:{options.port}: {fault.strerror}.", file=sys.stderr)
+        return EXIT_ADDRESS
+    model: Model
+    if options.scripted:
+        model = ScriptedModel()
+    else:
+        from edgechat.local.model_server import smollm
+
+        try:
+            model = smollm.load()
+        except smollm.WheelsMissing as missing:
+            print(missing, file=sys.stderr)
+            return EXIT_WHEELS
+    # Not asyncio.run, which would wait for a picture that is being read in a thread.
+    asyncio.Runner().run(serve(listener, model, options.ready_file, parent if options.die_with_parent else None))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # llama.cpp's threads may be in the middle of a prompt, and are not waited for.
+    os._exit(0)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m edgechat.local.model_server", description="The local model server."
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0: a free one")
+    parser.add_argument("--ready-file", type=Path, help="where the base URL is written once calls are answered")
+    parser.add_argument("--scripted", action="store_true", help="echoes and scripted faults instead of the real model")
+    parser.add_argument(
+        "--die-with-parent", action="store_true", help="end when the process that started this one ends"
+    )
+    return parser.parse_args()
+
+
+async def serve(listener: socket.socket, model: Model, ready_file: Path | None, parent: int | None) -> None:
+    """Serves until SIGTERM, SIGINT or, where `parent` is its process id, until that process is gone."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopped.set)
+    server = HttpServer(listener, Service(model).handle, error_body)
+    host, port = listener.getsockname()[:2]
+    await server.start()
+    url = f"http://{host}:{port}"
+    if ready_file is not None:
+        write_atomically(ready_file, url)
+    print(f"{model.card.name} serves on {url}", flush=True)
+    # Polled, not asked of the kernel: Linux's death signal comes when the *thread* that started a process ends.
+    while not stopped.is_set() and (parent is None or os.getppid() == parent):
+        try:
+            await asyncio.wait_for(stopped.wait(), None if parent is None else PARENT_POLL_SECONDS)
+        except TimeoutError:
+            continue
+    server.close()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """A reader sees the whole text or no file."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

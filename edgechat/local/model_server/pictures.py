@@ -1,0 +1,155 @@
+"""What can be told of a picture without a model that sees: its size, its colours, and what is written on it."""
+
+import importlib
+import io
+import sys
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+MAX_SIDE_PIXELS = 2000
+MAX_PIXELS = 100_000_000
+COLOUR_SIDE_PIXELS = 64
+MIN_COLOUR_SHARE = 0.08
+MAX_COLOURS = 3
+MIN_SCORE = 0.5
+KEPT_READINGS = 64
+# Boxes whose middles are nearer than this part of their height stand in one row.
+SAME_ROW = 0.6
+
+COLOURS = {
+    "black": (0, 0, 0),
+    "white": (255, 255, 255),
+    "grey": (128, 128, 128),
+    "red": (220, 30, 30),
+    "orange": (255, 140, 0),
+    "yellow": (250, 220, 40),
+    "green": (40, 160, 60),
+    "cyan": (60, 200, 210),
+    "blue": (40, 80, 210),
+    "purple": (130, 50, 170),
+    "pink": (250, 150, 190),
+    "brown": (120, 75, 40),
+    "beige": (230, 210, 170),
+}
+
+
+class UnreadablePicture(Exception):
+    """The bytes are no picture that can be decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Size in px, the main colours by share, and the rows of text from top to bottom; `can_read` False: no OCR here."""
+
+    width: int
+    height: int
+    colours: tuple[str, ...]
+    rows: tuple[str, ...]
+    can_read: bool
+
+    def description(self) -> str:
+        """A sentence for a picture on which no text was found."""
+        colours = " and ".join([", ".join(self.colours[:-1]), self.colours[-1]] if self.colours[1:] else self.colours)
+        text = "I found no text on it." if self.can_read else "Reading text on pictures is not installed here."
+        return f"The picture is {self.width} x {self.height} pixels, mostly {colours}. {text}"
+
+
+class PictureReader:
+    """Reads pictures, one at a time, and remembers the latest readings: chats send the same picture with every turn."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._engine: Any = None
+        self._engine_tried = False
+        self._readings: OrderedDict[bytes, Reading] = OrderedDict()
+
+    def read(self, data: bytes) -> Reading:
+        """Blocks for about a second. Raises UnreadablePicture."""
+        key = sha256(data).digest()
+        with self._lock:
+            reading = self._readings.get(key)
+            if reading is None:
+                reading = self._readings[key] = self._read(data)
+            self._readings.move_to_end(key)
+            if len(self._readings) > KEPT_READINGS:
+                self._readings.popitem(last=False)
+            return reading
+
+    def _read(self, data: bytes) -> Reading:
+        try:
+            from PIL import Image, ImageOps
+        except ImportError as fault:
+            raise UnreadablePicture("Pillow is not installed.") from fault
+        try:
+            with Image.open(io.BytesIO(data)) as opened:
+                if opened.width * opened.height > MAX_PIXELS:
+                    raise UnreadablePicture("The picture has too many pixels.")
+                upright = ImageOps.exif_transpose(opened)
+                # Text on a transparent ground is nearly always dark.
+                clear = upright.convert("RGBA")
+                image = Image.new("RGB", clear.size, "white")
+                image.paste(clear, mask=clear.getchannel("A"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
+            raise UnreadablePicture("The picture can't be decoded.") from fault
+        width, height = image.size
+        colours = main_colours(image)
+        image.thumbnail((MAX_SIDE_PIXELS, MAX_SIDE_PIXELS))
+        rows = self._read_rows(image)
+        return Reading(width, height, colours, tuple(rows or ()), rows is not None)
+
+    def _read_rows(self, image: Any) -> list[str] | None:
+        """The rows of text; None where there is no OCR, or it failed."""
+        if not self._engine_tried:
+            self._engine_tried = True
+            try:
+                self._engine = importlib.import_module("rapidocr_onnxruntime").RapidOCR()
+            except (ImportError, OSError, RuntimeError) as fault:
+                print(f"Text on pictures can't be read: {fault}", file=sys.stderr, flush=True)
+        if self._engine is None:
+            return None
+        numpy: Any = importlib.import_module("numpy")
+        try:
+            # The engine takes arrays in OpenCV's order, blue first.
+            found, _ = self._engine(numpy.ascontiguousarray(numpy.asarray(image)[:, :, ::-1]))
+        except Exception as fault:
+            # Three native libraries raise what they like; a picture that they fail on still gets its description.
+            print(f"Reading a picture failed: {fault!r}", file=sys.stderr, flush=True)
+            return None
+        return rows_of([(box, text) for box, text, score in found or [] if float(score) >= MIN_SCORE])
+
+
+def rows_of(boxes: list[tuple[list[list[float]], str]]) -> list[str]:
+    """Texts that stand side by side joined to rows, top to bottom; a box is four corners (x, y) in px."""
+    rows: list[list[tuple[float, float, float, str]]] = []
+    for corners, text in sorted(boxes, key=lambda entry: middle(entry[0])):
+        ys = [y for _, y in corners]
+        left, height = min(x for x, _ in corners), max(ys) - min(ys)
+        if rows and abs(middle(corners) - rows[-1][0][1]) < SAME_ROW * min(height, rows[-1][0][2]):
+            rows[-1].append((left, middle(corners), height, text))
+        else:
+            rows.append([(left, middle(corners), height, text)])
+    return [" ".join(text for _, _, _, text in sorted(row)) for row in rows]
+
+
+def middle(corners: list[list[float]]) -> float:
+    ys = [y for _, y in corners]
+    return (min(ys) + max(ys)) / 2
+
+
+def main_colours(image: Any) -> tuple[str, ...]:
+    """Names of up to three colours that take a twelfth of the picture each, the largest first; never empty."""
+    small = image.resize((COLOUR_SIDE_PIXELS, COLOUR_SIDE_PIXELS))
+    counts = dict.fromkeys(COLOURS, 0)
+    for count, (red, green, blue) in small.getcolors(COLOUR_SIDE_PIXELS**2):
+        nearest = min(COLOURS, key=lambda name: distance(COLOURS[name], (red, green, blue)))
+        counts[nearest] += count
+    ranked = sorted(COLOURS, key=lambda name: -counts[name])
+    large = [name for name in ranked if counts[name] >= MIN_COLOUR_SHARE * COLOUR_SIDE_PIXELS**2]
+    return tuple((large or ranked[:1])[:MAX_COLOURS])
+
+
+def distance(one: tuple[int, int, int], other: tuple[int, int, int]) -> int:
+    return sum((a - b) ** 2 for a, b in zip(one, other, strict=True))

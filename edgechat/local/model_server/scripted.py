@@ -1,0 +1,280 @@
+"""The scripted model: echoes, and does on demand whatever a real one may do to its callers."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from typing import Any
+
+from edgechat.local.model_server.call_record import CallEntry, CallRecord
+from edgechat.local.model_server.directives import Directives, parse_directives
+from edgechat.local.model_server.gemini_protocol import (
+    GeminiError,
+    ModelCall,
+    ModelCard,
+    StreamWriter,
+    Usage,
+    answer_part,
+    new_response_id,
+)
+from edgechat.local.model_server.http import Exchange, encode_json
+from edgechat.local.model_server.scripted_text import (
+    count_prompt_tokens,
+    count_text_tokens,
+    describe_picture,
+    sample_for_schema,
+    split_text,
+    text_of_length,
+)
+
+MAX_KEYS = 10_000
+RUBBISH: dict[int, bytes] = {
+    1: b"<html>This is not JSON.</html>",
+    2: b'{"candidates":"none","usageMetadata":[]}',
+    3: b"{}",
+}
+SAFETY_RATINGS = [{"category": "HARM_CATEGORY_DANGEROUS_CONTENT", "probability": "HIGH", "blocked": True}]
+
+
+class Refused(GeminiError):
+    """A fault that was asked for: the model never saw the call."""
+
+
+class Cut(Exception):
+    """The connection was cut on demand."""
+
+
+class ScriptedModel:
+    """Answers every call by its directives; see `directives.Directives`."""
+
+    mode = "scripted"
+    card = ModelCard(
+        name="local-scripted",
+        display_name="Scripted answers (local)",
+        description="No model: echoes the last user text, or does what its [[directives]] say.",
+        input_token_limit=1_048_576,
+        output_token_limit=65_536,
+    )
+
+    def __init__(self) -> None:
+        self._record = CallRecord()
+        self._failures: OrderedDict[str, int] = OrderedDict()
+
+    async def count_tokens(self, call: ModelCall) -> int:
+        return count_prompt_tokens(call)
+
+    async def handle_own_route(self, exchange: Exchange) -> bool:
+        request = exchange.request
+        route = (request.method, request.path)
+        if route == ("GET", "/scripted/calls"):
+            await exchange.respond_json(200, {"calls": self._record.find(request.query.get("contains", ""))})
+        elif route == ("DELETE", "/scripted/calls"):
+            self._record.clear()
+            await exchange.respond(204, b"")
+        elif route == ("GET", "/scripted/totals"):
+            await exchange.respond_json(200, self._record.totals())
+        else:
+            return False
+        return True
+
+    async def generate(self, call: ModelCall, exchange: Exchange) -> None:
+        entry = self._record.start(exchange.request, call, count_prompt_tokens(call))
+        outcome, billed = "error", False
+        try:
+            directives, text = parse_directives(call.last_user_turn.text)
+            billed = True
+            await ScriptedAnswer(self, call, exchange, entry, directives, text).send()
+            outcome = "complete"
+        except asyncio.CancelledError:
+            outcome = "client_gone"
+            raise
+        except Cut:
+            outcome = "cut"
+        except GeminiError:
+            billed = False
+            raise
+        finally:
+            self._record.end(entry, outcome, time.time(), billed=billed)
+
+    def refuse_if_asked(self, directives: Directives) -> None:
+        """Raises Refused for [[status]], and for the first calls of a key with [[fail_first]]."""
+        status = directives.status
+        if directives.fail_first:
+            key = str(directives.key)
+            failed = self._failures.get(key, 0)
+            if failed >= directives.fail_first:
+                return
+            self._failures[key] = failed + 1
+            self._failures.move_to_end(key)
+            if len(self._failures) > MAX_KEYS:
+                self._failures.popitem(last=False)
+            status = status or 503
+        if status is not None:
+            raise Refused(status, fault_message(status), fault_details(status, directives.retry))
+
+
+class ScriptedAnswer:
+    """One answer on its way."""
+
+    def __init__(
+        self,
+        model: ScriptedModel,
+        call: ModelCall,
+        exchange: Exchange,
+        entry: CallEntry,
+        directives: Directives,
+        text: str,
+    ) -> None:
+        self._model = model
+        self._call = call
+        self._exchange = exchange
+        self._entry = entry
+        self._directives = directives
+        self._response_id = new_response_id()
+        self._text, self._finish_reason = self._compose(text)
+        self._pieces = split_text(self._text, directives.chunks if call.streaming else 1)
+
+    async def send(self) -> None:
+        """Raises Refused, Cut; is cancelled when the client goes away."""
+        asked = self._directives
+        if asked.delay:
+            await asyncio.sleep(asked.delay)
+        self._model.refuse_if_asked(asked)
+        if asked.hang is not None:
+            await asyncio.sleep(asked.hang)
+            await self._exchange.close()
+            raise Cut
+        if asked.rubbish:
+            await self._send_raw(RUBBISH[asked.rubbish])
+        elif asked.block == "prompt":
+            await self._send_raw(encode_json(self._blocked_prompt()))
+        elif self._call.streaming:
+            await self._stream()
+        else:
+            await self._send_at_once()
+
+    def _compose(self, text: str) -> tuple[str, str]:
+        """The answer's text, within maxOutputTokens, and its finish reason."""
+        asked, finish_reason = self._directives, "STOP"
+        if asked.empty or asked.block in ("prompt", "answer"):
+            answer = ""
+        elif asked.say is not None:
+            answer = asked.say
+        elif asked.length is not None:
+            answer = text_of_length(asked.length)
+        elif self._call.config.json_schema is not None:
+            answer = encode_json(sample_for_schema(self._call.config.json_schema)).decode()
+        else:
+            answer = f"Echo: {text}" + "".join(map(describe_picture, self._call.last_user_turn.pictures))
+        limit = self._call.config.max_output_tokens
+        if limit is not None and count_text_tokens(len(answer)) > limit:
+            answer, finish_reason = answer[: 4 * limit], "MAX_TOKENS"
+        if asked.block in ("answer", "partial"):
+            finish_reason = "SAFETY"
+        return answer, asked.finish or finish_reason
+
+    def _part(self, text: str, characters: int, *, last: bool) -> dict[str, Any]:
+        """The response with this piece of text, `characters` being those sent with it and before it."""
+        asked = self._directives
+        self._entry.thoughts_tokens = asked.thoughts
+        usage = Usage(self._entry.prompt_tokens, count_text_tokens(characters), asked.thoughts, asked.cached)
+        part = answer_part(
+            text=text if self._text else None,
+            finish_reason=self._finish_reason if last else None,
+            usage=None if asked.nousage else usage,
+            model_version=self._model.card.name,
+            response_id=self._response_id,
+        )
+        if last and asked.block in ("answer", "partial"):
+            part["candidates"][0]["safetyRatings"] = SAFETY_RATINGS
+        return part
+
+    async def _stream(self) -> None:
+        asked = self._directives
+        writer = StreamWriter(self._exchange, self._call.sse)
+        await writer.open()
+        began = time.monotonic()
+        characters = 0
+        for index, piece in enumerate(self._pieces):
+            await self._cut_if_due(index)
+            if index and asked.gap:
+                # Waiting for a point of the schedule and not for a while: lateness does not add up.
+                await asyncio.sleep(max(0.0, began + index * asked.gap - time.monotonic()))
+            characters += len(piece)
+            part = self._part(piece, characters, last=index == len(self._pieces) - 1)
+            self._entry.note_chunk(time.time(), count_text_tokens(characters))
+            await writer.send(part)
+        await self._cut_if_due(len(self._pieces))
+        await writer.end()
+
+    async def _cut_if_due(self, chunks_sent: int) -> None:
+        if self._directives.cut is not None and (
+            chunks_sent == self._directives.cut or (chunks_sent == len(self._pieces) <= self._directives.cut)
+        ):
+            await self._cut()
+
+    async def _cut(self) -> None:
+        if self._directives.cut_by == "close":
+            await self._exchange.close()
+        else:
+            await self._exchange.reset()
+        raise Cut
+
+    async def _send_at_once(self) -> None:
+        body = encode_json(self._part(self._text, len(self._text), last=True))
+        if self._directives.cut is None:
+            self._entry.note_chunk(time.time(), count_text_tokens(len(self._text)))
+            await self._exchange.respond(200, body)
+            return
+        await self._exchange.begin(200, "application/json; charset=UTF-8", length=len(body))
+        if self._directives.cut:
+            self._entry.note_chunk(time.time(), count_text_tokens(len(self._text)))
+            await self._exchange.write(body[: len(body) // 2])
+        await self._cut()
+
+    async def _send_raw(self, body: bytes) -> None:
+        self._entry.note_chunk(time.time(), 0)
+        if self._call.streaming:
+            writer = StreamWriter(self._exchange, self._call.sse)
+            await writer.send_raw(body)
+            await writer.end()
+        else:
+            await self._exchange.respond(200, body)
+
+    def _blocked_prompt(self) -> dict[str, Any]:
+        blocked: dict[str, Any] = {
+            "promptFeedback": {"blockReason": "SAFETY", "safetyRatings": SAFETY_RATINGS},
+            "modelVersion": self._model.card.name,
+            "responseId": self._response_id,
+        }
+        if not self._directives.nousage:
+            blocked["usageMetadata"] = Usage(self._entry.prompt_tokens).to_json()
+        return blocked
+
+
+def fault_message(status: int) -> str:
+    messages = {
+        400: "Request contains an invalid argument.",
+        401: "Request had invalid authentication credentials.",
+        403: "Permission denied on resource project.",
+        404: "The model is not found for API version v1beta, or is not supported for generateContent.",
+        429: "You exceeded your current quota, please check your plan and billing details.",
+        500: "An internal error has occurred. Please retry.",
+        503: "The model is overloaded. Please try again later.",
+        504: "The request timed out. Please try again.",
+    }
+    return messages.get(status, f"The script asked for status {status}.")
+
+
+def fault_details(status: int, retry: int | None) -> list[dict[str, Any]]:
+    """google.rpc.QuotaFailure for 429, and RetryInfo where a delay in seconds was asked for."""
+    details: list[dict[str, Any]] = []
+    if status == 429:
+        violation = {
+            "quotaMetric": "generativelanguage.googleapis.com/generate_content_free_tier_requests",
+            "quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier",
+            "quotaValue": "10",
+        }
+        details.append({"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]})
+    if retry is not None:
+        details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{retry}s"})
+    return details

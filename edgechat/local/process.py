@@ -1,0 +1,170 @@
+"""Child processes that end with their parent, write to a log file, and can be stopped or killed with all they started."""
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_CHILD_PROGRAM = Path(__file__).with_name("child.py")
+_LOG_BYTES_KEPT = 5_000_000
+
+
+class LocalError(Exception):
+    """Something on this machine does not let a part start. The text says what, and what to do about it."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The user and group that a child runs as."""
+
+    uid: int
+    gid: int
+
+
+class _Spawner:
+    """Starts all children from one thread that ends only with the process.
+
+    Linux sends the death signal when the *thread* that started the child ends, so a thread of a pool won't do.
+    """
+
+    def __init__(self) -> None:
+        self.process_id = os.getpid()
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], subprocess.Popen[bytes]], Future[subprocess.Popen[bytes]]]]
+        self._jobs = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="local-spawner", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            job, future = self._jobs.get()
+            try:
+                future.set_result(job())
+            except (OSError, ValueError, subprocess.SubprocessError) as error:
+                future.set_exception(error)
+
+    def spawn(self, job: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        future: Future[subprocess.Popen[bytes]] = Future()
+        self._jobs.put((job, future))
+        return future.result()
+
+
+_spawner: _Spawner | None = None
+_spawner_lock = threading.Lock()
+
+
+def _spawn(job: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    global _spawner
+    with _spawner_lock:
+        if _spawner is None or _spawner.process_id != os.getpid():
+            _spawner = _Spawner()
+    return _spawner.spawn(job)
+
+
+class ChildProcess:
+    """A running child, in a session of its own (Ctrl-C in the terminal does not reach it), its output in `log_path`."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        log_path: Path,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        identity: Identity | None = None,
+        death_signal: signal.Signals = signal.SIGKILL,
+    ) -> None:
+        """Start `command` (its first word is a path). `death_signal` is what it gets when this process dies (Linux)."""
+        self.log_path = log_path
+        if log_path.exists() and log_path.stat().st_size > _LOG_BYTES_KEPT:
+            log_path.replace(log_path.with_suffix(".log.1"))
+        uid, gid = ("-", "-") if identity is None else (str(identity.uid), str(identity.gid))
+        start = [sys.executable, "-I", "-S", str(_CHILD_PROGRAM), str(int(death_signal)), str(os.getpid()), uid, gid]
+        with log_path.open("ab") as log:
+            os.fchmod(log.fileno(), 0o600)
+            self._log_start = log.tell()
+            self._popen = _spawn(
+                lambda: subprocess.Popen(
+                    [*start, *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    cwd=cwd,
+                    env=None if env is None else dict(env),
+                    start_new_session=True,
+                )
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def exit_code(self) -> int | None:
+        """The exit code (negative: the signal's number), or None while it runs."""
+        return self._popen.poll()
+
+    def wait(self, seconds: float) -> int | None:
+        """Wait for its end; None when it still runs after `seconds`."""
+        try:
+            return self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def log_text(self) -> str:
+        """What it has written since it was started."""
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode("utf-8", "replace")
+
+    def descendants(self) -> list[psutil.Process]:
+        """All processes below it that live, parents before children."""
+        try:
+            return psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def stop(self, stop_signal: signal.Signals, seconds: float) -> bool:
+        """Ask it to end, and kill it when it has not after `seconds`. False when it had to be killed."""
+        if self.exit_code() is None:
+            self._popen.send_signal(stop_signal)
+            if self.wait(seconds) is None:
+                self.kill()
+                return False
+        return True
+
+    def kill(self) -> None:
+        """SIGKILL to it and to all that it started; returns when all of them are gone."""
+        below = self.descendants()
+        self._popen.kill()
+        for process in below:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        self._popen.wait()
+        wait_until(lambda: not any(lives(process) for process in below), seconds=10)
+
+
+def lives(process: psutil.Process) -> bool:
+    """False when it ended, also while its parent has not yet taken note of that."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float, poll_seconds: float = 0.02) -> bool:
+    """Poll `condition` until it holds; False when it did not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(poll_seconds)
+    return True

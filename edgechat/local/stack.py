@@ -1,0 +1,161 @@
+"""All embedded servers of a run, started together, stopped together."""
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from edgechat.local.data_dir import DataDir
+from edgechat.local.model import Model
+from edgechat.local.mongo import MongoKind, Nx, Secantus, make_mongo
+from edgechat.local.postgres import Postgres
+from edgechat.local.server import Server
+from edgechat.local.valkey import Valkey
+
+Part = Literal["postgres", "valkey", "mongo", "model"]
+ALL_PARTS: frozenset[Part] = frozenset(("postgres", "valkey", "mongo", "model"))
+Report = Callable[[Server, float], None]
+Waiting = Callable[[list[Server], float], None]
+
+
+class Stack:
+    """The embedded servers on one data folder, which is locked from `start` to `stop`."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        durable: bool = True,
+        scripted: bool = False,
+        mongo: MongoKind = "secantus",
+        parts: Iterable[Part] = ALL_PARTS,
+    ) -> None:
+        """Nothing runs yet. `durable=False` is for tests: PostgreSQL and Valkey then don't wait for the disk."""
+        self.data_dir = DataDir(data_dir)
+        path, parts = self.data_dir.path, frozenset(parts)
+        self.postgres = Postgres(path, durable=durable) if "postgres" in parts else None
+        self.valkey = Valkey(path, durable=durable) if "valkey" in parts else None
+        self.mongo: Secantus | Nx | None = make_mongo(mongo, path) if "mongo" in parts else None
+        self.model = Model(path, scripted=scripted) if "model" in parts else None
+
+    @property
+    def servers(self) -> list[Server]:
+        """Those that belong to it, running or not."""
+        return [server for server in (self.postgres, self.valkey, self.mongo, self.model) if server is not None]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The settings that lead to the running servers."""
+        values: dict[str, str] = {}
+        if self.postgres is not None:
+            values["DATABASE_URL"] = self.postgres.url
+        if self.mongo is not None:
+            values["MONGODB_URL"] = self.mongo.url
+        if self.valkey is not None:
+            values["REDIS_URL"] = self.valkey.url
+        if self.model is not None:
+            # The SDK wants a key, the local server does not look at it.
+            values |= {"GEMINI_BASE_URL": self.model.url, "GEMINI_API_KEY": "local"}
+        return values
+
+    def start(self, *, started: Report | None = None, waiting: Waiting | None = None) -> None:
+        """Start all servers at the same time and return when all answer.
+
+        `started(server, seconds)` is called in this thread as each one answers, and `waiting(servers, seconds)` ten times
+        a second with those that don't answer yet. Raises LocalError of the first that fails; then nothing is left running.
+        """
+        self.data_dir.acquire()
+        began = time.monotonic()
+        took: dict[Server, float] = {}
+
+        def start_one(server: Server) -> Server:
+            server.start()
+            took[server] = time.monotonic() - began
+            return server
+
+        try:
+            with ThreadPoolExecutor(max_workers=max(1, len(self.servers))) as pool:
+                try:
+                    pending: set[Future[Server]] = {pool.submit(start_one, server) for server in self.servers}
+                    while pending:
+                        done, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
+                        for future in done:
+                            server = future.result()
+                            if started is not None:
+                                started(server, took[server])
+                        if waiting is not None and pending:
+                            waiting([one for one in self.servers if one not in took], time.monotonic() - began)
+                except BaseException:
+                    # Before the pool waits for its threads, which would go on starting.
+                    self._end_all(lambda server: server.kill())
+                    raise
+        except BaseException:
+            self.kill()  # once more, for a server whose start began after the first time
+            raise
+
+    def stop(self) -> None:
+        """Stop all servers at the same time and give the folder up. Harmless when called twice."""
+        self._end_all(lambda server: server.stop())
+        self.data_dir.release()
+
+    def kill(self) -> None:
+        """SIGKILL to all servers, and give the folder up: for tests, whose data nobody wants to see again."""
+        self._end_all(lambda server: server.kill())
+        self.data_dir.release()
+
+    def _end_all(self, end: Callable[[Server], object]) -> None:
+        with ThreadPoolExecutor(max_workers=max(1, len(self.servers))) as pool:
+            list(pool.map(end, self.servers))
+
+    def __enter__(self) -> Self:
+        """It is running already when it came from `start_stack`."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def start_stack(
+    data_dir: Path,
+    *,
+    durable: bool,
+    scripted: bool,
+    mongo: MongoKind = "secantus",
+    parts: Iterable[Part] = ALL_PARTS,
+) -> Stack:
+    """A running stack; `parts` chooses its servers.
+
+    As root, every parent of `data_dir` must let other users through (a folder of `tempfile.mkdtemp` does, pytest's
+    `tmp_path` does not). Raises LocalError when a server does not start, or another run has the folder.
+    """
+    stack = Stack(data_dir, durable=durable, scripted=scripted, mongo=mongo, parts=parts)
+    stack.start()
+    return stack
+
+
+def start_valkey(data_dir: Path, *, name: str = "valkey-extra", durable: bool = True) -> Valkey:
+    """One more Valkey, with a folder of its own below `data_dir`; the caller stops it.
+
+    `kill()` and `start()` bring it back on the same port and data.
+    """
+    server = Valkey(data_dir.absolute(), durable=durable, name=name)
+    server.start()
+    return server
+
+
+def start_mongo(data_dir: Path, *, kind: MongoKind = "secantus", name: str = "mongo-extra") -> Secantus | Nx:
+    """One more Mongo-wire server, like `start_valkey`."""
+    server = make_mongo(kind, data_dir.absolute(), name=name)
+    server.start()
+    return server
+
+
+def start_model(data_dir: Path, *, scripted: bool, name: str = "model-extra") -> Model:
+    """One more local model server, like `start_valkey`."""
+    server = Model(data_dir.absolute(), scripted=scripted, name=name)
+    server.start()
+    return server

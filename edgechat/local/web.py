@@ -1,0 +1,125 @@
+"""The web processes: gunicorn with the project's own configuration, as `make run`, tests and the benchmark start it."""
+
+import http.client
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from edgechat.local.ports import HOST
+from edgechat.local.process import LocalError, wait_until
+from edgechat.local.server import Server
+
+_PROJECT = Path(__file__).parents[2]
+READY_PATH = "/api/v1/health/ready"
+# No proxy of the environment stands between this machine and itself.
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+class WebServer(Server):
+    """gunicorn's master and workers; ready when `ready_path` answers 200."""
+
+    label = "Web server"
+    # "Quick": the stores that a graceful stop would need die at the same moment.
+    death_signal = signal.SIGQUIT
+
+    not_ready = (OSError, LocalError, http.client.HTTPException)
+
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        *,
+        data_dir: Path,
+        workers: int = 2,
+        port: int | None = None,
+        reload: bool = False,
+        ready_path: str = READY_PATH,
+        name: str = "web",
+        project: Path = _PROJECT,
+        start_seconds: float = 60.0,
+        graceful_seconds: float = 30.0,
+    ) -> None:
+        """`env` is added to this process's environment; without `port` a free one is chosen; the log is in `data_dir`/log."""
+        super().__init__(name, data_dir.absolute(), port=port)
+        self._env = dict(env)
+        self._workers = workers
+        self._reload = reload
+        self._project = project
+        self._ready_path = ready_path
+        self.start_seconds = start_seconds
+        # The workers get their graceful time, and the master a little more to see them end.
+        self.stop_seconds = graceful_seconds + 5
+
+    @property
+    def url(self) -> str:
+        """`http://127.0.0.1:PORT`, without a slash at its end."""
+        return f"http://{self.address}"
+
+    @property
+    def pids(self) -> list[int]:
+        """The workers' process ids."""
+        if not self.is_running():
+            return []
+        try:
+            return [child.pid for child in psutil.Process(self.pid).children()]
+        except psutil.NoSuchProcess:
+            return []
+
+    def prepare(self) -> None:
+        self.folder.chmod(0o700)
+
+    def command(self, port: int) -> list[str]:
+        options = ["-c", "gunicorn.conf.py", "--bind", f"{HOST}:{port}", *(["--reload"] if self._reload else [])]
+        # Its control socket would be one in the home folder, for all runs of this user.
+        options.append("--no-control-socket")
+        return [sys.executable, "-m", "gunicorn", *options, "edgechat.wsgi:application"]
+
+    def environment(self) -> Mapping[str, str]:
+        return {**os.environ, **self._env, "PORT": str(self.port), "WEB_CONCURRENCY": str(self._workers)}
+
+    def working_folder(self) -> Path:
+        return self._project
+
+    def check(self) -> None:
+        try:
+            with _open(self.url + self._ready_path, timeout=5):
+                return
+        except urllib.error.HTTPError as error:
+            raise LocalError(
+                f"{self._ready_path} answers {error.code}: {error.read(2000).decode(errors='replace')}"
+            ) from None
+
+    def kill_worker(self) -> int:
+        """SIGKILL to one worker (the master starts another one); its process id.
+
+        Raises LocalError when there is none.
+        """
+        pids = self.pids
+        if not pids:
+            raise LocalError("No worker is running.")
+        os.kill(pids[0], signal.SIGKILL)
+        return pids[0]
+
+    def wait_for_workers(self, *, without: int | None = None, seconds: float = 30.0) -> bool:
+        """Wait until all workers run, `without` (a process id) not among them; False when they don't in time."""
+        return wait_until(lambda: len(self.pids) >= self._workers and without not in self.pids, seconds=seconds)
+
+    def terminate(self) -> bool:
+        """SIGTERM and wait: the graceful end, with open requests finished. False when it had to be killed."""
+        return self.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,66 @@
+"""MongoDB: one lazy client in a process, short waits, and driver errors as one exception of ours."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from datetime import UTC
+from typing import Any, ParamSpec, TypeVar
+
+import pymongo.errors
+import structlog
+from bson.codec_options import CodecOptions
+from django.conf import settings
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from edgechat.errors import StoreUnavailable
+
+logger = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Document = dict[str, Any]
+
+_lock = threading.Lock()
+_client: MongoClient[Document] | None = None
+
+
+class MongoUnavailable(StoreUnavailable):
+    """MongoDB did not answer, or not in time; what was asked for may or may not have happened."""
+
+
+def database() -> Database[Document]:
+    """The transcript database. The client is made on first use, which is after gunicorn's fork."""
+    global _client
+    if _client is None:
+        with _lock:
+            if _client is None:
+                _client = MongoClient(
+                    settings.MONGODB_URL,
+                    serverSelectionTimeoutMS=2000,
+                    connectTimeoutMS=1000,
+                    socketTimeoutMS=10_000,
+                    waitQueueTimeoutMS=5000,
+                    maxPoolSize=32,
+                    appname="edgechat",
+                )
+    codec: CodecOptions[Document] = CodecOptions(tz_aware=True, tzinfo=UTC)
+    return _client.get_database(settings.MONGODB_DB, codec_options=codec)
+
+
+def mongo_errors(function: Callable[P, T]) -> Callable[P, T]:
+    """Turn the driver's errors into MongoUnavailable. A duplicate key is an answer and passes as it is."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except pymongo.errors.DuplicateKeyError:
+            raise
+        except pymongo.errors.PyMongoError as error:
+            logger.error("mongo_unavailable", operation=function.__name__, exc_info=error)
+            raise MongoUnavailable from error
+
+    return wrapped

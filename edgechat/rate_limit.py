@@ -1,0 +1,94 @@
+"""Request limits by client address: one for every path, and stricter ones that views name."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django_ratelimit.core import get_usage
+from redis.commands.core import Script
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from edgechat.client_address import limit_key
+from edgechat.errors import RateLimited, error_response
+from edgechat.redis import RedisError, redis_client
+
+logger = structlog.get_logger(__name__)
+
+_EXEMPT = ("/api/v1/health", "/api/health", "/health", "/metrics")
+
+# KEYS[1] the address's counter, ARGV[1] the window in ms. Answers the count and the ms left of the window.
+# A window begins with an address's first request and is never moved by later ones. A counter that lost its expiry
+# (a dump loaded from elsewhere) gets it back, or its address would be shut out for ever.
+_COUNT = """
+    local count = redis.call('INCR', KEYS[1])
+    local left = redis.call('PTTL', KEYS[1])
+    if left < 0 then
+        redis.call('PEXPIRE', KEYS[1], ARGV[1])
+        left = tonumber(ARGV[1])
+    end
+    return {count, left}
+"""
+
+
+@functools.cache
+def _count_script() -> Script:
+    return redis_client().register_script(_COUNT)
+
+
+def count_request(address: str) -> tuple[int, float]:
+    """Count one request of an address: (requests in its window, seconds left of it). Raises RedisError."""
+    key = f"edgechat:limit:{limit_key(address)}"
+    count, left = _count_script()(keys=[key], args=[settings.RATE_LIMIT_WINDOW_SECONDS * 1000])
+    return int(count), int(left) / 1000
+
+
+class RateLimitMiddleware:
+    """429 beyond RATE_LIMIT_REQUESTS per window and address; passes everything while Redis is down."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path_info.startswith(_EXEMPT):
+            return self.get_response(request)
+        try:
+            count, left = count_request(request.client_address)
+        except RedisError as error:
+            logger.warning("rate_limit_open", reason=type(error).__name__)
+            return self.get_response(request)
+        if count > settings.RATE_LIMIT_REQUESTS:
+            return error_response(request, RateLimited(retry_after=left))
+        return self.get_response(request)
+
+
+class AuthRateThrottle(BaseThrottle):
+    """AUTH_RATE_LIMIT per address, counted for each view apart, by django-ratelimit."""
+
+    _wait: float = 1.0
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        usage = get_usage(
+            request._request,
+            group=f"{type(view).__module__}.{type(view).__qualname__}",
+            key=_address_key,
+            rate=settings.AUTH_RATE_LIMIT,
+            increment=True,
+        )
+        if usage is None:  # Redis is down: fail open
+            return True
+        self._wait = max(1.0, usage["time_left"])
+        return not usage["should_limit"]
+
+    def wait(self) -> float:
+        return self._wait
+
+
+def _address_key(group: str, request: HttpRequest) -> str:
+    return limit_key(request.client_address)

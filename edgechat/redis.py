@@ -1,0 +1,93 @@
+"""Redis: one bounded pool in a process, short waits, and no attempt for a second after a failure."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import redis
+from django_redis import get_redis_connection
+from django_redis.pool import ConnectionFactory
+from redis.backoff import NoBackoff
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
+from redis.retry import Retry
+
+RedisError = redis.exceptions.RedisError
+
+# Every operation either finds Redis there or fails at once; requests must not queue up behind a dead server.
+PAUSE_SECONDS = 1.0
+
+
+class _Breaker:
+    """When Redis last failed, for the whole process."""
+
+    def __init__(self) -> None:
+        self._closed_again_at = 0.0
+
+    def check(self) -> None:
+        if time.monotonic() < self._closed_again_at:
+            raise redis.exceptions.ConnectionError("Redis failed less than a second ago")
+
+    def trip(self) -> None:
+        self._closed_again_at = time.monotonic() + PAUSE_SECONDS
+
+
+_breaker = _Breaker()
+
+
+class _GuardedMixin:
+    """A connection that does not try while the breaker is open, and trips it when it fails."""
+
+    def connect(self) -> None:
+        _breaker.check()
+        try:
+            super().connect()  # type: ignore[misc]
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+            _breaker.trip()
+            raise
+
+    def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+        _breaker.check()
+        super().send_packed_command(*args, **kwargs)  # type: ignore[misc]
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().read_response(*args, **kwargs)  # type: ignore[misc]
+        except redis.exceptions.TimeoutError:
+            _breaker.trip()
+            raise
+
+
+class GuardedConnection(_GuardedMixin, Connection):
+    pass
+
+
+class GuardedSSLConnection(_GuardedMixin, SSLConnection):
+    pass
+
+
+class GuardedUnixConnection(_GuardedMixin, UnixDomainSocketConnection):
+    pass
+
+
+_GUARDED: dict[type, type] = {
+    Connection: GuardedConnection,
+    SSLConnection: GuardedSSLConnection,
+    UnixDomainSocketConnection: GuardedUnixConnection,
+}
+
+
+class GuardedConnectionFactory(ConnectionFactory):  # type: ignore[type-arg]
+    """django-redis' factory with guarded connections that never retry by themselves."""
+
+    def get_connection_pool(self, params: dict[str, Any]) -> Any:
+        plain = parse_url(params["url"]).get("connection_class", Connection)
+        guarded = {"connection_class": _GUARDED[plain], "retry": Retry(NoBackoff(), 0), **self.pool_cls_kwargs}
+        self.pool_cls_kwargs = guarded
+        return super().get_connection_pool(params)
+
+
+def redis_client() -> redis.Redis:
+    """The client of this process. Its calls raise RedisError within half a second when Redis is gone."""
+    client: redis.Redis = get_redis_connection("default")
+    return client

@@ -1,0 +1,80 @@
+"""What every operation of the OpenAPI file has in common: the error answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_ERROR = {
+    "type": "object",
+    "required": ["detail", "code", "request_id"],
+    "properties": {
+        "detail": {"type": "string", "description": "For people."},
+        "code": {"type": "string", "description": "For programs; never changes its meaning."},
+        "request_id": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "description": "With 422: what is wrong with which field.",
+            "items": {
+                "type": "object",
+                "required": ["field", "message"],
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+        "context": {
+            "type": "object",
+            "description": "Where there is something to act on.",
+            "additionalProperties": True,
+        },
+    },
+}
+
+_DESCRIPTIONS = {
+    "400": ("Malformed JSON, or the call's own refusal", "malformed_json", "Malformed JSON"),
+    "401": ("No, bad, expired or revoked token", "not_authenticated", "Not authenticated"),
+    "404": ("Absent, or somebody else's", "not_found", "Not found"),
+    "409": ("A reply is being written, or a key was used with another body", "generation_in_progress", "Conflict"),
+    "413": ("Too large", "too_large", "Too large"),
+    "415": ("Type not accepted", "unsupported_type", "Unsupported media type; accepted: application/json"),
+    "422": ("Validation", "validation_error", "Validation error"),
+    "429": ("Too many requests; see Retry-After", "rate_limited", "Too many requests"),
+    "500": ("Our fault", "internal_error", "Internal server error"),
+    "503": ("The model or a store is not available", "store_unavailable", "The service is temporarily unavailable"),
+}
+
+
+def add_error_responses(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """drf-spectacular's hook: give each operation the errors that it can answer with, in the one error shape."""
+    result["components"]["schemas"]["Error"] = _ERROR
+    for path, operations in result["paths"].items():
+        for operation in operations.values():
+            for status in _statuses(path, operation):
+                operation["responses"].setdefault(status, _response(status))
+    return result
+
+
+def _statuses(path: str, operation: dict[str, Any]) -> list[str]:
+    statuses = ["500"]
+    if "health" not in path:
+        statuses += ["429", "503"]
+    if {"accessToken": []} in operation.get("security", []):
+        statuses.append("401")
+    if "{" in path:
+        statuses.append("404")
+    if "requestBody" in operation:
+        statuses += ["400", "413", "415", "422"]
+    if any(parameter["in"] == "query" for parameter in operation.get("parameters", [])):
+        statuses.append("422")
+    if operation["operationId"] in ("login", "refresh"):
+        statuses.append("401")
+    if operation["operationId"] == "message_send":
+        statuses.append("409")
+    return sorted(set(statuses))
+
+
+def _response(status: str) -> dict[str, Any]:
+    description, code, detail = _DESCRIPTIONS[status]
+    example: dict[str, Any] = {"detail": detail, "code": code, "request_id": "0b7c1c2e-6d1f-4f4b-9a55-3a1c0e6f2d11"}
+    if status == "422":
+        example["errors"] = [{"field": "body.email", "message": "Enter a valid email address."}]
+    schema = {"$ref": "#/components/schemas/Error"}
+    return {"description": description, "content": {"application/json": {"schema": schema, "example": example}}}

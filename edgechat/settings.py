@@ -1,0 +1,326 @@
+"""Django settings. Every value comes from the environment through one typed reader; CONTRACT section 7 lists them.
+
+All faults are reported together, so an operator mends a deployment in one round instead of one restart each.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import dj_database_url
+import gevent.monkey
+from marshmallow.validate import OneOf, Range, Regexp
+
+from edgechat.development_secret import development_secret
+from edgechat.environment import Environment
+from edgechat.keys import derive_key
+from edgechat.logs import configure_logging
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = Environment()
+env.read_file(BASE_DIR / ".env")
+
+ENVIRONMENT = env.str("ENVIRONMENT", "production", validate=OneOf(["production", "staging", "development"]))
+DEVELOPMENT = ENVIRONMENT == "development"
+DATA_DIR = (BASE_DIR / env.path("DATA_DIR", Path(".data"))).resolve()
+if DEVELOPMENT:
+    # Written by `make run`: where the servers that it embeds are listening.
+    env.read_file(DATA_DIR / "run.env")
+
+APP_NAME = env.str("APP_NAME", "EdgeChat Backend")
+DEBUG = False  # Django's debug pages break the error contract and print settings; they stay off in development too.
+LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]))
+PUBLIC_URL = env.str("PUBLIC_URL", "").rstrip("/")
+
+# --- Secrets and tokens -------------------------------------------------------------------------------------------
+JWT_SECRET = env.str("JWT_SECRET", "") or env.str("SECRET_KEY", "")
+if not JWT_SECRET and DEVELOPMENT:
+    JWT_SECRET = development_secret(DATA_DIR / "jwt_secret")
+if not JWT_SECRET:
+    env.fault("JWT_SECRET", "required in production (32 bytes or more), for example from `openssl rand -hex 32`")
+elif len(JWT_SECRET.encode()) < 32 and not DEVELOPMENT:
+    env.fault("JWT_SECRET", "must have 32 bytes or more")
+SECRET_KEY = derive_key(JWT_SECRET, "django-secret-key")
+JWT_ALGORITHM = env.str("JWT_ALGORITHM", env.str("ALGORITHM", "HS256"), validate=OneOf(["HS256", "HS384", "HS512"]))
+ACCESS_TOKEN_LIFETIME = timedelta(
+    minutes=env.int(
+        "JWT_ACCESS_EXPIRE_MINUTES", env.int("ACCESS_TOKEN_EXPIRE_MINUTES", 15), validate=Range(min=1, max=24 * 60)
+    )
+    or 15
+)
+REFRESH_TOKEN_LIFETIME = timedelta(days=env.int("JWT_REFRESH_EXPIRE_DAYS", 7, validate=Range(min=1, max=365)) or 7)
+
+# --- Stores -------------------------------------------------------------------------------------------------------
+DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", 10, validate=Range(min=1, max=200))
+
+
+def _postgres_url() -> str:
+    """DATABASE_URL, or one put together from the older backends' POSTGRES_* variables, or empty."""
+    url: str = env.str("DATABASE_URL", "")
+    parts = {name: env.str(f"POSTGRES_{name}", "") for name in ("USER", "PASSWORD", "HOST", "PORT", "DB")}
+    if not url and parts["HOST"]:
+        login = quote(parts["USER"] or "postgres", safe="")
+        if parts["PASSWORD"]:
+            login += ":" + quote(parts["PASSWORD"], safe="")
+        url = f"postgresql://{login}@{parts['HOST']}:{parts['PORT'] or '5432'}/{parts['DB'] or 'edgechat'}"
+    # SQLAlchemy's driver suffix and asyncpg's name of the TLS option, as the older backend's deployments have them.
+    url = re.sub(r"^postgres(ql)?\+[a-z0-9]+://", "postgresql://", url)
+    return re.sub(r"([?&])ssl=", r"\1sslmode=", url)
+
+
+def _store_url(name: str, value: str, schemes: tuple[str, ...], nowhere: str) -> str:
+    """The URL of a store; in development without one an address that nobody listens on, for commands without stores."""
+    if not value:
+        if not DEVELOPMENT:
+            env.fault(name, "required in production")
+        return nowhere
+    if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        env.fault(name, f"must begin with {' or '.join(scheme + '://' for scheme in schemes)}")
+        return nowhere
+    return value
+
+
+DATABASE_URL = _store_url(
+    "DATABASE_URL", _postgres_url(), ("postgresql", "postgres"), "postgresql://nobody@127.0.0.1:9/edgechat"
+)
+MONGODB_URL = _store_url("MONGODB_URL", env.str("MONGODB_URL", ""), ("mongodb", "mongodb+srv"), "mongodb://127.0.0.1:9")
+MONGODB_DB = env.str("MONGODB_DB", "edgechat")
+REDIS_URL = _store_url("REDIS_URL", env.str("REDIS_URL", ""), ("redis", "rediss", "unix"), "redis://127.0.0.1:9/0")
+
+try:
+    _database: dict[str, Any] = dict(dj_database_url.parse(DATABASE_URL))
+except ValueError:
+    env.fault("DATABASE_URL", "is not a database URL")
+    _database = {"ENGINE": "django.db.backends.postgresql", "NAME": "edgechat"}
+_database["CONN_MAX_AGE"] = 0  # Django refuses persistent connections together with a pool.
+_database["OPTIONS"] = {**_database.get("OPTIONS", {}), "connect_timeout": 3}
+if gevent.monkey.is_module_patched("socket"):
+    # Only processes that serve have a use for a pool; a command has one connection, and wants its errors at once.
+    _database["OPTIONS"]["pool"] = {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 5, "max_idle": 60}
+DATABASES = {"default": _database}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+_redis_options = {
+    "SOCKET_CONNECT_TIMEOUT": 0.25,
+    "SOCKET_TIMEOUT": 0.5,
+    "CONNECTION_POOL_CLASS": "redis.connection.BlockingConnectionPool",
+    "CONNECTION_FACTORY": "edgechat.redis.GuardedConnectionFactory",
+    "CONNECTION_POOL_KWARGS": {"max_connections": 16, "timeout": 0.5},
+}
+CACHES = {
+    "default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL, "OPTIONS": _redis_options},
+    # django-ratelimit passes requests with Redis down only if the cache swallows its errors; nothing else does.
+    "limits": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "limits",
+        "OPTIONS": {**_redis_options, "IGNORE_EXCEPTIONS": True, "LOG_IGNORED_EXCEPTIONS": True},
+    },
+}
+
+# --- Limits -------------------------------------------------------------------------------------------------------
+RATE_LIMIT_REQUESTS = env.int("RATE_LIMIT_REQUESTS", 100, validate=Range(min=1))
+RATE_LIMIT_WINDOW_SECONDS = env.int("RATE_LIMIT_WINDOW_SECONDS", 60, validate=Range(min=1, max=86400))
+AUTH_RATE_LIMIT = env.str("AUTH_RATE_LIMIT", "30/m")
+if not re.fullmatch(r"[1-9]\d*/(\d*[smhd])", AUTH_RATE_LIMIT or ""):
+    env.fault("AUTH_RATE_LIMIT", "must look like 30/m (a count, a slash, and s, m, h or d)")
+RATELIMIT_USE_CACHE = "limits"
+RATELIMIT_FAIL_OPEN = True
+TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", 0, validate=Range(min=0, max=10))
+MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 8 * 1024 * 1024, validate=Range(min=1024))
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+
+# --- The model ----------------------------------------------------------------------------------------------------
+GEMINI_API_KEY = env.str("GEMINI_API_KEY", "")
+GEMINI_MODEL = env.str("GEMINI_MODEL", "gemini-2.5-flash", validate=Regexp(r"[A-Za-z0-9._-]{1,100}\Z"))
+GEMINI_BASE_URL = env.str("GEMINI_BASE_URL", "").rstrip("/")
+AI_MAX_OUTPUT_TOKENS = env.int("AI_MAX_OUTPUT_TOKENS", 8192, validate=Range(min=1))
+AI_TIMEOUT_SECONDS = env.float("AI_TIMEOUT_SECONDS", 120.0, validate=Range(min=0.1, max=3600))
+CONTEXT_MAX_TOKENS = env.int("CONTEXT_MAX_TOKENS", 32000, validate=Range(min=256))
+
+
+# --- HTTP ---------------------------------------------------------------------------------------------------------
+ROOT_URLCONF = "edgechat.urls"
+WSGI_APPLICATION = "edgechat.wsgi.application"
+APPEND_SLASH = False  # edgechat.trailing_slash makes the slash optional without a redirect.
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", None)
+if ALLOWED_HOSTS is None:
+    _public_host = re.sub(r"^https?://|[:/].*$", "", PUBLIC_URL)
+    ALLOWED_HOSTS = ["*"] if DEVELOPMENT else ["localhost", "127.0.0.1", "[::1]", *filter(None, [_public_host])]
+if TRUSTED_PROXY_COUNT:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+
+def _cors_origins() -> list[str]:
+    """CORS_ORIGINS (`*` or a comma-separated list), else the older BACKEND_CORS_ORIGINS (a JSON list), else `*`."""
+    if not env.is_set("CORS_ORIGINS") and env.is_set("BACKEND_CORS_ORIGINS"):
+        try:
+            origins = json.loads(env.str("BACKEND_CORS_ORIGINS"))
+        except ValueError:
+            origins = None
+        if not isinstance(origins, list) or not all(isinstance(origin, str) for origin in origins):
+            env.fault("BACKEND_CORS_ORIGINS", 'must be a JSON list, for example ["https://app.example.com"]')
+            return []
+        return [origin.rstrip("/") for origin in origins]
+    return [origin.strip().rstrip("/") for origin in env.str("CORS_ORIGINS", "*").split(",") if origin.strip()]
+
+
+_origins = _cors_origins()
+CORS_ALLOW_ALL_ORIGINS = "*" in _origins
+CORS_ALLOWED_ORIGINS = [] if CORS_ALLOW_ALL_ORIGINS else _origins
+for _origin in CORS_ALLOWED_ORIGINS:
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#\s]+", _origin):
+        env.fault("CORS_ORIGINS", f"{_origin!r} is not an origin such as https://app.example.com")
+CORS_ALLOW_CREDENTIALS = not CORS_ALLOW_ALL_ORIGINS
+CORS_ALLOW_HEADERS = [
+    "accept",
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "last-event-id",
+    "user-agent",
+    "x-csrftoken",
+    "x-request-id",
+    "x-requested-with",
+]
+CORS_EXPOSE_HEADERS = ["X-Request-ID", "Retry-After", "ETag"]
+CORS_PREFLIGHT_MAX_AGE = 3600
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
+SESSION_COOKIE_NAME = "edgechat_admin"
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
+SECURE_CONTENT_TYPE_NOSNIFF = True
+X_FRAME_OPTIONS = "DENY"
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "edgechat.apps.EdgechatConfig",
+    "accounts.apps.AccountsConfig",
+    "ai.apps.AiConfig",
+    "usage.apps.UsageConfig",
+    "conversations.apps.ConversationsConfig",
+]
+
+MIDDLEWARE = [
+    "edgechat.request_id.RequestIDMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "edgechat.trailing_slash.TrailingSlashMiddleware",
+    "edgechat.rate_limit.RateLimitMiddleware",
+    "edgechat.body_limit.BodyLimitMiddleware",
+    "usage.middleware.CountRequestsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+STATIC_URL = "/static/"
+# From a checkout nothing is collected: WhiteNoise finds the files where the packages keep them.
+STATIC_ROOT = None if DEVELOPMENT else BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = DEVELOPMENT
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEVELOPMENT
+        else "whitenoise.storage.CompressedStaticFilesStorage"
+    },
+}
+
+AUTH_USER_MODEL = "accounts.User"
+# The e-mail is unique whatever its case, by a constraint on lower(email), which this check cannot see.
+SILENCED_SYSTEM_CHECKS = ["auth.E003", "auth.W004"]
+PASSWORD_HASHERS = ["accounts.password_hashers.OwaspArgon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = (
+    [] if DEVELOPMENT else [{"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"}]
+)
+FIRST_SUPERUSER_EMAIL = env.str("FIRST_SUPERUSER_EMAIL", "")
+FIRST_SUPERUSER_PASSWORD = env.str("FIRST_SUPERUSER_PASSWORD", "")
+if bool(FIRST_SUPERUSER_EMAIL) != bool(FIRST_SUPERUSER_PASSWORD):
+    env.fault("FIRST_SUPERUSER_EMAIL", "goes with FIRST_SUPERUSER_PASSWORD: set both or neither")
+
+USAGE_RAW_DAYS = env.int("USAGE_RAW_DAYS", 90, validate=Range(min=1))
+GRACEFUL_TIMEOUT = env.int("GRACEFUL_TIMEOUT", 30, validate=Range(min=1, max=3600))
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.AccessTokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["edgechat.json_body.JSONBodyParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "edgechat.json_body.AlwaysJSON",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_METADATA_CLASS": None,
+    "EXCEPTION_HANDLER": "edgechat.errors.exception_handler",
+    "URL_FORMAT_OVERRIDE": None,
+    "UNAUTHENTICATED_USER": None,
+    "NON_FIELD_ERRORS_KEY": "non_field_errors",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": APP_NAME,
+    "DESCRIPTION": "The backend of a mobile AI chat app: accounts, conversations, the model, usage.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "edgechat.schema.add_error_responses",
+    ],
+    "ENUM_NAME_OVERRIDES": {},
+}
+
+UNFOLD = {
+    "SITE_TITLE": "EdgeChat",
+    "SITE_HEADER": "EdgeChat",
+    "SITE_URL": None,
+    "SHOW_VIEW_ON_SITE": False,
+}
+
+LOGGING_CONFIG = None  # edgechat.logs configures it, for Django's own loggers as for ours.
+configure_logging(level=LOG_LEVEL or "INFO", as_json=not DEVELOPMENT)
+
+env.finish()

@@ -1,0 +1,64 @@
+"""Work beside a request, written for the standard library's threads; under gunicorn they are greenlets."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import gevent
+import gevent.monkey
+import structlog
+from django.db import connections
+
+logger = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Hashing and decoding at once in one process: as many as can be of use, and a bound on their memory.
+_cpu_slots = threading.BoundedSemaphore(4)
+
+
+def release_database() -> None:
+    """Give this thread's database connection back to the pool; the next query takes one again.
+
+    Called before every wait that is not the database's own: a call to the model, a reply that is followed. A request
+    that kept its connection through a model call would let ten conversations block all others.
+    """
+    connections.close_all()
+
+
+def start_thread(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> threading.Thread:
+    """Run a function detached from the request that starts it.
+
+    It keeps the request's log context, gives back its database connection at the end, and its faults are logged.
+    """
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        try:
+            context.run(function, *args, **kwargs)
+        except Exception:
+            context.run(logger.exception, "thread_failed", function=getattr(function, "__qualname__", repr(function)))
+        finally:
+            release_database()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def run_cpu_bound(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The result of a function that computes for long, without stalling the process's other requests.
+
+    Under gevent it runs in the hub's pool of real threads, a few at a time; elsewhere threads are real already.
+    `function` must release the GIL for most of its time and touch neither stores nor thread-locals.
+    """
+    if not gevent.monkey.is_module_patched("threading"):
+        return function(*args, **kwargs)
+    with _cpu_slots:
+        result: Any = gevent.get_hub().threadpool.apply(functools.partial(function, *args, **kwargs))
+        return result  # type: ignore[no-any-return]

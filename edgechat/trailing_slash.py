@@ -1,0 +1,24 @@
+"""A trailing slash is optional on every path and method, without a redirect (CONTRACT section 1)."""
+
+from collections.abc import Callable
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+
+class TrailingSlashMiddleware:
+    """Routes are written without a trailing slash; one that a client adds is dropped before they are matched.
+
+    The admin keeps Django's own form, with the slash.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        path = request.path_info
+        if path == "/admin":
+            request.path_info = request.path = "/admin/"
+        elif len(path) > 1 and path.endswith("/") and not path.startswith("/admin/"):
+            request.path_info = path[:-1]
+        return self.get_response(request)

@@ -1,0 +1,31 @@
+"""Every route. Paths are written without a trailing slash; `edgechat.trailing_slash` makes it optional."""
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerSplitView
+
+from edgechat import errors, health
+
+urlpatterns = [
+    path("", health.RootView.as_view()),
+    path("health", health.OverviewView.as_view()),
+    path("api/health", health.LegacyHealthView.as_view()),
+    path("api/v1/health", health.LiveView.as_view()),
+    path("api/v1/health/ready", health.ReadyView.as_view()),
+    path("api/v1/health/db", health.DatabaseView.as_view()),
+    path("api/v1/health/mongo", health.MongoView.as_view()),
+    path("api/v1/health/redis", health.RedisView.as_view()),
+    path("api/v1/", include("accounts.urls")),
+    path("api/v1/", include("conversations.urls")),
+    path("api/v1/", include("ai.urls")),
+    path("api/v1/", include("usage.urls")),
+    path("api/v1/openapi.json", SpectacularAPIView.as_view(), name="schema"),
+    path("docs", SpectacularSwaggerSplitView.as_view(), name="docs"),
+    path("redoc", SpectacularRedocView.as_view(), name="redoc"),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = errors.bad_request
+handler403 = errors.permission_denied
+handler404 = errors.page_not_found
+handler500 = errors.server_error

@@ -1,0 +1,35 @@
+"""Bodies, query strings and path ids, checked; what is wrong with them becomes one 422 (or the contract's 404)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from edgechat.errors import Invalid, field_errors
+
+
+def validated_body(serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
+    """The JSON body's fields; Invalid with `body.*` fields. An absent body is an empty object."""
+    return _validated(serializer, request.data, prefix="body")
+
+
+def validated_query(serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
+    """The query string's parameters; Invalid with `query.*` fields."""
+    return _validated(serializer, request.query_params, prefix="query")
+
+
+def integer_id(text: str) -> int:
+    """The number in a path; Invalid on `path.id` for everything that cannot be one."""
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:20]) < 2**63 and len(text) < 20):
+        raise Invalid({"path.id": "A valid integer is required."})
+    return int(text)
+
+
+def _validated(serializer: type[serializers.Serializer[Any]], data: Any, *, prefix: str) -> dict[str, Any]:
+    checked = serializer(data=data)
+    if not checked.is_valid():
+        raise Invalid(list(field_errors(checked.errors, prefix=prefix)))
+    validated: dict[str, Any] = checked.validated_data
+    return validated

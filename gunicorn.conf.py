@@ -1,0 +1,41 @@
+"""How gunicorn serves EdgeChat: gevent workers, patched before anything else is imported."""
+
+# The first statement, before gunicorn or we import anything that holds on to an unpatched lock or socket: a worker
+# that is patched later shares thread-locals, database connections among them, between its requests.
+import gevent.monkey
+
+gevent.monkey.patch_all()
+
+import os  # noqa: E402
+from typing import Any  # noqa: E402
+
+bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT') or '8000'}"  # noqa: S104  (a container's port)
+workers = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
+worker_class = "gevent"
+worker_connections = 4000  # open streams, each a greenlet
+backlog = 4096
+graceful_timeout = int(os.environ.get("GRACEFUL_TIMEOUT") or 30)
+timeout = 120
+keepalive = 30
+# X-Forwarded-* is TRUSTED_PROXY_COUNT's business alone: gunicorn must not believe any of it.
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
+accesslog = None  # edgechat.request_id logs each request, with its id
+errorlog = "-"
+loglevel = (os.environ.get("LOG_LEVEL") or "info").lower()
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  (a heartbeat file without disk waits)
+
+
+def post_worker_init(worker: Any) -> None:
+    """The application is loaded: refuse to run half-patched, then start what each process does by itself."""
+    from edgechat import periodic
+    from edgechat.gevent_check import require_patched_process
+
+    require_patched_process()
+    periodic.start()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    from edgechat import periodic
+
+    periodic.stop()

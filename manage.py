@@ -1,0 +1,31 @@
+#!/usr/bin/env python
+"""EdgeChat's commands for operators: `./manage.py help` lists them."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "edgechat.settings")
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.management import execute_from_command_line
+    from django.db import OperationalError
+    from pymongo.errors import PyMongoError
+    from redis.exceptions import RedisError
+
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error.__cause__, PyMongoError) else error
+        if not isinstance(cause, (OperationalError, PyMongoError, RedisError)):
+            raise
+        reason = str(cause).strip().splitlines()[0][:200]
+        sys.exit(f"A store does not answer: start EdgeChat with `make run`, or set its URL. ({reason})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Counts each answered request of a signed-in user."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+
+from usage.recorder import AnsweredRequest, record_request
+
+
+class CountRequestsMiddleware:
+    """`authenticated_user_id` is set on the request once its access token proved valid."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        started = time.monotonic()
+        response = self.get_response(request)
+        user_id: int | None = getattr(request, "authenticated_user_id", None)
+        if user_id is not None:
+            match = request.resolver_match
+            record_request(
+                AnsweredRequest(
+                    user_id=user_id,
+                    at=timezone.now(),
+                    method=request.method or "",
+                    route=match.route if match else "",
+                    status=response.status_code,
+                    milliseconds=int((time.monotonic() - started) * 1000),
+                )
+            )
+        return response

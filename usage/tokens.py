@@ -1,0 +1,35 @@
+"""Token counts of one call to the model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TokenUsage:
+    """`output_tokens` includes `thinking_tokens`; `input_tokens` includes `cached_tokens`."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    thinking_tokens: int = 0
+    estimated: bool = False
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+    def as_body(self) -> dict[str, Any]:
+        """The `usage` object of the API."""
+        return {**asdict(self), "total_tokens": self.total_tokens}
+
+
+def estimate_tokens(text: str) -> int:
+    """A cautious estimate of a text's tokens: one for each three bytes of UTF-8, rounded up.
+
+    Gemini takes about four Latin characters, or about one Chinese or Japanese one, for a token, so this is above the
+    truth for both.
+    """
+    return math.ceil(len(text.encode("utf-8", "surrogatepass")) / 3)
