@@ -24,7 +24,7 @@ from edgechat.logs import configure_logging
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = Environment()
-env.read_file(BASE_DIR / ".env")
+env.read_file(BASE_DIR / env.str("ENV_FILE", ".env"))
 
 ENVIRONMENT = env.str("ENVIRONMENT", "production", validate=OneOf(["production", "staging", "development"]))
 DEVELOPMENT = ENVIRONMENT == "development"

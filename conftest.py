@@ -1,0 +1,190 @@
+"""The servers that all tests share, started once a run, and a client for them.
+
+Tests talk HTTP to a real gunicorn over real stores and a scripted model; each registers users of its own, so nothing
+has to be cleaned up between them and they run in parallel. Tests of commands and pure functions import the code: here
+Django is set up with the same stores.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from edgechat.local.stack import Stack, start_stack
+from edgechat.local.web import WebServer
+
+os.environ["ENV_FILE"] = ".env.test"
+os.environ["DJANGO_SETTINGS_MODULE"] = "edgechat.settings"
+
+_stack: Stack | None = None
+_web: WebServer | None = None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the servers in the controlling process; xdist's workers inherit their addresses."""
+    if not hasattr(config, "workerinput") and not config.option.collectonly and not config.option.help:
+        _start_servers()
+    import django
+
+    django.setup()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    global _stack, _web
+    if _web is not None:
+        _web.stop()
+    if _stack is not None:
+        _stack.kill()
+        shutil.rmtree(_stack.data_dir.path, ignore_errors=True)
+    _web = _stack = None
+
+
+def _start_servers() -> None:
+    global _stack, _web
+    data_dir = Path(tempfile.mkdtemp(prefix="edgechat-tests-"))
+    os.environ["DATA_DIR"] = str(data_dir)
+    mongo: Any = os.environ.get("LOCAL_MONGO", "secantus")
+    _stack = start_stack(data_dir, durable=False, scripted=True, mongo=mongo)
+    os.environ.update(_stack.env)
+
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("migrate", verbosity=0)
+    call_command("ensure_transcript_indexes", verbosity=0, stdout=open(os.devnull, "w"))  # noqa: PTH123, SIM115
+    _web = WebServer({}, data_dir=data_dir, workers=2)
+    _web.start()
+    os.environ["TEST_WEB_URL"] = _web.url
+
+
+_addresses = itertools.count(random.SystemRandom().randrange(2**20))
+
+
+class Api(httpx2.Client):
+    """A client of one address, perhaps signed in; paths are relative to /api/v1."""
+
+    def __init__(self, base_url: str, *, token: str | None = None, **kwargs: Any) -> None:
+        number = next(_addresses)
+        headers = {"X-Forwarded-For": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        super().__init__(base_url=f"{base_url}/api/v1/", headers=headers, timeout=60, trust_env=False, **kwargs)
+        self.origin = base_url
+
+    def signed_in(self, token: str) -> Api:
+        return Api(self.origin, token=token)
+
+
+class Person(Api):
+    """A registered user's client, with the answer to the registration."""
+
+    def __init__(self, base_url: str, name: str) -> None:
+        super().__init__(base_url)
+        self.email = f"{name}-{uuid.uuid4().hex[:12]}@example.com"
+        self.password = f"password of {name}"
+        answer = self.post("auth/register", json={"email": self.email, "password": self.password})
+        assert answer.status_code == 201, answer.text
+        self.tokens: dict[str, Any] = answer.json()
+        self.headers["Authorization"] = f"Bearer {self.tokens['access_token']}"
+        self.id: int = self.get("auth/me").json()["id"]
+
+    def new_conversation(self, **body: Any) -> str:
+        answer = self.post("chat/conversations", json=body)
+        assert answer.status_code == 201, answer.text
+        conversation_id: str = answer.json()["id"]
+        return conversation_id
+
+    def say(self, conversation_id: str, content: str, **body: Any) -> httpx2.Response:
+        return self.post(f"chat/conversations/{conversation_id}/messages", json={"content": content, **body})
+
+    def messages(self, conversation_id: str, **query: Any) -> dict[str, Any]:
+        body: dict[str, Any] = self.get(f"chat/conversations/{conversation_id}/messages", params=query).json()
+        return body
+
+
+@pytest.fixture
+def web_url() -> str:
+    """Where the shared web processes answer."""
+    return os.environ["TEST_WEB_URL"]
+
+
+@pytest.fixture
+def anonymous(web_url: str) -> Iterator[Api]:
+    with Api(web_url) as api:
+        yield api
+
+
+@pytest.fixture
+def alice(web_url: str) -> Iterator[Person]:
+    """Who owns things."""
+    with Person(web_url, "alice") as person:
+        yield person
+
+
+@pytest.fixture
+def bob(web_url: str) -> Iterator[Person]:
+    """The stranger."""
+    with Person(web_url, "bob") as person:
+        yield person
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """An empty folder; not pytest's `tmp_path`, which lies below one that PostgreSQL's user can't pass when root tests."""
+    folder = Path(tempfile.mkdtemp(prefix="edgechat-test-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def start_web(data_dir: Path) -> Iterator[Callable[..., WebServer]]:
+    """Start web processes of one's own with other settings: `start_web(workers=1, RATE_LIMIT_REQUESTS="5")`."""
+    started: list[WebServer] = []
+
+    def start(*, workers: int = 1, ready_path: str = "/api/v1/health", **env: str) -> WebServer:
+        server = WebServer(env, data_dir=data_dir, workers=workers, ready_path=ready_path, name=f"web-{len(started)}")
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def model_calls() -> Callable[[str], list[dict[str, Any]]]:
+    """The calls that the scripted model got whose last user text contains a text."""
+
+    def calls(contains: str) -> list[dict[str, Any]]:
+        url = f"{os.environ['GEMINI_BASE_URL']}/scripted/calls"
+        found: list[dict[str, Any]] = httpx2.get(url, params={"contains": contains}, trust_env=False).json()["calls"]
+        return found
+
+    return calls
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], Any]], Any]:
+    """Wait until a condition holds, 30 seconds at most, and give what it returned."""
+
+    def wait(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (result := condition()):
+            assert time.monotonic() < deadline, "the condition did not come true in time"
+            time.sleep(0.02)
+        return result
+
+    return wait
