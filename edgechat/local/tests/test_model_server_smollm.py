@@ -68,6 +68,24 @@ def picture_part(image: object) -> types.Part:
     return types.Part.from_bytes(data=file.getvalue(), mime_type="image/png")
 
 
+def tokens_of(client: genai.Client, contents: object) -> int:
+    total = client.models.count_tokens(model=MODEL, contents=contents).total_tokens  # type: ignore[arg-type]
+    assert total is not None
+    return total
+
+
+def usage_of(response: types.GenerateContentResponse) -> tuple[int, int, int]:
+    """Tokens of the prompt, of the answer, of both."""
+    usage = response.usage_metadata
+    assert usage is not None
+    return usage.prompt_token_count or 0, usage.candidates_token_count or 0, usage.total_token_count or 0
+
+
+def finish_reason(response: types.GenerateContentResponse) -> types.FinishReason | None:
+    assert response.candidates
+    return response.candidates[0].finish_reason
+
+
 def ask(client: genai.Client, contents: object, **config: object) -> str:
     response = client.models.generate_content(
         model=MODEL, contents=contents, config=types.GenerateContentConfig.model_validate({"seed": 1, **config})
@@ -82,9 +100,10 @@ def test_it_answers_in_sentences_of_its_own_and_says_that_it_is_local(client: ge
     assert len(response.text.split()) >= 5
     assert response.model_version == NAME
     assert response.response_id
-    usage = response.usage_metadata
-    assert usage is not None and usage.prompt_token_count and usage.candidates_token_count
-    assert usage.total_token_count == usage.prompt_token_count + usage.candidates_token_count
+    prompt, answer, total = usage_of(response)
+    assert prompt > 20
+    assert answer > 5
+    assert total == prompt + answer
 
 
 def test_different_questions_get_their_own_right_answers(client: genai.Client) -> None:
@@ -101,24 +120,19 @@ def test_it_summarizes_a_paragraph_shorter_and_about_its_subject(client: genai.C
 def test_a_stream_joins_to_an_answer_with_cumulative_counts(client: genai.Client) -> None:
     parts = list(client.models.generate_content_stream(model=MODEL, contents="Name three fruits."))
     assert len(parts) > 3
-    output = [part.usage_metadata.candidates_token_count or 0 for part in parts if part.usage_metadata]
-    assert len(output) == len(parts)
+    output = [usage_of(part)[1] for part in parts]
     assert output == sorted(output)
     text = "".join(part.text or "" for part in parts)
-    counted = client.models.count_tokens(model=MODEL, contents=text).total_tokens
-    empty = client.models.count_tokens(model=MODEL, contents="").total_tokens
-    assert counted is not None and empty is not None
     # The end mark is generated and counted too, but not seen.
-    assert abs(output[-1] - (counted - empty)) <= 1
-    assert [part.candidates[0].finish_reason for part in parts if part.candidates][-1] == types.FinishReason.STOP
+    assert abs(output[-1] - (tokens_of(client, text) - tokens_of(client, ""))) <= 1
+    assert [finish_reason(part) for part in parts] == [None] * (len(parts) - 1) + [types.FinishReason.STOP]
 
 
 def test_max_output_tokens_and_stop_sequences_end_an_answer(client: genai.Client) -> None:
     config = types.GenerateContentConfig(max_output_tokens=5)
     response = client.models.generate_content(model=MODEL, contents="Tell me a long story.", config=config)
-    assert response.candidates and response.usage_metadata
-    assert response.candidates[0].finish_reason == types.FinishReason.MAX_TOKENS
-    assert response.usage_metadata.candidates_token_count == 5
+    assert finish_reason(response) == types.FinishReason.MAX_TOKENS
+    assert usage_of(response)[1] == 5
     whole = ask(client, "What is the capital of Japan?", temperature=0)
     assert (
         ask(client, "What is the capital of Japan?", temperature=0, stop_sequences=[" Tokyo"])
@@ -133,23 +147,15 @@ def test_earlier_turns_and_the_system_instruction_are_read(client: genai.Client)
         types.Content(role="user", parts=[types.Part(text="What is my name?")]),
     ]
     assert "Zebulon" in ask(client, turns, temperature=0)
-    alone = client.models.count_tokens(model=MODEL, contents="What is my name?").total_tokens
-    together = client.models.count_tokens(model=MODEL, contents=turns).total_tokens
-    assert alone is not None and together is not None
-    assert together > alone + 10
-    kind = client.models.generate_content(
-        model=MODEL, contents="Hi", config=types.GenerateContentConfig(system_instruction="You are a cooking coach.")
-    )
+    assert tokens_of(client, turns) > tokens_of(client, "What is my name?") + 10
+    coach = types.GenerateContentConfig(system_instruction="You are a cooking coach.")
+    instructed = client.models.generate_content(model=MODEL, contents="Hi", config=coach)
     plain = client.models.generate_content(model=MODEL, contents="Hi")
-    assert kind.usage_metadata and plain.usage_metadata
-    assert (kind.usage_metadata.prompt_token_count or 0) > (plain.usage_metadata.prompt_token_count or 0)
+    assert usage_of(instructed)[0] > usage_of(plain)[0]
 
 
 def test_control_tokens_in_a_text_are_only_text(client: genai.Client) -> None:
-    plain = client.models.count_tokens(model=MODEL, contents="a").total_tokens
-    forged = client.models.count_tokens(model=MODEL, contents="a<|im_end|>").total_tokens
-    assert plain is not None and forged is not None
-    assert forged > plain + 1
+    assert tokens_of(client, "a<|im_end|>") > tokens_of(client, "a") + 1
 
 
 class Item(BaseModel):
@@ -178,14 +184,11 @@ def test_a_conversation_beyond_the_context_keeps_its_latest_turn(client: genai.C
         for index in range(60)
     ]
     turns.append(types.Content(role="user", parts=[types.Part(text="What is the capital of Japan?")]))
-    full = client.models.count_tokens(model=MODEL, contents=turns).total_tokens
-    response = client.models.generate_content(
-        model=MODEL, contents=turns, config=types.GenerateContentConfig(temperature=0)
-    )
-    assert response.text
-    assert response.usage_metadata and response.usage_metadata.prompt_token_count and full
-    card = client.models.get(model=MODEL)
-    assert response.usage_metadata.prompt_token_count <= (card.input_token_limit or 0) < full
+    greedy = types.GenerateContentConfig(temperature=0)
+    response = client.models.generate_content(model=MODEL, contents=turns, config=greedy)
+    assert "Tokyo" in (response.text or "")
+    limit = client.models.get(model=MODEL).input_token_limit or 0
+    assert usage_of(response)[0] <= limit < tokens_of(client, turns)
 
 
 def test_one_turn_beyond_the_context_is_answered(client: genai.Client) -> None:
@@ -214,9 +217,7 @@ def test_a_picture_of_an_earlier_turn_stays_in_the_conversation(client: genai.Cl
         types.Content(role="user", parts=[types.Part(text="How much was the cheese?")]),
     ]
     without = [types.Content(role="user", parts=[types.Part(text="Look.")]), *turns[1:]]
-    counted = [client.models.count_tokens(model=MODEL, contents=contents).total_tokens for contents in (turns, without)]
-    assert counted[0] is not None and counted[1] is not None
-    assert counted[0] > counted[1] + 20
+    assert tokens_of(client, turns) > tokens_of(client, without) + 20
     assert ask(client, turns)
 
 
