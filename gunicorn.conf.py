@@ -11,15 +11,17 @@ from typing import Any  # noqa: E402
 
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT') or '8000'}"  # noqa: S104  (a container's port)
 workers = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
-worker_class = "gevent"
+worker_class = "edgechat.gunicorn_worker.Worker"
 worker_connections = 4000  # open streams, each a greenlet
 backlog = 4096
-graceful_timeout = int(os.environ.get("GRACEFUL_TIMEOUT") or 30)
+# Running replies get GRACEFUL_TIMEOUT; the seconds above are for handing the rest over before the master kills.
+graceful_timeout = int(os.environ.get("GRACEFUL_TIMEOUT") or 30) + 5
 timeout = 120
 keepalive = 30
 # X-Forwarded-* is TRUSTED_PROXY_COUNT's business alone: gunicorn must not believe any of it.
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
+control_socket_disable = True  # it would be one file in the home folder for all runs of a user
 accesslog = None  # edgechat.request_id logs each request, with its id
 errorlog = "-"
 loglevel = (os.environ.get("LOG_LEVEL") or "info").lower()
@@ -28,11 +30,13 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 
 def post_worker_init(worker: Any) -> None:
     """The application is loaded: refuse to run half-patched, then start what each process does by itself."""
+    from conversations.replies.channel import start_reader
     from edgechat import periodic
     from edgechat.gevent_check import require_patched_process
 
     require_patched_process()
     periodic.start()
+    start_reader()
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -60,4 +60,7 @@ def finish_deletions() -> int:
 def _erase(user_id: int) -> None:
     for erase in _erasers:
         erase(user_id)
-    User.objects.filter(pk=user_id).delete()
+    with transaction.atomic():
+        # Locked first, so that nobody adds a row for this user between the deletion of those and of this one.
+        User.objects.select_for_update().filter(pk=user_id).first()
+        User.objects.filter(pk=user_id).delete()

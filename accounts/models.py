@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.db.models.functions import Lower
 
 
@@ -25,7 +25,8 @@ class UserManager(BaseUserManager["User"]):
 
     def with_email(self, email: str) -> User | None:
         """The user of an e-mail address whatever its letter case, or None."""
-        return self.annotate(lower_email=Lower("email")).filter(lower_email=email.strip().lower()).first()
+        # PostgreSQL lowers both: Python's idea of the lower case differs for some letters.
+        return self.annotate(lower_email=Lower("email")).filter(lower_email=Lower(Value(email.strip()))).first()
 
     def get_by_natural_key(self, username: str | None) -> User:
         user = self.with_email(username or "")

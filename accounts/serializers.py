@@ -50,7 +50,9 @@ class RefreshInput(serializers.Serializer[Any]):
 
 
 class ProfileInput(serializers.Serializer[Any]):
-    full_name = serializers.CharField(max_length=255, required=False, allow_blank=True)
+    full_name = serializers.CharField(
+        max_length=255, required=False, allow_blank=True, allow_null=True, help_text="Null or empty for none."
+    )
     password = PasswordField(required=False)
     current_password = GivenPasswordField(required=False, allow_null=True)
 

@@ -143,7 +143,7 @@ class UserMeView(APIView):
                 caller=caller_of(request._request),
             )
         if "full_name" in data:
-            rename_user(user=request.user, full_name=data["full_name"])
+            rename_user(user=request.user, full_name=data["full_name"] or "")
         return Response(UserOutput(request.user).data)
 
     @extend_schema(operation_id="users_me_delete", tags=["accounts"], responses={204: None})

@@ -30,6 +30,7 @@ class CallControl:
     def __init__(self, *, timeout: float) -> None:
         self.deadline = time.monotonic() + timeout
         self.cancelled = False
+        self.reached = False  # bytes of the request have left for the model
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
 
@@ -100,7 +101,10 @@ class _ControlledStream(httpcore2.NetworkStream):
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         control = _active.get()
-        self._stream.write(buffer, control.seconds_left(timeout) if control else timeout)
+        if control is not None:
+            timeout = control.seconds_left(timeout)
+            control.reached = True
+        self._stream.write(buffer, timeout)
 
     def close(self) -> None:
         self._stream.close()

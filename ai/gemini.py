@@ -35,7 +35,7 @@ class ModelError(ApiError):
     """A call to the model failed.
 
     `permanent`: trying the same again is of no use. `retry_after`: seconds that the model asked us to wait, or None.
-    `reached`: the call got to the model. `refused`: the model turned it down with a status, and charges nothing.
+    `refused`: the model turned the call down with a status, and charges nothing.
     """
 
     status, code, detail = 503, "model_unavailable", "The model is not available, please try again"
@@ -45,14 +45,12 @@ class ModelError(ApiError):
         *,
         permanent: bool = False,
         retry_after: float | None = None,
-        reached: bool = True,
         refused: bool = False,
     ) -> None:
         headers = {} if retry_after is None else {"Retry-After": str(max(1, math.ceil(retry_after)))}
         super().__init__(headers=headers)
         self.permanent = permanent
         self.retry_after = retry_after
-        self.reached = reached
         self.refused = refused
 
 
@@ -127,7 +125,7 @@ def stream_answer(prompt: Prompt, control: CallControl) -> Iterator[Chunk]:
             chunk = _chunk(response)
             finished = finished or chunk.finish_reason is not None
             yield chunk
-    except (ModelError, CallCancelled, GeneratorExit):
+    except (ModelError, CallCancelled):
         raise
     except Exception as error:  # the SDK raises far more than it documents, and all of it means the same to a caller
         if control.cancelled:
@@ -168,7 +166,7 @@ def _client() -> genai.Client:
     """One client in a process, kept for good: a client that nobody holds closes in the middle of a call."""
     global _client_of_this_process
     if not (settings.GEMINI_API_KEY or settings.GEMINI_BASE_URL):
-        raise ModelError(permanent=True, reached=False)
+        raise ModelError(permanent=True)
     if _client_of_this_process is None:
         with _client_lock:
             if _client_of_this_process is None:
@@ -252,8 +250,6 @@ def _model_error(error: Exception) -> ModelError:
         if error.code == 429:
             return ModelQuotaExceeded(retry_after=_retry_delay(error.details) or 30.0, refused=True)
         return ModelError(permanent=400 <= (error.code or 0) < 500, refused=True)
-    if isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout)):
-        return ModelError(reached=False)
     return ModelError()
 
 

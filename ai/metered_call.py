@@ -68,7 +68,6 @@ class MeteredCall:
             estimated_input=self._prompt.estimated_tokens(),
         )
         release_database()
-        reached = True
         try:
             for chunk in stream_answer(self._prompt, self.control):
                 self._reported = chunk.usage or self._reported
@@ -79,12 +78,11 @@ class MeteredCall:
                     self.text += chunk.text
                     yield chunk.text
         except ModelError as error:
-            reached = error.reached
             # What the model refused with a status, it does not charge; what broke off on the way, it may have.
             self._refused = error.refused
             raise
         finally:
-            if reached:
+            if self.control.reached:
                 ledger.settle_entry(self._attempt_id, self.usage)
             else:
                 ledger.discard_entry(self._attempt_id)

@@ -7,9 +7,10 @@ class ConversationsConfig(AppConfig):
     def ready(self) -> None:
         from accounts.deletion import register_eraser
         from conversations import services, transcript_repository
-        from conversations.replies import leases
+        from conversations.replies import leases, take_over
         from edgechat import periodic
 
         register_eraser(transcript_repository.delete_everything_of)
         periodic.register(leases.renew_leases, seconds=leases.HEARTBEAT_SECONDS)
+        periodic.register(take_over.take_over_replies, seconds=take_over.REAP_SECONDS)
         periodic.register(services.purge_deleted_conversations, seconds=60)

@@ -31,8 +31,10 @@ class ReplyDocument(TypedDict):
     message_id: str
     user_message: UserMessageDraft
     attempt: int
+    first_attempt: int  # of this answer; a regenerated answer goes on counting
     worker: str
     lease_until: datetime
+    stop_requested: bool
     started_at: datetime
 
 

@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from ai.serializers import MAX_SYSTEM_INSTRUCTION_CHARACTERS, TokenUsageOutput
 from conversations.documents import ConversationDocument, MessageDocument
+from conversations.replies.exchange import Pair
 
 MAX_CONTENT_CHARACTERS = 32_000
 MAX_TITLE_CHARACTERS = 200
@@ -47,6 +48,12 @@ class MessageInput(serializers.Serializer[Any]):
     content = serializers.CharField(max_length=MAX_CONTENT_CHARACTERS, trim_whitespace=False)
     client_message_id = serializers.CharField(
         max_length=128, required=False, allow_null=True, default=None, help_text="Sent again, gives the same pair."
+    )
+
+
+class RegenerateInput(serializers.Serializer[Any]):
+    content = serializers.CharField(
+        max_length=MAX_CONTENT_CHARACTERS, trim_whitespace=False, required=False, allow_null=True, default=None
     )
 
 
@@ -160,3 +167,7 @@ def message_body(message: MessageDocument) -> dict[str, Any]:
         "feedback": message["feedback"],
         "variants": message["variants"],
     }
+
+
+def pair_body(pair: Pair) -> dict[str, Any]:
+    return {"user_message": message_body(pair.user_message), "model_message": message_body(pair.model_message)}

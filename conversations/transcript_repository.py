@@ -31,6 +31,8 @@ from edgechat.mongo import Document, database, mongo_errors
 
 TOMBSTONE_SECONDS = 30 * 24 * 3600
 _KEYS_AT_ONCE = 1000
+# Keeps a message, with texts of the greatest length, well below the 16 MB of a document.
+MAX_VARIANTS = 50
 
 # What lists and lookups return; the draft in `reply` can be as long as a message.
 _WITHOUT_DRAFT = {"reply.user_message": 0}
@@ -161,13 +163,108 @@ def claim_reply(
 
 
 @mongo_errors
-def renew_leases(owner_ids: Mapping[str, int], *, worker: str, lease_until: datetime) -> set[str]:
-    """Renew this worker's leases in these conversations (id to owner); the ids of those that it no longer holds."""
-    ids = list(owner_ids)
-    mine = {"_id": {"$in": ids}, "owner_id": {"$in": list(set(owner_ids.values()))}, "reply.worker": worker}
+def claim_regeneration(
+    owner_id: int, conversation_id: str, *, expected_next_seq: int, reply: ReplyDocument
+) -> ConversationDocument | None:
+    """Take the conversation's one place for a running reply, for its last exchange once more; None as above."""
+    claimed = _conversations().find_one_and_update(
+        {"_id": conversation_id, "owner_id": owner_id, "reply": None, "next_seq": expected_next_seq},
+        {
+            "$set": {"reply": reply, "updated_at": reply["started_at"]},
+            "$max": {"change": _next_change(owner_id)},
+        },
+        return_document=ReturnDocument.AFTER,
+    )
+    return cast("ConversationDocument | None", claimed)
+
+
+@mongo_errors
+def request_stop(owner_id: int, conversation_id: str, *, mid: str) -> None:
+    """Note that a running reply is to be stopped, for the process that writes it and for whoever takes it over."""
+    _conversations().update_one(
+        {"_id": conversation_id, "owner_id": owner_id, "reply.message_id": mid},
+        {"$set": {"reply.stop_requested": True}},
+    )
+
+
+# --- Leases ----------------------------------------------------------------------------------------------------------
+
+
+@mongo_errors
+def renew_leases(
+    owner_ids: Mapping[str, int], *, worker: str, lease_until: datetime
+) -> tuple[set[str], set[str]]:
+    """Renew this worker's leases in these conversations (id to owner).
+
+    Gives the ids of those that it still holds, and of those among them whose reply is to be stopped.
+    """
+    mine = {
+        "_id": {"$in": list(owner_ids)},
+        "owner_id": {"$in": list(set(owner_ids.values()))},
+        "reply.worker": worker,
+    }
     _conversations().update_many(mine, {"$set": {"reply.lease_until": lease_until}})
-    held = {found["_id"] for found in _conversations().find(mine, {"_id": 1})}
-    return set(ids) - held
+    found = list(_conversations().find(mine, {"reply.stop_requested": 1}))
+    held = {conversation["_id"] for conversation in found}
+    return held, {conversation["_id"] for conversation in found if conversation["reply"]["stop_requested"]}
+
+
+@mongo_errors
+def end_lease(owner_id: int, conversation_id: str, *, worker: str) -> None:
+    """Let the next process that looks take this worker's reply over."""
+    _conversations().update_one(
+        {"_id": conversation_id, "owner_id": owner_id, "reply.worker": worker},
+        {"$set": {"reply.lease_until": now(), "reply.worker": ""}},
+    )
+
+
+@mongo_errors
+def find_expired_leases(moment: datetime, *, limit: int) -> list[ConversationDocument]:
+    """Conversations of all owners whose running reply has lost its process."""
+    found = _conversations().find({"reply.lease_until": {"$lt": moment}}).limit(limit)
+    return cast("list[ConversationDocument]", list(found))
+
+
+@mongo_errors
+def find_running_replies(*, limit: int) -> list[ConversationDocument]:
+    """Conversations of all owners in which a reply is being written, for operators."""
+    found = _conversations().find({"reply.lease_until": {"$exists": True}}, _WITHOUT_DRAFT).limit(limit)
+    return cast("list[ConversationDocument]", list(found))
+
+
+@mongo_errors
+def take_lease(
+    owner_id: int, conversation_id: str, reply: ReplyDocument, *, worker: str, lease_until: datetime
+) -> bool:
+    """Take a lease that has run out, by compare-and-set; False if it was renewed, taken or given up meanwhile."""
+    result = _conversations().update_one(
+        {
+            "_id": conversation_id,
+            "owner_id": owner_id,
+            "reply.message_id": reply["message_id"],
+            "reply.attempt": reply["attempt"],
+            "reply.worker": reply["worker"],
+            "reply.lease_until": reply["lease_until"],
+        },
+        {"$set": {"reply.worker": worker, "reply.lease_until": lease_until}},
+    )
+    return result.matched_count == 1
+
+
+@mongo_errors
+def begin_attempt(owner_id: int, conversation_id: str, reply: ReplyDocument) -> bool:
+    """Count the attempt up to `reply`'s, if its worker still holds the lease of the one before."""
+    result = _conversations().update_one(
+        {
+            "_id": conversation_id,
+            "owner_id": owner_id,
+            "reply.message_id": reply["message_id"],
+            "reply.worker": reply["worker"],
+            "reply.attempt": reply["attempt"] - 1,
+        },
+        {"$set": {"reply.attempt": reply["attempt"]}},
+    )
+    return result.matched_count == 1
 
 
 @mongo_errors
@@ -183,27 +280,55 @@ def release_reply(owner_id: int, conversation_id: str, *, mid: str, attempt: int
 
 
 @mongo_errors
-def store_exchange(owner_id: int, conversation_id: str, reply: ReplyDocument) -> None:
-    """Write both messages of a claimed reply unless they are there: by `_id`, so any process may do it again."""
+def prepare_messages(owner_id: int, conversation_id: str, reply: ReplyDocument) -> None:
+    """Bring both messages to where a claimed reply begins; any process may do it, as often as it likes.
+
+    Missing ones are written. A message of an earlier attempt is begun anew: what was there before is kept among its
+    variants, but for a reply that is only begun again because its process died.
+    """
     draft = reply["user_message"]
     seq = int(reply["message_id"].rpartition(":")[2])
     user_message = _new_message(owner_id, conversation_id, seq - 1, reply["started_at"])
     user_message.update(
         role="user",
         content=draft["content"],
-        status="complete",
         attachments=draft["attachments"],
         client_message_id=draft["client_message_id"],
         body_hash=draft["body_hash"],
     )
     model_message = _new_message(owner_id, conversation_id, seq, reply["started_at"])
-    model_message.update(role="model", status="generating", attempt=reply["attempt"])
+    model_message.update(status="generating", attempt=reply["attempt"])
     _messages().bulk_write(
         [
             UpdateOne({"_id": message["_id"]}, {"$setOnInsert": _without_id(message)}, upsert=True)
             for message in (user_message, model_message)
         ]
     )
+    if reply["attempt"] == 1:
+        return
+    question, answer = find_messages(owner_id, conversation_id, (seq - 1, seq))
+    if question["content"] != draft["content"]:
+        _messages().update_one(
+            {"_id": question["_id"], "owner_id": owner_id, "content": question["content"]},
+            {"$set": {"content": draft["content"], "variants": _with_variant(question)}},
+        )
+    if answer["attempt"] < reply["attempt"]:
+        anew: Document = {"attempt": reply["attempt"], "status": "generating", "content": ""}
+        if answer["status"] != "generating":
+            anew |= {"finish_reason": None, "failure": None, "usage": None, "feedback": None, "outbox": None}
+            anew["variants"] = _with_variant(answer)
+        _messages().update_one(
+            {"_id": answer["_id"], "owner_id": owner_id, "attempt": answer["attempt"], "status": answer["status"]},
+            {"$set": anew},
+        )
+
+
+def _with_variant(message: MessageDocument) -> list[dict[str, Any]]:
+    """A message's variants with what it says now, if anything; the oldest of too many is dropped."""
+    if not message["content"]:
+        return message["variants"]
+    said_now = {name: message[name] for name in ("content", "finish_reason", "created_at")}  # type: ignore[literal-required]
+    return [*message["variants"], said_now][-MAX_VARIANTS:]
 
 
 @mongo_errors

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -9,8 +11,17 @@ from rest_framework.views import APIView
 from accounts.requests import AuthenticatedRequest
 from conversations import transcript_repository as transcripts
 from conversations.pages import message_page
-from conversations.replies.follow import Pair, failure_of, wait_for_reply
-from conversations.replies.start import start_reply
+from conversations.replies.exchange import Exchange, find_pair
+from conversations.replies.follow import (
+    Position,
+    failure_of,
+    parse_position,
+    replay_ended,
+    stream_reply,
+    wait_for_reply,
+)
+from conversations.replies.start import regenerate_reply, start_reply
+from conversations.replies.stop import stop_reply
 from conversations.serializers import (
     ConversationInput,
     ConversationOutput,
@@ -21,21 +32,29 @@ from conversations.serializers import (
     MessagesOutput,
     MessagesQuery,
     PairOutput,
+    RegenerateInput,
     conversation_body,
     message_body,
+    pair_body,
 )
 from conversations.services import (
+    MessageNotFound,
     create_conversation,
     delete_conversation,
     get_conversation,
     get_message,
 )
 from edgechat.errors import Invalid
+from edgechat.event_stream import event_stream_response, wants_event_stream
 from edgechat.validation import validated_body, validated_query
 
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key", location="header", description="The same as `client_message_id`; both and different: 422."
 )
+
+STREAM = OpenApiParameter("stream", bool, description="Events instead of JSON, as with `Accept: text/event-stream`.")
+LAST_EVENT_ID = OpenApiParameter("Last-Event-ID", location="header", description="The `id` of the last event seen.")
+EVENTS = OpenApiTypes.STR
 
 
 class ConversationsView(APIView):
@@ -95,35 +114,29 @@ class MessagesView(APIView):
     @extend_schema(
         operation_id="message_send",
         tags=["chat"],
-        parameters=[IDEMPOTENCY_KEY],
+        parameters=[IDEMPOTENCY_KEY, STREAM],
         request=MessageInput,
-        responses=PairOutput,
+        responses={(200, "application/json"): PairOutput, (200, "text/event-stream"): EVENTS},
         examples=[
             OpenApiExample(
                 "Message", value={"content": "Hello! Who are you?", "client_message_id": "7f3c"}, request_only=True
             )
         ],
     )
-    def post(self, request: AuthenticatedRequest, conversation_id: str) -> Response:
+    def post(self, request: AuthenticatedRequest, conversation_id: str) -> HttpResponseBase:
         """Send a message and get the model's answer.
 
         The message is stored before the model is asked. If the model fails, the answer is an error whose `context`
         holds both messages, the model's with status `failed`.
         """
         data = validated_body(MessageInput, request)
-        started = start_reply(
+        exchange, running = start_reply(
             owner_id=request.user.pk,
             conversation_id=conversation_id,
             content=data["content"],
             client_message_id=_one_key(request, data["client_message_id"]),
         )
-        pair = wait_for_reply(started)
-        body = _pair_body(pair)
-        failure = failure_of(pair.model_message)
-        if failure is not None and not started.had_ended:
-            failure.context = body
-            raise failure
-        return Response(body)
+        return _answer(request, exchange, running=running)
 
     @extend_schema(operation_id="message_list", tags=["chat"], parameters=[MessagesQuery], responses=MessagesOutput)
     def get(self, request: AuthenticatedRequest, conversation_id: str) -> Response:
@@ -143,8 +156,66 @@ class MessageView(APIView):
         return Response(message_body(message))
 
 
-def _pair_body(pair: Pair) -> dict[str, object]:
-    return {"user_message": message_body(pair.user_message), "model_message": message_body(pair.model_message)}
+class StopView(APIView):
+    @extend_schema(operation_id="message_stop", tags=["chat"], request=None, responses=MessageOutput)
+    def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Response:
+        """Stop a running reply, and the model's work on it; the text so far is kept. One that has ended stays as it is."""
+        message = stop_reply(owner_id=request.user.pk, conversation_id=conversation_id, mid=mid)
+        return Response(message_body(message))
+
+
+class RegenerateView(APIView):
+    @extend_schema(
+        operation_id="message_regenerate",
+        tags=["chat"],
+        parameters=[STREAM],
+        request=RegenerateInput,
+        responses={(200, "application/json"): PairOutput, (200, "text/event-stream"): EVENTS},
+    )
+    def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
+        """Answer the last exchange again, perhaps with the user's message changed; what was there becomes a variant."""
+        data = validated_body(RegenerateInput, request)
+        exchange = regenerate_reply(
+            owner_id=request.user.pk, conversation_id=conversation_id, mid=mid, content=data["content"]
+        )
+        return _answer(request, exchange, running=True)
+
+
+class StreamView(APIView):
+    @extend_schema(
+        operation_id="message_stream",
+        tags=["chat"],
+        parameters=[LAST_EVENT_ID],
+        responses={(200, "text/event-stream"): EVENTS, 204: None},
+    )
+    def get(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
+        """Follow a reply from where the client lost it, while it runs or after; 204 behind its final event."""
+        message = get_message(owner_id=request.user.pk, conversation_id=conversation_id, mid=mid)
+        if message["role"] != "model":
+            raise MessageNotFound
+        since = parse_position(request.headers.get("Last-Event-ID")) or Position(0, 0)
+        if message["status"] != "generating":
+            if since.ended and since.attempt == message["attempt"]:
+                return Response(status=204)
+            return event_stream_response(replay_ended(message, since))
+        exchange = Exchange(request.user.pk, conversation_id, message["seq"])
+        return event_stream_response(stream_reply(exchange, since=since))
+
+
+def _answer(request: AuthenticatedRequest, exchange: Exchange, *, running: bool) -> HttpResponseBase:
+    """The pair once its reply has ended, or its events as they come.
+
+    A reply that fails while it is waited for is an error with the pair as `context`; one that an earlier call saw
+    fail is told as it is.
+    """
+    if wants_event_stream(request):
+        return event_stream_response(stream_reply(exchange, first=find_pair(exchange)))
+    pair = wait_for_reply(exchange)
+    failure = failure_of(pair.model_message) if running else None
+    if failure is not None:
+        failure.context = pair_body(pair)
+        raise failure
+    return Response(pair_body(pair))
 
 
 def _one_key(request: AuthenticatedRequest, client_message_id: str | None) -> str | None:

@@ -53,3 +53,9 @@ def configure_logging(*, level: str, as_json: bool) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def current_request_id() -> str:
+    """The id of the request that this thread works for; "" outside of one."""
+    request_id: str = structlog.contextvars.get_contextvars().get("request_id", "")
+    return request_id

@@ -22,6 +22,7 @@ from edgechat.redis import RedisError, redis_client
 logger = structlog.get_logger(__name__)
 
 _EXEMPT = ("/api/v1/health", "/api/health", "/health", "/metrics")
+_EXEMPT_BELOW = "/api/v1/health/"
 
 # KEYS[1] the address's counter, ARGV[1] the window in ms. Answers the count and the ms left of the window.
 # A window begins with an address's first request and is never moved by later ones. A counter that lost its expiry
@@ -56,7 +57,7 @@ class RateLimitMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if request.path_info.startswith(_EXEMPT):
+        if request.path_info in _EXEMPT or request.path_info.startswith(_EXEMPT_BELOW):
             return self.get_response(request)
         try:
             count, left = count_request(request.client_address)

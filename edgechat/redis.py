@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import redis
+from django.conf import settings
 from django_redis import get_redis_connection
 from django_redis.pool import ConnectionFactory
 from redis.backoff import NoBackoff
@@ -91,3 +92,16 @@ def redis_client() -> redis.Redis:
     """The client of this process. Its calls raise RedisError within half a second when Redis is gone."""
     client: redis.Redis = get_redis_connection("default")
     return client
+
+
+def blocking_redis_client() -> redis.Redis:
+    """A client with one connection of its own, for the one thread of a process that waits in blocking reads."""
+    global _blocking_client
+    if _blocking_client is None:
+        _blocking_client = redis.Redis.from_url(
+            settings.REDIS_URL, max_connections=1, socket_connect_timeout=0.25, socket_timeout=5, retry=Retry(NoBackoff(), 0)
+        )
+    return _blocking_client
+
+
+_blocking_client: redis.Redis | None = None

@@ -14,6 +14,8 @@ from urllib.parse import quote
 
 import dj_database_url
 import gevent.monkey
+from django.templatetags.static import static
+from django.urls import reverse_lazy
 from marshmallow.validate import OneOf, Range, Regexp
 
 from edgechat.development_secret import development_secret
@@ -199,8 +201,9 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 
 INSTALLED_APPS = [
-    "unfold",
-    "django.contrib.admin",
+    # Its templates must come before Django's; the site is ours (accounts.staff_site).
+    "unfold.apps.BasicAppConfig",
+    "edgechat.admin_app.StaffAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -313,11 +316,61 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {},
 }
 
+
+def _page(title: str, icon: str, model: str) -> dict[str, Any]:
+    """An entry of the admin's sidebar; `model` is `app.model`. Shown to those who may see the page."""
+    app, _, name = model.partition(".")
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{app}_{name}_changelist"),
+        "permission": lambda request: any(
+            request.user.has_perm(f"{app}.{action}_{name}") for action in ("view", "change")
+        ),
+    }
+
+
 UNFOLD = {
-    "SITE_TITLE": "EdgeChat",
-    "SITE_HEADER": "EdgeChat",
+    "SITE_TITLE": APP_NAME,
+    "SITE_HEADER": APP_NAME,
+    "SITE_SYMBOL": "forum",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda _: static("edgechat/icon.svg")},
+    ],
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
+    "SIDEBAR": {
+        "navigation": [
+            {
+                "title": "People",
+                "separator": True,
+                "items": [
+                    _page("Users", "person", "accounts.user"),
+                    _page("Sessions", "devices", "accounts.session"),
+                    _page("Organizations", "corporate_fare", "accounts.organization"),
+                    {
+                        **_page("Groups", "shield_person", "auth.group"),
+                        "permission": lambda request: request.user.is_superuser,
+                    },
+                ],
+            },
+            {
+                "title": "Usage",
+                "separator": True,
+                "items": [
+                    _page("Hourly usage", "bar_chart", "usage.hourlyusage"),
+                    _page("Requests", "swap_horiz", "usage.requestrecord"),
+                    _page("Ledger", "receipt_long", "usage.ledgerentry"),
+                    _page("Budgets", "savings", "usage.budget"),
+                ],
+            },
+            {
+                "title": "Audit",
+                "separator": True,
+                "items": [_page("Audit events", "history", "accounts.auditevent")],
+            },
+        ],
+    },
 }
 
 LOGGING_CONFIG = None  # edgechat.logs configures it, for Django's own loggers as for ours.

@@ -64,6 +64,13 @@ def settle_entry(attempt_id: str, usage: TokenUsage) -> None:
             _deferred.append((attempt_id, usage, now))
 
 
+def settle_from_estimate(attempt_id: str, *, output_tokens: int) -> None:
+    """Settle the entry of a process that died, if it had opened one: its estimated input, and what is known to have come."""
+    opened = LedgerEntry.objects.filter(attempt_id=attempt_id, settled_at=None).values_list("input_tokens", flat=True)
+    for input_tokens in opened:
+        settle_entry(attempt_id, TokenUsage(input_tokens=input_tokens, output_tokens=output_tokens, estimated=True))
+
+
 def discard_entry(attempt_id: str) -> None:
     """Take back an entry whose call never reached the model."""
     try:

@@ -1,59 +1,116 @@
-"""Following a reply to its end, in the process that writes it or in another."""
+"""Following a reply, in the process that writes it or in another: waiting for its end, or reading it as it comes."""
 
 from __future__ import annotations
 
+import re
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from ai.gemini import ModelError, ModelQuotaExceeded
 from conversations import transcript_repository as transcripts
 from conversations.documents import MessageDocument
+from conversations.replies import channel
+from conversations.replies.exchange import Exchange, Pair, find_pair
 from conversations.replies.live import find_running
-from conversations.replies.start import StartedReply
+from conversations.replies.shutdown import ShuttingDown, is_shutting_down
+from conversations.serializers import message_body, pair_body
 from conversations.services import ConversationNotFound
-from edgechat.errors import ApiError, StoreUnavailable
+from edgechat.errors import ApiError, StoreUnavailable, error_body
+from edgechat.event_stream import PING, PING_SECONDS, event
+from edgechat.logs import current_request_id
+from edgechat.text_feed import FeedState, TextFeed
 from edgechat.threads import release_database
 
-POLL_SECONDS = 0.5
+# How often MongoDB is asked whether a reply has ended that another process writes: rarely while Redis tells it anyway.
+LOOK_SECONDS = 5.0
+LOOK_SECONDS_WITHOUT_REDIS = 0.5
+AFTER_HANDOVER_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class Pair:
-    user_message: MessageDocument
-    model_message: MessageDocument
+class Position:
+    """How far a follower has read: the attempt, and the characters of its text; `ended` after the final event."""
+
+    attempt: int
+    offset: int
+    ended: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.attempt}-{'end' if self.ended else self.offset}"
 
 
-def wait_for_reply(started: StartedReply) -> Pair:
+# Only the end is news to a follower who is here.
+_BEYOND_ALL = Position(2**31, 0)
+
+
+def parse_position(text: str | None) -> Position | None:
+    """The position in a Last-Event-ID; None without one, or for one that is not ours: then everything is told."""
+    match = re.fullmatch(r"(\d{1,9})-(\d{1,9}|end)", text or "")
+    if match is None:
+        return None
+    ended = match[2] == "end"
+    return Position(int(match[1]), 0 if ended else int(match[2]), ended)
+
+
+def wait_for_reply(exchange: Exchange) -> Pair:
     """Both messages, once the reply has ended. ConversationNotFound if it was deleted meanwhile."""
     release_database()
-    pause = threading.Event()
-    while True:
-        live = find_running(started.message_id)
-        if live is not None:
-            live.wait_until_ended(timeout=60)
-        pair = find_pair(started)
-        if pair.model_message["status"] != "generating":
-            return pair
-        if live is None:
-            pause.wait(POLL_SECONDS)
+    with closing(_Follower(exchange)) as follower:
+        while True:
+            found = follower.next(_BEYOND_ALL, timeout=LOOK_SECONDS)
+            if isinstance(found, Pair):
+                return found
+            if is_shutting_down():
+                raise ShuttingDown
 
 
-def find_pair(started: StartedReply) -> Pair:
-    """Both messages as they are now, written again first if the process that claimed the reply had not got to it."""
-    seqs = (started.seq - 1, started.seq)
-    messages = transcripts.find_messages(started.owner_id, started.conversation_id, seqs)
-    if len(messages) < 2:
-        conversation = transcripts.find_conversation(started.owner_id, started.conversation_id)
-        if conversation is None:
-            raise ConversationNotFound
-        reply = conversation["reply"]
-        if reply is not None and reply["message_id"] == started.message_id:
-            transcripts.store_exchange(started.owner_id, started.conversation_id, reply)
-        messages = transcripts.find_messages(started.owner_id, started.conversation_id, seqs)
-        if len(messages) < 2:
-            raise ConversationNotFound
-    return Pair(*messages)
+def stream_reply(exchange: Exchange, *, since: Position | None = None, first: Pair | None = None) -> Iterator[bytes]:
+    """The reply's events: those after `since`, or all; `first` is told as the opening `message` event.
+
+    Ends with `done` or `error`. The connection may be closed at any point: nothing here belongs to the reply.
+    """
+    position = since or Position(0, 0)
+    if first is not None:
+        position = Position(first.model_message["attempt"], 0)
+        yield event("message", pair_body(first), event_id=str(position))
+    pinged = time.monotonic()
+    with closing(_Follower(exchange)) as follower:
+        while not is_shutting_down():
+            try:
+                found = follower.next(position, timeout=max(0.0, pinged + PING_SECONDS - time.monotonic()))
+            except ConversationNotFound:
+                return
+            if isinstance(found, Pair):
+                yield from replay_ended(found.model_message, position)
+                return
+            for told, position in _news(found, position):
+                yield told
+                pinged = time.monotonic()
+            if time.monotonic() - pinged >= PING_SECONDS:
+                yield PING
+                pinged = time.monotonic()
+
+
+def replay_ended(message: MessageDocument, since: Position) -> Iterator[bytes]:
+    """What is left to tell of a reply that has ended, from the stored message."""
+    attempt, text = message["attempt"], message["content"]
+    position = since
+    if since.attempt > attempt or (since.attempt == attempt and (since.ended or since.offset > len(text))):
+        # More than is stored: a killed process had told it, and could not keep it.
+        position = Position(0, 0)
+        yield event("restart", {}, event_id=str(Position(attempt, 0)))
+    for told, _ in _news(FeedState(attempt, text, ended=True), position):
+        yield told
+    end = str(Position(attempt, 0, ended=True))
+    failure = failure_of(message)
+    if failure is not None and not text:
+        yield event("error", error_body(failure, current_request_id()), event_id=end)
+    else:
+        yield event("done", message_body(message), event_id=end)
 
 
 def failure_of(message: MessageDocument) -> ApiError | None:
@@ -71,3 +128,75 @@ def failure_of(message: MessageDocument) -> ApiError | None:
             return ApiError()
         case _:
             return ModelError(retry_after=retry_after)
+
+
+def _news(state: FeedState, position: Position) -> Iterator[tuple[bytes, Position]]:
+    """What a follower at `position` has to be told of this state, and where it is then."""
+    if state.epoch > position.attempt:
+        restarted = position.attempt > 0
+        position = Position(state.epoch, 0)
+        if restarted:
+            yield event("restart", {}, event_id=str(position)), position
+    if state.epoch == position.attempt and len(state.text) > position.offset:
+        text = state.text[position.offset :]
+        position = Position(position.attempt, len(state.text))
+        yield event("delta", {"text": text}, event_id=str(position)), position
+
+
+class _Follower:
+    """One follower's view: this process's own feed while it writes the reply, else a copy of the writer's."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._copy: TextFeed | None = None
+        self._look_at = 0.0
+        self._pause = threading.Event()
+
+    def next(self, position: Position, *, timeout: float) -> Pair | FeedState:
+        """What is new behind `position`, or nothing new after `timeout` seconds; the pair once the reply has ended.
+
+        Raises ConversationNotFound when it was deleted.
+        """
+        live = find_running(self._exchange.message_id)
+        if live is not None:
+            feed = live.feed
+        else:
+            feed = self._follow()
+            if time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + self._look_seconds()
+                pair = self._look()
+                if pair is not None:
+                    if pair.model_message["status"] != "generating":
+                        return pair
+                    # What Redis lost, the snapshot may have.
+                    feed.put(pair.model_message["attempt"], pair.model_message["content"])
+            timeout = min(timeout, max(0.0, self._look_at - time.monotonic()))
+        state = feed.wait_beyond(position.attempt, position.offset, timeout=timeout)
+        if state.ended:
+            pair = self._look()
+            if pair is not None and pair.model_message["status"] != "generating":
+                return pair
+            # Handed over: whoever takes the reply will begin a later attempt.
+            self._pause.wait(AFTER_HANDOVER_SECONDS)
+        return state
+
+    def close(self) -> None:
+        if self._copy is not None:
+            channel.unfollow(self._exchange.message_id)
+            self._copy = None
+
+    def _follow(self) -> TextFeed:
+        if self._copy is None:
+            self._copy = channel.follow(self._exchange.message_id)
+        return self._copy
+
+    def _look(self) -> Pair | None:
+        """What is stored; None while MongoDB does not answer."""
+        try:
+            return find_pair(self._exchange)
+        except StoreUnavailable:
+            return None
+
+    @staticmethod
+    def _look_seconds() -> float:
+        return LOOK_SECONDS if channel.is_healthy() else LOOK_SECONDS_WITHOUT_REDIS

@@ -10,8 +10,8 @@ from conversations import transcript_repository as transcripts
 from conversations.replies.live import all_running, worker_id
 
 # Long enough to outlast a slow MongoDB, short enough for another process to take over within 30 seconds.
-LEASE = timedelta(seconds=15)
-HEARTBEAT_SECONDS = 4.0
+LEASE = timedelta(seconds=10)
+HEARTBEAT_SECONDS = 2.5
 
 
 def lease_end() -> datetime:
@@ -19,15 +19,19 @@ def lease_end() -> datetime:
 
 
 def renew_leases() -> None:
-    """Renew the leases of all replies that this process writes; stop those that it no longer holds."""
+    """Renew the leases of all replies that this process writes; stop those that it lost or that a user stopped."""
     running = {reply.conversation_id: reply for reply in all_running() if not reply.ended}
     if not running:
         return
-    lost = transcripts.renew_leases(
+    held, to_stop = transcripts.renew_leases(
         {conversation_id: reply.owner_id for conversation_id, reply in running.items()},
         worker=worker_id(),
         lease_until=lease_end(),
     )
-    for conversation_id in lost:
-        if not running[conversation_id].ended:
-            running[conversation_id].lose_lease()
+    for conversation_id, reply in running.items():
+        if reply.ended:
+            continue
+        if conversation_id not in held:
+            reply.lose_lease()
+        elif conversation_id in to_stop:
+            reply.control.cancel()

@@ -1,4 +1,4 @@
-"""The replies that this process is writing: their text so far, and who waits for them."""
+"""The replies that this process is writing."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import functools
 import os
 import secrets
 import socket
-import threading
-import time
 
 from ai.call_control import CallControl
+from edgechat.text_feed import TextFeed
 
 
 class LiveReply:
-    """One running attempt at a reply, shared by the thread that writes it and those that wait for it."""
+    """One running attempt at a reply, shared by the thread that writes it and those that follow it."""
 
     def __init__(self, *, owner_id: int, conversation_id: str, message_id: str, attempt: int, control: CallControl):
         self.owner_id = owner_id
@@ -21,36 +20,24 @@ class LiveReply:
         self.message_id = message_id
         self.attempt = attempt
         self.control = control
-        self.text = ""
-        self.ended = False
-        # Set when another process has taken the reply over: then nothing of this attempt may be written any more.
+        self.feed = TextFeed(epoch=attempt)
+        # Another process has the reply now, or will: nothing of this attempt may be written any more.
         self.lease_lost = False
-        self._changed = threading.Condition()
+        # How far the text has got to Redis; the channel's business.
+        self.published_offset = 0
+        self.end_published = False
 
-    def append(self, text: str) -> None:
-        with self._changed:
-            self.text += text
-            self._changed.notify_all()
+    @property
+    def text(self) -> str:
+        return self.feed.state.text
 
-    def end(self) -> None:
-        with self._changed:
-            self.ended = True
-            self._changed.notify_all()
+    @property
+    def ended(self) -> bool:
+        return self.feed.state.ended
 
     def lose_lease(self) -> None:
         self.lease_lost = True
         self.control.cancel()
-
-    def wait_until_ended(self, *, timeout: float) -> bool:
-        """False if it still runs after `timeout` seconds."""
-        deadline = time.monotonic() + timeout
-        with self._changed:
-            while not self.ended:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return False
-                self._changed.wait(left)
-        return True
 
 
 _running: dict[str, LiveReply] = {}
@@ -67,7 +54,8 @@ def remove_running(reply: LiveReply) -> None:
 
 def find_running(message_id: str) -> LiveReply | None:
     """The reply if this process is writing it."""
-    return _running.get(message_id)
+    reply = _running.get(message_id)
+    return None if reply is None or reply.lease_lost else reply
 
 
 def all_running() -> list[LiveReply]:

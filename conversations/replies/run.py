@@ -17,6 +17,7 @@ from ai.metered_call import MeteredCall
 from conversations import transcript_repository as transcripts
 from conversations.context_window import Exchange, answer_reserve, select_turns
 from conversations.documents import ConversationDocument, ReplyDocument, Status
+from conversations.replies.channel import publish
 from conversations.replies.live import LiveReply, add_running, remove_running
 from edgechat.errors import ApiError, StoreUnavailable
 from edgechat.threads import start_thread
@@ -28,8 +29,11 @@ SNAPSHOT_SECONDS = 2.0
 EXCHANGES_AT_ONCE = 20
 
 
-def run_detached(conversation: ConversationDocument, reply: ReplyDocument) -> LiveReply:
-    """Begin to write a claimed reply in a thread of its own."""
+def run_detached(conversation: ConversationDocument, reply: ReplyDocument, *, earlier_text: str = "") -> None:
+    """Begin to write a claimed reply in a thread of its own.
+
+    `earlier_text`: what a dead process had written of it, kept if this attempt comes to nothing.
+    """
     live = LiveReply(
         owner_id=conversation["owner_id"],
         conversation_id=conversation["_id"],
@@ -38,18 +42,26 @@ def run_detached(conversation: ConversationDocument, reply: ReplyDocument) -> Li
         control=CallControl(timeout=settings.AI_TIMEOUT_SECONDS),
     )
     add_running(live)
-    start_thread(_run, live, conversation, reply)
-    return live
+    start_thread(_run, live, conversation, reply, earlier_text)
 
 
-def _run(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument) -> None:
+def attempt_id(reply: ReplyDocument) -> str:
+    """The ledger's name for this attempt."""
+    return f"{reply['message_id']}:{reply['attempt']}"
+
+
+def _run(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument, earlier_text: str) -> None:
+    final: dict[str, Any] = {}
     try:
         final = _write(live, conversation, reply)
+        if final["status"] == "failed" and not final["content"] and earlier_text:
+            final = {**final, "status": "interrupted", "content": earlier_text, "failure": None}
         if not live.lease_lost:
             _until_it_lands(live, lambda: _finish(live, final))
     finally:
-        live.end()
         remove_running(live)
+        live.feed.end()
+        publish(live)
 
 
 def _write(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument) -> dict[str, Any]:
@@ -63,7 +75,8 @@ def _write(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocu
     failure: ApiError | None = None
     try:
         for text in call.texts():
-            live.append(text)
+            live.feed.append(text)
+            publish(live)
             if time.monotonic() >= snapshot_due:
                 _save_snapshot(live)
                 snapshot_due = time.monotonic() + SNAPSHOT_SECONDS
@@ -130,7 +143,7 @@ def _metered_call(live: LiveReply, conversation: ConversationDocument, reply: Re
         budget=budget,
     )
     return MeteredCall(
-        attempt_id=f"{live.message_id}:{live.attempt}",
+        attempt_id=attempt_id(reply),
         user_id=live.owner_id,
         organization_id=conversation["organization_id"],
         purpose=LedgerEntry.Purpose.CHAT,

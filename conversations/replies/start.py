@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 
 from django.conf import settings
 
 from conversations import transcript_repository as transcripts
 from conversations.context_window import answer_reserve, fits
 from conversations.documents import ConversationDocument, ReplyDocument, message_id
+from conversations.replies.exchange import Exchange, find_pair
 from conversations.replies.leases import lease_end
 from conversations.replies.live import worker_id
 from conversations.replies.run import run_detached
-from conversations.services import ConversationNotFound, get_conversation
+from conversations.services import ConversationNotFound, get_conversation, get_message
 from edgechat.errors import ApiError, TooLarge
 from edgechat.threads import release_database
 
@@ -32,21 +32,16 @@ class IdempotencyConflict(ApiError):
     detail = "This key was used before, with another body"
 
 
-@dataclass(frozen=True)
-class StartedReply:
-    """The model message of a send. `had_ended`: an earlier, identical send made it, and it is finished."""
-
-    owner_id: int
-    conversation_id: str
-    message_id: str
-    seq: int
-    had_ended: bool
+class NotLastExchange(ApiError):
+    status, code = 409, "not_last_exchange"
+    detail = "Only the last exchange of a conversation can be answered again"
 
 
 def start_reply(
     *, owner_id: int, conversation_id: str, content: str, client_message_id: str | None = None
-) -> StartedReply:
-    """Store a user's message and begin the reply to it.
+) -> tuple[Exchange, bool]:
+    """Store a user's message and begin the reply to it; False beside it for one that an earlier, identical send began
+    and that had ended before this one.
 
     Raises ConversationNotFound, GenerationInProgress, IdempotencyConflict, TooLarge for a message that alone is more
     than the context window, and MongoUnavailable.
@@ -71,8 +66,10 @@ def start_reply(
                 "attachments": [],
             },
             "attempt": 1,
+            "first_attempt": 1,
             "worker": worker_id(),
             "lease_until": lease_end(),
+            "stop_requested": False,
             "started_at": transcripts.now(),
         }
         claimed = transcripts.claim_reply(
@@ -81,29 +78,76 @@ def start_reply(
         if claimed is not None:
             break
         # Another send was faster: perhaps the same one, so everything is looked at again.
-    transcripts.store_exchange(owner_id, conversation_id, reply)
-    _refuse_deleted(owner_id, conversation_id, seq)
+    exchange = Exchange(owner_id, conversation_id, seq)
+    transcripts.prepare_messages(owner_id, conversation_id, reply)
+    _refuse_deleted(exchange)
     release_database()
     run_detached(claimed, reply)
-    return StartedReply(owner_id, conversation_id, reply["message_id"], seq, had_ended=False)
+    return exchange, True
 
 
-def _earlier_send(conversation: ConversationDocument, client_message_id: str, body_hash: str) -> StartedReply | None:
-    """The reply of a send with this key, finished or running; IdempotencyConflict if its body was another."""
+def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: str | None = None) -> Exchange:
+    """Answer the last exchange again, its user's message changed to `content` if that is given.
+
+    `mid` names either of its messages. What was there is kept in `variants`. Raises ConversationNotFound,
+    MessageNotFound, NotLastExchange, GenerationInProgress, TooLarge and MongoUnavailable.
+    """
+    message = get_message(owner_id=owner_id, conversation_id=conversation_id, mid=mid)
+    exchange = Exchange(owner_id, conversation_id, message["seq"] + (message["role"] == "user"))
+    conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
+    if conversation["reply"] is not None:
+        raise GenerationInProgress(conversation["reply"]["message_id"])
+    if exchange.seq != conversation["next_seq"] - 1:
+        raise NotLastExchange
+    pair = find_pair(exchange)
+    question = pair.user_message["content"] if content is None else content
+    _refuse_too_long(conversation, question)
+    attempt = pair.model_message["attempt"] + 1
+    reply: ReplyDocument = {
+        "message_id": exchange.message_id,
+        "user_message": {
+            "content": question,
+            "client_message_id": pair.user_message["client_message_id"],
+            "body_hash": pair.user_message["body_hash"] or "",
+            "attachments": pair.user_message["attachments"],
+        },
+        "attempt": attempt,
+        "first_attempt": attempt,
+        "worker": worker_id(),
+        "lease_until": lease_end(),
+        "stop_requested": False,
+        "started_at": transcripts.now(),
+    }
+    claimed = transcripts.claim_regeneration(
+        owner_id, conversation_id, expected_next_seq=conversation["next_seq"], reply=reply
+    )
+    if claimed is None:  # another request was faster
+        conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
+        running = conversation["reply"]
+        raise GenerationInProgress(running["message_id"]) if running else NotLastExchange
+    transcripts.prepare_messages(owner_id, conversation_id, reply)
+    release_database()
+    run_detached(claimed, reply)
+    return exchange
+
+
+def _earlier_send(
+    conversation: ConversationDocument, client_message_id: str, body_hash: str
+) -> tuple[Exchange, bool] | None:
+    """The exchange of a send with this key, and whether its reply still runs; IdempotencyConflict if its body differs."""
     owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
-    # A running one first: its messages may not be stored yet.
     reply = conversation["reply"]
-    had_ended = reply is None or reply["user_message"]["client_message_id"] != client_message_id
-    if reply is not None and not had_ended:
-        seq, earlier_hash = int(reply["message_id"].rpartition(":")[2]), reply["user_message"]["body_hash"]
+    # The running one first: its messages may not be stored yet.
+    if reply is not None and reply["user_message"]["client_message_id"] == client_message_id:
+        seq, earlier_hash, running = int(reply["message_id"].rpartition(":")[2]), reply["user_message"]["body_hash"], True
     else:
         message = transcripts.find_message_by_client_id(owner_id, conversation_id, client_message_id)
         if message is None:
             return None
-        seq, earlier_hash = message["seq"] + 1, message["body_hash"] or ""
+        seq, earlier_hash, running = message["seq"] + 1, message["body_hash"] or "", False
     if earlier_hash != body_hash:
         raise IdempotencyConflict
-    return StartedReply(owner_id, conversation_id, message_id(conversation_id, seq), seq, had_ended=had_ended)
+    return Exchange(owner_id, conversation_id, seq), running
 
 
 def _refuse_too_long(conversation: ConversationDocument, content: str) -> None:
@@ -113,8 +157,9 @@ def _refuse_too_long(conversation: ConversationDocument, content: str) -> None:
         raise TooLarge(f"The message is longer than the {budget} tokens that one message may have")
 
 
-def _refuse_deleted(owner_id: int, conversation_id: str, seq: int) -> None:
+def _refuse_deleted(exchange: Exchange) -> None:
     """Take the messages away again if the conversation was deleted after the claim."""
+    owner_id, conversation_id = exchange.owner_id, exchange.conversation_id
     if transcripts.find_conversation(owner_id, conversation_id) is None:
-        transcripts.delete_messages(owner_id, conversation_id, (seq - 1, seq))
+        transcripts.delete_messages(owner_id, conversation_id, (exchange.seq - 1, exchange.seq))
         raise ConversationNotFound

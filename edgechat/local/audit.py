@@ -1,4 +1,4 @@
-"""`make check`'s look-up of known vulnerabilities, which a machine without the advisory service may skip, but never hide."""
+"""`make check`'s look-up of known vulnerabilities, which a machine without that service may skip, but not hide."""
 
 import json
 import subprocess

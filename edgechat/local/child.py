@@ -1,8 +1,8 @@
 """The first thing that every child runs: `child.py DEATH_SIGNAL PARENT_PID UID GID PROGRAM [ARGUMENT...]`.
 
-It ties the child's life to its parent's, gives up root's rights where a uid is given ("-" keeps them), and becomes PROGRAM.
-This is a program of its own, and not a `preexec_fn`, because code between fork and exec can deadlock in a process with
-threads. It is run with `python -I -S`, so it imports nothing of the project.
+It ties the child's life to its parent's, gives up root's rights where a uid is given ("-" keeps them), and becomes
+PROGRAM. This is a program of its own, and not a `preexec_fn`, because code between fork and exec can deadlock in a
+process with threads. It is run with `python -I -S`, so it imports nothing of the project.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
         if os.getppid() != int(parent):
             return 126  # the parent died before the signal was asked for
     try:
-        os.execv(program, [program, *rest])
+        os.execv(program, [program, *rest])  # noqa: S606  (no shell is the point)
     except OSError as error:
         print(f"cannot run {program}: {error.strerror}", file=sys.stderr)
     return 126

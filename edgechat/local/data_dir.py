@@ -1,5 +1,6 @@
 """The folder that a run keeps all it writes in: its rights, its lock, its secrets and the URLs of what runs."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -87,8 +88,6 @@ def write_secret(path: Path, text: str) -> None:
 
 def kept_secret(path: Path) -> str:
     """The password in `path`; made at random (URL-safe characters only) the first time."""
-    try:
+    with contextlib.suppress(FileExistsError):
         write_secret(path, secrets.token_urlsafe(24))
-    except FileExistsError:
-        pass
     return path.read_text(encoding="utf-8").strip()

@@ -3,6 +3,7 @@
 There is no MongoDB server to install from a package index. docs/ says in what each differs from one.
 """
 
+import platform
 import sys
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -31,7 +32,7 @@ class _Mongo(Server):
         self.folder.chmod(0o700)
         if find_spec(self.module) is None:
             raise LocalError(
-                f"{self.label}'s wheel is missing, or there is none for Python {sys.version_info[0]}.{sys.version_info[1]}."
+                f"{self.label}'s wheel is missing, or there is none for Python {platform.python_version()}."
                 " Install it with pip install -r requirements-dev.txt, choose the other server with LOCAL_MONGO=nx or"
                 " LOCAL_MONGO=secantus, or run a MongoDB and set MONGODB_URL."
             )

@@ -16,7 +16,7 @@ def free_port() -> int:
 
 
 def port_is_taken(port: int) -> bool:
-    """True when a server could not listen on `port` now; a connection that lingers from a former server is no obstacle."""
+    """True when a server could not listen on `port` now; connections lingering from a former server don't count."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

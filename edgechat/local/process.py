@@ -1,4 +1,4 @@
-"""Child processes that end with their parent, write to a log file, and can be stopped or killed with all they started."""
+"""Child processes that end with their parent, write to a log, and can be stopped or killed with all they started."""
 
 import os
 import queue

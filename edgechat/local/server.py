@@ -84,9 +84,6 @@ class Server(ABC):
         Raises one of `not_ready` when it does not answer.
         """
 
-    def after_start(self) -> None:
-        """What is to be made inside the server once it answers."""
-
     def environment(self) -> Mapping[str, str] | None:
         """The child's environment; None is this process's."""
         return None
@@ -149,7 +146,6 @@ class Server(ABC):
             if self._stopped.wait(0.2):
                 raise LocalError(f"{self.label} was stopped while it started.")
         self._port_is_kept = True
-        self.after_start()
 
     def _started_once(self, deadline: float) -> bool:
         """True when the child answers, False when it ended before it did."""
@@ -197,7 +193,7 @@ class Server(ABC):
         return self._failure("ended by itself")
 
     def stop(self) -> bool:
-        """End it cleanly; kill it when that takes longer than `stop_seconds` (then False). Nothing when it is not running."""
+        """End it cleanly; after `stop_seconds` kill it (then False). Nothing when it does not run."""
         self._stopped.set()
         return True if self._child is None else self._child.stop(self.stop_signal, self.stop_seconds)
 

@@ -63,8 +63,9 @@ class Stack:
     def start(self, *, started: Report | None = None, waiting: Waiting | None = None) -> None:
         """Start all servers at the same time and return when all answer.
 
-        `started(server, seconds)` is called in this thread as each one answers, and `waiting(servers, seconds)` ten times
-        a second with those that don't answer yet. Raises LocalError of the first that fails; then nothing is left running.
+        `started(server, seconds)` is called in this thread as each one answers, and `waiting(servers, seconds)` ten
+        times a second with those that don't answer yet. Raises LocalError of the first that fails; then nothing is left
+        running.
         """
         self.data_dir.acquire()
         began = time.monotonic()

@@ -43,7 +43,7 @@ def give_folder(folder: Path, identity: Identity | None) -> None:
             os.chown(folder, identity.uid, identity.gid)
         except OSError as error:
             raise LocalError(
-                f"{folder} can't be given to the unprivileged user {identity.uid} that PostgreSQL needs when run by root"
+                f"{folder} can't be given to the unprivileged user {identity.uid} that PostgreSQL runs as for root"
                 f" ({error.strerror}). Run as an ordinary user, or choose a local file system with DATA_DIR=PATH."
             ) from error
 
@@ -75,7 +75,7 @@ def require_reachable(folder: Path, identity: Identity | None) -> None:
         return
     closed = next((parent for parent in reversed(folder.parents) if not _passes(parent, identity)), folder)
     raise LocalError(
-        f"PostgreSQL does not run as root, and the unprivileged user {identity.uid} that it runs as can't pass {closed}."
+        f"PostgreSQL does not run as root, and the user {identity.uid} that it runs as instead can't pass {closed}."
         " Choose a folder that others can reach, for example DATA_DIR=/var/tmp/edgechat, or run as an ordinary user."
     )
 

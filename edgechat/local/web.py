@@ -46,7 +46,7 @@ class WebServer(Server):
         start_seconds: float = 60.0,
         graceful_seconds: float = 30.0,
     ) -> None:
-        """`env` is added to this process's environment; without `port` a free one is chosen; the log is in `data_dir`/log."""
+        """`env` is added to this process's environment; without `port` a free one is chosen."""
         super().__init__(name, data_dir.absolute(), port=port)
         self._env = dict(env)
         self._workers = workers

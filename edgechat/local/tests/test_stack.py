@@ -41,13 +41,16 @@ def test_a_second_stack_on_the_same_folder_is_refused_until_the_first_is_stopped
     finally:
         first.stop()
     with start_stack(data_dir, durable=False, scripted=True, parts=("valkey",)) as second:
-        assert second.valkey is not None and second.valkey.is_healthy()
+        assert second.valkey is not None
+        assert second.valkey.is_healthy()
 
 
-def test_a_failing_server_takes_the_others_with_it_and_frees_the_folder(data_dir: Path) -> None:
+def test_a_failing_server_takes_the_others_with_it_and_frees_the_folder(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stack = Stack(data_dir, durable=False, scripted=True, parts=PARTS)
     assert stack.valkey is not None
-    stack.valkey.command = lambda port: ["/bin/false"]  # type: ignore[method-assign]
+    monkeypatch.setattr(stack.valkey, "command", lambda _: ["/bin/false"])
     with pytest.raises(LocalError, match="Valkey ended at its start with exit code 1"):
         stack.start()
     assert not any(server.is_running() for server in stack.servers)
@@ -59,10 +62,12 @@ def test_no_server_outlives_a_launcher_that_is_sigkilled(data_dir: Path) -> None
     with subprocess.Popen(
         [sys.executable, "-c", _LAUNCHER, str(data_dir)], cwd=_PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as launcher:
-        assert launcher.stdout is not None and launcher.stdout.readline() == b"ready\n"
+        assert launcher.stdout is not None
+        assert launcher.stdout.readline() == b"ready\n"
         children = psutil.Process(launcher.pid).children(recursive=True)
         names = {child.name() for child in children}
-        assert {"postgres", "valkey-server"} <= names and len(children) > 3
+        assert {"postgres", "valkey-server"} <= names
+        assert len(children) > 3
         launcher.send_signal(signal.SIGKILL)
         launcher.wait()
         assert wait_until(lambda: not any(lives(child) for child in children), seconds=10)
@@ -83,6 +88,6 @@ def test_a_folder_of_another_user_is_refused_to_root(data_dir: Path) -> None:
     folder = data_dir / "theirs"
     folder.mkdir()
     os.chown(folder, 1, 1)
-    with pytest.raises(LocalError, match="belongs to another user.*DATA_DIR="):
+    with pytest.raises(LocalError, match=r"belongs to another user.*DATA_DIR="):
         start_stack(folder, durable=False, scripted=True, parts=("valkey",))
     assert list(folder.iterdir()) == []

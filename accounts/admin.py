@@ -1,0 +1,327 @@
+"""Users, sessions, organizations and the audit log, for staff."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin import SimpleListFilter
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, Permission
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import ManyToManyField, OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
+from unfold.admin import TabularInline
+from unfold.widgets import UnfoldAdminSelect2MultipleWidget
+
+from accounts.audit import record_event
+from accounts.deletion import delete_user
+from accounts.models import AuditEvent, Membership, Organization, Session, User
+from accounts.sessions import end_session
+from accounts.staff_forms import NewUserForm, SetPasswordForm, UserForm
+from accounts.staff_site import password_change_watched
+from edgechat.admin_pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin, is_id, users_matching
+from edgechat.client_address import caller_of
+
+RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
+
+
+class SessionInline(TabularInline):  # type: ignore[misc]
+    model = Session
+    fields = readonly_fields = ("device_name", "ip", "created_at", "last_used_at", "ended_at", "end_reason")
+    ordering = ("-last_used_at",)
+    can_delete = False
+    extra = 0
+    per_page = 10
+    hide_title = True
+    tab = True
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(User)
+class AccountAdmin(StaffModelAdmin, UserAdmin):  # type: ignore[type-arg]
+    """Users. Nobody gives themselves rights, and only superusers give any.
+
+    Staff without superuser's rights leave other staff alone: who may set somebody's password or e-mail can become them.
+    """
+
+    form = UserForm
+    add_form = NewUserForm
+    change_password_form = SetPasswordForm
+    list_display = ("email", "full_name", "id", "is_active", "is_staff", "is_verified", "created_at", "last_login")
+    list_filter = ("is_active", "is_staff", "is_superuser", "is_verified")
+    ordering = ("-id",)
+    search_fields = ("email", "full_name")
+    search_help_text = "E-mail, name or id"
+    autocomplete_fields = ("groups",)
+    filter_horizontal = ()  # Django's two boxes do not fit beside the sidebar
+    inlines = (SessionInline,)
+    readonly_fields = ("set_password", "created_at", "updated_at", "last_login", "deletion_requested_at")
+    fieldsets = (
+        (None, {"fields": ("email", "full_name", "is_active", "is_verified", "set_password")}),
+        ("Rights", {"fields": RIGHTS}),
+        ("Times", {"fields": ("created_at", "updated_at", "last_login", "deletion_requested_at")}),
+    )
+    add_fieldsets = ((None, {"fields": ("email", "full_name", "password1", "password2")}),)
+
+    @admin.display(description="password")
+    def set_password(self, user: User) -> str:
+        return format_html('<a class="underline" href="{}">Set a new password</a>', "../password/")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[User], search_term: str
+    ) -> tuple[QuerySet[User], bool]:
+        if is_id(search_term.strip()):
+            return queryset.filter(pk=int(search_term)), False
+        return super().get_search_results(request, queryset, search_term)
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return fieldsets
+        return [
+            (title, {**options, "fields": [name for name in options["fields"] if name != "set_password"]})
+            for title, options in fieldsets
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
+        fields = list(super().get_readonly_fields(request, obj))
+        if obj == request.user:
+            fields += [*RIGHTS, "is_active"]
+        elif not _is_superuser(request):
+            fields += RIGHTS
+        return fields
+
+    def get_inlines(self, request: HttpRequest, obj: User | None) -> Any:
+        return super().get_inlines(request, obj) if obj else ()
+
+    def formfield_for_manytomany(self, db_field: ManyToManyField[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "user_permissions":
+            return _permissions_field(super().formfield_for_manytomany(db_field, request, **kwargs))
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_change_permission(request, obj) and (obj is None or _may_touch(request, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        allowed: bool = super().has_delete_permission(request, obj)
+        return allowed and (obj is None or (obj != request.user and _may_touch(request, obj)))
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:  # noqa: A002
+        if not is_id(id):
+            return super().user_change_password(request, id, form_url)
+        with password_change_watched(request, user_id=int(id)):
+            return super().user_change_password(request, id, form_url)
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        caller, actor_id = caller_of(request), request.user.pk
+        if not change:
+            record_event(AuditEvent.Event.REGISTERED, caller=caller, user_id=obj.pk, actor_id=actor_id)
+        elif {"is_staff", "is_superuser"} & set(form.changed_data):
+            record_event(
+                AuditEvent.Event.ROLE_CHANGED,
+                caller=caller,
+                user_id=obj.pk,
+                actor_id=actor_id,
+                role=obj.role,
+                superuser=obj.is_superuser,
+            )
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """The users alone. Django would load every row that goes with them, and ask for the right to delete each."""
+        users = list(objs)
+        lacking = {str(user) for user in users if not self.has_delete_permission(request, user)}
+        return [str(user) for user in users], {"users": len(users)}, lacking, []
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        # After the view's transaction: other stores are not part of it, and are slow. The row itself goes last.
+        delete = partial(delete_user, user=obj, caller=caller_of(request), actor_id=request.user.pk)
+        transaction.on_commit(delete)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        for user in queryset:
+            self.delete_model(request, user)
+
+
+class SessionState(SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("live", "Live"), ("expired", "Expired"), ("ended", "Ended")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> QuerySet[Session]:
+        match self.value():
+            case "live":
+                return queryset.filter(ended_at=None, expires_at__gt=timezone.now())
+            case "expired":
+                return queryset.filter(ended_at=None, expires_at__lte=timezone.now())
+            case "ended":
+                return queryset.filter(ended_at__isnull=False)
+        return queryset
+
+
+@admin.register(Session)
+class SessionAdmin(OfUsersAdmin, RecordAdmin):
+    list_display = ("user", "device_name", "ip", "created_at", "last_used_at", "expires_at", "ended_at", "end_reason")
+    list_select_related = ("user",)
+    list_filter = (SessionState,)
+    ordering = ("-expires_at",)  # there is an index; it is the order of last use, to a token's lifetime
+    actions = ("end_sessions",)
+    fields = (
+        ("user", "device_name"),
+        ("ip", "user_agent"),
+        ("created_at", "last_used_at", "expires_at"),
+        ("ended_at", "end_reason"),
+        ("generation", "used_generation"),
+    )
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        """Ending is all the changing that there is."""
+        return request.user.has_perm("accounts.change_session")
+
+    @admin.action(description="End the chosen sessions", permissions=["end"])
+    def end_sessions(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
+        caller, ended = caller_of(request), 0
+        for session in queryset:
+            with transaction.atomic():
+                if not end_session(session_id=session.pk, reason="ended_by_staff"):
+                    continue
+                ended += 1
+                record_event(
+                    AuditEvent.Event.SESSION_ENDED,
+                    caller=caller,
+                    user_id=session.user_id,
+                    actor_id=request.user.pk,
+                    session=str(session.pk),
+                )
+        self.message_user(request, f"Sessions ended: {ended}.")
+
+
+class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Membership
+        fields = ("user", "invited_email", "role")
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        if not self.errors and not (self.cleaned_data.get("user") or self.cleaned_data.get("invited_email")):
+            raise ValidationError("Choose a user, or write the e-mail of somebody who has no account yet.")
+        return cleaned
+
+
+class MembershipInline(TabularInline):  # type: ignore[misc]
+    model = Membership
+    form = MembershipForm
+    autocomplete_fields = ("user",)
+    extra = 0
+    per_page = 10
+
+
+@admin.register(Organization)
+class OrganizationAdmin(StaffModelAdmin):
+    list_display = ("name", "id", "created_at")
+    search_fields = ("name",)
+    ordering = ("-id",)
+    readonly_fields = ("created_at",)
+    inlines = (MembershipInline,)
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(RecordAdmin):
+    """The audit log, which nobody may change: superusers neither."""
+
+    list_display = ("created_at", "event", "whom", "who", "ip", "request_id")
+    list_filter = ("event", "created_at")
+    ordering = ("-id",)
+    search_fields = ("request_id",)
+    search_help_text = "E-mail or id of a user, or a request id"
+    fields = ("created_at", "event", "whom", "who", "ip", "request_id", "details")
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AuditEvent]:
+        events: QuerySet[AuditEvent] = super().get_queryset(request)
+        return events.annotate(whom_email=_email_of("user_id"), who_email=_email_of("actor_id"))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[AuditEvent], search_term: str
+    ) -> tuple[QuerySet[AuditEvent], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        if "@" not in term and not is_id(term):
+            return queryset.filter(request_id=term), False
+        users = users_matching(term)
+        return queryset.filter(Q(user_id__in=users) | Q(actor_id__in=users)), False
+
+    @admin.display(description="whom it concerns")
+    def whom(self, event: AuditEvent) -> str:
+        return _name(event.user_id, event.whom_email)  # type: ignore[attr-defined]
+
+    @admin.display(description="who did it")
+    def who(self, event: AuditEvent) -> str:
+        return _name(event.actor_id, event.who_email)  # type: ignore[attr-defined]
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class RightsGroupAdmin(StaffModelAdmin, GroupAdmin):
+    """Superusers' business alone: who changes a group that they are in gives themselves rights."""
+
+    filter_horizontal = ()
+
+    def formfield_for_manytomany(self, db_field: ManyToManyField[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        return _permissions_field(super().formfield_for_manytomany(db_field, request, **kwargs))
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return _is_superuser(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _is_superuser(request)
+
+    has_add_permission = has_change_permission = has_delete_permission = has_view_permission
+
+
+def _permissions_field(field: Any) -> Any:
+    """Permissions, to be picked from by typing a part of their name; the names say application and model."""
+    field.queryset = Permission.objects.select_related("content_type")
+    field.widget, field.help_text = UnfoldAdminSelect2MultipleWidget(), ""
+    field.widget.choices = field.choices
+    return field
+
+
+def _is_superuser(request: HttpRequest) -> bool:
+    return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser
+
+
+def _may_touch(request: HttpRequest, user: User) -> bool:
+    """Whether the one who asks may change this user at all. What is being deleted is nobody's any more."""
+    if user.deletion_requested_at is not None:
+        return False
+    return _is_superuser(request) or user == request.user or not (user.is_staff or user.is_superuser)
+
+
+def _email_of(column: str) -> Subquery:
+    """The e-mail of the user whose id is in a column; such ids outlive their users. Evaluated for shown rows only."""
+    return Subquery(User.objects.filter(pk=OuterRef(column)).values("email")[:1])
+
+
+def _name(user_id: int | None, email: str | None) -> str:
+    if user_id is None:
+        return "-"
+    return email or f"deleted user {user_id}"

@@ -1,0 +1,36 @@
+"""Deletes sessions that ended or expired long ago, and token pairs that were replaced long ago."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from accounts.pruning import delete_old_sessions, delete_old_token_pairs, old_sessions, old_token_pairs
+
+
+class Command(BaseCommand):
+    help = (
+        "Delete sessions that ended or expired more than --days ago with their token pairs, and older pairs that "
+        "were replaced. Live sessions stay. May be run at any time, daily for instance."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--days", type=int, default=30, help="how many days to keep (default: 30)")
+        parser.add_argument("--dry-run", action="store_true", help="only say how much there is to delete")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        days = options["days"]
+        # Below two days a pair could go that a client may still ask for again (accounts.sessions).
+        if not 2 <= days <= 36500:
+            raise CommandError("--days must be from 2 to 36500.")
+        before = timezone.now() - timedelta(days=days)
+        if options["dry_run"]:
+            sessions, pairs = old_sessions(before=before).count(), old_token_pairs(before=before).count()
+            self.stdout.write(f"{sessions} sessions and {pairs} replaced token pairs are older than {days} days.")
+            return
+        sessions = sum(delete_old_sessions(before=before))
+        pairs = sum(delete_old_token_pairs(before=before))
+        self.stdout.write(f"Deleted {sessions} sessions and {pairs} replaced token pairs older than {days} days.")

@@ -1,0 +1,47 @@
+"""Forgetting sessions that nobody can use any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+
+from accounts.models import Session, TokenPair
+
+BATCH = 1000
+
+
+def old_sessions(*, before: datetime) -> QuerySet[Session]:
+    """Sessions that ended or expired earlier."""
+    return Session.objects.filter(Q(ended_at__lt=before) | Q(expires_at__lt=before)).order_by()
+
+
+def old_token_pairs(*, before: datetime) -> QuerySet[TokenPair]:
+    """Replaced token pairs of the other sessions, issued earlier.
+
+    At an age of a day and more a pair's row changes nothing: who shows the one before it is a thief with and without.
+    """
+    pairs = TokenPair.objects.filter(issued_at__lt=before, generation__lt=F("session__generation"))
+    return pairs.exclude(session__in=old_sessions(before=before)).order_by()
+
+
+def delete_old_sessions(*, before: datetime, batch: int = BATCH) -> Iterator[int]:
+    """Delete old sessions with their token pairs, a transaction for each batch; yields how many sessions it had."""
+    while True:
+        with transaction.atomic():
+            chosen = old_sessions(before=before).select_for_update(skip_locked=True)
+            ids = list(chosen.values_list("pk", flat=True)[:batch])
+            TokenPair.objects.filter(session__in=ids).delete()
+            Session.objects.filter(pk__in=ids).delete()
+        if not ids:
+            return
+        yield len(ids)
+
+
+def delete_old_token_pairs(*, before: datetime, batch: int = BATCH) -> Iterator[int]:
+    """Delete old token pairs of sessions that stay, in batches; yields the size of each."""
+    while ids := list(old_token_pairs(before=before).values_list("pk", flat=True)[:batch]):
+        TokenPair.objects.filter(pk__in=ids).delete()
+        yield len(ids)

@@ -1,0 +1,101 @@
+"""What the web processes hold while they are measured: memory, and connections to their stores."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import psutil
+import psycopg
+import redis
+
+from edgechat.local.web import WebServer
+
+_EVERY_SECONDS = 0.25
+_MEBIBYTE = 2**20
+
+_CONNECTIONS = """
+    SELECT count(*), count(*) FILTER (WHERE state LIKE 'idle in transaction%')
+      FROM pg_stat_activity
+     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+
+
+@dataclass(frozen=True)
+class Holding:
+    """`memory` is in MiB: PSS, so a page that the processes share counts once, of gunicorn's master and its workers."""
+
+    memory: float = 0.0
+    postgres: int = 0
+    redis: int = 0
+
+    def peak(self, other: Holding) -> Holding:
+        """The higher of each figure."""
+        return Holding(max(self.memory, other.memory), max(self.postgres, other.postgres), max(self.redis, other.redis))
+
+
+class Watch:
+    """Looks four times a second; `peak` is the highest of each figure since `begin`."""
+
+    def __init__(self, web: WebServer, *, postgres_url: str, redis_url: str) -> None:
+        self._web = web
+        self._postgres = psycopg.connect(postgres_url, autocommit=True)
+        self._redis = redis.Redis.from_url(redis_url)
+        self._lock = threading.Lock()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._repeat, daemon=True)
+        self.peak = Holding()
+
+    def begin(self) -> None:
+        """Forget the peak of what was measured before."""
+        self.peak = Holding()
+        self._look()
+
+    def web_cpu_seconds(self) -> float:
+        """What the workers have taken of a core since they began; a worker that died takes its part with it."""
+        total = 0.0
+        for pid in self._web.pids:
+            times = psutil.Process(pid).cpu_times()
+            total += times.user + times.system
+        return total
+
+    def open_transactions(self) -> int:
+        """Connections that were given back, or forgotten, with their transaction open."""
+        with self._lock:
+            row = self._postgres.execute(_CONNECTIONS).fetchone()
+        return int(row[1]) if row else 0
+
+    def _repeat(self) -> None:
+        while not self._ending.wait(_EVERY_SECONDS):
+            self._look()
+
+    def _look(self) -> None:
+        with self._lock:
+            row = self._postgres.execute(_CONNECTIONS).fetchone()
+            clients = int(self._redis.info("clients")["connected_clients"]) - 1  # without this one
+        now = Holding(_memory([self._web.pid, *self._web.pids]), int(row[0]) if row else 0, clients)
+        self.peak = self.peak.peak(now)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ending.set()
+        self._thread.join()
+        self._postgres.close()
+        self._redis.close()
+
+
+def _memory(pids: list[int]) -> float:
+    total = 0
+    for pid in pids:
+        try:
+            total += psutil.Process(pid).memory_full_info().pss
+        except psutil.NoSuchProcess:
+            continue
+    return total / _MEBIBYTE

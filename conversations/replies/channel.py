@@ -1,0 +1,251 @@
+"""Running replies between processes, through Redis.
+
+Each reply has a stream to which its writer publishes pieces, each with the attempt and the offset in characters that
+it belongs at. One thread publishes for all replies of a process and one reads for all that it follows, so a thousand
+open streams need two connections. Redis is only the fast way: followers look at MongoDB too, now and then, and every
+second when Redis is away.
+
+Stops travel the same way, on one stream that every process reads.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import structlog
+
+from conversations.replies.live import LiveReply, find_running, worker_id
+from edgechat.redis import RedisError, blocking_redis_client, redis_client
+from edgechat.text_feed import TextFeed
+from edgechat.threads import start_thread
+
+logger = structlog.get_logger(__name__)
+
+# Long enough for a phone to come back while the reply runs, and a while after; later the stored message answers.
+STREAM_SECONDS = 3600
+# Pieces that come closer together than this share an entry. It is also what following from another process adds.
+COALESCE_SECONDS = 0.02
+BLOCK_MILLISECONDS = 1000
+RETRY_SECONDS = 1.0
+CONTROL = "edgechat:replies:control"
+
+
+def _key(message_id: str) -> str:
+    return f"edgechat:reply:{message_id}"
+
+
+# --- Publishing ------------------------------------------------------------------------------------------------------
+
+
+class _Publisher:
+    def __init__(self) -> None:
+        self._waiting: dict[str, LiveReply] = {}
+        self._wake = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def mark(self, reply: LiveReply) -> None:
+        with self._lock:
+            self._waiting[reply.message_id] = reply
+            if self._thread is None:
+                self._thread = start_thread(self._run)
+        self._wake.set()
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            with self._lock:
+                waiting, self._waiting = self._waiting, {}
+            try:
+                self._publish(list(waiting.values()))
+            except RedisError as error:
+                logger.warning("reply_not_published", reason=type(error).__name__, replies=len(waiting))
+                with self._lock:
+                    # What has ended meanwhile is answered from MongoDB; the others' text goes out with their next try.
+                    kept = {key: reply for key, reply in waiting.items() if not reply.ended}
+                    self._waiting = {**kept, **self._waiting}
+                if kept:
+                    self._wake.set()
+                pause.wait(RETRY_SECONDS)
+            pause.wait(COALESCE_SECONDS)
+
+    @staticmethod
+    def _publish(replies: list[LiveReply]) -> None:
+        offsets: list[tuple[LiveReply, int]] = []
+        pipeline = redis_client().pipeline(transaction=False)
+        for reply in replies:
+            state = reply.feed.state
+            key = _key(reply.message_id)
+            if len(state.text) > reply.published_offset:
+                entry = {"a": state.epoch, "o": reply.published_offset, "t": state.text[reply.published_offset :]}
+                pipeline.xadd(key, entry)  # type: ignore[arg-type]
+            if state.ended and not reply.lease_lost:
+                pipeline.xadd(key, {"a": state.epoch, "e": 1})
+            pipeline.expire(key, STREAM_SECONDS)
+            offsets.append((reply, len(state.text)))
+        pipeline.execute()
+        for reply, offset in offsets:
+            reply.published_offset = offset
+
+
+_publisher = _Publisher()
+
+
+def publish(reply: LiveReply) -> None:
+    """Let other processes have what the reply's feed has now; returns at once, and never raises."""
+    _publisher.mark(reply)
+
+
+def request_stop(message_id: str) -> None:
+    """Tell whichever process writes this reply to stop it. Without Redis it learns of it at its next heartbeat."""
+    live = find_running(message_id)
+    if live is not None:
+        live.control.cancel()
+        return
+    try:
+        redis_client().xadd(CONTROL, {"stop": message_id}, maxlen=1000, approximate=True)
+    except RedisError:
+        logger.warning("stop_not_published", message_id=message_id)
+
+
+# --- Following -------------------------------------------------------------------------------------------------------
+
+
+class _Followed:
+    """A reply that another process writes: a copy of its feed, and how many follow it here."""
+
+    def __init__(self) -> None:
+        self.feed = TextFeed(epoch=0)
+        self.last_id = "0"
+        self.followers = 0
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self._followed: dict[str, _Followed] = {}
+        self._lock = threading.Lock()
+        self._control_id = "$"
+        self.healthy = True
+
+    def follow(self, message_id: str) -> TextFeed:
+        with self._lock:
+            followed = self._followed.setdefault(message_id, _Followed())
+            followed.followers += 1
+        try:
+            # The reading thread is blocked on the streams that it knew before.
+            redis_client().xadd(self._wake_key(), {"w": 1}, maxlen=1)
+            redis_client().expire(self._wake_key(), STREAM_SECONDS)
+        except RedisError:
+            pass
+        return followed.feed
+
+    def unfollow(self, message_id: str) -> None:
+        with self._lock:
+            followed = self._followed[message_id]
+            followed.followers -= 1
+            if not followed.followers:
+                del self._followed[message_id]
+
+    def run(self) -> None:
+        """Read for ever: the control stream, and the streams of all replies that are followed here."""
+        pause = threading.Event()
+        wake_id = "0"
+        while True:
+            with self._lock:
+                streams = {_key(mid): followed.last_id for mid, followed in self._followed.items()}
+            streams[CONTROL] = self._control_id
+            streams[self._wake_key()] = wake_id
+            try:
+                if self._control_id == "$":
+                    self._control_id = self._newest_control_id()
+                    continue
+                answer = blocking_redis_client().xread(streams, block=BLOCK_MILLISECONDS)  # type: ignore[arg-type]
+            except RedisError as error:
+                if self.healthy:
+                    logger.warning("reply_reader_waits", reason=type(error).__name__)
+                self.healthy = False
+                pause.wait(RETRY_SECONDS)
+                continue
+            self.healthy = True
+            for key, entries in _pairs(answer):
+                name = key.decode()
+                if name == CONTROL:
+                    self._control_id = entries[-1][0].decode()
+                    _stop_named(entries)
+                elif name == self._wake_key():
+                    wake_id = entries[-1][0].decode()
+                else:
+                    self._apply(name.removeprefix("edgechat:reply:"), entries)
+            if answer:
+                pause.wait(COALESCE_SECONDS)
+
+    def _apply(self, message_id: str, entries: list[Any]) -> None:
+        with self._lock:
+            followed = self._followed.get(message_id)
+        if followed is None:
+            return
+        for entry_id, fields in entries:
+            followed.last_id = entry_id.decode()
+            attempt = int(fields[b"a"])
+            state = followed.feed.state
+            if attempt < state.epoch:
+                continue  # the last words of a process that had lost its lease
+            if b"e" in fields:
+                followed.feed.put(attempt, state.text if attempt == state.epoch else "")
+                followed.feed.end()
+                continue
+            offset = int(fields[b"o"])
+            known = state.text if attempt == state.epoch else ""
+            # A piece beyond what is known comes after a gap, when Redis had lost the pieces before: wait for MongoDB.
+            if offset <= len(known):
+                followed.feed.put(attempt, known[:offset] + fields[b"t"].decode())
+
+    def _newest_control_id(self) -> str:
+        """Where the control stream ends now; "$" again and again would miss what comes between two reads."""
+        newest = redis_client().xrevrange(CONTROL, count=1)
+        return newest[0][0].decode() if newest else "0"
+
+    @staticmethod
+    def _wake_key() -> str:
+        return f"edgechat:replies:wake:{worker_id()}"
+
+
+def _pairs(answer: Any) -> list[tuple[bytes, list[Any]]]:
+    """XREAD's answer as (key, entries), whichever of its shapes the protocol version gives."""
+    if not answer:
+        return []
+    if isinstance(answer, dict):
+        return [(key, entries[0] if entries and isinstance(entries[0], list) else entries) for key, entries in answer.items()]
+    return [(key, entries) for key, entries in answer]
+
+
+def _stop_named(entries: list[Any]) -> None:
+    for _, fields in entries:
+        live = find_running(fields[b"stop"].decode())
+        if live is not None:
+            live.control.cancel()
+
+
+_reader = _Reader()
+
+
+def start_reader() -> None:
+    """Begin to read, once in a process that serves."""
+    start_thread(_reader.run)
+
+
+def follow(message_id: str) -> TextFeed:
+    """A feed of a reply that another process writes; to be given back with `unfollow`. Its epochs are attempts."""
+    return _reader.follow(message_id)
+
+
+def unfollow(message_id: str) -> None:
+    _reader.unfollow(message_id)
+
+
+def is_healthy() -> bool:
+    """Whether feeds come through; if not, followers have to look at MongoDB instead."""
+    return _reader.healthy

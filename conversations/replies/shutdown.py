@@ -1,0 +1,57 @@
+"""A process that ends: its running replies get their time, then other processes get them."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import structlog
+from django.conf import settings
+
+from conversations import transcript_repository as transcripts
+from conversations.replies.live import LiveReply, all_running, worker_id
+from edgechat.errors import ApiError, StoreUnavailable
+
+logger = structlog.get_logger(__name__)
+
+_handed_over = threading.Event()
+
+
+class ShuttingDown(ApiError):
+    """The process that would have waited for the reply ends; the reply goes on in another."""
+
+    status, code = 503, "shutting_down"
+    detail = "The server restarts; the reply goes on, ask for it again"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "1"})
+
+
+def is_shutting_down() -> bool:
+    """Whether this process has handed its replies over, and can tell nobody any more how they go on."""
+    return _handed_over.is_set()
+
+
+def drain_replies() -> None:
+    """Give running replies GRACEFUL_TIMEOUT seconds to end; hand the leases of the rest over at once."""
+    deadline = time.monotonic() + settings.GRACEFUL_TIMEOUT
+    pause = threading.Event()
+    while all_running() and time.monotonic() < deadline:
+        pause.wait(0.1)
+    hand_over_replies()
+
+
+def hand_over_replies() -> None:
+    """Keep each running reply's text, end its lease, and stop writing it: another process begins it again."""
+    _handed_over.set()
+    for reply in all_running():
+        _hand_over(reply)
+
+
+def _hand_over(reply: LiveReply) -> None:
+    try:
+        transcripts.save_snapshot(reply.owner_id, reply.message_id, attempt=reply.attempt, content=reply.text)
+        transcripts.end_lease(reply.owner_id, reply.conversation_id, worker=worker_id())
+    except StoreUnavailable:
+        logger.warning("lease_not_handed_over", message_id=reply.message_id)  # it will run out by itself
+    reply.lose_lease()

@@ -1,0 +1,25 @@
+"""Stopping a reply, from any process."""
+
+from __future__ import annotations
+
+from conversations import transcript_repository as transcripts
+from conversations.documents import MessageDocument
+from conversations.replies import channel
+from conversations.replies.exchange import Exchange
+from conversations.replies.follow import wait_for_reply
+from conversations.services import MessageNotFound, get_message
+
+
+def stop_reply(*, owner_id: int, conversation_id: str, mid: str) -> MessageDocument:
+    """End a running reply with the text that it has; one that has ended is answered as it is.
+
+    The wish is stored first, so whoever writes the reply, or takes it over, will find it.
+    """
+    message = get_message(owner_id=owner_id, conversation_id=conversation_id, mid=mid)
+    if message["role"] != "model":
+        raise MessageNotFound
+    if message["status"] != "generating":
+        return message
+    transcripts.request_stop(owner_id, conversation_id, mid=mid)
+    channel.request_stop(mid)
+    return wait_for_reply(Exchange(owner_id, conversation_id, message["seq"])).model_message

@@ -1,0 +1,50 @@
+"""Server-sent events: how they are written, and the response that carries them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.http import StreamingHttpResponse
+from rest_framework.request import Request
+from rest_framework.utils.encoders import JSONEncoder
+
+from edgechat.threads import release_database
+
+PING_SECONDS = 15.0
+PING = b": ping\n\n"
+RETRY_MILLISECONDS = 1000
+
+
+def event(name: str, data: Any, *, event_id: str | None = None) -> bytes:
+    """One event; `data` is anything that REST framework's JSON can hold, on one line."""
+    text = json.dumps(data, cls=JSONEncoder, ensure_ascii=False, separators=(",", ":"))
+    identity = f"id: {event_id}\n" if event_id is not None else ""
+    return f"event: {name}\n{identity}data: {text}\n\n".encode()
+
+
+def event_stream_response(events: Iterable[bytes]) -> StreamingHttpResponse:
+    """A response that no cache keeps and no proxy buffers or compresses; it begins with the reconnection time.
+
+    The request's database connection is given back first: a stream may last for minutes.
+    """
+    release_database()
+
+    def body() -> Iterator[bytes]:
+        yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+        yield from events
+
+    return StreamingHttpResponse(
+        body(),
+        content_type="text/event-stream",
+        headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"},
+    )
+
+
+def wants_event_stream(request: Request) -> bool:
+    """Whether the client asked for events: by `Accept: text/event-stream` or `?stream=true`."""
+    if request.query_params.get("stream", "").lower() in ("true", "1"):
+        return True
+    accepted = (entry.partition(";")[0].strip().lower() for entry in request.headers.get("Accept", "").split(","))
+    return "text/event-stream" in accepted

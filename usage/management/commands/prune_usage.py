@@ -1,0 +1,43 @@
+"""Deletes the records of single requests that are older than USAGE_RAW_DAYS."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from usage.pruning import count_old_requests, delete_old_requests
+
+SAY_EVERY_SECONDS = 5.0
+
+
+class Command(BaseCommand):
+    help = (
+        "Delete the records of single requests that are older than USAGE_RAW_DAYS. "
+        "Hourly totals and the ledger stay. May be run at any time, daily for instance."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--days", type=int, help="how many days to keep (default: USAGE_RAW_DAYS)")
+        parser.add_argument("--dry-run", action="store_true", help="only say how many records there are to delete")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        days = settings.USAGE_RAW_DAYS if options["days"] is None else options["days"]
+        if not 1 <= days <= 36500:
+            raise CommandError("--days must be from 1 to 36500.")
+        before = timezone.now() - timedelta(days=days)
+        if options["dry_run"]:
+            self.stdout.write(f"{count_old_requests(before=before)} request records are older than {days} days.")
+            return
+        deleted, said_at = 0, time.monotonic()
+        for size in delete_old_requests(before=before):
+            deleted += size
+            if time.monotonic() - said_at >= SAY_EVERY_SECONDS:
+                said_at = time.monotonic()
+                self.stdout.write(f"{deleted} so far", ending="\n")
+                self.stdout.flush()
+        self.stdout.write(f"Deleted {deleted} request records that were older than {days} days.")

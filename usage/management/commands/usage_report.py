@@ -1,0 +1,94 @@
+"""Prints what was used, from the ledger and the request counts."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from usage.ledger_report import ReportRow, ledger_report
+
+DELETED = "(deleted accounts)"
+COLUMNS = ("requests", "calls", "input_tokens", "output_tokens", "total_tokens", "cached_tokens", "thinking_tokens")
+NAME_WIDTH = 40
+
+
+class Command(BaseCommand):
+    help = (
+        "Print tokens, calls to the model and requests of a time span (days in UTC, this month by default), "
+        "the most tokens first."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--since", type=_day, metavar="YYYY-MM-DD", help="first day (default: first of this month)")
+        parser.add_argument("--until", type=_day, metavar="YYYY-MM-DD", help="last day (default: today)")
+        parser.add_argument("--by", choices=("user", "purpose", "model"), default="user", help="default: user")
+        parser.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: table")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        today = timezone.now().date()
+        until: date = options["until"] or today
+        since: date = options["since"] or min(today, until).replace(day=1)
+        if since > until:
+            raise CommandError(f"--since {since} is after --until {until}.")
+        by = options["by"]
+        rows = ledger_report(by=by, since=_midnight(since), until=_midnight(until + timedelta(days=1)))
+        columns = COLUMNS if by == "user" else COLUMNS[1:]
+        if options["format"] == "csv":
+            self._write_csv(by, columns, rows)
+        elif options["format"] == "json":
+            self._write_json({"since": str(since), "until": str(until), "by": by}, columns, rows)
+        else:
+            self.stdout.write(f"{since} to {until}, UTC, by {by}")
+            self._write_table(by, columns, rows)
+
+    def _write_table(self, by: str, columns: tuple[str, ...], rows: Iterator[ReportRow]) -> None:
+        self.stdout.write(f"{by:<{NAME_WIDTH}}" + "".join(f"{name:>17}" for name in columns))
+        totals = dict.fromkeys(columns, 0)
+        for row in rows:
+            values = _values(row, columns)
+            for name, value in values.items():
+                totals[name] += value
+            self.stdout.write(f"{row.name or DELETED:<{NAME_WIDTH}}" + "".join(f"{v:>17}" for v in values.values()))
+        self.stdout.write(f"{'all':<{NAME_WIDTH}}" + "".join(f"{v:>17}" for v in totals.values()))
+
+    def _write_csv(self, by: str, columns: tuple[str, ...], rows: Iterator[ReportRow]) -> None:
+        writer = csv.writer(self.stdout, lineterminator="\n")
+        writer.writerow([by, *columns])
+        for row in rows:
+            writer.writerow([row.name or DELETED, *_values(row, columns).values()])
+
+    def _write_json(self, span: dict[str, str], columns: tuple[str, ...], rows: Iterator[ReportRow]) -> None:
+        """One JSON object, written as the rows come; a deleted account's name is null."""
+        self.stdout.write(json.dumps(span)[:-1] + ', "rows": [', ending="")
+        separator = "\n"
+        for row in rows:
+            self.stdout.write(separator + json.dumps({"name": row.name, **_values(row, columns)}), ending="")
+            separator = ",\n"
+        self.stdout.write("\n]}")
+
+
+def _values(row: ReportRow, columns: tuple[str, ...]) -> dict[str, int]:
+    values = {**asdict(row), "total_tokens": row.total_tokens}
+    return {name: values[name] for name in columns}
+
+
+def _day(text: str) -> date:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day such as 2026-11-21") from None
+    if not 1970 <= day.year <= 9998:
+        raise argparse.ArgumentTypeError(f"{text} is out of range")
+    return day
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time.min, tzinfo=UTC)
