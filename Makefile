@@ -48,7 +48,7 @@ test: install
 check: install
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m mypy
+	$(PRODUCTION_LIKE) $(BIN)/python -m mypy
 	$(PRODUCTION_LIKE) $(BIN)/python manage.py makemigrations --check --dry-run
 	$(PRODUCTION_LIKE) $(BIN)/python manage.py check --fail-level WARNING
 	$(BIN)/python -m edgechat.local audit requirements.txt

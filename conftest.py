@@ -63,7 +63,7 @@ def _start_servers() -> None:
 
     django.setup()
     call_command("migrate", verbosity=0)
-    call_command("ensure_transcript_indexes", verbosity=0, stdout=open(os.devnull, "w"))  # noqa: PTH123, SIM115
+    call_command("ensure_transcript_indexes", verbosity=0, stdout=open(os.devnull, "w"))  # noqa: SIM115
     _web = WebServer({}, data_dir=data_dir, workers=2)
     _web.start()
     os.environ["TEST_WEB_URL"] = _web.url
@@ -145,7 +145,7 @@ def bob(web_url: str) -> Iterator[Person]:
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """An empty folder; not pytest's `tmp_path`, which lies below one that PostgreSQL's user can't pass when root tests."""
+    """An empty folder; not pytest's `tmp_path`, whose parents PostgreSQL's user can't pass when root runs the tests."""
     folder = Path(tempfile.mkdtemp(prefix="edgechat-test-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)

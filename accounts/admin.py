@@ -285,7 +285,9 @@ class RightsGroupAdmin(StaffModelAdmin, GroupAdmin):
 
     filter_horizontal = ()
 
-    def formfield_for_manytomany(self, db_field: ManyToManyField[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+    def formfield_for_manytomany(
+        self, db_field: ManyToManyField[Any, Any], request: HttpRequest | None = None, **kwargs: Any
+    ) -> Any:
         return _permissions_field(super().formfield_for_manytomany(db_field, request, **kwargs))
 
     def has_module_permission(self, request: HttpRequest) -> bool:

@@ -12,6 +12,7 @@ from accounts.models import Session, User
 from accounts.sessions import mark_pair_used
 from accounts.tokens import Claims, TokenExpired, TokenInvalid, read_token
 from edgechat.errors import NotAuthenticated
+from edgechat.request_state import state_of
 
 LAST_USED_PRECISION = timedelta(minutes=1)
 
@@ -33,7 +34,7 @@ class AccessTokenAuthentication(BaseAuthentication):
         except TokenInvalid:
             raise NotAuthenticated("The access token is not valid") from None
         session = live_session(claims)
-        request._request.authenticated_user_id = session.user_id
+        state_of(request._request).authenticated_user_id = session.user_id
         return session.user, session
 
     def authenticate_header(self, request: Request) -> str:

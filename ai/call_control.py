@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpcore2
@@ -77,11 +77,9 @@ _active: contextvars.ContextVar[CallControl | None] = contextvars.ContextVar("ac
 
 
 def _wake(sock: socket.socket) -> None:
-    try:
+    with suppress(OSError):
         # The plain socket's method, for TLS sockets too: theirs would take the TLS state away from the reader.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
-    except OSError:
-        pass
 
 
 class _ControlledStream(httpcore2.NetworkStream):

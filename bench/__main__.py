@@ -100,8 +100,8 @@ def _servers(site: Site) -> str:
     return (
         f"{site.workers} workers; {site.versions()}. On the same cores as the load generator; PostgreSQL and"
         " Valkey do not wait for the disk (durable=False).\n"
-        "CPU ms: the workers' CPU time an answer. MiB: the peak of the web processes' PSS, in which a shared page counts"
-        " once. PG, Redis: the most connections at once.\n"
+        "CPU ms: the workers' CPU time an answer. MiB: the peak of the web processes' PSS, in which a shared page"
+        " counts once. PG, Redis: the most connections at once.\n"
     )
 
 

@@ -89,6 +89,11 @@ def message_id(conversation_id: str, seq: int) -> str:
     return f"{conversation_id}:{seq:08d}"
 
 
+def reply_seq(reply: ReplyDocument) -> int:
+    """The sequence number of the model message that a reply writes."""
+    return int(reply["message_id"].rpartition(":")[2])
+
+
 def message_seq(conversation_id: str, mid: str) -> int | None:
     """The sequence number in a message id of this conversation; None if it is not one."""
     match = _MESSAGE_ID.fullmatch(mid)

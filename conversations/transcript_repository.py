@@ -26,6 +26,7 @@ from conversations.documents import (
     MessageDocument,
     ReplyDocument,
     message_id,
+    reply_seq,
 )
 from edgechat.mongo import Document, database, mongo_errors
 
@@ -191,9 +192,7 @@ def request_stop(owner_id: int, conversation_id: str, *, mid: str) -> None:
 
 
 @mongo_errors
-def renew_leases(
-    owner_ids: Mapping[str, int], *, worker: str, lease_until: datetime
-) -> tuple[set[str], set[str]]:
+def renew_leases(owner_ids: Mapping[str, int], *, worker: str, lease_until: datetime) -> tuple[set[str], set[str]]:
     """Renew this worker's leases in these conversations (id to owner).
 
     Gives the ids of those that it still holds, and of those among them whose reply is to be stopped.
@@ -287,7 +286,7 @@ def prepare_messages(owner_id: int, conversation_id: str, reply: ReplyDocument) 
     variants, but for a reply that is only begun again because its process died.
     """
     draft = reply["user_message"]
-    seq = int(reply["message_id"].rpartition(":")[2])
+    seq = reply_seq(reply)
     user_message = _new_message(owner_id, conversation_id, seq - 1, reply["started_at"])
     user_message.update(
         role="user",
@@ -327,7 +326,7 @@ def _with_variant(message: MessageDocument) -> list[dict[str, Any]]:
     """A message's variants with what it says now, if anything; the oldest of too many is dropped."""
     if not message["content"]:
         return message["variants"]
-    said_now = {name: message[name] for name in ("content", "finish_reason", "created_at")}  # type: ignore[literal-required]
+    said_now = {name: message[name] for name in ("content", "finish_reason", "created_at")}
     return [*message["variants"], said_now][-MAX_VARIANTS:]
 
 

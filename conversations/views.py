@@ -159,7 +159,7 @@ class MessageView(APIView):
 class StopView(APIView):
     @extend_schema(operation_id="message_stop", tags=["chat"], request=None, responses=MessageOutput)
     def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Response:
-        """Stop a running reply, and the model's work on it; the text so far is kept. One that has ended stays as it is."""
+        """Stop a running reply and the model's work on it; its text is kept. One that has ended stays as it is."""
         message = stop_reply(owner_id=request.user.pk, conversation_id=conversation_id, mid=mid)
         return Response(message_body(message))
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Tags, Warning, register
+from django.core import checks
+from django.core.checks import CheckMessage, Tags, register
 
 
 @register(Tags.security, deploy=True)
 def check_hosts(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Any Host header is accepted in production."""
-    if settings.DEVELOPMENT or "*" not in settings.ALLOWED_HOSTS:
+    if settings.DEVELOPMENT or "*" not in (settings.ALLOWED_HOSTS or []):
         return []
-    return [Warning("ALLOWED_HOSTS accepts every host.", hint="Name the hosts in ALLOWED_HOSTS.", id="edgechat.W001")]
+    return [
+        checks.Warning("ALLOWED_HOSTS accepts every host.", hint="Name the hosts in ALLOWED_HOSTS.", id="edgechat.W001")
+    ]
 
 
 @register(Tags.security, deploy=True)
@@ -22,4 +25,4 @@ def check_model(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if settings.GEMINI_API_KEY or settings.GEMINI_BASE_URL:
         return []
     hint = "Set GEMINI_API_KEY, or GEMINI_BASE_URL for a server of your own."
-    return [Warning("There is no model: every call to it answers 503.", hint=hint, id="edgechat.W002")]
+    return [checks.Warning("There is no model: every call to it answers 503.", hint=hint, id="edgechat.W002")]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.http import HttpRequest
 
+from edgechat.request_state import state_of
+
 
 def client_address(request: HttpRequest) -> str:
     """The client's IP address in canonical form; "" where there is none (a unix socket without proxies).
@@ -56,4 +58,5 @@ class Caller:
 def caller_of(request: HttpRequest) -> Caller:
     # A header may hold any bytes; PostgreSQL takes no NUL, and Latin-1 never has surrogates.
     user_agent = request.headers.get("User-Agent", "").replace("\x00", "")
-    return Caller(request.client_address, user_agent[:300], request.request_id)
+    state = state_of(request)
+    return Caller(state.client_address, user_agent[:300], state.request_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import environs
 from django.core.exceptions import ImproperlyConfigured
@@ -40,7 +40,7 @@ class Environment(environs.FileAwareEnv):
         try:
             self.seal()
         except environs.EnvValidationError as error:
-            for name, messages in dict(error.error_messages).items():
+            for name, messages in cast(dict[str, list[str]], error.error_messages).items():
                 faults.extend(f"{name}: {message}" for message in messages)
         if faults:
             raise ImproperlyConfigured("EdgeChat cannot start with these settings:\n  " + "\n  ".join(sorted(faults)))

@@ -15,6 +15,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
+from edgechat.request_state import state_of
+
 logger = structlog.get_logger(__name__)
 
 
@@ -119,7 +121,7 @@ def error_body(error: ApiError, request_id: str) -> dict[str, Any]:
 
 def error_response(request: HttpRequest, error: ApiError) -> JsonResponse:
     """An error as a plain Django response, for middleware and for what fails before a view is reached."""
-    body = error_body(error, getattr(request, "request_id", ""))
+    body = error_body(error, state_of(request).request_id)
     return JsonResponse(body, status=error.status, headers=error.headers)
 
 
@@ -129,7 +131,9 @@ def exception_handler(exception: Exception, context: dict[str, Any]) -> Response
     if error is None:
         return None
     request = context["request"]
-    return Response(error_body(error, request._request.request_id), status=error.status, headers=error.headers)
+    return Response(
+        error_body(error, state_of(request._request).request_id), status=error.status, headers=error.headers
+    )
 
 
 def to_api_error(exception: Exception, *, view_kwargs: Mapping[str, Any] | None = None) -> ApiError | None:
@@ -150,7 +154,7 @@ def to_api_error(exception: Exception, *, view_kwargs: Mapping[str, Any] | None 
         case drf.UnsupportedMediaType():
             return UnsupportedType("Unsupported media type; accepted: application/json")
         case drf.Throttled():
-            return RateLimited(retry_after=exception.wait or 1)
+            return RateLimited(retry_after=getattr(exception, "wait", None) or 1)
         case drf.NotFound():
             return NotFound()
         case RequestDataTooBig() | TooManyFilesSent():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import gevent.monkey
 import psycopg.waiting
 from django.core.exceptions import ImproperlyConfigured

@@ -18,6 +18,7 @@ from rest_framework.throttling import BaseThrottle
 from edgechat.client_address import limit_key
 from edgechat.errors import RateLimited, error_response
 from edgechat.redis import RedisError, redis_client
+from edgechat.request_state import state_of
 
 logger = structlog.get_logger(__name__)
 
@@ -60,7 +61,7 @@ class RateLimitMiddleware:
         if request.path_info in _EXEMPT or request.path_info.startswith(_EXEMPT_BELOW):
             return self.get_response(request)
         try:
-            count, left = count_request(request.client_address)
+            count, left = count_request(state_of(request).client_address)
         except RedisError as error:
             logger.warning("rate_limit_open", reason=type(error).__name__)
             return self.get_response(request)
@@ -92,4 +93,4 @@ class AuthRateThrottle(BaseThrottle):
 
 
 def _address_key(group: str, request: HttpRequest) -> str:
-    return limit_key(request.client_address)
+    return limit_key(state_of(request).client_address)

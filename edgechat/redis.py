@@ -78,7 +78,7 @@ _GUARDED: dict[type, type] = {
 }
 
 
-class GuardedConnectionFactory(ConnectionFactory):  # type: ignore[type-arg]
+class GuardedConnectionFactory(ConnectionFactory):  # type: ignore[misc]
     """django-redis' factory with guarded connections that never retry by themselves."""
 
     def get_connection_pool(self, params: dict[str, Any]) -> Any:
@@ -99,7 +99,11 @@ def blocking_redis_client() -> redis.Redis:
     global _blocking_client
     if _blocking_client is None:
         _blocking_client = redis.Redis.from_url(
-            settings.REDIS_URL, max_connections=1, socket_connect_timeout=0.25, socket_timeout=5, retry=Retry(NoBackoff(), 0)
+            settings.REDIS_URL,
+            max_connections=1,
+            socket_connect_timeout=0.25,
+            socket_timeout=5,
+            retry=Retry(NoBackoff(), 0),
         )
     return _blocking_client
 

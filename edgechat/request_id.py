@@ -13,6 +13,7 @@ from django.http.response import HttpResponseBase
 
 from edgechat.client_address import client_address
 from edgechat.errors import error_response, to_api_error
+from edgechat.request_state import RequestState, attach_state
 
 logger = structlog.get_logger("edgechat.access")
 
@@ -27,20 +28,21 @@ class RequestIDMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         given = request.headers.get("X-Request-ID", "")
-        request.request_id = given if _ACCEPTED.fullmatch(given) else str(uuid.uuid4())
-        request.client_address = client_address(request)
+        request_id = given if _ACCEPTED.fullmatch(given) else str(uuid.uuid4())
+        address = client_address(request)
+        attach_state(request, RequestState(request_id, address))
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request.request_id)
+        structlog.contextvars.bind_contextvars(request_id=request_id)
         started = time.monotonic()
         response = self.get_response(request)
-        response["X-Request-ID"] = request.request_id
+        response["X-Request-ID"] = request_id
         logger.info(
             "request",
             method=request.method,
             path=request.path,
             status=response.status_code,
             ms=round((time.monotonic() - started) * 1000, 1),
-            address=request.client_address,
+            address=address,
         )
         return response
 

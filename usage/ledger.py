@@ -54,7 +54,7 @@ def open_entry(
 
 
 def settle_entry(attempt_id: str, usage: TokenUsage) -> None:
-    """Write what the call used, now or, when the database is away, as soon as it is back. The first settlement counts."""
+    """Write what the call used, now or as soon as the database is back. The first settlement counts."""
     now = timezone.now()
     try:
         _settle(attempt_id, usage, now)
@@ -65,7 +65,7 @@ def settle_entry(attempt_id: str, usage: TokenUsage) -> None:
 
 
 def settle_from_estimate(attempt_id: str, *, output_tokens: int) -> None:
-    """Settle the entry of a process that died, if it had opened one: its estimated input, and what is known to have come."""
+    """Settle the entry of a process that died, if it had opened one, by its estimated input and what had come."""
     opened = LedgerEntry.objects.filter(attempt_id=attempt_id, settled_at=None).values_list("input_tokens", flat=True)
     for input_tokens in opened:
         settle_entry(attempt_id, TokenUsage(input_tokens=input_tokens, output_tokens=output_tokens, estimated=True))

@@ -9,19 +9,18 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
+from edgechat.request_state import state_of
 from usage.recorder import AnsweredRequest, record_request
 
 
 class CountRequestsMiddleware:
-    """`authenticated_user_id` is set on the request once its access token proved valid."""
-
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.monotonic()
         response = self.get_response(request)
-        user_id: int | None = getattr(request, "authenticated_user_id", None)
+        user_id = state_of(request).authenticated_user_id
         if user_id is not None:
             match = request.resolver_match
             record_request(

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import cast
 
 import structlog
 from django.db import connection, transaction
@@ -62,7 +63,7 @@ def record_request(record: AnsweredRequest) -> None:
 def pending_requests(user_id: int, *, after: str) -> list[datetime]:
     """When a user's requests were answered that are in the stream behind position `after`; empty without Redis."""
     try:
-        entries = redis_client().xrange(STREAM, min=f"({after}", max="+")
+        entries = _read_stream(after)
     except RedisError:
         return []
     return [datetime.fromtimestamp(float(fields[b"t"]), UTC) for _, fields in entries if int(fields[b"u"]) == user_id]
@@ -87,7 +88,7 @@ def _collect(mine: list[AnsweredRequest]) -> int:
         if position is None:
             return 0
         try:
-            entries = redis_client().xrange(STREAM, min=f"({position.last_id}", max="+", count=BATCH)
+            entries = _read_stream(position.last_id, count=BATCH)
         except RedisError:
             entries = []
         records = [*mine, *(_parse(fields) for _, fields in entries)]
@@ -100,6 +101,11 @@ def _collect(mine: list[AnsweredRequest]) -> int:
     if entries:
         _trim(position.last_id)
     return len(records)
+
+
+def _read_stream(after: str, *, count: int | None = None) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    answer = redis_client().xrange(STREAM, min=f"({after}", max="+", count=count)
+    return cast("list[tuple[bytes, dict[bytes, bytes]]]", answer)
 
 
 def _parse(fields: dict[bytes, bytes]) -> AnsweredRequest:

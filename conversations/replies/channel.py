@@ -205,8 +205,8 @@ class _Reader:
 
     def _newest_control_id(self) -> str:
         """Where the control stream ends now; "$" again and again would miss what comes between two reads."""
-        newest = redis_client().xrevrange(CONTROL, count=1)
-        return newest[0][0].decode() if newest else "0"
+        newest: Any = redis_client().xrevrange(CONTROL, count=1)
+        return str(newest[0][0].decode()) if newest else "0"
 
     @staticmethod
     def _wake_key() -> str:
@@ -218,7 +218,7 @@ def _pairs(answer: Any) -> list[tuple[bytes, list[Any]]]:
     if not answer:
         return []
     if isinstance(answer, dict):
-        return [(key, entries[0] if entries and isinstance(entries[0], list) else entries) for key, entries in answer.items()]
+        return [(key, each[0] if each and isinstance(each[0], list) else each) for key, each in answer.items()]
     return [(key, entries) for key, entries in answer]
 
 

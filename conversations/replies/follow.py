@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ai.gemini import ModelError, ModelQuotaExceeded
-from conversations import transcript_repository as transcripts
 from conversations.documents import MessageDocument
 from conversations.replies import channel
 from conversations.replies.exchange import Exchange, Pair, find_pair
@@ -87,8 +86,9 @@ def stream_reply(exchange: Exchange, *, since: Position | None = None, first: Pa
             if isinstance(found, Pair):
                 yield from replay_ended(found.model_message, position)
                 return
-            for told, position in _news(found, position):
-                yield told
+            news, position = _news(found, position)
+            if news:
+                yield b"".join(news)
                 pinged = time.monotonic()
             if time.monotonic() - pinged >= PING_SECONDS:
                 yield PING
@@ -103,8 +103,8 @@ def replay_ended(message: MessageDocument, since: Position) -> Iterator[bytes]:
         # More than is stored: a killed process had told it, and could not keep it.
         position = Position(0, 0)
         yield event("restart", {}, event_id=str(Position(attempt, 0)))
-    for told, _ in _news(FeedState(attempt, text, ended=True), position):
-        yield told
+    news, _ = _news(FeedState(attempt, text, ended=True), position)
+    yield from news
     end = str(Position(attempt, 0, ended=True))
     failure = failure_of(message)
     if failure is not None and not text:
@@ -130,17 +130,19 @@ def failure_of(message: MessageDocument) -> ApiError | None:
             return ModelError(retry_after=retry_after)
 
 
-def _news(state: FeedState, position: Position) -> Iterator[tuple[bytes, Position]]:
+def _news(state: FeedState, position: Position) -> tuple[list[bytes], Position]:
     """What a follower at `position` has to be told of this state, and where it is then."""
+    news: list[bytes] = []
     if state.epoch > position.attempt:
         restarted = position.attempt > 0
         position = Position(state.epoch, 0)
         if restarted:
-            yield event("restart", {}, event_id=str(position)), position
+            news.append(event("restart", {}, event_id=str(position)))
     if state.epoch == position.attempt and len(state.text) > position.offset:
         text = state.text[position.offset :]
         position = Position(position.attempt, len(state.text))
-        yield event("delta", {"text": text}, event_id=str(position)), position
+        news.append(event("delta", {"text": text}, event_id=str(position)))
+    return news, position
 
 
 class _Follower:

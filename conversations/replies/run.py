@@ -16,7 +16,7 @@ from ai.gemini import ModelError, Prompt
 from ai.metered_call import MeteredCall
 from conversations import transcript_repository as transcripts
 from conversations.context_window import Exchange, answer_reserve, select_turns
-from conversations.documents import ConversationDocument, ReplyDocument, Status
+from conversations.documents import ConversationDocument, ReplyDocument, Status, reply_seq
 from conversations.replies.channel import publish
 from conversations.replies.live import LiveReply, add_running, remove_running
 from edgechat.errors import ApiError, StoreUnavailable
@@ -125,7 +125,8 @@ def _until_it_lands(live: LiveReply, write: Callable[[], None]) -> None:
     seconds = 0.2
     while not live.lease_lost:
         try:
-            return write()
+            write()
+            return
         except StoreUnavailable:
             logger.warning("final_write_deferred", message_id=live.message_id)
             pause.wait(seconds)
@@ -138,7 +139,7 @@ def _metered_call(live: LiveReply, conversation: ConversationDocument, reply: Re
     )
     turns = select_turns(
         reply["user_message"]["content"],
-        _earlier_exchanges(live.owner_id, live.conversation_id, before_seq=_user_seq(reply)),
+        _earlier_exchanges(live.owner_id, live.conversation_id, before_seq=reply_seq(reply) - 1),
         system_instruction=conversation["system_instruction"],
         budget=budget,
     )
@@ -150,10 +151,6 @@ def _metered_call(live: LiveReply, conversation: ConversationDocument, reply: Re
         prompt=Prompt(turns=turns, system_instruction=conversation["system_instruction"]),
         control=live.control,
     )
-
-
-def _user_seq(reply: ReplyDocument) -> int:
-    return int(reply["message_id"].rpartition(":")[2]) - 1
 
 
 def _earlier_exchanges(owner_id: int, conversation_id: str, *, before_seq: int) -> Iterator[Exchange]:

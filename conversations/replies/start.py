@@ -134,12 +134,16 @@ def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: 
 def _earlier_send(
     conversation: ConversationDocument, client_message_id: str, body_hash: str
 ) -> tuple[Exchange, bool] | None:
-    """The exchange of a send with this key, and whether its reply still runs; IdempotencyConflict if its body differs."""
+    """The exchange of a send with this key, and whether its reply still runs; IdempotencyConflict for another body."""
     owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
     reply = conversation["reply"]
     # The running one first: its messages may not be stored yet.
     if reply is not None and reply["user_message"]["client_message_id"] == client_message_id:
-        seq, earlier_hash, running = int(reply["message_id"].rpartition(":")[2]), reply["user_message"]["body_hash"], True
+        seq, earlier_hash, running = (
+            int(reply["message_id"].rpartition(":")[2]),
+            reply["user_message"]["body_hash"],
+            True,
+        )
     else:
         message = transcripts.find_message_by_client_id(owner_id, conversation_id, client_message_id)
         if message is None:

@@ -6,7 +6,7 @@ import structlog
 from django.utils import timezone
 
 from conversations import transcript_repository as transcripts
-from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument
+from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, reply_seq
 from conversations.replies.leases import lease_end
 from conversations.replies.live import worker_id
 from conversations.replies.run import attempt_id, run_detached
@@ -34,8 +34,9 @@ def take_over_replies(*, restart: bool = True) -> int:
 
 def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
     owner_id, conversation_id, reply = conversation["owner_id"], conversation["_id"], conversation["reply"]
-    assert reply is not None
-    if not transcripts.take_lease(owner_id, conversation_id, reply, worker=worker_id(), lease_until=lease_end()):
+    if reply is None or not transcripts.take_lease(
+        owner_id, conversation_id, reply, worker=worker_id(), lease_until=lease_end()
+    ):
         return False  # another process was faster, or the writer is back
     transcripts.prepare_messages(owner_id, conversation_id, reply)
     message = _model_message(owner_id, conversation_id, reply)
@@ -60,13 +61,10 @@ def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
 
 def _end(conversation: ConversationDocument, reply: ReplyDocument, message: MessageDocument, *, status: str) -> None:
     owner_id, mid, attempt = conversation["owner_id"], reply["message_id"], reply["attempt"]
-    transcripts.finish_message(
-        owner_id, mid, attempt=attempt, final={"content": message["content"], "status": status}
-    )
+    transcripts.finish_message(owner_id, mid, attempt=attempt, final={"content": message["content"], "status": status})
     transcripts.release_reply(owner_id, conversation["_id"], mid=mid, attempt=attempt)
 
 
 def _model_message(owner_id: int, conversation_id: str, reply: ReplyDocument) -> MessageDocument | None:
-    seq = int(reply["message_id"].rpartition(":")[2])
-    found = transcripts.find_messages(owner_id, conversation_id, [seq])
+    found = transcripts.find_messages(owner_id, conversation_id, [reply_seq(reply)])
     return found[0] if found else None

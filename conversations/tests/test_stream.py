@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import httpx2
+
 from conftest import Person
 
 Event = dict[str, Any]
@@ -76,7 +77,9 @@ def test_a_reply_is_finished_though_its_client_went_away(alice: Person, eventual
     with alice.stream("POST", path, json=body, headers={"Accept": "text/event-stream"}) as answer:
         next(read_events(answer.iter_lines()))
     message = eventually(
-        lambda: next((m for m in alice.messages(conversation)["messages"] if m["status"] == "complete" and m["seq"] == 2), None)
+        lambda: next(
+            (m for m in alice.messages(conversation)["messages"] if m["status"] == "complete" and m["seq"] == 2), None
+        )
     )
     assert message["content"].startswith("Echo: one two")
 
@@ -131,7 +134,9 @@ def test_stop_before_the_first_token_answers_the_waiting_post(
     conversation = alice.new_conversation()
     path = f"chat/conversations/{conversation}/messages"
     marker = f"stop-{conversation}"
-    with alice.stream("POST", path, json={"content": f"[[delay=15]]{marker}"}, headers={"Accept": "text/event-stream"}) as answer:
+    with alice.stream(
+        "POST", path, json={"content": f"[[delay=15]]{marker}"}, headers={"Accept": "text/event-stream"}
+    ) as answer:
         events = read_events(answer.iter_lines())
         next(events)
         mid = next(events)["data"]["model_message"]["id"]

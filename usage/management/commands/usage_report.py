@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
@@ -41,13 +43,18 @@ class Command(BaseCommand):
         by = options["by"]
         rows = ledger_report(by=by, since=_midnight(since), until=_midnight(until + timedelta(days=1)))
         columns = COLUMNS if by == "user" else COLUMNS[1:]
-        if options["format"] == "csv":
-            self._write_csv(by, columns, rows)
-        elif options["format"] == "json":
-            self._write_json({"since": str(since), "until": str(until), "by": by}, columns, rows)
-        else:
-            self.stdout.write(f"{since} to {until}, UTC, by {by}")
-            self._write_table(by, columns, rows)
+        try:
+            if options["format"] == "csv":
+                self._write_csv(by, columns, rows)
+            elif options["format"] == "json":
+                self._write_json({"since": str(since), "until": str(until), "by": by}, columns, rows)
+            else:
+                self.stdout.write(f"{since} to {until}, UTC, by {by}")
+                self._write_table(by, columns, rows)
+            self.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read it, `head` for instance, has seen enough. What Python flushes at its end goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _write_table(self, by: str, columns: tuple[str, ...], rows: Iterator[ReportRow]) -> None:
         self.stdout.write(f"{by:<{NAME_WIDTH}}" + "".join(f"{name:>17}" for name in columns))

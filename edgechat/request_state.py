@@ -1,0 +1,26 @@
+"""What our middleware knows of a request, kept on it with types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from django.http import HttpRequest
+
+
+@dataclass
+class RequestState:
+    """`authenticated_user_id` is None until an access token proved valid."""
+
+    request_id: str
+    client_address: str
+    authenticated_user_id: int | None = None
+
+
+def attach_state(request: HttpRequest, state: RequestState) -> None:
+    request.edgechat = state  # type: ignore[attr-defined]
+
+
+def state_of(request: HttpRequest) -> RequestState:
+    """The state that RequestIDMiddleware attached."""
+    return cast(RequestState, request.edgechat)  # type: ignore[attr-defined]
