@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from django.conf import settings
-from django.contrib.auth.views import PasswordChangeView
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.contrib.auth.views import PasswordChangeView, redirect_to_login
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -29,6 +30,9 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method == "POST":
             _limit_logins(request)
+        elif REDIRECT_FIELD_NAME not in request.GET:
+            # Unfold's page sends its form to its own address, and forgets where to go after that.
+            return redirect_to_login(reverse(f"{self.name}:index", current_app=self.name), request.path)
         response: HttpResponse = super().login(request, extra_context)
         return response
 

@@ -13,4 +13,4 @@ class ConversationsConfig(AppConfig):
         register_eraser(transcript_repository.delete_everything_of)
         periodic.register(leases.renew_leases, seconds=leases.HEARTBEAT_SECONDS)
         periodic.register(take_over.take_over_replies, seconds=take_over.REAP_SECONDS)
-        periodic.register(services.purge_deleted_conversations, seconds=60)
+        periodic.register(services.purge_conversations, seconds=60)

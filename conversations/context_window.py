@@ -10,38 +10,89 @@ from usage.tokens import estimate_tokens
 
 
 @dataclass(frozen=True)
-class Exchange:
-    """A user's message and the model's answer to it."""
+class Said:
+    """A user's message and the model's answer to it; `seq` is the answer's."""
 
     question: str
     answer: str
+    seq: int
+
+    @property
+    def tokens(self) -> int:
+        return estimate_tokens(self.question) + estimate_tokens(self.answer)
 
 
-def answer_reserve(*, max_tokens: int, max_output_tokens: int) -> int:
-    """Tokens of the window kept free for the answer: what it may take, but never more than a quarter."""
-    return min(max_output_tokens, max_tokens // 4)
+@dataclass(frozen=True)
+class Window:
+    """The turns to send, oldest first; `overflowed` if earlier ones did not fit."""
+
+    turns: tuple[Turn, ...]
+    overflowed: bool
 
 
-def fits(question: str, *, system_instruction: str | None, budget: int) -> bool:
-    """Whether a message can be sent at all: it and the system instruction within `budget` tokens."""
-    return estimate_tokens(question) + estimate_tokens(system_instruction or "") <= budget
+def prompt_budget(*, max_tokens: int, max_output_tokens: int) -> int:
+    """Tokens that a prompt may have: the window less a reserve for the answer, a quarter of it at most."""
+    return max_tokens - min(max_output_tokens, max_tokens // 4)
 
 
-def select_turns(
-    question: str, earlier: Iterable[Exchange], *, system_instruction: str | None, budget: int
-) -> tuple[Turn, ...]:
-    """The latest whole exchanges that fit beside the question into `budget` tokens, oldest first, then the question.
+def instruction_with_summary(system_instruction: str | None, summary: str | None) -> str | None:
+    """The system instruction, followed by what was said before the turns that are sent."""
+    if summary is None:
+        return system_instruction
+    told = f"Summary of the conversation before the messages below:\n{summary}"
+    return f"{system_instruction}\n\n{told}" if system_instruction else told
+
+
+def fits(question: str, *, instruction: str | None, budget: int) -> bool:
+    """Whether a message can be sent at all: it and the instruction within `budget` tokens."""
+    return estimate_tokens(question) + estimate_tokens(instruction or "") <= budget
+
+
+def select_turns(question: str, earlier: Iterable[Said], *, instruction: str | None, budget: int) -> Window:
+    """The latest whole exchanges that fit beside the question into `budget` tokens, then the question.
 
     `earlier` comes newest first and is read no further than what fits, so the cost does not grow with the history.
-    An exchange without an answer (it failed or was blocked) is left out, for turns must alternate.
     """
-    left = budget - estimate_tokens(question) - estimate_tokens(system_instruction or "")
+    left = budget - estimate_tokens(question) - estimate_tokens(instruction or "")
     turns: list[Turn] = [Turn("user", question)]
-    for exchange in earlier:
-        if not exchange.answer:
-            continue
-        left -= estimate_tokens(exchange.question) + estimate_tokens(exchange.answer)
+    overflowed = False
+    for said in earlier:
+        left -= said.tokens
         if left < 0:
+            overflowed = True
             break
-        turns += [Turn("model", exchange.answer), Turn("user", exchange.question)]
-    return tuple(reversed(turns))
+        turns += [Turn("model", said.answer), Turn("user", said.question)]
+    return Window(tuple(reversed(turns)), overflowed)
+
+
+def first_kept(earlier: Iterable[Said], *, budget: int) -> int | None:
+    """The lowest `seq` of the latest exchanges that fit into `budget` tokens; None if not one does."""
+    lowest: int | None = None
+    for said in earlier:
+        budget -= said.tokens
+        if budget < 0:
+            break
+        lowest = said.seq
+    return lowest
+
+
+def dialogue(said: Iterable[Said], *, budget: int) -> tuple[str, int | None]:
+    """Exchanges, oldest first, as text of `budget` tokens at most, and the `seq` of the last one in it.
+
+    An exchange that alone is too long is shortened rather than left out, or nothing behind it would ever be reached.
+    """
+    parts: list[str] = []
+    last: int | None = None
+    for each in said:
+        text = f"User: {each.question}\nModel: {each.answer}"
+        tokens = estimate_tokens(text)
+        if tokens > budget:
+            if parts:
+                break
+            text = text.encode()[: 3 * budget].decode(errors="ignore")
+        parts.append(text)
+        last = each.seq
+        budget -= tokens
+        if budget <= 0:
+            break
+    return "\n\n".join(parts), last

@@ -35,7 +35,15 @@ class ReplyDocument(TypedDict):
     worker: str
     lease_until: datetime
     stop_requested: bool
+    expires_at: datetime | None  # of a temporary conversation, and so of its messages
     started_at: datetime
+
+
+class SummaryDocument(TypedDict):
+    """What was said up to and including a sequence number, in short."""
+
+    text: str
+    upto_seq: int
 
 
 class ConversationDocument(TypedDict):
@@ -49,9 +57,12 @@ class ConversationDocument(TypedDict):
     pinned: bool
     archived: bool
     temporary: bool
+    expires_at: datetime | None
+    creation_key: str | None
+    creation_hash: str | None
     next_seq: int
     message_count: int
-    summary: dict[str, Any] | None
+    summary: SummaryDocument | None
     reply: ReplyDocument | None
     change: int  # the owner's change number of the latest change; unique and growing for each owner
     created_at: datetime
@@ -77,6 +88,7 @@ class MessageDocument(TypedDict):
     feedback: dict[str, Any] | None
     variants: list[dict[str, Any]]
     outbox: dict[str, Any] | None
+    expires_at: datetime | None
     created_at: datetime
 
 

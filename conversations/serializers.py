@@ -9,6 +9,7 @@ from rest_framework import serializers
 from ai.serializers import MAX_SYSTEM_INSTRUCTION_CHARACTERS, TokenUsageOutput
 from conversations.documents import ConversationDocument, MessageDocument
 from conversations.replies.exchange import Pair
+from conversations.search import is_search_cursor
 
 MAX_CONTENT_CHARACTERS = 32_000
 MAX_TITLE_CHARACTERS = 200
@@ -32,11 +33,25 @@ class ConversationInput(serializers.Serializer[Any]):
         return {**attrs, "title": attrs["title"] or None, "system_instruction": attrs["system_instruction"] or None}
 
 
+class ConversationChange(serializers.Serializer[Any]):
+    title = serializers.CharField(max_length=MAX_TITLE_CHARACTERS, required=False, allow_null=True, allow_blank=True)
+    pinned = serializers.BooleanField(required=False)
+    archived = serializers.BooleanField(required=False)
+    system_instruction = serializers.CharField(
+        max_length=MAX_SYSTEM_INSTRUCTION_CHARACTERS, required=False, allow_null=True, allow_blank=True
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        return {name: None if value == "" else value for name, value in attrs.items()}
+
+
 class ConversationsQuery(serializers.Serializer[Any]):
     limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
     skip = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
-    cursor = serializers.RegexField(r"^\d{1,18}$", required=False, error_messages={"invalid": "Not a cursor."})
+    cursor = serializers.RegexField(r"^[01]-\d{1,18}$", required=False, error_messages={"invalid": "Not a cursor."})
     archived = serializers.BooleanField(default=False)
+    pinned_first = serializers.BooleanField(default=False)
+    q = serializers.CharField(max_length=200, required=False, allow_blank=True, help_text="Part of the title.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if "skip" in attrs and "cursor" in attrs:
@@ -55,6 +70,31 @@ class RegenerateInput(serializers.Serializer[Any]):
     content = serializers.CharField(
         max_length=MAX_CONTENT_CHARACTERS, trim_whitespace=False, required=False, allow_null=True, default=None
     )
+
+
+class FeedbackInput(serializers.Serializer[Any]):
+    rating = serializers.ChoiceField(choices=["up", "down"], allow_null=True)
+    comment = serializers.CharField(max_length=2000, required=False, allow_null=True, allow_blank=True, default=None)
+
+
+class SearchQuery(serializers.Serializer[Any]):
+    q = serializers.CharField(max_length=200)
+    limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
+    cursor = serializers.CharField(max_length=100, required=False)
+
+    def validate_cursor(self, value: str) -> str:
+        if not is_search_cursor(value):
+            raise serializers.ValidationError("Not a cursor.")
+        return value
+
+
+class ChangesQuery(serializers.Serializer[Any]):
+    since = serializers.IntegerField(min_value=0, max_value=2**53, default=0)
+    limit = serializers.IntegerField(min_value=1, max_value=100, default=50)
+
+
+class ExportQuery(serializers.Serializer[Any]):
+    format = serializers.ChoiceField(choices=["json", "markdown"], default="json")
 
 
 class MessagesQuery(serializers.Serializer[Any]):
@@ -89,6 +129,26 @@ class ConversationsOutput(serializers.Serializer[Any]):
     conversations = ConversationOutput(many=True)
     has_more = serializers.BooleanField()
     next_cursor = serializers.CharField(allow_null=True)
+
+
+class SearchResultOutput(serializers.Serializer[Any]):
+    conversation_id = serializers.CharField()
+    message_id = serializers.CharField()
+    title = serializers.CharField(allow_null=True)
+    snippet = serializers.CharField()
+
+
+class SearchOutput(serializers.Serializer[Any]):
+    results = SearchResultOutput(many=True)
+    has_more = serializers.BooleanField()
+    next_cursor = serializers.CharField(allow_null=True)
+
+
+class ChangesOutput(serializers.Serializer[Any]):
+    conversations = ConversationOutput(many=True)
+    deleted = serializers.ListField(child=serializers.CharField(), help_text="Ids; told for 30 days.")
+    next_since = serializers.IntegerField()
+    has_more = serializers.BooleanField()
 
 
 class FeedbackOutput(serializers.Serializer[Any]):

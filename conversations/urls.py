@@ -1,13 +1,20 @@
 from django.urls import path
 
-from conversations import views
+from conversations import message_views, views
+
+_CONVERSATION = "chat/conversations/<str:conversation_id>"
+_MESSAGE = f"{_CONVERSATION}/messages/<str:mid>"
 
 urlpatterns = [
     path("chat/conversations", views.ConversationsView.as_view()),
-    path("chat/conversations/<str:conversation_id>", views.ConversationView.as_view()),
-    path("chat/conversations/<str:conversation_id>/messages", views.MessagesView.as_view()),
-    path("chat/conversations/<str:conversation_id>/messages/<str:mid>", views.MessageView.as_view()),
-    path("chat/conversations/<str:conversation_id>/messages/<str:mid>/stop", views.StopView.as_view()),
-    path("chat/conversations/<str:conversation_id>/messages/<str:mid>/regenerate", views.RegenerateView.as_view()),
-    path("chat/conversations/<str:conversation_id>/messages/<str:mid>/stream", views.StreamView.as_view()),
+    path(_CONVERSATION, views.ConversationView.as_view()),
+    path(f"{_CONVERSATION}/export", views.ExportView.as_view()),
+    path(f"{_CONVERSATION}/messages", message_views.MessagesView.as_view()),
+    path(_MESSAGE, message_views.MessageView.as_view()),
+    path(f"{_MESSAGE}/stop", message_views.StopView.as_view()),
+    path(f"{_MESSAGE}/regenerate", message_views.RegenerateView.as_view()),
+    path(f"{_MESSAGE}/stream", message_views.StreamView.as_view()),
+    path(f"{_MESSAGE}/feedback", message_views.FeedbackView.as_view()),
+    path("chat/search", views.SearchView.as_view()),
+    path("chat/changes", views.ChangesView.as_view()),
 ]

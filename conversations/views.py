@@ -1,72 +1,53 @@
-"""The chat calls of CONTRACT section 3."""
+"""Conversations: the first half of CONTRACT section 3's chat calls."""
 
 from __future__ import annotations
 
-from django.http.response import HttpResponseBase
+from collections.abc import Iterator
+
+from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.requests import AuthenticatedRequest
 from conversations import transcript_repository as transcripts
-from conversations.pages import message_page
-from conversations.replies.exchange import Exchange, find_pair
-from conversations.replies.follow import (
-    Position,
-    failure_of,
-    parse_position,
-    replay_ended,
-    stream_reply,
-    wait_for_reply,
-)
-from conversations.replies.start import regenerate_reply, start_reply
-from conversations.replies.stop import stop_reply
+from conversations.changes import changes_since
+from conversations.documents import ConversationDocument
+from conversations.export import export_json, export_markdown
+from conversations.search import search_messages
 from conversations.serializers import (
+    ChangesOutput,
+    ChangesQuery,
+    ConversationChange,
     ConversationInput,
     ConversationOutput,
     ConversationsOutput,
     ConversationsQuery,
-    MessageInput,
-    MessageOutput,
-    MessagesOutput,
-    MessagesQuery,
-    PairOutput,
-    RegenerateInput,
+    ExportQuery,
+    SearchOutput,
+    SearchQuery,
     conversation_body,
-    message_body,
-    pair_body,
 )
-from conversations.services import (
-    MessageNotFound,
-    create_conversation,
-    delete_conversation,
-    get_conversation,
-    get_message,
-)
-from edgechat.errors import Invalid
-from edgechat.event_stream import event_stream_response, wants_event_stream
+from conversations.services import create_conversation, delete_conversation, get_conversation, update_conversation
+from edgechat.idempotency import IDEMPOTENCY_KEY, idempotency_key
+from edgechat.threads import release_database
 from edgechat.validation import validated_body, validated_query
-
-IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", location="header", description="The same as `client_message_id`; both and different: 422."
-)
-
-STREAM = OpenApiParameter("stream", bool, description="Events instead of JSON, as with `Accept: text/event-stream`.")
-LAST_EVENT_ID = OpenApiParameter("Last-Event-ID", location="header", description="The `id` of the last event seen.")
-EVENTS = OpenApiTypes.STR
 
 
 class ConversationsView(APIView):
     @extend_schema(
         operation_id="conversation_create",
         tags=["chat"],
+        parameters=[IDEMPOTENCY_KEY],
         request=ConversationInput,
         responses={201: ConversationOutput},
+        examples=[OpenApiExample("Conversation", value={"title": "Travel plans"}, request_only=True)],
     )
     def post(self, request: AuthenticatedRequest) -> Response:
-        """Begin a conversation; the body may be absent."""
-        conversation = create_conversation(owner_id=request.user.pk, **validated_body(ConversationInput, request))
+        """Begin a conversation; the body may be absent. A temporary one is deleted after 24 hours."""
+        data = validated_body(ConversationInput, request)
+        conversation = create_conversation(owner_id=request.user.pk, **data, idempotency_key=idempotency_key(request))
         return Response(conversation_body(conversation), status=201)
 
     @extend_schema(
@@ -83,15 +64,17 @@ class ConversationsView(APIView):
             request.user.pk,
             limit=limit + 1,
             skip=query.get("skip", 0),
-            before_change=int(query["cursor"]) if "cursor" in query else None,
+            after=_parse_cursor(query["cursor"]) if "cursor" in query else None,
             archived=query["archived"],
+            pinned_first=query["pinned_first"],
+            title_contains=query.get("q"),
         )
         page, has_more = found[:limit], len(found) > limit
         return Response(
             {
                 "conversations": [conversation_body(conversation) for conversation in page],
                 "has_more": has_more,
-                "next_cursor": str(page[-1]["change"]) if has_more else None,
+                "next_cursor": _cursor(page[-1]) if has_more else None,
             }
         )
 
@@ -103,6 +86,19 @@ class ConversationView(APIView):
         conversation = get_conversation(owner_id=request.user.pk, conversation_id=conversation_id)
         return Response(conversation_body(conversation))
 
+    @extend_schema(
+        operation_id="conversation_update",
+        tags=["chat"],
+        request=ConversationChange,
+        responses=ConversationOutput,
+        examples=[OpenApiExample("Pin", value={"pinned": True}, request_only=True)],
+    )
+    def patch(self, request: AuthenticatedRequest, conversation_id: str) -> Response:
+        """Change the title, the pin, the archive flag or the system instruction."""
+        changes = validated_body(ConversationChange, request)
+        conversation = update_conversation(owner_id=request.user.pk, conversation_id=conversation_id, changes=changes)
+        return Response(conversation_body(conversation))
+
     @extend_schema(operation_id="conversation_delete", tags=["chat"], responses={204: None})
     def delete(self, request: AuthenticatedRequest, conversation_id: str) -> Response:
         """Delete a conversation with its messages."""
@@ -110,121 +106,61 @@ class ConversationView(APIView):
         return Response(status=204)
 
 
-class MessagesView(APIView):
+class ExportView(APIView):
     @extend_schema(
-        operation_id="message_send",
+        operation_id="conversation_export",
         tags=["chat"],
-        parameters=[IDEMPOTENCY_KEY, STREAM],
-        request=MessageInput,
-        responses={(200, "application/json"): PairOutput, (200, "text/event-stream"): EVENTS},
-        examples=[
-            OpenApiExample(
-                "Message", value={"content": "Hello! Who are you?", "client_message_id": "7f3c"}, request_only=True
-            )
-        ],
+        parameters=[ExportQuery],
+        responses={(200, "application/json"): OpenApiTypes.OBJECT, (200, "text/markdown"): OpenApiTypes.STR},
     )
-    def post(self, request: AuthenticatedRequest, conversation_id: str) -> HttpResponseBase:
-        """Send a message and get the model's answer.
-
-        The message is stored before the model is asked. If the model fails, the answer is an error whose `context`
-        holds both messages, the model's with status `failed`.
-        """
-        data = validated_body(MessageInput, request)
-        exchange, running = start_reply(
-            owner_id=request.user.pk,
-            conversation_id=conversation_id,
-            content=data["content"],
-            client_message_id=_one_key(request, data["client_message_id"]),
-        )
-        return _answer(request, exchange, running=running)
-
-    @extend_schema(operation_id="message_list", tags=["chat"], parameters=[MessagesQuery], responses=MessagesOutput)
-    def get(self, request: AuthenticatedRequest, conversation_id: str) -> Response:
-        """A page of the conversation's messages, oldest first."""
-        query = validated_query(MessagesQuery, request)
+    def get(self, request: AuthenticatedRequest, conversation_id: str) -> StreamingHttpResponse:
+        """The whole transcript as a file: `{"conversation": C, "messages": [M]}`, or Markdown."""
+        query = validated_query(ExportQuery, request)
         conversation = get_conversation(owner_id=request.user.pk, conversation_id=conversation_id)
-        page = message_page(conversation["next_seq"] - 1, **query)
-        messages = transcripts.find_messages(request.user.pk, conversation_id, page.seqs)
-        return Response({"messages": [message_body(message) for message in messages], "has_more": page.has_more})
+        release_database()
+        if query["format"] == "json":
+            return _download(export_json(conversation), "application/json", f"{conversation_id}.json")
+        return _download(export_markdown(conversation), "text/markdown; charset=utf-8", f"{conversation_id}.md")
 
 
-class MessageView(APIView):
-    @extend_schema(operation_id="message_get", tags=["chat"], responses=MessageOutput)
-    def get(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Response:
-        """One message."""
-        message = get_message(owner_id=request.user.pk, conversation_id=conversation_id, mid=mid)
-        return Response(message_body(message))
-
-
-class StopView(APIView):
-    @extend_schema(operation_id="message_stop", tags=["chat"], request=None, responses=MessageOutput)
-    def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Response:
-        """Stop a running reply and the model's work on it; its text is kept. One that has ended stays as it is."""
-        message = stop_reply(owner_id=request.user.pk, conversation_id=conversation_id, mid=mid)
-        return Response(message_body(message))
-
-
-class RegenerateView(APIView):
-    @extend_schema(
-        operation_id="message_regenerate",
-        tags=["chat"],
-        parameters=[STREAM],
-        request=RegenerateInput,
-        responses={(200, "application/json"): PairOutput, (200, "text/event-stream"): EVENTS},
-    )
-    def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
-        """Answer the last exchange again, perhaps with the user's message changed; what was there becomes a variant."""
-        data = validated_body(RegenerateInput, request)
-        exchange = regenerate_reply(
-            owner_id=request.user.pk, conversation_id=conversation_id, mid=mid, content=data["content"]
+class SearchView(APIView):
+    @extend_schema(operation_id="chat_search", tags=["chat"], parameters=[SearchQuery], responses=SearchOutput)
+    def get(self, request: AuthenticatedRequest) -> Response:
+        """The user's messages that contain every word of `q`, the newest first."""
+        query = validated_query(SearchQuery, request)
+        page = search_messages(
+            owner_id=request.user.pk, query=query["q"], limit=query["limit"], cursor=query.get("cursor")
         )
-        return _answer(request, exchange, running=True)
+        return Response(
+            {"results": page.results, "has_more": page.next_cursor is not None, "next_cursor": page.next_cursor}
+        )
 
 
-class StreamView(APIView):
-    @extend_schema(
-        operation_id="message_stream",
-        tags=["chat"],
-        parameters=[LAST_EVENT_ID],
-        responses={(200, "text/event-stream"): EVENTS, 204: None},
-    )
-    def get(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
-        """Follow a reply from where the client lost it, while it runs or after; 204 behind its final event."""
-        message = get_message(owner_id=request.user.pk, conversation_id=conversation_id, mid=mid)
-        if message["role"] != "model":
-            raise MessageNotFound
-        since = parse_position(request.headers.get("Last-Event-ID")) or Position(0, 0)
-        if message["status"] != "generating":
-            if since.ended and since.attempt == message["attempt"]:
-                return Response(status=204)
-            return event_stream_response(replay_ended(message, since))
-        exchange = Exchange(request.user.pk, conversation_id, message["seq"])
-        return event_stream_response(stream_reply(exchange, since=since))
+class ChangesView(APIView):
+    @extend_schema(operation_id="chat_changes", tags=["chat"], parameters=[ChangesQuery], responses=ChangesOutput)
+    def get(self, request: AuthenticatedRequest) -> Response:
+        """What changed on other devices since `next_since` of an earlier call; 0, or nothing, tells all."""
+        query = validated_query(ChangesQuery, request)
+        changes = changes_since(owner_id=request.user.pk, since=query["since"], limit=query["limit"])
+        return Response(
+            {
+                "conversations": [conversation_body(conversation) for conversation in changes.conversations],
+                "deleted": changes.deleted,
+                "next_since": changes.next_since,
+                "has_more": changes.has_more,
+            }
+        )
 
 
-def _answer(request: AuthenticatedRequest, exchange: Exchange, *, running: bool) -> HttpResponseBase:
-    """The pair once its reply has ended, or its events as they come.
-
-    A reply that fails while it is waited for is an error with the pair as `context`; one that an earlier call saw
-    fail is told as it is.
-    """
-    if wants_event_stream(request):
-        return event_stream_response(stream_reply(exchange, first=find_pair(exchange)))
-    pair = wait_for_reply(exchange)
-    failure = failure_of(pair.model_message) if running else None
-    if failure is not None:
-        failure.context = pair_body(pair)
-        raise failure
-    return Response(pair_body(pair))
+def _cursor(conversation: ConversationDocument) -> str:
+    return f"{int(conversation['pinned'])}-{conversation['change']}"
 
 
-def _one_key(request: AuthenticatedRequest, client_message_id: str | None) -> str | None:
-    """The idempotency key from the body or the header; Invalid when they differ or the header is too long."""
-    header = request.headers.get("Idempotency-Key")
-    if header is None:
-        return client_message_id
-    if not 1 <= len(header) <= 128 or not header.isprintable():
-        raise Invalid({"header.Idempotency-Key": "Must have 1 to 128 printable characters."})
-    if client_message_id is not None and client_message_id != header:
-        raise Invalid({"body.client_message_id": "Differs from the Idempotency-Key header."})
-    return header
+def _parse_cursor(cursor: str) -> tuple[bool, int]:
+    pinned, _, change = cursor.partition("-")
+    return pinned == "1", int(change)
+
+
+def _download(body: Iterator[bytes], content_type: str, name: str) -> StreamingHttpResponse:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingHttpResponse(body, content_type=content_type, headers=headers)

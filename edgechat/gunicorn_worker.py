@@ -8,7 +8,7 @@ import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
 
-class _IdleTimeout(gevent.Timeout):
+class _IdleTimeout(gevent.Timeout):  # type: ignore[misc]
     """The wait for a connection's next request; kept among the worker's idle ones meanwhile."""
 
     def __init__(self, seconds: float, idle: dict[_IdleTimeout, gevent.Greenlet]) -> None:
@@ -24,7 +24,7 @@ class _IdleTimeout(gevent.Timeout):
         return super().__exit__(*args)
 
 
-class Worker(GeventWorker):  # type: ignore[misc]
+class Worker(GeventWorker):
     """On SIGTERM gunicorn waits for open connections. Here running replies, which outlive their requests, are drained
     as well, and connections without a request are closed at once.
     """

@@ -10,7 +10,7 @@ from django.conf import settings
 from django_redis import get_redis_connection
 from django_redis.pool import ConnectionFactory
 from redis.backoff import NoBackoff
-from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
 
 RedisError = redis.exceptions.RedisError
@@ -71,21 +71,16 @@ class GuardedUnixConnection(_GuardedMixin, UnixDomainSocketConnection):
     pass
 
 
-_GUARDED: dict[type, type] = {
-    Connection: GuardedConnection,
-    SSLConnection: GuardedSSLConnection,
-    UnixDomainSocketConnection: GuardedUnixConnection,
-}
+_GUARDED = {"redis": GuardedConnection, "rediss": GuardedSSLConnection, "unix": GuardedUnixConnection}
 
 
 class GuardedConnectionFactory(ConnectionFactory):  # type: ignore[misc]
     """django-redis' factory with guarded connections that never retry by themselves."""
 
     def get_connection_pool(self, params: dict[str, Any]) -> Any:
-        plain = parse_url(params["url"]).get("connection_class", Connection)
-        guarded = {"connection_class": _GUARDED[plain], "retry": Retry(NoBackoff(), 0), **self.pool_cls_kwargs}
-        self.pool_cls_kwargs = guarded
-        return super().get_connection_pool(params)
+        scheme = params["url"].partition("://")[0]
+        guarded = {"connection_class": _GUARDED[scheme], "retry": Retry(NoBackoff(), 0)}
+        return super().get_connection_pool({**params, **guarded})
 
 
 def redis_client() -> redis.Redis:

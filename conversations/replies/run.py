@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -15,10 +15,12 @@ from ai.call_control import CallCancelled, CallControl
 from ai.gemini import ModelError, Prompt
 from ai.metered_call import MeteredCall
 from conversations import transcript_repository as transcripts
-from conversations.context_window import Exchange, answer_reserve, select_turns
+from conversations.context_window import instruction_with_summary, prompt_budget, select_turns
 from conversations.documents import ConversationDocument, ReplyDocument, Status, reply_seq
+from conversations.history import newest_first
 from conversations.replies.channel import publish
 from conversations.replies.live import LiveReply, add_running, remove_running
+from conversations.upkeep import extend_summary, give_title, provisional_title
 from edgechat.errors import ApiError, StoreUnavailable
 from edgechat.threads import start_thread
 from usage.models import LedgerEntry
@@ -26,7 +28,6 @@ from usage.models import LedgerEntry
 logger = structlog.get_logger(__name__)
 
 SNAPSHOT_SECONDS = 2.0
-EXCHANGES_AT_ONCE = 20
 
 
 def run_detached(conversation: ConversationDocument, reply: ReplyDocument, *, earlier_text: str = "") -> None:
@@ -51,25 +52,43 @@ def attempt_id(reply: ReplyDocument) -> str:
 
 
 def _run(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument, earlier_text: str) -> None:
+    overflowed = False
     final: dict[str, Any] = {}
     try:
-        final = _write(live, conversation, reply)
+        try:
+            call, overflowed = _metered_call(live, conversation, reply)
+            final = _write(live, call)
+        except StoreUnavailable as error:
+            final = _failed("", error)
         if final["status"] == "failed" and not final["content"] and earlier_text:
             final = {**final, "status": "interrupted", "content": earlier_text, "failure": None}
         if not live.lease_lost:
-            _until_it_lands(live, lambda: _finish(live, final))
+            _until_it_lands(live, lambda: _finish(live, conversation, reply, final))
     finally:
         remove_running(live)
         live.feed.end()
         publish(live)
+    if final["status"] == "complete" and not live.lease_lost:
+        _look_after(conversation, reply, final["content"], overflowed=overflowed)
 
 
-def _write(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument) -> dict[str, Any]:
-    """Make the call; the fields that end the message."""
+def _look_after(conversation: ConversationDocument, reply: ReplyDocument, answer: str, *, overflowed: bool) -> None:
     try:
-        call = _metered_call(live, conversation, reply)
-    except StoreUnavailable as error:
-        return _failed("", error)
+        if conversation["title"] is None and answer:
+            give_title(
+                conversation,
+                answer=answer,
+                provisional=provisional_title(reply["user_message"]["content"]),
+                attempt_id=attempt_id(reply),
+            )
+        if overflowed:
+            extend_summary(conversation, last_seq=reply_seq(reply), attempt_id=attempt_id(reply))
+    except StoreUnavailable:
+        logger.warning("upkeep_skipped", message_id=reply["message_id"])
+
+
+def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:
+    """Make the call; the fields that end the message."""
     snapshot_due = time.monotonic() + SNAPSHOT_SECONDS
     status: Status = "complete"
     failure: ApiError | None = None
@@ -106,8 +125,11 @@ def _failed(content: str, error: ApiError, usage: dict[str, Any] | None = None) 
     return {"content": content, "status": "failed", "failure": failure, "usage": usage}
 
 
-def _finish(live: LiveReply, final: dict[str, Any]) -> None:
+def _finish(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument, final: dict[str, Any]) -> None:
     transcripts.finish_message(live.owner_id, live.message_id, attempt=live.attempt, final=final)
+    if conversation["title"] is None and final["status"] == "complete":
+        title = provisional_title(reply["user_message"]["content"])
+        transcripts.set_generated_title(live.owner_id, live.conversation_id, title, replaces=None)
     transcripts.release_reply(live.owner_id, live.conversation_id, mid=live.message_id, attempt=live.attempt)
 
 
@@ -133,36 +155,29 @@ def _until_it_lands(live: LiveReply, write: Callable[[], None]) -> None:
             seconds = min(seconds * 2, 5.0)
 
 
-def _metered_call(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument) -> MeteredCall:
-    budget = settings.CONTEXT_MAX_TOKENS - answer_reserve(
-        max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS
-    )
-    turns = select_turns(
+def _metered_call(
+    live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument
+) -> tuple[MeteredCall, bool]:
+    """The call to make, and whether the conversation has outgrown the context window."""
+    summary = conversation["summary"]
+    instruction = instruction_with_summary(conversation["system_instruction"], summary["text"] if summary else None)
+    window = select_turns(
         reply["user_message"]["content"],
-        _earlier_exchanges(live.owner_id, live.conversation_id, before_seq=reply_seq(reply) - 1),
-        system_instruction=conversation["system_instruction"],
-        budget=budget,
+        newest_first(
+            live.owner_id,
+            live.conversation_id,
+            before_seq=reply_seq(reply) - 1,
+            after_seq=summary["upto_seq"] if summary else 0,
+        ),
+        instruction=instruction,
+        budget=prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS),
     )
-    return MeteredCall(
+    call = MeteredCall(
         attempt_id=attempt_id(reply),
         user_id=live.owner_id,
         organization_id=conversation["organization_id"],
         purpose=LedgerEntry.Purpose.CHAT,
-        prompt=Prompt(turns=turns, system_instruction=conversation["system_instruction"]),
+        prompt=Prompt(turns=window.turns, system_instruction=instruction),
         control=live.control,
     )
-
-
-def _earlier_exchanges(owner_id: int, conversation_id: str, *, before_seq: int) -> Iterator[Exchange]:
-    """Newest first, read from the store a page at a time as far as the caller goes."""
-    while before_seq > 1:
-        first = max(1, before_seq - 2 * EXCHANGES_AT_ONCE)
-        messages = {
-            message["seq"]: message
-            for message in transcripts.find_messages(owner_id, conversation_id, range(first, before_seq))
-        }
-        for seq in range(before_seq - 2, first - 1, -2):
-            question, answer = messages.get(seq), messages.get(seq + 1)
-            if question and answer and answer["status"] in ("complete", "stopped", "interrupted"):
-                yield Exchange(question["content"], answer["content"])
-        before_seq = first
+    return call, window.overflowed

@@ -8,13 +8,19 @@ import json
 from django.conf import settings
 
 from conversations import transcript_repository as transcripts
-from conversations.context_window import answer_reserve, fits
-from conversations.documents import ConversationDocument, ReplyDocument, message_id
+from conversations.context_window import fits, instruction_with_summary, prompt_budget
+from conversations.documents import (
+    ConversationDocument,
+    ReplyDocument,
+    UserMessageDraft,
+    message_id,
+    reply_seq,
+)
 from conversations.replies.exchange import Exchange, find_pair
 from conversations.replies.leases import lease_end
 from conversations.replies.live import worker_id
 from conversations.replies.run import run_detached
-from conversations.services import ConversationNotFound, get_conversation, get_message
+from conversations.services import ConversationNotFound, IdempotencyConflict, get_conversation, get_message
 from edgechat.errors import ApiError, TooLarge
 from edgechat.threads import release_database
 
@@ -25,11 +31,6 @@ class GenerationInProgress(ApiError):
 
     def __init__(self, mid: str) -> None:
         super().__init__(context={"message_id": mid})
-
-
-class IdempotencyConflict(ApiError):
-    status, code = 409, "idempotency_conflict"
-    detail = "This key was used before, with another body"
 
 
 class NotLastExchange(ApiError):
@@ -57,27 +58,19 @@ def start_reply(
             raise GenerationInProgress(conversation["reply"]["message_id"])
         _refuse_too_long(conversation, content)
         seq = conversation["next_seq"] + 1
-        reply: ReplyDocument = {
-            "message_id": message_id(conversation_id, seq),
-            "user_message": {
-                "content": content,
-                "client_message_id": client_message_id,
-                "body_hash": body_hash,
-                "attachments": [],
-            },
-            "attempt": 1,
-            "first_attempt": 1,
-            "worker": worker_id(),
-            "lease_until": lease_end(),
-            "stop_requested": False,
-            "started_at": transcripts.now(),
+        draft: UserMessageDraft = {
+            "content": content,
+            "client_message_id": client_message_id,
+            "body_hash": body_hash,
+            "attachments": [],
         }
+        reply = _new_reply(conversation, seq, draft, attempt=1)
         claimed = transcripts.claim_reply(
-            owner_id, conversation_id, expected_next_seq=conversation["next_seq"], reply=reply
+            owner_id, conversation_id, expected_change=conversation["change"], reply=reply
         )
         if claimed is not None:
             break
-        # Another send was faster: perhaps the same one, so everything is looked at again.
+        # Another request was faster: perhaps the same send, so everything is looked at again.
     exchange = Exchange(owner_id, conversation_id, seq)
     transcripts.prepare_messages(owner_id, conversation_id, reply)
     _refuse_deleted(exchange)
@@ -92,43 +85,47 @@ def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: 
     `mid` names either of its messages. What was there is kept in `variants`. Raises ConversationNotFound,
     MessageNotFound, NotLastExchange, GenerationInProgress, TooLarge and MongoUnavailable.
     """
-    message = get_message(owner_id=owner_id, conversation_id=conversation_id, mid=mid)
-    exchange = Exchange(owner_id, conversation_id, message["seq"] + (message["role"] == "user"))
-    conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
-    if conversation["reply"] is not None:
-        raise GenerationInProgress(conversation["reply"]["message_id"])
-    if exchange.seq != conversation["next_seq"] - 1:
-        raise NotLastExchange
-    pair = find_pair(exchange)
-    question = pair.user_message["content"] if content is None else content
-    _refuse_too_long(conversation, question)
-    attempt = pair.model_message["attempt"] + 1
-    reply: ReplyDocument = {
-        "message_id": exchange.message_id,
-        "user_message": {
+    while True:
+        conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
+        message = get_message(owner_id=owner_id, conversation_id=conversation_id, mid=mid)
+        exchange = Exchange(owner_id, conversation_id, message["seq"] + (message["role"] == "user"))
+        if conversation["reply"] is not None:
+            raise GenerationInProgress(conversation["reply"]["message_id"])
+        if exchange.seq != conversation["next_seq"] - 1:
+            raise NotLastExchange
+        pair = find_pair(exchange)
+        question = pair.user_message["content"] if content is None else content
+        _refuse_too_long(conversation, question)
+        draft: UserMessageDraft = {
             "content": question,
             "client_message_id": pair.user_message["client_message_id"],
             "body_hash": pair.user_message["body_hash"] or "",
             "attachments": pair.user_message["attachments"],
-        },
+        }
+        reply = _new_reply(conversation, exchange.seq, draft, attempt=pair.model_message["attempt"] + 1)
+        claimed = transcripts.claim_reply(
+            owner_id, conversation_id, expected_change=conversation["change"], reply=reply
+        )
+        if claimed is not None:
+            break
+    transcripts.prepare_messages(owner_id, conversation_id, reply)
+    release_database()
+    run_detached(claimed, reply)
+    return exchange
+
+
+def _new_reply(conversation: ConversationDocument, seq: int, draft: UserMessageDraft, *, attempt: int) -> ReplyDocument:
+    return {
+        "message_id": message_id(conversation["_id"], seq),
+        "user_message": draft,
         "attempt": attempt,
         "first_attempt": attempt,
         "worker": worker_id(),
         "lease_until": lease_end(),
         "stop_requested": False,
+        "expires_at": conversation["expires_at"],
         "started_at": transcripts.now(),
     }
-    claimed = transcripts.claim_regeneration(
-        owner_id, conversation_id, expected_next_seq=conversation["next_seq"], reply=reply
-    )
-    if claimed is None:  # another request was faster
-        conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
-        running = conversation["reply"]
-        raise GenerationInProgress(running["message_id"]) if running else NotLastExchange
-    transcripts.prepare_messages(owner_id, conversation_id, reply)
-    release_database()
-    run_detached(claimed, reply)
-    return exchange
 
 
 def _earlier_send(
@@ -139,11 +136,7 @@ def _earlier_send(
     reply = conversation["reply"]
     # The running one first: its messages may not be stored yet.
     if reply is not None and reply["user_message"]["client_message_id"] == client_message_id:
-        seq, earlier_hash, running = (
-            int(reply["message_id"].rpartition(":")[2]),
-            reply["user_message"]["body_hash"],
-            True,
-        )
+        seq, earlier_hash, running = reply_seq(reply), reply["user_message"]["body_hash"], True
     else:
         message = transcripts.find_message_by_client_id(owner_id, conversation_id, client_message_id)
         if message is None:
@@ -155,9 +148,10 @@ def _earlier_send(
 
 
 def _refuse_too_long(conversation: ConversationDocument, content: str) -> None:
-    limit: int = settings.CONTEXT_MAX_TOKENS
-    budget = limit - answer_reserve(max_tokens=limit, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
-    if not fits(content, system_instruction=conversation["system_instruction"], budget=budget):
+    budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
+    summary = conversation["summary"]["text"] if conversation["summary"] else None
+    instruction = instruction_with_summary(conversation["system_instruction"], summary)
+    if not fits(content, instruction=instruction, budget=budget):
         raise TooLarge(f"The message is longer than the {budget} tokens that one message may have")
 
 

@@ -1,0 +1,45 @@
+"""A conversation as a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from rest_framework.utils.encoders import JSONEncoder
+
+from conversations import transcript_repository as transcripts
+from conversations.documents import ConversationDocument, MessageDocument
+from conversations.serializers import conversation_body, message_body
+
+MESSAGES_AT_ONCE = 100
+
+_NAMES = {"user": "User", "model": "Model"}
+
+
+def export_json(conversation: ConversationDocument) -> Iterator[bytes]:
+    """`{"conversation": C, "messages": [M]}`, a page of messages in memory at a time."""
+    yield b'{"conversation": ' + _json(conversation_body(conversation)) + b', "messages": ['
+    for number, message in enumerate(_messages(conversation)):
+        yield (b",\n" if number else b"\n") + _json(message_body(message))
+    yield b"\n]}\n"
+
+
+def export_markdown(conversation: ConversationDocument) -> Iterator[bytes]:
+    """The title as a heading, then each message below one of its own."""
+    yield f"# {conversation['title'] or 'Conversation'}\n".encode()
+    if conversation["system_instruction"]:
+        yield f"\n> {conversation['system_instruction']}\n".encode()
+    for message in _messages(conversation):
+        status = "" if message["status"] == "complete" else f" ({message['status']})"
+        heading = f"{_NAMES[message['role']]}, {message['created_at']:%Y-%m-%d %H:%M} UTC{status}"
+        yield f"\n## {heading}\n\n{message['content']}\n".encode()
+
+
+def _messages(conversation: ConversationDocument) -> Iterator[MessageDocument]:
+    for first in range(1, conversation["next_seq"], MESSAGES_AT_ONCE):
+        seqs = range(first, min(first + MESSAGES_AT_ONCE, conversation["next_seq"]))
+        yield from transcripts.find_messages(conversation["owner_id"], conversation["_id"], seqs)
+
+
+def _json(body: object) -> bytes:
+    return json.dumps(body, cls=JSONEncoder, ensure_ascii=False).encode()

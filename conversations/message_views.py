@@ -1,0 +1,175 @@
+"""Messages and replies: the second half of CONTRACT section 3's chat calls."""
+
+from __future__ import annotations
+
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.requests import AuthenticatedRequest
+from conversations import transcript_repository as transcripts
+from conversations.pages import message_page
+from conversations.replies.exchange import Exchange, find_pair
+from conversations.replies.follow import (
+    Position,
+    failure_of,
+    parse_position,
+    replay_ended,
+    stream_reply,
+    wait_for_reply,
+)
+from conversations.replies.start import regenerate_reply, start_reply
+from conversations.replies.stop import stop_reply
+from conversations.serializers import (
+    FeedbackInput,
+    MessageInput,
+    MessageOutput,
+    MessagesOutput,
+    MessagesQuery,
+    PairOutput,
+    RegenerateInput,
+    message_body,
+    pair_body,
+)
+from conversations.services import MessageNotFound, get_conversation, get_message, give_feedback
+from edgechat.errors import Invalid
+from edgechat.event_stream import event_stream_response, wants_event_stream
+from edgechat.idempotency import IDEMPOTENCY_KEY, idempotency_key
+from edgechat.validation import validated_body, validated_query
+
+STREAM = OpenApiParameter("stream", bool, description="Events instead of JSON, as with `Accept: text/event-stream`.")
+LAST_EVENT_ID = OpenApiParameter("Last-Event-ID", location="header", description="The `id` of the last event seen.")
+EVENTS = OpenApiTypes.STR
+
+
+class MessagesView(APIView):
+    @extend_schema(
+        operation_id="message_send",
+        tags=["chat"],
+        parameters=[IDEMPOTENCY_KEY, STREAM],
+        request=MessageInput,
+        responses={(200, "application/json"): PairOutput, (200, "text/event-stream"): EVENTS},
+        examples=[
+            OpenApiExample(
+                "Message", value={"content": "Hello! Who are you?", "client_message_id": "7f3c"}, request_only=True
+            )
+        ],
+    )
+    def post(self, request: AuthenticatedRequest, conversation_id: str) -> HttpResponseBase:
+        """Send a message and get the model's answer.
+
+        The message is stored before the model is asked. If the model fails, the answer is an error whose `context`
+        holds both messages, the model's with status `failed`.
+        """
+        data = validated_body(MessageInput, request)
+        exchange, running = start_reply(
+            owner_id=request.user.pk,
+            conversation_id=conversation_id,
+            content=data["content"],
+            client_message_id=_one_key(request, data["client_message_id"]),
+        )
+        return _answer(request, exchange, running=running)
+
+    @extend_schema(operation_id="message_list", tags=["chat"], parameters=[MessagesQuery], responses=MessagesOutput)
+    def get(self, request: AuthenticatedRequest, conversation_id: str) -> Response:
+        """A page of the conversation's messages, oldest first."""
+        query = validated_query(MessagesQuery, request)
+        conversation = get_conversation(owner_id=request.user.pk, conversation_id=conversation_id)
+        page = message_page(conversation["next_seq"] - 1, **query)
+        messages = transcripts.find_messages(request.user.pk, conversation_id, page.seqs)
+        return Response({"messages": [message_body(message) for message in messages], "has_more": page.has_more})
+
+
+class MessageView(APIView):
+    @extend_schema(operation_id="message_get", tags=["chat"], responses=MessageOutput)
+    def get(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Response:
+        """One message."""
+        message = get_message(owner_id=request.user.pk, conversation_id=conversation_id, mid=mid)
+        return Response(message_body(message))
+
+
+class FeedbackView(APIView):
+    @extend_schema(operation_id="message_feedback", tags=["chat"], request=FeedbackInput, responses=MessageOutput)
+    def put(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Response:
+        """Say what the user thinks of an answer; a rating of null without a comment takes it back."""
+        data = validated_body(FeedbackInput, request)
+        message = give_feedback(
+            owner_id=request.user.pk,
+            conversation_id=conversation_id,
+            mid=mid,
+            rating=data["rating"],
+            comment=data["comment"] or None,
+        )
+        return Response(message_body(message))
+
+
+class StopView(APIView):
+    @extend_schema(operation_id="message_stop", tags=["chat"], request=None, responses=MessageOutput)
+    def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Response:
+        """Stop a running reply and the model's work on it; its text is kept. One that has ended stays as it is."""
+        message = stop_reply(owner_id=request.user.pk, conversation_id=conversation_id, mid=mid)
+        return Response(message_body(message))
+
+
+class RegenerateView(APIView):
+    @extend_schema(
+        operation_id="message_regenerate",
+        tags=["chat"],
+        parameters=[STREAM],
+        request=RegenerateInput,
+        responses={(200, "application/json"): PairOutput, (200, "text/event-stream"): EVENTS},
+    )
+    def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
+        """Answer the last exchange again, perhaps with the user's message changed; what was there becomes a variant."""
+        data = validated_body(RegenerateInput, request)
+        exchange = regenerate_reply(
+            owner_id=request.user.pk, conversation_id=conversation_id, mid=mid, content=data["content"]
+        )
+        return _answer(request, exchange, running=True)
+
+
+class StreamView(APIView):
+    @extend_schema(
+        operation_id="message_stream",
+        tags=["chat"],
+        parameters=[LAST_EVENT_ID],
+        responses={(200, "text/event-stream"): EVENTS, 204: None},
+    )
+    def get(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
+        """Follow a reply from where the client lost it, while it runs or after; 204 behind its final event."""
+        message = get_message(owner_id=request.user.pk, conversation_id=conversation_id, mid=mid)
+        if message["role"] != "model":
+            raise MessageNotFound
+        since = parse_position(request.headers.get("Last-Event-ID")) or Position(0, 0)
+        if message["status"] != "generating":
+            if since.ended and since.attempt == message["attempt"]:
+                return Response(status=204)
+            return event_stream_response(replay_ended(message, since))
+        exchange = Exchange(request.user.pk, conversation_id, message["seq"])
+        return event_stream_response(stream_reply(exchange, since=since))
+
+
+def _answer(request: AuthenticatedRequest, exchange: Exchange, *, running: bool) -> HttpResponseBase:
+    """The pair once its reply has ended, or its events as they come.
+
+    A reply that fails while it is waited for is an error with the pair as `context`; one that an earlier call saw
+    fail is told as it is.
+    """
+    if wants_event_stream(request):
+        return event_stream_response(stream_reply(exchange, first=find_pair(exchange)))
+    pair = wait_for_reply(exchange)
+    failure = failure_of(pair.model_message) if running else None
+    if failure is not None:
+        failure.context = pair_body(pair)
+        raise failure
+    return Response(pair_body(pair))
+
+
+def _one_key(request: AuthenticatedRequest, client_message_id: str | None) -> str | None:
+    """The idempotency key from the body or the header; Invalid when they differ."""
+    header = idempotency_key(request)
+    if header is not None and client_message_id is not None and client_message_id != header:
+        raise Invalid({"body.client_message_id": "Differs from the Idempotency-Key header."})
+    return client_message_id if header is None else header

@@ -1,0 +1,87 @@
+"""Transcripts in MongoDB: the only module that touches its collections.
+
+The owner's id is each method's first argument and part of each filter, so another user's conversation is absent.
+Every method raises MongoUnavailable when the server does not answer.
+
+Only single-document operations are used, for a standalone server has no transactions: a reader may see a conversation
+whose newest two messages are not there yet. Whoever finds a `reply` in a conversation can write them again from it.
+"""
+
+from conversations.transcript_repository.collections import ensure_indexes, now
+from conversations.transcript_repository.conversation_store import (
+    changed_conversations,
+    changes_settled,
+    deleted_conversations,
+    find_conversation,
+    find_created,
+    insert_conversation,
+    list_conversations,
+    set_generated_title,
+    set_summary,
+    titles,
+    update_conversation,
+)
+from conversations.transcript_repository.deletion import (
+    delete_conversation,
+    delete_everything_of,
+    expire_temporary,
+    purge_deleted,
+)
+from conversations.transcript_repository.message_store import (
+    delete_messages,
+    find_message_by_client_id,
+    find_messages,
+    finish_message,
+    prepare_messages,
+    save_snapshot,
+    search_messages,
+    set_feedback,
+)
+from conversations.transcript_repository.reply_store import (
+    begin_attempt,
+    claim_reply,
+    end_lease,
+    find_expired_leases,
+    find_running_replies,
+    release_reply,
+    renew_leases,
+    request_stop,
+    take_lease,
+)
+
+__all__ = [
+    "begin_attempt",
+    "changed_conversations",
+    "changes_settled",
+    "claim_reply",
+    "delete_conversation",
+    "delete_everything_of",
+    "delete_messages",
+    "deleted_conversations",
+    "end_lease",
+    "ensure_indexes",
+    "expire_temporary",
+    "find_conversation",
+    "find_created",
+    "find_expired_leases",
+    "find_message_by_client_id",
+    "find_messages",
+    "find_running_replies",
+    "finish_message",
+    "insert_conversation",
+    "list_conversations",
+    "now",
+    "prepare_messages",
+    "purge_deleted",
+    "release_reply",
+    "renew_leases",
+    "request_stop",
+    "save_snapshot",
+    "search_messages",
+    "set_feedback",
+    "set_generated_title",
+    "set_summary",
+    "take_lease",
+    "titles",
+    "update_conversation",
+]

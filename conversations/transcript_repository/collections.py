@@ -1,0 +1,115 @@
+"""The collections, their indexes, and the change numbers that order what happens to an owner's conversations."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+from pymongo import ReturnDocument
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError, OperationFailure
+
+from edgechat.mongo import Document, database, mongo_errors
+
+TOMBSTONE_SECONDS = 30 * 24 * 3600
+# A change that has not landed after this long never will: its process died, or the server refused it.
+CHANGE_LANDS_WITHIN = timedelta(seconds=15)
+
+
+def conversations() -> Collection[Document]:
+    return database()["conversations"]
+
+
+def messages() -> Collection[Document]:
+    return database()["messages"]
+
+
+def tombstones() -> Collection[Document]:
+    return database()["tombstones"]
+
+
+def owners() -> Collection[Document]:
+    return database()["owners"]
+
+
+def now() -> datetime:
+    """MongoDB keeps milliseconds; what is answered now must equal what is read later."""
+    moment = timezone.now()
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+@mongo_errors
+def ensure_indexes() -> list[str]:
+    """Make every index that is missing; the names of all.
+
+    The text index is left out where the server has none (`search` does without it then).
+    """
+    made = [
+        conversations().create_index([("owner_id", 1), ("change", -1)], name="owner_change"),
+        conversations().create_index([("owner_id", 1), ("archived", 1), ("change", -1)], name="owner_archived_change"),
+        conversations().create_index(
+            [("owner_id", 1), ("archived", 1), ("pinned", -1), ("change", -1)], name="owner_archived_pinned_change"
+        ),
+        conversations().create_index(
+            [("owner_id", 1), ("creation_key", 1)],
+            name="creation_key_once",
+            unique=True,
+            partialFilterExpression={"creation_key": {"$type": "string"}},
+        ),
+        conversations().create_index(
+            [("reply.lease_until", 1)],
+            name="lease",
+            partialFilterExpression={"reply.lease_until": {"$exists": True}},
+        ),
+        conversations().create_index([("expires_at", 1)], name="temporary_ttl", expireAfterSeconds=3600),
+        messages().create_index(
+            [("owner_id", 1), ("conversation_id", 1), ("client_message_id", 1)],
+            name="client_message_once",
+            unique=True,
+            partialFilterExpression={"client_message_id": {"$type": "string"}},
+        ),
+        messages().create_index([("owner_id", 1), ("created_at", -1)], name="owner_created"),
+        messages().create_index([("expires_at", 1)], name="temporary_ttl", expireAfterSeconds=3600),
+        tombstones().create_index([("owner_id", 1), ("change", 1)], name="owner_change"),
+        tombstones().create_index([("purged", 1), ("deleted_at", 1)], name="unpurged"),
+        tombstones().create_index([("deleted_at", 1)], name="tombstone_ttl", expireAfterSeconds=TOMBSTONE_SECONDS),
+    ]
+    try:
+        keys: list[tuple[str, int | str]] = [("owner_id", 1), ("content", "text")]
+        made.append(messages().create_index(keys, name="owner_text", default_language="none"))
+    except OperationFailure:
+        pass
+    return made
+
+
+@contextmanager
+def numbered_change(owner_id: int) -> Iterator[int]:
+    """The owner's next change number, for a write in the block.
+
+    Numbers are taken before they are written, so a reader could see a later one first. The number therefore counts as
+    in flight until the block is left; after an error it stays so for a while, for the write may still land.
+    """
+    token = f"in_flight.{secrets.token_hex(6)}"
+    counter: Document | None = None
+    while counter is None:
+        try:
+            counter = owners().find_one_and_update(
+                {"_id": owner_id},
+                {"$inc": {"change": 1}, "$set": {token: now()}},
+                upsert=True,
+                return_document=ReturnDocument.AFTER,
+            )
+        except DuplicateKeyError:  # an owner's first change, made twice at once
+            continue
+    yield int(counter["change"])
+    owners().update_one({"_id": owner_id}, {"$unset": {token: ""}})
+
+
+def settled_change(owner_id: int) -> tuple[int, bool]:
+    """The owner's latest change number, and whether every change up to it has landed."""
+    counter = owners().find_one({"_id": owner_id}) or {"change": 0}
+    oldest = now() - CHANGE_LANDS_WITHIN
+    return int(counter["change"]), not any(at > oldest for at in counter.get("in_flight", {}).values())

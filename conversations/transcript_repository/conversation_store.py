@@ -1,0 +1,184 @@
+"""Conversations: making, finding, listing and changing them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, cast
+
+from bson import ObjectId
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from conversations.documents import CONVERSATION_VERSION, ConversationDocument
+from conversations.transcript_repository.collections import conversations, now, numbered_change, settled_change
+from conversations.transcript_repository.collections import tombstones as tombstone_collection
+from edgechat.mongo import Document, mongo_errors
+
+TEMPORARY_LIFETIME = timedelta(hours=24)
+CREATION_KEY_LIFETIME = timedelta(hours=24)
+
+# What lists return; the draft in `reply` can be as long as a message.
+WITHOUT_DRAFT = {"reply.user_message": 0}
+
+
+@mongo_errors
+def insert_conversation(
+    owner_id: int,
+    *,
+    title: str | None = None,
+    system_instruction: str | None = None,
+    organization_id: int | None = None,
+    temporary: bool = False,
+    creation_key: str | None = None,
+    creation_hash: str | None = None,
+) -> ConversationDocument | None:
+    """A new conversation; None if the owner has one with this creation key, which `find_created` then gives."""
+    created_at = now()
+    document: ConversationDocument = {
+        "_id": str(ObjectId()),
+        "version": CONVERSATION_VERSION,
+        "owner_id": owner_id,
+        "organization_id": organization_id,
+        "title": title,
+        "title_set_by_user": title is not None,
+        "system_instruction": system_instruction,
+        "pinned": False,
+        "archived": False,
+        "temporary": temporary,
+        "expires_at": created_at + TEMPORARY_LIFETIME if temporary else None,
+        "creation_key": creation_key,
+        "creation_hash": creation_hash,
+        "next_seq": 1,
+        "message_count": 0,
+        "summary": None,
+        "reply": None,
+        "change": 0,
+        "created_at": created_at,
+        "updated_at": created_at,
+    }
+    with numbered_change(owner_id) as change:
+        document["change"] = change
+        try:
+            conversations().insert_one(cast(Document, document))
+        except DuplicateKeyError:
+            return None
+    return document
+
+
+@mongo_errors
+def find_created(owner_id: int, creation_key: str) -> ConversationDocument | None:
+    """The conversation made with this key in the last 24 hours; an older one gives the key up."""
+    conversations().update_one(
+        {
+            "owner_id": owner_id,
+            "creation_key": creation_key,
+            "created_at": {"$lt": now() - CREATION_KEY_LIFETIME},
+        },
+        {"$set": {"creation_key": None}},
+    )
+    found = conversations().find_one({"owner_id": owner_id, "creation_key": creation_key})
+    return cast("ConversationDocument | None", found)
+
+
+@mongo_errors
+def find_conversation(owner_id: int, conversation_id: str) -> ConversationDocument | None:
+    """The owner's conversation; None for a foreign or absent one, and for a temporary one whose time is over."""
+    found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id})
+    if found is not None and found["expires_at"] is not None and found["expires_at"] <= now():
+        return None
+    return cast("ConversationDocument | None", found)
+
+
+@mongo_errors
+def list_conversations(
+    owner_id: int,
+    *,
+    limit: int,
+    skip: int = 0,
+    after: tuple[bool, int] | None = None,
+    archived: bool = False,
+    pinned_first: bool = False,
+    title_contains: str | None = None,
+) -> list[ConversationDocument]:
+    """The latest changed first, up to `limit`, or the pinned ones before all others.
+
+    Begins behind `skip` others, or behind the (pinned, change) of the last one of the page before.
+    """
+    chosen: Document = {"owner_id": owner_id, "archived": archived}
+    if title_contains:
+        chosen["title"] = {"$regex": re.escape(title_contains), "$options": "i"}
+    if after is not None:
+        pinned, change = after
+        behind: Document = {"change": {"$lt": change}}
+        if pinned_first:
+            chosen |= (
+                {"$or": [{"pinned": True, **behind}, {"pinned": False}]} if pinned else {"pinned": False, **behind}
+            )
+        else:
+            chosen |= behind
+    order = [("pinned", -1), ("change", -1)] if pinned_first else [("change", -1)]
+    found = conversations().find(chosen, WITHOUT_DRAFT).sort(order).skip(skip).limit(limit)
+    return cast("list[ConversationDocument]", list(found))
+
+
+@mongo_errors
+def update_conversation(owner_id: int, conversation_id: str, fields: Mapping[str, Any]) -> ConversationDocument | None:
+    """Change fields of a conversation; None if there is none."""
+    with numbered_change(owner_id) as change:
+        found = conversations().find_one_and_update(
+            {"_id": conversation_id, "owner_id": owner_id},
+            {"$set": {**fields, "updated_at": now()}, "$max": {"change": change}},
+            return_document=ReturnDocument.AFTER,
+        )
+    return cast("ConversationDocument | None", found)
+
+
+@mongo_errors
+def set_generated_title(owner_id: int, conversation_id: str, title: str, *, replaces: str | None) -> None:
+    """Give a conversation a title in place of none, or of an earlier generated one; never of the user's own."""
+    with numbered_change(owner_id) as change:
+        conversations().update_one(
+            {"_id": conversation_id, "owner_id": owner_id, "title": replaces, "title_set_by_user": False},
+            {"$set": {"title": title}, "$max": {"change": change}},
+        )
+
+
+@mongo_errors
+def set_summary(owner_id: int, conversation_id: str, *, text: str, upto_seq: int, replaces_upto_seq: int) -> None:
+    """Keep a rolling summary, unless another one was made meanwhile."""
+    known: Document = {"summary": None} if replaces_upto_seq == 0 else {"summary.upto_seq": replaces_upto_seq}
+    conversations().update_one(
+        {"_id": conversation_id, "owner_id": owner_id, **known},
+        {"$set": {"summary": {"text": text, "upto_seq": upto_seq}}},
+    )
+
+
+@mongo_errors
+def changes_settled(owner_id: int) -> tuple[int, bool]:
+    """The owner's latest change number, and whether every change up to it can be read."""
+    return settled_change(owner_id)
+
+
+@mongo_errors
+def changed_conversations(owner_id: int, *, since: int, upto: int, limit: int) -> list[ConversationDocument]:
+    """Conversations whose latest change lies in (since, upto], in the order of their changes."""
+    chosen = {"owner_id": owner_id, "change": {"$gt": since, "$lte": upto}}
+    found = conversations().find(chosen, WITHOUT_DRAFT).sort("change", 1).limit(limit)
+    return cast("list[ConversationDocument]", list(found))
+
+
+@mongo_errors
+def deleted_conversations(owner_id: int, *, since: int, upto: int, limit: int) -> list[tuple[int, str]]:
+    """(change, id) of conversations deleted in (since, upto], in order; told for 30 days."""
+    chosen = {"owner_id": owner_id, "change": {"$gt": since, "$lte": upto}}
+    found = tombstone_collection().find(chosen, {"change": 1}).sort("change", 1).limit(limit)
+    return [(tombstone["change"], tombstone["_id"]) for tombstone in found]
+
+
+@mongo_errors
+def titles(owner_id: int, conversation_ids: list[str]) -> dict[str, str | None]:
+    """The titles of those of these conversations that are the owner's."""
+    chosen = {"_id": {"$in": conversation_ids}, "owner_id": owner_id}
+    return {found["_id"]: found["title"] for found in conversations().find(chosen, {"title": 1})}

@@ -1,0 +1,105 @@
+"""Running checks side by side, each within its time, and telling what they found without telling secrets."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import unquote
+
+from django.conf import settings
+
+from edgechat.threads import release_database
+
+_URL_LOGIN = re.compile(r"//([^/\s]*)@")
+
+
+class State(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`text`: what was found, and for anything but `ok` what to do about it."""
+
+    check: str
+    state: State
+    text: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """`run` is given up after `seconds`. `advice` is what to do when it raises or does not end."""
+
+    name: str
+    run: Callable[[], Iterable[Finding]]
+    seconds: float
+    advice: str
+
+
+def diagnose(checks: Iterable[Check]) -> Iterator[Finding]:
+    """Run the checks at the same time; their findings in the given order, as they come."""
+    running = [_Running(check) for check in checks]
+    for one in running:
+        yield from one.findings()
+
+
+class _Running:
+    """A check in a thread of its own, a daemon: one that hangs does not keep the process from its end."""
+
+    def __init__(self, check: Check) -> None:
+        self._check = check
+        self._found: list[Finding] | None = None
+        self._deadline = time.monotonic() + check.seconds
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def findings(self) -> list[Finding]:
+        self._thread.join(max(0.0, self._deadline - time.monotonic()))
+        if self._found is not None:
+            return self._found
+        text = f"no answer within {self._check.seconds:g} s; {self._check.advice}"
+        return [Finding(self._check.name, State.FAULT, text)]
+
+    def _run(self) -> None:
+        try:
+            found = list(self._check.run())
+        except Exception as error:  # whatever a driver raises is what the operator wants to know
+            found = [Finding(self._check.name, State.FAULT, f"{reason(error)}; {self._check.advice}")]
+        finally:
+            release_database()
+        self._found = found
+
+
+def reason(error: Exception) -> str:
+    """The kind of an exception and the first line of its text, without secrets."""
+    lines = without_secrets(str(error)).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
+
+
+def without_secrets(text: str) -> str:
+    """The text with the logins of URLs, and every secret of the settings, made unreadable."""
+    text = _URL_LOGIN.sub("//***@", text)
+    for secret in _secrets():
+        text = text.replace(secret, "***")
+    return text
+
+
+def address(url: str) -> str:
+    """Host, port and database of a store's URL."""
+    return re.sub(r"^[a-z+]+://", "", url).rpartition("@")[2].partition("?")[0]
+
+
+def _secrets() -> set[str]:
+    secrets = {settings.JWT_SECRET, settings.SECRET_KEY, settings.GEMINI_API_KEY, settings.FIRST_SUPERUSER_PASSWORD}
+    for url in (settings.DATABASE_URL, settings.MONGODB_URL, settings.REDIS_URL):
+        login = re.search(r"//(.*)@", url)
+        password = login[1].partition(":")[2] if login else ""
+        secrets |= {password, unquote(password)}
+    # One that is shorter protects nothing, and would blank out half of a message.
+    return {secret for secret in secrets if len(secret) >= 4}

@@ -1,0 +1,117 @@
+"""What doctor looks at in PostgreSQL, MongoDB, Redis and on the disk. Nothing is changed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from edgechat.management.diagnosis import Finding, State, address
+from edgechat.mongo import database
+from edgechat.redis import redis_client
+
+# What conversations.transcript_repository.ensure_indexes makes; a test holds them together.
+TRANSCRIPT_INDEXES: Mapping[str, frozenset[str]] = {
+    "conversations": frozenset(
+        {"owner_change", "owner_archived_change", "owner_archived_pinned_change", "lease", "temporary_ttl"}
+    ),
+    "messages": frozenset({"client_message_once"}),
+    "tombstones": frozenset({"owner_change", "unpurged", "tombstone_ttl"}),
+}
+
+ALMOST_FULL = 0.8
+GIB = 1024**3
+LOW_DISK, NO_DISK = 2 * GIB, GIB // 4
+
+
+def check_postgres() -> Iterator[Finding]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT current_setting('server_version'), current_setting('max_connections')::int,
+                   (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')
+            """
+        )
+        version, limit, used = cursor.fetchone()
+    yield Finding("PostgreSQL", State.OK, f"{version} at {address(settings.DATABASE_URL)}")
+    executor = MigrationExecutor(connection)
+    missing = [
+        f"{step.app_label}.{step.name}" for step, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())
+    ]
+    if missing:
+        text = f"{len(missing)} to apply, the first is {missing[0]}: run `manage.py migrate`"
+        yield Finding("PostgreSQL migrations", State.FAULT, text)
+    else:
+        yield Finding("PostgreSQL migrations", State.OK, f"all {len(executor.loader.applied_migrations)} applied")
+    text = f"{used} of {limit} used"
+    if used < limit * ALMOST_FULL:
+        yield Finding("PostgreSQL connections", State.OK, text)
+    else:
+        text += ": lower DATABASE_POOL_SIZE or WEB_CONCURRENCY, or raise max_connections"
+        yield Finding("PostgreSQL connections", State.WARNING, text)
+
+
+def check_mongo() -> Iterator[Finding]:
+    transcripts = database()
+    info: dict[str, Any] = transcripts.command("buildInfo")
+    found = f"{info['version']} at {address(settings.MONGODB_URL)}"
+    # MongoDB's own server names the engine of its scripts; those that only speak its protocol have none.
+    if "javascriptEngine" in info:
+        yield Finding("MongoDB", State.OK, found)
+    else:
+        makers = [key.removesuffix("Version") for key in info if key.endswith("Version") and key != "gitVersion"]
+        found = f"{' '.join(makers) or 'a stand-in'}, which speaks MongoDB {found}"
+        state = State.OK if settings.DEVELOPMENT else State.WARNING
+        yield Finding("MongoDB", state, found if state == State.OK else f"{found}: use MongoDB itself in production")
+    missing = [
+        f"{collection}.{name}"
+        for collection, names in TRANSCRIPT_INDEXES.items()
+        for name in sorted(names - set(transcripts[collection].index_information()))
+    ]
+    if missing:
+        text = f"missing: {', '.join(missing)}; run `manage.py ensure_transcript_indexes`"
+        yield Finding("MongoDB indexes", State.FAULT, text)
+    else:
+        count = sum(map(len, TRANSCRIPT_INDEXES.values()))
+        yield Finding("MongoDB indexes", State.OK, f"all {count} there")
+
+
+def check_redis() -> Iterator[Finding]:
+    info: dict[str, Any] = redis_client().info()
+    version = f"Valkey {info['valkey_version']}" if "valkey_version" in info else str(info["redis_version"])
+    yield Finding("Redis", State.OK, f"{version} at {address(settings.REDIS_URL)}")
+    used, limit = int(info["used_memory"]), int(info.get("maxmemory") or 0)
+    text = f"{_mib(used)} of {_mib(limit)} used" if limit else f"{_mib(used)} used, no limit set"
+    if limit and used >= limit * ALMOST_FULL:
+        yield Finding("Redis memory", State.WARNING, f"{text}: raise maxmemory")
+    else:
+        yield Finding("Redis memory", State.OK, text)
+    policy = str(info.get("maxmemory_policy") or "noeviction")
+    if policy == "noeviction":
+        yield Finding("Redis eviction", State.OK, policy)
+    else:
+        lost = "rate limits and replies" if policy.startswith("volatile-") else "uncollected request counts"
+        text = f"{policy} loses {lost} when memory runs out: set maxmemory-policy to noeviction"
+        yield Finding("Redis eviction", State.WARNING, text)
+
+
+def check_disk() -> Iterator[Finding]:
+    """DATA_DIR, which holds the embedded servers' data, and is perhaps not there yet."""
+    folder: Path = settings.DATA_DIR
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(there).free
+    text = f"{free / GIB:.1f} GiB free in {folder}"
+    if free >= LOW_DISK:
+        yield Finding("Disk", State.OK, text)
+    else:
+        state = State.FAULT if free < NO_DISK else State.WARNING
+        yield Finding("Disk", state, f"{text}: make room, or choose another DATA_DIR")
+
+
+def _mib(size: int) -> str:
+    return f"{size / 1024**2:.1f} MiB"
