@@ -32,24 +32,43 @@ class Completion:
     usage: TokenUsage
     cached: bool = False
 
+    def as_body(self) -> dict[str, Any]:
+        """The answer of /ai/complete."""
+        return {
+            "text": self.text,
+            "model": self.model,
+            "finish_reason": self.finish_reason,
+            "usage": self.usage.as_body(),
+            "cached": self.cached,
+        }
 
-def complete_prompt(
+
+def completion_call(
     *,
     user_id: int,
     prompt: str,
     system_instruction: str | None = None,
     response_schema: dict[str, Any] | None = None,
-) -> Completion:
-    """The model's answer to one prompt. Raises ModelError, ContentBlocked, and TooLarge before the call."""
+) -> MeteredCall:
+    """The call that answers one prompt, not made yet. Raises TooLarge for more than a call may have."""
     asked = Prompt(
         turns=(Turn("user", prompt),), system_instruction=system_instruction, response_schema=response_schema
     )
     if asked.estimated_tokens() > settings.CONTEXT_MAX_TOKENS:
         raise TooLarge(f"The prompt is longer than the {settings.CONTEXT_MAX_TOKENS} tokens that a call may have")
-    call = MeteredCall(
+    return MeteredCall(
         attempt_id=f"complete:{uuid.uuid4()}", user_id=user_id, purpose=LedgerEntry.Purpose.COMPLETE, prompt=asked
     )
-    text = call.run()
+
+
+def complete(call: MeteredCall) -> Completion:
+    """Make the call and wait for the whole answer. Raises ModelError and ContentBlocked."""
+    call.run()
+    return finished(call)
+
+
+def finished(call: MeteredCall) -> Completion:
+    """What a call that has ended answered. Raises ContentBlocked."""
     if call.blocked:
         raise ContentBlocked(call.finish_reason)
-    return Completion(text=text, model=call.model, finish_reason=call.finish_reason, usage=call.usage)
+    return Completion(text=call.text, model=call.model, finish_reason=call.finish_reason, usage=call.usage)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.requests import AuthenticatedRequest
+from ai.completion_stream import stream_completion
 from ai.gemini import list_models
 from ai.serializers import CompleteInput, CompletionOutput, ModelsOutput
-from ai.services import complete_prompt
+from ai.services import complete, completion_call
+from edgechat.event_stream import STREAM, event_stream_response, wants_event_stream
 from edgechat.threads import release_database
 from edgechat.validation import validated_body
 
@@ -20,8 +24,9 @@ class CompleteView(APIView):
     @extend_schema(
         operation_id="ai_complete",
         tags=["ai"],
+        parameters=[STREAM],
         request=CompleteInput,
-        responses=CompletionOutput,
+        responses={(200, "application/json"): CompletionOutput, (200, "text/event-stream"): OpenApiTypes.STR},
         examples=[
             OpenApiExample("Question", value={"prompt": "What is a lease?"}, request_only=True),
             OpenApiExample(
@@ -44,18 +49,16 @@ class CompleteView(APIView):
             ),
         ],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
-        """Ask the model one thing, outside any conversation."""
-        completion = complete_prompt(user_id=request.user.pk, **validated_body(CompleteInput, request))
-        return Response(
-            {
-                "text": completion.text,
-                "model": completion.model,
-                "finish_reason": completion.finish_reason,
-                "usage": completion.usage.as_body(),
-                "cached": completion.cached,
-            }
-        )
+    def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
+        """Ask the model one thing, outside any conversation.
+
+        With `Accept: text/event-stream` or `?stream=true` the answer comes as `delta` events, then `done`; closing
+        the connection ends the call.
+        """
+        call = completion_call(user_id=request.user.pk, **validated_body(CompleteInput, request))
+        if wants_event_stream(request):
+            return event_stream_response(stream_completion(call))
+        return Response(complete(call).as_body())
 
 
 class ModelsView(APIView):

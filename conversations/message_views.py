@@ -35,11 +35,10 @@ from conversations.serializers import (
 )
 from conversations.services import MessageNotFound, get_conversation, get_message, give_feedback
 from edgechat.errors import Invalid
-from edgechat.event_stream import event_stream_response, wants_event_stream
+from edgechat.event_stream import STREAM, event_stream_response, wants_event_stream
 from edgechat.idempotency import IDEMPOTENCY_KEY, idempotency_key
 from edgechat.validation import validated_body, validated_query
 
-STREAM = OpenApiParameter("stream", bool, description="Events instead of JSON, as with `Accept: text/event-stream`.")
 LAST_EVENT_ID = OpenApiParameter("Last-Event-ID", location="header", description="The `id` of the last event seen.")
 EVENTS = OpenApiTypes.STR
 

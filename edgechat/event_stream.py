@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.http import StreamingHttpResponse
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
 
@@ -15,6 +16,8 @@ from edgechat.threads import release_database
 PING_SECONDS = 15.0
 PING = b": ping\n\n"
 RETRY_MILLISECONDS = 1000
+
+STREAM = OpenApiParameter("stream", bool, description="Events instead of JSON, as with `Accept: text/event-stream`.")
 
 
 def event(name: str, data: Any, *, event_id: str | None = None) -> bytes:

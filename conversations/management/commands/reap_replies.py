@@ -1,0 +1,29 @@
+"""End replies whose process is gone."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.utils import timezone
+
+from conversations.replies.take_over import take_over_replies
+from conversations.transcript_repository import find_expired_leases
+
+
+class Command(BaseCommand):
+    help = (
+        "End the replies whose lease has run out, as interrupted and with the text that they have. The web processes "
+        "do better by themselves: they begin them again. This is for when none is running."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="Only count them.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["dry_run"]:
+            found = find_expired_leases(timezone.now(), limit=10_000)
+            self.stdout.write(f"{len(found)} replies have lost their process.")
+            return
+        ended = 0
+        while taken := take_over_replies(restart=False):
+            ended += taken
+        self.stdout.write(f"{ended} replies ended as interrupted.")
