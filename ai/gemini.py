@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import threading
@@ -78,6 +79,8 @@ class Prompt:
     def estimated_tokens(self) -> int:
         """A cautious estimate of the prompt's tokens."""
         texts = [self.system_instruction or "", *(turn.text for turn in self.turns)]
+        if self.response_schema is not None:
+            texts.append(json.dumps(self.response_schema, ensure_ascii=False))
         return sum(estimate_tokens(text) for text in texts)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from rest_framework import serializers
 
 MAX_PROMPT_CHARACTERS = 32_000
 MAX_SYSTEM_INSTRUCTION_CHARACTERS = 8_000
+# What the SDK and the model cope with is not much more, and their answers to deeper ones are no help to a client.
+MAX_SCHEMA_DEPTH = 32
 
 
 class CompleteInput(serializers.Serializer[Any]):
@@ -18,6 +21,15 @@ class CompleteInput(serializers.Serializer[Any]):
     response_schema = serializers.DictField(
         required=False, allow_null=True, default=None, help_text="A JSON schema that the answer will follow."
     )
+
+    def validate_response_schema(self, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if _depth_exceeds(value, MAX_SCHEMA_DEPTH):
+            raise serializers.ValidationError(f"May be nested {MAX_SCHEMA_DEPTH} levels deep at most.")
+        try:
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        except ValueError:  # a number without a JSON form, or half of a surrogate pair
+            raise serializers.ValidationError("Holds a number or a character that cannot be sent on.") from None
+        return value
 
 
 class TokenUsageOutput(serializers.Serializer[Any]):
@@ -46,3 +58,9 @@ class ModelOutput(serializers.Serializer[Any]):
 
 class ModelsOutput(serializers.Serializer[Any]):
     models = ModelOutput(many=True)
+
+
+def _depth_exceeds(value: Any, levels: int) -> bool:
+    """Whether objects and lists are nested deeper; looks no further than that."""
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return bool(children) and (levels == 0 or any(_depth_exceeds(child, levels - 1) for child in children))

@@ -97,10 +97,10 @@ class Me(Throughput):
 
 class ConversationList(Throughput):
     name = "list"
-    title = "GET /chat/conversations, 20 of 50"
+    title = "GET /chat/conversations, 20 of 30"
 
     def requests(self, site: Site) -> Iterable[str]:
-        site.new_conversations(50 * len(site.people))
+        site.new_conversations(30 * len(site.people))
         return [site.request("GET", "chat/conversations", person=site.person(number)) for number in range(CONNECTIONS)]
 
 

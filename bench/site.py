@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,13 +27,14 @@ from edgechat.local.progress import Progress
 from edgechat.local.stack import Stack
 from edgechat.local.web import WebServer
 
-PEOPLE = 8
+PEOPLE = 40  # who register at the start, so their passwords' hashing has to stay bearable
 # Settings in which a run differs from a production deployment: nothing may be refused, and no token expires in it.
 _SETTINGS = {
     "ENV_FILE": os.devnull,
     "ENVIRONMENT": "production",
     "ALLOWED_HOSTS": "127.0.0.1",
     "RATE_LIMIT_REQUESTS": "1000000000",
+    "AUTH_RATE_LIMIT": "1000000000/m",
     "JWT_ACCESS_EXPIRE_MINUTES": "720",
     "PYTHONWARNINGS": "ignore:No directory at",  # static files are collected in images only
 }
@@ -67,7 +69,8 @@ class Site:
         self._web = web
         self._watch = watch
         self._stack = stack
-        self.people = [self._register(number) for number in range(PEOPLE)]
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            self.people = list(pool.map(self._register, range(PEOPLE)))
 
     @property
     def workers(self) -> int:
@@ -107,14 +110,15 @@ class Site:
         return Load(result, self._watch.peak, self._watch.web_cpu_seconds() - cpu_before)
 
     def new_conversations(self, count: int) -> list[tuple[Person, str]]:
-        """As many conversations, spread over the people."""
-        made: list[tuple[Person, str]] = []
-        with self._client() as client:
-            for number in range(count):
+        """As many conversations, spread evenly over the people."""
+        with self._client() as client, ThreadPoolExecutor(max_workers=8) as pool:
+
+            def begin(number: int) -> tuple[Person, str]:
                 person = self.person(number)
                 answer = client.post("chat/conversations", headers={"Authorization": f"Bearer {person.token}"})
-                made.append((person, answer.raise_for_status().json()["id"]))
-        return made
+                return person, answer.raise_for_status().json()["id"]
+
+            return list(pool.map(begin, range(count)))
 
     def open_transactions(self) -> int:
         return self._watch.open_transactions()

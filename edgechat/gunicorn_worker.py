@@ -52,5 +52,5 @@ class Worker(GeventWorker):
         from conversations.replies.shutdown import drain_replies
 
         for timeout, connection in list(self._idle.items()):
-            gevent.kill(connection, timeout, block=False)
+            gevent.kill(connection, timeout)
         drain_replies()

@@ -2,45 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
 
 from conftest import Person
-
-Event = dict[str, Any]
-
-
-def read_events(lines: Iterable[str]) -> Iterator[Event]:
-    """The events of a stream as `{"event", "id", "data"}`; comments and `retry` as `{"comment"}` and `{"retry"}`."""
-    fields: Event = {}
-    for line in lines:
-        if not line:
-            if fields:
-                yield fields
-            fields = {}
-        elif line.startswith(":"):
-            yield {"comment": line}
-        else:
-            name, _, value = line.partition(": ")
-            fields[name] = json.loads(value) if name == "data" else value
-
-
-def stream_send(person: Person, conversation_id: str, content: str, **body: Any) -> list[Event]:
-    path = f"chat/conversations/{conversation_id}/messages"
-    headers = {"Accept": "text/event-stream"}
-    with person.stream("POST", path, json={"content": content, **body}, headers=headers) as answer:
-        assert answer.status_code == 200
-        return list(read_events(answer.iter_lines()))
-
-
-def follow(person: Person, conversation_id: str, mid: str, last_id: str | None = None) -> tuple[int, list[Event]]:
-    headers = {"Last-Event-ID": last_id} if last_id else {}
-    path = f"chat/conversations/{conversation_id}/messages/{mid}/stream"
-    with person.stream("GET", path, headers=headers) as answer:
-        return answer.status_code, list(read_events(answer.iter_lines()))
+from conversations.tests.events import EVENT_STREAM, follow, read_events, stream_send
 
 
 def test_a_streamed_send_tells_both_messages_then_the_text_then_the_end(alice: Person) -> None:
@@ -74,7 +42,7 @@ def test_a_reply_is_finished_though_its_client_went_away(alice: Person, eventual
     conversation = alice.new_conversation()
     path = f"chat/conversations/{conversation}/messages"
     body = {"content": "[[chunks=10]][[gap=0.05]]one two three four five six seven eight nine ten"}
-    with alice.stream("POST", path, json=body, headers={"Accept": "text/event-stream"}) as answer:
+    with alice.stream("POST", path, json=body, headers=EVENT_STREAM) as answer:
         next(read_events(answer.iter_lines()))
     message = eventually(
         lambda: next(
@@ -88,7 +56,7 @@ def test_followers_on_any_process_get_the_same_text(alice: Person) -> None:
     conversation = alice.new_conversation()
     path = f"chat/conversations/{conversation}/messages"
     body = {"content": "[[chunks=20]][[gap=0.1]]" + " ".join(f"word{n}" for n in range(40))}
-    with alice.stream("POST", path, json=body, headers={"Accept": "text/event-stream"}) as answer:
+    with alice.stream("POST", path, json=body, headers=EVENT_STREAM) as answer:
         events = read_events(answer.iter_lines())
         next(events)
         opening = next(events)
@@ -113,7 +81,7 @@ def test_stop_keeps_the_text_so_far_and_ends_the_models_work(
     path = f"chat/conversations/{conversation}/messages"
     marker = f"stop-{conversation}"
     body = {"content": f"[[chunks=200]][[gap=0.1]][[length=4000]]{marker}"}
-    with alice.stream("POST", path, json=body, headers={"Accept": "text/event-stream"}) as answer:
+    with alice.stream("POST", path, json=body, headers=EVENT_STREAM) as answer:
         events = read_events(answer.iter_lines())
         next(events)
         mid = next(events)["data"]["model_message"]["id"]
@@ -134,9 +102,7 @@ def test_stop_before_the_first_token_answers_the_waiting_post(
     conversation = alice.new_conversation()
     path = f"chat/conversations/{conversation}/messages"
     marker = f"stop-{conversation}"
-    with alice.stream(
-        "POST", path, json={"content": f"[[delay=15]]{marker}"}, headers={"Accept": "text/event-stream"}
-    ) as answer:
+    with alice.stream("POST", path, json={"content": f"[[delay=15]]{marker}"}, headers=EVENT_STREAM) as answer:
         events = read_events(answer.iter_lines())
         next(events)
         mid = next(events)["data"]["model_message"]["id"]

@@ -15,13 +15,20 @@ from edgechat.management.diagnosis import Finding, State, address
 from edgechat.mongo import database
 from edgechat.redis import redis_client
 
-# What conversations.transcript_repository.ensure_indexes makes; a test holds them together.
+# What conversations.transcript_repository.ensure_indexes makes on every server; a test holds them together.
 TRANSCRIPT_INDEXES: Mapping[str, frozenset[str]] = {
     "conversations": frozenset(
-        {"owner_change", "owner_archived_change", "owner_archived_pinned_change", "lease", "temporary_ttl"}
+        {
+            "creation_key_once",
+            "lease",
+            "owner_archived_change",
+            "owner_archived_pinned_change",
+            "owner_change",
+            "temporary_ttl",
+        }
     ),
-    "messages": frozenset({"client_message_once"}),
-    "tombstones": frozenset({"owner_change", "unpurged", "tombstone_ttl"}),
+    "messages": frozenset({"client_message_once", "owner_created", "temporary_ttl"}),
+    "tombstones": frozenset({"owner_change", "tombstone_ttl", "unpurged"}),
 }
 
 ALMOST_FULL = 0.8

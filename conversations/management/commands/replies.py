@@ -23,9 +23,10 @@ class Command(BaseCommand):
                 continue
             lease = (reply["lease_until"] - now).total_seconds()
             state = f"lease {lease:.0f} s" if lease > 0 else f"lease ran out {-lease:.0f} s ago"
+            seconds = (now - reply["started_at"]).total_seconds()
             self.stdout.write(
                 f"{reply['message_id']}  user {conversation['owner_id']}  attempt {reply['attempt']}"
-                f"  since {(now - reply['started_at']).total_seconds():.0f} s  by {reply['worker'] or 'nobody'}  {state}"
+                f"  since {seconds:.0f} s  by {reply['worker'] or 'nobody'}  {state}"
                 f"{'  to be stopped' if reply['stop_requested'] else ''}"
             )
         self.stdout.write(f"{len(replies)} being written.")

@@ -1,0 +1,178 @@
+"""Replies outlive the processes, and the stores, that they run on."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from conftest import Person, new_address
+from conversations.replies.leases import LEASE
+from conversations.tests.events import EVENT_STREAM, follow, read_events, text_of
+from edgechat.local.stack import start_mongo, start_valkey
+from edgechat.local.web import WebServer
+from usage.models import LedgerEntry
+
+pytestmark = pytest.mark.faults
+
+Eventually = Callable[..., Any]
+StartWeb = Callable[..., WebServer]
+ModelCalls = Callable[[str], list[dict[str, Any]]]
+
+TAKEN_OVER_WITHIN = 30.0
+
+
+def begin(person: Person, web: WebServer, conversation: str, content: str) -> str:
+    """Send a message, read until the first words have come, and hang up: the model message's id."""
+    url = f"{web.url}/api/v1/chat/conversations/{conversation}/messages"
+    headers = {**person.headers, **EVENT_STREAM, **new_address()}
+    with httpx2.Client(headers=headers, timeout=60, trust_env=False) as client:
+        with client.stream("POST", url, json={"content": content}) as answer:
+            events = read_events(answer.iter_lines())
+            opening = next(told for told in events if told.get("event") == "message")
+            next(told for told in events if told.get("event") == "delta")
+    mid: str = opening["data"]["model_message"]["id"]
+    return mid
+
+
+def begin_many(person: Person, web: WebServer, count: int, content: str) -> dict[str, str]:
+    """So many conversations with a running reply each: conversation id to message id."""
+    conversations = [person.new_conversation() for _ in range(count)]
+    with ThreadPoolExecutor(count) as pool:
+        mids = pool.map(lambda conversation: begin(person, web, conversation, content), conversations)
+    return dict(zip(conversations, mids, strict=True))
+
+
+def statuses(person: Person, running: dict[str, str]) -> list[str]:
+    return [person.get(f"chat/conversations/{c}/messages/{mid}").json()["status"] for c, mid in running.items()]
+
+
+def ledger_attempts(mid: str) -> list[LedgerEntry]:
+    return list(LedgerEntry.objects.filter(attempt_id__startswith=f"{mid}:", purpose="chat"))
+
+
+def test_80_replies_survive_a_sigkill_of_the_whole_service(
+    alice: Person, start_web: StartWeb, eventually: Eventually, model_calls: ModelCalls
+) -> None:
+    web = start_web(workers=2)
+    marker = f"kill-{alice.id}"
+    running = begin_many(alice, web, 80, f"[[chunks=50]][[gap=0.1]]{marker} " + "word " * 50)
+    web.kill()
+    web.start()
+    eventually(lambda: "generating" not in statuses(alice, running), seconds=TAKEN_OVER_WITHIN)
+    for conversation, mid in running.items():
+        question, answer = alice.messages(conversation)["messages"]
+        assert question["status"] == "complete"
+        assert answer["id"] == mid
+        assert answer["status"] in ("complete", "interrupted")
+        assert answer["content"].startswith("Echo: kill-")
+        assert alice.say(conversation, "and on").status_code == 200
+    reached = [call for call in model_calls(marker) if call["path"].endswith("streamGenerateContent")]
+    chat_calls = [call for call in reached if call["text"].startswith("[[chunks=50]]")]
+    attempts = [entry for mid in running.values() for entry in ledger_attempts(mid)]
+    assert len(attempts) == len(chat_calls)
+    assert all(entry.settled_at for entry in attempts)
+
+
+def test_a_killed_worker_s_reply_is_begun_again_and_its_followers_are_told(alice: Person, start_web: StartWeb) -> None:
+    web = start_web(workers=1)
+    conversation = alice.new_conversation()
+    mid = begin(alice, web, conversation, "[[chunks=40]][[gap=0.1]]" + "word " * 40)
+    events: list[dict[str, Any]] = []
+    follower = threading.Thread(target=lambda: events.extend(follow(alice, conversation, mid)[1]))
+    follower.start()
+    web.kill()
+    follower.join(TAKEN_OVER_WITHIN + LEASE.total_seconds())
+    final = alice.get(f"chat/conversations/{conversation}/messages/{mid}").json()
+    assert final["status"] == "complete"
+    assert [told["event"] for told in events if told.get("event") in ("restart", "done")] == ["restart", "done"]
+    assert text_of(events) == final["content"] == events[-1]["data"]["content"]
+
+
+def test_sigterm_lets_a_short_reply_end(alice: Person, start_web: StartWeb) -> None:
+    web = start_web(workers=1)
+    conversation = alice.new_conversation()
+    mid = begin(alice, web, conversation, "[[chunks=20]][[gap=0.1]]" + "word " * 20)
+    assert web.terminate()
+    final = alice.get(f"chat/conversations/{conversation}/messages/{mid}").json()
+    assert (final["status"], len(ledger_attempts(mid))) == ("complete", 1)
+
+
+def test_sigterm_hands_a_long_reply_over_at_once(alice: Person, start_web: StartWeb, eventually: Eventually) -> None:
+    web = start_web(workers=1, GRACEFUL_TIMEOUT="1")
+    conversation = alice.new_conversation()
+    mid = begin(alice, web, conversation, "[[chunks=60]][[gap=0.1]]" + "word " * 60)
+    assert web.terminate()
+    # The lease was given up, not left to run out.
+    eventually(lambda: len(ledger_attempts(mid)) == 2, seconds=LEASE.total_seconds() / 2)
+    eventually(lambda: statuses(alice, {conversation: mid}) == ["complete"])
+    assert all(entry.settled_at for entry in ledger_attempts(mid))
+
+
+def test_with_redis_gone_in_mid_reply_the_waiting_caller_gets_its_answer(
+    alice: Person, start_web: StartWeb, data_dir: Path
+) -> None:
+    valkey = start_valkey(data_dir, durable=False)
+    web = start_web(workers=1, REDIS_URL=valkey.url)
+    conversation = alice.new_conversation()
+    url = f"{web.url}/api/v1/chat/conversations/{conversation}/messages"
+    body = {"content": "[[chunks=20]][[gap=0.1]]" + "word " * 20}
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(httpx2.post, url, json=body, headers=alice.headers, timeout=60, trust_env=False)
+        deadline = time.monotonic() + 10
+        while not alice.messages(conversation)["messages"] and time.monotonic() < deadline:
+            pass
+        valkey.kill()
+        answer = waiting.result()
+    assert answer.status_code == 200
+    assert answer.json()["model_message"]["status"] == "complete"
+    assert alice.messages(conversation)["messages"][1] == answer.json()["model_message"]
+
+
+@pytest.fixture
+def own_mongo(data_dir: Path) -> Any:
+    mongo = start_mongo(data_dir)
+    yield mongo
+    mongo.kill()
+
+
+def test_with_mongo_gone_at_the_end_the_final_write_is_repeated_until_it_lands(
+    own_mongo: Any, start_web: StartWeb, eventually: Eventually
+) -> None:
+    web = start_web(workers=1, MONGODB_URL=own_mongo.url)
+    carol = Person(web.url, "carol")
+    conversation = carol.new_conversation()
+    mid = begin(carol, web, conversation, "[[chunks=10]][[gap=0.1]]" + "word " * 10)
+    own_mongo.kill()
+    eventually(lambda: "final_write_deferred" in web.log_text())
+    own_mongo.start()
+    eventually(lambda: statuses(carol, {conversation: mid}) == ["complete"])
+    carol.close()
+
+
+def test_50_parallel_sends_leave_sequence_numbers_without_gap_or_double(alice: Person) -> None:
+    conversation = alice.new_conversation()
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda n: alice.say(conversation, f"[[delay=0.2]]{n}"), range(50)))
+    sent = [answer for answer in answers if answer.status_code == 200]
+    refused = [answer for answer in answers if answer.status_code == 409]
+    assert sent
+    assert len(sent) + len(refused) == 50
+    mids = {answer.json()["model_message"]["id"] for answer in sent}
+    assert all(answer.json()["code"] == "generation_in_progress" for answer in refused)
+    assert {answer.json()["context"]["message_id"] for answer in refused} <= mids
+    messages = alice.messages(conversation, limit=100)["messages"]
+    assert [message["seq"] for message in messages] == list(range(1, 2 * len(sent) + 1))
+
+
+def test_the_scripted_model_is_the_one_in_use() -> None:
+    """Guards the tests above: without it their directives would be prose."""
+    answer = httpx2.get(f"{os.environ['GEMINI_BASE_URL']}/v1beta/models", trust_env=False)
+    assert [model["name"] for model in answer.json()["models"]] == ["models/local-scripted"]

@@ -1,0 +1,211 @@
+"""manage.py doctor, as an operator runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+import redis
+from django.conf import settings
+
+from conversations.transcript_repository import ensure_indexes
+from edgechat.local.stack import start_valkey
+from edgechat.management.diagnosis import Check, Finding, State, address, diagnose, reason, without_secrets
+from edgechat.management.store_checks import TRANSCRIPT_INDEXES
+from edgechat.mongo import database
+
+PROJECT = Path(__file__).parents[2]
+
+
+def _doctor(*options: str, **env: str) -> tuple[int, dict[str, tuple[str, str]], str]:
+    """Exit code, the table's rows as {check: (state, text)}, and all output."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", "doctor", *options],
+        check=False,
+        cwd=PROJECT,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    rows = re.findall(r"^(.{26})(ok|warning|fault) +(.*)$", done.stdout, re.MULTILINE)
+    return done.returncode, {name.strip(): (state, text) for name, state, text in rows}, done.stdout + done.stderr
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that accepts connections and never says anything."""
+    with socket.create_server(("127.0.0.1", 0), backlog=32) as server:
+        yield server.getsockname()[1]
+
+
+def test_all_is_well_on_the_stack_of_the_tests() -> None:
+    code, rows, output = _doctor()
+    assert (code, {state for state, _ in rows.values()}) == (0, {"ok"}), output
+    assert list(rows) == [
+        "Environment",
+        "JWT_SECRET",
+        "GEMINI_API_KEY",
+        "FIRST_SUPERUSER_PASSWORD",
+        "Checks",
+        "PostgreSQL",
+        "PostgreSQL migrations",
+        "PostgreSQL connections",
+        "MongoDB",
+        "MongoDB indexes",
+        "Redis",
+        "Redis memory",
+        "Redis eviction",
+        "Model",
+        "Model call",
+        "Disk",
+    ]
+    assert rows["Environment"] == ("ok", "development")
+    assert rows["FIRST_SUPERUSER_PASSWORD"] == ("ok", "not set")
+    assert rows["Model"] == ("ok", f"local-scripted stands in for {settings.GEMINI_MODEL}")
+    assert output.splitlines()[-1] == "No fault, warnings: 0."
+
+
+def test_no_model_leaves_out_the_call() -> None:
+    code, rows, output = _doctor("--no-model")
+    assert code == 0, output
+    assert "Model" in rows
+    assert "Model call" not in rows
+
+
+def test_stores_that_are_not_there_are_faults_and_no_secret_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    code, rows, output = _doctor(
+        "--no-model",
+        DATABASE_URL=f"postgresql://pgname:pg-secret-1@127.0.0.1:{port}/edgechat",
+        MONGODB_URL=f"mongodb://mgname:mg-secret-1@127.0.0.1:{port}",
+        REDIS_URL=f"redis://:rd-secret-1@127.0.0.1:{port}/0",
+        GEMINI_BASE_URL=f"http://127.0.0.1:{port}",
+        GEMINI_API_KEY="gemini-secret-1",
+        JWT_SECRET="jwt-secret-1",
+        FIRST_SUPERUSER_EMAIL="root@example.com",
+        FIRST_SUPERUSER_PASSWORD="root-secret-1",
+    )
+    assert code == 1
+    assert {name for name, (state, _) in rows.items() if state == "fault"} == {
+        "PostgreSQL",
+        "MongoDB",
+        "Redis",
+        "Model",
+    }
+    assert "DATABASE_URL" in rows["PostgreSQL"][1]
+    assert "MONGODB_URL" in rows["MongoDB"][1]
+    assert "REDIS_URL" in rows["Redis"][1]
+    assert "GEMINI_BASE_URL" in rows["Model"][1]
+    assert rows["FIRST_SUPERUSER_PASSWORD"] == ("ok", "set")
+    assert "CommandError: Faults: 4, warnings: 0." in output
+    assert "secret-1" not in output
+
+
+def test_stores_that_never_answer_are_faults(silent_port: int) -> None:
+    code, rows, output = _doctor(
+        "--no-model",
+        DATABASE_URL=f"postgresql://postgres@127.0.0.1:{silent_port}/edgechat",
+        MONGODB_URL=f"mongodb://127.0.0.1:{silent_port}",
+        REDIS_URL=f"redis://127.0.0.1:{silent_port}/0",
+    )
+    assert code == 1, output
+    assert {name for name, (state, _) in rows.items() if state == "fault"} == {"PostgreSQL", "MongoDB", "Redis"}
+
+
+def test_empty_databases_are_faults_with_the_command_that_helps() -> None:
+    # Every PostgreSQL server has this database, and nothing of ours is in it.
+    postgres = urlunsplit(urlsplit(settings.DATABASE_URL)._replace(path="/postgres"))
+    code, rows, _ = _doctor("--no-model", DATABASE_URL=postgres, MONGODB_DB="nothing_is_here")
+    assert code == 1
+    assert rows["PostgreSQL migrations"][0] == "fault"
+    assert "`manage.py migrate`" in rows["PostgreSQL migrations"][1]
+    assert rows["MongoDB indexes"][0] == "fault"
+    assert rows["MongoDB indexes"][1].endswith("run `manage.py ensure_transcript_indexes`")
+
+
+def test_in_production_the_model_must_exist_and_django_checks_the_deployment() -> None:
+    code, rows, output = _doctor("--no-model", ENVIRONMENT="production", JWT_SECRET="j" * 32, ALLOWED_HOSTS="*")
+    assert code == 1
+    assert rows["Model"] == (
+        "fault",
+        f"{settings.GEMINI_MODEL} is not among the 1 models: set GEMINI_MODEL to one of them (local-scripted)",
+    )
+    assert rows["Check edgechat.W001"][0] == "warning"
+    assert rows["MongoDB"][0] == "warning"
+    assert "Disk" not in rows
+    assert "j" * 32 not in output
+
+
+def test_without_a_model_there_is_a_fault_and_no_call() -> None:
+    code, rows, _ = _doctor(GEMINI_API_KEY="", GEMINI_BASE_URL="")
+    assert code == 1
+    assert rows["Model"] == ("fault", "none is set up: set GEMINI_API_KEY, or GEMINI_BASE_URL")
+    assert "Model call" not in rows
+
+
+def test_redis_that_evicts_is_a_warning(data_dir: Path) -> None:
+    valkey = start_valkey(data_dir, durable=False)
+    try:
+        with redis.Redis.from_url(valkey.url) as client:
+            client.config_set("maxmemory", "100mb")
+            client.config_set("maxmemory-policy", "allkeys-lru")
+        code, rows, output = _doctor("--no-model", REDIS_URL=valkey.url)
+    finally:
+        valkey.kill()
+    assert code == 0, output
+    assert rows["Redis eviction"] == (
+        "warning",
+        "allkeys-lru loses uncollected request counts when memory runs out: set maxmemory-policy to noeviction",
+    )
+    assert rows["Redis memory"][1].endswith("of 100.0 MiB used")
+
+
+def test_a_check_that_hangs_is_given_up_and_one_that_raises_is_told() -> None:
+    never = threading.Event()
+
+    def hang() -> list[Finding]:
+        never.wait()
+        return []
+
+    def fail() -> list[Finding]:
+        raise ValueError("no such thing\nand more")
+
+    try:
+        found = list(diagnose([Check("hangs", hang, 0.05, "help it"), Check("fails", fail, 30, "mend it")]))
+    finally:
+        never.set()
+    assert found == [
+        Finding("hangs", State.FAULT, "no answer within 0.05 s; help it"),
+        Finding("fails", State.FAULT, "ValueError: no such thing; mend it"),
+    ]
+
+
+def test_the_indexes_that_are_looked_for_are_those_that_are_made() -> None:
+    ensure_indexes()
+    made = {name: set(database()[name].index_information()) - {"_id_"} for name in TRANSCRIPT_INDEXES}
+    # The text index is made where the server can; search does without it elsewhere.
+    assert {name: indexes - {"owner_text"} for name, indexes in made.items()} == dict(TRANSCRIPT_INDEXES)
+    assert {
+        name for name in database().list_collection_names() if len(database()[name].index_information()) > 1
+    } == set(TRANSCRIPT_INDEXES)
+
+
+def test_secrets_are_masked_wherever_they_stand() -> None:
+    assert (
+        without_secrets(f"key {settings.JWT_SECRET} of postgresql://me:p@ss@host/db")
+        == "key *** of postgresql://***@host/db"
+    )
+    assert reason(ValueError("redis://:word@host refused")) == "ValueError: redis://***@host refused"
+    assert reason(ValueError()) == "ValueError"
+    assert address("mongodb+srv://me:p@ss@one,two/db?ssl=true") == "one,two/db"
+    assert address("redis://host:6379/0") == "host:6379/0"

@@ -1,0 +1,178 @@
+"""manage.py usage_report. Each test has days of its own, far from those of others."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import uuid
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+
+from accounts.models import User
+from accounts.tests.staff import make_user
+from usage import ledger_report
+from usage.management.commands.usage_report import COLUMNS
+from usage.models import HourlyUsage, LedgerEntry
+
+PROJECT = Path(__file__).parents[2]
+
+
+def _at(day: str) -> datetime:
+    return datetime.fromisoformat(f"{day}+00:00")
+
+
+def _call(user: User | None, at: datetime | None, **fields: Any) -> None:
+    values = {"purpose": "chat", "model": "gemini-x", "input_tokens": 10, "output_tokens": 5, **fields}
+    LedgerEntry.objects.create(
+        attempt_id=uuid.uuid4().hex, user=user, abandoned_after=timezone.now(), settled_at=at, **values
+    )
+
+
+def _report(*options: str) -> str:
+    out = io.StringIO()
+    call_command("usage_report", *options, stdout=out)
+    return out.getvalue()
+
+
+def test_users_come_with_tokens_calls_and_requests_the_most_tokens_first() -> None:
+    ada, bea, idle = make_user("ada"), make_user("bea"), make_user("idle")
+    _call(ada, _at("1981-02-01T00:00"), cached_tokens=4, thinking_tokens=3)
+    _call(ada, _at("1981-02-28T23:59"))
+    _call(bea, _at("1981-02-10T12:00"), input_tokens=1000)
+    _call(None, _at("1981-02-11T12:00"), input_tokens=1, output_tokens=0)
+    _call(ada, _at("1981-01-31T23:59"))  # before
+    _call(ada, _at("1981-03-01T00:00"))  # after
+    _call(ada, None)  # not settled
+    HourlyUsage.objects.create(user=ada, hour=_at("1981-02-28T23:00"), requests=7)
+    HourlyUsage.objects.create(user=idle, hour=_at("1981-02-01T00:00"), requests=2)
+    HourlyUsage.objects.create(user=idle, hour=_at("1981-03-01T00:00"), requests=50)
+    names = ("name", *COLUMNS)
+    body = json.loads(_report("--since", "1981-02-01", "--until", "1981-02-28", "--format", "json"))
+    assert body == {
+        "since": "1981-02-01",
+        "until": "1981-02-28",
+        "by": "user",
+        "rows": [
+            dict(zip(names, row, strict=True))
+            for row in [
+                (bea.email, 0, 1, 1000, 5, 1005, 0, 0),
+                (ada.email, 7, 2, 20, 10, 30, 4, 3),
+                (None, 0, 1, 1, 0, 1, 0, 0),
+                (idle.email, 2, 0, 0, 0, 0, 0, 0),
+            ]
+        ],
+    }
+
+
+def test_purposes_and_models_are_summed_up_as_csv() -> None:
+    user = make_user()
+    for purpose, model in [("chat", "model-a"), ("chat", "model-b"), ("title", "model-b")]:
+        _call(user, _at("1982-05-05T05:05"), purpose=purpose, model=model)
+    span = ("--since", "1982-05-05", "--until", "1982-05-05", "--format", "csv")
+    header = ["calls", "input_tokens", "output_tokens", "total_tokens", "cached_tokens", "thinking_tokens"]
+    assert list(csv.reader(io.StringIO(_report(*span, "--by", "purpose")))) == [
+        ["purpose", *header],
+        ["chat", "2", "20", "10", "30", "0", "0"],
+        ["title", "1", "10", "5", "15", "0", "0"],
+    ]
+    assert list(csv.reader(io.StringIO(_report(*span, "--by", "model")))) == [
+        ["model", *header],
+        ["model-b", "2", "20", "10", "30", "0", "0"],
+        ["model-a", "1", "10", "5", "15", "0", "0"],
+    ]
+
+
+def test_the_table_is_aligned_and_ends_with_a_sum() -> None:
+    user = make_user()
+    _call(user, _at("1983-06-01T00:00"), input_tokens=123456)
+    _call(None, _at("1983-06-02T00:00"))
+    lines = _report("--since", "1983-06-01", "--until", "1983-06-30").splitlines()
+    assert lines[0] == "1983-06-01 to 1983-06-30, UTC, by user"
+    assert {len(line) for line in lines[1:]} == {len(lines[1])}
+    assert [line.split()[-7:] for line in lines[2:]] == [
+        ["0", "1", "123456", "5", "123461", "0", "0"],
+        ["0", "1", "10", "5", "15", "0", "0"],
+        ["0", "2", "123466", "10", "123476", "0", "0"],
+    ]
+    assert [line.split()[0] for line in lines[1:]] == ["user", user.email, "(deleted", "all"]
+
+
+def test_an_empty_span_is_an_empty_report() -> None:
+    span = ("--since", "1984-01-01", "--until", "1984-01-31")
+    assert json.loads(_report(*span, "--format", "json"))["rows"] == []
+    assert _report(*span, "--format", "csv").count("\n") == 1
+    assert _report(*span).splitlines()[-1].split() == ["all", *["0"] * 7]
+
+
+def test_this_month_is_the_default() -> None:
+    user = make_user()
+    _call(user, timezone.now())
+    today = datetime.now(UTC).date()
+    body = json.loads(_report("--format", "json"))
+    assert body["since"] in (str(today.replace(day=1)), str((today - timedelta(days=1)).replace(day=1)))
+    assert user.email in [row["name"] for row in body["rows"]]
+
+
+def test_a_last_day_in_another_month_begins_that_month() -> None:
+    assert json.loads(_report("--until", "1985-03-10", "--format", "json"))["since"] == "1985-03-01"
+
+
+def test_more_rows_than_are_fetched_at_once_all_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_report, "ROWS_AT_ONCE", 2)
+    users = [make_user() for _ in range(5)]
+    for number, user in enumerate(users):
+        _call(user, _at("1986-01-01T00:00"), input_tokens=100 - number)
+    rows = ledger_report.ledger_report(by="user", since=_at("1986-01-01"), until=_at("1986-01-02"))
+    assert next(rows).name == users[0].email
+    with connection.cursor() as cursor:  # the rest waits at the server, and other queries go on meanwhile
+        cursor.execute("SELECT count(*) FROM pg_cursors")
+        assert cursor.fetchone() == (1,)
+    assert [row.name for row in rows] == [user.email for user in users[1:]]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--since", "1987-02-30"), "'1987-02-30' is not a day such as"),
+        (("--until", "soon"), "'soon' is not a day such as"),
+        (("--until", "9999-12-31"), "out of range"),
+        (("--since", str(date(1987, 2, 2)), "--until", "1987-02-01"), "--since 1987-02-02 is after --until 1987-02-01"),
+        (("--by", "weather"), "invalid choice: 'weather'"),
+    ],
+)
+def test_what_cannot_be_reported_is_a_command_error(options: tuple[str, ...], message: str) -> None:
+    with pytest.raises(CommandError, match=message):
+        _report(*options)
+
+
+def test_a_reader_who_has_seen_enough_is_no_error() -> None:
+    for number in range(3):
+        _call(None, _at("1988-01-01T00:00"), model=f"m{number}")
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [
+        sys.executable,
+        "manage.py",
+        "usage_report",
+        "--by",
+        "model",
+        "--since",
+        "1988-01-01",
+        "--until",
+        "1988-01-01",
+    ]
+    done = subprocess.run(
+        command, check=False, cwd=PROJECT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
