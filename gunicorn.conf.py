@@ -30,13 +30,13 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 
 def post_worker_init(worker: Any) -> None:
     """The application is loaded: refuse to run half-patched, then start what each process does by itself."""
-    from conversations.replies.channel import start_reader
+    from conversations.replies import channel
     from edgechat import periodic
     from edgechat.gevent_check import require_patched_process
 
     require_patched_process()
     periodic.start()
-    start_reader()
+    channel.start()
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -8,7 +8,7 @@ from django.conf import settings
 
 from ai.call_control import CallControl
 from ai.gemini import ModelError, Prompt, stream_answer
-from edgechat.threads import release_database
+from edgechat.threads import end_work, release_database
 from usage import ledger
 from usage.models import LedgerEntry
 from usage.tokens import TokenUsage, estimate_tokens
@@ -68,6 +68,7 @@ class MeteredCall:
             estimated_input=self._prompt.estimated_tokens(),
         )
         release_database()
+        end_work()
         try:
             for chunk in stream_answer(self._prompt, self.control):
                 self._reported = chunk.usage or self._reported

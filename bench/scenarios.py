@@ -100,8 +100,12 @@ class ConversationList(Throughput):
     title = "GET /chat/conversations, 20 of 30"
 
     def requests(self, site: Site) -> Iterable[str]:
-        site.new_conversations(30 * len(site.people))
-        return [site.request("GET", "chat/conversations", person=site.person(number)) for number in range(CONNECTIONS)]
+        people = 8
+        site.new_conversations(30 * people, people=people)
+        return [
+            site.request("GET", "chat/conversations", person=site.person(number % people))
+            for number in range(CONNECTIONS)
+        ]
 
 
 class HistoryPage(Throughput):

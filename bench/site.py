@@ -109,13 +109,17 @@ class Site:
         result = run_job(Job(host, int(port), list(requests), connections, seconds, expect, contains))
         return Load(result, self._watch.peak, self._watch.web_cpu_seconds() - cpu_before)
 
-    def new_conversations(self, count: int) -> list[tuple[Person, str]]:
-        """As many conversations, spread evenly over the people."""
+    def new_conversations(self, count: int, *, people: int = PEOPLE) -> list[tuple[Person, str]]:
+        """As many conversations, spread evenly over that many people.
+
+        They have a title: the first reply of one without asks the model for it, and would be another measurement.
+        """
         with self._client() as client, ThreadPoolExecutor(max_workers=8) as pool:
 
             def begin(number: int) -> tuple[Person, str]:
-                person = self.person(number)
-                answer = client.post("chat/conversations", headers={"Authorization": f"Bearer {person.token}"})
+                person = self.people[number % people]
+                headers = {"Authorization": f"Bearer {person.token}"}
+                answer = client.post("chat/conversations", headers=headers, json={"title": f"Number {number}"})
                 return person, answer.raise_for_status().json()["id"]
 
             return list(pool.map(begin, range(count)))

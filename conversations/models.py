@@ -1,4 +1,4 @@
-"""What belongs to conversations and lives in PostgreSQL."""
+"""What belongs to conversations and lives in PostgreSQL, and what Django has to know of those in MongoDB."""
 
 from __future__ import annotations
 
@@ -6,6 +6,31 @@ import uuid
 
 from django.conf import settings
 from django.db import models
+
+
+class _NoRows(models.Manager["Conversation"]):
+    def get_queryset(self) -> models.QuerySet[Conversation]:
+        return super().get_queryset().none()
+
+
+class Conversation(models.Model):
+    """Conversations live in MongoDB (transcript_repository); this has no table and never a row.
+
+    It gives Django's admin a name for them, and staff the permissions to see them and to read what was said.
+    """
+
+    id = models.CharField(primary_key=True, max_length=24)
+
+    objects = _NoRows()
+
+    class Meta:
+        managed = False
+        base_manager_name = "objects"
+        default_permissions = ("view",)
+        permissions = (("view_transcript", "Can read transcripts of conversations that they can view"),)
+
+    def __str__(self) -> str:
+        return self.id
 
 
 class Attachment(models.Model):

@@ -14,7 +14,7 @@ class Environment(environs.FileAwareEnv):
     """Environment variables with types, collected faults, `*_FILE` secrets and `.env` files.
 
     Sources in order of precedence: the process's environment, then each file given to `read_file`.
-    An empty value counts as unset: compose files and `.env` templates pass `NAME=` for "not set".
+    An empty value, or one of white space, counts as unset: compose files and templates pass `NAME=` for "not set".
     Every faulty or missing variable is remembered; `finish()` raises them all in one ImproperlyConfigured.
     """
 
@@ -25,7 +25,10 @@ class Environment(environs.FileAwareEnv):
 
     def read_file(self, path: Path) -> bool:
         """Add the variables of a `.env` file that no earlier source has set; False if there is no such file."""
-        return bool(self.read_env(path, recurse=False))
+        found = bool(self.read_env(path, recurse=False))
+        # Or an empty `NAME=` in this file would hide the value that the next one has.
+        self._environ = {name: value for name, value in self._environ.items() if not _is_blank(value)}
+        return found
 
     def is_set(self, name: str) -> bool:
         return self._get_value(name, ...) is not ...
@@ -52,6 +55,10 @@ class Environment(environs.FileAwareEnv):
         except ValueError as error:
             self.fault(env_key, str(error))
             return default
-        if value == "" and os.environ.get(env_key) == "":
+        if _is_blank(value) and _is_blank(os.environ.get(env_key)):
             value = self._environ.get(env_key, default)
-        return default if value == "" else value
+        return default if _is_blank(value) else value
+
+
+def _is_blank(value: Any) -> bool:
+    return isinstance(value, str) and not value.strip()

@@ -42,7 +42,7 @@ def database() -> Database[Document]:
                     serverSelectionTimeoutMS=2000,
                     connectTimeoutMS=1000,
                     socketTimeoutMS=10_000,
-                    waitQueueTimeoutMS=5000,
+                    waitQueueTimeoutMS=20_000,
                     maxPoolSize=32,
                     appname="edgechat",
                 )

@@ -22,8 +22,8 @@ from edgechat.request_state import state_of
 
 logger = structlog.get_logger(__name__)
 
-_EXEMPT = ("/api/v1/health", "/api/health", "/health", "/metrics")
-_EXEMPT_BELOW = "/api/v1/health/"
+_UNLIMITED = ("/api/v1/health", "/api/health", "/health", "/metrics")
+_UNLIMITED_BELOW = "/api/v1/health/"
 
 # KEYS[1] the address's counter, ARGV[1] the window in ms. Answers the count and the ms left of the window.
 # A window begins with an address's first request and is never moved by later ones. A counter that lost its expiry
@@ -51,6 +51,11 @@ def count_request(address: str) -> tuple[int, float]:
     return int(count), int(left) / 1000
 
 
+def is_unlimited(path: str) -> bool:
+    """Whether a path must answer whatever else goes on: health and metrics."""
+    return path in _UNLIMITED or path.startswith(_UNLIMITED_BELOW)
+
+
 class RateLimitMiddleware:
     """429 beyond RATE_LIMIT_REQUESTS per window and address; passes everything while Redis is down."""
 
@@ -58,7 +63,7 @@ class RateLimitMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if request.path_info in _EXEMPT or request.path_info.startswith(_EXEMPT_BELOW):
+        if is_unlimited(request.path_info):
             return self.get_response(request)
         try:
             count, left = count_request(state_of(request).client_address)

@@ -113,7 +113,7 @@ _redis_options = {
     "SOCKET_TIMEOUT": 0.5,
     "CONNECTION_POOL_CLASS": "redis.connection.BlockingConnectionPool",
     "CONNECTION_FACTORY": "edgechat.redis.GuardedConnectionFactory",
-    "CONNECTION_POOL_KWARGS": {"max_connections": 16, "timeout": 0.5},
+    "CONNECTION_POOL_KWARGS": {"max_connections": 16, "timeout": 5},
 }
 CACHES = {
     "default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL, "OPTIONS": _redis_options},
@@ -226,6 +226,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "edgechat.trailing_slash.TrailingSlashMiddleware",
+    "edgechat.admission.AdmissionMiddleware",
     "edgechat.rate_limit.RateLimitMiddleware",
     "edgechat.body_limit.BodyLimitMiddleware",
     "usage.middleware.CountRequestsMiddleware",
@@ -353,6 +354,11 @@ UNFOLD = {
                         "permission": lambda request: request.user.is_superuser,
                     },
                 ],
+            },
+            {
+                "title": "Chat",
+                "separator": True,
+                "items": [_page("Conversations", "chat", "conversations.conversation")],
             },
             {
                 "title": "Usage",

@@ -22,6 +22,27 @@ T = TypeVar("T")
 _cpu_slots = threading.BoundedSemaphore(4)
 
 
+# How many requests and replies of one process work at once; the others wait for their turn, in order. Without it a
+# thousand at once would each wait inside their work, for connections that others hold while they wait for the
+# processor, and run into the stores' time limits together.
+_work_slots = threading.BoundedSemaphore(24)
+_working = threading.local()
+
+
+def begin_work() -> None:
+    """Wait until it is this thread's turn to work; does nothing if it has begun."""
+    if not getattr(_working, "now", False):
+        _work_slots.acquire()
+        _working.now = True
+
+
+def end_work() -> None:
+    """Let another thread work: at the end, and before every wait that is not a store's."""
+    if getattr(_working, "now", False):
+        _working.now = False
+        _work_slots.release()
+
+
 def release_database() -> None:
     """Give this thread's database connection back to the pool; the next query takes one again.
 

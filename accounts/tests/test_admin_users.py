@@ -162,7 +162,7 @@ def test_staff_without_superusers_rights_cannot_raise_rights(web_url: str) -> No
 
 
 @pytest.mark.parametrize("rights", [{"is_staff": True}, {"is_staff": True, "is_superuser": True}])
-def test_staff_without_superusers_rights_leave_other_staff_alone(web_url: str, rights: dict[str, bool]) -> None:
+def test_staff_without_superusers_rights_leave_other_staff_alone(web_url: str, rights: dict[str, Any]) -> None:
     boss = make_user("boss", **rights)
     with helper(web_url, *HELPER) as staff:
         path = f"accounts/user/{boss.pk}"

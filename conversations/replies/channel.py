@@ -43,16 +43,14 @@ class _Publisher:
         self._waiting: dict[str, LiveReply] = {}
         self._wake = threading.Event()
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
 
     def mark(self, reply: LiveReply) -> None:
         with self._lock:
             self._waiting[reply.message_id] = reply
-            if self._thread is None:
-                self._thread = start_thread(self._run)
         self._wake.set()
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Publish for ever what was marked."""
         pause = threading.Event()
         while True:
             self._wake.wait()
@@ -232,8 +230,9 @@ def _stop_named(entries: list[Any]) -> None:
 _reader = _Reader()
 
 
-def start_reader() -> None:
-    """Begin to read, once in a process that serves."""
+def start() -> None:
+    """Begin to publish and to read, once in a process that serves."""
+    start_thread(_publisher.run)
     start_thread(_reader.run)
 
 

@@ -22,7 +22,7 @@ from edgechat.errors import ApiError, StoreUnavailable, error_body
 from edgechat.event_stream import PING, PING_SECONDS, event
 from edgechat.logs import current_request_id
 from edgechat.text_feed import FeedState, TextFeed
-from edgechat.threads import release_database
+from edgechat.threads import end_work, release_database
 
 # How often MongoDB is asked whether a reply has ended that another process writes: rarely while Redis tells it anyway.
 LOOK_SECONDS = 5.0
@@ -58,6 +58,7 @@ def parse_position(text: str | None) -> Position | None:
 def wait_for_reply(exchange: Exchange) -> Pair:
     """Both messages, once the reply has ended. ConversationNotFound if it was deleted meanwhile."""
     release_database()
+    end_work()
     with closing(_Follower(exchange)) as follower:
         while True:
             found = follower.next(_BEYOND_ALL, timeout=LOOK_SECONDS)

@@ -22,7 +22,7 @@ from conversations.replies.channel import publish
 from conversations.replies.live import LiveReply, add_running, remove_running
 from conversations.upkeep import extend_summary, give_title, provisional_title
 from edgechat.errors import ApiError, StoreUnavailable
-from edgechat.threads import start_thread
+from edgechat.threads import begin_work, end_work, start_thread
 from usage.models import LedgerEntry
 
 logger = structlog.get_logger(__name__)
@@ -55,6 +55,7 @@ def _run(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocume
     overflowed = False
     final: dict[str, Any] = {}
     try:
+        begin_work()
         try:
             call, overflowed = _metered_call(live, conversation, reply)
             final = _write(live, call)
@@ -63,8 +64,10 @@ def _run(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocume
         if final["status"] == "failed" and not final["content"] and earlier_text:
             final = {**final, "status": "interrupted", "content": earlier_text, "failure": None}
         if not live.lease_lost:
+            begin_work()
             _until_it_lands(live, lambda: _finish(live, conversation, reply, final))
     finally:
+        end_work()
         remove_running(live)
         live.feed.end()
         publish(live)

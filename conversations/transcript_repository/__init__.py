@@ -48,8 +48,16 @@ from conversations.transcript_repository.reply_store import (
     request_stop,
     take_lease,
 )
+from conversations.transcript_repository.staff_reads import (
+    ConversationMetadata,
+    find_metadata,
+    find_owner,
+    list_metadata,
+    list_running,
+)
 
 __all__ = [
+    "ConversationMetadata",
     "begin_attempt",
     "changed_conversations",
     "changes_settled",
@@ -66,10 +74,14 @@ __all__ = [
     "find_expired_leases",
     "find_message_by_client_id",
     "find_messages",
+    "find_metadata",
+    "find_owner",
     "find_running_replies",
     "finish_message",
     "insert_conversation",
     "list_conversations",
+    "list_metadata",
+    "list_running",
     "now",
     "prepare_messages",
     "purge_deleted",

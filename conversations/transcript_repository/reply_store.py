@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import cast
 
-from pymongo import ReturnDocument
-
 from conversations.documents import ConversationDocument, ReplyDocument
 from conversations.transcript_repository.collections import conversations, now, numbered_change
-from conversations.transcript_repository.conversation_store import WITHOUT_DRAFT
+from conversations.transcript_repository.conversation_store import WITHOUT_DRAFT, find_conversation
 from edgechat.mongo import mongo_errors
 
 
@@ -24,16 +22,16 @@ def claim_reply(
     """
     added = 2 if reply["attempt"] == 1 else 0
     with numbered_change(owner_id) as change:
-        claimed = conversations().find_one_and_update(
+        # Not findAndModify: SecantusDB looks through the whole collection for it.
+        claimed = conversations().update_one(
             {"_id": conversation_id, "owner_id": owner_id, "reply": None, "change": expected_change},
             {
                 "$inc": {"next_seq": added, "message_count": added},
                 "$set": {"reply": reply, "updated_at": reply["started_at"]},
                 "$max": {"change": change},
             },
-            return_document=ReturnDocument.AFTER,
         )
-    return cast("ConversationDocument | None", claimed)
+    return find_conversation(owner_id, conversation_id) if claimed.matched_count else None
 
 
 @mongo_errors
@@ -84,7 +82,7 @@ def end_lease(owner_id: int, conversation_id: str, *, worker: str) -> None:
 @mongo_errors
 def find_expired_leases(moment: datetime, *, limit: int) -> list[ConversationDocument]:
     """Conversations of all owners whose running reply has lost its process."""
-    found = conversations().find({"reply.lease_until": {"$lt": moment}}).limit(limit)
+    found = conversations().find({"reply.lease_until": {"$lt": moment}}).hint("lease").limit(limit)
     return cast("list[ConversationDocument]", list(found))
 
 

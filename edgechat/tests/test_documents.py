@@ -21,6 +21,7 @@ from django.core.management import get_commands
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from edgechat.environment import Environment
+from edgechat.errors import ApiError, NotFound, error_body
 from edgechat.settings import env as settings_environment
 
 PROJECT = Path(__file__).parents[2]
@@ -103,6 +104,7 @@ def test_the_defaults_in_readme_are_those_of_the_settings() -> None:
     program = """
 import json
 from edgechat.environment import Environment
+from edgechat.errors import ApiError, NotFound, error_body
 defaults = {}
 def remembering(read):
     def reading(self, name, default=None, **options):
@@ -206,6 +208,22 @@ def test_each_call_in_readme_says_its_status() -> None:
     ] == []
 
 
+def test_readme_has_each_error_code_with_its_status() -> None:
+    written = {
+        (status, code)
+        for statuses, codes in table_rows("status")
+        for status in statuses.split(", ")
+        for code in re.findall(r"`([a-z_]+)`", codes)
+    }
+    assert list(get_resolver().url_patterns)  # which imports every view, and with it every error
+    waiting: list[type[ApiError]] = [ApiError]
+    while waiting:
+        error = waiting.pop()
+        waiting += error.__subclasses__()
+        if error.__module__.split(".")[0] in ("edgechat", "accounts", "ai", "conversations", "usage"):
+            assert (str(error.status), error.code) in written, error
+
+
 def test_readme_has_each_management_command_and_no_other() -> None:
     apps = {"edgechat", "accounts", "ai", "conversations", "usage"}
     ours = {name for name, app in get_commands().items() if app in apps}
@@ -300,8 +318,6 @@ def test_the_first_conversation_of_readme_works_when_it_is_run(web_url: str, tmp
 
 
 def test_the_error_in_readme_has_the_shape_of_errors() -> None:
-    from edgechat.errors import NotFound, error_body
-
     written = json.loads(fenced("json")[1])
     assert written == error_body(NotFound(written["detail"]), written["request_id"])
 

@@ -363,8 +363,8 @@ def test_the_image_serves_in_production_from_its_own_commands_in_a_clean_environ
                 200,
                 {"status": "ok", "checks": {"database": "connected", "mongo": "connected", "redis": "connected"}},
             )
-            for path in ("/docs", "/admin/login/"):
-                page = client.get(path)
+            for path in ("/docs", "/admin/"):
+                page = client.get(path, follow_redirects=True)
                 assert page.status_code == 200
                 assets = assets_of(page.text)
                 assert any(asset.endswith(".css") for asset in assets)

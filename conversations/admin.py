@@ -1,0 +1,277 @@
+"""Conversations for staff: what is known about them, and, with a permission of its own, what was said in them.
+
+They are in MongoDB, so the pages are our own. None of them writes anything but the audit row of a reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import django.db
+import structlog
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from django.views.decorators.http import require_GET
+
+from accounts.audit import record_event
+from accounts.models import AuditEvent, User
+from conversations import transcript_repository as transcripts
+from conversations.documents import is_conversation_id
+from conversations.models import Conversation
+from conversations.pages import Page, message_page
+from conversations.transcript_repository import ConversationMetadata
+from edgechat.admin_pages import RecordAdmin, is_id
+from edgechat.client_address import caller_of
+from edgechat.mongo import MongoUnavailable
+
+logger = structlog.get_logger(__name__)
+
+CONVERSATIONS_A_PAGE = 50
+MESSAGES_A_PAGE = 50
+
+HEADERS = ["Conversation", "Owner", "Messages", "Last change (UTC)", "Created (UTC)", "State", "Running reply"]
+
+
+class ReadingNotAudited(Exception):
+    """The audit row of a reading could not be written, so there is no reading."""
+
+
+@admin.register(Conversation)
+class ConversationAdmin(RecordAdmin):
+    def get_urls(self) -> list[URLPattern]:
+        """These pages alone, under the names that the admin's links have."""
+        pages: dict[str, tuple[str, Callable[..., HttpResponse]]] = {
+            "changelist": ("", self.list_page),
+            "change": ("<str:conversation_id>/", self.metadata_page),
+            "transcript": ("<str:conversation_id>/transcript/", self.transcript_page),
+        }
+        return [
+            path(route, self.admin_site.admin_view(self._page(view)), name=f"conversations_conversation_{name}")
+            for name, (route, view) in pages.items()
+        ]
+
+    def _page(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+        """A view for those who may see conversations, whose refusals are pages of the admin too."""
+
+        @require_GET
+        def page(request: HttpRequest, **kwargs: str) -> HttpResponse:
+            request.current_app = self.admin_site.name
+            try:
+                if not self.has_view_permission(request):
+                    raise PermissionDenied
+                return view(request, **kwargs)
+            except PermissionDenied:
+                return self._refusal(request, 403, "Not allowed", "You do not have the permission for this page.")
+            except Http404:
+                return self._refusal(request, 404, "Not found", "There is no such conversation, or no such page of it.")
+            except MongoUnavailable:
+                text = "MongoDB, where conversations are kept, does not answer. Please try again in a moment."
+                return self._refusal(request, 503, "Conversations are not available", text)
+            except ReadingNotAudited:
+                text = "This reading could not be written to the audit log, so nothing is shown. Please try again."
+                return self._refusal(request, 503, "The audit log is not available", text)
+
+        return page
+
+    def has_transcript_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and request.user.has_perm("conversations.view_transcript")
+
+    def list_page(self, request: HttpRequest) -> HttpResponse:
+        """What a search finds, the latest changed first; without one the replies that are being written."""
+        term, before = request.GET.get("q", "").strip(), request.GET.get("before", "")
+        if before and not is_id(before):
+            raise Http404
+        title, found = self._search(term, int(before) if before else None)
+        shown, has_more = found[:CONVERSATIONS_A_PAGE], len(found) > CONVERSATIONS_A_PAGE
+        emails = _emails([conversation["owner_id"] for conversation in shown])
+        return self._render(
+            request,
+            "staff_list",
+            title=title,
+            term=term,
+            table={"headers": HEADERS, "rows": [self._row(request, one, emails) for one in shown]},
+            has_more=has_more,
+            older=urlencode({"q": term, "before": str(shown[-1]["change"])}) if term and has_more else None,
+            newest=urlencode({"q": term}) if before else None,
+        )
+
+    def _search(self, term: str, before: int | None) -> tuple[str, list[ConversationMetadata]]:
+        """A heading and the conversations of one owner or id, or of running replies: one more than a page has.
+
+        One owner at a time, for their conversations alone have an order of change among them, and an index with it.
+        """
+        limit = CONVERSATIONS_A_PAGE + 1
+        if not term:
+            return "Replies being written", sorted(transcripts.list_running(limit=limit), key=_begun)
+        if is_conversation_id(term):
+            conversation = self._find(term)
+            if conversation is not None:
+                return "1 conversation", [conversation]
+        elif (owner_id := _owner_id(term)) is not None:
+            found = transcripts.list_metadata(owner_id, limit=limit, before=before)
+            email = _emails([owner_id]).get(owner_id)
+            if found or email is not None:
+                return f"Conversations of {email or _deleted(owner_id)}", found
+        return f"Nothing found for “{term}”", []
+
+    def metadata_page(self, request: HttpRequest, conversation_id: str) -> HttpResponse:
+        conversation = self._get(conversation_id)
+        owner_id, reply = conversation["owner_id"], conversation["reply"]
+        facts: dict[str, Any] = {
+            "Id": conversation_id,
+            "Owner": _owner_link(request, owner_id, _emails([owner_id])),
+            "Organization": conversation["organization_id"] or "-",
+            "Messages": conversation["message_count"],
+            "Created": _time(conversation["created_at"]),
+            "Last change": _time(conversation["updated_at"]),
+            "Archived": _yes(conversation["archived"]),
+            "Pinned": _yes(conversation["pinned"]),
+            "Temporary": f"until {_time(conversation['expires_at'])}" if conversation["expires_at"] else "no",
+        }
+        if reply is None:
+            facts["Running reply"] = "none"
+        else:
+            facts |= {
+                "Running reply": reply["message_id"],
+                "Begun": _time(reply["started_at"]),
+                "Written by": reply["worker"] or "nobody: to be taken over",
+                "Attempt": reply["attempt"],
+                "Lease until": _time(reply["lease_until"]),
+                "To be stopped": _yes(reply["stop_requested"]),
+            }
+        return self._render(
+            request,
+            "staff_conversation",
+            title=f"Conversation {conversation_id}",
+            conversation_id=conversation_id,
+            table={"rows": list(facts.items())},
+            may_read=self.has_transcript_permission(request),
+        )
+
+    def transcript_page(self, request: HttpRequest, conversation_id: str) -> HttpResponse:
+        """A page of what was said. Nothing of it is even fetched before the audit log has the reading."""
+        if not self.has_transcript_permission(request):
+            raise PermissionDenied
+        metadata = self._get(conversation_id)
+        owner_id, last_seq = metadata["owner_id"], metadata["next_seq"] - 1
+        given = request.GET.get("after", "0")
+        if not is_id(given) or int(given) > max(0, last_seq - 1):
+            raise Http404
+        page = message_page(last_seq, limit=MESSAGES_A_PAGE, after=int(given))
+        _audit(request, metadata, page)
+        conversation = transcripts.find_conversation(owner_id, conversation_id)
+        if conversation is None:
+            raise Http404
+        return self._render(
+            request,
+            "staff_transcript",
+            title=f"Transcript of {conversation_id}",
+            conversation=conversation,
+            conversation_id=conversation_id,
+            owner=_owner_link(request, owner_id, _emails([owner_id])),
+            messages=transcripts.find_messages(owner_id, conversation_id, page.seqs),
+            first_seq=page.seqs.start,
+            upto_seq=page.seqs.stop - 1,
+            last_seq=last_seq,
+            earlier=max(0, page.seqs.start - 1 - MESSAGES_A_PAGE) if page.seqs.start > 1 else None,
+            later=page.seqs.stop - 1 if page.has_more else None,
+        )
+
+    def _find(self, conversation_id: str) -> ConversationMetadata | None:
+        owner_id = transcripts.find_owner(conversation_id) if is_conversation_id(conversation_id) else None
+        return None if owner_id is None else transcripts.find_metadata(owner_id, conversation_id)
+
+    def _get(self, conversation_id: str) -> ConversationMetadata:
+        conversation = self._find(conversation_id)
+        if conversation is None:
+            raise Http404
+        return conversation
+
+    def _row(self, request: HttpRequest, conversation: ConversationMetadata, emails: dict[int, str]) -> list[Any]:
+        link = reverse("admin:conversations_conversation_change", args=[conversation["_id"]])
+        states = [name for name in ("pinned", "archived", "temporary") if conversation[name]]
+        reply = conversation["reply"]
+        return [
+            format_html('<a class="text-link font-semibold" href="{}">{}</a>', link, conversation["_id"]),
+            _owner_link(request, conversation["owner_id"], emails),
+            conversation["message_count"],
+            _time(conversation["updated_at"]),
+            _time(conversation["created_at"]),
+            ", ".join(states) or "-",
+            f"since {_time(reply['started_at'])} by {reply['worker'] or 'nobody'}, attempt {reply['attempt']}"
+            if reply
+            else "-",
+        ]
+
+    def _refusal(self, request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
+        return self._render(request, "staff_refusal", status=status, title=title, text=text)
+
+    def _render(self, request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
+        shown = {**self.admin_site.each_context(request), "opts": self.opts, **context}
+        return TemplateResponse(request, f"conversations/{template}.html", shown, status=status)
+
+
+def _audit(request: HttpRequest, conversation: ConversationMetadata, page: Page) -> None:
+    """One row for one reading; the messages of a conversation that has none are 1 to 0."""
+    try:
+        record_event(
+            AuditEvent.Event.TRANSCRIPT_READ,
+            caller=caller_of(request),
+            user_id=conversation["owner_id"],
+            actor_id=request.user.pk,
+            conversation=conversation["_id"],
+            first_seq=page.seqs.start,
+            last_seq=page.seqs.stop - 1,
+        )
+    except django.db.Error as error:
+        logger.error("reading_not_audited", exc_info=error)
+        raise ReadingNotAudited from error
+
+
+def _owner_id(term: str) -> int | None:
+    """The user of an id, who may be deleted, or of an e-mail in any letter case; None if it is nobody's."""
+    if is_id(term):
+        return int(term)
+    # PostgreSQL takes no NUL.
+    user = None if "\x00" in term else User.objects.with_email(term)
+    return None if user is None else user.pk
+
+
+def _emails(user_ids: list[int]) -> dict[int, str]:
+    return dict(User.objects.filter(pk__in=set(user_ids)).values_list("pk", "email"))
+
+
+def _owner_link(request: HttpRequest, owner_id: int, emails: dict[int, str]) -> str:
+    """The owner's e-mail, linked for those who may see users."""
+    email = emails.get(owner_id)
+    if email is None:
+        return _deleted(owner_id)
+    if not any(request.user.has_perm(f"accounts.{action}_user") for action in ("view", "change")):
+        return email
+    return format_html(
+        '<a class="text-link" href="{}">{}</a>', reverse("admin:accounts_user_change", args=[owner_id]), email
+    )
+
+
+def _deleted(owner_id: int) -> str:
+    return f"deleted user {owner_id}"
+
+
+def _begun(conversation: ConversationMetadata) -> datetime:
+    """When its reply began, or ended, if it did so just now."""
+    return conversation["reply"]["started_at"] if conversation["reply"] else conversation["updated_at"]
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

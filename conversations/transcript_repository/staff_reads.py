@@ -1,0 +1,78 @@
+"""What staff see of conversations without reading them: nothing that was typed, or made from what was typed.
+
+The fields are listed, so that a new one stays unseen until somebody adds it here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypedDict, cast
+
+from conversations.transcript_repository.collections import conversations
+from edgechat.mongo import Document, mongo_errors
+
+
+class ReplyMetadata(TypedDict):
+    message_id: str
+    attempt: int
+    worker: str  # "" between two processes
+    lease_until: datetime
+    stop_requested: bool
+    started_at: datetime
+
+
+class ConversationMetadata(TypedDict):
+    _id: str
+    owner_id: int
+    organization_id: int | None
+    pinned: bool
+    archived: bool
+    temporary: bool
+    expires_at: datetime | None
+    next_seq: int
+    message_count: int
+    reply: ReplyMetadata | None
+    change: int
+    created_at: datetime
+    updated_at: datetime
+
+
+_METADATA = {
+    **{name: 1 for name in ConversationMetadata.__annotations__ if name != "reply"},
+    **{f"reply.{name}": 1 for name in ReplyMetadata.__annotations__},
+}
+
+
+@mongo_errors
+def find_owner(conversation_id: str) -> int | None:
+    """Whose conversation it is: for staff, who have its id alone. None if there is no such conversation."""
+    found = conversations().find_one({"_id": conversation_id}, {"owner_id": 1})
+    return None if found is None else int(found["owner_id"])
+
+
+@mongo_errors
+def find_metadata(owner_id: int, conversation_id: str) -> ConversationMetadata | None:
+    """The owner's conversation, without its text; None for a foreign or absent one."""
+    found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id}, _METADATA)
+    return None if found is None else _metadata(found)
+
+
+@mongo_errors
+def list_metadata(owner_id: int, *, limit: int, before: int | None = None) -> list[ConversationMetadata]:
+    """All conversations of an owner, archived ones too, the latest changed first; those behind a change number."""
+    chosen: Document = {"owner_id": owner_id}
+    if before is not None:
+        chosen["change"] = {"$lt": before}
+    return [_metadata(found) for found in conversations().find(chosen, _METADATA).sort("change", -1).limit(limit)]
+
+
+@mongo_errors
+def list_running(*, limit: int) -> list[ConversationMetadata]:
+    """Conversations of all owners in which a reply is being written, in no order."""
+    running = conversations().find({"reply.lease_until": {"$exists": True}}, _METADATA).limit(limit)
+    return [_metadata(found) for found in running]
+
+
+def _metadata(found: Document) -> ConversationMetadata:
+    """A field of `reply` is chosen, so a server leaves out a `reply` that is null."""
+    return cast(ConversationMetadata, {**found, "reply": found.get("reply") or None})

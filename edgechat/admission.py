@@ -1,0 +1,27 @@
+"""Requests begin in the order in which they come, a bounded number of them at once in a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from edgechat.rate_limit import is_unlimited
+from edgechat.threads import begin_work, end_work
+
+
+class AdmissionMiddleware:
+    """Makes a request wait for its turn to work (`edgechat.threads.begin_work`); health checks never wait."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if is_unlimited(request.path_info):
+            return self.get_response(request)
+        begin_work()
+        try:
+            return self.get_response(request)
+        finally:
+            end_work()
