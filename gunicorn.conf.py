@@ -7,10 +7,11 @@ import gevent.monkey
 gevent.monkey.patch_all()
 
 import os  # noqa: E402
+import sys  # noqa: E402
 from typing import Any  # noqa: E402
 
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT') or '8000'}"  # noqa: S104  (a container's port)
-workers = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
+workers = max(1, int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1))
 worker_class = "edgechat.gunicorn_worker.Worker"
 worker_connections = 4000  # open streams, each a greenlet
 backlog = 4096
@@ -28,13 +29,29 @@ loglevel = (os.environ.get("LOG_LEVEL") or "info").lower()
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  (a heartbeat file without disk waits)
 
 
+def on_starting(server: Any) -> None:
+    """Faulty settings end the start here, in a few lines, and not in a traceback of each worker."""
+    from django.conf import settings
+    from django.core.exceptions import ImproperlyConfigured
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "edgechat.settings")
+    try:
+        _ = settings.SECRET_KEY
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
+
+
 def post_worker_init(worker: Any) -> None:
     """The application is loaded: refuse to run half-patched, then start what each process does by itself."""
+    from django.urls import get_resolver
+
     from conversations.replies import channel
     from edgechat import periodic
     from edgechat.gevent_check import require_patched_process
 
     require_patched_process()
+    # Every view is imported now, not by the first request, and an application that cannot be imported does not start.
+    _ = get_resolver().url_patterns
     periodic.start()
     channel.start()
 

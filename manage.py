@@ -12,16 +12,16 @@ def main() -> None:
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
     from django.db import OperationalError
-    from pymongo.errors import PyMongoError
-    from redis.exceptions import RedisError
+    from pymongo.errors import ConnectionFailure
+    from redis.exceptions import ConnectionError as RedisConnectionError
 
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(str(error))
     except Exception as error:
-        cause = error.__cause__ if isinstance(error.__cause__, PyMongoError) else error
-        if not isinstance(cause, (OperationalError, PyMongoError, RedisError)):
+        cause = error.__cause__ if isinstance(error.__cause__, ConnectionFailure) else error
+        if not isinstance(cause, (OperationalError, ConnectionFailure, RedisConnectionError)):
             raise
         reason = str(cause).strip().splitlines()[0][:200]
         sys.exit(f"A store does not answer: start EdgeChat with `make run`, or set its URL. ({reason})")

@@ -26,7 +26,7 @@ from conversations import transcript_repository as transcripts
 from conversations.documents import is_conversation_id
 from conversations.models import Conversation
 from conversations.pages import Page, message_page
-from conversations.transcript_repository import ConversationMetadata
+from conversations.transcript_repository import ConversationMetadata, ReplyMetadata
 from edgechat.admin_pages import RecordAdmin, is_id
 from edgechat.client_address import caller_of
 from edgechat.mongo import MongoUnavailable
@@ -36,7 +36,7 @@ logger = structlog.get_logger(__name__)
 CONVERSATIONS_A_PAGE = 50
 MESSAGES_A_PAGE = 50
 
-HEADERS = ["Conversation", "Owner", "Messages", "Last change (UTC)", "Created (UTC)", "State", "Running reply"]
+HEADERS = ["Conversation", "Owner", "Messages", "Last change", "State", "Running reply"]
 
 
 class ReadingNotAudited(Exception):
@@ -150,6 +150,7 @@ class ConversationAdmin(RecordAdmin):
             request,
             "staff_conversation",
             title=f"Conversation {conversation_id}",
+            original=Conversation(conversation_id),
             conversation_id=conversation_id,
             table={"rows": list(facts.items())},
             may_read=self.has_transcript_permission(request),
@@ -173,10 +174,12 @@ class ConversationAdmin(RecordAdmin):
             request,
             "staff_transcript",
             title=f"Transcript of {conversation_id}",
+            original=Conversation(conversation_id),
             conversation=conversation,
             conversation_id=conversation_id,
             owner=_owner_link(request, owner_id, _emails([owner_id])),
-            messages=transcripts.find_messages(owner_id, conversation_id, page.seqs),
+            # `messages` are what every page of the admin shows at its top.
+            page_messages=transcripts.find_messages(owner_id, conversation_id, page.seqs),
             first_seq=page.seqs.start,
             upto_seq=page.seqs.stop - 1,
             last_seq=last_seq,
@@ -203,11 +206,8 @@ class ConversationAdmin(RecordAdmin):
             _owner_link(request, conversation["owner_id"], emails),
             conversation["message_count"],
             _time(conversation["updated_at"]),
-            _time(conversation["created_at"]),
             ", ".join(states) or "-",
-            f"since {_time(reply['started_at'])} by {reply['worker'] or 'nobody'}, attempt {reply['attempt']}"
-            if reply
-            else "-",
+            _running(reply) if reply else "-",
         ]
 
     def _refusal(self, request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
@@ -254,10 +254,9 @@ def _owner_link(request: HttpRequest, owner_id: int, emails: dict[int, str]) -> 
     if email is None:
         return _deleted(owner_id)
     if not any(request.user.has_perm(f"accounts.{action}_user") for action in ("view", "change")):
-        return email
-    return format_html(
-        '<a class="text-link" href="{}">{}</a>', reverse("admin:accounts_user_change", args=[owner_id]), email
-    )
+        return format_html('<span class="break-anywhere">{}</span>', email)
+    url = reverse("admin:accounts_user_change", args=[owner_id])
+    return format_html('<a class="break-anywhere text-link" href="{}">{}</a>', url, email)
 
 
 def _deleted(owner_id: int) -> str:
@@ -269,8 +268,17 @@ def _begun(conversation: ConversationMetadata) -> datetime:
     return conversation["reply"]["started_at"] if conversation["reply"] else conversation["updated_at"]
 
 
+def _running(reply: ReplyMetadata) -> str:
+    return format_html(
+        '<span class="break-anywhere">since {} by {}, attempt {}</span>',
+        _time(reply["started_at"]),
+        reply["worker"] or "nobody",
+        reply["attempt"],
+    )
+
+
 def _time(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}"
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _yes(value: bool) -> str:

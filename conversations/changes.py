@@ -24,29 +24,30 @@ class Changes:
 
 def changes_since(*, owner_id: int, since: int, limit: int) -> Changes:
     """The owner's conversations changed, and those deleted, after change number `since`: the oldest change first."""
-    upto, settled = _settled(owner_id)
+    upto, settled = _latest_change(owner_id)
     changed = transcripts.changed_conversations(owner_id, since=since, upto=upto, limit=limit + 1)
     deleted = transcripts.deleted_conversations(owner_id, since=since, upto=upto, limit=limit + 1)
     numbers = sorted([conversation["change"] for conversation in changed] + [change for change, _ in deleted])
     has_more = len(numbers) > limit
     if has_more:
         upto = numbers[limit - 1]
-    elif not settled:
-        # Told now, and once more next time, together with what is still under way.
-        return Changes(changed, [gone for _, gone in deleted], since, has_more=False)
     return Changes(
         [conversation for conversation in changed if conversation["change"] <= upto],
         [gone for change, gone in deleted if change <= upto],
-        max(since, upto),
+        # Told now, and once more next time, together with what is still under way.
+        max(since, upto) if settled else since,
         has_more,
     )
 
 
-def _settled(owner_id: int) -> tuple[int, bool]:
+def _latest_change(owner_id: int) -> tuple[int, bool]:
+    """The owner's latest change number, and whether all up to it have landed. Later ones are not waited for, or busy
+    devices could keep the answer back for ever.
+    """
     deadline = time.monotonic() + WAIT_SECONDS
     pause = threading.Event()
-    while True:
-        upto, settled = transcripts.changes_settled(owner_id)
-        if settled or time.monotonic() >= deadline:
-            return upto, settled
+    upto, in_flight = transcripts.changes_in_flight(owner_id)
+    while in_flight and time.monotonic() < deadline:
         pause.wait(POLL_SECONDS)
+        in_flight &= transcripts.changes_in_flight(owner_id)[1]
+    return upto, not in_flight

@@ -76,6 +76,11 @@ def first_kept(earlier: Iterable[Said], *, budget: int) -> int | None:
     return lowest
 
 
+def beginning(text: str, *, tokens: int) -> str:
+    """As much of a text as `estimate_tokens` counts for `tokens` at most."""
+    return text.encode()[: 3 * max(0, tokens)].decode(errors="ignore")
+
+
 def dialogue(said: Iterable[Said], *, budget: int) -> tuple[str, int | None]:
     """Exchanges, oldest first, as text of `budget` tokens at most, and the `seq` of the last one in it.
 
@@ -89,7 +94,7 @@ def dialogue(said: Iterable[Said], *, budget: int) -> tuple[str, int | None]:
         if tokens > budget:
             if parts:
                 break
-            text = text.encode()[: 3 * budget].decode(errors="ignore")
+            text = beginning(text, tokens=budget)
         parts.append(text)
         last = each.seq
         budget -= tokens

@@ -13,7 +13,8 @@ from conversations.documents import MessageDocument
 SNIPPET_CHARACTERS = 160
 MAX_WORDS = 10
 
-_CURSOR = re.compile(r"(\d{1,15})\.([0-9a-f]{24}:\d{8})")
+# Milliseconds, as many as a date can have.
+_CURSOR = re.compile(r"(\d{1,14})\.([0-9a-f]{24}:\d{8})")
 
 
 @dataclass(frozen=True)

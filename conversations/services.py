@@ -96,7 +96,9 @@ def create_conversation(
 
 def update_conversation(*, owner_id: int, conversation_id: str, changes: dict[str, Any]) -> ConversationDocument:
     """Change title, pin, archive or system instruction; a title of the user's is never replaced by a generated one."""
-    get_conversation(owner_id=owner_id, conversation_id=conversation_id)
+    conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
+    if not changes:
+        return conversation
     if "title" in changes:
         changes = {**changes, "title_set_by_user": changes["title"] is not None}
     updated = transcripts.update_conversation(owner_id, conversation_id, changes)

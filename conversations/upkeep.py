@@ -11,11 +11,12 @@ from django.db import OperationalError
 from ai.gemini import ModelError, Prompt, Turn
 from ai.metered_call import MeteredCall
 from conversations import transcript_repository as transcripts
-from conversations.context_window import dialogue, first_kept, prompt_budget
+from conversations.context_window import beginning, dialogue, first_kept, prompt_budget
 from conversations.documents import ConversationDocument
 from conversations.history import newest_first, oldest_first
 from edgechat.errors import StoreUnavailable
 from usage.models import LedgerEntry
+from usage.tokens import estimate_tokens
 
 logger = structlog.get_logger(__name__)
 
@@ -33,12 +34,13 @@ def provisional_title(question: str) -> str:
 def give_title(conversation: ConversationDocument, *, answer: str, provisional: str, attempt_id: str) -> None:
     """Ask the model for a title of the first answer; it never replaces one of the user's own."""
     instruction = "Write a title of at most six words for the text that follows. Answer with the title only."
+    budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
     text = _ask(
         conversation,
         purpose=LedgerEntry.Purpose.TITLE,
         attempt_id=f"{attempt_id}:title",
         instruction=instruction,
-        text=answer[:TITLE_EXCERPT_CHARACTERS],
+        text=beginning(answer[:TITLE_EXCERPT_CHARACTERS], tokens=budget - estimate_tokens(instruction)),
     )
     title = _one_line(text or "")
     if title:
@@ -73,7 +75,7 @@ def extend_summary(conversation: ConversationDocument, *, last_seq: int, attempt
         )
         if not answer:
             return
-        kept = answer.encode()[: 3 * (budget // 8)].decode(errors="ignore")
+        kept = beginning(answer, tokens=budget // 8)
         transcripts.set_summary(
             owner_id, conversation_id, text=kept, upto_seq=upto_seq, replaces_upto_seq=summary["upto_seq"]
         )

@@ -39,6 +39,8 @@ APP_NAME = env.str("APP_NAME", "EdgeChat Backend")
 DEBUG = False  # Django's debug pages break the error contract and print settings; they stay off in development too.
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]))
 PUBLIC_URL = env.str("PUBLIC_URL", "").rstrip("/")
+if PUBLIC_URL and not re.fullmatch(r"https?://[^/?#\s]+", PUBLIC_URL):
+    env.fault("PUBLIC_URL", "must be an origin such as https://chat.example.com")
 
 # --- Secrets and tokens -------------------------------------------------------------------------------------------
 JWT_SECRET = env.str("JWT_SECRET", "") or env.str("SECRET_KEY", "")
@@ -92,7 +94,7 @@ DATABASE_URL = _store_url(
     "DATABASE_URL", _postgres_url(), ("postgresql", "postgres"), "postgresql://nobody@127.0.0.1:9/edgechat"
 )
 MONGODB_URL = _store_url("MONGODB_URL", env.str("MONGODB_URL", ""), ("mongodb", "mongodb+srv"), "mongodb://127.0.0.1:9")
-MONGODB_DB = env.str("MONGODB_DB", "edgechat")
+MONGODB_DB = env.str("MONGODB_DB", "edgechat", validate=Regexp(r"[A-Za-z0-9_-]{1,63}\Z"))
 REDIS_URL = _store_url("REDIS_URL", env.str("REDIS_URL", ""), ("redis", "rediss", "unix"), "redis://127.0.0.1:9/0")
 
 try:
@@ -142,6 +144,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 GEMINI_API_KEY = env.str("GEMINI_API_KEY", "")
 GEMINI_MODEL = env.str("GEMINI_MODEL", "gemini-2.5-flash", validate=Regexp(r"[A-Za-z0-9._-]{1,100}\Z"))
 GEMINI_BASE_URL = env.str("GEMINI_BASE_URL", "").rstrip("/")
+if GEMINI_BASE_URL and not re.fullmatch(r"https?://[^?#\s]+", GEMINI_BASE_URL):
+    env.fault("GEMINI_BASE_URL", "must be a URL such as https://generativelanguage.googleapis.com")
 AI_MAX_OUTPUT_TOKENS = env.int("AI_MAX_OUTPUT_TOKENS", 8192, validate=Range(min=1))
 AI_TIMEOUT_SECONDS = env.float("AI_TIMEOUT_SECONDS", 120.0, validate=Range(min=0.1, max=3600))
 CONTEXT_MAX_TOKENS = env.int("CONTEXT_MAX_TOKENS", 32000, validate=Range(min=256))
@@ -151,10 +155,9 @@ CONTEXT_MAX_TOKENS = env.int("CONTEXT_MAX_TOKENS", 32000, validate=Range(min=256
 ROOT_URLCONF = "edgechat.urls"
 WSGI_APPLICATION = "edgechat.wsgi.application"
 APPEND_SLASH = False  # edgechat.trailing_slash makes the slash optional without a redirect.
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", None)
-if ALLOWED_HOSTS is None:
-    _public_host = re.sub(r"^https?://|[:/].*$", "", PUBLIC_URL)
-    ALLOWED_HOSTS = ["*"] if DEVELOPMENT else ["localhost", "127.0.0.1", "[::1]", *filter(None, [_public_host])]
+_hosts = env.list("ALLOWED_HOSTS", ["*"] if DEVELOPMENT else [re.sub(r"^https?://|[:/].*$", "", PUBLIC_URL)]) or []
+# The loopback names always: probes of the machine's own health checks come by them.
+ALLOWED_HOSTS = [host.strip() for host in _hosts if host.strip()] + ["localhost", "127.0.0.1", "[::1]"]
 if TRUSTED_PROXY_COUNT:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
@@ -199,6 +202,8 @@ SESSION_COOKIE_NAME = "edgechat_admin"
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
+# Sent over https only, which TLS in front of us makes known by X-Forwarded-Proto (TRUSTED_PROXY_COUNT).
+SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 365 * 24 * 3600
 
 INSTALLED_APPS = [
     # Its templates must come before Django's; the site is ours (accounts.staff_site).
@@ -282,6 +287,7 @@ GRACEFUL_TIMEOUT = env.int("GRACEFUL_TIMEOUT", 30, validate=Range(min=1, max=360
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
+DATETIME_FORMAT = "Y-m-d H:i:s"  # the admin's
 USE_TZ = True
 USE_I18N = False
 

@@ -14,7 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
-from accounts.models import User
+from accounts.models import AuditEvent, User
 from accounts.tests.staff import make_user
 from conftest import Api
 
@@ -37,6 +37,8 @@ def test_the_superuser_is_made_and_can_log_in(email: str, anonymous: Api) -> Non
     assert _ensure(email) == f"Made the superuser {email}.\n"
     made = User.objects.get(email=email)
     assert (made.is_staff, made.is_superuser, made.is_active, made.is_verified) == (True, True, True, True)
+    events = AuditEvent.objects.filter(user_id=made.pk).values_list("event", "actor_id", "details")
+    assert list(events) == [("registered", None, {"role": "admin", "superuser": True})]
     answer = anonymous.post("auth/login", json={"email": email.lower(), "password": "password of root"})
     assert answer.status_code == 200
 
@@ -68,6 +70,16 @@ def test_what_cannot_be_used_is_a_command_error(
     with pytest.raises(CommandError, match=message):
         _ensure(address(email), password)
     assert not User.objects.filter(email=email).exists()
+
+
+def test_a_common_password_is_refused_in_production(email: str) -> None:
+    common = "django.contrib.auth.password_validation.CommonPasswordValidator"
+    with override_settings(AUTH_PASSWORD_VALIDATORS=[{"NAME": common}]):
+        with pytest.raises(CommandError, match="FIRST_SUPERUSER_PASSWORD: This password is too common"):
+            _ensure(email, "password123")
+        assert not User.objects.filter(email=email).exists()
+        make_user(email=email)
+        assert "left as it is" in _ensure(email, "password123")
 
 
 def test_instances_that_start_at_once_make_one(email: str) -> None:

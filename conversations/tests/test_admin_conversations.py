@@ -118,6 +118,8 @@ def test_superusers_read_transcripts_too(web_url: str, alice: Person) -> None:
         assert f'href="/admin/{transcript(conversation)}"' in page.text
         answer = root.get(transcript(conversation))
         assert (answer.status_code, Words.of(answer.text)) == (200, texts)
+        # The scripted model repeats what was said.
+        assert [answer.text.count(text) for text in texts] == [1, 1, 2, 1]
         assert "no-store" in answer.headers["Cache-Control"]
 
 
@@ -316,7 +318,7 @@ def test_a_running_reply_is_told_with_its_process_and_attempt(
 ) -> None:
     """With a MongoDB of its own: other tests leave too many running replies for one page."""
     with closing_server(start_mongo(data_dir)) as mongo:
-        web = start_web(MONGODB_URL=mongo.url)
+        web = start_web(MONGODB_URL=mongo.url, AI_TIMEOUT_SECONDS="120")
         collection = pymongo.MongoClient[dict[str, Any]](mongo.url)[settings.MONGODB_DB]["conversations"]
         with closing(Person(web.url, "carol")) as carol, helper(web.url, *SEE, "view_user") as staff:
             idle, busy = carol.new_conversation(), carol.new_conversation(title="secret title")
@@ -326,7 +328,7 @@ def test_a_running_reply_is_told_with_its_process_and_attempt(
             stored = collection.find_one({"_id": busy})
             assert stored is not None
             reply = stored["reply"]
-            begun = f"{reply['started_at']:%Y-%m-%d %H:%M:%S}"
+            begun = f"{reply['started_at']:%Y-%m-%d %H:%M:%S} UTC"
             assert f"since {begun} by {reply['worker']}, attempt 1" in staff.get(LIST).text
             told = cells(staff.get(metadata(busy)).text)
             assert told.pop("Lease until") > begun
@@ -335,8 +337,8 @@ def test_a_running_reply_is_told_with_its_process_and_attempt(
                 "Owner": carol.email,
                 "Organization": "-",
                 "Messages": "2",
-                "Created": f"{stored['created_at']:%Y-%m-%d %H:%M:%S}",
-                "Last change": f"{stored['updated_at']:%Y-%m-%d %H:%M:%S}",
+                "Created": f"{stored['created_at']:%Y-%m-%d %H:%M:%S} UTC",
+                "Last change": f"{stored['updated_at']:%Y-%m-%d %H:%M:%S} UTC",
                 "Archived": "no",
                 "Pinned": "no",
                 "Temporary": "no",

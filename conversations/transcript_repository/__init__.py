@@ -10,7 +10,7 @@ whose newest two messages are not there yet. Whoever finds a `reply` in a conver
 from conversations.transcript_repository.collections import ensure_indexes, now
 from conversations.transcript_repository.conversation_store import (
     changed_conversations,
-    changes_settled,
+    changes_in_flight,
     deleted_conversations,
     find_conversation,
     find_created,
@@ -50,6 +50,7 @@ from conversations.transcript_repository.reply_store import (
 )
 from conversations.transcript_repository.staff_reads import (
     ConversationMetadata,
+    ReplyMetadata,
     find_metadata,
     find_owner,
     list_metadata,
@@ -58,9 +59,10 @@ from conversations.transcript_repository.staff_reads import (
 
 __all__ = [
     "ConversationMetadata",
+    "ReplyMetadata",
     "begin_attempt",
     "changed_conversations",
-    "changes_settled",
+    "changes_in_flight",
     "claim_reply",
     "delete_conversation",
     "delete_everything_of",

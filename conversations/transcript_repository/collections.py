@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.utils import timezone
 from pymongo import ReturnDocument
@@ -15,6 +16,9 @@ from pymongo.errors import DuplicateKeyError, OperationFailure
 from edgechat.mongo import Document, database, mongo_errors
 
 TOMBSTONE_SECONDS = 30 * 24 * 3600
+# MongoDB's error codes
+INDEX_OPTIONS_CONFLICT = 85
+INDEX_KEY_SPECS_CONFLICT = 86
 # A change that has not landed after this long never will: its process died, or the server refused it.
 CHANGE_LANDS_WITHIN = timedelta(seconds=15)
 
@@ -41,6 +45,11 @@ def now() -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
+def unexpired() -> Document:
+    """The part of a filter that leaves out temporary conversations whose time is over, and their messages."""
+    return {"expires_at": {"$not": {"$lte": now()}}}
+
+
 @mongo_errors
 def ensure_indexes() -> list[str]:
     """Make every index that is missing; the names of all.
@@ -48,34 +57,41 @@ def ensure_indexes() -> list[str]:
     The text index is left out where the server has none (`search` does without it then).
     """
     made = [
-        conversations().create_index([("owner_id", 1), ("change", -1)], name="owner_change"),
-        conversations().create_index([("owner_id", 1), ("archived", 1), ("change", -1)], name="owner_archived_change"),
-        conversations().create_index(
-            [("owner_id", 1), ("archived", 1), ("pinned", -1), ("change", -1)], name="owner_archived_pinned_change"
+        _ensure_index(conversations(), [("owner_id", 1), ("change", -1)], name="owner_change"),
+        _ensure_index(
+            conversations(), [("owner_id", 1), ("archived", 1), ("change", -1)], name="owner_archived_change"
         ),
-        conversations().create_index(
+        _ensure_index(
+            conversations(),
+            [("owner_id", 1), ("archived", 1), ("pinned", -1), ("change", -1)],
+            name="owner_archived_pinned_change",
+        ),
+        _ensure_index(
+            conversations(),
             [("owner_id", 1), ("creation_key", 1)],
             name="creation_key_once",
             unique=True,
             partialFilterExpression={"creation_key": {"$type": "string"}},
         ),
-        conversations().create_index(
+        _ensure_index(
+            conversations(),
             [("reply.lease_until", 1)],
             name="lease",
             partialFilterExpression={"reply.lease_until": {"$exists": True}},
         ),
-        conversations().create_index([("expires_at", 1)], name="temporary_ttl", expireAfterSeconds=3600),
-        messages().create_index(
+        _ensure_index(conversations(), [("expires_at", 1)], name="temporary_ttl", expireAfterSeconds=3600),
+        _ensure_index(
+            messages(),
             [("owner_id", 1), ("conversation_id", 1), ("client_message_id", 1)],
             name="client_message_once",
             unique=True,
             partialFilterExpression={"client_message_id": {"$type": "string"}},
         ),
-        messages().create_index([("owner_id", 1), ("created_at", -1)], name="owner_created"),
-        messages().create_index([("expires_at", 1)], name="temporary_ttl", expireAfterSeconds=3600),
-        tombstones().create_index([("owner_id", 1), ("change", 1)], name="owner_change"),
-        tombstones().create_index([("purged", 1), ("deleted_at", 1)], name="unpurged"),
-        tombstones().create_index([("deleted_at", 1)], name="tombstone_ttl", expireAfterSeconds=TOMBSTONE_SECONDS),
+        _ensure_index(messages(), [("owner_id", 1), ("created_at", -1)], name="owner_created"),
+        _ensure_index(messages(), [("expires_at", 1)], name="temporary_ttl", expireAfterSeconds=3600),
+        _ensure_index(tombstones(), [("owner_id", 1), ("change", 1)], name="owner_change"),
+        _ensure_index(tombstones(), [("purged", 1), ("deleted_at", 1)], name="unpurged"),
+        _ensure_index(tombstones(), [("deleted_at", 1)], name="tombstone_ttl", expireAfterSeconds=TOMBSTONE_SECONDS),
     ]
     try:
         keys: list[tuple[str, int | str]] = [("owner_id", 1), ("content", "text")]
@@ -83,6 +99,17 @@ def ensure_indexes() -> list[str]:
     except OperationFailure:
         pass
     return made
+
+
+def _ensure_index(collection: Collection[Document], keys: list[tuple[str, int]], *, name: str, **options: Any) -> str:
+    """Make an index; one that an earlier version made with other options is replaced."""
+    try:
+        return collection.create_index(keys, name=name, **options)
+    except OperationFailure as error:
+        if error.code not in (INDEX_OPTIONS_CONFLICT, INDEX_KEY_SPECS_CONFLICT):
+            raise
+    collection.drop_index(name)
+    return collection.create_index(keys, name=name, **options)
 
 
 @contextmanager
@@ -108,8 +135,9 @@ def numbered_change(owner_id: int) -> Iterator[int]:
     owners().update_one({"_id": owner_id}, {"$unset": {token: ""}})
 
 
-def settled_change(owner_id: int) -> tuple[int, bool]:
-    """The owner's latest change number, and whether every change up to it has landed."""
+def latest_change(owner_id: int) -> tuple[int, frozenset[str]]:
+    """The owner's latest change number, and the marks of those changes up to it that have not landed."""
     counter = owners().find_one({"_id": owner_id}) or {"change": 0}
     oldest = now() - CHANGE_LANDS_WITHIN
-    return int(counter["change"]), not any(at > oldest for at in counter.get("in_flight", {}).values())
+    in_flight = counter.get("in_flight", {}).items()
+    return int(counter["change"]), frozenset(mark for mark, at in in_flight if at > oldest)

@@ -12,7 +12,13 @@ from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from conversations.documents import CONVERSATION_VERSION, ConversationDocument
-from conversations.transcript_repository.collections import conversations, now, numbered_change, settled_change
+from conversations.transcript_repository.collections import (
+    conversations,
+    latest_change,
+    now,
+    numbered_change,
+    unexpired,
+)
 from conversations.transcript_repository.collections import tombstones as tombstone_collection
 from edgechat.mongo import Document, mongo_errors
 
@@ -106,7 +112,7 @@ def list_conversations(
 
     Begins behind `skip` others, or behind the (pinned, change) of the last one of the page before.
     """
-    chosen: Document = {"owner_id": owner_id, "archived": archived}
+    chosen: Document = {"owner_id": owner_id, "archived": archived, **unexpired()}
     if title_contains:
         chosen["title"] = {"$regex": re.escape(title_contains), "$options": "i"}
     if after is not None:
@@ -156,15 +162,15 @@ def set_summary(owner_id: int, conversation_id: str, *, text: str, upto_seq: int
 
 
 @mongo_errors
-def changes_settled(owner_id: int) -> tuple[int, bool]:
-    """The owner's latest change number, and whether every change up to it can be read."""
-    return settled_change(owner_id)
+def changes_in_flight(owner_id: int) -> tuple[int, frozenset[str]]:
+    """The owner's latest change number, and marks of the changes up to it that cannot be read yet."""
+    return latest_change(owner_id)
 
 
 @mongo_errors
 def changed_conversations(owner_id: int, *, since: int, upto: int, limit: int) -> list[ConversationDocument]:
     """Conversations whose latest change lies in (since, upto], in the order of their changes."""
-    chosen = {"owner_id": owner_id, "change": {"$gt": since, "$lte": upto}}
+    chosen: Document = {"owner_id": owner_id, "change": {"$gt": since, "$lte": upto}, **unexpired()}
     found = conversations().find(chosen, WITHOUT_DRAFT).sort("change", 1).limit(limit)
     return cast("list[ConversationDocument]", list(found))
 
@@ -180,5 +186,5 @@ def deleted_conversations(owner_id: int, *, since: int, upto: int, limit: int) -
 @mongo_errors
 def titles(owner_id: int, conversation_ids: list[str]) -> dict[str, str | None]:
     """The titles of those of these conversations that are the owner's."""
-    chosen = {"_id": {"$in": conversation_ids}, "owner_id": owner_id}
+    chosen: Document = {"_id": {"$in": conversation_ids}, "owner_id": owner_id, **unexpired()}
     return {found["_id"]: found["title"] for found in conversations().find(chosen, {"title": 1})}

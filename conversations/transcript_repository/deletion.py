@@ -36,7 +36,12 @@ def delete_conversation(owner_id: int, conversation_id: str) -> bool:
             "purged": False,
         }
         tombstones().update_one({"_id": conversation_id}, {"$setOnInsert": tombstone}, upsert=True)
-    return _purge(owner_id, conversation_id, found["next_seq"] - 1)
+        # Inside the change: a device that was told of the deletion must not be told of a later change before it.
+        deleted = conversations().find_one_and_delete({"_id": conversation_id, "owner_id": owner_id})
+    # A reply may have been claimed since the tombstone was written.
+    last_seq = (deleted or found)["next_seq"] - 1
+    _purge(owner_id, conversation_id, last_seq)
+    return deleted is not None
 
 
 @mongo_errors
@@ -73,11 +78,10 @@ def delete_everything_of(owner_id: int) -> None:
     owners().delete_one({"_id": owner_id})
 
 
-def _purge(owner_id: int, conversation_id: str, last_seq: int) -> bool:
+def _purge(owner_id: int, conversation_id: str, last_seq: int) -> None:
+    """Delete what a tombstone stands for."""
     deleted = conversations().find_one_and_delete({"_id": conversation_id, "owner_id": owner_id})
-    # A reply may have been claimed since the tombstone was written.
     last = max(last_seq, deleted["next_seq"] - 1 if deleted else 0)
     for first in range(1, last + 1, _KEYS_AT_ONCE):
         delete_messages(owner_id, conversation_id, range(first, min(first + _KEYS_AT_ONCE, last + 1)))
     tombstones().update_one({"_id": conversation_id}, {"$set": {"purged": True}})
-    return deleted is not None

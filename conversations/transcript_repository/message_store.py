@@ -11,7 +11,7 @@ from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import OperationFailure
 
 from conversations.documents import MESSAGE_VERSION, MessageDocument, ReplyDocument, message_id, reply_seq
-from conversations.transcript_repository.collections import messages, now
+from conversations.transcript_repository.collections import messages, now, unexpired
 from edgechat.mongo import Document, mongo_errors
 
 # Keeps a message, with texts of the greatest length, well below the 16 MB of a document.
@@ -129,7 +129,7 @@ def search_messages(
 
     With a text index (MongoDB) words are whole words. Servers without one compare all messages of the owner.
     """
-    chosen: Document = {"owner_id": owner_id}
+    chosen: Document = {"owner_id": owner_id, **unexpired()}
     if before is not None:
         at, mid = before
         chosen["$or"] = [{"created_at": {"$lt": at}}, {"created_at": at, "_id": {"$lt": mid}}]

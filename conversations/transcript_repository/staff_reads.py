@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TypedDict, cast
 
-from conversations.transcript_repository.collections import conversations
+from conversations.transcript_repository.collections import conversations, unexpired
 from edgechat.mongo import Document, mongo_errors
 
 
@@ -52,15 +52,15 @@ def find_owner(conversation_id: str) -> int | None:
 
 @mongo_errors
 def find_metadata(owner_id: int, conversation_id: str) -> ConversationMetadata | None:
-    """The owner's conversation, without its text; None for a foreign or absent one."""
-    found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id}, _METADATA)
+    """The owner's conversation, without its text; None for a foreign or absent one, or one whose time is over."""
+    found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id, **unexpired()}, _METADATA)
     return None if found is None else _metadata(found)
 
 
 @mongo_errors
 def list_metadata(owner_id: int, *, limit: int, before: int | None = None) -> list[ConversationMetadata]:
     """All conversations of an owner, archived ones too, the latest changed first; those behind a change number."""
-    chosen: Document = {"owner_id": owner_id}
+    chosen: Document = {"owner_id": owner_id, **unexpired()}
     if before is not None:
         chosen["change"] = {"$lt": before}
     return [_metadata(found) for found in conversations().find(chosen, _METADATA).sort("change", -1).limit(limit)]

@@ -3,12 +3,14 @@
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
-from accounts.models import User
+from accounts.audit import record_event
+from accounts.models import AuditEvent, User
 from accounts.serializers import MAX_PASSWORD, MIN_PASSWORD
 
 
@@ -28,8 +30,13 @@ class Command(BaseCommand):
             raise CommandError(f"FIRST_SUPERUSER_PASSWORD must have {MIN_PASSWORD} to {MAX_PASSWORD} characters.")
         if User.objects.with_email(email) is None:
             try:
+                validate_password(password)
+            except ValidationError as error:
+                raise CommandError(f"FIRST_SUPERUSER_PASSWORD: {' '.join(error.messages)}") from None
+            try:
                 with transaction.atomic():
-                    User.objects.create_superuser(email, password, is_verified=True)
+                    user = User.objects.create_superuser(email, password, is_verified=True)
+                    record_event(AuditEvent.Event.REGISTERED, user_id=user.pk, role=user.role, superuser=True)
             except IntegrityError:  # another instance that starts at the same time
                 pass
             else:

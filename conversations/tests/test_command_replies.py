@@ -1,0 +1,155 @@
+"""`manage.py replies` and `manage.py reap_replies`, on a transcript database of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pymongo
+import pytest
+
+from edgechat.local.stack import start_mongo
+
+PROJECT = Path(__file__).parents[2]
+Database = pymongo.database.Database[dict[str, Any]]
+
+
+@pytest.fixture
+def mongo_url(data_dir: Path) -> Iterator[str]:
+    kind: Any = os.environ.get("LOCAL_MONGO", "secantus")
+    server = start_mongo(data_dir, kind=kind)
+    yield server.url
+    server.kill()
+
+
+@pytest.fixture
+def database(mongo_url: str) -> Iterator[Database]:
+    client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(mongo_url, tz_aware=True)
+    yield client["edgechat"]
+    client.close()
+
+
+def run(mongo_url: str, *arguments: str) -> str:
+    env = {**os.environ, "MONGODB_URL": mongo_url, "MONGODB_DB": "edgechat"}
+    command = [sys.executable, "-W", "error", "manage.py", *arguments]
+    done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def store_running_reply(database: Database, number: int, *, lease: timedelta, **reply: Any) -> str:
+    """A conversation whose model message is being written; its id."""
+    conversation = f"{number:024x}"
+    at = datetime.now(UTC)
+    mid = f"{conversation}:00000002"
+    database["conversations"].insert_one(
+        {
+            "_id": conversation,
+            "version": 1,
+            "owner_id": number,
+            "organization_id": None,
+            "title": "Titled",
+            "title_set_by_user": True,
+            "system_instruction": None,
+            "pinned": False,
+            "archived": False,
+            "temporary": False,
+            "expires_at": None,
+            "creation_key": None,
+            "creation_hash": None,
+            "next_seq": 3,
+            "message_count": 2,
+            "summary": None,
+            "reply": {
+                "message_id": mid,
+                "user_message": {"content": "hello", "client_message_id": None, "body_hash": "", "attachments": []},
+                "attempt": 1,
+                "first_attempt": 1,
+                "worker": "web-1:7:aa",
+                "lease_until": at + lease,
+                "stop_requested": False,
+                "expires_at": None,
+                "started_at": at - timedelta(seconds=100),
+                **reply,
+            },
+            "change": 1,
+            "created_at": at,
+            "updated_at": at,
+        }
+    )
+    return conversation
+
+
+def outcome(database: Database, conversation: str) -> tuple[str, str, bool]:
+    """The model message's status and text, and whether the conversation is free."""
+    message = database["messages"].find_one({"_id": f"{conversation}:00000002"})
+    stored = database["conversations"].find_one({"_id": conversation})
+    assert message is not None
+    assert stored is not None
+    return message["status"], message["content"], stored["reply"] is None
+
+
+def test_replies_lists_what_is_being_written_by_whom_and_since_when(mongo_url: str, database: Database) -> None:
+    assert run(mongo_url, "replies") == "0 being written.\n"
+    first = store_running_reply(database, 1, lease=timedelta(hours=1, seconds=0.5))
+    second = store_running_reply(database, 2, lease=-timedelta(hours=1), worker="", attempt=2, stop_requested=True)
+    lines = sorted(run(mongo_url, "replies").splitlines())
+    assert len(lines) == 3
+    words = [line.split("  ") for line in lines]
+    assert words[0][:3] == [f"{first}:00000002", "user 1", "attempt 1"]
+    assert words[0][4:] == ["by web-1:7:aa", words[0][5]]
+    assert words[1][:3] == [f"{second}:00000002", "user 2", "attempt 2"]
+    assert (words[1][4], words[1][6]) == ("by nobody", "to be stopped")
+    for line in words[:2]:
+        assert int(line[3].removeprefix("since ").removesuffix(" s")) in range(100, 200)
+    assert int(words[0][5].removeprefix("lease ").removesuffix(" s")) in range(3500, 3601)
+    assert int(words[1][5].removeprefix("lease ran out ").removesuffix(" s ago")) in range(3600, 3700)
+    assert lines[2] == "2 being written."
+    assert run(mongo_url, "replies", "--limit", "1").splitlines()[1:] == ["1 being written."]
+
+
+def test_reap_replies_ends_those_whose_process_is_gone_and_only_those(mongo_url: str, database: Database) -> None:
+    gone = store_running_reply(database, 1, lease=-timedelta(seconds=1))
+    stopped = store_running_reply(database, 2, lease=-timedelta(seconds=1), stop_requested=True)
+    alive = store_running_reply(database, 3, lease=timedelta(hours=1))
+    assert run(mongo_url, "reap_replies", "--dry-run") == "2 replies have lost their process.\n"
+    assert database["messages"].count_documents({}) == 0
+    assert run(mongo_url, "reap_replies") == "2 replies ended as interrupted.\n"
+    assert outcome(database, gone) == ("interrupted", "", True)
+    assert outcome(database, stopped) == ("stopped", "", True)
+    assert run(mongo_url, "reap_replies") == "0 replies ended as interrupted.\n"
+    still = database["conversations"].find_one({"_id": alive})
+    assert still is not None
+    assert still["reply"]["worker"] == "web-1:7:aa"
+    assert database["messages"].count_documents({"conversation_id": alive}) == 0
+
+
+def test_reap_replies_keeps_the_text_that_is_there(mongo_url: str, database: Database) -> None:
+    conversation = store_running_reply(database, 1, lease=-timedelta(seconds=1))
+    # Both messages, as the dead process left them.
+    assert run(mongo_url, "reap_replies", "--dry-run") == "1 replies have lost their process.\n"
+    reply = database["conversations"].find_one({"_id": conversation})
+    assert reply is not None
+    partial = {
+        "_id": f"{conversation}:00000002",
+        "conversation_id": conversation,
+        "owner_id": 1,
+        "seq": 2,
+        "role": "model",
+        "content": "Half of an ans",
+        "status": "generating",
+        "attempt": 1,
+        "variants": [],
+        "created_at": reply["created_at"],
+    }
+    database["messages"].insert_one(partial)
+    run(mongo_url, "reap_replies")
+    assert outcome(database, conversation) == ("interrupted", "Half of an ans", True)
+    question = database["messages"].find_one({"_id": f"{conversation}:00000001"})
+    assert question is not None
+    assert (question["role"], question["content"]) == ("user", "hello")

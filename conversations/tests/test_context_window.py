@@ -1,0 +1,240 @@
+"""What of a long conversation goes to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from conftest import Person
+from conversations import transcript_repository as transcripts
+from conversations.context_window import Window, select_turns
+from conversations.history import newest_first
+from conversations.transcript_repository import collections
+from edgechat.local.web import WebServer
+from usage.models import LedgerEntry
+from usage.tokens import estimate_tokens
+
+ModelCalls = Callable[[str], list[dict[str, Any]]]
+Eventually = Callable[..., Any]
+MAX_TOKENS, MAX_OUTPUT_TOKENS = 600, 100
+SUMMARY = "Summary of the conversation before the messages below:\n"
+
+
+@pytest.fixture
+def carol(start_web: Callable[..., WebServer]) -> Iterator[Person]:
+    """A user of a server with a small context window."""
+    web = start_web(CONTEXT_MAX_TOKENS=str(MAX_TOKENS), AI_MAX_OUTPUT_TOKENS=str(MAX_OUTPUT_TOKENS))
+    person = Person(web.url, "carol")
+    yield person
+    person.close()
+
+
+def sent(call: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(turn["role"], "".join(part["text"] for part in turn["parts"])) for turn in call["contents"]]
+
+
+def instruction(call: dict[str, Any]) -> str:
+    return "".join(part["text"] for part in (call["system_instruction"] or {"parts": []})["parts"])
+
+
+def estimated(call: dict[str, Any]) -> int:
+    return sum(estimate_tokens(text) for _, text in sent(call)) + estimate_tokens(instruction(call))
+
+
+def store_exchanges(person: Person, conversation: str, count: int) -> None:
+    """Write that many exchanges into an empty conversation, as an import does."""
+    at = collections.now()
+    documents = []
+    for seq in range(1, 2 * count + 1):
+        document: dict[str, Any] = {
+            "_id": f"{conversation}:{seq:08d}",
+            "version": 1,
+            "conversation_id": conversation,
+            "owner_id": person.id,
+            "seq": seq,
+            "role": "user" if seq % 2 else "model",
+            "content": f"{'question' if seq % 2 else 'answer'} {(seq + 1) // 2}",
+            "status": "complete",
+            "attempt": 1,
+            "attachments": [],
+            "client_message_id": None,
+            "body_hash": None,
+            "finish_reason": None if seq % 2 else "STOP",
+            "failure": None,
+            "usage": None,
+            "feedback": None,
+            "variants": [],
+            "outbox": None,
+            "expires_at": None,
+            "created_at": at,
+        }
+        documents.append(document)
+    collections.messages().insert_many(documents)
+    collections.conversations().update_one(
+        {"_id": conversation}, {"$set": {"next_seq": 2 * count + 1, "message_count": 2 * count}}
+    )
+
+
+def test_a_long_conversation_sends_its_latest_whole_turns_and_a_summary(
+    carol: Person, model_calls: ModelCalls, eventually: Eventually
+) -> None:
+    conversation = carol.new_conversation(title="Titled", system_instruction="Be brief.")
+    marker = f"window-{conversation}"
+    history: list[tuple[str, str]] = []
+    summaries = 0
+    for number in range(12):
+        text = f"{marker} {number} " + "word " * 20
+        pair = carol.say(conversation, text).json()
+        (call,) = [call for call in model_calls(f"{marker} {number} ") if sent(call)[-1] == ("user", text)]
+        assert estimated(call) <= MAX_TOKENS - MAX_OUTPUT_TOKENS
+        assert call["generation_config"]["maxOutputTokens"] == MAX_OUTPUT_TOKENS
+        *earlier, last = sent(call)
+        assert last == ("user", text)
+        assert len(earlier) % 2 == 0
+        assert earlier == history[len(history) - len(earlier) :]
+        assert instruction(call).startswith("Be brief.")
+        if len(earlier) < len(history) and summaries:
+            assert f"\n\n{SUMMARY}Echo: " in instruction(call)
+        history += [("user", text), ("model", pair["model_message"]["content"])]
+        # A summary, where one is due, is made after the reply; its row is there once it has been asked for.
+        if len(earlier) < len(history) - 2:
+            summaries += 1
+            eventually(lambda: stored_summary(carol, conversation) is not None)
+    assert summaries
+    purposes = list(LedgerEntry.objects.filter(user_id=carol.id).values_list("purpose", flat=True))
+    assert purposes.count("chat") == 12
+    assert purposes.count("context_summary") >= 1
+    assert set(purposes) == {"chat", "context_summary"}
+
+
+def stored_summary(person: Person, conversation: str) -> Any:
+    found = transcripts.find_conversation(person.id, conversation)
+    assert found is not None
+    return found["summary"]
+
+
+def test_the_summary_is_made_after_the_reply_and_has_its_own_ledger_row(
+    carol: Person, model_calls: ModelCalls, eventually: Eventually
+) -> None:
+    conversation = carol.new_conversation(title="Titled")
+    store_exchanges(carol, conversation, 60)
+    marker = f"now-{conversation}"
+    carol.say(conversation, marker)
+    summary = eventually(lambda: stored_summary(carol, conversation))
+    calls = [call for call in model_calls("question 1\nModel: answer 1\n") if sent(call)[0][1].startswith("User: ")]
+    chat = model_calls(marker)[0]
+    summary_call = next(call for call in calls if call["received_at"] >= chat["ended_at"])
+    assert estimated(summary_call) <= MAX_TOKENS
+    assert instruction(summary_call).startswith("Summarize this conversation")
+    entries = eventually(
+        lambda: (
+            found
+            if (found := list(LedgerEntry.objects.filter(user_id=carol.id, settled_at__isnull=False).order_by("id")))[
+                1:
+            ]
+            else None
+        )
+    )
+    assert entries[0].attempt_id == f"{conversation}:00000122:1"
+    assert (entries[0].purpose, entries[1].purpose) == ("chat", "context_summary")
+    assert entries[1].attempt_id == f"{conversation}:00000122:1:summary:0"
+    assert entries[1].input_tokens == summary_call["prompt_tokens"]
+    assert summary["text"].startswith("Echo: ")
+    # What was summarized is not sent again, and nothing between the two is left out.
+    eventually(lambda: not LedgerEntry.objects.filter(user_id=carol.id, settled_at=None).exists())
+    summary = stored_summary(carol, conversation)
+    carol.say(conversation, f"{marker} again")
+    follow_up = model_calls(f"{marker} again")[0]
+    assert instruction(follow_up) == SUMMARY + summary["text"]
+    assert estimated(follow_up) <= MAX_TOKENS - MAX_OUTPUT_TOKENS
+    assert sent(follow_up)[-3:] == [("user", marker), ("model", f"Echo: {marker}"), ("user", f"{marker} again")]
+
+
+def test_a_title_of_a_long_answer_is_asked_for_within_the_window_too(
+    carol: Person, model_calls: ModelCalls, eventually: Eventually
+) -> None:
+    conversation = carol.new_conversation()
+    # 400 characters are what 100 tokens of output hold, and 1600 bytes here.
+    carol.say(conversation, f"[[say={'%F0%9F%98%80' * 500}]]{conversation}")
+    title = eventually(lambda: LedgerEntry.objects.filter(user_id=carol.id, purpose="title").first())
+    eventually(lambda: LedgerEntry.objects.get(pk=title.pk).settled_at)
+    title_calls = [call for call in model_calls("😀" * 100) if instruction(call).startswith("Write a title")]
+    assert all(estimated(call) <= MAX_TOKENS - MAX_OUTPUT_TOKENS for call in title_calls)
+    assert title_calls
+
+
+def test_a_message_that_alone_is_too_long_is_413_before_anything_is_stored(
+    carol: Person, model_calls: ModelCalls
+) -> None:
+    conversation = carol.new_conversation(title="Titled")
+    before = carol.get(f"chat/conversations/{conversation}").json()
+    marker = f"long-{conversation} "
+    fitting = marker + "x" * (3 * (MAX_TOKENS - MAX_OUTPUT_TOKENS) - len(marker))
+    for headers in ({}, {"Accept": "text/event-stream"}):
+        body = {"content": fitting + "x"}
+        answer = carol.post(f"chat/conversations/{conversation}/messages", json=body, headers=headers)
+        assert answer.status_code == 413
+        assert answer.json() == {
+            "detail": "The message is longer than the 500 tokens that one message may have",
+            "code": "too_large",
+            "request_id": answer.headers["X-Request-ID"],
+        }
+    assert model_calls(marker) == []
+    assert carol.messages(conversation) == {"messages": [], "has_more": False}
+    assert carol.get(f"chat/conversations/{conversation}").json() == before
+    assert carol.say(conversation, fitting).status_code == 200
+    assert len(model_calls(marker)) == 1
+
+
+def test_5000_messages_send_the_model_no_more_than_50(carol: Person, model_calls: ModelCalls) -> None:
+    estimates, turns = [], []
+    for count in (25, 2500):
+        conversation = carol.new_conversation(title="Titled")
+        store_exchanges(carol, conversation, count)
+        marker = f"many-{conversation}"
+        assert carol.say(conversation, marker).status_code == 200
+        call = model_calls(marker)[0]
+        estimates.append(estimated(call))
+        turns.append(sent(call))
+        assert sent(call)[-3:-1] == [("user", f"question {count}"), ("model", f"answer {count}")]
+    assert estimates[1] <= max(estimates[0], MAX_TOKENS - MAX_OUTPUT_TOKENS)
+    assert len(turns[1]) <= len(turns[0]) or estimates[0] <= MAX_TOKENS - MAX_OUTPUT_TOKENS
+
+
+def test_reading_the_window_takes_as_many_reads_of_5000_messages_as_of_50(
+    alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_messages = transcripts.find_messages
+    reads: list[int] = []
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        reads.append(1)
+        return find_messages(*args, **kwargs)
+
+    monkeypatch.setattr(transcripts, "find_messages", counted)
+    windows: list[Window] = []
+    needed = []
+    for count in (25, 2500):
+        conversation = alice.new_conversation()
+        store_exchanges(alice, conversation, count)
+        reads.clear()
+        earlier = newest_first(alice.id, conversation, before_seq=2 * count + 1)
+        windows.append(select_turns("now", earlier, instruction=None, budget=200))
+        needed.append(len(reads))
+    assert needed == [1, 1]
+    assert [window.overflowed for window in windows] == [True, True]
+    assert len(windows[1].turns) <= len(windows[0].turns)
+
+
+def test_unanswered_messages_are_left_out_so_that_turns_alternate(alice: Person, model_calls: ModelCalls) -> None:
+    conversation = alice.new_conversation(title="Titled")
+    alice.say(conversation, "one")
+    alice.say(conversation, "[[status=500]]lost")
+    alice.say(conversation, "[[block=answer]]blocked")
+    alice.say(conversation, "[[empty=1]]nothing")
+    marker = f"alternate-{conversation}"
+    alice.say(conversation, marker)
+    (call,) = model_calls(marker)
+    assert sent(call) == [("user", "one"), ("model", "Echo: one"), ("user", marker)]

@@ -1,0 +1,99 @@
+"""Titles that conversations get by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from conftest import Person
+from conversations.tests.events import EVENT_STREAM, read_events
+from usage.models import LedgerEntry
+
+Eventually = Callable[..., Any]
+ModelCalls = Callable[[str], list[dict[str, Any]]]
+
+
+def title_of(person: Person, conversation: str) -> str | None:
+    title: str | None = person.get(f"chat/conversations/{conversation}").json()["title"]
+    return title
+
+
+def purposes(person: Person) -> list[str]:
+    settled = LedgerEntry.objects.filter(user_id=person.id, settled_at__isnull=False)
+    return sorted(settled.values_list("purpose", flat=True))
+
+
+def test_the_first_reply_gives_a_title_at_once_and_then_the_models(alice: Person, eventually: Eventually) -> None:
+    conversation = alice.new_conversation()
+    assert title_of(alice, conversation) is None
+    alice.say(conversation, "  Where do \n storks winter?  ")
+    # The scripted model echoes: its title for the answer begins with another "Echo: ".
+    assert title_of(alice, conversation) in ("Where do storks winter?", "Echo: Echo: Where do storks winter?")
+    assert eventually(lambda: title_of(alice, conversation) == "Echo: Echo: Where do storks winter?")
+    assert eventually(lambda: purposes(alice) == ["chat", "title"])
+
+
+def test_the_title_is_provisional_while_the_model_is_asked_for_one(alice: Person, eventually: Eventually) -> None:
+    conversation = alice.new_conversation()
+    # The answer is itself a directive, and so the model takes its time over the title.
+    alice.say(conversation, "[[say=%5B%5Bdelay=20%5D%5D later]]Storks and [[chunks=1]]cranes")
+    assert eventually(lambda: LedgerEntry.objects.filter(user_id=alice.id, purpose="title").exists())
+    assert title_of(alice, conversation) == "[[say=%5B%5Bdelay=20%5D%5D later]]Storks and [[chunks=1]]cranes"
+
+
+def test_directives_in_the_users_text_do_not_reach_the_call_for_the_title(
+    alice: Person, model_calls: ModelCalls, eventually: Eventually
+) -> None:
+    conversation = alice.new_conversation()
+    marker = f"title-{conversation}"
+    alice.say(conversation, f"[[chunks=2]][[thoughts=9]]{marker}")
+    calls = eventually(lambda: found if len(found := model_calls(marker)) == 2 else None)
+    assert calls[1]["contents"] == [{"parts": [{"text": f"Echo: {marker}"}], "role": "user"}]
+    assert eventually(lambda: title_of(alice, conversation) == f"Echo: Echo: {marker}")
+
+
+def test_a_title_of_the_users_own_is_kept(alice: Person) -> None:
+    conversation = alice.new_conversation(title="Mine")
+    alice.say(conversation, "hello")
+    assert title_of(alice, conversation) == "Mine"
+    assert purposes(alice) == ["chat"]
+
+
+def test_a_title_given_while_the_first_reply_runs_is_kept(alice: Person, eventually: Eventually) -> None:
+    conversation = alice.new_conversation()
+    path = f"chat/conversations/{conversation}/messages"
+    body = {"content": "[[chunks=3]][[gap=0.2]]one two three"}
+    with alice.stream("POST", path, json=body, headers=EVENT_STREAM) as answer:
+        events = read_events(answer.iter_lines())
+        next(events)
+        next(events)
+        alice.patch(f"chat/conversations/{conversation}", json={"title": "Mine"})
+        assert list(events)[-1]["event"] == "done"
+    eventually(lambda: purposes(alice) == ["chat", "title"])
+    assert title_of(alice, conversation) == "Mine"
+
+
+def test_a_failed_reply_gives_no_title_and_the_next_one_does(alice: Person, eventually: Eventually) -> None:
+    conversation = alice.new_conversation()
+    assert alice.say(conversation, "[[status=500]]broken").status_code == 503
+    assert title_of(alice, conversation) is None
+    assert alice.say(conversation, "works").status_code == 200
+    assert eventually(lambda: title_of(alice, conversation) == "Echo: Echo: works")
+    assert eventually(lambda: purposes(alice) == ["chat", "chat", "title"])
+
+
+def test_only_the_first_reply_asks_for_a_title(alice: Person, eventually: Eventually) -> None:
+    conversation = alice.new_conversation()
+    alice.say(conversation, "first")
+    eventually(lambda: title_of(alice, conversation) == "Echo: Echo: first")
+    alice.say(conversation, "second")
+    assert title_of(alice, conversation) == "Echo: Echo: first"
+    assert purposes(alice) == ["chat", "chat", "title"]
+
+
+def test_a_long_first_message_is_shortened_at_a_word(alice: Person) -> None:
+    conversation = alice.new_conversation()
+    alice.say(conversation, "[[empty=1]]" + "wonder " * 30)
+    title = title_of(alice, conversation)
+    assert title == "[[empty=1]]" + "wonder " * 8 + "wonder…"
+    assert len(title) <= 80
