@@ -31,12 +31,12 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 
 def on_starting(server: Any) -> None:
     """Faulty settings end the start here, in a few lines, and not in a traceback of each worker."""
-    from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
 
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "edgechat.settings")
+    if server.cfg.reload:
+        return  # workers have to read the settings anew, and would inherit them from here
     try:
-        _ = settings.SECRET_KEY
+        import edgechat.settings  # noqa: F401
     except ImproperlyConfigured as error:
         sys.exit(str(error))
 

@@ -53,8 +53,11 @@ class ProfileInput(serializers.Serializer[Any]):
     full_name = serializers.CharField(
         max_length=255, required=False, allow_blank=True, allow_null=True, help_text="Null or empty for none."
     )
-    password = PasswordField(required=False)
+    password = PasswordField(required=False, allow_null=True)
     current_password = GivenPasswordField(required=False, allow_null=True)
+
+    def to_internal_value(self, data: Any) -> Any:
+        return super().to_internal_value(_without_nulls(data, "password", "current_password"))
 
 
 class TokensOutput(serializers.Serializer[Any]):

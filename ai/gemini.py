@@ -251,7 +251,8 @@ def _model_error(error: Exception) -> ModelError:
     logger.warning("model_call_failed", model=settings.GEMINI_MODEL, reason=repr(error)[:500])
     if isinstance(error, errors.APIError):
         if error.code == 429:
-            return ModelQuotaExceeded(retry_after=_retry_delay(error.details) or 30.0, refused=True)
+            delay = _retry_delay(error.details)
+            return ModelQuotaExceeded(retry_after=30.0 if delay is None else delay, refused=True)
         return ModelError(permanent=400 <= (error.code or 0) < 500, refused=True)
     return ModelError()
 

@@ -16,7 +16,7 @@ from ai.gemini import list_models
 from ai.serializers import CompleteInput, CompletionOutput, ModelsOutput
 from ai.services import complete, completion_call
 from edgechat.event_stream import STREAM, event_stream_response, wants_event_stream
-from edgechat.threads import release_database
+from edgechat.threads import end_work, release_database
 from edgechat.validation import validated_body
 
 
@@ -66,4 +66,5 @@ class ModelsView(APIView):
     def get(self, request: AuthenticatedRequest) -> Response:
         """The models that can be asked, the one in use first."""
         release_database()
+        end_work()
         return Response({"models": [asdict(model) for model in list_models()]})

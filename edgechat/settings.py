@@ -155,9 +155,11 @@ CONTEXT_MAX_TOKENS = env.int("CONTEXT_MAX_TOKENS", 32000, validate=Range(min=256
 ROOT_URLCONF = "edgechat.urls"
 WSGI_APPLICATION = "edgechat.wsgi.application"
 APPEND_SLASH = False  # edgechat.trailing_slash makes the slash optional without a redirect.
-_hosts = env.list("ALLOWED_HOSTS", ["*"] if DEVELOPMENT else [re.sub(r"^https?://|[:/].*$", "", PUBLIC_URL)]) or []
-# The loopback names always: probes of the machine's own health checks come by them.
-ALLOWED_HOSTS = [host.strip() for host in _hosts if host.strip()] + ["localhost", "127.0.0.1", "[::1]"]
+_hosts: list[str] | None = env.list("ALLOWED_HOSTS", None)
+if _hosts is None:
+    _hosts = ["*"] if DEVELOPMENT else [re.sub(r"^https?://|[:/].*$", "", PUBLIC_URL)]
+# The loopback names always: the machine's own health checks come by them.
+ALLOWED_HOSTS = [*filter(None, (host.strip() for host in _hosts)), "localhost", "127.0.0.1", "[::1]"]
 if TRUSTED_PROXY_COUNT:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 

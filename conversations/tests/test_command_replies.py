@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import io
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pymongo
 import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.test import override_settings
 
-from edgechat.local.stack import start_mongo
+from conversations.transcript_repository import ensure_indexes
 
-PROJECT = Path(__file__).parents[2]
 Database = pymongo.database.Database[dict[str, Any]]
 
 
 @pytest.fixture
-def mongo_url(data_dir: Path) -> Iterator[str]:
-    kind: Any = os.environ.get("LOCAL_MONGO", "secantus")
-    server = start_mongo(data_dir, kind=kind)
-    yield server.url
-    server.kill()
-
-
-@pytest.fixture
-def database(mongo_url: str) -> Iterator[Database]:
-    client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(mongo_url, tz_aware=True)
-    yield client["edgechat"]
+def database() -> Iterator[Database]:
+    """A database of its own, where no web process looks for lost replies."""
+    name = f"commands_{uuid.uuid4().hex}"
+    client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(settings.MONGODB_URL, tz_aware=True)
+    with override_settings(MONGODB_DB=name):
+        ensure_indexes()
+        yield client[name]
+    client.drop_database(name)
     client.close()
 
 
-def run(mongo_url: str, *arguments: str) -> str:
-    env = {**os.environ, "MONGODB_URL": mongo_url, "MONGODB_DB": "edgechat"}
-    command = [sys.executable, "-W", "error", "manage.py", *arguments]
-    done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def run(*arguments: str) -> str:
+    output = io.StringIO()
+    call_command(*arguments, stdout=output)
+    return output.getvalue()
 
 
 def store_running_reply(database: Database, number: int, *, lease: timedelta, **reply: Any) -> str:
@@ -94,11 +89,11 @@ def outcome(database: Database, conversation: str) -> tuple[str, str, bool]:
     return message["status"], message["content"], stored["reply"] is None
 
 
-def test_replies_lists_what_is_being_written_by_whom_and_since_when(mongo_url: str, database: Database) -> None:
-    assert run(mongo_url, "replies") == "0 being written.\n"
+def test_replies_lists_what_is_being_written_by_whom_and_since_when(database: Database) -> None:
+    assert run("replies") == "0 being written.\n"
     first = store_running_reply(database, 1, lease=timedelta(hours=1, seconds=0.5))
     second = store_running_reply(database, 2, lease=-timedelta(hours=1), worker="", attempt=2, stop_requested=True)
-    lines = sorted(run(mongo_url, "replies").splitlines())
+    lines = sorted(run("replies").splitlines())
     assert len(lines) == 3
     words = [line.split("  ") for line in lines]
     assert words[0][:3] == [f"{first}:00000002", "user 1", "attempt 1"]
@@ -110,29 +105,29 @@ def test_replies_lists_what_is_being_written_by_whom_and_since_when(mongo_url: s
     assert int(words[0][5].removeprefix("lease ").removesuffix(" s")) in range(3500, 3601)
     assert int(words[1][5].removeprefix("lease ran out ").removesuffix(" s ago")) in range(3600, 3700)
     assert lines[2] == "2 being written."
-    assert run(mongo_url, "replies", "--limit", "1").splitlines()[1:] == ["1 being written."]
+    assert run("replies", "--limit", "1").splitlines()[1:] == ["1 being written."]
 
 
-def test_reap_replies_ends_those_whose_process_is_gone_and_only_those(mongo_url: str, database: Database) -> None:
+def test_reap_replies_ends_those_whose_process_is_gone_and_only_those(database: Database) -> None:
     gone = store_running_reply(database, 1, lease=-timedelta(seconds=1))
     stopped = store_running_reply(database, 2, lease=-timedelta(seconds=1), stop_requested=True)
     alive = store_running_reply(database, 3, lease=timedelta(hours=1))
-    assert run(mongo_url, "reap_replies", "--dry-run") == "2 replies have lost their process.\n"
+    assert run("reap_replies", "--dry-run") == "2 replies have lost their process.\n"
     assert database["messages"].count_documents({}) == 0
-    assert run(mongo_url, "reap_replies") == "2 replies ended as interrupted.\n"
+    assert run("reap_replies") == "2 replies ended as interrupted.\n"
     assert outcome(database, gone) == ("interrupted", "", True)
     assert outcome(database, stopped) == ("stopped", "", True)
-    assert run(mongo_url, "reap_replies") == "0 replies ended as interrupted.\n"
+    assert run("reap_replies") == "0 replies ended as interrupted.\n"
     still = database["conversations"].find_one({"_id": alive})
     assert still is not None
     assert still["reply"]["worker"] == "web-1:7:aa"
     assert database["messages"].count_documents({"conversation_id": alive}) == 0
 
 
-def test_reap_replies_keeps_the_text_that_is_there(mongo_url: str, database: Database) -> None:
+def test_reap_replies_keeps_the_text_that_is_there(database: Database) -> None:
     conversation = store_running_reply(database, 1, lease=-timedelta(seconds=1))
     # Both messages, as the dead process left them.
-    assert run(mongo_url, "reap_replies", "--dry-run") == "1 replies have lost their process.\n"
+    assert run("reap_replies", "--dry-run") == "1 replies have lost their process.\n"
     reply = database["conversations"].find_one({"_id": conversation})
     assert reply is not None
     partial = {
@@ -148,7 +143,7 @@ def test_reap_replies_keeps_the_text_that_is_there(mongo_url: str, database: Dat
         "created_at": reply["created_at"],
     }
     database["messages"].insert_one(partial)
-    run(mongo_url, "reap_replies")
+    run("reap_replies")
     assert outcome(database, conversation) == ("interrupted", "Half of an ans", True)
     question = database["messages"].find_one({"_id": f"{conversation}:00000001"})
     assert question is not None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,11 +25,19 @@ MAX_TOKENS, MAX_OUTPUT_TOKENS = 600, 100
 SUMMARY = "Summary of the conversation before the messages below:\n"
 
 
+@pytest.fixture(scope="module")
+def small_window() -> Iterator[str]:
+    """Where a server with a small context window answers."""
+    env = {"CONTEXT_MAX_TOKENS": str(MAX_TOKENS), "AI_MAX_OUTPUT_TOKENS": str(MAX_OUTPUT_TOKENS)}
+    folder = Path(tempfile.mkdtemp(prefix="edgechat-test-"))
+    with WebServer(env, data_dir=folder, workers=1, ready_path="/api/v1/health") as web:
+        yield web.url
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture
-def carol(start_web: Callable[..., WebServer]) -> Iterator[Person]:
-    """A user of a server with a small context window."""
-    web = start_web(CONTEXT_MAX_TOKENS=str(MAX_TOKENS), AI_MAX_OUTPUT_TOKENS=str(MAX_OUTPUT_TOKENS))
-    person = Person(web.url, "carol")
+def carol(small_window: str) -> Iterator[Person]:
+    person = Person(small_window, "carol")
     yield person
     person.close()
 
@@ -43,6 +54,11 @@ def estimated(call: dict[str, Any]) -> int:
     return sum(estimate_tokens(text) for _, text in sent(call)) + estimate_tokens(instruction(call))
 
 
+def said(seq: int) -> str:
+    """The text that `store_exchanges` gives a message."""
+    return f"{'question' if seq % 2 else 'answer'} {(seq + 1) // 2} of many, and so on"
+
+
 def store_exchanges(person: Person, conversation: str, count: int) -> None:
     """Write that many exchanges into an empty conversation, as an import does."""
     at = collections.now()
@@ -55,7 +71,7 @@ def store_exchanges(person: Person, conversation: str, count: int) -> None:
             "owner_id": person.id,
             "seq": seq,
             "role": "user" if seq % 2 else "model",
-            "content": f"{'question' if seq % 2 else 'answer'} {(seq + 1) // 2}",
+            "content": said(seq),
             "status": "complete",
             "attempt": 1,
             "attachments": [],
@@ -123,7 +139,7 @@ def test_the_summary_is_made_after_the_reply_and_has_its_own_ledger_row(
     marker = f"now-{conversation}"
     carol.say(conversation, marker)
     summary = eventually(lambda: stored_summary(carol, conversation))
-    calls = [call for call in model_calls("question 1\nModel: answer 1\n") if sent(call)[0][1].startswith("User: ")]
+    calls = [call for call in model_calls(f"{said(1)}\nModel: {said(2)}\n") if sent(call)[0][1].startswith("User: ")]
     chat = model_calls(marker)[0]
     summary_call = next(call for call in calls if call["received_at"] >= chat["ended_at"])
     assert estimated(summary_call) <= MAX_TOKENS
@@ -156,11 +172,11 @@ def test_a_title_of_a_long_answer_is_asked_for_within_the_window_too(
     carol: Person, model_calls: ModelCalls, eventually: Eventually
 ) -> None:
     conversation = carol.new_conversation()
-    # 400 characters are what 100 tokens of output hold, and 1600 bytes here.
-    carol.say(conversation, f"[[say={'%F0%9F%98%80' * 500}]]{conversation}")
+    # Few characters for the model, and many bytes for the estimate.
+    carol.say(conversation, f"[[say={'😀' * 360}]]{conversation}")
     title = eventually(lambda: LedgerEntry.objects.filter(user_id=carol.id, purpose="title").first())
     eventually(lambda: LedgerEntry.objects.get(pk=title.pk).settled_at)
-    title_calls = [call for call in model_calls("😀" * 100) if instruction(call).startswith("Write a title")]
+    title_calls = [call for call in model_calls("😀" * 300) if instruction(call).startswith("Write a title")]
     assert all(estimated(call) <= MAX_TOKENS - MAX_OUTPUT_TOKENS for call in title_calls)
     assert title_calls
 
@@ -198,9 +214,9 @@ def test_5000_messages_send_the_model_no_more_than_50(carol: Person, model_calls
         call = model_calls(marker)[0]
         estimates.append(estimated(call))
         turns.append(sent(call))
-        assert sent(call)[-3:-1] == [("user", f"question {count}"), ("model", f"answer {count}")]
-    assert estimates[1] <= max(estimates[0], MAX_TOKENS - MAX_OUTPUT_TOKENS)
-    assert len(turns[1]) <= len(turns[0]) or estimates[0] <= MAX_TOKENS - MAX_OUTPUT_TOKENS
+        assert sent(call)[-3:-1] == [("user", said(2 * count - 1)), ("model", said(2 * count))]
+    assert max(estimates) <= MAX_TOKENS - MAX_OUTPUT_TOKENS
+    assert len(turns[1]) <= len(turns[0]) < 51
 
 
 def test_reading_the_window_takes_as_many_reads_of_5000_messages_as_of_50(
@@ -223,7 +239,7 @@ def test_reading_the_window_takes_as_many_reads_of_5000_messages_as_of_50(
         earlier = newest_first(alice.id, conversation, before_seq=2 * count + 1)
         windows.append(select_turns("now", earlier, instruction=None, budget=200))
         needed.append(len(reads))
-    assert needed == [1, 1]
+    assert needed == [1, 1]  # of 40 messages each
     assert [window.overflowed for window in windows] == [True, True]
     assert len(windows[1].turns) <= len(windows[0].turns)
 

@@ -52,7 +52,7 @@ def test_pinned_ones_come_first_when_asked_for(alice: Person) -> None:
     for conversation in pinned:
         alice.patch(f"chat/conversations/{conversation}", json={"pinned": True})
     others = [each for each in conversations[::-1] if each not in pinned]
-    ids = walk(alice, lambda: alice.new_conversation(), limit=2, pinned_first="true")
+    ids = walk(alice, alice.new_conversation, limit=2, pinned_first="true")
     assert [each for each in ids if each in conversations] == pinned[::-1] + others
     assert walk(alice, lambda: None, limit=100)[-8:] == pinned[::-1] + others
 
@@ -63,7 +63,7 @@ def test_archived_ones_are_apart(alice: Person) -> None:
     for conversation in archived:
         alice.patch(f"chat/conversations/{conversation}", json={"archived": True})
     assert walk(alice, lambda: None, limit=2) == conversations[1::2][::-1]
-    assert walk(alice, lambda: alice.new_conversation(), limit=2, archived="true") == archived[::-1]
+    assert walk(alice, alice.new_conversation, limit=2, archived="true") == archived[::-1]
     alice.patch(f"chat/conversations/{archived[0]}", json={"archived": False})
     assert walk(alice, lambda: None, limit=2, archived="true") == archived[:0:-1]
 

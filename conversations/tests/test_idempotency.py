@@ -133,7 +133,7 @@ def test_without_a_key_the_same_text_is_said_twice(alice: Person) -> None:
     assert len(alice.messages(conversation)["messages"]) == 6
 
 
-@pytest.mark.parametrize("key", ["k" * 129, "", "a\x00b", ["k"], {"k": 1}, True, "\ud800"])
+@pytest.mark.parametrize("key", ["k" * 129, "", "a\x00b", ["k"], {"k": 1}, True])
 def test_a_key_that_is_none_is_422_and_nothing_is_stored(alice: Person, key: Any) -> None:
     conversation = alice.new_conversation(title="Once")
     answer = send(alice, conversation, "hello", client_message_id=key)

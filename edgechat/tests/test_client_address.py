@@ -1,0 +1,83 @@
+"""Whose address a request is counted and recorded under."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+import pytest
+from django.test import RequestFactory, override_settings
+
+from conftest import Api, Person
+from edgechat.client_address import client_address, limit_key
+from edgechat.local.web import WebServer
+
+PEER = "192.0.2.9"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "address"),
+    [
+        (0, None, PEER),
+        (0, "198.51.100.1", PEER),
+        (1, None, PEER),
+        (1, "", PEER),
+        (1, "198.51.100.1", "198.51.100.1"),
+        (1, "203.0.113.7, 198.51.100.1", "198.51.100.1"),
+        (1, "203.0.113.7,198.51.100.1", "198.51.100.1"),
+        (2, "203.0.113.7, 198.51.100.1", "203.0.113.7"),
+        (2, "10.9.9.9, 203.0.113.7, 198.51.100.1", "203.0.113.7"),
+        (2, "198.51.100.1", PEER),
+        (3, "203.0.113.7, 198.51.100.1", PEER),
+        (1, "rubbish", PEER),
+        (1, "198.51.100.1, rubbish", PEER),
+        (1, "198.51.100.1, ", PEER),
+        (1, "198.51.100.1:8080", PEER),
+        (1, "<script>", PEER),
+        (1, "999.1.1.1", PEER),
+        (1, "010.001.001.001", PEER),
+        (1, "x" * 5000, PEER),
+        (1, "2001:DB8:0:0::1", "2001:db8::1"),
+        (1, "::ffff:198.51.100.1", "198.51.100.1"),
+        (1, "fe80::1%eth0", "fe80::1"),
+        (1, "[2001:db8::1]", PEER),
+    ],
+)
+def test_only_what_trusted_proxies_appended_counts(proxies: int, forwarded: str | None, address: str) -> None:
+    headers = {} if forwarded is None else {"HTTP_X_FORWARDED_FOR": forwarded}
+    request = RequestFactory().get("/", REMOTE_ADDR=PEER, **headers)
+    with override_settings(TRUSTED_PROXY_COUNT=proxies):
+        assert client_address(request) == address
+
+
+def test_a_unix_socket_without_proxies_has_no_address() -> None:
+    with override_settings(TRUSTED_PROXY_COUNT=0):
+        assert client_address(RequestFactory().get("/", REMOTE_ADDR="")) == ""
+    assert limit_key("") == ""
+
+
+def test_a_limit_is_shared_by_an_ipv6_network_of_64_bits() -> None:
+    assert limit_key("2001:db8:1:2:3:4:5:6") == limit_key("2001:db8:1:2::1") == "2001:db8:1:2::/64"
+    assert limit_key("2001:db8:1:3::1") != limit_key("2001:db8:1:2::1")
+    assert limit_key("198.51.100.1") == "198.51.100.1"
+
+
+def recorded_address(person: Person, forwarded: str) -> str:
+    """The address that a new session of this person has."""
+    body = {"email": f"{uuid.uuid4().hex}@example.com", "password": person.password}
+    answer = Api(person.origin).post("auth/register", json=body, headers={"X-Forwarded-For": forwarded})
+    from accounts.models import Session
+
+    assert answer.status_code == 201, answer.text
+    return str(Session.objects.get(user__email=body["email"]).ip)
+
+
+@pytest.mark.parametrize(("proxies", "expected"), [("0", "127.0.0.1"), ("2", "203.0.113.7")])
+def test_sessions_record_the_address_over_http(
+    start_web: Callable[..., WebServer], proxies: str, expected: str
+) -> None:
+    web = start_web(TRUSTED_PROXY_COUNT=proxies)
+    carol = Person(web.url, "carol")
+    assert recorded_address(carol, "198.51.100.1, 203.0.113.7, 192.0.2.1") == expected
+    assert recorded_address(carol, "198.51.100.1") == "127.0.0.1"
+    carol.close()

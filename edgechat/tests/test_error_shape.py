@@ -1,0 +1,342 @@
+"""Every error route answers in the one error shape (CONTRACT section 1)."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx2
+import pytest
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from conftest import Api, Person, new_address
+from edgechat.local.ports import free_port
+from edgechat.local.web import WebServer
+
+StartWeb = Callable[..., WebServer]
+JSON = {"Content-Type": "application/json"}
+# Words of exceptions and of the code behind them.
+LEAKS = re.compile(r"Traceback|Exception|Error\(|psycopg|pymongo|redis|django|\.py\b|line \d+", re.IGNORECASE)
+
+
+def routes(patterns: list[Any] | None = None, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, view class) of every route of the URLconf below /api/v1/, with a value for each parameter."""
+    for entry in get_resolver().url_patterns if patterns is None else patterns:
+        route = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from routes(entry.url_patterns, route)
+        elif isinstance(entry, URLPattern) and route.startswith("api/v1/"):
+            yield re.sub(r"<[^>]+>", "none", route.removeprefix("api/v1/")), getattr(entry.callback, "view_class", None)
+
+
+ROUTES = sorted(routes(), key=lambda route: route[0])
+METHODS = ("get", "post", "put", "patch", "delete")
+GET_PATHS = [path for path, view in ROUTES if hasattr(view, "get")]
+
+
+def assert_error(answer: httpx2.Response, status: int, code: str, detail: str | None = None) -> dict[str, Any]:
+    """The error's body, after a look at all that every error has in common."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"].startswith("application/json"), answer.headers["Content-Type"]
+    body: dict[str, Any] = answer.json()
+    assert set(body) == {"detail", "code", "request_id"} | ({"errors"} if status == 422 else set()), body
+    assert body["code"] == code
+    assert isinstance(body["detail"], str)
+    assert body["detail"]
+    assert detail is None or body["detail"] == detail
+    assert body["request_id"] == answer.headers["X-Request-ID"]
+    assert not LEAKS.search(answer.text), answer.text
+    if status == 401:
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+    return body
+
+
+def fields_of(body: dict[str, Any]) -> list[str]:
+    assert all(set(error) == {"field", "message"} for error in body["errors"])
+    return list(dict.fromkeys(error["field"] for error in body["errors"]))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b'{"email": "ann@exa',
+        b"nonsense",
+        b"{'email': 1}",
+        b'{"email": NaN}',
+        b'{"email": Infinity}',
+        b'{"email": 1e999}',
+        b"[" * 100_000,
+        b"[" * 100_000 + b"]" * 100_000,
+        b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+        b'{"email": "\xff\xfe"}',
+        b'\xef\xbb\xbf{"email": 1}',
+        '{"email": "ann"}'.encode("utf-16"),
+        b'{"email": ' + b"9" * 10_000 + b"}",
+        b'{"email": "a\nb"}',
+        b"{} {}",
+        b"\0",
+        b" ",
+    ],
+    ids=["open", "truncated", "text", "single quotes", "NaN", "Infinity", "overflow", "nested open", "nested", "objects"]
+    + ["not UTF-8", "BOM", "UTF-16", "long number", "control character", "two values", "NUL", "space"],
+)
+@pytest.mark.parametrize("path", ["auth/login", "chat/conversations"])
+def test_malformed_json_is_400(alice: Person, path: str, content: bytes) -> None:
+    assert_error(alice.post(path, content=content, headers=JSON), 400, "malformed_json", "Malformed JSON")
+    assert alice.get("auth/me").status_code == 200
+
+
+@pytest.mark.parametrize("content", [b"[]", b"[{}]", b'"text"', b"1", b"null", b"true"])
+@pytest.mark.parametrize("path", ["auth/register", "auth/login", "auth/refresh", "chat/conversations", "ai/complete"])
+def test_a_body_that_is_no_object_is_422_on_body(alice: Person, path: str, content: bytes) -> None:
+    body = assert_error(
+        alice.post(path, content=content, headers=JSON), 422, "validation_error", "Validation error"
+    )
+    assert fields_of(body) == ["body"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "fields"),
+    [
+        ("POST", "auth/register", {"email": "x", "password": "x"}, ["body.email", "body.password"]),
+        ("POST", "auth/login", {}, ["body.email", "body.password"]),
+        ("POST", "auth/refresh", None, ["body.refresh_token"]),
+        ("PATCH", "users/me", {"full_name": []}, ["body.full_name"]),
+        ("POST", "chat/conversations", {"title": {}}, ["body.title"]),
+        ("POST", "chat/conversations/none/messages", {"content": ""}, ["body.content"]),
+        ("PUT", "chat/conversations/none/messages/none/feedback", {"rating": "\ud800"}, ["body.rating"]),
+        ("POST", "ai/complete", {"prompt": "\ud800"}, ["body.prompt"]),
+        ("GET", "chat/conversations?limit=0&skip=-1", None, ["query.limit", "query.skip"]),
+        ("GET", "chat/conversations?limit=1e999", None, ["query.limit"]),
+        ("GET", "chat/conversations?limit=%00", None, ["query.limit"]),
+        ("GET", "chat/conversations?archived=perhaps", None, ["query.archived"]),
+        ("GET", "chat/conversations/none/messages?limit=101", None, ["query.limit"]),
+        ("GET", "chat/conversations/none/export?format=%ff", None, ["query.format"]),
+        ("GET", "chat/search?q=%00", None, ["query.q"]),
+        ("GET", "chat/changes?since=x", None, ["query.since"]),
+    ],
+)
+def test_faulty_fields_are_422(alice: Person, method: str, path: str, body: Any, fields: list[str]) -> None:
+    content = None if body is None else json.dumps(body).encode()
+    answer = alice.request(method, path, content=content, headers=JSON)
+    assert fields_of(assert_error(answer, 422, "validation_error", "Validation error")) == fields
+
+
+@pytest.mark.parametrize("path", ["", "nothing", "auth", "auth/login/x", "users/me/x", "%00", "%ff", "..", "Auth/Me"])
+@pytest.mark.parametrize("method", [*METHODS, "options", "trace", "brew"])
+def test_an_unknown_path_is_404_for_every_method(anonymous: Api, method: str, path: str) -> None:
+    answer = anonymous.request(method.upper(), path, headers=new_address())
+    assert_error(answer, 404, "not_found", "Not found")
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/api", "/api/v2/health", "/wp-login.php", "/.env", "/static/none.js"])
+def test_an_unknown_path_outside_the_api_is_404(web_url: str, path: str) -> None:
+    answer = httpx2.get(web_url + path, headers=new_address(), trust_env=False)
+    assert_error(answer, 404, "not_found", "Not found")
+
+
+@pytest.mark.parametrize("path", [path for path, _ in ROUTES])
+def test_another_method_is_405_on_every_route(alice: Person, path: str) -> None:
+    view = dict(ROUTES)[path]
+    for method in (*METHODS, "options", "trace", "brew"):
+        if hasattr(view, method) and method != "options":
+            continue
+        for slash in ("", "/"):
+            answer = alice.request(method.upper(), path + slash)
+            assert_error(answer, 405, "method_not_allowed", "Method not allowed")
+            assert method.upper() not in answer.headers["Allow"].replace("OPTIONS", "").split(", ")
+
+
+PROTECTED = [
+    (path, method)
+    for path, view in ROUTES
+    if view is not None and not path.startswith(("health", "openapi", "auth/register", "auth/login", "auth/refresh"))
+    for method in METHODS
+    if hasattr(view, method)
+]
+
+
+@pytest.mark.parametrize(("path", "method"), PROTECTED)
+def test_every_other_route_without_a_token_is_401(anonymous: Api, path: str, method: str) -> None:
+    for slash in ("", "/"):
+        answer = anonymous.request(method.upper(), path + slash, headers=new_address())
+        assert_error(answer, 401, "not_authenticated", "Not authenticated")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [None, "", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/xml"]
+    + ["application/jsonp", "json", "application/json/x"],
+)
+@pytest.mark.parametrize("path", ["auth/login", "chat/conversations", "chat/conversations/"])
+def test_another_type_of_body_is_415(alice: Person, path: str, content_type: str | None) -> None:
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    answer = alice.post(path, content=b'{"title": "x"}', headers=headers)
+    assert_error(answer, 415, "unsupported_type", "Unsupported media type; accepted: application/json")
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON", "application/json;"])
+def test_json_with_parameters_is_accepted(alice: Person, content_type: str) -> None:
+    answer = alice.post("chat/conversations", content=b"{}", headers={"Content-Type": content_type})
+    assert answer.status_code == 201
+
+
+def send_raw(web_url: str, request: bytes) -> httpx2.Response:
+    """Send bytes and read what comes until the server closes, or a whole answer is there."""
+    host, _, port = web_url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(request)
+        stream = connection.makefile("rb")
+        status = int(stream.readline().split()[1])
+        headers: list[tuple[str, str]] = []
+        while line := stream.readline().strip():
+            name, _, value = line.decode("latin-1").partition(":")
+            headers.append((name, value.strip()))
+        answer = httpx2.Headers(headers)
+        content = stream.read(int(answer.get("Content-Length", "0")))
+    return httpx2.Response(status, headers=answer, content=content)
+
+
+def head(path: str, *lines: str) -> bytes:
+    address = new_address()["X-Forwarded-For"]
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", f"X-Forwarded-For: {address}", *lines, "", ""]).encode()
+
+
+@pytest.mark.parametrize("path", ["/api/v1/auth/login", "/api/v1/nothing", "/api/v1/health/"])
+def test_a_body_above_the_limit_is_413_before_it_is_sent(web_url: str, path: str) -> None:
+    limit = 8 * 1024 * 1024
+    request = head(path, "Content-Type: application/json", f"Content-Length: {limit + 1}") + b"{"
+    assert_error(send_raw(web_url, request), 413, "too_large", f"The body may have {limit} bytes at most")
+
+
+def test_a_small_limit_holds_for_chunked_bodies_too(start_web: StartWeb) -> None:
+    web = start_web(MAX_BODY_BYTES="2048")
+    detail = "The body may have 2048 bytes at most"
+    with httpx2.Client(base_url=web.url, trust_env=False, headers=JSON) as client:
+        path = "/api/v1/auth/login"
+        for size in (2049, 100_000):
+            whole = client.post(path, content=b"x" * size, headers=new_address())
+            assert_error(whole, 413, "too_large", detail)
+            parts = (b"x" * min(1000, size - sent) for sent in range(0, size, 1000))
+            assert_error(client.post(path, content=parts, headers=new_address()), 413, "too_large", detail)
+        exact = b'{"email": "ann@example.com", "password": "password"}'.ljust(2048)
+        assert_error(client.post(path, content=exact, headers=new_address()), 401, "invalid_credentials")
+        chunked = client.post(path, content=iter([exact[:1000], exact[1000:]]), headers=new_address())
+        assert_error(chunked, 401, "invalid_credentials")
+        assert_error(client.post(path, content=iter([b""]), headers=new_address()), 422, "validation_error")
+
+
+def retry_after(answer: httpx2.Response) -> int:
+    assert re.fullmatch(r"[1-9]\d*", answer.headers["Retry-After"])
+    return int(answer.headers["Retry-After"])
+
+
+def test_too_many_requests_of_an_address_are_429_but_health_answers(start_web: StartWeb) -> None:
+    web = start_web(RATE_LIMIT_REQUESTS="3", RATE_LIMIT_WINDOW_SECONDS="600")
+    with httpx2.Client(base_url=web.url, trust_env=False, headers=new_address()) as client:
+        for path in ("/api/v1/auth/me", "/api/v1/auth/me/", "/nothing"):
+            assert client.get(path).status_code in (401, 404)
+        for path in ("/api/v1/auth/me", "/", "/nothing", "/api/v1/healthy", "/api/v1/openapi.json"):
+            answer = client.get(path, headers={"Origin": "https://app.example.com"})
+            assert_error(answer, 429, "rate_limited", "Too many requests")
+            assert 500 < retry_after(answer) <= 600
+            assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        for path in ("/api/v1/health", "/api/v1/health/", "/api/v1/health/ready", "/api/health", "/health"):
+            for _ in range(3):
+                assert client.get(path).status_code == 200
+        assert client.get("/api/v1/auth/me", headers=new_address()).status_code == 401
+
+
+def test_too_many_logins_of_an_address_are_429(start_web: StartWeb) -> None:
+    web = start_web(AUTH_RATE_LIMIT="2/h")
+    with httpx2.Client(base_url=f"{web.url}/api/v1/", trust_env=False, headers=new_address()) as client:
+        for path in ("auth/login", "auth/register", "auth/refresh"):
+            for slash in ("", "/"):
+                assert_error(client.post(path + slash, json={}), 422, "validation_error")
+            answer = client.post(path, json={})
+            assert_error(answer, 429, "rate_limited", "Too many requests")
+            assert 1 <= retry_after(answer) <= 3600
+            assert_error(client.post(path, json={}, headers=new_address()), 422, "validation_error")
+        assert_error(client.get("auth/me"), 401, "not_authenticated")
+
+
+def test_without_postgresql_what_needs_it_is_503(alice: Person, start_web: StartWeb) -> None:
+    web = start_web(DATABASE_URL=f"postgresql://nobody:secret@127.0.0.1:{free_port()}/nothing")
+    detail = "The service is temporarily unavailable, please try again"
+    login = {"email": "ann@example.com", "password": "password"}
+    with httpx2.Client(base_url=f"{web.url}/api/v1/", trust_env=False, timeout=30) as client:
+        for method, path, body in (
+            ("POST", "auth/login", login),
+            ("POST", "auth/register", login),
+            ("POST", "auth/refresh", {"refresh_token": alice.tokens["refresh_token"]}),
+            ("GET", "auth/me", None),
+        ):
+            headers = {**new_address(), "Authorization": alice.headers["Authorization"]}
+            answer = client.request(method, path, json=body, headers=headers)
+            assert_error(answer, 503, "store_unavailable", detail)
+            assert "secret" not in answer.text
+        assert client.get("health").json() == {"status": "ok"}
+        ready = client.get("health/ready")
+        assert (ready.status_code, ready.json()["checks"]["database"]) == (503, "error")
+        assert_error(client.get("nothing"), 404, "not_found")
+
+
+def test_an_unknown_host_is_400(start_web: StartWeb) -> None:
+    web = start_web(ALLOWED_HOSTS="app.example.com,127.0.0.1")
+    for path in ("/api/v1/health", "/api/v1/auth/me", "/nothing"):
+        for host in ("evil.example.com", "app.example.com.evil.com", "a b"):
+            answer = httpx2.get(web.url + path, headers={"Host": host, **new_address()}, trust_env=False)
+            body = assert_error(answer, 400, "malformed_request")
+            assert host not in body["detail"]
+    answer = httpx2.get(f"{web.url}/api/v1/health", headers={"Host": "app.example.com"}, trust_env=False)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("given", ["a", "x" * 128, "A-z_0.9", "-", "0b7c1c2e-6d1f-4f4b-9a55-3a1c0e6f2d11"])
+def test_a_request_id_of_the_client_is_kept(anonymous: Api, given: str) -> None:
+    for path in ("health", "auth/me", "nothing"):
+        assert anonymous.get(path, headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
+    assert anonymous.get("auth/me", headers={"X-Request-ID": given}).json()["request_id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 129, "a b", "a/b", "a,b", "{}", "a;b", "\u00e9", "a:b", "%0a", '"a"'])
+def test_another_request_id_is_replaced(anonymous: Api, given: str) -> None:
+    answers = [anonymous.get("auth/me", headers={"X-Request-ID": given.encode("latin-1")}) for _ in range(2)]  # type: ignore[dict-item]
+    ids = [answer.headers["X-Request-ID"] for answer in answers]
+    assert ids[0] != ids[1]
+    for answer, request_id in zip(answers, ids, strict=True):
+        assert str(uuid.UUID(request_id)) == request_id
+        assert_error(answer, 401, "not_authenticated")
+
+
+def steady(answer: httpx2.Response) -> Any:
+    """What two equal requests answer alike."""
+    if not answer.headers["Content-Type"].startswith("application/json"):
+        return answer.content
+    body = answer.json()
+    return {name: value for name, value in body.items() if name not in ("request_id", "timestamp")}
+
+
+@pytest.mark.parametrize("path", [*GET_PATHS, "../../", "../health", "../../health", "../../docs", "../../redoc"])
+def test_both_slash_forms_and_head_answer_alike(alice: Person, path: str) -> None:
+    plain = alice.get(path.rstrip("/"))
+    slashed = alice.get(path.rstrip("/") + "/")
+    assert plain.status_code == slashed.status_code
+    assert plain.status_code in (200, 404, 422)
+    if not path.startswith("usage/"):  # which counts these very requests
+        assert steady(plain) == steady(slashed)
+    head_only = alice.head(path)
+    assert (head_only.status_code, head_only.content) == (plain.status_code, b"")
+    assert head_only.headers["X-Request-ID"]
+
+
+def test_errors_have_cors_headers(anonymous: Api) -> None:
+    for path in ("auth/me", "nothing"):
+        answer = anonymous.get(path, headers={"Origin": "https://app.example.com"})
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert "x-request-id" in answer.headers["Access-Control-Expose-Headers"].lower()

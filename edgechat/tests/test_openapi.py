@@ -1,0 +1,113 @@
+"""GET /api/v1/openapi.json: complete, valid, and made without warnings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+from django.core.management import call_command
+from drf_spectacular.drainage import GENERATOR_STATS
+from drf_spectacular.validation import validate_schema
+
+from conftest import new_address
+from edgechat.tests.test_error_shape import routes
+
+METHODS = ("get", "post", "put", "patch", "delete")
+OPEN = ("auth/register", "auth/login", "auth/refresh")
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    import os
+
+    answer = httpx2.get(f"{os.environ['TEST_WEB_URL']}/api/v1/openapi.json", headers=new_address(), trust_env=False)
+    assert answer.status_code == 200
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def test_the_document_is_valid_openapi_3(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.")
+    validate_schema(document)  # type: ignore[no-untyped-call]
+
+
+def test_making_it_warns_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    GENERATOR_STATS.reset()  # type: ignore[no-untyped-call]
+    call_command("spectacular", fail_on_warn=True, validate=True)
+    assert "arning" not in capsys.readouterr().err
+
+
+def test_every_route_and_method_is_in_it(document: dict[str, Any]) -> None:
+    told = {(re.sub(r"{[^}]+}", "none", path), method) for path, method, _ in operations(document)}
+    served = {
+        (f"/api/v1/{path}", method)
+        for path, view in routes()
+        for method in METHODS
+        if hasattr(view, method) and path != "openapi.json"
+    }
+    assert served <= told
+    assert {entry for entry in told if entry[0].startswith("/api/v1/")} <= served
+
+
+def test_every_operation_says_what_it_does_and_answers(document: dict[str, Any]) -> None:
+    ids = []
+    for path, method, operation in operations(document):
+        where = f"{method} {path}"
+        ids.append(operation["operationId"])
+        assert operation["description"], where
+        assert operation["tags"], where
+        assert any(status.startswith("2") for status in operation["responses"]), where
+        for status, response in operation["responses"].items():
+            assert status == "204" or response["content"], f"{where} {status}"
+    assert len(ids) == len(set(ids))
+
+
+def test_every_operation_has_the_errors_that_it_can_answer(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        where, responses = f"{method} {path}", operation["responses"]
+        expected = {"500"}
+        if "health" not in path:
+            expected |= {"429", "503"}
+        if path.startswith("/api/v1/") and "health" not in path:
+            if not path.endswith(("auth/register",)):
+                expected.add("401")
+        if "requestBody" in operation:
+            expected |= {"400", "413", "415", "422"}
+        if "{" in path:
+            expected.add("404")
+        assert expected <= set(responses), where
+        for status in expected - ({"503"} if "health" in path else set()):
+            schema = responses[status]["content"]["application/json"]["schema"]
+            assert schema == {"$ref": "#/components/schemas/Error"}, f"{where} {status}"
+
+
+def test_only_what_needs_no_token_has_no_security(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        needs_none = not path.startswith("/api/v1/") or "health" in path or path.endswith(OPEN)
+        security = operation.get("security", [])
+        assert ({"accessToken": []} in security) != needs_none, f"{method} {path}"
+        assert {} not in security or needs_none, f"{method} {path}"
+
+
+def test_the_error_s_shape_is_written_down(document: dict[str, Any]) -> None:
+    error = document["components"]["schemas"]["Error"]
+    assert error["required"] == ["detail", "code", "request_id"]
+    assert set(error["properties"]) == {"detail", "code", "request_id", "errors", "context"}
+
+
+@pytest.mark.parametrize("query", ["", "?format=yaml", "?version=2", "?lang=de", "?lang=%00"])
+def test_the_document_is_json_whatever_is_asked(web_url: str, query: str) -> None:
+    url = f"{web_url}/api/v1/openapi.json{query}"
+    answer = httpx2.get(url, headers={**new_address(), "Accept": "text/html"}, trust_env=False)
+    assert answer.status_code == 200
+    assert "json" in answer.headers["Content-Type"]
+    assert answer.json()["info"]["title"] == "EdgeChat Backend"

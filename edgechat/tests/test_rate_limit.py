@@ -1,0 +1,109 @@
+"""The limit by client address."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+
+from edgechat.local.stack import start_valkey
+from edgechat.local.web import WebServer
+from edgechat.redis import redis_client
+
+StartWeb = Callable[..., WebServer]
+
+
+def ask(web: WebServer, path: str, address: str, method: str = "GET") -> httpx2.Response:
+    return httpx2.request(method, web.url + path, headers={"X-Forwarded-For": address}, timeout=30, trust_env=False)
+
+
+def network() -> str:
+    """The first half of an IPv6 /64 that no other test has."""
+    return f"2001:db8:{random.SystemRandom().randrange(65536):x}:{uuid.uuid4().hex[:4]}"
+
+
+def test_beyond_the_limit_is_429_until_the_window_ends(start_web: StartWeb) -> None:
+    web = start_web(RATE_LIMIT_REQUESTS="5", RATE_LIMIT_WINDOW_SECONDS="600")
+    home, other = network(), network()
+    began = time.time()
+    # All paths and statuses count alike, and so do all addresses of one /64.
+    allowed = [
+        ask(web, "/", f"{home}::1"),
+        ask(web, "/nowhere", f"{home}::2"),
+        ask(web, "/api/v1/usage/me", f"{home}::3"),
+        ask(web, "/api/v1/auth/login", f"{home}::4", "POST"),
+        ask(web, "/api/v1/chat/conversations/", f"{home}:1:2:3:4"),
+    ]
+    assert [answer.status_code for answer in allowed] == [200, 404, 401, 422, 401]
+    for path in ("/", "/nowhere", "/docs", "/admin/", "/api/v1/healthy", "/static/x"):
+        refused = ask(web, path, f"{home}::5")
+        assert (refused.status_code, refused.json()) == (
+            429,
+            {
+                "detail": "Too many requests",
+                "code": "rate_limited",
+                "request_id": refused.headers["X-Request-ID"],
+            },
+        ), path
+        left = began + 600 - time.time()
+        assert left <= int(refused.headers["Retry-After"]) <= 601
+    # Refused requests do not move the end of the window.
+    ttl = redis_client().pttl(f"edgechat:limit:{home}::/64")
+    assert ttl / 1000 <= began + 600 - time.time() + 1 + (time.time() - began)
+    for path in ("/api/v1/health", "/api/v1/health/", "/api/v1/health/ready", "/api/health", "/health", "/health/"):
+        assert ask(web, path, f"{home}::1").status_code == 200
+    assert ask(web, "/", f"{other}::1").status_code == 200
+
+
+def test_a_counter_counts_exactly_under_concurrency(start_web: StartWeb) -> None:
+    web = start_web(workers=2, RATE_LIMIT_REQUESTS="20", RATE_LIMIT_WINDOW_SECONDS="600")
+    address = f"{network()}::1"
+    with ThreadPoolExecutor(15) as pool:
+        answers = list(pool.map(lambda _: ask(web, "/", address).status_code, range(50)))
+    assert (answers.count(200), answers.count(429)) == (20, 30)
+
+
+def test_a_new_window_begins_when_the_old_one_has_ended(start_web: StartWeb) -> None:
+    web = start_web(RATE_LIMIT_REQUESTS="1", RATE_LIMIT_WINDOW_SECONDS="600")
+    home = network()
+    assert [ask(web, "/", f"{home}::1").status_code for _ in range(2)] == [200, 429]
+    redis_client().pexpire(f"edgechat:limit:{home}::/64", 1)
+    assert redis_client().exists(f"edgechat:limit:{home}::/64") in (0, 1)
+    # A counter without an end, as a restored dump may leave it, gets one.
+    redis_client().set(f"edgechat:limit:{home}::/64", 7)
+    assert ask(web, "/", f"{home}::1").headers["Retry-After"] == "600"
+    assert redis_client().pttl(f"edgechat:limit:{home}::/64") > 0
+
+
+def test_the_stricter_limit_of_login_is_by_address(start_web: StartWeb) -> None:
+    web = start_web(AUTH_RATE_LIMIT="3/h")
+    home, other = network(), network()
+    answers = [ask(web, "/api/v1/auth/login", f"{home}::{n}", "POST") for n in range(5)]
+    assert [answer.status_code for answer in answers] == [422, 422, 422, 429, 429]
+    assert answers[3].json()["code"] == "rate_limited"
+    assert 1 <= int(answers[3].headers["Retry-After"]) <= 3600
+    assert ask(web, "/api/v1/auth/register", f"{home}::1", "POST").status_code == 422
+    assert ask(web, "/api/v1/auth/login", f"{other}::1", "POST").status_code == 422
+
+
+def test_requests_pass_while_redis_is_gone_and_are_limited_again_after(
+    start_web: StartWeb, data_dir: Path, eventually: Callable[[Callable[[], object]], object]
+) -> None:
+    valkey = start_valkey(data_dir, durable=False)
+    try:
+        web = start_web(RATE_LIMIT_REQUESTS="2", AUTH_RATE_LIMIT="1/h", REDIS_URL=valkey.url)
+        address = f"{network()}::1"
+        assert [ask(web, "/", address).status_code for _ in range(3)] == [200, 200, 429]
+        valkey.kill()
+        assert [ask(web, "/", address).status_code for _ in range(5)] == [200] * 5
+        assert [ask(web, "/api/v1/auth/login", address, "POST").status_code for _ in range(3)] == [422] * 3
+        assert "rate_limit_open" in web.log_text()
+        valkey.start()
+        eventually(lambda: ask(web, "/", address).status_code == 429)
+    finally:
+        valkey.kill()
