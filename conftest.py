@@ -11,14 +11,18 @@ import itertools
 import os
 import random
 import shutil
+import ssl
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
+import hypothesis
 import pytest
 
 from edgechat.local.stack import Stack, start_stack
@@ -26,6 +30,12 @@ from edgechat.local.web import WebServer
 
 os.environ["ENV_FILE"] = ".env.test"
 os.environ["DJANGO_SETTINGS_MODULE"] = "edgechat.settings"
+
+# No test fails because the machine has other things to do.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], max_examples=60
+)
+hypothesis.settings.load_profile("any machine")
 
 _stack: Stack | None = None
 _web: WebServer | None = None
@@ -69,6 +79,9 @@ def _start_servers() -> None:
     os.environ["TEST_WEB_URL"] = _web.url
 
 
+# Loading a machine's certificates takes longer than most tests, and all of this is plain HTTP.
+_NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
 _addresses = itertools.count(random.SystemRandom().randrange(2**20))
 
 
@@ -85,7 +98,14 @@ class Api(httpx2.Client):
         headers = new_address()
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        super().__init__(base_url=f"{base_url}/api/v1/", headers=headers, timeout=60, trust_env=False, **kwargs)
+        super().__init__(
+            base_url=f"{base_url}/api/v1/",
+            headers=headers,
+            timeout=60,
+            trust_env=False,
+            verify=_NO_CERTIFICATES,
+            **kwargs,
+        )
         self.origin = base_url
 
     def signed_in(self, token: str) -> Api:
@@ -122,6 +142,29 @@ class Person(Api):
         return body
 
 
+def assert_error(answer: httpx2.Response, status: int, code: str, detail: str, **more: Any) -> None:
+    """The answer is this error in the one shape; `more` is its `errors` or `context`."""
+    request_id = answer.headers["X-Request-ID"]
+    expected = {"detail": detail, "code": code, "request_id": request_id, **more}
+    assert (answer.status_code, answer.json()) == (status, expected)
+    assert answer.headers["Content-Type"] == "application/json"
+
+
+T = TypeVar("T")
+
+
+def at_once(count: int, call: Callable[[int], T]) -> list[T]:
+    """What `call(0)` to `call(count - 1)` return, begun together in a thread each."""
+    barrier = threading.Barrier(count)
+
+    def begin(number: int) -> T:
+        barrier.wait(30)
+        return call(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(begin, range(count)))
+
+
 @pytest.fixture
 def web_url() -> str:
     """Where the shared web processes answer."""
@@ -152,6 +195,20 @@ def bob(web_url: str) -> Iterator[Person]:
 
 
 @pytest.fixture
+def register() -> Iterator[Callable[..., Person]]:
+    """More people: `register("carol")`, or at web processes of one's own: `register("carol", web.url)`."""
+    people: list[Person] = []
+
+    def make(name: str, url: str | None = None) -> Person:
+        people.append(Person(url or os.environ["TEST_WEB_URL"], name))
+        return people[-1]
+
+    yield make
+    for person in people:
+        person.close()
+
+
+@pytest.fixture
 def data_dir() -> Iterator[Path]:
     """An empty folder; not pytest's `tmp_path`, whose parents PostgreSQL's user can't pass when root runs the tests."""
     folder = Path(tempfile.mkdtemp(prefix="edgechat-test-"))
@@ -172,7 +229,7 @@ def start_web(data_dir: Path) -> Iterator[Callable[..., WebServer]]:
 
     yield start
     for server in started:
-        server.stop()
+        server.kill()
 
 
 @pytest.fixture
@@ -181,7 +238,8 @@ def model_calls() -> Callable[[str], list[dict[str, Any]]]:
 
     def calls(contains: str) -> list[dict[str, Any]]:
         url = f"{os.environ['GEMINI_BASE_URL']}/scripted/calls"
-        found: list[dict[str, Any]] = httpx2.get(url, params={"contains": contains}, trust_env=False).json()["calls"]
+        answer = httpx2.get(url, params={"contains": contains}, trust_env=False, verify=_NO_CERTIFICATES)
+        found: list[dict[str, Any]] = answer.json()["calls"]
         return found
 
     return calls

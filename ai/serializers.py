@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 MAX_PROMPT_CHARACTERS = 32_000
 MAX_SYSTEM_INSTRUCTION_CHARACTERS = 8_000
-# What the SDK and the model cope with is not much more, and their answers to deeper ones are no help to a client.
+# Beyond any real schema, and within what each recursion on the way to the model can take.
 MAX_SCHEMA_DEPTH = 32
 
 

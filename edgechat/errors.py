@@ -131,9 +131,9 @@ def exception_handler(exception: Exception, context: dict[str, Any]) -> Response
     if error is None:
         return None
     request = context["request"]
-    return Response(
-        error_body(error, state_of(request._request).request_id), status=error.status, headers=error.headers
-    )
+    body = error_body(error, state_of(request._request).request_id)
+    # Said here, because some views answer another type when nothing is wrong.
+    return Response(body, status=error.status, headers=error.headers, content_type="application/json")
 
 
 def to_api_error(exception: Exception, *, view_kwargs: Mapping[str, Any] | None = None) -> ApiError | None:
@@ -175,7 +175,8 @@ def field_errors(detail: Any, *, prefix: str) -> Iterator[dict[str, str]]:
             nested = isinstance(value, (Mapping, list))
             yield from field_errors(value, prefix=f"{prefix}.{index}" if nested else prefix)
     else:
-        yield {"field": prefix, "message": str(detail)}
+        # REST framework quotes what it refuses, and a lone surrogate can't be written as UTF-8.
+        yield {"field": prefix, "message": str(detail).encode(errors="replace").decode()}
 
 
 # --- What Django calls when no view of ours is reached ---------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, NoReturn
 
 from django.core.exceptions import RequestDataTooBig
@@ -21,7 +22,8 @@ class JSONBodyParser(BaseParser):
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         try:
-            return json.loads(stream.read().decode("utf-8"), parse_constant=_refuse_constant)
+            text = stream.read().decode("utf-8")
+            return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite_float)
         except RequestDataTooBig:
             raise
         except (ValueError, RecursionError, OSError) as error:
@@ -30,6 +32,13 @@ class JSONBodyParser(BaseParser):
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("too large for a number")
+    return number
 
 
 class AlwaysJSON(BaseContentNegotiation):

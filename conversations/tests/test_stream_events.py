@@ -33,7 +33,7 @@ def names(events: list[Event]) -> str:
 @pytest.mark.parametrize(
     ("content", "status", "finish_reason"),
     [
-        ("[[chunks=7]]😀 e\u0301te\u0301 👩‍👩‍👧 🇩🇪 \u2028 line\r\nbreaks\r and\n\nblanks", "complete", "STOP"),
+        ("[[chunks=7]]😀 e\u0301te\u0301 👩‍👩‍👧 🇩🇪 line\r\nbreaks\r and\n\nblanks", "complete", "STOP"),
         ("[[length=20000]][[chunks=200]]", "complete", "STOP"),
         ("[[empty=1]]", "complete", "STOP"),
         ("[[chunks=4]][[block=partial]]not for you to read", "blocked", "SAFETY"),

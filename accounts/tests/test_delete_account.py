@@ -1,0 +1,159 @@
+"""DELETE /users/me: nothing is left of the account in any store."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from accounts.deletion import finish_deletions
+from accounts.models import AuditEvent, User
+from conftest import Api, Person, assert_error, at_once
+from edgechat.local.web import WebServer
+from edgechat.mongo import database
+from usage.models import HourlyUsage, LedgerEntry
+
+
+def rows_with(text: str) -> list[str]:
+    """Every row of every PostgreSQL table that has a text in it."""
+    with connection.cursor() as cursor:
+        found: list[str] = []
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f'SELECT t::text FROM "{table}" AS t WHERE t::text ILIKE %s', [f"%{text}%"])
+            found += [f"{table}: {row[0]}" for row in cursor.fetchall()]
+    return found
+
+
+def rows_of_user(user_id: int) -> list[str]:
+    """Every row that has the user's id in a column that names users. The audit log keeps it on purpose."""
+    with connection.cursor() as cursor:
+        found: list[str] = []
+        for table in connection.introspection.table_names(cursor):
+            columns = {column.name for column in connection.introspection.get_table_description(cursor, table)}
+            names = columns & {"user_id", "owner_id", "actor_id"} | ({"id"} if table == "accounts_user" else set())
+            for name in names if table != "accounts_auditevent" else ():
+                cursor.execute(f'SELECT t::text FROM "{table}" AS t WHERE "{name}" = %s', [user_id])
+                found += [f"{table}: {row[0]}" for row in cursor.fetchall()]
+    return found
+
+
+def documents_with(*texts: Any) -> list[str]:
+    """Every document of every collection that mentions one of these texts, or the owner's id."""
+    documents = (
+        (name, document) for name in database().list_collection_names() for document in database()[name].find()
+    )
+    return [
+        f"{name}: {document}"
+        for name, document in documents
+        if any(repr(text).strip("'") in repr(document) for text in texts if isinstance(text, str))
+        or any(number in (document.get("owner_id"), document.get("_id")) for number in texts if isinstance(number, int))
+    ]
+
+
+def test_nothing_is_left_of_a_deleted_account(alice: Person, anonymous: Api) -> None:
+    secret = uuid.uuid4().hex
+    alice.patch("users/me", json={"full_name": f"Ann {secret}"})
+    conversations = [alice.new_conversation(title=f"about {secret}") for _ in range(3)]
+    for conversation in conversations:
+        alice.say(conversation, f"my secret is {secret}", client_message_id=f"{secret}-{conversation}")
+    alice.delete(f"chat/conversations/{conversations[0]}")
+    alice.post("ai/complete", json={"prompt": secret})
+    alice.get("usage/me")
+    tokens_used = LedgerEntry.objects.filter(user_id=alice.id).count()
+    assert tokens_used == 4
+    assert rows_with(secret)
+    assert rows_of_user(alice.id)
+    assert documents_with(secret, alice.id)
+    ledger_before = LedgerEntry.objects.count()
+
+    answer = alice.delete("users/me")
+    assert (answer.status_code, answer.content) == (204, b"")
+
+    assert rows_with(alice.email) == []
+    assert rows_with(secret) == []
+    assert rows_of_user(alice.id) == []
+    assert [row for conversation in conversations for row in rows_with(conversation)] == []
+    assert documents_with(secret, alice.email, alice.id, *conversations) == []
+    assert LedgerEntry.objects.count() >= ledger_before, "what the calls cost is kept, without whose they were"
+    event = AuditEvent.objects.get(user_id=alice.id, event="account_deleted")
+    assert (event.actor_id, event.details) == (alice.id, {})
+
+    assert_error(alice.get("auth/me"), 401, "token_revoked", "The session has ended")
+    refresh = anonymous.post("auth/refresh", json={"refresh_token": alice.tokens["refresh_token"]})
+    assert_error(refresh, 401, "refresh_invalid", "Invalid or expired refresh token")
+    credentials = {"email": alice.email, "password": alice.password}
+    assert_error(
+        anonymous.post("auth/login", json=credentials), 401, "invalid_credentials", "Invalid email or password"
+    )
+    again = anonymous.post("auth/register", json=credentials)
+    assert again.status_code == 201
+    with anonymous.signed_in(again.json()["access_token"]) as new:
+        assert new.get("auth/me").json()["id"] != alice.id
+        assert new.get("chat/conversations").json()["conversations"] == []
+        assert new.get("usage/me").json()["tokens"]["total"] == 0
+
+
+def test_requests_counted_after_the_deletion_leave_nothing(
+    alice: Person, register: Callable[..., Person], eventually: Callable[..., Any]
+) -> None:
+    alice.get("auth/me")
+    alice.delete("users/me")
+    witness = register("witness")  # whose request is behind alice's in the queue
+    eventually(lambda: HourlyUsage.objects.filter(user_id=witness.id).exists())
+    assert rows_of_user(alice.id) == []
+
+
+def test_a_reply_that_is_being_written_leaves_nothing_behind(
+    alice: Person, model_calls: Callable[[str], list[dict[str, Any]]], eventually: Callable[..., Any]
+) -> None:
+    conversation = alice.new_conversation()
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(alice.say, conversation, f"{conversation} [[delay=1]]")
+        eventually(lambda: model_calls(conversation))
+        assert alice.delete("users/me").status_code == 204
+        assert_error(sending.result(), 404, "not_found", "Conversation not found")
+    eventually(lambda: all(call["ended_at"] for call in model_calls(conversation)))
+    assert rows_of_user(alice.id) == []
+    assert documents_with(alice.id, conversation) == []
+
+
+def test_deleting_twice_at_once_deletes_once(alice: Person) -> None:
+    statuses = at_once(5, lambda _: alice.delete("users/me").status_code)
+    assert set(statuses) <= {204, 401}
+    assert 204 in statuses
+    assert not User.objects.filter(pk=alice.id).exists()
+
+
+def test_a_stranger_keeps_everything(alice: Person, bob: Person) -> None:
+    conversation = bob.new_conversation()
+    bob.say(conversation, "hello")
+    before = bob.messages(conversation)
+    alice.new_conversation()
+    assert alice.delete("users/me").status_code == 204
+    assert bob.messages(conversation) == before
+    assert bob.get("usage/me").json()["tokens"]["total"] > 0
+
+
+@pytest.mark.faults
+def test_while_a_store_is_away_the_account_is_shut_and_deleted_later(
+    start_web: Callable[..., WebServer], register: Callable[..., Person]
+) -> None:
+    alice = register("alice")
+    conversation = alice.new_conversation()
+    alice.say(conversation, "hello")
+    web = start_web(MONGODB_URL="mongodb://127.0.0.1:9/")
+    with Api(web.url, token=alice.tokens["access_token"]) as elsewhere:
+        assert elsewhere.delete("users/me").status_code == 204
+    assert_error(alice.get("auth/me"), 401, "token_revoked", "The session has ended")
+    assert rows_with(alice.email) == []
+    assert documents_with(alice.id, conversation)
+    User.objects.filter(pk=alice.id).update(deletion_requested_at=timezone.now() - timedelta(minutes=2))
+    finish_deletions()
+    assert rows_of_user(alice.id) == []
+    assert documents_with(alice.id, conversation) == []

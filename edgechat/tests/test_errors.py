@@ -1,0 +1,269 @@
+"""Every error route, in the one shape of CONTRACT section 1."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from conftest import Api, Person, assert_error
+
+JSON = {"Content-Type": "application/json"}
+MAX_BODY_BYTES = 8 * 1024 * 1024
+TOO_LARGE = f"The body may have {MAX_BODY_BYTES} bytes at most"
+NO_TYPE = "Unsupported media type; accepted: application/json"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"nonsense",
+        b"{'email': 'a@example.com'}",
+        b'{"email": NaN}',
+        b'{"email": Infinity}',
+        b'{"email": -Infinity}',
+        b'{"email": "\xff"}',
+        b'\xef\xbb\xbf{"email": "a@example.com"}',
+        '{"email": "a@example.com"}'.encode("utf-16"),
+        b'{"email": "a@example.com"} {}',
+        b'{"email": "line\nbreak"}',
+        b"[" * 100_000,
+        b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+        b"[" * 5_000 + b"]" * 5_000,
+        b"1" * 5_000,
+        b" ",
+    ],
+    ids=lambda body: repr(body[:25]),
+)
+def test_a_body_that_is_not_json_is_400(anonymous: Api, body: bytes) -> None:
+    answer = anonymous.post("auth/login", content=body, headers=JSON)
+    assert_error(answer, 400, "malformed_json", "Malformed JSON")
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"text"', b"17", b"true", b"1e999"])
+def test_json_that_is_not_an_object_is_422_on_body(anonymous: Api, body: bytes) -> None:
+    answer = anonymous.post("auth/login", content=body, headers=JSON)
+    kind = type(json.loads(body)).__name__
+    message = f"Invalid data. Expected a dictionary, but got {kind}."
+    assert_error(answer, 422, "validation_error", "Validation error", errors=[{"field": "body", "message": message}])
+
+
+def test_null_as_the_body_is_422_on_body(anonymous: Api) -> None:
+    answer = anonymous.post("auth/login", content=b"null", headers=JSON)
+    errors = [{"field": "body", "message": "No data provided"}]
+    assert_error(answer, 422, "validation_error", "Validation error", errors=errors)
+
+
+def test_each_missing_field_is_named_in_one_422(anonymous: Api) -> None:
+    errors = [{"field": f"body.{name}", "message": "This field is required."} for name in ("email", "password")]
+    for content in (b"", b"{}"):
+        answer = anonymous.post("auth/register", content=content, headers=JSON)
+        assert_error(answer, 422, "validation_error", "Validation error", errors=errors)
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ("limit=0", ["query.limit"]),
+        ("limit=101", ["query.limit"]),
+        ("limit=ten", ["query.limit"]),
+        ("limit=1e1", ["query.limit"]),
+        ("limit=" + "9" * 1001, ["query.limit"]),
+        ("limit=%00", ["query.limit"]),
+        ("limit=%ff", ["query.limit"]),
+        ("skip=-1", ["query.skip"]),
+        ("skip=x&limit=x&archived=x", ["query.archived", "query.limit", "query.skip"]),
+        ("cursor=x", ["query.cursor"]),
+        ("cursor=-1", ["query.cursor"]),
+        ("cursor=" + "9" * 19, ["query.cursor"]),
+        ("skip=1&cursor=1", ["query.cursor"]),
+    ],
+)
+def test_a_wrong_query_is_422_with_its_fields(alice: Person, query: str, fields: list[str]) -> None:
+    answer = alice.get(f"chat/conversations?{query}")
+    errors = answer.json().get("errors", [])
+    assert sorted(error["field"] for error in errors) == fields
+    assert all(set(error) == {"field", "message"} and error["message"] for error in errors)
+    assert_error(answer, 422, "validation_error", "Validation error", errors=errors)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["nothing", "auth", "auth/me/more", "chat/conversations//", "auth/me//", "auth/m%ff%00e", "..", "auth%2Fme2"],
+)
+def test_an_unknown_path_is_404_for_every_method(anonymous: Api, path: str) -> None:
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+        assert_error(anonymous.request(method, path), 404, "not_found", "Not found")
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/api", "/api/v2/auth/me", "/static/nothing.js", "/favicon.ico"])
+def test_an_unknown_path_outside_the_api_is_404_too(anonymous: Api, path: str) -> None:
+    assert_error(anonymous.get(anonymous.origin + path), 404, "not_found", "Not found")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/xml",
+        "",
+        "json",
+    ],
+)
+def test_a_body_that_is_not_declared_as_json_is_415(anonymous: Api, content_type: str) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+    answer = anonymous.post("auth/login", content=b'{"email": "a@example.com", "password": "p"}', headers=headers)
+    assert_error(answer, 415, "unsupported_type", NO_TYPE)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/json;x=y"]
+)
+def test_json_is_known_whatever_the_parameters_of_its_type(anonymous: Api, content_type: str) -> None:
+    answer = anonymous.post("auth/login", content=b"{}", headers={"Content-Type": content_type})
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("path", ["auth/login", "nothing", "chat/conversations"])
+def test_a_body_above_the_limit_is_413(anonymous: Api, path: str) -> None:
+    answer = anonymous.post(path, content=b" " * (MAX_BODY_BYTES + 1), headers=JSON)
+    assert_error(answer, 413, "too_large", TOO_LARGE)
+
+
+def chunks(count: int) -> Iterator[bytes]:
+    for _ in range(count):
+        yield b" " * 65536
+
+
+def test_a_chunked_body_above_the_limit_is_413(anonymous: Api) -> None:
+    answer = anonymous.post("auth/login", content=chunks(MAX_BODY_BYTES // 65536 + 1), headers=JSON)
+    assert_error(answer, 413, "too_large", TOO_LARGE)
+
+
+def test_a_chunked_body_is_read_like_any_other(anonymous: Api) -> None:
+    def body() -> Iterator[bytes]:
+        yield b'{"email": "nobody@exa'
+        yield b'mple.com", "password": "wrong"}'
+
+    answer = anonymous.post("auth/login", content=body(), headers=JSON)
+    assert_error(answer, 401, "invalid_credentials", "Invalid email or password")
+
+
+def test_a_body_of_exactly_the_limit_is_read(anonymous: Api) -> None:
+    answer = anonymous.post("auth/login", content=b"{}".ljust(MAX_BODY_BYTES), headers=JSON)
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/xml", "text/event-stream", "nonsense", "*/*;q=0"])
+def test_errors_are_json_whatever_the_client_accepts(anonymous: Api, accept: str) -> None:
+    for path in ("auth/me", "nothing"):
+        answer = anonymous.get(path, headers={"Accept": accept})
+        assert answer.headers["Content-Type"] == "application/json"
+        assert set(answer.json()) == {"detail", "code", "request_id"}
+
+
+@pytest.mark.parametrize("query", ["format=xml", "format=api", "_method=DELETE"])
+def test_no_query_parameter_changes_the_format(alice: Person, query: str) -> None:
+    assert alice.get(f"auth/me?{query}").json() == {"id": alice.id, "email": alice.email}
+
+
+ID_ROUTES = ["chat/conversations/{}", "chat/conversations/{}/messages"]
+
+
+@pytest.mark.parametrize("route", ID_ROUTES)
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        "1",
+        "0" * 23,
+        "0" * 25,
+        "G" * 24,
+        "A" * 24,
+        "0" * 24 + "%0A",
+        "%00",
+        "%ff",
+        "'",
+        "{}",
+        "null",
+        str(uuid.UUID(int=5)),
+    ],
+)
+def test_absent_foreign_and_malformed_ids_are_answered_alike(
+    alice: Person, bob: Person, route: str, malformed: str
+) -> None:
+    foreign = alice.new_conversation()
+    for conversation_id in (malformed, "0" * 24, foreign):
+        assert_error(bob.get(route.format(conversation_id)), 404, "not_found", "Conversation not found")
+
+
+# Sent to every call that takes a body: whatever a client may send, it gets a 4xx in the contract's shape.
+STRANGE_VALUES: list[Any] = [
+    None,
+    True,
+    0,
+    -1,
+    10**30,
+    "",
+    " ",
+    "\x00",
+    "\ud800",
+    "\U0001f600" * 50_000,
+    [],
+    {},
+    [[]],
+    {"\ud800": "\x00"},
+    {"$gt": ""},
+]
+BODY_CALLS = {
+    "auth/register": ("email", "password", "full_name", "device_name"),
+    "auth/login": ("email", "password", "device_name"),
+    "auth/refresh": ("refresh_token",),
+    "users/me": ("full_name", "password", "current_password"),
+    "chat/conversations": ("title", "system_instruction", "organization_id", "temporary"),
+    "chat/conversations/{}/messages": ("content", "client_message_id"),
+    "ai/complete": ("prompt", "system_instruction", "response_schema"),
+}
+VALID = {"email": "a@example.com", "password": "long enough", "refresh_token": "x", "content": "c", "prompt": "p"}
+
+
+@pytest.mark.parametrize(("route", "field"), [(route, field) for route, names in BODY_CALLS.items() for field in names])
+def test_no_value_of_a_field_is_a_fault_of_ours(alice: Person, route: str, field: str) -> None:
+    path = route.format(alice.new_conversation()) if "{}" in route else route
+    fields = BODY_CALLS[route]
+    for value in STRANGE_VALUES:
+        body = {name: text for name, text in VALID.items() if name in fields} | {field: value}
+        if route == "auth/register" and field != "email":
+            body["email"] = f"{uuid.uuid4().hex}@example.com"
+        answer = alice.request(
+            "PATCH" if route == "users/me" else "POST", path, content=json.dumps(body).encode(), headers=JSON
+        )
+        assert answer.status_code in (200, 201, 400, 401, 403, 404, 413, 422), (value, answer.text)
+        if answer.status_code == 422:
+            errors = answer.json()["errors"]
+            assert {error["field"].split(".")[1] for error in errors} == {field}
+            assert_error(answer, 422, "validation_error", "Validation error", errors=errors)
+
+
+def test_too_many_query_parameters_are_400(alice: Person) -> None:
+    answer = alice.get("chat/conversations?" + "&" * 1001)
+    assert_error(answer, 400, "malformed_request", "Malformed request")
+
+
+@pytest.mark.parametrize("name", ["Cookie", "Accept-Language", "Referer", "User-Agent", "Idempotency-Key", "Origin"])
+def test_no_header_is_a_fault_of_ours(alice: Person, name: str) -> None:
+    conversation = alice.new_conversation()
+    for value in (b"\xff\xfe", b"a" * 4000, b"[", b"http://[", b"\xf0\x9f\x98\x80", b";;==,,"):
+        answer = alice.post(
+            f"chat/conversations/{conversation}/messages", json={"content": "hello"}, headers={name.encode(): value}
+        )
+        assert answer.status_code in (200, 409, 422), answer.text
+        login = alice.post(
+            "auth/login", json={"email": alice.email, "password": alice.password}, headers={name.encode(): value}
+        )
+        assert login.status_code == 200

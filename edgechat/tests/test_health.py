@@ -1,0 +1,93 @@
+"""The health calls, with every store there and with each one gone."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import httpx2
+import pytest
+
+from edgechat import __version__
+from edgechat.local.web import WebServer
+
+UP: dict[str, dict[str, Any]] = {
+    "/": {"status": "ok", "app": "EdgeChat Backend"},
+    "/api/v1/health": {"status": "ok"},
+    "/api/v1/health/ready": {
+        "status": "ok",
+        "checks": {"database": "connected", "mongo": "connected", "redis": "connected"},
+    },
+    "/api/v1/health/db": {"status": "ok", "database": "connected"},
+    "/api/v1/health/mongo": {"status": "ok", "mongo": "connected"},
+    "/api/v1/health/redis": {"status": "ok", "redis": "connected"},
+    "/api/health": {"status": "healthy"},
+}
+STORES = {"database": "/api/v1/health/db", "mongo": "/api/v1/health/mongo", "redis": "/api/v1/health/redis"}
+URLS = {
+    "database": ("DATABASE_URL", "postgresql://nobody@127.0.0.1:{}/edgechat"),
+    "mongo": ("MONGODB_URL", "mongodb://127.0.0.1:{}"),
+    "redis": ("REDIS_URL", "redis://127.0.0.1:{}/0"),
+}
+
+
+def ask(origin: str, path: str, method: str = "GET") -> httpx2.Response:
+    return httpx2.request(method, origin + path, timeout=60, trust_env=False)
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that nobody listens on, and nobody else gets meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@pytest.mark.parametrize("path", list(UP))
+def test_bodies_with_every_store_there(web_url: str, path: str) -> None:
+    for form in (path, path if path == "/" else f"{path}/"):
+        answer = ask(web_url, form)
+        assert (answer.status_code, answer.json()) == (200, UP[path])
+        assert answer.headers["X-Request-ID"]
+    assert ask(web_url, path, "HEAD").status_code == 200
+
+
+def overview(origin: str) -> tuple[int, dict[str, Any]]:
+    answer = ask(origin, "/health")
+    body = answer.json()
+    timestamp = body.pop("timestamp")
+    assert timestamp.endswith("Z")
+    datetime.fromisoformat(timestamp)
+    return answer.status_code, body
+
+
+def test_the_overview_tells_version_and_environment(web_url: str) -> None:
+    same = {"version": __version__, "environment": "development"}
+    assert overview(web_url) == (200, {"status": "healthy", **same, "database": "connected"})
+
+
+@pytest.mark.parametrize("gone", list(STORES))
+def test_a_store_that_is_gone_is_named(start_web: Callable[..., WebServer], closed_port: int, gone: str) -> None:
+    variable, url = URLS[gone]
+    web = start_web(**{variable: url.format(closed_port)})
+    ready = ask(web.url, "/api/v1/health/ready")
+    checks = {name: "error" if name == gone else "connected" for name in STORES}
+    assert (ready.status_code, ready.json()) == (503, {"status": "not ready", "checks": checks})
+    for name, path in STORES.items():
+        answer = ask(web.url, path)
+        expected = (503, {"status": "error", name: "error"}) if name == gone else (200, UP[path])
+        assert (answer.status_code, answer.json()) == expected
+    for path in ("/", "/api/v1/health", "/api/health"):
+        assert (ask(web.url, path).status_code, ask(web.url, path).json()) == (200, UP[path])
+    same = {"version": __version__, "environment": "development"}
+    if gone == "database":
+        assert overview(web.url) == (503, {"status": "unhealthy", **same, "database": "error"})
+    else:
+        assert overview(web.url) == (200, {"status": "healthy", **same, "database": "connected"})
+
+
+def test_the_name_is_a_setting(start_web: Callable[..., WebServer]) -> None:
+    web = start_web(APP_NAME="Größe 😀")
+    assert ask(web.url, "/").json() == {"status": "ok", "app": "Größe 😀"}

@@ -1,0 +1,80 @@
+"""A store that is away: 503 where it is needed, answers where it is not, and nothing told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import pytest
+
+from conftest import Api, Person, assert_error, at_once
+from edgechat.local.web import WebServer
+
+pytestmark = pytest.mark.faults
+AWAY = (503, "store_unavailable", "The service is temporarily unavailable, please try again")
+NOWHERE = "127.0.0.1:9"
+
+
+def ask(api: Api, *calls: tuple[str, str, Any]) -> list[httpx2.Response]:
+    """All at once, for each of them waits until the store's time is over."""
+    return at_once(len(calls), lambda number: api.request(*calls[number][:2], json=calls[number][2]))
+
+
+def test_without_postgresql(start_web: Callable[..., WebServer], alice: Person) -> None:
+    web = start_web(DATABASE_URL=f"postgresql://nobody@{NOWHERE}/nothing")
+    credentials = {"email": alice.email, "password": alice.password}
+    with Api(web.url, token=alice.tokens["access_token"]) as api:
+        *answers, one, ready, overview = ask(
+            api,
+            ("GET", "auth/me", None),
+            ("POST", "auth/login", credentials),
+            ("POST", "auth/register", credentials),
+            ("POST", "auth/refresh", {"refresh_token": alice.tokens["refresh_token"]}),
+            ("GET", "chat/conversations", None),
+            ("POST", "ai/complete", {"prompt": "hello"}),
+            ("GET", "usage/me", None),
+            ("DELETE", "users/me", None),
+            ("GET", "health/db", None),
+            ("GET", "health/ready", None),
+            ("GET", f"{web.url}/health", None),
+        )
+        for answer in answers:
+            assert_error(answer, *AWAY)
+        assert (one.status_code, one.json()) == (503, {"status": "error", "database": "error"})
+        checks = {"database": "error", "mongo": "connected", "redis": "connected"}
+        assert (ready.status_code, ready.json()) == (503, {"status": "not ready", "checks": checks})
+        assert (overview.status_code, overview.json()["database"]) == (503, "error")
+        assert api.get("health").json() == {"status": "ok"}
+        assert api.get("nothing").status_code == 404
+        assert api.get("auth/me", headers={"Authorization": "Bearer x"}).status_code == 401
+        assert api.post("auth/login").status_code == 422
+    assert alice.get("auth/me").status_code == 200
+
+
+def test_without_mongodb(start_web: Callable[..., WebServer], register: Callable[..., Person]) -> None:
+    web = start_web(MONGODB_URL=f"mongodb://{NOWHERE}/")
+    alice = register("alice", web.url)
+    path = f"chat/conversations/{'0' * 24}"
+    *answers, one, ready = ask(
+        alice,
+        ("POST", "chat/conversations", {}),
+        ("GET", "chat/conversations", None),
+        ("GET", path, None),
+        ("DELETE", path, None),
+        ("POST", f"{path}/messages", {"content": "hello"}),
+        ("GET", f"{path}/messages", None),
+        ("GET", f"{path}/messages/{'0' * 24}:00000001", None),
+        ("GET", "health/mongo", None),
+        ("GET", "health/ready", None),
+    )
+    for answer in answers:
+        assert_error(answer, *AWAY)
+    assert (one.status_code, one.json()) == (503, {"status": "error", "mongo": "error"})
+    checks = {"database": "connected", "mongo": "error", "redis": "connected"}
+    assert (ready.status_code, ready.json()) == (503, {"status": "not ready", "checks": checks})
+    assert_error(alice.get("chat/conversations/malformed"), 404, "not_found", "Conversation not found")
+    assert alice.get("users/me").status_code == 200
+    assert alice.post("ai/complete", json={"prompt": "hello"}).json()["text"] == "Echo: hello"
+    # Seven calls that met no MongoDB, three others, and the one of the registration.
+    assert alice.get("usage/me").json()["total_requests"] == 11
