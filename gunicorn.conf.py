@@ -6,6 +6,7 @@ import gevent.monkey
 
 gevent.monkey.patch_all()
 
+import gc  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 from typing import Any  # noqa: E402
@@ -15,6 +16,9 @@ workers = max(1, int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1))
 worker_class = "edgechat.gunicorn_worker.Worker"
 worker_connections = 4000  # open streams, each a greenlet
 backlog = 4096
+# Imported once, before the workers are forked, whose memory it then shares; no client and no pool is opened by it.
+# With --reload each worker imports for itself.
+preload_app = "--reload" not in sys.argv
 # Running replies get GRACEFUL_TIMEOUT; the seconds above are for handing the rest over before the master kills.
 graceful_timeout = int(os.environ.get("GRACEFUL_TIMEOUT") or 30) + 5
 timeout = 120
@@ -41,17 +45,19 @@ def on_starting(server: Any) -> None:
         sys.exit(str(error))
 
 
+def when_ready(server: Any) -> None:
+    """What is imported stays as it is: collecting garbage in it would copy the pages that the workers share."""
+    gc.collect()
+    gc.freeze()
+
+
 def post_worker_init(worker: Any) -> None:
     """The application is loaded: refuse to run half-patched, then start what each process does by itself."""
-    from django.urls import get_resolver
-
     from conversations.replies import channel
     from edgechat import periodic
     from edgechat.gevent_check import require_patched_process
 
     require_patched_process()
-    # Every view is imported now, not by the first request, and an application that cannot be imported does not start.
-    _ = get_resolver().url_patterns
     periodic.start()
     channel.start()
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 from tqdm import tqdm
 
-from bench.scenarios import CONNECTIONS, Measured, Scenario, all_scenarios
+from bench.all_scenarios import all_scenarios
+from bench.scenarios import CONNECTIONS, Measured, Scenario
 from bench.site import Site, generator_rate, running_site
 from bench.table import format_table
 from edgechat.local.process import LocalError

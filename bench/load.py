@@ -39,7 +39,7 @@ class Job:
     seconds: float | None = None
     expect: int = 200
     contains: str = ""
-    patience: float = 60.0  # seconds until what is under way is given up, after the end of `seconds`
+    patience: float = 180.0  # seconds until what is under way is given up, after the end of `seconds`
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""What is measured. A new figure is a class here and its name in SCENARIOS."""
+"""What is measured: kinds of scenarios, and requests per second and simultaneous calls."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -209,22 +209,3 @@ class Completions1000(Completions):
     title = "1000 /ai/complete at once, model takes 1 s"
     count = 1000
     target = Target(15, at_least=False)
-
-
-_CLASSES: tuple[Callable[[], Scenario], ...] = (
-    Health,
-    Me,
-    ConversationList,
-    HistoryPage,
-    Send,
-    Sends200,
-    Sends1000,
-    Completions200,
-    Completions1000,
-)
-
-
-def all_scenarios() -> dict[str, Scenario]:
-    """By name, in the order of the table."""
-    scenarios = [make() for make in _CLASSES]
-    return {scenario.name: scenario for scenario in scenarios}

@@ -76,6 +76,11 @@ class Site:
     def workers(self) -> int:
         return len(self._web.pids)
 
+    @property
+    def address(self) -> str:
+        """HOST:PORT of the web processes."""
+        return self._web.address
+
     def versions(self) -> str:
         """The stores and what stands for the model, with their versions."""
         return ", ".join(f"{server.label} {server.version}".strip() for server in self._stack.servers)
@@ -164,6 +169,21 @@ def run_job(job: Job) -> Result:
         cwd=Path(__file__).parents[1],
     )
     return Result(**json.loads(done.stdout))
+
+
+def run_stream_reader(address: str, requests: Sequence[str]) -> list[list[float]]:
+    """Read event streams in a process of its own (see `bench.stream_reader`): when each stream's deltas arrived."""
+    host, port = address.split(":")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.stream_reader"],
+        input=json.dumps({"host": host, "port": int(port), "requests": list(requests)}),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[1],
+    )
+    times: list[list[float]] = json.loads(done.stdout)
+    return times
 
 
 def generator_rate(*, connections: int, seconds: float) -> Result:

@@ -8,10 +8,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.core.wsgi import get_wsgi_application
+from django.urls import get_resolver
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "edgechat.settings")
 
 _django = get_wsgi_application()
+# Every view is imported now, not by the first request, and an application that cannot be imported does not start.
+_ = get_resolver().url_patterns
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

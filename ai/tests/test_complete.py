@@ -1,143 +1,161 @@
-"""POST /ai/complete."""
+"""POST /ai/complete, answered in one piece."""
 
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from conftest import Person, assert_error
+from conftest import Api, Person
+from edgechat.local.web import WebServer
 from usage.models import LedgerEntry
+from usage.tokens import estimate_tokens
 
 ModelCalls = Callable[[str], list[dict[str, Any]]]
-UNAVAILABLE = (503, "model_unavailable", "The model is not available, please try again")
-QUOTA = (429, "model_quota", "The model's quota is used up, please try again later")
+
+UNAVAILABLE = {"detail": "The model is not available, please try again", "code": "model_unavailable"}
+QUOTA = {"detail": "The model's quota is used up, please try again later", "code": "model_quota"}
+BLOCKED = {
+    "detail": "The model refused this on safety grounds",
+    "code": "content_blocked",
+    "context": {"finish_reason": "SAFETY"},
+}
 
 
-def test_a_completion_is_answered_whole(alice: Person, model_calls: ModelCalls) -> None:
-    text = uuid.uuid4().hex
-    prompt = f"{text} 世界 🚀 [[thoughts=4]][[cached=2]]"
-    answer = alice.post("ai/complete", json={"prompt": prompt, "system_instruction": "Be brief."})
-    (call,) = model_calls(text)
-    assert answer.status_code == 200
-    assert answer.json() == {
-        "text": f"Echo: {text} 世界 🚀",
-        "model": "local-scripted",
-        "finish_reason": "STOP",
-        "usage": {
-            "input_tokens": call["prompt_tokens"],
-            "output_tokens": call["output_tokens"] + 4,
-            "total_tokens": call["prompt_tokens"] + call["output_tokens"] + 4,
-            "cached_tokens": 2,
-            "thinking_tokens": 4,
-            "estimated": False,
-        },
-        "cached": False,
-    }
-    assert [part["text"] for part in call["system_instruction"]["parts"]] == ["Be brief."]
-    assert call["contents"] == [{"role": "user", "parts": [{"text": prompt}]}]
-    assert call["generation_config"] == {"maxOutputTokens": 8192}
-    entry = LedgerEntry.objects.get(user_id=alice.id)
-    assert (entry.purpose, entry.model, entry.settled_at is not None) == ("complete", "gemini-2.5-flash", True)
+def charged(person: Person) -> list[tuple[str, int, int, bool]]:
+    rows = LedgerEntry.objects.filter(user_id=person.id, settled_at__isnull=False)
+    return [(row.purpose, row.input_tokens, row.output_tokens, row.estimated) for row in rows]
 
 
-@pytest.mark.parametrize(
-    "schema",
-    [
+def test_a_prompt_is_answered_and_charged(alice: Person, model_calls: ModelCalls) -> None:
+    prompt = f"prompt-{alice.id}"
+    answer = alice.post("ai/complete", json={"prompt": prompt, "system_instruction": "Be brief"})
+    (call,) = model_calls(prompt)
+    assert (answer.status_code, answer.json()) == (
+        200,
         {
-            "type": "object",
-            "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
-            "required": ["name"],
+            "text": f"Echo: {prompt}",
+            "model": "local-scripted",
+            "finish_reason": "STOP",
+            "usage": {
+                "input_tokens": call["prompt_tokens"],
+                "output_tokens": call["output_tokens"],
+                "total_tokens": call["prompt_tokens"] + call["output_tokens"],
+                "cached_tokens": 0,
+                "thinking_tokens": 0,
+                "estimated": False,
+            },
+            "cached": False,
         },
-        {"type": "array", "items": {"type": "string"}},
-        {"type": "string", "enum": ["größer", "世界"]},
-        {},
-    ],
-)
-def test_a_response_schema_reaches_the_model(alice: Person, model_calls: ModelCalls, schema: dict[str, Any]) -> None:
-    text = uuid.uuid4().hex
-    answer = alice.post("ai/complete", json={"prompt": text, "response_schema": schema})
-    assert answer.status_code == 200
-    json.loads(answer.json()["text"])
-    config = model_calls(text)[0]["generation_config"]
-    assert config["responseMimeType"] == "application/json"
-    assert config["responseJsonSchema"] == schema
+    )
+    assert call["contents"] == [{"role": "user", "parts": [{"text": prompt}]}]
+    assert [part["text"] for part in call["system_instruction"]["parts"]] == ["Be brief"]
+    assert charged(alice) == [("complete", call["prompt_tokens"], call["output_tokens"], False)]
+
+
+def test_an_answer_follows_the_schema(alice: Person, model_calls: ModelCalls) -> None:
+    schema = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}}
+    prompt = f"schema-{alice.id}"
+    answer = alice.post("ai/complete", json={"prompt": prompt, "response_schema": schema})
+    assert answer.status_code == 200, answer.text
+    assert set(json.loads(answer.json()["text"])) == {"name", "age"}
+    config = model_calls(prompt)[0]["generation_config"]
+    assert (config["responseMimeType"], config["responseJsonSchema"]) == ("application/json", schema)
 
 
 @pytest.mark.parametrize(
-    ("directive", "error", "retry_after"),
+    ("directives", "status", "error", "retry_after", "estimated"),
     [
-        ("[[status=429]][[retry=7]]", QUOTA, "7"),
-        ("[[status=429]]", QUOTA, "30"),
-        ("[[status=400]]", UNAVAILABLE, None),
-        ("[[status=403]]", UNAVAILABLE, None),
-        ("[[status=500]]", UNAVAILABLE, None),
-        ("[[status=503]]", UNAVAILABLE, None),
-        ("[[hang=0]]", UNAVAILABLE, None),
-        ("[[rubbish=1]]", UNAVAILABLE, None),
-        ("[[rubbish=2]]", UNAVAILABLE, None),
-        ("[[rubbish=3]]", UNAVAILABLE, None),
-        ("[[cut=0]]", UNAVAILABLE, None),
-        ("[[chunks=4]][[gap=0.1]][[cut=2]]", UNAVAILABLE, None),
+        ("[[status=429]][[retry=7]]", 429, QUOTA, "7", False),
+        ("[[status=500]]", 503, UNAVAILABLE, None, False),
+        ("[[status=503]]", 503, UNAVAILABLE, None, False),
+        ("[[status=400]]", 503, UNAVAILABLE, None, False),
+        ("[[cut=0]]", 503, UNAVAILABLE, None, True),
+        ("[[rubbish=1]]", 503, UNAVAILABLE, None, True),
+        ("[[rubbish=2]]", 503, UNAVAILABLE, None, True),
+        ("[[rubbish=3]]", 503, UNAVAILABLE, None, True),
     ],
 )
-def test_a_fault_of_the_model_is_told_in_our_words(
-    alice: Person, directive: str, error: tuple[int, str, str], retry_after: str | None
+def test_a_fault_is_told_without_the_models_words(
+    alice: Person,
+    model_calls: ModelCalls,
+    directives: str,
+    status: int,
+    error: dict[str, str],
+    retry_after: str | None,
+    estimated: bool,
 ) -> None:
-    answer = alice.post("ai/complete", json={"prompt": f"a b c d {directive}"})
-    assert_error(answer, *error)
+    prompt = f"{directives} fault-{alice.id}"
+    answer = alice.post("ai/complete", json={"prompt": prompt})
+    assert (answer.status_code, answer.json()) == (status, {**error, "request_id": answer.headers["X-Request-ID"]})
     assert answer.headers.get("Retry-After") == retry_after
-    assert LedgerEntry.objects.filter(user_id=alice.id, settled_at__isnull=False).count() == 1
+    assert charged(alice) == [("complete", estimate_tokens(prompt) if estimated else 0, 0, estimated)]
+    assert len(model_calls(f"fault-{alice.id}")) == 1
+    assert alice.post("ai/complete", json={"prompt": "and on"}).status_code == 200
+
+
+def test_what_came_before_a_cut_is_charged(alice: Person, model_calls: ModelCalls) -> None:
+    prompt = f"[[chunks=5]][[cut=3]][[cut_by=close]] cut-{alice.id} one two three four five"
+    answer = alice.post("ai/complete", json={"prompt": prompt})
+    (call,) = model_calls(f"cut-{alice.id}")
+    assert (answer.status_code, answer.json()["code"]) == (503, "model_unavailable")
+    assert charged(alice) == [("complete", call["prompt_tokens"], call["output_tokens"], False)]
 
 
 @pytest.mark.parametrize("block", ["prompt", "answer", "partial"])
-def test_a_safety_block_is_422(alice: Person, block: str) -> None:
-    answer = alice.post("ai/complete", json={"prompt": f"[[say=secret]][[block={block}]]"})
-    detail = "The model refused this on safety grounds"
-    assert_error(answer, 422, "content_blocked", detail, context={"finish_reason": "SAFETY"})
-    assert LedgerEntry.objects.filter(user_id=alice.id).count() == 1
+def test_a_block_is_422_and_charged(alice: Person, model_calls: ModelCalls, block: str) -> None:
+    answer = alice.post("ai/complete", json={"prompt": f"[[block={block}]] blocked-{alice.id}"})
+    (call,) = model_calls(f"blocked-{alice.id}")
+    assert (answer.status_code, answer.json()) == (422, {**BLOCKED, "request_id": answer.headers["X-Request-ID"]})
+    assert charged(alice) == [("complete", call["prompt_tokens"], call["output_tokens"], False)]
 
 
-DEEP = '{"prompt": "p", "response_schema": ' + '{"a":' * 500 + "1" + "}" * 500 + "}"
+def test_an_empty_answer_is_an_answer(alice: Person) -> None:
+    answer = alice.post("ai/complete", json={"prompt": "[[empty=1]] nothing"})
+    assert (answer.status_code, answer.json()["text"], answer.json()["finish_reason"]) == (200, "", "STOP")
 
 
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ("{}", "body.prompt"),
-        ('{"prompt": ""}', "body.prompt"),
-        ('{"prompt": null}', "body.prompt"),
-        ('{"prompt": {"text": "p"}}', "body.prompt"),
-        ('{"prompt": "\\ud800"}', "body.prompt"),
-        ('{"prompt": "\\u0000"}', "body.prompt"),
-        (json.dumps({"prompt": "p" * 32_001}), "body.prompt"),
-        (json.dumps({"prompt": "p", "system_instruction": "s" * 8001}), "body.system_instruction"),
-        ('{"prompt": "p", "response_schema": "object"}', "body.response_schema"),
-        ('{"prompt": "p", "response_schema": []}', "body.response_schema"),
-        ('{"prompt": "p", "response_schema": {"a": "\\ud800"}}', "body.response_schema"),
-        ('{"prompt": "p", "response_schema": {"\\ud800": 1}}', "body.response_schema"),
-        ('{"prompt": "p", "response_schema": {"maximum": 1e999}}', "body.response_schema"),
-        (DEEP, "body.response_schema"),
+        ({}, "body.prompt"),
+        ({"prompt": ""}, "body.prompt"),
+        ({"prompt": " \n"}, "body.prompt"),
+        ({"prompt": "x" * 32_001}, "body.prompt"),
+        ({"prompt": "a\x00b"}, "body.prompt"),
+        ({"prompt": ["x"]}, "body.prompt"),
+        ({"prompt": "x", "system_instruction": "s" * 8001}, "body.system_instruction"),
+        ({"prompt": "x", "response_schema": []}, "body.response_schema"),
+        ({"prompt": "x", "response_schema": "{}"}, "body.response_schema"),
+        ([], "body"),
     ],
-    ids=lambda value: value[:70],
 )
-def test_a_faulty_prompt_is_422_and_asks_nobody(alice: Person, body: str, field: str) -> None:
-    answer = alice.post("ai/complete", content=body, headers={"Content-Type": "application/json"})
-    errors = answer.json().get("errors", [])
-    assert [error["field"] for error in errors] == [field]
-    assert_error(answer, 422, "validation_error", "Validation error", errors=errors)
-    assert not LedgerEntry.objects.filter(user_id=alice.id).exists()
+def test_what_is_wrong_is_named_and_the_model_not_asked(alice: Person, body: Any, field: str) -> None:
+    answer = alice.post("ai/complete", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
+    assert [error["field"].partition(".0")[0] for error in answer.json()["errors"]] == [field]
+    assert charged(alice) == []
 
 
-def test_null_for_what_is_optional_is_as_good_as_none(alice: Person) -> None:
-    body = {"prompt": "hello", "system_instruction": None, "response_schema": None}
-    assert alice.post("ai/complete", json=body).json()["text"] == "Echo: hello"
+def test_more_than_a_call_may_have_is_413(start_web: Callable[..., WebServer]) -> None:
+    web = start_web(CONTEXT_MAX_TOKENS="300")
+    carol = Person(web.url, "carol")
+    answer = carol.post("ai/complete", json={"prompt": "x" * 901})
+    assert (answer.status_code, answer.json()) == (
+        413,
+        {
+            "detail": "The prompt is longer than the 300 tokens that a call may have",
+            "code": "too_large",
+            "request_id": answer.headers["X-Request-ID"],
+        },
+    )
+    assert carol.post("ai/complete", json={"prompt": "x" * 900}).status_code == 200
+    assert carol.post("ai/complete", json={"prompt": "x" * 900, "system_instruction": "s"}).status_code == 413
+    carol.close()
 
 
-def test_a_prompt_is_not_trimmed(alice: Person, model_calls: ModelCalls) -> None:
-    prompt = f"  {uuid.uuid4().hex}\n"
-    alice.post("ai/complete", json={"prompt": prompt})
-    assert model_calls(prompt.strip())[0]["contents"][0]["parts"] == [{"text": prompt}]
+def test_a_token_is_needed(anonymous: Api) -> None:
+    answer = anonymous.post("ai/complete", json={"prompt": "hello"})
+    assert (answer.status_code, answer.json()["code"]) == (401, "not_authenticated")

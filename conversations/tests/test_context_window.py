@@ -1,117 +1,256 @@
-"""What of a conversation goes to the model."""
+"""What of a long conversation goes to the model."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
-from conftest import Person, assert_error
-from conversations.context_window import Said, dialogue, first_kept, fits, prompt_budget, select_turns
+from conftest import Person
+from conversations import transcript_repository as transcripts
+from conversations.context_window import Window, select_turns
+from conversations.history import newest_first
+from conversations.transcript_repository import collections
 from edgechat.local.web import WebServer
+from usage.models import LedgerEntry
 from usage.tokens import estimate_tokens
 
-texts = st.text(max_size=60)
-histories = st.lists(st.tuples(texts, texts), max_size=12).map(
-    lambda pairs: [Said(*pair, seq=2 * (len(pairs) - number)) for number, pair in enumerate(pairs)]
-)
+ModelCalls = Callable[[str], list[dict[str, Any]]]
+Eventually = Callable[..., Any]
+MAX_TOKENS, MAX_OUTPUT_TOKENS = 600, 100
+SUMMARY = "Summary of the conversation before the messages below:\n"
 
 
-@given(question=texts, earlier=histories, instruction=st.none() | texts, budget=st.integers(1, 200))
-def test_the_latest_whole_exchanges_that_fit_are_chosen(
-    question: str, earlier: list[Said], instruction: str | None, budget: int
+@pytest.fixture(scope="module")
+def small_window() -> Iterator[str]:
+    """Where a server with a small context window answers."""
+    env = {"CONTEXT_MAX_TOKENS": str(MAX_TOKENS), "AI_MAX_OUTPUT_TOKENS": str(MAX_OUTPUT_TOKENS)}
+    folder = Path(tempfile.mkdtemp(prefix="edgechat-test-"))
+    with WebServer(env, data_dir=folder, workers=1, ready_path="/api/v1/health") as web:
+        yield web.url
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def carol(small_window: str) -> Iterator[Person]:
+    person = Person(small_window, "carol")
+    yield person
+    person.close()
+
+
+def sent(call: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(turn["role"], "".join(part["text"] for part in turn["parts"])) for turn in call["contents"]]
+
+
+def instruction(call: dict[str, Any]) -> str:
+    return "".join(part["text"] for part in (call["system_instruction"] or {"parts": []})["parts"])
+
+
+def estimated(call: dict[str, Any]) -> int:
+    return sum(estimate_tokens(text) for _, text in sent(call)) + estimate_tokens(instruction(call))
+
+
+def said(seq: int) -> str:
+    """The text that `store_exchanges` gives a message."""
+    return f"{'question' if seq % 2 else 'answer'} {(seq + 1) // 2} of many, and so on"
+
+
+def store_exchanges(person: Person, conversation: str, count: int) -> None:
+    """Write that many exchanges into an empty conversation, as an import does."""
+    at = collections.now()
+    documents = []
+    for seq in range(1, 2 * count + 1):
+        document: dict[str, Any] = {
+            "_id": f"{conversation}:{seq:08d}",
+            "version": 1,
+            "conversation_id": conversation,
+            "owner_id": person.id,
+            "seq": seq,
+            "role": "user" if seq % 2 else "model",
+            "content": said(seq),
+            "status": "complete",
+            "attempt": 1,
+            "attachments": [],
+            "client_message_id": None,
+            "body_hash": None,
+            "finish_reason": None if seq % 2 else "STOP",
+            "failure": None,
+            "usage": None,
+            "feedback": None,
+            "variants": [],
+            "outbox": None,
+            "expires_at": None,
+            "created_at": at,
+        }
+        documents.append(document)
+    collections.messages().insert_many(documents)
+    collections.conversations().update_one(
+        {"_id": conversation}, {"$set": {"next_seq": 2 * count + 1, "message_count": 2 * count}}
+    )
+
+
+def test_a_long_conversation_sends_its_latest_whole_turns_and_a_summary(
+    carol: Person, model_calls: ModelCalls, eventually: Eventually
 ) -> None:
-    window = select_turns(question, iter(earlier), instruction=instruction, budget=budget)
-    turns = window.turns
-    assert turns[-1].text == question
-    assert [turn.role for turn in turns] == ["user", "model"] * (len(turns) // 2) + ["user"]
-    pairs = [(turns[index].text, turns[index + 1].text) for index in range(0, len(turns) - 1, 2)]
-    newest = earlier[: len(pairs)]
-    assert pairs == [(said.question, said.answer) for said in reversed(newest)], "the newest, without a gap"
-    cost = sum(estimate_tokens(turn.text) for turn in turns) + estimate_tokens(instruction or "")
-    if fits(question, instruction=instruction, budget=budget):
-        assert cost <= budget
-    assert window.overflowed == (len(pairs) < len(earlier))
-    if window.overflowed:
-        assert cost + earlier[len(pairs)].tokens > budget, "it would have fitted"
+    conversation = carol.new_conversation(title="Titled", system_instruction="Be brief.")
+    marker = f"window-{conversation}"
+    history: list[tuple[str, str]] = []
+    summaries = 0
+    for number in range(12):
+        text = f"{marker} {number} " + "word " * 20
+        pair = carol.say(conversation, text).json()
+        (call,) = [call for call in model_calls(f"{marker} {number} ") if sent(call)[-1] == ("user", text)]
+        assert estimated(call) <= MAX_TOKENS - MAX_OUTPUT_TOKENS
+        assert call["generation_config"]["maxOutputTokens"] == MAX_OUTPUT_TOKENS
+        *earlier, last = sent(call)
+        assert last == ("user", text)
+        assert len(earlier) % 2 == 0
+        assert earlier == history[len(history) - len(earlier) :]
+        assert instruction(call).startswith("Be brief.")
+        if len(earlier) < len(history) and summaries:
+            assert f"\n\n{SUMMARY}Echo: " in instruction(call)
+        history += [("user", text), ("model", pair["model_message"]["content"])]
+        # A summary, where one is due, is made after the reply; its row is there once it has been asked for.
+        if len(earlier) < len(history) - 2:
+            summaries += 1
+            eventually(lambda: stored_summary(carol, conversation) is not None)
+    assert summaries
+    purposes = list(LedgerEntry.objects.filter(user_id=carol.id).values_list("purpose", flat=True))
+    assert purposes.count("chat") == 12
+    assert purposes.count("context_summary") >= 1
+    assert set(purposes) == {"chat", "context_summary"}
 
 
-def test_no_more_of_the_history_is_read_than_fits() -> None:
-    read = 0
-
-    def endless() -> Iterator[Said]:
-        nonlocal read
-        while True:
-            read += 1
-            yield Said("x" * 30, "y" * 30, seq=0)
-
-    window = select_turns("question", endless(), instruction=None, budget=100)
-    assert (len(window.turns), window.overflowed, read) == (9, True, 5)
+def stored_summary(person: Person, conversation: str) -> Any:
+    found = transcripts.find_conversation(person.id, conversation)
+    assert found is not None
+    return found["summary"]
 
 
-@given(earlier=histories, budget=st.integers(0, 200))
-def test_what_is_kept_of_a_history_is_its_end_within_the_budget(earlier: list[Said], budget: int) -> None:
-    lowest = first_kept(earlier, budget=budget)
-    kept = [said for said in earlier if lowest is not None and said.seq >= lowest]
-    assert kept == earlier[: len(kept)]
-    assert sum(said.tokens for said in kept) <= budget
-    if len(kept) < len(earlier):
-        assert sum(said.tokens for said in earlier[: len(kept) + 1]) > budget
-
-
-@given(history=histories.map(lambda newest_first: newest_first[::-1]), budget=st.integers(1, 200))
-def test_a_dialogue_is_within_its_budget_and_always_gets_further(history: list[Said], budget: int) -> None:
-    text, last = dialogue(history, budget=budget)
-    assert (last is None) == (not history)
-    if last is not None:
-        assert last in [said.seq for said in history]
-        # Each exchange is counted alone: blank lines between them, and rounding, are not.
-        assert estimate_tokens(text) <= budget + len(history)
-
-
-@given(text=st.text(alphabet=st.characters(exclude_categories=[]), max_size=50))
-def test_an_estimate_is_never_below_a_third_of_the_bytes(text: str) -> None:
-    size = len(text.encode("utf-8", "surrogatepass"))
-    assert size / 3 <= estimate_tokens(text) < size / 3 + 1
-
-
-@given(window=st.integers(256, 10**6), output=st.integers(1, 10**5))
-def test_the_answer_is_left_room_but_never_more_than_a_quarter_of_the_window(window: int, output: int) -> None:
-    assert window - prompt_budget(max_tokens=window, max_output_tokens=output) == min(output, window // 4)
-
-
-def test_a_small_window_holds_for_every_call(
-    start_web: Callable[..., WebServer],
-    register: Callable[..., Person],
-    model_calls: Callable[[str], list[dict[str, Any]]],
+def test_the_summary_is_made_after_the_reply_and_has_its_own_ledger_row(
+    carol: Person, model_calls: ModelCalls, eventually: Eventually
 ) -> None:
-    alice = register("alice", start_web(CONTEXT_MAX_TOKENS="256").url)
-    conversation = alice.new_conversation(title="Talk", system_instruction="s" * 90)
-    for number in range(6):
-        assert alice.say(conversation, f"{conversation} number {number} {'x' * 60}").status_code == 200
-    calls = model_calls(conversation)
-    chats = [call for call in calls if call["system_instruction"]["parts"][0]["text"].startswith("s" * 90)]
-    assert len(chats) == 6
-    for call in calls:
-        sent = [turn["parts"][0]["text"] for turn in call["contents"]]
-        assert sum(map(estimate_tokens, [*sent, call["system_instruction"]["parts"][0]["text"]])) <= 256
-    for number, call in enumerate(chats):
-        roles = [turn["role"] for turn in call["contents"]]
-        assert roles == ["user", "model"] * (len(roles) // 2) + ["user"]
-        assert call["contents"][-1]["parts"][0]["text"].startswith(f"{conversation} number {number} ")
-    assert len(chats[0]["contents"]) == 1
-    assert 1 < max(len(call["contents"]) for call in chats) < 11
+    conversation = carol.new_conversation(title="Titled")
+    store_exchanges(carol, conversation, 60)
+    marker = f"now-{conversation}"
+    carol.say(conversation, marker)
+    summary = eventually(lambda: stored_summary(carol, conversation))
+    calls = [call for call in model_calls(f"{said(1)}\nModel: {said(2)}\n") if sent(call)[0][1].startswith("User: ")]
+    chat = model_calls(marker)[0]
+    summary_call = next(call for call in calls if call["received_at"] >= chat["ended_at"])
+    assert estimated(summary_call) <= MAX_TOKENS
+    assert instruction(summary_call).startswith("Summarize this conversation")
+    entries = eventually(
+        lambda: (
+            found
+            if (found := list(LedgerEntry.objects.filter(user_id=carol.id, settled_at__isnull=False).order_by("id")))[
+                1:
+            ]
+            else None
+        )
+    )
+    assert entries[0].attempt_id == f"{conversation}:00000122:1"
+    assert (entries[0].purpose, entries[1].purpose) == ("chat", "context_summary")
+    assert entries[1].attempt_id == f"{conversation}:00000122:1:summary:0"
+    assert entries[1].input_tokens == summary_call["prompt_tokens"]
+    assert summary["text"].startswith("Echo: ")
+    # What was summarized is not sent again, and nothing between the two is left out.
+    eventually(lambda: not LedgerEntry.objects.filter(user_id=carol.id, settled_at=None).exists())
+    summary = stored_summary(carol, conversation)
+    carol.say(conversation, f"{marker} again")
+    follow_up = model_calls(f"{marker} again")[0]
+    assert instruction(follow_up) == SUMMARY + summary["text"]
+    assert estimated(follow_up) <= MAX_TOKENS - MAX_OUTPUT_TOKENS
+    assert sent(follow_up)[-3:] == [("user", marker), ("model", f"Echo: {marker}"), ("user", f"{marker} again")]
 
-    alone = alice.new_conversation(title="Talk", system_instruction="s" * 90)
-    too_long = alice.say(alone, "y" * (3 * (256 - 64) - 90 + 1))
-    detail = "The message is longer than the 192 tokens that one message may have"
-    assert_error(too_long, 413, "too_large", detail)
-    assert alice.say(alone, "y" * (3 * (256 - 64) - 90)).status_code == 200
-    detail = "The prompt is longer than the 256 tokens that a call may have"
-    assert_error(alice.post("ai/complete", json={"prompt": "y" * (3 * 256 + 1)}), 413, "too_large", detail)
-    assert alice.post("ai/complete", json={"prompt": "y" * 3 * 256}).status_code == 200
-    schema = {"type": "object", "properties": {f"p{number}": {"type": "string"} for number in range(60)}}
-    complete = alice.post("ai/complete", json={"prompt": "hello", "response_schema": schema})
-    assert_error(complete, 413, "too_large", detail)
+
+def test_a_title_of_a_long_answer_is_asked_for_within_the_window_too(
+    carol: Person, model_calls: ModelCalls, eventually: Eventually
+) -> None:
+    conversation = carol.new_conversation()
+    # Few characters for the model, and many bytes for the estimate.
+    carol.say(conversation, f"[[say={'😀' * 360}]]{conversation}")
+    title = eventually(lambda: LedgerEntry.objects.filter(user_id=carol.id, purpose="title").first())
+    eventually(lambda: LedgerEntry.objects.get(pk=title.pk).settled_at)
+    title_calls = [call for call in model_calls("😀" * 300) if instruction(call).startswith("Write a title")]
+    assert all(estimated(call) <= MAX_TOKENS - MAX_OUTPUT_TOKENS for call in title_calls)
+    assert title_calls
+
+
+def test_a_message_that_alone_is_too_long_is_413_before_anything_is_stored(
+    carol: Person, model_calls: ModelCalls
+) -> None:
+    conversation = carol.new_conversation(title="Titled")
+    before = carol.get(f"chat/conversations/{conversation}").json()
+    marker = f"long-{conversation} "
+    fitting = marker + "x" * (3 * (MAX_TOKENS - MAX_OUTPUT_TOKENS) - len(marker))
+    for headers in ({}, {"Accept": "text/event-stream"}):
+        body = {"content": fitting + "x"}
+        answer = carol.post(f"chat/conversations/{conversation}/messages", json=body, headers=headers)
+        assert answer.status_code == 413
+        assert answer.json() == {
+            "detail": "The message is longer than the 500 tokens that one message may have",
+            "code": "too_large",
+            "request_id": answer.headers["X-Request-ID"],
+        }
+    assert model_calls(marker) == []
+    assert carol.messages(conversation) == {"messages": [], "has_more": False}
+    assert carol.get(f"chat/conversations/{conversation}").json() == before
+    assert carol.say(conversation, fitting).status_code == 200
+    assert len(model_calls(marker)) == 1
+
+
+def test_5000_messages_send_the_model_no_more_than_50(carol: Person, model_calls: ModelCalls) -> None:
+    estimates, turns = [], []
+    for count in (25, 2500):
+        conversation = carol.new_conversation(title="Titled")
+        store_exchanges(carol, conversation, count)
+        marker = f"many-{conversation}"
+        assert carol.say(conversation, marker).status_code == 200
+        call = model_calls(marker)[0]
+        estimates.append(estimated(call))
+        turns.append(sent(call))
+        assert sent(call)[-3:-1] == [("user", said(2 * count - 1)), ("model", said(2 * count))]
+    assert max(estimates) <= MAX_TOKENS - MAX_OUTPUT_TOKENS
+    assert len(turns[1]) <= len(turns[0]) < 51
+
+
+def test_reading_the_window_takes_as_many_reads_of_5000_messages_as_of_50(
+    alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_messages = transcripts.find_messages
+    reads: list[int] = []
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        reads.append(1)
+        return find_messages(*args, **kwargs)
+
+    monkeypatch.setattr(transcripts, "find_messages", counted)
+    windows: list[Window] = []
+    needed = []
+    for count in (25, 2500):
+        conversation = alice.new_conversation()
+        store_exchanges(alice, conversation, count)
+        reads.clear()
+        earlier = newest_first(alice.id, conversation, before_seq=2 * count + 1)
+        windows.append(select_turns("now", earlier, instruction=None, budget=200))
+        needed.append(len(reads))
+    assert needed == [1, 1]  # of 40 messages each
+    assert [window.overflowed for window in windows] == [True, True]
+    assert len(windows[1].turns) <= len(windows[0].turns)
+
+
+def test_unanswered_messages_are_left_out_so_that_turns_alternate(alice: Person, model_calls: ModelCalls) -> None:
+    conversation = alice.new_conversation(title="Titled")
+    alice.say(conversation, "one")
+    alice.say(conversation, "[[status=500]]lost")
+    alice.say(conversation, "[[block=answer]]blocked")
+    alice.say(conversation, "[[empty=1]]nothing")
+    marker = f"alternate-{conversation}"
+    alice.say(conversation, marker)
+    (call,) = model_calls(marker)
+    assert sent(call) == [("user", "one"), ("model", "Echo: one"), ("user", marker)]

@@ -1,217 +1,290 @@
-"""Creating, listing, reading and deleting conversations."""
+"""POST and GET /chat/conversations, GET and DELETE /chat/conversations/{id}."""
 
 from __future__ import annotations
 
-import re
-import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from accounts.models import Membership, Organization
-from conftest import Person, assert_error, at_once
-from edgechat.mongo import database
+from conftest import Api, Person
+from conversations.transcript_repository.collections import conversations, messages
 
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
-NOT_FOUND = (404, "not_found", "Conversation not found")
-
-
-def stable(body: dict[str, Any]) -> dict[str, Any]:
-    """The conversation without id and times, whose form is checked."""
-    assert re.fullmatch(r"[0-9a-f]{24}", body["id"])
-    assert TIME.fullmatch(body["created_at"])
-    assert TIME.fullmatch(body["updated_at"])
-    return {name: value for name, value in body.items() if name not in ("id", "created_at", "updated_at")}
-
-
-EMPTY = {
-    "title": None,
-    "system_instruction": None,
-    "organization_id": None,
-    "pinned": False,
-    "archived": False,
-    "temporary": False,
-    "message_count": 0,
-    "last_seq": 0,
-}
-
-
-@pytest.mark.parametrize(
-    ("given", "kept"),
-    [
-        (None, {}),
-        ({}, {}),
-        ({"title": None, "system_instruction": None, "organization_id": None}, {}),
-        ({"title": "", "system_instruction": " "}, {}),
-        ({"title": " Trip "}, {"title": "Trip"}),
-        ({"title": "👩‍👩‍👧 e\u0301", "system_instruction": "Be brief."},) * 2,
-        ({"title": "t" * 200, "system_instruction": "s" * 8000},) * 2,
-        ({"temporary": True},) * 2,
-        ({"unknown": 1, "id": "0" * 24, "message_count": 7, "owner_id": 1}, {}),
-    ],
-)
-def test_a_conversation_is_answered_whole(alice: Person, given: dict[str, Any] | None, kept: dict[str, Any]) -> None:
-    answer = alice.post("chat/conversations", json=given) if given is not None else alice.post("chat/conversations")
-    assert answer.status_code == 201
-    assert stable(answer.json()) == EMPTY | kept
-    assert alice.get(f"chat/conversations/{answer.json()['id']}").json() == answer.json()
+NOT_FOUND = {"detail": "Conversation not found", "code": "not_found"}
+MALFORMED_IDS = [
+    "x",
+    "0",
+    "1" * 200,
+    "%20",
+    "%00",
+    "%F0%9F%98%80",
+    "..%5C",
+    "None",
+    "00000000-0000-0000-0000-000000000000",
+]
+# Each call on one conversation: method, what follows its id, body. `MID` stands for the model message's id.
+CALLS_WITH_AN_ID: list[tuple[str, str, Any]] = [
+    ("GET", "", None),
+    ("PATCH", "", {"title": "theirs"}),
+    ("DELETE", "", None),
+    ("GET", "/messages", None),
+    ("POST", "/messages", {"content": "intruder"}),
+    ("GET", "/messages/MID", None),
+    ("POST", "/messages/MID/stop", None),
+    ("POST", "/messages/MID/regenerate", {"content": "intruder"}),
+    ("GET", "/messages/MID/stream", None),
+    ("PUT", "/messages/MID/feedback", {"rating": "down"}),
+    ("GET", "/export", None),
+]
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"title": "t" * 201}, "body.title"),
-        ({"title": ["x"]}, "body.title"),
-        ({"system_instruction": "s" * 8001}, "body.system_instruction"),
-        ({"organization_id": "x"}, "body.organization_id"),
-        ({"organization_id": 0}, "body.organization_id"),
-        ({"organization_id": 2**63}, "body.organization_id"),
-        ({"temporary": "maybe"}, "body.temporary"),
-    ],
-)
-def test_a_faulty_conversation_is_422(alice: Person, body: dict[str, Any], field: str) -> None:
-    answer = alice.post("chat/conversations", json=body)
-    assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, [field])
-    assert alice.get("chat/conversations").json()["conversations"] == []
-
-
-def test_an_organization_has_to_be_ones_own(alice: Person, bob: Person) -> None:
-    organization = Organization.objects.create(name="Works")
-    Membership.objects.create(organization=organization, user_id=bob.id, role="member")
-    for absent in (organization.pk, 2**63 - 1):
-        answer = alice.post("chat/conversations", json={"organization_id": absent})
-        assert_error(answer, 404, "not_found", "Organization not found")
-    answer = bob.post("chat/conversations", json={"organization_id": organization.pk})
-    assert stable(answer.json()) == EMPTY | {"organization_id": organization.pk}
-
-
-def ids(body: dict[str, Any]) -> list[str]:
+def listed(person: Person, **query: Any) -> list[str]:
+    body = person.get("chat/conversations", params=query).json()
     return [conversation["id"] for conversation in body["conversations"]]
 
 
-def test_an_empty_list(alice: Person) -> None:
-    assert alice.get("chat/conversations").json() == {"conversations": [], "has_more": False, "next_cursor": None}
-
-
-def test_the_list_has_the_latest_change_first(alice: Person, bob: Person) -> None:
-    bob.new_conversation()
-    made = [alice.new_conversation(title=str(number)) for number in range(4)]
-    assert ids(alice.get("chat/conversations").json()) == made[::-1]
-    alice.say(made[1], "hello")
-    body = alice.get("chat/conversations").json()
-    assert ids(body) == [made[1], made[3], made[2], made[0]]
-    assert [stable(one) for one in body["conversations"]][:2] == [
-        EMPTY | {"title": "1", "message_count": 2, "last_seq": 2},
-        EMPTY | {"title": "3"},
-    ]
-    assert body["conversations"] == [alice.get(f"chat/conversations/{one}").json() for one in ids(body)]
+def assert_not_found(person: Person, method: str, path: str, body: Any = None) -> None:
+    answer = person.request(method, path, json=body)
+    told = answer.json()
+    assert (answer.status_code, told) == (404, {**NOT_FOUND, "request_id": answer.headers["X-Request-ID"]})
 
 
 @pytest.mark.parametrize(
-    ("query", "first", "count", "has_more"),
+    "kwargs", [{}, {"json": {}}, {"content": b"", "headers": {"Content-Type": "application/json"}}]
+)
+def test_a_conversation_needs_no_body(alice: Person, kwargs: dict[str, Any]) -> None:
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
+    answer = alice.post("chat/conversations", **kwargs)
+    body = answer.json()
+    created = body.pop("created_at")
+    assert answer.status_code == 201
+    assert created.endswith("Z")
+    assert before <= datetime.fromisoformat(created) <= datetime.now(UTC)
+    conversation = body.pop("id")
+    assert body == {
+        "title": None,
+        "system_instruction": None,
+        "organization_id": None,
+        "pinned": False,
+        "archived": False,
+        "temporary": False,
+        "message_count": 0,
+        "last_seq": 0,
+        "updated_at": created,
+    }
+    assert isinstance(conversation, str)
+    assert alice.get(f"chat/conversations/{conversation}").json() == answer.json()
+
+
+def test_all_fields_are_kept(alice: Person) -> None:
+    organization = Organization.objects.create(name="Readers")
+    Membership.objects.create(organization=organization, user_id=alice.id, role="member")
+    given = {
+        "title": "Größe 😀",
+        "system_instruction": "Line one\nLine two\t",
+        "organization_id": organization.pk,
+        "temporary": True,
+    }
+    answer = alice.post("chat/conversations", json=given)
+    body = answer.json()
+    assert answer.status_code == 201
+    assert body == {
+        **given,
+        "system_instruction": body["system_instruction"],
+        "id": body["id"],
+        "pinned": False,
+        "archived": False,
+        "message_count": 0,
+        "last_seq": 0,
+        "created_at": body["created_at"],
+        "updated_at": body["created_at"],
+    }
+    assert body["system_instruction"].strip() == "Line one\nLine two"
+    assert alice.get(f"chat/conversations/{body['id']}").json() == body
+
+
+@pytest.mark.parametrize("title", ["t" * 200, "😀" * 200])
+def test_the_longest_title_is_taken(alice: Person, title: str) -> None:
+    assert alice.post("chat/conversations", json={"title": title}).json()["title"] == title
+
+
+@pytest.mark.parametrize(
+    "given", [{"title": ""}, {"title": None}, {"system_instruction": ""}, {"organization_id": None}]
+)
+def test_empty_fields_are_as_absent(alice: Person, given: dict[str, Any]) -> None:
+    body = alice.post("chat/conversations", json=given).json()
+    assert (body["title"], body["system_instruction"], body["organization_id"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
     [
-        ({}, 0, 5, False),
-        ({"limit": 5}, 0, 5, False),
-        ({"limit": 4}, 0, 4, True),
-        ({"limit": 100}, 0, 5, False),
-        ({"limit": 1}, 0, 1, True),
-        ({"limit": 2, "skip": 3}, 3, 2, False),
-        ({"limit": 2, "skip": 2}, 2, 2, True),
-        ({"skip": 5}, 5, 0, False),
-        ({"skip": 1_000_000}, 5, 0, False),
-        ({"archived": "true"}, 5, 0, False),
-        ({"archived": "false", "limit": 3}, 0, 3, True),
+        ({"title": "t" * 201}, "body.title"),
+        ({"title": 5.5}, None),
+        ({"title": ["t"]}, "body.title"),
+        ({"title": {"a": 1}}, "body.title"),
+        ({"title": True}, "body.title"),
+        ({"title": "a\x00b"}, "body.title"),
+        ({"system_instruction": "s" * 8001}, "body.system_instruction"),
+        ({"system_instruction": []}, "body.system_instruction"),
+        ({"organization_id": "x"}, "body.organization_id"),
+        ({"organization_id": 0}, "body.organization_id"),
+        ({"organization_id": -1}, "body.organization_id"),
+        ({"organization_id": 2**63}, "body.organization_id"),
+        ({"organization_id": 1.5}, "body.organization_id"),
+        ({"temporary": "perhaps"}, "body.temporary"),
+        ({"temporary": None}, "body.temporary"),
+        ([], "body"),
+        ("text", "body"),
+        (5, "body"),
     ],
 )
-def test_pages_of_the_list(alice: Person, query: dict[str, Any], first: int, count: int, has_more: bool) -> None:
-    made = [alice.new_conversation() for _ in range(5)][::-1]
-    body = alice.get("chat/conversations", params=query).json()
-    assert (ids(body), body["has_more"]) == (made[first : first + count], has_more)
-    assert (body["next_cursor"] is not None) == has_more
+def test_what_is_wrong_is_named(alice: Person, given: Any, field: str | None) -> None:
+    answer = alice.post("chat/conversations", json=given)
+    if field is None:  # a number is a title like "5.5"
+        assert (answer.status_code, answer.json()["title"]) == (201, "5.5")
+        return
+    body = answer.json()
+    assert (answer.status_code, body["code"], [error["field"] for error in body["errors"]]) == (
+        422,
+        "validation_error",
+        [field],
+    )
+    assert listed(alice) == []
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 6, 7])
-def test_a_cursor_neither_skips_nor_repeats(alice: Person, limit: int) -> None:
-    made = [alice.new_conversation() for _ in range(6)][::-1]
-    pages: list[list[str]] = []
-    cursor: str | None = None
-    while not pages or cursor is not None:
-        query = {"limit": limit} | ({"cursor": cursor} if cursor is not None else {})
-        body = alice.get("chat/conversations", params=query).json()
-        pages.append(ids(body))
-        assert body["has_more"] == (body["next_cursor"] is not None)
-        cursor = body["next_cursor"]
-        if len(pages) == 1:
-            alice.new_conversation()  # what is new comes before the cursor
-    assert [one for page in pages for one in page] == made
-    assert len(pages) == -(-6 // limit)
+def test_half_a_surrogate_pair_is_refused_not_stored(alice: Person) -> None:
+    answer = alice.post(
+        "chat/conversations", content=b'{"title": "\\ud800"}', headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code in (400, 422), answer.text
+    assert listed(alice) == []
 
 
-def test_fifty_conversations_made_at_once_are_all_in_the_list(alice: Person) -> None:
-    made = at_once(50, lambda _: alice.new_conversation())
-    assert sorted(ids(alice.get("chat/conversations?limit=100").json())) == sorted(made)
+def test_an_unknown_and_a_foreign_organization_are_404_alike(alice: Person, bob: Person) -> None:
+    foreign = Organization.objects.create(name="Not hers")
+    Membership.objects.create(organization=foreign, user_id=bob.id, role="owner")
+    told = []
+    for organization in (foreign.pk, 2**63 - 1):
+        answer = alice.post("chat/conversations", json={"organization_id": organization})
+        assert answer.status_code == 404
+        told.append({**answer.json(), "request_id": None})
+    assert told[0] == told[1] == {"detail": "Organization not found", "code": "not_found", "request_id": None}
+    assert listed(alice) == []
 
 
-def test_a_deleted_conversation_is_gone_with_its_messages(alice: Person) -> None:
-    kept, deleted = alice.new_conversation(title="kept"), alice.new_conversation(title="deleted")
-    alice.say(kept, "stays")
-    alice.say(deleted, "goes")
-    answer = alice.delete(f"chat/conversations/{deleted}")
-    assert (answer.status_code, answer.content) == (204, b"")
-    for method, path in (
-        ("GET", ""),
-        ("DELETE", ""),
-        ("GET", "/messages"),
-        ("GET", f"/messages/{deleted}:00000001"),
-    ):
-        assert_error(alice.request(method, f"chat/conversations/{deleted}{path}"), *NOT_FOUND)
-    assert_error(alice.say(deleted, "again"), *NOT_FOUND)
-    assert ids(alice.get("chat/conversations").json()) == [kept]
-    assert len(alice.messages(kept)["messages"]) == 2
-    assert database()["messages"].count_documents({"owner_id": alice.id}) == 2
-    assert database()["tombstones"].count_documents({"_id": deleted, "owner_id": alice.id, "purged": True}) == 1
+def test_a_list_has_twenty_and_the_rest_is_behind_skip(alice: Person) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(lambda n: alice.new_conversation(title=str(n)), range(21)))
+    first = alice.get("chat/conversations").json()
+    assert (len(first["conversations"]), first["has_more"]) == (20, True)
+    rest = alice.get("chat/conversations", params={"skip": 20}).json()
+    assert (len(rest["conversations"]), rest["has_more"], rest["next_cursor"]) == (1, False, None)
+    assert {each["id"] for each in first["conversations"] + rest["conversations"]} == made
+    everything = alice.get("chat/conversations", params={"limit": 100}).json()
+    assert everything["conversations"] == first["conversations"] + rest["conversations"]
 
 
-def test_deleting_at_once_deletes_once(alice: Person) -> None:
-    conversation = alice.new_conversation()
-    statuses = at_once(8, lambda _: alice.delete(f"chat/conversations/{conversation}").status_code)
-    assert sorted(statuses) == [204] + [404] * 7
-    assert database()["tombstones"].count_documents({"owner_id": alice.id}) == 1
-
-
-def test_deleting_while_a_reply_is_written_leaves_nothing(
-    alice: Person, model_calls: Callable[[str], list[dict[str, Any]]], eventually: Callable[..., Any]
+@pytest.mark.parametrize(
+    ("limit", "skip", "expected", "has_more"),
+    [
+        (1, 0, [2], True),
+        (2, 0, [2, 1], True),
+        (3, 0, [2, 1, 0], False),
+        (2, 1, [1, 0], False),
+        (1, 2, [0], False),
+        (2, 3, [], False),
+        (100, 1_000_000, [], False),
+    ],
+)
+def test_has_more_is_true_only_if_there_is_more(
+    alice: Person, limit: int, skip: int, expected: list[int], has_more: bool
 ) -> None:
-    conversation = alice.new_conversation(title="Talk")
-    with ThreadPoolExecutor(1) as pool:
-        sending = pool.submit(alice.say, conversation, f"to {conversation} [[delay=1]]")
-        eventually(lambda: model_calls(conversation))
-        assert alice.delete(f"chat/conversations/{conversation}").status_code == 204
-        assert_error(sending.result(), *NOT_FOUND)
-    eventually(lambda: all(call["ended_at"] for call in model_calls(conversation)))
-    assert database()["messages"].count_documents({"owner_id": alice.id}) == 0
-    assert alice.get("chat/conversations").json()["conversations"] == []
+    made = [alice.new_conversation(title=str(n)) for n in range(3)]
+    body = alice.get("chat/conversations", params={"limit": limit, "skip": skip}).json()
+    assert [each["id"] for each in body["conversations"]] == [made[n] for n in expected]
+    assert (body["has_more"], body["next_cursor"] is not None) == (has_more, has_more)
 
 
-def test_reading_while_many_write_is_never_a_fault(alice: Person) -> None:
-    """Lists and pages during sends: dense from 1, never a gap."""
-    reader = alice.signed_in(alice.tokens["access_token"])
-    conversation = alice.new_conversation(title="Talk")
-    done = threading.Event()
+def test_the_list_shows_what_get_shows_after_a_message(alice: Person) -> None:
+    conversation = alice.new_conversation(title="Chat")
+    alice.new_conversation(title="Later")
+    alice.say(conversation, "hello")
+    shown = alice.get(f"chat/conversations/{conversation}").json()
+    assert (shown["message_count"], shown["last_seq"]) == (2, 2)
+    assert shown["updated_at"] > shown["created_at"]
+    assert alice.get("chat/conversations").json()["conversations"][0] == shown
 
-    def read() -> int:
-        reads = 0
-        while not done.is_set() and reads < 60:
-            body = reader.get(f"chat/conversations/{conversation}/messages").json()
-            assert [message["seq"] for message in body["messages"]] == list(range(1, len(body["messages"]) + 1))
-            reads += 1
-        return reads
 
-    with reader, ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(read)
-        for number in range(8):
-            assert alice.say(conversation, f"message {number}").status_code == 200
-        done.set()
-        assert reading.result() > 0
+def test_a_deleted_conversation_is_gone_everywhere(alice: Person) -> None:
+    conversation, kept = alice.new_conversation(title="Gone"), alice.new_conversation(title="Kept")
+    mid = alice.say(conversation, "forget me").json()["model_message"]["id"]
+    alice.say(kept, "keep me")
+    answer = alice.delete(f"chat/conversations/{conversation}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    for method, path, body in CALLS_WITH_AN_ID:
+        assert_not_found(alice, method, f"chat/conversations/{conversation}{path.replace('MID', mid)}", body)
+    assert listed(alice) == [kept]
+    assert messages().count_documents({"conversation_id": conversation}) == 0
+    assert conversations().count_documents({"_id": conversation}) == 0
+    assert len(alice.messages(kept)["messages"]) == 2
+
+
+def test_two_deletions_at_once_are_one_204_and_404s(alice: Person) -> None:
+    conversation = alice.new_conversation(title="Gone")
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: alice.delete(f"chat/conversations/{conversation}"), range(8)))
+    assert sorted(answer.status_code for answer in answers) == [204] + [404] * 7
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CALLS_WITH_AN_ID)
+def test_a_stranger_gets_404_and_changes_nothing(alice: Person, bob: Person, method: str, path: str, body: Any) -> None:
+    conversation = alice.new_conversation(title="Hers", system_instruction="Be brief")
+    mid = alice.say(conversation, "mine").json()["model_message"]["id"]
+    before = alice.get(f"chat/conversations/{conversation}").json(), alice.messages(conversation)
+    assert_not_found(bob, method, f"chat/conversations/{conversation}{path.replace('MID', mid)}", body)
+    assert (alice.get(f"chat/conversations/{conversation}").json(), alice.messages(conversation)) == before
+    # Through a conversation of his own neither.
+    his = bob.new_conversation(title="His")
+    if "MID" in path:
+        answer = bob.request(method, f"chat/conversations/{his}{path.replace('MID', mid)}", json=body)
+        assert (answer.status_code, answer.json()["detail"]) == (404, "Message not found")
+        assert alice.messages(conversation) == before[1]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CALLS_WITH_AN_ID)
+def test_absent_and_malformed_ids_are_the_same_404(alice: Person, method: str, path: str, body: Any) -> None:
+    own = alice.new_conversation(title="Own")
+    absent = own[:-1] + ("0" if own[-1] != "0" else "1")
+    for conversation in [absent, own.upper() + "A", own + "%0A", *MALFORMED_IDS]:
+        mid = f"{conversation}:00000002"
+        assert_not_found(alice, method, f"chat/conversations/{conversation}{path.replace('MID', mid)}", body)
+
+
+@pytest.mark.parametrize(
+    "mid", ["x", "1", "OWN:1", "OWN:00000003", "OWN:99999999999", "OWN:-0000001", "%00", "OWN:0000000%0A"]
+)
+def test_absent_and_malformed_message_ids_are_404(alice: Person, mid: str) -> None:
+    own = alice.new_conversation(title="Own")
+    alice.say(own, "hello")
+    answer = alice.get(f"chat/conversations/{own}/messages/{mid.replace('OWN', own)}")
+    assert (answer.status_code, answer.json()["detail"], answer.json()["code"]) == (
+        404,
+        "Message not found",
+        "not_found",
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [("POST", "", {}), ("GET", "", None), *[(method, f"/x{path}", body) for method, path, body in CALLS_WITH_AN_ID]],
+)
+def test_every_call_needs_a_token(anonymous: Api, method: str, path: str, body: Any) -> None:
+    answer = anonymous.request(method, f"chat/conversations{path}", json=body)
+    assert (answer.status_code, answer.json()["code"], answer.headers["WWW-Authenticate"]) == (
+        401,
+        "not_authenticated",
+        "Bearer",
+    )

@@ -29,7 +29,13 @@ def test_a_send_answers_both_messages_whole(alice: Person, model_calls: ModelCal
     pair = answer.json()
     (call,) = model_calls(content)
     question, reply = pair["user_message"], pair["model_message"]
-    same = {"attachments": [], "client_message_id": None, "feedback": None, "variants": [], "status": "complete"}
+    same: dict[str, Any] = {
+        "attachments": [],
+        "client_message_id": None,
+        "feedback": None,
+        "variants": [],
+        "status": "complete",
+    }
     assert answer.status_code == 200
     assert pair == {
         "user_message": {
@@ -187,7 +193,7 @@ def test_content_is_stored_and_sent_as_it_is(alice: Person, model_calls: ModelCa
         b'{"content": "\\ud83d"}',
         b'{"content": "\\ude00\\ud83d"}',
         b'{"content": "' + b"x" * 32_001 + b'"}',
-        '{"content": "'.encode() + "😀".encode() * 32_001 + b'"}',
+        b'{"content": "' + "😀".encode() * 32_001 + b'"}',
     ],
     ids=range(11),
 )

@@ -1,141 +1,243 @@
-"""A model that fails in any way: the right answer, the user's message stored, nothing of its error told."""
+"""What a send answers, stores and charges when the model fails, blocks or talks rubbish."""
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from conftest import Person, assert_error
+from conftest import Person
 from edgechat.local.web import WebServer
 from usage.models import LedgerEntry
+from usage.tokens import estimate_tokens
 
+StartWeb = Callable[..., WebServer]
 ModelCalls = Callable[[str], list[dict[str, Any]]]
-UNAVAILABLE = (503, "model_unavailable", "The model is not available, please try again")
-QUOTA = (429, "model_quota", "The model's quota is used up, please try again later")
 
-FAULTS: dict[str, tuple[tuple[int, str, str], str | None, str]] = {
-    "[[status=429]][[retry=7]]": (QUOTA, "7", ""),
-    "[[status=429]][[retry=0]]": (QUOTA, "30", ""),
-    "[[status=429]]": (QUOTA, "30", ""),
-    "[[status=400]]": (UNAVAILABLE, None, ""),
-    "[[status=401]]": (UNAVAILABLE, None, ""),
-    "[[status=403]]": (UNAVAILABLE, None, ""),
-    "[[status=404]]": (UNAVAILABLE, None, ""),
-    "[[status=500]]": (UNAVAILABLE, None, ""),
-    "[[status=503]]": (UNAVAILABLE, None, ""),
-    "[[status=504]]": (UNAVAILABLE, None, ""),
-    "[[status=599]]": (UNAVAILABLE, None, ""),
-    "[[hang=0]]": (UNAVAILABLE, None, ""),
-    "[[rubbish=1]]": (UNAVAILABLE, None, ""),
-    "[[rubbish=2]]": (UNAVAILABLE, None, ""),
-    "[[rubbish=3]]": (UNAVAILABLE, None, ""),
-    "[[cut=0]]": (UNAVAILABLE, None, ""),
-    "[[say=one two three four]][[chunks=4]][[gap=0.2]][[cut=2]]": (UNAVAILABLE, None, "one two"),
-    "[[say=one two three four]][[chunks=4]][[gap=0.2]][[cut=2]][[cut_by=close]]": (UNAVAILABLE, None, "one two"),
+UNAVAILABLE = {"detail": "The model is not available, please try again", "code": "model_unavailable"}
+QUOTA = {"detail": "The model's quota is used up, please try again later", "code": "model_quota"}
+NO_TOKENS = {
+    "input_tokens": 0,
+    "output_tokens": 0,
+    "total_tokens": 0,
+    "cached_tokens": 0,
+    "thinking_tokens": 0,
+    "estimated": False,
 }
 
 
-@pytest.mark.parametrize("directive", FAULTS)
-def test_a_fault_of_the_model_keeps_the_message(alice: Person, directive: str, model_calls: ModelCalls) -> None:
-    (status, code, detail), retry_after, partial = FAULTS[directive]
-    conversation = alice.new_conversation(title="Talk")
-    text = f"{conversation} {directive}"
-    answer = alice.say(conversation, text, client_message_id="k")
-    stored = alice.messages(conversation)["messages"]
-    context = dict(zip(("user_message", "model_message"), stored, strict=True))
-    assert_error(answer, status, code, detail, context=context)
+def ledger(person: Person) -> list[dict[str, Any]]:
+    """The settled chat rows of a person, oldest first, in the form of a message's `usage`."""
+    rows = LedgerEntry.objects.filter(user_id=person.id, purpose="chat", settled_at__isnull=False).order_by("id")
+    return [
+        {
+            "input_tokens": row.input_tokens,
+            "output_tokens": row.output_tokens,
+            "total_tokens": row.input_tokens + row.output_tokens,
+            "cached_tokens": row.cached_tokens,
+            "thinking_tokens": row.thinking_tokens,
+            "estimated": row.estimated,
+        }
+        for row in rows
+    ]
+
+
+def failed_send(person: Person, conversation: str, content: str, *, status: int, error: dict[str, str]) -> Any:
+    """Send what must fail; checks the whole answer and what was stored. Returns the answer and the model's message."""
+    answer = person.say(conversation, content)
+    told = answer.json()
+    assert answer.status_code == status, answer.text
+    context = told.pop("context")
+    assert told == {**error, "request_id": answer.headers["X-Request-ID"]}
+    question, reply = context["user_message"], context["model_message"]
+    assert (question["content"], question["status"], question["role"]) == (content, "complete", "user")
+    assert (reply["status"], reply["role"], reply["finish_reason"]) == ("failed", "model", None)
+    assert person.messages(conversation, limit=2, latest="true")["messages"] == [question, reply]
+    return answer, reply
+
+
+def assert_next_send_works(person: Person, conversation: str, model_calls: ModelCalls) -> None:
+    content = f"and-on-{person.id}"
+    answer = person.say(conversation, content)
+    assert (answer.status_code, answer.json()["model_message"]["content"]) == (200, f"Echo: {content}")
+    # What failed is no part of what the model is told: turns must alternate.
+    assert model_calls(content)[0]["contents"] == [{"role": "user", "parts": [{"text": content}]}]
+
+
+@pytest.mark.parametrize(
+    ("directives", "status", "error", "retry_after"),
+    [
+        ("[[status=429]][[retry=7]]", 429, QUOTA, "7"),
+        ("[[status=429]][[retry=0]]", 429, QUOTA, "1"),
+        ("[[status=429]]", 429, QUOTA, "30"),
+        ("[[status=500]]", 503, UNAVAILABLE, None),
+        ("[[status=503]]", 503, UNAVAILABLE, None),
+        ("[[status=400]]", 503, UNAVAILABLE, None),
+        ("[[status=401]]", 503, UNAVAILABLE, None),
+        ("[[status=404]]", 503, UNAVAILABLE, None),
+    ],
+)
+def test_a_refusal_is_told_stored_and_not_charged(
+    alice: Person,
+    model_calls: ModelCalls,
+    directives: str,
+    status: int,
+    error: dict[str, str],
+    retry_after: str | None,
+) -> None:
+    conversation = alice.new_conversation(title="Faults")
+    content = f"{directives} refused-{alice.id}"
+    answer, reply = failed_send(alice, conversation, content, status=status, error=error)
     assert answer.headers.get("Retry-After") == retry_after
-    user, model = stored
-    assert (user["content"], user["status"], user["client_message_id"]) == (text, "complete", "k")
-    assert (model["role"], model["content"], model["status"]) == ("model", partial, "failed")
-    assert len(model_calls(conversation)) == 1
-
-    again = alice.say(conversation, f"again {conversation}")
-    assert again.status_code == 200
-    assert again.json()["model_message"]["seq"] == 4
-    sent = [turn["parts"][0]["text"] for turn in model_calls(f"again {conversation}")[0]["contents"]]
-    assert sent == [f"again {conversation}"], "an exchange that failed is no part of the history"
+    assert (reply["content"], reply["usage"]) == ("", NO_TOKENS)
+    assert ledger(alice) == [NO_TOKENS]
+    assert len(model_calls(f"refused-{alice.id}")) == 1
+    assert_next_send_works(alice, conversation, model_calls)
 
 
 @pytest.mark.parametrize(
-    ("directive", "content", "reason"),
-    [
-        ("[[block=prompt]]", "", "SAFETY"),
-        ("[[block=answer]]", "", "SAFETY"),
-        ("[[say=one two]][[block=partial]]", "one two", "SAFETY"),
-        ("[[say=one]][[finish=RECITATION]]", "one", "RECITATION"),
-        ("[[say=one]][[finish=PROHIBITED_CONTENT]]", "one", "PROHIBITED_CONTENT"),
-    ],
+    "directives", ["[[cut=0]]", "[[cut=0]][[cut_by=close]]", "[[rubbish=1]]", "[[rubbish=2]]", "[[rubbish=3]]"]
 )
-def test_a_safety_block_is_200_with_status_blocked(
-    alice: Person, directive: str, content: str, reason: str, model_calls: ModelCalls
+def test_what_breaks_before_the_first_word_is_503_and_charged_by_estimate(
+    alice: Person, model_calls: ModelCalls, directives: str
 ) -> None:
-    conversation = alice.new_conversation(title="Talk")
-    answer = alice.say(conversation, directive)
-    model = answer.json()["model_message"]
-    assert answer.status_code == 200
-    assert (model["status"], model["content"], model["finish_reason"]) == ("blocked", content, reason)
-    assert alice.messages(conversation)["messages"] == list(answer.json().values())
-    assert alice.say(conversation, f"again {conversation}").status_code == 200
-    assert len(model_calls(f"again {conversation}")[0]["contents"]) == 1
+    conversation = alice.new_conversation(title="Faults", system_instruction="Be brief")
+    content = f"{directives} broken-{alice.id}"
+    answer, reply = failed_send(alice, conversation, content, status=503, error=UNAVAILABLE)
+    assert "Retry-After" not in answer.headers
+    tokens = estimate_tokens(content) + estimate_tokens("Be brief")
+    assert reply["usage"] == {**NO_TOKENS, "input_tokens": tokens, "total_tokens": tokens, "estimated": True}
+    assert reply["content"] == ""
+    assert ledger(alice) == [reply["usage"]]
+    assert len(model_calls(f"broken-{alice.id}")) == 1
+    assert_next_send_works(alice, conversation, model_calls)
+
+
+@pytest.mark.parametrize("cut_by", ["close", "reset"])
+def test_a_stream_that_is_cut_keeps_and_charges_what_came(alice: Person, model_calls: ModelCalls, cut_by: str) -> None:
+    conversation = alice.new_conversation(title="Faults")
+    content = f"[[chunks=5]][[gap=0.1]][[cut=3]][[cut_by={cut_by}]] cut-{alice.id} one two three four five six"
+    _, reply = failed_send(alice, conversation, content, status=503, error=UNAVAILABLE)
+    (call,) = model_calls(f"cut-{alice.id}")
+    assert reply["content"]
+    assert f"Echo: cut-{alice.id} one two three four five six".startswith(reply["content"])
+    assert ledger(alice) == [reply["usage"]]
+    assert (reply["usage"]["input_tokens"], reply["usage"]["estimated"]) == (call["prompt_tokens"], False)
+    if cut_by == "close":  # a reset may throw away what was on its way
+        assert reply["usage"]["output_tokens"] == call["output_tokens"]
+    assert_next_send_works(alice, conversation, model_calls)
+
+
+def test_a_cut_stream_without_counts_is_charged_by_estimate(alice: Person) -> None:
+    conversation = alice.new_conversation(title="Faults")
+    content = "[[chunks=5]][[cut=3]][[cut_by=close]][[nousage=1]] one two three four five six"
+    _, reply = failed_send(alice, conversation, content, status=503, error=UNAVAILABLE)
+    given, came = estimate_tokens(content), estimate_tokens(reply["content"])
+    assert came > 0
+    expected = {"input_tokens": given, "output_tokens": came, "total_tokens": given + came, "estimated": True}
+    assert reply["usage"] == {**NO_TOKENS, **expected}
+    assert ledger(alice) == [reply["usage"]]
 
 
 @pytest.mark.parametrize(
-    ("directive", "content", "reason"),
-    [
-        ("[[empty=1]]", "", "STOP"),
-        ("[[say=one]][[finish=MAX_TOKENS]]", "one", "MAX_TOKENS"),
-        ("[[say=one]][[finish=A_REASON_OF_TOMORROW]]", "one", "A_REASON_OF_TOMORROW"),
-    ],
+    ("block", "text"), [("prompt", ""), ("answer", ""), ("partial", "Echo: blocked-ID some words")]
 )
-def test_an_unusual_end_is_complete(alice: Person, directive: str, content: str, reason: str) -> None:
-    model = alice.say(alice.new_conversation(title="Talk"), directive).json()["model_message"]
-    assert (model["status"], model["content"], model["finish_reason"]) == ("complete", content, reason)
+def test_a_block_is_200_with_status_blocked(alice: Person, model_calls: ModelCalls, block: str, text: str) -> None:
+    conversation = alice.new_conversation(title="Faults")
+    answer = alice.say(conversation, f"[[block={block}]] blocked-{alice.id} some words")
+    reply = answer.json()["model_message"]
+    (call,) = model_calls(f"blocked-{alice.id}")
+    assert (answer.status_code, reply["status"], reply["finish_reason"]) == (200, "blocked", "SAFETY")
+    assert reply["content"] == text.replace("ID", str(alice.id))
+    tokens = {"input_tokens": call["prompt_tokens"], "output_tokens": call["output_tokens"]}
+    assert reply["usage"] == {**NO_TOKENS, **tokens, "total_tokens": sum(tokens.values())}
+    assert ledger(alice) == [reply["usage"]]
+    assert alice.messages(conversation)["messages"] == [answer.json()["user_message"], reply]
+    assert_next_send_works(alice, conversation, model_calls)
 
 
-def test_a_model_that_does_not_count_is_charged_an_estimate(alice: Person) -> None:
-    model = alice.say(alice.new_conversation(title="Talk"), "[[nousage=1]][[say=one two]]").json()["model_message"]
-    assert model["usage"]["estimated"]
-    assert model["usage"]["input_tokens"] > 0
-    assert model["usage"]["output_tokens"] > 0
-    entry = LedgerEntry.objects.get(user_id=alice.id)
-    assert entry.estimated
-    assert (entry.input_tokens, entry.output_tokens) == (
-        model["usage"]["input_tokens"],
-        model["usage"]["output_tokens"],
-    )
+def test_an_empty_answer_is_complete_and_left_out_of_the_history(alice: Person, model_calls: ModelCalls) -> None:
+    conversation = alice.new_conversation(title="Faults")
+    answer = alice.say(conversation, "[[empty=1]] nothing")
+    reply = answer.json()["model_message"]
+    assert (answer.status_code, reply["status"], reply["content"]) == (200, "complete", "")
+    assert_next_send_works(alice, conversation, model_calls)
 
 
-def test_a_model_that_hangs_or_trickles_is_503_at_the_deadline(
-    start_web: Callable[..., WebServer], register: Callable[..., Person]
+def test_thinking_and_cached_tokens_are_told_and_charged(alice: Person, model_calls: ModelCalls) -> None:
+    conversation = alice.new_conversation(title="Faults")
+    reply = alice.say(conversation, f"[[thoughts=9]][[cached=2]] thinking-{alice.id}").json()["model_message"]
+    (call,) = model_calls(f"thinking-{alice.id}")
+    given, written = call["prompt_tokens"], call["output_tokens"] + 9
+    assert reply["usage"] == {
+        "input_tokens": given,
+        "output_tokens": written,
+        "total_tokens": given + written,
+        "cached_tokens": 2,
+        "thinking_tokens": 9,
+        "estimated": False,
+    }
+    assert ledger(alice) == [reply["usage"]]
+
+
+def test_a_model_that_fails_once_answers_when_asked_again(alice: Person) -> None:
+    conversation = alice.new_conversation(title="Faults")
+    content = f"[[fail_first=1]][[key=once-{alice.id}]] words"
+    _, reply = failed_send(alice, conversation, content, status=503, error=UNAVAILABLE)
+    again = alice.post(f"chat/conversations/{conversation}/messages/{reply['id']}/regenerate", json={})
+    assert (again.status_code, again.json()["model_message"]["content"]) == (200, "Echo: words")
+    assert [row["total_tokens"] > 0 for row in ledger(alice)] == [False, True]
+
+
+def test_a_model_that_hangs_is_503_after_the_timeout(
+    start_web: StartWeb, model_calls: ModelCalls, web_url: str
 ) -> None:
-    alice = register("alice", start_web(AI_TIMEOUT_SECONDS="0.7").url)
-    hung, slow = alice.new_conversation(title="Talk"), alice.new_conversation(title="Talk")
-    assert_error(
-        alice.say(hung, "[[hang=30]]"),
-        *UNAVAILABLE,
-        context=dict(zip(("user_message", "model_message"), alice.messages(hung)["messages"], strict=True)),
+    web = start_web(AI_TIMEOUT_SECONDS="1")
+    carol = Person(web.url, "carol")
+    conversation = carol.new_conversation(title="Faults")
+    content = f"[[hang=60]] hang-{carol.id}"
+    _, reply = failed_send(carol, conversation, content, status=503, error=UNAVAILABLE)
+    tokens = estimate_tokens(content)
+    assert reply["usage"] == {**NO_TOKENS, "input_tokens": tokens, "total_tokens": tokens, "estimated": True}
+    assert ledger(carol) == [reply["usage"]]
+    # The timeout bounds the whole call, not the pause between two pieces.
+    slow = "[[chunks=40]][[gap=0.2]]" + "word " * 40
+    _, reply = failed_send(carol, conversation, slow, status=503, error=UNAVAILABLE)
+    assert 0 < len(reply["content"]) < len("word " * 40)
+    assert_next_send_works(carol, conversation, model_calls)
+    carol.close()
+
+
+def test_a_model_server_that_is_not_there_is_503_and_not_charged(start_web: StartWeb) -> None:
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        web = start_web(GEMINI_BASE_URL=f"http://127.0.0.1:{taken.getsockname()[1]}")
+        carol = Person(web.url, "carol")
+        conversation = carol.new_conversation(title="Faults")
+        _, reply = failed_send(carol, conversation, "hello", status=503, error=UNAVAILABLE)
+        assert reply["content"] == ""
+        assert not LedgerEntry.objects.filter(user_id=carol.id).exists()
+        answers = [carol.post("ai/complete", json={"prompt": "hello"}), carol.get("ai/models")]
+        assert [(each.status_code, each.json()["code"]) for each in answers] == [(503, "model_unavailable")] * 2
+        assert not LedgerEntry.objects.filter(user_id=carol.id).exists()
+        carol.close()
+
+
+def test_no_key_in_production_is_503(start_web: StartWeb) -> None:
+    web = start_web(
+        ENVIRONMENT="production",
+        JWT_SECRET="an example of a secret with 32 bytes and more",
+        GEMINI_API_KEY="",
+        GEMINI_BASE_URL="",
+        DATA_DIR=os.environ["DATA_DIR"],
     )
-    answer = alice.say(slow, "[[length=2000]][[chunks=100]][[gap=0.1]]")
-    stored = alice.messages(slow)["messages"]
-    assert_error(answer, *UNAVAILABLE, context={"user_message": stored[0], "model_message": stored[1]})
-    assert stored[1]["status"] == "failed"
-    assert 0 < len(stored[1]["content"]) < 2000
-    assert alice.say(hung, "hello").json()["model_message"]["content"] == "Echo: hello"
-    assert_error(alice.post("ai/complete", json={"prompt": "[[hang=30]]"}), *UNAVAILABLE)
-
-
-def test_without_a_model_a_send_is_503_and_nothing_is_charged(
-    start_web: Callable[..., WebServer], register: Callable[..., Person]
-) -> None:
-    alice = register("alice", start_web(GEMINI_BASE_URL="http://127.0.0.1:9").url)
-    conversation = alice.new_conversation(title="Talk")
-    answer = alice.say(conversation, "hello")
-    stored = alice.messages(conversation)["messages"]
-    assert_error(answer, *UNAVAILABLE, context={"user_message": stored[0], "model_message": stored[1]})
-    assert_error(alice.post("ai/complete", json={"prompt": "hello"}), *UNAVAILABLE)
-    assert_error(alice.get("ai/models"), *UNAVAILABLE)
-    assert not LedgerEntry.objects.filter(user_id=alice.id).exists()
-    assert alice.get("usage/me").json()["tokens"]["total"] == 0
+    carol = Person(web.url, "carol")
+    conversation = carol.new_conversation(title="Faults")
+    failed_send(carol, conversation, "hello", status=503, error=UNAVAILABLE)
+    answers = [carol.post("ai/complete", json={"prompt": "hello"}), carol.get("ai/models")]
+    assert [(each.status_code, each.json()["code"]) for each in answers] == [(503, "model_unavailable")] * 2
+    assert not LedgerEntry.objects.filter(user_id=carol.id).exists()
+    carol.close()

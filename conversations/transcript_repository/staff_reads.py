@@ -37,10 +37,7 @@ class ConversationMetadata(TypedDict):
     updated_at: datetime
 
 
-_METADATA = {
-    **{name: 1 for name in ConversationMetadata.__annotations__ if name != "reply"},
-    **{f"reply.{name}": 1 for name in ReplyMetadata.__annotations__},
-}
+_METADATA = dict.fromkeys(ConversationMetadata.__annotations__, 1)
 
 
 @mongo_errors
@@ -74,5 +71,7 @@ def list_running(*, limit: int) -> list[ConversationMetadata]:
 
 
 def _metadata(found: Document) -> ConversationMetadata:
-    """A field of `reply` is chosen, so a server leaves out a `reply` that is null."""
-    return cast(ConversationMetadata, {**found, "reply": found.get("reply") or None})
+    """The reply without the user's message in it. Not every server can choose fields of a part, or a field of null."""
+    reply = found.get("reply")
+    kept = None if reply is None else {name: reply[name] for name in ReplyMetadata.__annotations__}
+    return cast(ConversationMetadata, {**dict.fromkeys(_METADATA), **found, "reply": kept})

@@ -35,6 +35,7 @@ NO_TYPE = "Unsupported media type; accepted: application/json"
         b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
         b"[" * 5_000 + b"]" * 5_000,
         b"1" * 5_000,
+        b'{"email": 1e999}',
         b" ",
     ],
     ids=lambda body: repr(body[:25]),
@@ -44,7 +45,7 @@ def test_a_body_that_is_not_json_is_400(anonymous: Api, body: bytes) -> None:
     assert_error(answer, 400, "malformed_json", "Malformed JSON")
 
 
-@pytest.mark.parametrize("body", [b"[]", b'"text"', b"17", b"true", b"1e999"])
+@pytest.mark.parametrize("body", [b"[]", b'"text"', b"17", b"true"])
 def test_json_that_is_not_an_object_is_422_on_body(anonymous: Api, body: bytes) -> None:
     answer = anonymous.post("auth/login", content=body, headers=JSON)
     kind = type(json.loads(body)).__name__

@@ -1,0 +1,30 @@
+"""Every figure, in the order of the table. A new one is a class, and its name here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench import reply_scenarios, scenarios
+from bench.scenarios import Scenario
+
+_CLASSES: tuple[Callable[[], Scenario], ...] = (
+    scenarios.Health,
+    scenarios.Me,
+    scenarios.ConversationList,
+    scenarios.HistoryPage,
+    scenarios.Send,
+    scenarios.Sends200,
+    scenarios.Sends1000,
+    scenarios.Completions200,
+    scenarios.Completions1000,
+    reply_scenarios.Streams1000,
+    reply_scenarios.DeltaDelay,
+    reply_scenarios.HistoryGrowth,
+    reply_scenarios.ListGrowth,
+)
+
+
+def all_scenarios() -> dict[str, Scenario]:
+    """By name, in the order of the table."""
+    made = [make() for make in _CLASSES]
+    return {scenario.name: scenario for scenario in made}

@@ -1,0 +1,131 @@
+"""What is measured of streamed replies, and of lists whose cost must not grow with what is listed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import statistics
+from typing import Any, ClassVar
+
+import httpx2
+from pymongo import MongoClient
+
+from bench.scenarios import Burst, Measured, Scenario, Target
+from bench.site import Person, Site, run_stream_reader
+
+WORDS = "word " * 20
+DELTA_STREAMS = 100
+
+
+class Streams1000(Burst):
+    name = "streams-1000"
+    title = "1000 streams at once, 20 chunks over 4 s"
+    count = 1000
+    contains = "event: done"
+    target = Target(15, at_least=False)
+
+    def prepare(self, site: Site) -> None:
+        self._conversations = site.new_conversations(self.count)
+        super().prepare(site)
+
+    def request(self, site: Site, number: int) -> str:
+        person, conversation_id = self._conversations[number]
+        return _stream_request(site, person, conversation_id, "")
+
+
+class DeltaDelay(Scenario):
+    """Between the moment the model sent a chunk and the moment the client had it, both on this machine's clock."""
+
+    name = "delta-delay"
+    title = f"delay of a delta behind the model's chunk, {DELTA_STREAMS} streams"
+    unit = "ms"
+    target = Target(50, at_least=False)
+
+    def prepare(self, site: Site) -> None:
+        self._conversations = site.new_conversations(DELTA_STREAMS)
+
+    def measure(self, site: Site) -> Measured:
+        marker = secrets.token_hex(8)
+        markers = [f"{marker}{number}." for number in range(DELTA_STREAMS)]
+        requests = [
+            _stream_request(site, person, conversation_id, mark)
+            for (person, conversation_id), mark in zip(self._conversations, markers, strict=True)
+        ]
+        arrived = run_stream_reader(site.address, requests)
+        sent = {call["text"]: call["chunk_times"] for call in _model_calls(marker)}
+        delays: list[float] = []
+        for mark, times in zip(markers, arrived, strict=True):
+            chunks = next(chunk_times for text, chunk_times in sent.items() if mark in text)
+            # Chunks that come together may be told in one delta: each delta is held against the latest before it.
+            delays += [at - max((chunk for chunk in chunks if chunk <= at), default=at) for at in times]
+        return Measured(statistics.median(delays) * 1000)
+
+
+class Growth(Scenario):
+    """How much longer the same request takes with 10,000 messages than with 10: the ratio of the medians."""
+
+    unit = "x"
+    target = Target(1.3, at_least=False)
+    seconds: ClassVar[float] = 1.5
+
+    def prepare(self, site: Site) -> None:
+        self._few, self._many = (self.request_with(site, count) for count in (10, 10_000))
+
+    def measure(self, site: Site) -> Measured:
+        medians = []
+        for request in (self._few, self._many, self._many, self._few):
+            medians.append(site.load([request], connections=1, seconds=self.seconds).result.p50)
+        return Measured((medians[1] + medians[2]) / (medians[0] + medians[3]))
+
+    def request_with(self, site: Site, messages: int) -> str:
+        raise NotImplementedError
+
+
+class HistoryGrowth(Growth):
+    name = "history-growth"
+    title = "history page of 10: 10,000 messages against 10"
+
+    def request_with(self, site: Site, messages: int) -> str:
+        person, conversation_id = site.new_conversations(1)[0]
+        _fill(site, person, conversation_id, messages)
+        return site.request("GET", f"chat/conversations/{conversation_id}/messages?latest=true&limit=10", person=person)
+
+
+class ListGrowth(Growth):
+    name = "list-growth"
+    title = "conversation list: 10,000 messages in its last one against 10"
+
+    def request_with(self, site: Site, messages: int) -> str:
+        # People whose other conversations are alike, each with one of so many messages on top.
+        person, conversation_id = site.new_conversations(2, people=2)[messages > 10]
+        _fill(site, person, conversation_id, messages)
+        return site.request("GET", "chat/conversations", person=person)
+
+
+def _stream_request(site: Site, person: Person, conversation_id: str, marker: str) -> str:
+    path = f"chat/conversations/{conversation_id}/messages?stream=true"
+    return site.request("POST", path, person=person, body={"content": f"[[chunks=20]][[gap=0.2]]{marker} {WORDS}"})
+
+
+def _model_calls(contains: str) -> list[dict[str, Any]]:
+    url = f"{os.environ['GEMINI_BASE_URL']}/scripted/calls"
+    calls: list[dict[str, Any]] = httpx2.get(url, params={"contains": contains}, trust_env=False).json()["calls"]
+    return calls
+
+
+def _fill(site: Site, person: Person, conversation_id: str, messages: int) -> None:
+    """Give a conversation so many messages: one exchange is sent, the rest are its copies, written by hand."""
+    path = f"chat/conversations/{conversation_id}/messages"
+    site.load([site.request("POST", path, person=person, body={"content": WORDS})], connections=1)
+    with MongoClient[dict[str, Any]](os.environ["MONGODB_URL"]) as client:
+        database = client["edgechat"]
+        pair = sorted(database["messages"].find({"conversation_id": conversation_id}), key=lambda each: each["seq"])
+        for first in range(3, messages + 1, 1000):
+            copies = [
+                {**pair[(seq - 1) % 2], "_id": f"{conversation_id}:{seq:08d}", "seq": seq}
+                for seq in range(first, min(first + 1000, messages + 1))
+            ]
+            database["messages"].insert_many(copies)
+        database["conversations"].update_one(
+            {"_id": conversation_id}, {"$set": {"next_seq": messages + 1, "message_count": messages}}
+        )
