@@ -6,6 +6,7 @@ import functools
 from datetime import timedelta
 
 from django.db import connection
+from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
@@ -24,26 +25,34 @@ class AccessTokenAuthentication(BaseAuthentication):
     """Sets `request.user` and `request.auth` (the Session); no header is an anonymous request."""
 
     def authenticate(self, request: Request) -> tuple[User, Session] | None:
-        header = request._request.META.get("HTTP_AUTHORIZATION", "")
-        scheme, _, token = header.partition(" ")
-        if not header:
-            return None
-        if scheme.lower() != "bearer" or not token.strip():
-            raise NotAuthenticated
-        try:
-            claims = read_token(token.strip(), "access")
-        except TokenExpired:
-            raise NotAuthenticated("The access token has expired", code="token_expired") from None
-        except TokenInvalid:
-            raise NotAuthenticated("The access token is not valid") from None
-        session = live_session(claims)
-        # Most calls need PostgreSQL no more, and wait for MongoDB or the model next: others must not wait with them.
-        release_database()
-        state_of(request._request).authenticated_user_id = session.user_id
-        return session.user, session
+        session = authenticate_request(request._request)
+        return None if session is None else (session.user, session)
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
+
+
+def authenticate_request(request: HttpRequest) -> Session | None:
+    """The session of a request's access token; None without a token, NotAuthenticated for one that is not good."""
+    state = state_of(request)
+    state.token_checked = True
+    header = request.META.get("HTTP_AUTHORIZATION", "")
+    scheme, _, token = header.partition(" ")
+    if not header:
+        return None
+    if scheme.lower() != "bearer" or not token.strip():
+        raise NotAuthenticated
+    try:
+        claims = read_token(token.strip(), "access")
+    except TokenExpired:
+        raise NotAuthenticated("The access token has expired", code="token_expired") from None
+    except TokenInvalid:
+        raise NotAuthenticated("The access token is not valid") from None
+    session = live_session(claims)
+    # Most calls need PostgreSQL no more, and wait for MongoDB or the model next: others must not wait with them.
+    release_database()
+    state.authenticated_user_id = session.user_id
+    return session
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sys
 import time
 from collections import Counter, defaultdict
@@ -26,6 +27,8 @@ _FAULTS_SHOWN = 8
 
 def main() -> int:
     """0 when every call was answered well, else 1. A missed target is marked in the table and changes nothing."""
+    # So that the servers are stopped and the data folder is removed then too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     scenarios = all_scenarios()
     options = _arguments(list(scenarios))
     chosen = [scenarios[name] for name in options.scenario or scenarios]

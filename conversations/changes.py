@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from conversations import transcript_repository as transcripts
-from conversations.documents import ConversationDocument
+from conversations.documents import ConversationDocument, is_over
 
 # A change is numbered just before it is written. One that is under way is waited for, or it would be skipped.
 WAIT_SECONDS = 2.0
@@ -32,7 +32,7 @@ def changes_since(*, owner_id: int, since: int, limit: int) -> Changes:
     if has_more:
         upto = numbers[limit - 1]
     return Changes(
-        [conversation for conversation in changed if conversation["change"] <= upto],
+        [each for each in changed if each["change"] <= upto and not is_over(each, transcripts.now())],
         [gone for change, gone in deleted if change <= upto],
         # Told now, and once more next time, together with what is still under way.
         max(since, upto) if settled else since,

@@ -13,7 +13,7 @@ Status = Literal["complete", "generating", "stopped", "interrupted", "failed", "
 Role = Literal["user", "model"]
 
 _CONVERSATION_ID = re.compile(r"[0-9a-f]{24}")
-_MESSAGE_ID = re.compile(r"([0-9a-f]{24}):(\d{8})")
+_MESSAGE_ID = re.compile(r"([0-9a-f]{24}):([0-9]{8})")
 
 
 class UserMessageDraft(TypedDict):
@@ -90,6 +90,12 @@ class MessageDocument(TypedDict):
     outbox: dict[str, Any] | None
     expires_at: datetime | None
     created_at: datetime
+
+
+def is_over(conversation: ConversationDocument, moment: datetime) -> bool:
+    """Whether this is a temporary conversation whose time has ended, though it may not have been deleted yet."""
+    expires_at = conversation["expires_at"]
+    return expires_at is not None and expires_at <= moment
 
 
 def is_conversation_id(text: str) -> bool:

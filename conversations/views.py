@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 from accounts.requests import AuthenticatedRequest
 from conversations import transcript_repository as transcripts
 from conversations.changes import changes_since
-from conversations.documents import ConversationDocument
+from conversations.documents import ConversationDocument, is_over
 from conversations.export import export_json, export_markdown
 from conversations.search import search_messages
 from conversations.serializers import (
@@ -72,7 +72,7 @@ class ConversationsView(APIView):
         page, has_more = found[:limit], len(found) > limit
         return Response(
             {
-                "conversations": [conversation_body(conversation) for conversation in page],
+                "conversations": [conversation_body(each) for each in page if not is_over(each, transcripts.now())],
                 "has_more": has_more,
                 "next_cursor": _cursor(page[-1]) if has_more else None,
             }

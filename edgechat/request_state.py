@@ -10,11 +10,12 @@ from django.http import HttpRequest
 
 @dataclass
 class RequestState:
-    """`authenticated_user_id` is None until an access token proved valid."""
+    """`authenticated_user_id` is None until an access token proved valid; `token_checked` once one was looked at."""
 
     request_id: str
     client_address: str
     authenticated_user_id: int | None = None
+    token_checked: bool = False
 
 
 def attach_state(request: HttpRequest, state: RequestState) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
+from django.db import DatabaseError
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
+from accounts.authentication import authenticate_request
+from edgechat.errors import NotAuthenticated
 from edgechat.request_state import state_of
 from usage.recorder import AnsweredRequest, record_request
 
@@ -20,7 +24,7 @@ class CountRequestsMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.monotonic()
         response = self.get_response(request)
-        user_id = state_of(request).authenticated_user_id
+        user_id = _user_id(request)
         if user_id is not None:
             match = request.resolver_match
             record_request(
@@ -34,3 +38,12 @@ class CountRequestsMiddleware:
                 )
             )
         return response
+
+
+def _user_id(request: HttpRequest) -> int | None:
+    """Whose request it was; where no view was reached (an unknown path, too large a body), the token is read here."""
+    state = state_of(request)
+    if not state.token_checked and "HTTP_AUTHORIZATION" in request.META:
+        with suppress(NotAuthenticated, DatabaseError):
+            authenticate_request(request)
+    return state.authenticated_user_id

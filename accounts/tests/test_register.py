@@ -137,15 +137,20 @@ def test_a_password_is_any_8_to_128_characters(anonymous: Api, password: str) ->
     assert near.status_code == 401
 
 
-@pytest.mark.parametrize("password", ["", "1234567", "\U0001f511" * 7, "x" * 129, None, [], {"a": 1}, True, "NUL\0NUL123"])
+@pytest.mark.parametrize(
+    "password", ["", "1234567", "\U0001f511" * 7, "x" * 129, None, [], {"a": 1}, True, "NUL\0NUL123"]
+)
 def test_other_passwords_are_422(anonymous: Api, password: Any) -> None:
     assert_fields_refused(register(anonymous, password=password), "body.password")
 
 
 @pytest.mark.parametrize(
     "email",
-    ["", " ", "ann", "ann@", "@example.com", "a b@example.com", "ann@example", "a@b@example.com", None, 7, [], {}]
-    + ["a\0nn@example.com", "ann@example.com\0", "x" * 250 + "@example.com", "ann@example.com\r\nBcc: b@example.com"],
+    [
+        *("", " ", "ann", "ann@", "@example.com", "a b@example.com", "ann@example", "a@b@example.com", None, 7, [], {}),
+        *("a\0nn@example.com", "ann@example.com\0", "x" * 250 + "@example.com"),
+        "ann@example.com\r\nBcc: b@example.com",
+    ],
 )
 def test_other_e_mails_are_422(anonymous: Api, email: Any) -> None:
     assert_fields_refused(register(anonymous, email=email), "body.email")

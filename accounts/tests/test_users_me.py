@@ -142,7 +142,7 @@ def rows_with(value: str, *, but: frozenset[str]) -> list[tuple[str, str]]:
         cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         for table in sorted({name for (name,) in cursor.fetchall()} - but):
             cursor.execute(
-                f'SELECT to_jsonb(t)::text FROM "{table}" t WHERE EXISTS'  # noqa: S608
+                f'SELECT to_jsonb(t)::text FROM "{table}" t WHERE EXISTS'
                 " (SELECT 1 FROM jsonb_each_text(to_jsonb(t)) f WHERE f.key IN ('id', 'user_id', 'owner_id', 'email',"
                 " 'invited_email', 'actor_id', 'organization_id') AND f.value = %s"
                 f" AND NOT (f.key = 'id' AND %s <> '{User._meta.db_table}'))",

@@ -7,29 +7,38 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from html.parser import HTMLParser
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pymongo
 import pytest
 from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
-from django.db import connection
 
 from accounts.models import AuditEvent, User
-from accounts.tests.staff import Staff, helper, superuser
+from accounts.tests.staff import helper, superuser
 from conftest import Api, Person
 from conversations import transcript_repository as transcripts
 from conversations.tests.events import EVENT_STREAM, read_events
+from conversations.tests.staff_pages import (
+    LIST,
+    READ,
+    Tags,
+    Words,
+    audit_refused,
+    cells,
+    conversation_ids,
+    listed,
+    metadata,
+    readings,
+    secret_conversation,
+    transcript,
+)
 from edgechat.local.stack import start_mongo
 from edgechat.local.web import WebServer
 
-READ = AuditEvent.Event.TRANSCRIPT_READ
 SEE, SEE_AND_READ = ("view_conversation",), ("view_conversation", "view_transcript")
-LIST = "conversations/conversation/"
 ABSENT = "0123456789abcdef01234567"
 
 # One segment of a path each; the client would resolve dots itself.
@@ -49,27 +58,6 @@ HOSTILE_IDS = [
     "%F0%9F%98%80",
     "%FF%FE",
 ]
-
-
-def metadata(conversation_id: str) -> str:
-    return f"{LIST}{conversation_id}/"
-
-
-def transcript(conversation_id: str) -> str:
-    return f"{LIST}{conversation_id}/transcript/"
-
-
-def readings(conversation_id: str) -> list[AuditEvent]:
-    return list(AuditEvent.objects.filter(event=READ, details__conversation=conversation_id).order_by("id"))
-
-
-def secret_conversation(person: Person) -> tuple[str, list[str]]:
-    """A conversation with text in every place that has text: its id, and the texts."""
-    title, instruction, said = (f"{name} {uuid.uuid4().hex}" for name in ("title", "instruction", "said"))
-    conversation = person.new_conversation(title=title, system_instruction=instruction)
-    answer = person.say(conversation, said)
-    assert answer.status_code == 200, answer.text
-    return conversation, [title, instruction, said, answer.json()["model_message"]["content"]]
 
 
 @pytest.mark.parametrize(
@@ -313,58 +301,64 @@ def test_the_admin_s_other_pages_know_that_there_is_no_table(web_url: str, alice
         assert root.get("search/", params={"s": "conversation", "extended": "1"}).status_code == 200
 
 
+@pytest.fixture
+def own_mongo_url(data_dir: Path) -> Iterator[str]:
+    mongo = start_mongo(data_dir)
+    yield mongo.url
+    mongo.kill()
+
+
 def test_a_running_reply_is_told_with_its_process_and_attempt(
-    data_dir: Path, start_web: Callable[..., WebServer]
+    own_mongo_url: str, start_web: Callable[..., WebServer]
 ) -> None:
     """With a MongoDB of its own: other tests leave too many running replies for one page."""
-    with closing_server(start_mongo(data_dir)) as mongo:
-        web = start_web(MONGODB_URL=mongo.url, AI_TIMEOUT_SECONDS="120")
-        collection = pymongo.MongoClient[dict[str, Any]](mongo.url)[settings.MONGODB_DB]["conversations"]
-        with closing(Person(web.url, "carol")) as carol, helper(web.url, *SEE, "view_user") as staff:
-            idle, busy = carol.new_conversation(), carol.new_conversation(title="secret title")
-            assert listed(staff) == []
-            mid = begin(carol, busy, "[[chunks=600]][[gap=0.1]]" + "secret words " * 600)
-            assert listed(staff) == [busy]
-            stored = collection.find_one({"_id": busy})
-            assert stored is not None
-            reply = stored["reply"]
-            begun = f"{reply['started_at']:%Y-%m-%d %H:%M:%S} UTC"
-            assert f"since {begun} by {reply['worker']}, attempt 1" in staff.get(LIST).text
-            told = cells(staff.get(metadata(busy)).text)
-            assert told.pop("Lease until") > begun
-            assert told == {
-                "Id": busy,
-                "Owner": carol.email,
-                "Organization": "-",
-                "Messages": "2",
-                "Created": f"{stored['created_at']:%Y-%m-%d %H:%M:%S} UTC",
-                "Last change": f"{stored['updated_at']:%Y-%m-%d %H:%M:%S} UTC",
-                "Archived": "no",
-                "Pinned": "no",
-                "Temporary": "no",
-                "Running reply": mid,
-                "Begun": begun,
-                "Written by": reply["worker"],
-                "Attempt": "1",
-                "To be stopped": "no",
-            }
-            assert "secret" not in staff.get(LIST).text + staff.get(metadata(busy)).text
-            assert cells(staff.get(metadata(idle)).text)["Running reply"] == "none"
-            assert carol.post(f"chat/conversations/{busy}/messages/{mid}/stop").status_code == 200
-            collection.insert_many(
-                [
-                    {
-                        **stored,
-                        "_id": f"{number:024x}",
-                        "reply": {**reply, "lease_until": reply["lease_until"].replace(year=2999)},
-                    }
-                    for number in range(60)
-                ]
-            )
-            page = staff.get(LIST).text
-            assert len(conversation_ids(page)) == 50
-            assert "There are more than these 50." in page
-        collection.database.client.close()
+    web = start_web(MONGODB_URL=own_mongo_url, AI_TIMEOUT_SECONDS="120")
+    collection = pymongo.MongoClient[dict[str, Any]](own_mongo_url)[settings.MONGODB_DB]["conversations"]
+    with closing(Person(web.url, "carol")) as carol, helper(web.url, *SEE, "view_user") as staff:
+        idle, busy = carol.new_conversation(), carol.new_conversation(title="secret title")
+        assert listed(staff) == []
+        mid = begin(carol, busy, "[[chunks=600]][[gap=0.1]]" + "secret words " * 600)
+        assert listed(staff) == [busy]
+        stored = collection.find_one({"_id": busy})
+        assert stored is not None
+        reply = stored["reply"]
+        begun = f"{reply['started_at']:%Y-%m-%d %H:%M:%S} UTC"
+        assert f"since {begun} by {reply['worker']}, attempt 1" in staff.get(LIST).text
+        told = cells(staff.get(metadata(busy)).text)
+        assert told.pop("Lease until") > begun
+        assert told == {
+            "Id": busy,
+            "Owner": carol.email,
+            "Organization": "-",
+            "Messages": "2",
+            "Created": f"{stored['created_at']:%Y-%m-%d %H:%M:%S} UTC",
+            "Last change": f"{stored['updated_at']:%Y-%m-%d %H:%M:%S} UTC",
+            "Archived": "no",
+            "Pinned": "no",
+            "Temporary": "no",
+            "Running reply": mid,
+            "Begun": begun,
+            "Written by": reply["worker"],
+            "Attempt": "1",
+            "To be stopped": "no",
+        }
+        assert "secret" not in staff.get(LIST).text + staff.get(metadata(busy)).text
+        assert cells(staff.get(metadata(idle)).text)["Running reply"] == "none"
+        assert carol.post(f"chat/conversations/{busy}/messages/{mid}/stop").status_code == 200
+        collection.insert_many(
+            [
+                {
+                    **stored,
+                    "_id": f"{number:024x}",
+                    "reply": {**reply, "lease_until": reply["lease_until"].replace(year=2999)},
+                }
+                for number in range(60)
+            ]
+        )
+        page = staff.get(LIST).text
+        assert len(conversation_ids(page)) == 50
+        assert "There are more than these 50." in page
+    collection.database.client.close()
 
 
 def test_with_mongo_gone_the_pages_say_so(start_web: Callable[..., WebServer]) -> None:
@@ -404,92 +398,3 @@ def begin(person: Person, conversation: str, content: str) -> str:
         opening = next(told for told in events if told.get("event") == "message")
     mid: str = opening["data"]["model_message"]["id"]
     return mid
-
-
-def listed(staff: Staff, **query: str) -> list[str]:
-    answer: httpx2.Response = staff.get(LIST, params=query)
-    assert answer.status_code == 200, answer.text
-    return conversation_ids(answer.text)
-
-
-def conversation_ids(page: str) -> list[str]:
-    return re.findall(rf'href="/admin/{LIST}([0-9a-f]{{24}})/"', page)
-
-
-def cells(page: str) -> dict[str, str]:
-    """The table of names and values of a metadata page."""
-    found = [re.sub(r"<[^>]*>", "", cell).strip() for cell in re.findall(r"<td\b[^>]*>(.*?)</td>", page, re.DOTALL)]
-    return dict(zip(found[::2], found[1::2], strict=True))
-
-
-@contextmanager
-def closing_server(server: Any) -> Iterator[Any]:
-    try:
-        yield server
-    finally:
-        server.kill()
-
-
-@contextmanager
-def audit_refused(actor_id: int) -> Iterator[None]:
-    """PostgreSQL refuses the audit rows of what this user reads; nobody else's."""
-    name = f"refuse_{uuid.uuid4().hex}"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$ BEGIN RAISE EXCEPTION 'the disk is full'; END $$"
-        )
-        cursor.execute(
-            f"CREATE TRIGGER {name} BEFORE INSERT ON accounts_auditevent FOR EACH ROW "
-            f"WHEN (NEW.actor_id = {actor_id} AND NEW.event = '{READ}') EXECUTE FUNCTION {name}()"
-        )
-        try:
-            yield
-        finally:
-            cursor.execute(f"DROP TRIGGER {name} ON accounts_auditevent")
-            cursor.execute(f"DROP FUNCTION {name}()")
-
-
-class Words(HTMLParser):
-    """What a transcript's page shows of users' text: the text of each element that is meant for it, in order."""
-
-    @classmethod
-    def of(cls, page: str) -> list[str]:
-        reader = cls()
-        reader.feed(page)
-        return reader.texts
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.texts: list[str] = []
-        self._inside = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if "transcript-text" in (dict(attrs).get("class") or ""):
-            self.texts.append("")
-            self._inside = True
-
-    def handle_data(self, data: str) -> None:
-        if self._inside:
-            self.texts[-1] += data
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = False
-
-
-class Tags(HTMLParser):
-    """Every element of a page, by its tag and, for those that hold users' text, its class."""
-
-    @classmethod
-    def of(cls, page: str) -> set[str]:
-        reader = cls()
-        reader.feed(page)
-        return reader.tags
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        self.tags.add(f"{tag}.transcript-text" if values.get("class") == "transcript-text" else tag)

@@ -182,7 +182,7 @@ def test_a_page_does_not_pass_a_number_that_has_not_landed(alice: Person) -> Non
 def test_a_number_whose_process_died_holds_nothing_up_for_ever(alice: Person) -> None:
     conversation = alice.new_conversation(title="Here")
     long_ago = collections.now() - 2 * collections.CHANGE_LANDS_WITHIN
-    collections.owners().update_one({"_id": alice.id}, {"$inc": {"change": 1}, "$set": {"in_flight.dead": long_ago}})
+    collections.owners().update_one({"_id": alice.id}, {"$inc": {"change": 1}, "$set": {"in_flight_dead": long_ago}})
     told = changes(alice)
     assert [each["id"] for each in told["conversations"]] == [conversation]
     assert changes(alice, told["next_since"])["conversations"] == []

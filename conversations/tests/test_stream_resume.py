@@ -23,7 +23,7 @@ def test_without_an_id_or_with_one_that_is_not_ours_everything_is_told(
     alice: Person, conversation: str, last_id: str | None
 ) -> None:
     final = stream_send(alice, conversation, TEXT)[-1]
-    headers = {} if last_id is None else {"Last-Event-ID": last_id.encode()}
+    headers = {} if last_id is None else {b"Last-Event-ID": last_id.encode()}
     path = f"chat/conversations/{conversation}/messages/{final['data']['id']}/stream"
     with alice.stream("GET", path, headers=headers) as answer:
         assert answer.status_code == 200

@@ -21,6 +21,8 @@ INDEX_OPTIONS_CONFLICT = 85
 INDEX_KEY_SPECS_CONFLICT = 86
 # A change that has not landed after this long never will: its process died, or the server refused it.
 CHANGE_LANDS_WITHIN = timedelta(seconds=15)
+# Begins the names of an owner's marks, one for each change that is under way.
+_IN_FLIGHT = "in_flight_"
 
 
 def conversations() -> Collection[Document]:
@@ -46,8 +48,8 @@ def now() -> datetime:
 
 
 def unexpired() -> Document:
-    """The part of a filter that leaves out temporary conversations whose time is over, and their messages."""
-    return {"expires_at": {"$not": {"$lte": now()}}}
+    """What leaves temporary conversations whose time is over out of a filter's `$and`."""
+    return {"$or": [{"expires_at": None}, {"expires_at": {"$gt": now()}}]}
 
 
 @mongo_errors
@@ -119,25 +121,25 @@ def numbered_change(owner_id: int) -> Iterator[int]:
     Numbers are taken before they are written, so a reader could see a later one first. The number therefore counts as
     in flight until the block is left; after an error it stays so for a while, for the write may still land.
     """
-    token = f"in_flight.{secrets.token_hex(6)}"
+    mark = f"{_IN_FLIGHT}{secrets.token_hex(6)}"
     counter: Document | None = None
     while counter is None:
         try:
             counter = owners().find_one_and_update(
                 {"_id": owner_id},
-                {"$inc": {"change": 1}, "$set": {token: now()}},
+                {"$inc": {"change": 1}, "$set": {mark: now()}},
                 upsert=True,
                 return_document=ReturnDocument.AFTER,
             )
         except DuplicateKeyError:  # an owner's first change, made twice at once
             continue
     yield int(counter["change"])
-    owners().update_one({"_id": owner_id}, {"$unset": {token: ""}})
+    owners().update_one({"_id": owner_id}, {"$unset": {mark: ""}})
 
 
 def latest_change(owner_id: int) -> tuple[int, frozenset[str]]:
     """The owner's latest change number, and the marks of those changes up to it that have not landed."""
     counter = owners().find_one({"_id": owner_id}) or {"change": 0}
     oldest = now() - CHANGE_LANDS_WITHIN
-    in_flight = counter.get("in_flight", {}).items()
-    return int(counter["change"]), frozenset(mark for mark, at in in_flight if at > oldest)
+    marks = (mark for mark, at in counter.items() if mark.startswith(_IN_FLIGHT) and at > oldest)
+    return int(counter["change"]), frozenset(marks)

@@ -11,14 +11,8 @@ from bson import ObjectId
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from conversations.documents import CONVERSATION_VERSION, ConversationDocument
-from conversations.transcript_repository.collections import (
-    conversations,
-    latest_change,
-    now,
-    numbered_change,
-    unexpired,
-)
+from conversations.documents import CONVERSATION_VERSION, ConversationDocument, is_over
+from conversations.transcript_repository.collections import conversations, latest_change, now, numbered_change
 from conversations.transcript_repository.collections import tombstones as tombstone_collection
 from edgechat.mongo import Document, mongo_errors
 
@@ -92,9 +86,8 @@ def find_created(owner_id: int, creation_key: str) -> ConversationDocument | Non
 def find_conversation(owner_id: int, conversation_id: str) -> ConversationDocument | None:
     """The owner's conversation; None for a foreign or absent one, and for a temporary one whose time is over."""
     found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id})
-    if found is not None and found["expires_at"] is not None and found["expires_at"] <= now():
-        return None
-    return cast("ConversationDocument | None", found)
+    conversation = cast("ConversationDocument | None", found)
+    return None if conversation is None or is_over(conversation, now()) else conversation
 
 
 @mongo_errors
@@ -110,23 +103,27 @@ def list_conversations(
 ) -> list[ConversationDocument]:
     """The latest changed first, up to `limit`, or the pinned ones before all others.
 
-    Begins behind `skip` others, or behind the (pinned, change) of the last one of the page before.
+    Begins behind `skip` others, or behind the (pinned, change) of the last one of the page before. Temporary ones whose
+    time is over are among them until they are deleted, for a page is counted by what lies behind it.
     """
-    chosen: Document = {"owner_id": owner_id, "archived": archived, **unexpired()}
+    chosen: Document = {"owner_id": owner_id, "archived": archived}
     if title_contains:
         chosen["title"] = {"$regex": re.escape(title_contains), "$options": "i"}
+    # One range of an index after the other: of an `$or` of them the server would have to sort all.
+    ranges: list[Document] = [{}]
     if after is not None:
         pinned, change = after
-        behind: Document = {"change": {"$lt": change}}
+        ranges = [{"change": {"$lt": change}}]
         if pinned_first:
-            chosen |= (
-                {"$or": [{"pinned": True, **behind}, {"pinned": False}]} if pinned else {"pinned": False, **behind}
-            )
-        else:
-            chosen |= behind
+            ranges[0]["pinned"] = pinned
+            ranges += [{"pinned": False}] * pinned
     order = [("pinned", -1), ("change", -1)] if pinned_first else [("change", -1)]
-    found = conversations().find(chosen, WITHOUT_DRAFT).sort(order).skip(skip).limit(limit)
-    return cast("list[ConversationDocument]", list(found))
+    found: list[Document] = []
+    for each in ranges:
+        if len(found) < limit:
+            matching = conversations().find({**chosen, **each}, WITHOUT_DRAFT).sort(order)
+            found += matching.skip(skip).limit(limit - len(found))
+    return cast("list[ConversationDocument]", found)
 
 
 @mongo_errors
@@ -170,7 +167,7 @@ def changes_in_flight(owner_id: int) -> tuple[int, frozenset[str]]:
 @mongo_errors
 def changed_conversations(owner_id: int, *, since: int, upto: int, limit: int) -> list[ConversationDocument]:
     """Conversations whose latest change lies in (since, upto], in the order of their changes."""
-    chosen: Document = {"owner_id": owner_id, "change": {"$gt": since, "$lte": upto}, **unexpired()}
+    chosen = {"owner_id": owner_id, "change": {"$gt": since, "$lte": upto}}
     found = conversations().find(chosen, WITHOUT_DRAFT).sort("change", 1).limit(limit)
     return cast("list[ConversationDocument]", list(found))
 
@@ -185,6 +182,8 @@ def deleted_conversations(owner_id: int, *, since: int, upto: int, limit: int) -
 
 @mongo_errors
 def titles(owner_id: int, conversation_ids: list[str]) -> dict[str, str | None]:
-    """The titles of those of these conversations that are the owner's."""
-    chosen: Document = {"_id": {"$in": conversation_ids}, "owner_id": owner_id, **unexpired()}
-    return {found["_id"]: found["title"] for found in conversations().find(chosen, {"title": 1})}
+    """The titles of those of these conversations that are the owner's, and whose time is not over."""
+    chosen = {"_id": {"$in": conversation_ids}, "owner_id": owner_id}
+    found = cast("list[ConversationDocument]", list(conversations().find(chosen, {"title": 1, "expires_at": 1})))
+    moment = now()
+    return {conversation["_id"]: conversation["title"] for conversation in found if not is_over(conversation, moment)}

@@ -11,11 +11,13 @@ from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import OperationFailure
 
 from conversations.documents import MESSAGE_VERSION, MessageDocument, ReplyDocument, message_id, reply_seq
-from conversations.transcript_repository.collections import messages, now, unexpired
+from conversations.transcript_repository.collections import messages, now
 from edgechat.mongo import Document, mongo_errors
 
 # Keeps a message, with texts of the greatest length, well below the 16 MB of a document.
 MAX_VARIANTS = 50
+
+_INDEXED_TERM = re.compile(r"[^\W_]+")
 
 
 @mongo_errors
@@ -129,21 +131,31 @@ def search_messages(
 
     With a text index (MongoDB) words are whole words. Servers without one compare all messages of the owner.
     """
-    chosen: Document = {"owner_id": owner_id, **unexpired()}
+    patterns = [{"content": {"$regex": re.escape(word), "$options": "i"}} for word in words]
+    chosen: Document = {"owner_id": owner_id, "$and": patterns}
+    ranges: list[Document] = [{}]
     if before is not None:
         at, mid = before
-        chosen["$or"] = [{"created_at": {"$lt": at}}, {"created_at": at, "_id": {"$lt": mid}}]
-    phrases = " ".join('"' + word.replace('"', " ") + '"' for word in words)
-    try:
-        return _newest({**chosen, "$text": {"$search": phrases}}, limit)
-    except OperationFailure:
-        patterns = [{"content": {"$regex": re.escape(word), "$options": "i"}} for word in words]
-        return _newest({**chosen, "$and": patterns}, limit)
+        ranges = [{"created_at": at, "_id": {"$lt": mid}}, {"created_at": {"$lt": at}}]
+    # The index only narrows down what is compared: it knows neither punctuation nor emoji, and it does not know where
+    # words begin in scripts without spaces, which have no upper case either.
+    terms = [term for word in words for term in _INDEXED_TERM.findall(word) if term.lower() != term.upper()]
+    if terms:
+        try:
+            return _newest({**chosen, "$text": {"$search": max(terms, key=len)}}, ranges, limit)
+        except OperationFailure:
+            pass  # this server has no text index
+    return _newest(chosen, ranges, limit)
 
 
-def _newest(chosen: Document, limit: int) -> list[MessageDocument]:
-    found = messages().find(chosen, {"variants": 0}).sort([("created_at", -1), ("_id", -1)]).limit(limit)
-    return cast("list[MessageDocument]", list(found))
+def _newest(chosen: Document, ranges: list[Document], limit: int) -> list[MessageDocument]:
+    """Up to `limit` of the chosen messages, those of the first range first."""
+    found: list[Document] = []
+    for each in ranges:
+        if len(found) < limit:
+            matching = messages().find({**chosen, **each}, {"variants": 0}).sort([("created_at", -1), ("_id", -1)])
+            found += matching.limit(limit - len(found))
+    return cast("list[MessageDocument]", found)
 
 
 def _with_variant(message: MessageDocument) -> list[dict[str, Any]]:

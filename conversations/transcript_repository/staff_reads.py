@@ -50,14 +50,14 @@ def find_owner(conversation_id: str) -> int | None:
 @mongo_errors
 def find_metadata(owner_id: int, conversation_id: str) -> ConversationMetadata | None:
     """The owner's conversation, without its text; None for a foreign or absent one, or one whose time is over."""
-    found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id, **unexpired()}, _METADATA)
+    found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id, "$and": [unexpired()]}, _METADATA)
     return None if found is None else _metadata(found)
 
 
 @mongo_errors
 def list_metadata(owner_id: int, *, limit: int, before: int | None = None) -> list[ConversationMetadata]:
     """All conversations of an owner, archived ones too, the latest changed first; those behind a change number."""
-    chosen: Document = {"owner_id": owner_id, **unexpired()}
+    chosen: Document = {"owner_id": owner_id, "$and": [unexpired()]}
     if before is not None:
         chosen["change"] = {"$lt": before}
     return [_metadata(found) for found in conversations().find(chosen, _METADATA).sort("change", -1).limit(limit)]
@@ -71,7 +71,7 @@ def list_running(*, limit: int) -> list[ConversationMetadata]:
 
 
 def _metadata(found: Document) -> ConversationMetadata:
-    """The reply without the user's message in it. Not every server can choose fields of a part, or a field of null."""
-    reply = found.get("reply")
+    """The reply without the user's message in it; not every server can choose fields of a part."""
+    reply = found["reply"]
     kept = None if reply is None else {name: reply[name] for name in ReplyMetadata.__annotations__}
-    return cast(ConversationMetadata, {**dict.fromkeys(_METADATA), **found, "reply": kept})
+    return cast(ConversationMetadata, {**found, "reply": kept})

@@ -44,8 +44,9 @@ PEER = "192.0.2.9"
     ],
 )
 def test_only_what_trusted_proxies_appended_counts(proxies: int, forwarded: str | None, address: str) -> None:
-    headers = {} if forwarded is None else {"HTTP_X_FORWARDED_FOR": forwarded}
-    request = RequestFactory().get("/", REMOTE_ADDR=PEER, **headers)
+    request = RequestFactory().get("/", REMOTE_ADDR=PEER)
+    if forwarded is not None:
+        request.META["HTTP_X_FORWARDED_FOR"] = forwarded
     with override_settings(TRUSTED_PROXY_COUNT=proxies):
         assert client_address(request) == address
 
