@@ -28,7 +28,7 @@ _FAULTS_SHOWN = 8
 def main() -> int:
     """0 when every call was answered well, else 1. A missed target is marked in the table and changes nothing."""
     # So that the servers are stopped and the data folder is removed then too.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     scenarios = all_scenarios()
     options = _arguments(list(scenarios))
     chosen = [scenarios[name] for name in options.scenario or scenarios]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from django.http import HttpRequest
+from django.http import HttpRequest, UnreadablePostError
 from django.http.response import HttpResponseBase
 
+from edgechat.errors import MalformedRequest, error_response
 from edgechat.rate_limit import is_unlimited
 from edgechat.threads import begin_work, end_work
 
@@ -20,6 +21,11 @@ class AdmissionMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if is_unlimited(request.path_info):
             return self.get_response(request)
+        try:
+            # Now, within `edgechat.body_limit`: a client that sends slowly must not keep the place of one that works.
+            _ = request.body
+        except UnreadablePostError:
+            return error_response(request, MalformedRequest("The body ended too early"))
         begin_work()
         try:
             return self.get_response(request)

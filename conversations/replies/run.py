@@ -154,6 +154,8 @@ def _until_it_lands(live: LiveReply, write: Callable[[], None]) -> None:
             return
         except StoreUnavailable:
             logger.warning("final_write_deferred", message_id=live.message_id)
+            # For good: replies that wait for MongoDB must not keep those from working who do not need it.
+            end_work()
             pause.wait(seconds)
             seconds = min(seconds * 2, 5.0)
 

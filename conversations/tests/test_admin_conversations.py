@@ -232,13 +232,17 @@ def test_conversations_are_found_by_owner_and_by_id_and_never_beside_them(
 
 
 def test_paging_neither_skips_nor_repeats_while_conversations_change(web_url: str, alice: Person) -> None:
-    made = [str(conversation["_id"]) for conversation in map(insert, [alice.id] * 120) if conversation]
+    made = [
+        str(conversation["_id"])
+        for conversation in map(transcripts.insert_conversation, [alice.id] * 120)
+        if conversation
+    ]
     with helper(web_url, *SEE) as staff:
         page = staff.get(LIST, params={"q": alice.email}).text
         seen = conversation_ids(page)
         assert len(seen) == 50
         alice.patch(f"chat/conversations/{made[0]}", json={"pinned": True})  # it moves to the top
-        insert(alice.id)
+        transcripts.insert_conversation(alice.id)
         while older := re.search(r'href="\?(q=[^"]*before=[^"]*)">Older', page):
             page = staff.get(f"{LIST}?{older[1].replace('&amp;', '&')}").text
             assert "Newest" in page
@@ -248,9 +252,9 @@ def test_paging_neither_skips_nor_repeats_while_conversations_change(web_url: st
 
 def test_conversations_of_somebody_who_is_gone_are_still_found(web_url: str) -> None:
     owner_id = 10**15 + uuid.uuid4().int % 10**12
-    conversation = insert(owner_id)["_id"]
+    transcripts.insert_conversation(owner_id)
     with superuser(web_url) as root:
-        assert listed(root, q=str(owner_id)) == [conversation]
+        (conversation,) = listed(root, q=str(owner_id))
         assert f"deleted user {owner_id}" in root.get(metadata(conversation)).text
     transcripts.delete_everything_of(owner_id)
 
@@ -313,8 +317,12 @@ def test_a_running_reply_is_told_with_its_process_and_attempt(
 ) -> None:
     """With a MongoDB of its own: other tests leave too many running replies for one page."""
     web = start_web(MONGODB_URL=own_mongo_url, AI_TIMEOUT_SECONDS="120")
-    collection = pymongo.MongoClient[dict[str, Any]](own_mongo_url)[settings.MONGODB_DB]["conversations"]
-    with closing(Person(web.url, "carol")) as carol, helper(web.url, *SEE, "view_user") as staff:
+    with (
+        pymongo.MongoClient[dict[str, Any]](own_mongo_url) as mongo,
+        closing(Person(web.url, "carol")) as carol,
+        helper(web.url, *SEE, "view_user") as staff,
+    ):
+        collection = mongo[settings.MONGODB_DB]["conversations"]
         idle, busy = carol.new_conversation(), carol.new_conversation(title="secret title")
         assert listed(staff) == []
         mid = begin(carol, busy, "[[chunks=600]][[gap=0.1]]" + "secret words " * 600)
@@ -358,7 +366,6 @@ def test_a_running_reply_is_told_with_its_process_and_attempt(
         page = staff.get(LIST).text
         assert len(conversation_ids(page)) == 50
         assert "There are more than these 50." in page
-    collection.database.client.close()
 
 
 def test_with_mongo_gone_the_pages_say_so(start_web: Callable[..., WebServer]) -> None:
@@ -384,10 +391,6 @@ def test_every_asset_is_served_from_here_and_no_script_stands_in_a_page(web_url:
             assert [asset for asset in assets if not asset.startswith("/static/")] == []
             assert {root.get(f"{web_url}{asset}").status_code for asset in assets} == {200}
             assert re.findall(r"<script(?![^>]*\bsrc=)[^>]*>", text) == []
-
-
-def insert(owner_id: int) -> Any:
-    return transcripts.insert_conversation(owner_id)
 
 
 def begin(person: Person, conversation: str, content: str) -> str:
