@@ -17,6 +17,25 @@ from conftest import Person
 
 READ = AuditEvent.Event.TRANSCRIPT_READ
 LIST = "conversations/conversation/"
+ABSENT = "0123456789abcdef01234567"
+
+# One segment of a path each; the client would resolve dots itself.
+HOSTILE_IDS = [
+    ABSENT,
+    ABSENT.upper()[:-1] + "A",
+    "add",
+    "1",
+    "a" * 1500,
+    "%00",
+    "%0A" + ABSENT,
+    ABSENT + "%0A",
+    "%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+    "%7B%22$gt%22:%22%22%7D",
+    "'%20OR%201=1--",
+    "<script>alert(1)<%2Fscript>",
+    "%F0%9F%98%80",
+    "%FF%FE",
+]
 
 
 def metadata(conversation_id: str) -> str:

@@ -22,6 +22,8 @@ from conftest import Api, Person
 from conversations import transcript_repository as transcripts
 from conversations.tests.events import EVENT_STREAM, read_events
 from conversations.tests.staff_pages import (
+    ABSENT,
+    HOSTILE_IDS,
     LIST,
     READ,
     Tags,
@@ -39,25 +41,6 @@ from edgechat.local.stack import start_mongo
 from edgechat.local.web import WebServer
 
 SEE, SEE_AND_READ = ("view_conversation",), ("view_conversation", "view_transcript")
-ABSENT = "0123456789abcdef01234567"
-
-# One segment of a path each; the client would resolve dots itself.
-HOSTILE_IDS = [
-    ABSENT,
-    ABSENT.upper()[:-1] + "A",
-    "add",
-    "1",
-    "a" * 1500,
-    "%00",
-    "%0A" + ABSENT,
-    ABSENT + "%0A",
-    "%2e%2e%2f%2e%2e%2fetc%2fpasswd",
-    "%7B%22$gt%22:%22%22%7D",
-    "'%20OR%201=1--",
-    "<script>alert(1)<%2Fscript>",
-    "%F0%9F%98%80",
-    "%FF%FE",
-]
 
 
 @pytest.mark.parametrize(

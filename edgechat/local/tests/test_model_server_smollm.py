@@ -4,7 +4,6 @@ import importlib.util
 import io
 import json
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -257,7 +256,5 @@ def test_callers_that_hang_up_free_their_slots(server: ModelServerProcess, clien
     for _ in range(8):
         with pytest.raises(httpx2.ReadTimeout):
             httpx2.post(f"{server.url}/v1beta/models/m:generateContent", json=story, timeout=0.3)
-    began = time.monotonic()
+    # Slots that went on with eight such prompts would keep this one waiting beyond the client's patience.
     assert ask(client, "Hello!", max_output_tokens=5)
-    # Eight prompts of that size, two slots' worth of batches each, would take more than half a minute.
-    assert time.monotonic() - began < 12
