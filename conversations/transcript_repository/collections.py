@@ -115,26 +115,35 @@ def _ensure_index(collection: Collection[Document], keys: list[tuple[str, int]],
 
 
 @contextmanager
-def numbered_change(owner_id: int) -> Iterator[int]:
+def numbered_change(owner_id: int, *, begins: bool = False) -> Iterator[int]:
     """The owner's next change number, for a write in the block.
 
     Numbers are taken before they are written, so a reader could see a later one first. The number therefore counts as
     in flight until the block is left; after an error it stays so for a while, for the write may still land.
     """
     mark = f"{_IN_FLIGHT}{secrets.token_hex(6)}"
-    counter: Document | None = None
-    while counter is None:
+    counter = _next_number(owner_id, mark, upsert=False)
+    # An owner whose account was deleted has no counter, and a reply that ends later must not make one again.
+    if counter is None and (begins or conversations().find_one({"owner_id": owner_id}, {"_id": 1})):
+        counter = _next_number(owner_id, mark, upsert=True)
+    if counter is None:
+        yield 0
+        return
+    yield int(counter["change"])
+    owners().update_one({"_id": owner_id}, {"$unset": {mark: ""}})
+
+
+def _next_number(owner_id: int, mark: str, *, upsert: bool) -> Document | None:
+    while True:
         try:
-            counter = owners().find_one_and_update(
+            return owners().find_one_and_update(
                 {"_id": owner_id},
                 {"$inc": {"change": 1}, "$set": {mark: now()}},
-                upsert=True,
+                upsert=upsert,
                 return_document=ReturnDocument.AFTER,
             )
         except DuplicateKeyError:  # an owner's first change, made twice at once
             continue
-    yield int(counter["change"])
-    owners().update_one({"_id": owner_id}, {"$unset": {mark: ""}})
 
 
 def latest_change(owner_id: int) -> tuple[int, frozenset[str]]:

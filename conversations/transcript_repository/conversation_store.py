@@ -58,7 +58,7 @@ def insert_conversation(
         "created_at": created_at,
         "updated_at": created_at,
     }
-    with numbered_change(owner_id) as change:
+    with numbered_change(owner_id, begins=True) as change:
         document["change"] = change
         try:
             conversations().insert_one(cast(Document, document))
