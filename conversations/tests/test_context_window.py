@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -138,32 +139,36 @@ def test_the_summary_is_made_after_the_reply_and_has_its_own_ledger_row(
     store_exchanges(carol, conversation, 60)
     marker = f"now-{conversation}"
     carol.say(conversation, marker)
-    summary = eventually(lambda: stored_summary(carol, conversation))
-    calls = [call for call in model_calls(f"{said(1)}\nModel: {said(2)}\n") if sent(call)[0][1].startswith("User: ")]
-    chat = model_calls(marker)[0]
-    summary_call = next(call for call in calls if call["received_at"] >= chat["ended_at"])
-    assert estimated(summary_call) <= MAX_TOKENS
-    assert instruction(summary_call).startswith("Summarize this conversation")
+    # More is to be caught up than three calls can take.
     entries = eventually(
         lambda: (
             found
-            if (found := list(LedgerEntry.objects.filter(user_id=carol.id, settled_at__isnull=False).order_by("id")))[
-                1:
-            ]
+            if len(found := list(LedgerEntry.objects.filter(user_id=carol.id, settled_at__isnull=False))) == 4
             else None
         )
     )
-    assert entries[0].attempt_id == f"{conversation}:00000122:1"
-    assert (entries[0].purpose, entries[1].purpose) == ("chat", "context_summary")
-    assert entries[1].attempt_id == f"{conversation}:00000122:1:summary:0"
-    assert entries[1].input_tokens == summary_call["prompt_tokens"]
-    assert summary["text"].startswith("Echo: ")
-    # What was summarized is not sent again, and nothing between the two is left out.
-    eventually(lambda: not LedgerEntry.objects.filter(user_id=carol.id, settled_at=None).exists())
-    summary = stored_summary(carol, conversation)
+    mid = f"{conversation}:00000122"
+    assert {(entry.purpose, entry.attempt_id) for entry in entries} == {
+        ("chat", f"{mid}:1"),
+        *(("context_summary", f"{mid}:1:summary:{number}") for number in range(3)),
+    }
+    chat = model_calls(marker)[0]
+    calls = [call for call in model_calls(f"User: {said(1)}\n") if call["received_at"] >= chat["ended_at"]]
+    # The scripted model echoes, so each summary begins with the exchanges of the first.
+    assert len(calls) == 3
+    for call in calls:
+        assert estimated(call) <= MAX_TOKENS
+        assert instruction(call).startswith("Summarize this conversation")
+    assert sorted(call["prompt_tokens"] for call in calls) == sorted(
+        entry.input_tokens for entry in entries if entry.purpose == "context_summary"
+    )
+    upto = int(re.findall(r"answer (\d+)", sent(calls[-1])[0][1])[-1])
+    eventually(lambda: (summary := stored_summary(carol, conversation)) and summary["upto_seq"] == 2 * upto)
+    summary = stored_summary(carol, conversation)["text"]
+    assert summary.startswith(f"Echo: Summary so far:\nEcho: Summary so far:\nEcho: User: {said(1)}")
     carol.say(conversation, f"{marker} again")
     follow_up = model_calls(f"{marker} again")[0]
-    assert instruction(follow_up) == SUMMARY + summary["text"]
+    assert instruction(follow_up) == SUMMARY + summary
     assert estimated(follow_up) <= MAX_TOKENS - MAX_OUTPUT_TOKENS
     assert sent(follow_up)[-3:] == [("user", marker), ("model", f"Echo: {marker}"), ("user", f"{marker} again")]
 

@@ -70,6 +70,8 @@ class LlamaServer:
             async for data in reader:
                 *events, pending = (pending + data).split(b"\n\n")
                 for event in events:
+                    if event.startswith(b":"):
+                        continue  # a comment that keeps the connection alive while a long prompt is read
                     name, _, payload = event.partition(b": ")
                     part = json.loads(payload)
                     if name == b"error" or "error" in part:
