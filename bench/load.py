@@ -225,7 +225,7 @@ def _is_complete(headers: bytes, answer: bytearray, body_start: int) -> bool:
         length = int(headers[length_at + 17 :].partition(b"\r\n")[0])
         return len(answer) - body_start >= length
     if b"transfer-encoding: chunked" in headers:
-        return answer.endswith(_LAST_CHUNK)
+        return answer.endswith(_LAST_CHUNK, body_start)
     return int(headers[9:12]) in _WITHOUT_BODY
 
 

@@ -1,4 +1,4 @@
-"""MongoDB: one lazy client in a process, short waits, and driver errors as one exception of ours."""
+"""MongoDB: lazy clients, short waits, and driver errors as one exception of ours."""
 
 from __future__ import annotations
 
@@ -24,30 +24,39 @@ T = TypeVar("T")
 Document = dict[str, Any]
 
 _lock = threading.Lock()
-_client: MongoClient[Document] | None = None
+_clients: dict[bool, MongoClient[Document]] = {}
+# Connections of a process; the urgent ones are never queued for behind requests.
+_POOL_SIZE, _URGENT_POOL_SIZE = 32, 2
 
 
 class MongoUnavailable(StoreUnavailable):
     """MongoDB did not answer, or not in time; what was asked for may or may not have happened."""
 
 
-def database() -> Database[Document]:
-    """The transcript database. The client is made on first use, which is after gunicorn's fork."""
-    global _client
-    if _client is None:
+def database(*, urgent: bool = False) -> Database[Document]:
+    """The transcript database. The client is made on first use, which is after gunicorn's fork.
+
+    `urgent` is for what must not wait while a thousand requests use all connections: a lease renewed late is a reply
+    written twice.
+    """
+    if urgent not in _clients:
         with _lock:
-            if _client is None:
-                _client = MongoClient(
-                    settings.MONGODB_URL,
-                    serverSelectionTimeoutMS=2000,
-                    connectTimeoutMS=1000,
-                    socketTimeoutMS=10_000,
-                    waitQueueTimeoutMS=20_000,
-                    maxPoolSize=32,
-                    appname="edgechat",
-                )
+            if urgent not in _clients:
+                _clients[urgent] = _new_client(_URGENT_POOL_SIZE if urgent else _POOL_SIZE)
     codec: CodecOptions[Document] = CodecOptions(tz_aware=True, tzinfo=UTC)
-    return _client.get_database(settings.MONGODB_DB, codec_options=codec)
+    return _clients[urgent].get_database(settings.MONGODB_DB, codec_options=codec)
+
+
+def _new_client(pool_size: int) -> MongoClient[Document]:
+    return MongoClient(
+        settings.MONGODB_URL,
+        serverSelectionTimeoutMS=2000,
+        connectTimeoutMS=1000,
+        socketTimeoutMS=10_000,
+        waitQueueTimeoutMS=20_000,
+        maxPoolSize=pool_size,
+        appname="edgechat",
+    )
 
 
 def mongo_errors(function: Callable[P, T]) -> Callable[P, T]:

@@ -10,8 +10,10 @@ from conversations import transcript_repository as transcripts
 from conversations.replies.live import all_running, worker_id
 
 # Long enough to outlast a slow MongoDB, short enough for another process to take over within 30 seconds.
-LEASE = timedelta(seconds=10)
+LEASE = timedelta(seconds=12)
 HEARTBEAT_SECONDS = 2.5
+# A lease with less than this left is renewed, so most replies end without one; it leaves two heartbeats to miss.
+RENEWED_BELOW = timedelta(seconds=8)
 
 
 def lease_end() -> datetime:
@@ -23,15 +25,15 @@ def renew_leases() -> None:
     running = {reply.conversation_id: reply for reply in all_running() if not reply.ended}
     if not running:
         return
-    held, to_stop = transcripts.renew_leases(
-        {conversation_id: reply.owner_id for conversation_id, reply in running.items()},
-        worker=worker_id(),
-        lease_until=lease_end(),
+    lease_until = lease_end()
+    due = [reply for reply in running.values() if reply.lease_until < lease_until - LEASE + RENEWED_BELOW]
+    held = transcripts.renew_leases(
+        [reply.conversation_id for reply in due], worker=worker_id(), lease_until=lease_until
     )
-    for conversation_id, reply in running.items():
-        if reply.ended:
-            continue
-        if conversation_id not in held:
+    for reply in due:
+        if reply.conversation_id in held:
+            reply.lease_until = lease_until
+        elif not reply.ended:
             reply.lose_lease()
-        elif conversation_id in to_stop:
-            reply.control.cancel()
+    for conversation_id in transcripts.find_stop_requests(worker=worker_id()) & running.keys():
+        running[conversation_id].control.cancel()

@@ -8,19 +8,21 @@ import secrets
 import socket
 
 from ai.call_control import CallControl
+from conversations.documents import ReplyDocument
 from edgechat.text_feed import TextFeed
 
 
 class LiveReply:
     """One running attempt at a reply, shared by the thread that writes it and those that follow it."""
 
-    def __init__(self, *, owner_id: int, conversation_id: str, message_id: str, attempt: int, control: CallControl):
+    def __init__(self, *, owner_id: int, conversation_id: str, reply: ReplyDocument, control: CallControl):
         self.owner_id = owner_id
         self.conversation_id = conversation_id
-        self.message_id = message_id
-        self.attempt = attempt
+        self.message_id = reply["message_id"]
+        self.attempt = reply["attempt"]
+        self.lease_until = reply["lease_until"]
         self.control = control
-        self.feed = TextFeed(epoch=attempt)
+        self.feed = TextFeed(epoch=self.attempt)
         # Another process has the reply now, or will: nothing of this attempt may be written any more.
         self.lease_lost = False
         # How far the text has got to Redis; the channel's business.

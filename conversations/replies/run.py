@@ -28,6 +28,8 @@ from usage.models import LedgerEntry
 logger = structlog.get_logger(__name__)
 
 SNAPSHOT_SECONDS = 2.0
+# Titles and summaries made at once in a process: a burst of first messages must not become two bursts of calls.
+_upkeep_slots = threading.BoundedSemaphore(4)
 
 
 def run_detached(conversation: ConversationDocument, reply: ReplyDocument, *, earlier_text: str = "") -> None:
@@ -38,8 +40,7 @@ def run_detached(conversation: ConversationDocument, reply: ReplyDocument, *, ea
     live = LiveReply(
         owner_id=conversation["owner_id"],
         conversation_id=conversation["_id"],
-        message_id=reply["message_id"],
-        attempt=reply["attempt"],
+        reply=reply,
         control=CallControl(timeout=settings.AI_TIMEOUT_SECONDS),
     )
     add_running(live)
@@ -76,18 +77,22 @@ def _run(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocume
 
 
 def _look_after(conversation: ConversationDocument, reply: ReplyDocument, answer: str, *, overflowed: bool) -> None:
-    try:
-        if conversation["title"] is None and answer:
-            give_title(
-                conversation,
-                answer=answer,
-                provisional=provisional_title(reply["user_message"]["content"]),
-                attempt_id=attempt_id(reply),
-            )
-        if overflowed:
-            extend_summary(conversation, last_seq=reply_seq(reply), attempt_id=attempt_id(reply))
-    except StoreUnavailable:
-        logger.warning("upkeep_skipped", message_id=reply["message_id"])
+    untitled = conversation["title"] is None and answer
+    if not untitled and not overflowed:
+        return
+    with _upkeep_slots:
+        try:
+            if untitled:
+                give_title(
+                    conversation,
+                    answer=answer,
+                    provisional=provisional_title(reply["user_message"]["content"]),
+                    attempt_id=attempt_id(reply),
+                )
+            if overflowed:
+                extend_summary(conversation, last_seq=reply_seq(reply), attempt_id=attempt_id(reply))
+        except StoreUnavailable:
+            logger.warning("upkeep_skipped", message_id=reply["message_id"])
 
 
 def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:
@@ -130,10 +135,18 @@ def _failed(content: str, error: ApiError, usage: dict[str, Any] | None = None) 
 
 def _finish(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument, final: dict[str, Any]) -> None:
     transcripts.finish_message(live.owner_id, live.message_id, attempt=live.attempt, final=final)
-    if conversation["title"] is None and final["status"] == "complete":
-        title = provisional_title(reply["user_message"]["content"])
-        transcripts.set_generated_title(live.owner_id, live.conversation_id, title, replaces=None)
-    transcripts.release_reply(live.owner_id, live.conversation_id, mid=live.message_id, attempt=live.attempt)
+    titled = conversation["title"] is None and final["status"] == "complete"
+    released = transcripts.release_reply(
+        live.owner_id,
+        live.conversation_id,
+        mid=live.message_id,
+        attempt=live.attempt,
+        first_title=provisional_title(reply["user_message"]["content"]) if titled else None,
+    )
+    if not released and transcripts.find_conversation(live.owner_id, live.conversation_id) is None:
+        # It was deleted between the claim and the writing of both messages, or since.
+        seq = reply_seq(reply)
+        transcripts.delete_messages(live.owner_id, live.conversation_id, (seq - 1, seq))
 
 
 def _save_snapshot(live: LiveReply) -> None:

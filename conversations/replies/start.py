@@ -20,7 +20,7 @@ from conversations.replies.exchange import Exchange, find_pair
 from conversations.replies.leases import lease_end
 from conversations.replies.live import worker_id
 from conversations.replies.run import run_detached
-from conversations.services import ConversationNotFound, IdempotencyConflict, get_conversation, get_message
+from conversations.services import IdempotencyConflict, get_conversation, get_message
 from edgechat.errors import ApiError, TooLarge
 from edgechat.threads import release_database
 
@@ -65,18 +65,13 @@ def start_reply(
             "attachments": [],
         }
         reply = _new_reply(conversation, seq, draft, attempt=1)
-        claimed = transcripts.claim_reply(
-            owner_id, conversation_id, expected_change=conversation["change"], reply=reply
-        )
-        if claimed is not None:
+        if transcripts.claim_reply(conversation, reply):
             break
         # Another request was faster: perhaps the same send, so everything is looked at again.
-    exchange = Exchange(owner_id, conversation_id, seq)
     transcripts.prepare_messages(owner_id, conversation_id, reply)
-    _refuse_deleted(exchange)
     release_database()
-    run_detached(claimed, reply)
-    return exchange, True
+    run_detached(conversation, reply)
+    return Exchange(owner_id, conversation_id, seq), True
 
 
 def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: str | None = None) -> Exchange:
@@ -103,14 +98,11 @@ def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: 
             "attachments": pair.user_message["attachments"],
         }
         reply = _new_reply(conversation, exchange.seq, draft, attempt=pair.model_message["attempt"] + 1)
-        claimed = transcripts.claim_reply(
-            owner_id, conversation_id, expected_change=conversation["change"], reply=reply
-        )
-        if claimed is not None:
+        if transcripts.claim_reply(conversation, reply):
             break
     transcripts.prepare_messages(owner_id, conversation_id, reply)
     release_database()
-    run_detached(claimed, reply)
+    run_detached(conversation, reply)
     return exchange
 
 
@@ -153,11 +145,3 @@ def _refuse_too_long(conversation: ConversationDocument, content: str) -> None:
     instruction = instruction_with_summary(conversation["system_instruction"], summary)
     if not fits(content, instruction=instruction, budget=budget):
         raise TooLarge(f"The message is longer than the {budget} tokens that one message may have")
-
-
-def _refuse_deleted(exchange: Exchange) -> None:
-    """Take the messages away again if the conversation was deleted after the claim."""
-    owner_id, conversation_id = exchange.owner_id, exchange.conversation_id
-    if transcripts.find_conversation(owner_id, conversation_id) is None:
-        transcripts.delete_messages(owner_id, conversation_id, (exchange.seq - 1, exchange.seq))
-        raise ConversationNotFound

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from conftest import Person
-from conversations.transcript_repository import collections
 
 
 def changes(person: Person, since: int = 0, **query: Any) -> dict[str, Any]:
@@ -154,38 +153,15 @@ def test_20_writers_at_once_and_a_polling_reader_that_misses_nothing(alice: Pers
     }
 
 
-def test_what_follows_a_number_that_has_not_landed_is_told_again(alice: Person) -> None:
-    ids = [alice.new_conversation(title=f"{n}") for n in range(3)]
-    since = changes(alice)["next_since"]
-    with collections.numbered_change(alice.id) as change:
-        later = alice.patch(f"chat/conversations/{ids[0]}", json={"title": "later"}).json()
-        told = [changes(alice, since), changes(alice, since, limit=1)]
-        collections.conversations().update_one({"_id": ids[1]}, {"$set": {"title": "earlier", "change": change}})
-    for page in told:
-        assert (page["conversations"], page["next_since"]) == ([later], since)
-    landed = changes(alice, since)
-    assert [each["title"] for each in landed["conversations"]] == ["earlier", "later"]
-    assert landed["next_since"] > since
-
-
-def test_a_page_does_not_pass_a_number_that_has_not_landed(alice: Person) -> None:
-    ids = [alice.new_conversation(title=f"{n}") for n in range(4)]
-    since = changes(alice)["next_since"]
-    with collections.numbered_change(alice.id):
-        for each in ids:
-            alice.patch(f"chat/conversations/{each}", json={"pinned": True})
-        page = changes(alice, since, limit=2)
-    assert ([each["id"] for each in page["conversations"]], page["has_more"]) == (ids[:2], True)
-    assert page["next_since"] == since
-
-
-def test_a_number_whose_process_died_holds_nothing_up_for_ever(alice: Person) -> None:
-    conversation = alice.new_conversation(title="Here")
-    long_ago = collections.now() - 2 * collections.CHANGE_LANDS_WITHIN
-    collections.owners().update_one({"_id": alice.id}, {"$inc": {"change": 1}, "$set": {"in_flight_dead": long_ago}})
-    told = changes(alice)
-    assert [each["id"] for each in told["conversations"]] == [conversation]
-    assert changes(alice, told["next_since"])["conversations"] == []
+def test_20_devices_at_once_miss_nothing(alice: Person) -> None:
+    for n in range(10):
+        alice.new_conversation(title=f"{n}")
+    devices = [Device(alice) for _ in range(20)]
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(Device.catch_up, devices))
+    for device in devices:
+        device.catch_up()
+        assert device.conversations == all_conversations(alice)
 
 
 @pytest.mark.parametrize("query", [{"since": -1}, {"since": "x"}, {"since": 2**53 + 1}])

@@ -7,10 +7,10 @@ Only single-document operations are used, for a standalone server has no transac
 whose newest two messages are not there yet. Whoever finds a `reply` in a conversation can write them again from it.
 """
 
+from conversations.transcript_repository.change_numbers import number_changes
 from conversations.transcript_repository.collections import ensure_indexes, now
 from conversations.transcript_repository.conversation_store import (
     changed_conversations,
-    changes_in_flight,
     deleted_conversations,
     find_conversation,
     find_created,
@@ -43,6 +43,7 @@ from conversations.transcript_repository.reply_store import (
     end_lease,
     find_expired_leases,
     find_running_replies,
+    find_stop_requests,
     release_reply,
     renew_leases,
     request_stop,
@@ -62,7 +63,6 @@ __all__ = [
     "ReplyMetadata",
     "begin_attempt",
     "changed_conversations",
-    "changes_in_flight",
     "claim_reply",
     "delete_conversation",
     "delete_everything_of",
@@ -79,12 +79,14 @@ __all__ = [
     "find_metadata",
     "find_owner",
     "find_running_replies",
+    "find_stop_requests",
     "finish_message",
     "insert_conversation",
     "list_conversations",
     "list_metadata",
     "list_running",
     "now",
+    "number_changes",
     "prepare_messages",
     "purge_deleted",
     "release_reply",

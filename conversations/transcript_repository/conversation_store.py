@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, cast
 
 from bson import ObjectId
-from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from conversations.documents import CONVERSATION_VERSION, ConversationDocument, is_over
-from conversations.transcript_repository.collections import conversations, latest_change, now, numbered_change
+from conversations.transcript_repository.change_numbers import is_unnumbered, number_changes, unnumbered_change
+from conversations.transcript_repository.collections import conversations, now
 from conversations.transcript_repository.collections import tombstones as tombstone_collection
 from edgechat.mongo import Document, mongo_errors
 
@@ -54,16 +54,14 @@ def insert_conversation(
         "message_count": 0,
         "summary": None,
         "reply": None,
-        "change": 0,
+        "change": unnumbered_change(),
         "created_at": created_at,
         "updated_at": created_at,
     }
-    with numbered_change(owner_id, begins=True) as change:
-        document["change"] = change
-        try:
-            conversations().insert_one(cast(Document, document))
-        except DuplicateKeyError:
-            return None
+    try:
+        conversations().insert_one(cast(Document, document))
+    except DuplicateKeyError:
+        return None
     return document
 
 
@@ -118,34 +116,44 @@ def list_conversations(
             ranges[0]["pinned"] = pinned
             ranges += [{"pinned": False}] * pinned
     order = [("pinned", -1), ("change", -1)] if pinned_first else [("change", -1)]
-    found: list[Document] = []
-    for each in ranges:
-        if len(found) < limit:
-            matching = conversations().find({**chosen, **each}, WITHOUT_DRAFT).sort(order)
-            found += matching.skip(skip).limit(limit - len(found))
-    return cast("list[ConversationDocument]", found)
+
+    def find() -> list[Document]:
+        found: list[Document] = []
+        for each in ranges:
+            if len(found) < limit:
+                matching = conversations().find({**chosen, **each}, WITHOUT_DRAFT).sort(order)
+                found += matching.skip(skip).limit(limit - len(found))
+        return found
+
+    return cast("list[ConversationDocument]", numbered(owner_id, find))
+
+
+def numbered(owner_id: int, find: Callable[[], list[Document]]) -> list[Document]:
+    """What `find` gives, with change numbers, which the next page begins behind."""
+    found = find()
+    if any(is_unnumbered(conversation["change"]) for conversation in found):
+        number_changes(owner_id)
+        found = find()
+    return found
 
 
 @mongo_errors
 def update_conversation(owner_id: int, conversation_id: str, fields: Mapping[str, Any]) -> ConversationDocument | None:
     """Change fields of a conversation; None if there is none."""
-    with numbered_change(owner_id) as change:
-        found = conversations().find_one_and_update(
-            {"_id": conversation_id, "owner_id": owner_id},
-            {"$set": {**fields, "updated_at": now()}, "$max": {"change": change}},
-            return_document=ReturnDocument.AFTER,
-        )
-    return cast("ConversationDocument | None", found)
+    conversations().update_one(
+        {"_id": conversation_id, "owner_id": owner_id},
+        {"$set": {**fields, "updated_at": now(), "change": unnumbered_change()}},
+    )
+    return find_conversation(owner_id, conversation_id)
 
 
 @mongo_errors
 def set_generated_title(owner_id: int, conversation_id: str, title: str, *, replaces: str | None) -> None:
     """Give a conversation a title in place of none, or of an earlier generated one; never of the user's own."""
-    with numbered_change(owner_id) as change:
-        conversations().update_one(
-            {"_id": conversation_id, "owner_id": owner_id, "title": replaces, "title_set_by_user": False},
-            {"$set": {"title": title}, "$max": {"change": change}},
-        )
+    conversations().update_one(
+        {"_id": conversation_id, "owner_id": owner_id, "title": replaces, "title_set_by_user": False},
+        {"$set": {"title": title, "change": unnumbered_change()}},
+    )
 
 
 @mongo_errors
@@ -156,12 +164,6 @@ def set_summary(owner_id: int, conversation_id: str, *, text: str, upto_seq: int
         {"_id": conversation_id, "owner_id": owner_id, **known},
         {"$set": {"summary": {"text": text, "upto_seq": upto_seq}}},
     )
-
-
-@mongo_errors
-def changes_in_flight(owner_id: int) -> tuple[int, frozenset[str]]:
-    """The owner's latest change number, and marks of the changes up to it that cannot be read yet."""
-    return latest_change(owner_id)
 
 
 @mongo_errors

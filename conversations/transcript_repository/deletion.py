@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from conversations.transcript_repository.change_numbers import unnumbered_change
 from conversations.transcript_repository.collections import (
     conversations,
     messages,
     now,
-    numbered_change,
     owners,
     tombstones,
 )
 from conversations.transcript_repository.message_store import delete_messages
-from edgechat.mongo import mongo_errors
+from edgechat.mongo import Document, mongo_errors
 
 _KEYS_AT_ONCE = 1000
 
@@ -27,20 +27,18 @@ def delete_conversation(owner_id: int, conversation_id: str) -> bool:
     found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id}, {"next_seq": 1})
     if found is None:
         return False
-    with numbered_change(owner_id) as change:
-        tombstone = {
-            "owner_id": owner_id,
-            "change": change,
-            "last_seq": found["next_seq"] - 1,
-            "deleted_at": now(),
-            "purged": False,
-        }
-        tombstones().update_one({"_id": conversation_id}, {"$setOnInsert": tombstone}, upsert=True)
-        # Inside the change: a device that was told of the deletion must not be told of a later change before it.
-        deleted = conversations().find_one_and_delete({"_id": conversation_id, "owner_id": owner_id})
+    tombstone = {
+        "owner_id": owner_id,
+        "change": unnumbered_change(),
+        "last_seq": found["next_seq"] - 1,
+        "deleted_at": now(),
+        "purged": False,
+    }
+    tombstones().update_one({"_id": conversation_id}, {"$setOnInsert": tombstone}, upsert=True)
+    deleted = _take_away(owner_id, conversation_id)
     # A reply may have been claimed since the tombstone was written.
-    last_seq = (deleted or found)["next_seq"] - 1
-    _purge(owner_id, conversation_id, last_seq)
+    last = deleted or found
+    _purge(owner_id, conversation_id, last["next_seq"] - 1, is_last=last.get("reply") is None)
     return deleted is not None
 
 
@@ -49,7 +47,7 @@ def purge_deleted(*, older_than: datetime) -> int:
     """Finish deletions that were begun before `older_than` and did not end; how many."""
     unfinished = list(tombstones().find({"purged": False, "deleted_at": {"$lt": older_than}}).limit(100))
     for tombstone in unfinished:
-        _purge(tombstone["owner_id"], tombstone["_id"], tombstone["last_seq"])
+        _purge_tombstone(tombstone)
     return len(unfinished)
 
 
@@ -72,16 +70,36 @@ def delete_everything_of(owner_id: int) -> None:
         for conversation in found:
             delete_conversation(owner_id, conversation["_id"])
     for tombstone in list(tombstones().find({"owner_id": owner_id, "purged": False})):
-        _purge(owner_id, tombstone["_id"], tombstone["last_seq"])
+        _purge_tombstone(tombstone)
     messages().delete_many({"owner_id": owner_id})
     tombstones().delete_many({"owner_id": owner_id})
     owners().delete_one({"_id": owner_id})
 
 
-def _purge(owner_id: int, conversation_id: str, last_seq: int) -> None:
-    """Delete what a tombstone stands for."""
-    deleted = conversations().find_one_and_delete({"_id": conversation_id, "owner_id": owner_id})
-    last = max(last_seq, deleted["next_seq"] - 1 if deleted else 0)
-    for first in range(1, last + 1, _KEYS_AT_ONCE):
-        delete_messages(owner_id, conversation_id, range(first, min(first + _KEYS_AT_ONCE, last + 1)))
-    tombstones().update_one({"_id": conversation_id}, {"$set": {"purged": True}})
+def _take_away(owner_id: int, conversation_id: str) -> Document | None:
+    """Delete the conversation's own document; what it was, or None if there is none.
+
+    By compare-and-set on its latest change, so that no reply is claimed unseen between the reading and the deleting.
+    """
+    while True:
+        found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id})
+        if found is None:
+            return None
+        chosen = {"_id": conversation_id, "owner_id": owner_id, "change": found["change"]}
+        if conversations().delete_one(chosen).deleted_count:
+            return found
+
+
+def _purge_tombstone(tombstone: Document) -> None:
+    owner_id, conversation_id = tombstone["owner_id"], tombstone["_id"]
+    deleted = _take_away(owner_id, conversation_id)
+    _purge(owner_id, conversation_id, deleted["next_seq"] - 1 if deleted else tombstone["last_seq"], is_last=True)
+
+
+def _purge(owner_id: int, conversation_id: str, last_seq: int, *, is_last: bool) -> None:
+    """Delete a conversation's messages; not for the last time while those of a reply may still be on their way."""
+    for first in range(1, last_seq + 1, _KEYS_AT_ONCE):
+        delete_messages(owner_id, conversation_id, range(first, min(first + _KEYS_AT_ONCE, last_seq + 1)))
+    # A device may have been told of the deletion first, and of a last change after it: the deletion is told once more.
+    done = {"purged": is_last, "last_seq": last_seq, "change": unnumbered_change()}
+    tombstones().update_one({"_id": conversation_id}, {"$set": done})

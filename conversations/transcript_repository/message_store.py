@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
-from pymongo import ReturnDocument, UpdateOne
+from pymongo import UpdateOne
 from pymongo.errors import OperationFailure
 
 from conversations.documents import MESSAGE_VERSION, MessageDocument, ReplyDocument, message_id, reply_seq
@@ -115,12 +115,9 @@ def delete_messages(owner_id: int, conversation_id: str, seqs: Iterable[int]) ->
 @mongo_errors
 def set_feedback(owner_id: int, mid: str, feedback: Mapping[str, Any] | None) -> MessageDocument | None:
     """Keep, or with None take back, what the user thinks of an answer; None if there is no such message."""
-    found = messages().find_one_and_update(
-        {"_id": mid, "owner_id": owner_id, "role": "model"},
-        {"$set": {"feedback": feedback}},
-        return_document=ReturnDocument.AFTER,
-    )
-    return cast("MessageDocument | None", found)
+    answer = {"_id": mid, "owner_id": owner_id, "role": "model"}
+    messages().update_one(answer, {"$set": {"feedback": feedback}})
+    return cast("MessageDocument | None", messages().find_one(answer))
 
 
 @mongo_errors

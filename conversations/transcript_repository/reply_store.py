@@ -2,46 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
 from typing import cast
 
 from conversations.documents import ConversationDocument, ReplyDocument
-from conversations.transcript_repository.collections import conversations, now, numbered_change
-from conversations.transcript_repository.conversation_store import WITHOUT_DRAFT, find_conversation
-from edgechat.mongo import mongo_errors
+from conversations.transcript_repository.change_numbers import unnumbered_change
+from conversations.transcript_repository.collections import conversations, now
+from conversations.transcript_repository.conversation_store import WITHOUT_DRAFT
+from edgechat.mongo import Document, mongo_errors
+
+# SecantusDB compares each document with each id of an `$in`.
+_RENEWED_AT_ONCE = 100
 
 
 @mongo_errors
-def claim_reply(
-    owner_id: int, conversation_id: str, *, expected_change: int, reply: ReplyDocument
-) -> ConversationDocument | None:
+def claim_reply(conversation: ConversationDocument, reply: ReplyDocument) -> bool:
     """Take the conversation's one place for a running reply, and, for its first attempt, the next two sequence numbers.
 
-    None if anything about the conversation has changed since it was read.
+    False if the conversation has changed since it was read, which its `change` tells.
     """
     added = 2 if reply["attempt"] == 1 else 0
-    with numbered_change(owner_id) as change:
-        # Not findAndModify: SecantusDB looks through the whole collection for it.
-        claimed = conversations().update_one(
-            {"_id": conversation_id, "owner_id": owner_id, "reply": None, "change": expected_change},
-            {
-                "$inc": {"next_seq": added, "message_count": added},
-                "$set": {"reply": reply, "updated_at": reply["started_at"]},
-                "$max": {"change": change},
-            },
-        )
-    return find_conversation(owner_id, conversation_id) if claimed.matched_count else None
+    claimed = conversations().update_one(
+        {
+            "_id": conversation["_id"],
+            "owner_id": conversation["owner_id"],
+            "reply": None,
+            "change": conversation["change"],
+        },
+        {
+            "$inc": {"next_seq": added, "message_count": added},
+            "$set": {"reply": reply, "updated_at": reply["started_at"], "change": unnumbered_change()},
+        },
+    )
+    return claimed.matched_count == 1
 
 
 @mongo_errors
-def release_reply(owner_id: int, conversation_id: str, *, mid: str, attempt: int) -> None:
-    """Free the conversation for the next reply, if it is still this attempt's."""
-    with numbered_change(owner_id) as change:
-        conversations().update_one(
-            {"_id": conversation_id, "owner_id": owner_id, "reply.message_id": mid, "reply.attempt": attempt},
-            {"$set": {"reply": None, "updated_at": now()}, "$max": {"change": change}},
+def release_reply(
+    owner_id: int, conversation_id: str, *, mid: str, attempt: int, first_title: str | None = None
+) -> bool:
+    """Free the conversation for the next reply; False if it is not this attempt's any more.
+
+    `first_title` becomes the title of a conversation that has none, unless the user took it away.
+    """
+    mine = {"_id": conversation_id, "owner_id": owner_id, "reply.message_id": mid, "reply.attempt": attempt}
+    fields: Document = {"reply": None, "updated_at": now(), "change": unnumbered_change()}
+    if first_title is not None:
+        titled = conversations().update_one(
+            {**mine, "title": None, "title_set_by_user": False}, {"$set": {**fields, "title": first_title}}
         )
+        if titled.matched_count:
+            return True
+    released = conversations().update_one(mine, {"$set": fields})
+    return released.matched_count == 1
 
 
 @mongo_errors
@@ -54,20 +68,26 @@ def request_stop(owner_id: int, conversation_id: str, *, mid: str) -> None:
 
 
 @mongo_errors
-def renew_leases(owner_ids: Mapping[str, int], *, worker: str, lease_until: datetime) -> tuple[set[str], set[str]]:
-    """Renew this worker's leases in these conversations (id to owner).
+def renew_leases(conversation_ids: Sequence[str], *, worker: str, lease_until: datetime) -> set[str]:
+    """Renew this worker's leases in these conversations, of whatever owners; the ids of those that it still holds."""
+    collection = conversations(urgent=True)
+    held: set[str] = set()
+    for first in range(0, len(conversation_ids), _RENEWED_AT_ONCE):
+        ids = conversation_ids[first : first + _RENEWED_AT_ONCE]
+        mine = {"_id": {"$in": ids}, "reply.worker": worker}
+        renewed = collection.update_many(mine, {"$set": {"reply.lease_until": lease_until}})
+        if renewed.matched_count == len(ids):
+            held.update(ids)
+        else:
+            held.update(conversation["_id"] for conversation in collection.find(mine, {"_id": 1}))
+    return held
 
-    Gives the ids of those that it still holds, and of those among them whose reply is to be stopped.
-    """
-    mine = {
-        "_id": {"$in": list(owner_ids)},
-        "owner_id": {"$in": list(set(owner_ids.values()))},
-        "reply.worker": worker,
-    }
-    conversations().update_many(mine, {"$set": {"reply.lease_until": lease_until}})
-    found = list(conversations().find(mine, {"reply.stop_requested": 1}))
-    held = {conversation["_id"] for conversation in found}
-    return held, {conversation["_id"] for conversation in found if conversation["reply"]["stop_requested"]}
+
+@mongo_errors
+def find_stop_requests(*, worker: str) -> set[str]:
+    """The conversations, of whatever owners, whose reply this worker writes and a user wants stopped."""
+    asked = conversations(urgent=True).find({"reply.stop_requested": True}, {"reply.worker": 1}).hint("stop_requested")
+    return {conversation["_id"] for conversation in asked if conversation["reply"]["worker"] == worker}
 
 
 @mongo_errors

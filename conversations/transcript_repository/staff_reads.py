@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TypedDict, cast
 
 from conversations.transcript_repository.collections import conversations, unexpired
+from conversations.transcript_repository.conversation_store import numbered
 from edgechat.mongo import Document, mongo_errors
 
 
@@ -60,7 +61,8 @@ def list_metadata(owner_id: int, *, limit: int, before: int | None = None) -> li
     chosen: Document = {"owner_id": owner_id, "$and": [unexpired()]}
     if before is not None:
         chosen["change"] = {"$lt": before}
-    return [_metadata(found) for found in conversations().find(chosen, _METADATA).sort("change", -1).limit(limit)]
+    found = numbered(owner_id, lambda: list(conversations().find(chosen, _METADATA).sort("change", -1).limit(limit)))
+    return [_metadata(each) for each in found]
 
 
 @mongo_errors
