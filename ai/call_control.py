@@ -138,7 +138,8 @@ class ControlledTransport(httpx2.HTTPTransport):
         self._pool = httpcore2.ConnectionPool(
             ssl_context=httpx2.create_ssl_context(),
             max_connections=None,
-            max_keepalive_connections=100,
+            # Each request and each answer's end looks at every idle connection, a system call each.
+            max_keepalive_connections=20,
             keepalive_expiry=30.0,
             network_backend=_ControlledBackend(),
         )

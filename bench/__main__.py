@@ -102,8 +102,8 @@ def _machine() -> str:
 
 def _servers(site: Site) -> str:
     return (
-        f"{site.workers} workers; {site.versions()}. On the same cores as the load generator; PostgreSQL and"
-        " Valkey do not wait for the disk (durable=False).\n"
+        f"{site.workers} workers; {site.versions()}. On the same cores as the load generator; no server waits for"
+        " the disk (durable=False), as MongoDB by itself does not without a replica set.\n"
         "CPU ms: the workers' CPU time an answer. MiB: the peak of the web processes' PSS, in which a shared page"
         " counts once. PG, Redis: the most connections at once.\n"
     )

@@ -73,12 +73,6 @@ def ensure_indexes() -> list[str]:
             name="lease",
             partialFilterExpression={"reply.lease_until": {"$exists": True}},
         ),
-        _ensure_index(
-            conversations(),
-            [("reply.stop_requested", 1)],
-            name="stop_requested",
-            partialFilterExpression={"reply.stop_requested": True},
-        ),
         _ensure_index(conversations(), [("expires_at", 1)], name="temporary_ttl", expireAfterSeconds=3600),
         _ensure_index(
             messages(),

@@ -86,8 +86,8 @@ def renew_leases(conversation_ids: Sequence[str], *, worker: str, lease_until: d
 @mongo_errors
 def find_stop_requests(*, worker: str) -> set[str]:
     """The conversations, of whatever owners, whose reply this worker writes and a user wants stopped."""
-    asked = conversations(urgent=True).find({"reply.stop_requested": True}, {"reply.worker": 1}).hint("stop_requested")
-    return {conversation["_id"] for conversation in asked if conversation["reply"]["worker"] == worker}
+    asked = {"reply.lease_until": {"$gt": now()}, "reply.worker": worker, "reply.stop_requested": True}
+    return {conversation["_id"] for conversation in conversations(urgent=True).find(asked, {"_id": 1}).hint("lease")}
 
 
 @mongo_errors

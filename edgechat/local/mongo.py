@@ -46,9 +46,8 @@ class _Mongo(Server):
 
 
 class Secantus(_Mongo):
-    """SecantusDB over WiredTiger; each acknowledged write is on the disk before its answer, in tests too.
-
-    Without the sync a killed process loses its last writes, so `durable` makes no difference here.
+    """SecantusDB over WiredTiger. If `durable`, each write is on the disk before its answer: a killed process loses
+    its last writes otherwise.
     """
 
     label = "SecantusDB"
@@ -57,13 +56,16 @@ class Secantus(_Mongo):
 
     def __init__(self, data_dir: Path, *, durable: bool = True, name: str = "secantus") -> None:
         super().__init__(name, data_dir)
+        self._durable = durable
 
     def command(self, port: int) -> list[str]:
         # A file of our own, or it would read one from the user's home.
         configuration = self.folder / "secantusd.toml"
         configuration.touch(mode=0o600)
         store = self.folder / "data"
-        options = ["--standalone", "--sync-on-commit", "--cache-size", "256M", "--log-level", "WARNING"]
+        options = ["--standalone", "--cache-size", "256M", "--log-level", "WARNING"]
+        if self._durable:
+            options.append("--sync-on-commit")
         place = ["--config", str(configuration), "--host", HOST, "--port", str(port), "--storage-path", str(store)]
         return [sys.executable, "-m", self.module, *options, *place]
 

@@ -32,12 +32,12 @@ class Stack:
         mongo: MongoKind = "secantus",
         parts: Iterable[Part] = ALL_PARTS,
     ) -> None:
-        """Nothing runs yet. `durable=False` is for tests: PostgreSQL and Valkey then don't wait for the disk."""
+        """Nothing runs yet. `durable=False` is for tests: no server then waits for the disk."""
         self.data_dir = DataDir(data_dir)
         path, parts = self.data_dir.path, frozenset(parts)
         self.postgres = Postgres(path, durable=durable) if "postgres" in parts else None
         self.valkey = Valkey(path, durable=durable) if "valkey" in parts else None
-        self.mongo: Secantus | Nx | None = make_mongo(mongo, path) if "mongo" in parts else None
+        self.mongo: Secantus | Nx | None = make_mongo(mongo, path, durable=durable) if "mongo" in parts else None
         self.model = Model(path, scripted=scripted) if "model" in parts else None
 
     @property
