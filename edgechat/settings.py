@@ -237,11 +237,11 @@ MIDDLEWARE = [
     "usage.middleware.CountRequestsMiddleware",
     "edgechat.body_limit.BodyLimitMiddleware",
     "edgechat.admission.AdmissionMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "edgechat.admin_middleware.AdminSessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "edgechat.admin_middleware.AdminCsrfMiddleware",
+    "edgechat.admin_middleware.AdminAuthenticationMiddleware",
+    "edgechat.admin_middleware.AdminMessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
