@@ -15,7 +15,7 @@ from conversations.transcript_repository import collections
 
 def lifetime_over(conversation: str) -> None:
     """Move a conversation's end into the past, as after 24 hours."""
-    past = {"$set": {"expires_at": collections.now() - timedelta(seconds=1)}}
+    past = {"$min": {"expires_at": collections.now() - timedelta(seconds=1)}}
     collections.conversations().update_one({"_id": conversation}, past)
     collections.messages().update_many({"conversation_id": conversation}, past)
 

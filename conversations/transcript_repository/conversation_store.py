@@ -142,7 +142,7 @@ def update_conversation(owner_id: int, conversation_id: str, fields: Mapping[str
     """Change fields of a conversation; None if there is none."""
     conversations().update_one(
         {"_id": conversation_id, "owner_id": owner_id},
-        {"$set": {**fields, "updated_at": now(), "change": unnumbered_change()}},
+        {"$set": {**fields, "change": unnumbered_change()}, "$max": {"updated_at": now()}},
     )
     return find_conversation(owner_id, conversation_id)
 

@@ -47,14 +47,16 @@ def release_reply(
     `first_title` becomes the title of a conversation that has none, unless the user took it away.
     """
     mine = {"_id": conversation_id, "owner_id": owner_id, "reply.message_id": mid, "reply.attempt": attempt}
-    fields: Document = {"reply": None, "updated_at": now(), "change": unnumbered_change()}
+    fields: Document = {"reply": None, "change": unnumbered_change()}
+    moment = {"updated_at": now()}
     if first_title is not None:
         titled = conversations().update_one(
-            {**mine, "title": None, "title_set_by_user": False}, {"$set": {**fields, "title": first_title}}
+            {**mine, "title": None, "title_set_by_user": False},
+            {"$set": {**fields, "title": first_title}, "$max": moment},
         )
         if titled.matched_count:
             return True
-    released = conversations().update_one(mine, {"$set": fields})
+    released = conversations().update_one(mine, {"$set": fields, "$max": moment})
     return released.matched_count == 1
 
 
@@ -75,7 +77,7 @@ def renew_leases(conversation_ids: Sequence[str], *, worker: str, lease_until: d
     for first in range(0, len(conversation_ids), _RENEWED_AT_ONCE):
         ids = conversation_ids[first : first + _RENEWED_AT_ONCE]
         mine = {"_id": {"$in": ids}, "reply.worker": worker}
-        renewed = collection.update_many(mine, {"$set": {"reply.lease_until": lease_until}})
+        renewed = collection.update_many(mine, {"$max": {"reply.lease_until": lease_until}})
         if renewed.matched_count == len(ids):
             held.update(ids)
         else:
@@ -95,7 +97,7 @@ def end_lease(owner_id: int, conversation_id: str, *, worker: str) -> None:
     """Let the next process that looks take this worker's reply over."""
     conversations().update_one(
         {"_id": conversation_id, "owner_id": owner_id, "reply.worker": worker},
-        {"$set": {"reply.lease_until": now(), "reply.worker": ""}},
+        {"$min": {"reply.lease_until": now()}, "$set": {"reply.worker": ""}},
     )
 
 
@@ -127,7 +129,7 @@ def take_lease(
             "reply.worker": reply["worker"],
             "reply.lease_until": reply["lease_until"],
         },
-        {"$set": {"reply.worker": worker, "reply.lease_until": lease_until}},
+        {"$max": {"reply.lease_until": lease_until}, "$set": {"reply.worker": worker}},
     )
     return result.matched_count == 1
 

@@ -38,7 +38,9 @@ OUTPUT_TOKENS = 512
 # Gemini's default is 1; at a tenth of that, this model already says "Le Grand Paris is the capital of France".
 TEMPERATURE_SHARE = 0.05
 # Naming a language, or calling it a language model, makes it answer in that of the question's country.
-OWN_INSTRUCTION = "You are a helpful AI assistant named EdgeChat. You are small and run locally. Answer briefly and correctly."
+OWN_INSTRUCTION = (
+    "You are a helpful AI assistant named EdgeChat. You are small and run locally. Answer briefly and correctly."
+)
 NO_ANSWER = "I don't know what to say to that."
 TEXT_SAMPLING = {
     "repeat_penalty": 1.03,
