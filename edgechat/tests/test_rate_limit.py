@@ -68,6 +68,18 @@ def test_a_counter_counts_exactly_under_concurrency(start_web: StartWeb) -> None
     assert (answers.count(200), answers.count(429)) == (20, 30)
 
 
+def test_a_new_window_begins_when_the_old_one_has_ended(start_web: StartWeb) -> None:
+    web = start_web(RATE_LIMIT_REQUESTS="1", RATE_LIMIT_WINDOW_SECONDS="600")
+    home = network()
+    assert [ask(web, "/", f"{home}::1").status_code for _ in range(2)] == [200, 429]
+    redis_client().pexpire(f"edgechat:limit:{home}::/64", 1)
+    assert redis_client().exists(f"edgechat:limit:{home}::/64") in (0, 1)
+    # A counter without an end, as a restored dump may leave it, gets one.
+    redis_client().set(f"edgechat:limit:{home}::/64", 7)
+    assert ask(web, "/", f"{home}::1").headers["Retry-After"] == "600"
+    assert redis_client().pttl(f"edgechat:limit:{home}::/64") > 0
+
+
 def test_the_stricter_limit_of_login_is_by_address(start_web: StartWeb) -> None:
     web = start_web(AUTH_RATE_LIMIT="3/h")
     home, other = network(), network()

@@ -50,3 +50,31 @@ def test_without_postgresql(start_web: Callable[..., WebServer], alice: Person) 
         assert api.get("auth/me", headers={"Authorization": "Bearer x"}).status_code == 401
         assert api.post("auth/login").status_code == 422
     assert alice.get("auth/me").status_code == 200
+
+
+def test_without_mongodb(start_web: Callable[..., WebServer], register: Callable[..., Person]) -> None:
+    web = start_web(MONGODB_URL=f"mongodb://{NOWHERE}/")
+    alice = register("alice", web.url)
+    path = f"chat/conversations/{'0' * 24}"
+    *answers, one, ready = ask(
+        alice,
+        ("POST", "chat/conversations", {}),
+        ("GET", "chat/conversations", None),
+        ("GET", path, None),
+        ("DELETE", path, None),
+        ("POST", f"{path}/messages", {"content": "hello"}),
+        ("GET", f"{path}/messages", None),
+        ("GET", f"{path}/messages/{'0' * 24}:00000001", None),
+        ("GET", "health/mongo", None),
+        ("GET", "health/ready", None),
+    )
+    for answer in answers:
+        assert_error(answer, *AWAY)
+    assert (one.status_code, one.json()) == (503, {"status": "error", "mongo": "error"})
+    checks = {"database": "connected", "mongo": "error", "redis": "connected"}
+    assert (ready.status_code, ready.json()) == (503, {"status": "not ready", "checks": checks})
+    assert_error(alice.get("chat/conversations/malformed"), 404, "not_found", "Conversation not found")
+    assert alice.get("users/me").status_code == 200
+    assert alice.post("ai/complete", json={"prompt": "hello"}).json()["text"] == "Echo: hello"
+    # Seven calls that met no MongoDB, five others, and the one of the registration.
+    assert alice.get("usage/me").json()["total_requests"] == 13

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx2
 from django.utils import timezone
 
 from conftest import Api, Person, new_address
+from edgechat.local.stack import start_valkey
 from edgechat.local.web import WebServer
 from usage.models import HourlyUsage, LedgerEntry
 
@@ -142,3 +144,22 @@ def test_a_killed_process_loses_no_counted_request(start_web: StartWeb) -> None:
     web.start()
     assert usage(carol)["total_requests"] == REGISTERED + 40
     carol.close()
+
+
+def test_without_redis_requests_go_on_and_are_counted_in_postgresql(
+    start_web: StartWeb, data_dir: Path, eventually: Eventually
+) -> None:
+    valkey = start_valkey(data_dir, durable=False)
+    try:
+        web = start_web(workers=1, REDIS_URL=valkey.url)
+        carol = Person(web.url, "carol")
+        eventually(lambda: written(carol) == REGISTERED)
+        valkey.kill()
+        assert [carol.get("auth/me").status_code for _ in range(20)] == [200] * 20
+        eventually(lambda: written(carol) == REGISTERED + 20)
+        assert usage(carol)["total_requests"] == REGISTERED + 20
+        valkey.start()
+        eventually(lambda: written(carol) == REGISTERED + 21)
+        carol.close()
+    finally:
+        valkey.kill()
