@@ -18,6 +18,7 @@ _CLASSES: tuple[Callable[[], Scenario], ...] = (
     scenarios.Completions200,
     scenarios.Completions1000,
     reply_scenarios.Streams1000,
+    reply_scenarios.CompleteStreams1000,
     reply_scenarios.DeltaDelay,
     reply_scenarios.HistoryGrowth,
     reply_scenarios.ListGrowth,

@@ -19,7 +19,7 @@ DELTA_STREAMS = 100
 
 class Streams1000(Burst):
     name = "streams-1000"
-    title = "1000 streams at once, 20 chunks over 4 s"
+    title = "1000 sends streamed at once, 20 chunks over 4 s"
     count = 1000
     contains = "event: done"
     target = Target(15, at_least=False)
@@ -31,6 +31,20 @@ class Streams1000(Burst):
     def request(self, site: Site, number: int) -> str:
         person, conversation_id = self._conversations[number]
         return _stream_request(site, person, conversation_id, "")
+
+
+class CompleteStreams1000(Burst):
+    """The same without MongoDB, whose stand-in uses as much of the processor as the web processes."""
+
+    name = "complete-streams-1000"
+    title = "1000 /ai/complete streamed at once, 20 chunks over 4 s"
+    count = 1000
+    contains = "event: done"
+    target = Target(15, at_least=False)
+
+    def request(self, site: Site, number: int) -> str:
+        body = {"prompt": f"[[chunks=20]][[gap=0.2]]{number} {WORDS}"}
+        return site.request("POST", "ai/complete?stream=true", person=site.person(number), body=body)
 
 
 class DeltaDelay(Scenario):
