@@ -12,13 +12,13 @@ from pymongo.errors import DuplicateKeyError
 from conversations.transcript_repository.collections import conversations, owners, tombstones
 from edgechat.mongo import mongo_errors
 
-# Above every change number and, with a time behind it, of at most 18 digits until the year 2100.
+# Above every change number and, with microseconds behind it, of at most 18 digits for the next two centuries.
 _UNNUMBERED = 2**59
 
 
 def unnumbered_change() -> int:
     """What a write leaves in `change`: above all numbers, the later the higher, and different for each write."""
-    return _UNNUMBERED + (time.time_ns() // 1_000_000 << 16) + secrets.randbelow(1 << 16)
+    return _UNNUMBERED + (time.time_ns() // 1000 << 6) + secrets.randbelow(1 << 6)
 
 
 def is_unnumbered(change: int) -> bool:
