@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import statistics
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import httpx2
@@ -91,8 +92,9 @@ class Growth(Scenario):
             medians.append(site.load([request], connections=1, seconds=self.seconds).result.p50)
         return Measured((medians[1] + medians[2]) / (medians[0] + medians[3]))
 
+    @abstractmethod
     def request_with(self, site: Site, messages: int) -> str:
-        raise NotImplementedError
+        """The request to time, where a conversation has so many messages."""
 
 
 class HistoryGrowth(Growth):

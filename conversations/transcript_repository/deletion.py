@@ -36,10 +36,10 @@ def delete_conversation(owner_id: int, conversation_id: str) -> bool:
     }
     tombstones().update_one({"_id": conversation_id}, {"$setOnInsert": tombstone}, upsert=True)
     deleted = _take_away(owner_id, conversation_id)
-    # A reply may have been claimed since the tombstone was written.
-    last = deleted or found
-    _purge(owner_id, conversation_id, last["next_seq"] - 1, is_last=last.get("reply") is None)
-    return deleted is not None
+    if deleted is None:
+        return False  # another call deletes it, and knows whether a reply was being written
+    _purge(owner_id, conversation_id, deleted["next_seq"] - 1, is_last=deleted["reply"] is None)
+    return True
 
 
 @mongo_errors
