@@ -53,6 +53,8 @@ class Secantus(_Mongo):
     label = "SecantusDB"
     module = "secantus"
     still_held = ("WiredTiger.lock", "Resource busy", "already being managed")
+    # Two seconds are usual. When its shutdown hangs, a kill loses nothing that it has acknowledged.
+    stop_seconds = 10.0
 
     def __init__(self, data_dir: Path, *, durable: bool = True, name: str = "secantus") -> None:
         super().__init__(name, data_dir)
