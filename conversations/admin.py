@@ -141,9 +141,8 @@ class ConversationAdmin(RecordAdmin):
             facts |= {
                 "Running reply": reply["message_id"],
                 "Begun": _time(reply["started_at"]),
-                "Written by": reply["worker"] or "nobody: to be taken over",
+                "Written by": reply["worker"],
                 "Attempt": reply["attempt"],
-                "Lease until": _time(reply["lease_until"]),
                 "To be stopped": _yes(reply["stop_requested"]),
             }
         return self._render(
@@ -272,7 +271,7 @@ def _running(reply: ReplyMetadata) -> str:
     return format_html(
         '<span class="break-anywhere">since {} by {}, attempt {}</span>',
         _time(reply["started_at"]),
-        reply["worker"] or "nobody",
+        reply["worker"],
         reply["attempt"],
     )
 

@@ -11,6 +11,7 @@ class ConversationsConfig(AppConfig):
         from edgechat import periodic
 
         register_eraser(transcript_repository.delete_everything_of)
-        periodic.register(leases.renew_leases, seconds=leases.HEARTBEAT_SECONDS)
+        periodic.register(leases.keep_lease, seconds=leases.HEARTBEAT_SECONDS)
         periodic.register(take_over.take_over_replies, seconds=take_over.REAP_SECONDS)
+        periodic.register(take_over.declare_unknown_worker_dead, seconds=20)
         periodic.register(services.purge_conversations, seconds=60)

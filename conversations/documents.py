@@ -26,14 +26,13 @@ class UserMessageDraft(TypedDict):
 
 
 class ReplyDocument(TypedDict):
-    """The reply that is being written in a conversation, and the lease of the process that writes it."""
+    """The reply that is being written in a conversation, and the process that writes it."""
 
     message_id: str
     user_message: UserMessageDraft
     attempt: int
     first_attempt: int  # of this answer; a regenerated answer goes on counting
     worker: str
-    lease_until: datetime
     stop_requested: bool
     expires_at: datetime | None  # of a temporary conversation, and so of its messages
     started_at: datetime

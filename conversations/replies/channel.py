@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from conversations.replies.live import LiveReply, find_running, worker_id
+from conversations.replies.live import LiveReply, find_running, process_name
 from edgechat.redis import RedisError, blocking_redis_client, redis_client
 from edgechat.text_feed import TextFeed
 from edgechat.threads import start_thread
@@ -208,7 +208,7 @@ class _Reader:
 
     @staticmethod
     def _wake_key() -> str:
-        return f"edgechat:replies:wake:{worker_id()}"
+        return f"edgechat:replies:wake:{process_name()}"
 
 
 def _pairs(answer: Any) -> list[tuple[bytes, list[Any]]]:

@@ -1,39 +1,91 @@
-"""Leases: a running reply is its process's own as long as the process says so in time."""
+"""Leases: what a process writes is its own as long as the process says so in time.
+
+One lease covers all replies of a process, so keeping a thousand of them costs as much as keeping one. A process that
+was declared dead comes back under another name, and can't mistake what it has lost for its own.
+"""
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from django.utils import timezone
 
 from conversations import transcript_repository as transcripts
-from conversations.replies.live import all_running, worker_id
+from conversations.replies.live import all_running, process_name
 
-# Long enough to outlast a slow MongoDB, short enough for another process to take over within 30 seconds.
-LEASE = timedelta(seconds=12)
-HEARTBEAT_SECONDS = 2.5
-# A lease with less than this left is renewed, so most replies end without one; it leaves two heartbeats to miss.
-RENEWED_BELOW = timedelta(seconds=8)
+logger = structlog.get_logger(__name__)
 
-
-def lease_end() -> datetime:
-    return timezone.now() + LEASE
+# Long enough to outlast a slow MongoDB and three missed heartbeats; short enough for a reply whose process was killed
+# to be begun again and ended within 30 seconds.
+LEASE = timedelta(seconds=8)
+HEARTBEAT_SECONDS = 2.0
 
 
-def renew_leases() -> None:
-    """Renew the leases of all replies that this process writes; stop those that it lost or that a user stopped."""
-    running = {reply.conversation_id: reply for reply in all_running() if not reply.ended}
-    if not running:
-        return
-    lease_until = lease_end()
-    due = [reply for reply in running.values() if reply.lease_until < lease_until - LEASE + RENEWED_BELOW]
-    held = transcripts.renew_leases(
-        [reply.conversation_id for reply in due], worker=worker_id(), lease_until=lease_until
-    )
-    for reply in due:
-        if reply.conversation_id in held:
-            reply.lease_until = lease_until
-        elif not reply.ended:
-            reply.lose_lease()
-    for conversation_id in transcripts.find_stop_requests(worker=worker_id()) & running.keys():
-        running[conversation_id].control.cancel()
+@dataclass
+class _Lease:
+    worker: str
+    until: datetime
+    # Since when it has not run out: as long as MongoDB has been there for us.
+    held_since: datetime
+    stops_seen: int = 0
+
+
+_lock = threading.Lock()
+_lease: _Lease | None = None
+_leases_taken = 0
+
+
+def held_worker() -> str:
+    """The name under which this process claims replies now. Raises MongoUnavailable."""
+    with _lock:
+        if _lease is None or _lease.until - timezone.now() < LEASE / 2:
+            return _renew().worker
+        return _lease.worker
+
+
+def keep_lease() -> None:
+    """Renew this process's lease, and stop those of its replies that it lost, or that a user wants stopped."""
+    with _lock:
+        _renew()
+
+
+def has_seen_a_whole_lease() -> bool:
+    """Whether MongoDB has answered for as long as a lease lasts: if not, other leases may have run out because of it,
+    and their processes live.
+    """
+    return _lease is not None and timezone.now() - _lease.held_since >= LEASE
+
+
+def give_up_lease() -> None:
+    """Let other processes have this one's replies at once."""
+    with _lock:
+        if _lease is not None:
+            transcripts.end_worker(_lease.worker)
+
+
+def _renew() -> _Lease:
+    global _lease, _leases_taken
+    now = timezone.now()
+    worker = None if _lease is None else transcripts.renew_worker(_lease.worker, lease_until=now + LEASE)
+    if _lease is None or worker is None:
+        if _lease is not None:
+            logger.warning("lease_lost", worker=_lease.worker)
+            for reply in all_running():
+                reply.lose_lease()
+        _leases_taken += 1
+        name = f"{process_name()}:{_leases_taken}"
+        transcripts.register_worker(name, lease_until=now + LEASE)
+        _lease = _Lease(name, now + LEASE, held_since=now)
+        return _lease
+    if _lease.until < now:
+        _lease.held_since = now
+    _lease.until = now + LEASE
+    if worker["stops"] != _lease.stops_seen:
+        running = {reply.conversation_id: reply for reply in all_running()}
+        for conversation_id in transcripts.find_stop_requests(worker=_lease.worker) & running.keys():
+            running[conversation_id].control.cancel()
+        _lease.stops_seen = worker["stops"]
+    return _lease

@@ -20,7 +20,7 @@ class LiveReply:
         self.conversation_id = conversation_id
         self.message_id = reply["message_id"]
         self.attempt = reply["attempt"]
-        self.lease_until = reply["lease_until"]
+        self.worker = reply["worker"]
         self.control = control
         self.feed = TextFeed(epoch=self.attempt)
         # Another process has the reply now, or will: nothing of this attempt may be written any more.
@@ -65,10 +65,10 @@ def all_running() -> list[LiveReply]:
 
 
 @functools.cache
-def _worker_id(pid: int) -> str:
+def _process_name(pid: int) -> str:
     return f"{socket.gethostname()}:{pid}:{secrets.token_hex(4)}"
 
 
-def worker_id() -> str:
-    """The name under which this process holds leases; another one after a fork, and after a restart."""
-    return _worker_id(os.getpid())
+def process_name() -> str:
+    """A name that no other process has; another one after a fork, and after a restart."""
+    return _process_name(os.getpid())

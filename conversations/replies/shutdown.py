@@ -9,7 +9,8 @@ import structlog
 from django.conf import settings
 
 from conversations import transcript_repository as transcripts
-from conversations.replies.live import LiveReply, all_running, worker_id
+from conversations.replies.leases import give_up_lease
+from conversations.replies.live import LiveReply, all_running
 from edgechat.errors import ApiError, StoreUnavailable
 
 logger = structlog.get_logger(__name__)
@@ -42,16 +43,19 @@ def drain_replies() -> None:
 
 
 def hand_over_replies() -> None:
-    """Keep each running reply's text, end its lease, and stop writing it: another process begins it again."""
+    """Keep each running reply's text, stop writing it, and end the lease: another process begins it again."""
     _handed_over.set()
     for reply in all_running():
         _hand_over(reply)
+    try:
+        give_up_lease()
+    except StoreUnavailable:
+        logger.warning("lease_not_given_up")  # it will run out by itself
 
 
 def _hand_over(reply: LiveReply) -> None:
     try:
         transcripts.save_snapshot(reply.owner_id, reply.message_id, attempt=reply.attempt, content=reply.text)
-        transcripts.end_lease(reply.owner_id, reply.conversation_id, worker=worker_id())
     except StoreUnavailable:
-        logger.warning("lease_not_handed_over", message_id=reply.message_id)  # it will run out by itself
+        logger.warning("last_words_lost", message_id=reply.message_id)  # the reply is begun again anyway
     reply.lose_lease()

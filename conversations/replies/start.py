@@ -17,8 +17,7 @@ from conversations.documents import (
     reply_seq,
 )
 from conversations.replies.exchange import Exchange, find_pair
-from conversations.replies.leases import lease_end
-from conversations.replies.live import worker_id
+from conversations.replies.leases import held_worker
 from conversations.replies.run import run_detached
 from conversations.services import IdempotencyConflict, get_conversation, get_message
 from edgechat.errors import ApiError, TooLarge
@@ -112,8 +111,7 @@ def _new_reply(conversation: ConversationDocument, seq: int, draft: UserMessageD
         "user_message": draft,
         "attempt": attempt,
         "first_attempt": attempt,
-        "worker": worker_id(),
-        "lease_until": lease_end(),
+        "worker": held_worker(),
         "stop_requested": False,
         "expires_at": conversation["expires_at"],
         "started_at": transcripts.now(),

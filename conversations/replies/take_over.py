@@ -1,14 +1,15 @@
-"""Replies whose process is gone: taken over when their lease has run out, and begun again or ended."""
+"""Replies whose process is gone: taken over when its lease has run out, and begun again or ended."""
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 import structlog
 from django.utils import timezone
 
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, reply_seq
-from conversations.replies.leases import lease_end
-from conversations.replies.live import worker_id
+from conversations.replies.leases import has_seen_a_whole_lease, held_worker
 from conversations.replies.run import attempt_id, run_detached
 from conversations.replies.shutdown import is_shutting_down
 from usage import ledger
@@ -18,26 +19,51 @@ logger = structlog.get_logger(__name__)
 
 REAP_SECONDS = 2.0
 AT_ONCE = 200
+# Longer than any write that a process began before it was declared dead can take to arrive.
+FORGOTTEN_AFTER = timedelta(minutes=2)
 # A reply that has outlived this many processes may be what kills them.
 MAX_ATTEMPTS_PER_ANSWER = 3
 
 
 def take_over_replies(*, restart: bool = True) -> int:
-    """Take over every reply whose lease has run out; how many. Without `restart` they are ended as interrupted."""
+    """Take over the replies of processes whose lease has run out, or that gave theirs up; how many.
+
+    Without `restart` they are ended as interrupted.
+    """
     if is_shutting_down():
         return 0
+    now = timezone.now()
     taken = 0
-    for conversation in transcripts.find_expired_leases(timezone.now(), limit=AT_ONCE):
-        taken += _take_over(conversation, restart=restart)
+    for worker in transcripts.find_lost_workers(now):
+        if not worker["dead"]:
+            # Where there is nobody else to wait for them, an operator's word is enough.
+            if restart and not has_seen_a_whole_lease():
+                continue
+            if not transcripts.end_worker(worker["_id"], expired_at=now):
+                continue
+        conversations = transcripts.find_replies_of(worker["_id"], limit=AT_ONCE)
+        for conversation in conversations:
+            taken += _take_over(conversation, restart=restart)
+        if not conversations and worker["lease_until"] < now - FORGOTTEN_AFTER:
+            transcripts.forget_worker(worker["_id"])
     return taken
+
+
+def declare_unknown_worker_dead() -> None:
+    """Have the replies taken over of a worker that is not known; it can't come back, for no lease has its name."""
+    worker = transcripts.find_unknown_worker()
+    if worker is not None:
+        transcripts.register_worker(worker, lease_until=timezone.now(), dead=True)
 
 
 def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
     owner_id, conversation_id, reply = conversation["owner_id"], conversation["_id"], conversation["reply"]
-    if reply is None or not transcripts.take_lease(
-        owner_id, conversation_id, reply, worker=worker_id(), lease_until=lease_end()
-    ):
-        return False  # another process was faster, or the writer is back
+    if reply is None:
+        return False
+    taken: ReplyDocument = {**reply, "worker": held_worker()}
+    if not transcripts.take_reply(owner_id, conversation_id, reply, worker=taken["worker"]):
+        return False
+    reply = taken
     transcripts.prepare_messages(owner_id, conversation_id, reply)
     message = _model_message(owner_id, conversation_id, reply)
     if message is None or message["status"] != "generating":
@@ -52,7 +78,7 @@ def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
     elif not restart or reply["attempt"] - reply["first_attempt"] + 1 >= MAX_ATTEMPTS_PER_ANSWER:
         _end(conversation, reply, message, status="interrupted")
     else:
-        next_attempt: ReplyDocument = {**reply, "attempt": reply["attempt"] + 1, "worker": worker_id()}
+        next_attempt: ReplyDocument = {**reply, "attempt": reply["attempt"] + 1}
         if transcripts.begin_attempt(owner_id, conversation_id, next_attempt):
             transcripts.prepare_messages(owner_id, conversation_id, next_attempt)
             run_detached(conversation, next_attempt, earlier_text=message["content"])

@@ -316,7 +316,6 @@ def test_a_running_reply_is_told_with_its_process_and_attempt(
         begun = f"{reply['started_at']:%Y-%m-%d %H:%M:%S} UTC"
         assert f"since {begun} by {reply['worker']}, attempt 1" in staff.get(LIST).text
         told = cells(staff.get(metadata(busy)).text)
-        assert told.pop("Lease until") > begun
         assert told == {
             "Id": busy,
             "Owner": carol.email,
@@ -341,7 +340,7 @@ def test_a_running_reply_is_told_with_its_process_and_attempt(
                 {
                     **stored,
                     "_id": f"{number:024x}",
-                    "reply": {**reply, "lease_until": reply["lease_until"].replace(year=2999)},
+                    "reply": reply,
                 }
                 for number in range(60)
             ]

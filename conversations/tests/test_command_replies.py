@@ -37,10 +37,13 @@ def run(*arguments: str) -> str:
     return output.getvalue()
 
 
-def store_running_reply(database: Database, number: int, *, lease: timedelta, **reply: Any) -> str:
-    """A conversation whose model message is being written; its id."""
+def store_running_reply(database: Database, number: int, *, lease: timedelta | None, **reply: Any) -> str:
+    """A conversation whose model message is being written, by a worker of its own that is known if it has a lease."""
     conversation = f"{number:024x}"
     at = datetime.now(UTC)
+    worker = f"web-1:{number}:aa"
+    if lease is not None:
+        database["workers"].insert_one({"_id": worker, "lease_until": at + lease, "dead": False, "stops": 0})
     mid = f"{conversation}:00000002"
     database["conversations"].insert_one(
         {
@@ -65,8 +68,7 @@ def store_running_reply(database: Database, number: int, *, lease: timedelta, **
                 "user_message": {"content": "hello", "client_message_id": None, "body_hash": "", "attachments": []},
                 "attempt": 1,
                 "first_attempt": 1,
-                "worker": "web-1:7:aa",
-                "lease_until": at + lease,
+                "worker": worker,
                 "stop_requested": False,
                 "expires_at": None,
                 "started_at": at - timedelta(seconds=100),
@@ -92,19 +94,21 @@ def outcome(database: Database, conversation: str) -> tuple[str, str, bool]:
 def test_replies_lists_what_is_being_written_by_whom_and_since_when(database: Database) -> None:
     assert run("replies") == "0 being written.\n"
     first = store_running_reply(database, 1, lease=timedelta(hours=1, seconds=0.5))
-    second = store_running_reply(database, 2, lease=-timedelta(hours=1), worker="", attempt=2, stop_requested=True)
+    second = store_running_reply(database, 2, lease=-timedelta(hours=1), attempt=2, stop_requested=True)
+    third = store_running_reply(database, 3, lease=None)
     lines = sorted(run("replies").splitlines())
-    assert len(lines) == 3
+    assert len(lines) == 4
     words = [line.split("  ") for line in lines]
     assert words[0][:3] == [f"{first}:00000002", "user 1", "attempt 1"]
-    assert words[0][4:] == ["by web-1:7:aa", words[0][5]]
+    assert words[0][4:] == ["by web-1:1:aa", words[0][5]]
     assert words[1][:3] == [f"{second}:00000002", "user 2", "attempt 2"]
-    assert (words[1][4], words[1][6]) == ("by nobody", "to be stopped")
+    assert (words[1][4], words[1][6]) == ("by web-1:2:aa", "to be stopped")
     for line in words[:2]:
         assert int(line[3].removeprefix("since ").removesuffix(" s")) in range(100, 200)
     assert int(words[0][5].removeprefix("lease ").removesuffix(" s")) in range(3500, 3601)
     assert int(words[1][5].removeprefix("lease ran out ").removesuffix(" s ago")) in range(3600, 3700)
-    assert lines[2] == "2 being written."
+    assert words[2][:1] + words[2][4:] == [f"{third}:00000002", "by web-1:3:aa", "to be taken over"]
+    assert lines[3] == "3 being written."
     assert run("replies", "--limit", "1").splitlines()[1:] == ["1 being written."]
 
 
@@ -112,15 +116,17 @@ def test_reap_replies_ends_those_whose_process_is_gone_and_only_those(database: 
     gone = store_running_reply(database, 1, lease=-timedelta(seconds=1))
     stopped = store_running_reply(database, 2, lease=-timedelta(seconds=1), stop_requested=True)
     alive = store_running_reply(database, 3, lease=timedelta(hours=1))
+    unknown = store_running_reply(database, 4, lease=None)
     assert run("reap_replies", "--dry-run") == "2 replies have lost their process.\n"
     assert database["messages"].count_documents({}) == 0
-    assert run("reap_replies") == "2 replies ended as interrupted.\n"
+    assert run("reap_replies") == "3 replies ended as interrupted.\n"
     assert outcome(database, gone) == ("interrupted", "", True)
     assert outcome(database, stopped) == ("stopped", "", True)
+    assert outcome(database, unknown) == ("interrupted", "", True)
     assert run("reap_replies") == "0 replies ended as interrupted.\n"
     still = database["conversations"].find_one({"_id": alive})
     assert still is not None
-    assert still["reply"]["worker"] == "web-1:7:aa"
+    assert still["reply"]["worker"] == "web-1:3:aa"
     assert database["messages"].count_documents({"conversation_id": alive}) == 0
 
 

@@ -11,6 +11,8 @@ from pymongo.errors import OperationFailure
 
 from edgechat.mongo import Document, database, mongo_errors
 
+# The index of running replies.
+WRITTEN_BY = "written_by"
 TOMBSTONE_SECONDS = 30 * 24 * 3600
 # MongoDB's error codes
 INDEX_OPTIONS_CONFLICT = 85
@@ -31,6 +33,10 @@ def tombstones() -> Collection[Document]:
 
 def owners() -> Collection[Document]:
     return database()["owners"]
+
+
+def workers() -> Collection[Document]:
+    return database(urgent=True)["workers"]
 
 
 def now() -> datetime:
@@ -69,9 +75,9 @@ def ensure_indexes() -> list[str]:
         ),
         _ensure_index(
             conversations(),
-            [("reply.lease_until", 1)],
-            name="lease",
-            partialFilterExpression={"reply.lease_until": {"$exists": True}},
+            [("reply.worker", 1)],
+            name=WRITTEN_BY,
+            partialFilterExpression={"reply.worker": {"$exists": True}},
         ),
         _ensure_index(conversations(), [("expires_at", 1)], name="temporary_ttl", expireAfterSeconds=3600),
         _ensure_index(

@@ -1,19 +1,14 @@
-"""The one running reply that a conversation may have: claiming the place for it, and the lease of who writes it."""
+"""The one running reply that a conversation may have: claiming the place for it, and who writes it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
 from typing import cast
 
 from conversations.documents import ConversationDocument, ReplyDocument
 from conversations.transcript_repository.change_numbers import unnumbered_change
-from conversations.transcript_repository.collections import conversations, now
+from conversations.transcript_repository.collections import WRITTEN_BY, conversations, now, workers
 from conversations.transcript_repository.conversation_store import WITHOUT_DRAFT
 from edgechat.mongo import Document, mongo_errors
-
-# SecantusDB compares each document with each id of an `$in`.
-_RENEWED_AT_ONCE = 100
 
 
 @mongo_errors
@@ -63,63 +58,40 @@ def release_reply(
 @mongo_errors
 def request_stop(owner_id: int, conversation_id: str, *, mid: str) -> None:
     """Note that a running reply is to be stopped, for the process that writes it and for whoever takes it over."""
-    conversations().update_one(
-        {"_id": conversation_id, "owner_id": owner_id, "reply.message_id": mid},
-        {"$set": {"reply.stop_requested": True}},
-    )
-
-
-@mongo_errors
-def renew_leases(conversation_ids: Sequence[str], *, worker: str, lease_until: datetime) -> set[str]:
-    """Renew this worker's leases in these conversations, of whatever owners; the ids of those that it still holds."""
-    collection = conversations(urgent=True)
-    held: set[str] = set()
-    for first in range(0, len(conversation_ids), _RENEWED_AT_ONCE):
-        ids = conversation_ids[first : first + _RENEWED_AT_ONCE]
-        mine = {"_id": {"$in": ids}, "reply.worker": worker}
-        renewed = collection.update_many(mine, {"$max": {"reply.lease_until": lease_until}})
-        if renewed.matched_count == len(ids):
-            held.update(ids)
-        else:
-            held.update(conversation["_id"] for conversation in collection.find(mine, {"_id": 1}))
-    return held
+    running = {"_id": conversation_id, "owner_id": owner_id, "reply.message_id": mid}
+    conversations().update_one(running, {"$set": {"reply.stop_requested": True}})
+    # Read after that write: whoever took the reply over before it is named here, and who does later will see it.
+    conversation = conversations().find_one(running, {"reply.worker": 1})
+    if conversation is not None:
+        workers().update_one({"_id": conversation["reply"]["worker"]}, {"$inc": {"stops": 1}})
 
 
 @mongo_errors
 def find_stop_requests(*, worker: str) -> set[str]:
     """The conversations, of whatever owners, whose reply this worker writes and a user wants stopped."""
-    asked = {"reply.lease_until": {"$gt": now()}, "reply.worker": worker, "reply.stop_requested": True}
-    return {conversation["_id"] for conversation in conversations(urgent=True).find(asked, {"_id": 1}).hint("lease")}
+    asked = {"reply.worker": worker, "reply.stop_requested": True}
+    return {found["_id"] for found in conversations(urgent=True).find(asked, {"_id": 1}).hint(WRITTEN_BY)}
 
 
 @mongo_errors
-def end_lease(owner_id: int, conversation_id: str, *, worker: str) -> None:
-    """Let the next process that looks take this worker's reply over."""
-    conversations().update_one(
-        {"_id": conversation_id, "owner_id": owner_id, "reply.worker": worker},
-        {"$min": {"reply.lease_until": now()}, "$set": {"reply.worker": ""}},
-    )
-
-
-@mongo_errors
-def find_expired_leases(moment: datetime, *, limit: int) -> list[ConversationDocument]:
-    """Conversations of all owners whose running reply has lost its process."""
-    found = conversations().find({"reply.lease_until": {"$lt": moment}}).hint("lease").limit(limit)
+def find_replies_of(worker: str, *, limit: int) -> list[ConversationDocument]:
+    """Conversations of all owners whose running reply this worker writes."""
+    found = conversations().find({"reply.worker": worker}).hint(WRITTEN_BY).limit(limit)
     return cast("list[ConversationDocument]", list(found))
 
 
 @mongo_errors
 def find_running_replies(*, limit: int) -> list[ConversationDocument]:
     """Conversations of all owners in which a reply is being written, for operators."""
-    found = conversations().find({"reply.lease_until": {"$exists": True}}, WITHOUT_DRAFT).limit(limit)
+    found = conversations().find({"reply.worker": {"$exists": True}}, WITHOUT_DRAFT).limit(limit)
     return cast("list[ConversationDocument]", list(found))
 
 
 @mongo_errors
-def take_lease(
-    owner_id: int, conversation_id: str, reply: ReplyDocument, *, worker: str, lease_until: datetime
-) -> bool:
-    """Take a lease that has run out, by compare-and-set; False if it was renewed, taken or given up meanwhile."""
+def take_reply(owner_id: int, conversation_id: str, reply: ReplyDocument, *, worker: str) -> bool:
+    """Take a dead worker's reply, by compare-and-set; False if another was faster, it has ended, or somebody wants it
+    stopped since it was read.
+    """
     result = conversations().update_one(
         {
             "_id": conversation_id,
@@ -127,9 +99,9 @@ def take_lease(
             "reply.message_id": reply["message_id"],
             "reply.attempt": reply["attempt"],
             "reply.worker": reply["worker"],
-            "reply.lease_until": reply["lease_until"],
+            "reply.stop_requested": reply["stop_requested"],
         },
-        {"$max": {"reply.lease_until": lease_until}, "$set": {"reply.worker": worker}},
+        {"$set": {"reply.worker": worker}},
     )
     return result.matched_count == 1
 

@@ -16,8 +16,7 @@ from edgechat.mongo import Document, mongo_errors
 class ReplyMetadata(TypedDict):
     message_id: str
     attempt: int
-    worker: str  # "" between two processes
-    lease_until: datetime
+    worker: str
     stop_requested: bool
     started_at: datetime
 
@@ -68,7 +67,7 @@ def list_metadata(owner_id: int, *, limit: int, before: int | None = None) -> li
 @mongo_errors
 def list_running(*, limit: int) -> list[ConversationMetadata]:
     """Conversations of all owners in which a reply is being written, in no order."""
-    running = conversations().find({"reply.lease_until": {"$exists": True}}, _METADATA).limit(limit)
+    running = conversations().find({"reply.worker": {"$exists": True}}, _METADATA).limit(limit)
     return [_metadata(found) for found in running]
 
 

@@ -5,13 +5,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from conversations.replies.take_over import take_over_replies
-from conversations.transcript_repository import find_expired_leases
+from conversations.replies.take_over import declare_unknown_worker_dead, take_over_replies
+from conversations.transcript_repository import find_lost_workers, find_replies_of
 
 
 class Command(BaseCommand):
     help = (
-        "End the replies whose lease has run out, as interrupted and with the text that they have. The web processes "
+        "End the replies whose process is gone, as interrupted and with the text that they have. The web processes "
         "do better by themselves: they begin them again. This is for when none is running."
     )
 
@@ -20,9 +20,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["dry_run"]:
-            found = find_expired_leases(timezone.now(), limit=10_000)
-            self.stdout.write(f"{len(found)} replies have lost their process.")
+            lost = [find_replies_of(worker["_id"], limit=10_000) for worker in find_lost_workers(timezone.now())]
+            self.stdout.write(f"{sum(map(len, lost))} replies have lost their process.")
             return
+        declare_unknown_worker_dead()
         ended = 0
         while taken := take_over_replies(restart=False):
             ended += taken
