@@ -11,10 +11,11 @@ from rest_framework.views import APIView
 from accounts.requests import AuthenticatedRequest
 from conversations import transcript_repository as transcripts
 from conversations.pages import message_page
-from conversations.replies.exchange import Exchange, find_pair
+from conversations.replies.exchange import Exchange
 from conversations.replies.follow import (
     Position,
     failure_of,
+    opening_pair,
     parse_position,
     replay_ended,
     stream_reply,
@@ -157,7 +158,7 @@ def _answer(request: AuthenticatedRequest, exchange: Exchange, *, running: bool)
     fail is told as it is.
     """
     if wants_event_stream(request):
-        return event_stream_response(stream_reply(exchange, first=find_pair(exchange)))
+        return event_stream_response(stream_reply(exchange, first=opening_pair(exchange)))
     pair = wait_for_reply(exchange)
     failure = failure_of(pair.model_message) if running else None
     if failure is not None:

@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from ai.gemini import ModelError, ModelQuotaExceeded
 from conversations.documents import MessageDocument
 from conversations.replies import channel
 from conversations.replies.exchange import Exchange, Pair, find_pair
-from conversations.replies.live import find_running
+from conversations.replies.live import LiveReply, find_running
 from conversations.replies.shutdown import ShuttingDown, is_shutting_down
 from conversations.serializers import message_body, pair_body
 from conversations.services import ConversationNotFound
@@ -76,7 +76,7 @@ def stream_reply(exchange: Exchange, *, since: Position | None = None, first: Pa
     position = since or Position(0, 0)
     if first is not None:
         position = Position(first.model_message["attempt"], 0)
-        yield event("message", pair_body(first), event_id=str(position))
+        yield event("message", pair_body(_as_begun(first)), event_id=str(position))
     pinged = time.monotonic()
     with closing(_Follower(exchange)) as follower:
         while not is_shutting_down():
@@ -94,6 +94,12 @@ def stream_reply(exchange: Exchange, *, since: Position | None = None, first: Pa
             if time.monotonic() - pinged >= PING_SECONDS:
                 yield PING
                 pinged = time.monotonic()
+
+
+def _as_begun(pair: Pair) -> Pair:
+    """Before its first words, whatever there is of the reply by now: its text comes in the deltas that follow."""
+    begun: dict[str, Any] = {"content": "", "status": "generating", "finish_reason": None, "usage": None}
+    return Pair(pair.user_message, cast(MessageDocument, {**pair.model_message, **begun}))
 
 
 def replay_ended(message: MessageDocument, since: Position) -> Iterator[bytes]:
@@ -146,11 +152,18 @@ def _news(state: FeedState, position: Position) -> tuple[list[bytes], Position]:
     return news, position
 
 
+def opening_pair(exchange: Exchange) -> Pair:
+    """Both messages as they are when a reply begins; from MongoDB if another process writes it, or it has ended."""
+    live = find_running(exchange.message_id)
+    return find_pair(exchange) if live is None else live.pair
+
+
 class _Follower:
     """One follower's view: this process's own feed while it writes the reply, else a copy of the writer's."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self._live: LiveReply | None = None
         self._copy: TextFeed | None = None
         self._look_at = 0.0
         self._pause = threading.Event()
@@ -160,7 +173,9 @@ class _Follower:
 
         Raises ConversationNotFound when it was deleted.
         """
-        live = find_running(self._exchange.message_id)
+        if self._live is None or self._live.lease_lost:
+            self._live = find_running(self._exchange.message_id)
+        live = self._live
         if live is not None:
             feed = live.feed
         else:
@@ -176,6 +191,9 @@ class _Follower:
             timeout = min(timeout, max(0.0, self._look_at - time.monotonic()))
         state = feed.wait_beyond(position.attempt, position.offset, timeout=timeout)
         if state.ended:
+            if live is not None and live.stored:
+                return live.pair
+            self._live = None
             pair = self._look()
             if pair is not None and pair.model_message["status"] != "generating":
                 return pair

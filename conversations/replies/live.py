@@ -9,19 +9,25 @@ import socket
 
 from ai.call_control import CallControl
 from conversations.documents import ReplyDocument
+from conversations.replies.exchange import Pair
 from edgechat.text_feed import TextFeed
 
 
 class LiveReply:
     """One running attempt at a reply, shared by the thread that writes it and those that follow it."""
 
-    def __init__(self, *, owner_id: int, conversation_id: str, reply: ReplyDocument, control: CallControl):
+    def __init__(
+        self, *, owner_id: int, conversation_id: str, reply: ReplyDocument, pair: Pair, control: CallControl
+    ) -> None:
         self.owner_id = owner_id
         self.conversation_id = conversation_id
         self.message_id = reply["message_id"]
         self.attempt = reply["attempt"]
         self.worker = reply["worker"]
         self.control = control
+        # Both messages as this process has stored them; the final ones once `stored` says so.
+        self.pair = pair
+        self.stored = False
         self.feed = TextFeed(epoch=self.attempt)
         # Another process has the reply now, or will: nothing of this attempt may be written any more.
         self.lease_lost = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from django.conf import settings
@@ -16,9 +16,10 @@ from ai.gemini import ModelError, Prompt
 from ai.metered_call import MeteredCall
 from conversations import transcript_repository as transcripts
 from conversations.context_window import instruction_with_summary, prompt_budget, select_turns
-from conversations.documents import ConversationDocument, ReplyDocument, Status, reply_seq
+from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, Status, reply_seq
 from conversations.history import newest_first
 from conversations.replies.channel import publish
+from conversations.replies.exchange import Pair
 from conversations.replies.live import LiveReply, add_running, remove_running
 from conversations.upkeep import extend_summary, give_title, provisional_title
 from edgechat.errors import ApiError, StoreUnavailable
@@ -27,12 +28,17 @@ from usage.models import LedgerEntry
 
 logger = structlog.get_logger(__name__)
 
+# The first snapshot of a running reply's text; each later one comes when the reply is twice as old. A reply whose
+# process is killed is begun again, so a snapshot is only what is shown until then, or kept if that fails too.
 SNAPSHOT_SECONDS = 2.0
+MAX_SNAPSHOT_SECONDS = 10.0
 # Titles and summaries made at once in a process: a burst of first messages must not become two bursts of calls.
 _upkeep_slots = threading.BoundedSemaphore(4)
 
 
-def run_detached(conversation: ConversationDocument, reply: ReplyDocument, *, earlier_text: str = "") -> None:
+def run_detached(
+    conversation: ConversationDocument, reply: ReplyDocument, pair: Pair, *, earlier_text: str = ""
+) -> None:
     """Begin to write a claimed reply in a thread of its own.
 
     `earlier_text`: what a dead process had written of it, kept if this attempt comes to nothing.
@@ -41,6 +47,7 @@ def run_detached(conversation: ConversationDocument, reply: ReplyDocument, *, ea
         owner_id=conversation["owner_id"],
         conversation_id=conversation["_id"],
         reply=reply,
+        pair=pair,
         control=CallControl(timeout=settings.AI_TIMEOUT_SECONDS),
     )
     add_running(live)
@@ -97,7 +104,8 @@ def _look_after(conversation: ConversationDocument, reply: ReplyDocument, answer
 
 def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:
     """Make the call; the fields that end the message."""
-    snapshot_due = time.monotonic() + SNAPSHOT_SECONDS
+    started = time.monotonic()
+    snapshot_due = started + SNAPSHOT_SECONDS
     status: Status = "complete"
     failure: ApiError | None = None
     try:
@@ -106,7 +114,8 @@ def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:
             publish(live)
             if time.monotonic() >= snapshot_due:
                 _save_snapshot(live)
-                snapshot_due = time.monotonic() + SNAPSHOT_SECONDS
+                now = time.monotonic()
+                snapshot_due = now + min(now - started, MAX_SNAPSHOT_SECONDS)
         if call.blocked:
             status = "blocked"
     except CallCancelled:
@@ -134,7 +143,10 @@ def _failed(content: str, error: ApiError, usage: dict[str, Any] | None = None) 
 
 
 def _finish(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument, final: dict[str, Any]) -> None:
-    transcripts.finish_message(live.owner_id, live.message_id, attempt=live.attempt, final=final)
+    if transcripts.finish_message(live.owner_id, live.message_id, attempt=live.attempt, final=final):
+        answer = cast(MessageDocument, {**live.pair.model_message, **final})
+        live.pair = Pair(live.pair.user_message, answer)
+        live.stored = True
     titled = conversation["title"] is None and final["status"] == "complete"
     released = transcripts.release_reply(
         live.owner_id,

@@ -16,7 +16,7 @@ from conversations.documents import (
     message_id,
     reply_seq,
 )
-from conversations.replies.exchange import Exchange, find_pair
+from conversations.replies.exchange import Exchange, Pair, find_pair
 from conversations.replies.leases import held_worker
 from conversations.replies.run import run_detached
 from conversations.services import IdempotencyConflict, get_conversation, get_message
@@ -67,9 +67,9 @@ def start_reply(
         if transcripts.claim_reply(conversation, reply):
             break
         # Another request was faster: perhaps the same send, so everything is looked at again.
-    transcripts.prepare_messages(owner_id, conversation_id, reply)
+    pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, reply))
     release_database()
-    run_detached(conversation, reply)
+    run_detached(conversation, reply, pair)
     return Exchange(owner_id, conversation_id, seq), True
 
 
@@ -99,9 +99,9 @@ def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: 
         reply = _new_reply(conversation, exchange.seq, draft, attempt=pair.model_message["attempt"] + 1)
         if transcripts.claim_reply(conversation, reply):
             break
-    transcripts.prepare_messages(owner_id, conversation_id, reply)
+    pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, reply))
     release_database()
-    run_detached(conversation, reply)
+    run_detached(conversation, reply, pair)
     return exchange
 
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, reply_seq
+from conversations.replies.exchange import Pair
 from conversations.replies.leases import has_seen_a_whole_lease, held_worker
 from conversations.replies.run import attempt_id, run_detached
 from conversations.replies.shutdown import is_shutting_down
@@ -80,8 +81,8 @@ def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
     else:
         next_attempt: ReplyDocument = {**reply, "attempt": reply["attempt"] + 1}
         if transcripts.begin_attempt(owner_id, conversation_id, next_attempt):
-            transcripts.prepare_messages(owner_id, conversation_id, next_attempt)
-            run_detached(conversation, next_attempt, earlier_text=message["content"])
+            pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, next_attempt))
+            run_detached(conversation, next_attempt, pair, earlier_text=message["content"])
     return True
 
 

@@ -21,8 +21,11 @@ _INDEXED_TERM = re.compile(r"[^\W_]+")
 
 
 @mongo_errors
-def prepare_messages(owner_id: int, conversation_id: str, reply: ReplyDocument) -> None:
-    """Bring both messages to where a claimed reply begins; any process may do it, as often as it likes.
+def prepare_messages(
+    owner_id: int, conversation_id: str, reply: ReplyDocument
+) -> tuple[MessageDocument, MessageDocument]:
+    """Bring both messages to where a claimed reply begins; any process may do it, as often as it likes. Both, as they
+    are when this is the first time.
 
     Missing ones are written. A message of an earlier attempt is begun anew: what was there before is kept among its
     variants, but for a reply that is only begun again because its process died.
@@ -46,13 +49,17 @@ def prepare_messages(owner_id: int, conversation_id: str, reply: ReplyDocument) 
         ]
     )
     if reply["attempt"] == 1:
-        return
-    question, answer = find_messages(owner_id, conversation_id, (seq - 1, seq))
+        return cast(MessageDocument, user_message), cast(MessageDocument, model_message)
+    found = find_messages(owner_id, conversation_id, (seq - 1, seq))
+    if len(found) < 2:  # deleted a moment ago
+        return cast(MessageDocument, user_message), cast(MessageDocument, model_message)
+    question, answer = found
     if question["content"] != draft["content"]:
+        edited: Document = {"content": draft["content"], "variants": _with_variant(question)}
         messages().update_one(
-            {"_id": question["_id"], "owner_id": owner_id, "content": question["content"]},
-            {"$set": {"content": draft["content"], "variants": _with_variant(question)}},
+            {"_id": question["_id"], "owner_id": owner_id, "content": question["content"]}, {"$set": edited}
         )
+        question = cast(MessageDocument, {**question, **edited})
     if answer["attempt"] < reply["attempt"]:
         anew: Document = {"attempt": reply["attempt"], "status": "generating", "content": ""}
         if answer["status"] != "generating":
@@ -62,6 +69,8 @@ def prepare_messages(owner_id: int, conversation_id: str, reply: ReplyDocument) 
             {"_id": answer["_id"], "owner_id": owner_id, "attempt": answer["attempt"], "status": answer["status"]},
             {"$set": anew},
         )
+        answer = cast(MessageDocument, {**answer, **anew})
+    return question, answer
 
 
 @mongo_errors
