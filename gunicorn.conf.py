@@ -53,9 +53,14 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """What is imported stays as it is: collecting garbage in it would copy the pages that the workers share."""
+    """What is imported stays as it is: collecting garbage in it would copy the pages that the workers share.
+
+    Reference counts free nearly all that a request makes. Looking for the rest as often as Python does by default took
+    8 percent of the processor with 500 open streams.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def post_worker_init(worker: Any) -> None:

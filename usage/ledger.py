@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import structlog
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection
 from django.db.models import CharField, F, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
@@ -114,36 +114,32 @@ def anonymize_user(user_id: int) -> None:
 
 
 def _settle(attempt_id: str, usage: TokenUsage, at: datetime) -> None:
-    """Settle once and add to the hour's tokens, in one transaction."""
-    with transaction.atomic(), connection.cursor() as cursor:
+    """Settle once and add to the hour's tokens, in one statement: what is half done can't be seen or left behind."""
+    with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE usage_ledgerentry
-               SET input_tokens = %s, output_tokens = %s, cached_tokens = %s, thinking_tokens = %s, estimated = %s,
-                   settled_at = %s
-             WHERE attempt_id = %s AND settled_at IS NULL
-            RETURNING user_id
-            """,
-            [
-                usage.input_tokens,
-                usage.output_tokens,
-                min(usage.cached_tokens, usage.input_tokens),
-                min(usage.thinking_tokens, usage.output_tokens),
-                usage.estimated,
-                at,
-                attempt_id,
-            ],
-        )
-        row = cursor.fetchone()
-        if row is None or row[0] is None:
-            return
-        cursor.execute(
-            """
+            WITH settled AS (
+                UPDATE usage_ledgerentry
+                   SET input_tokens = %(input)s, output_tokens = %(output)s, cached_tokens = %(cached)s,
+                       thinking_tokens = %(thinking)s, estimated = %(estimated)s, settled_at = %(at)s
+                 WHERE attempt_id = %(attempt_id)s AND settled_at IS NULL
+                RETURNING user_id
+            )
             INSERT INTO usage_hourlyusage (user_id, hour, requests, input_tokens, output_tokens)
-            VALUES (%s, date_trunc('hour', %s, 'UTC'), 0, %s, %s)
+            SELECT user_id, date_trunc('hour', %(at)s, 'UTC'), 0, %(input)s, %(output)s
+              FROM settled
+             WHERE user_id IS NOT NULL
             ON CONFLICT (user_id, hour) DO UPDATE
                SET input_tokens = usage_hourlyusage.input_tokens + excluded.input_tokens,
                    output_tokens = usage_hourlyusage.output_tokens + excluded.output_tokens
             """,
-            [row[0], at, usage.input_tokens, usage.output_tokens],
+            {
+                "input": usage.input_tokens,
+                "output": usage.output_tokens,
+                "cached": min(usage.cached_tokens, usage.input_tokens),
+                "thinking": min(usage.thinking_tokens, usage.output_tokens),
+                "estimated": usage.estimated,
+                "at": at,
+                "attempt_id": attempt_id,
+            },
         )

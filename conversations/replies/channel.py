@@ -82,7 +82,8 @@ class _Publisher:
                 pipeline.xadd(key, entry)  # type: ignore[arg-type]
             if state.ended and not reply.lease_lost:
                 pipeline.xadd(key, {"a": state.epoch, "e": 1})
-            pipeline.expire(key, STREAM_SECONDS)
+            if reply.published_offset == 0 or state.ended:
+                pipeline.expire(key, STREAM_SECONDS)
             offsets.append((reply, len(state.text)))
         pipeline.execute()
         for reply, offset in offsets:

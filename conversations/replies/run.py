@@ -32,8 +32,8 @@ logger = structlog.get_logger(__name__)
 # process is killed is begun again, so a snapshot is only what is shown until then, or kept if that fails too.
 SNAPSHOT_SECONDS = 2.0
 MAX_SNAPSHOT_SECONDS = 10.0
-# Titles and summaries made at once in a process: a burst of first messages must not become two bursts of calls.
-_upkeep_slots = threading.BoundedSemaphore(4)
+# Titles and summaries are made one after the other in a process: a burst of first messages must not become two.
+_upkeep_turn = threading.Lock()
 
 
 def run_detached(
@@ -87,7 +87,7 @@ def _look_after(conversation: ConversationDocument, reply: ReplyDocument, answer
     untitled = conversation["title"] is None and answer
     if not untitled and not overflowed:
         return
-    with _upkeep_slots:
+    with _upkeep_turn:
         try:
             if untitled:
                 give_title(

@@ -201,7 +201,8 @@ def test_sent_again_after_the_end_it_is_streamed_from_the_store(
     first = alice.say(conversation, content, client_message_id="k1").json()
     events = stream_send(alice, conversation, content, client_message_id="k1")
     assert names(events) == "retry,message,delta,done"
-    assert events[1]["data"] == first
+    begun = {**first["model_message"], "content": "", "status": "generating", "finish_reason": None, "usage": None}
+    assert events[1]["data"] == {"user_message": first["user_message"], "model_message": begun}
     assert (text_of(events), events[-1]["data"]) == (first["model_message"]["content"], first["model_message"])
     assert len(model_calls(f"again-{conversation}")) == 1
 
