@@ -1,0 +1,167 @@
+"""The one way to a page: every address is checked before it is connected to, and everything is bounded."""
+
+from __future__ import annotations
+
+import functools
+import re
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+
+import httpx2
+import structlog
+
+from ai.fetch_url.addresses import is_public, look_up
+from ai.fetch_url.limits import CANNOT_OPEN, CANNOT_READ, WRONG_ADDRESS, Deadline, PageRefused
+from ai.fetch_url.text import read_text
+from ai.fetch_url.transport import PinnedTransport, too_large
+
+logger = structlog.get_logger(__name__)
+
+MAX_URL_LENGTH = 2048
+MAX_ADDRESSES = 4
+HEADERS = {
+    "User-Agent": "EdgeChat/1 (+summaries)",
+    "Accept": "text/html, application/xhtml+xml, application/pdf, text/plain;q=0.9",
+    "Accept-Encoding": "gzip, deflate",
+    "Connection": "close",
+}
+
+# What programs disagree about: where a host name ends, for one. No address that was copied from a browser has it.
+_AMBIGUOUS = re.compile(r"[\s\\\x00-\x20\x7f-\x9f]")
+
+# getaddrinfo knows no timeout, so it runs where it can be left behind; a few at a time, because under gevent each
+# holds one of the real threads that passwords are hashed in.
+_lookups = ThreadPoolExecutor(max_workers=4, thread_name_prefix="look-up")
+
+
+@dataclass(frozen=True)
+class Page:
+    """`url` is where the redirects ended. `title` is None where the page has none."""
+
+    url: str
+    title: str | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Fetcher:
+    """`resolve(host, port)` gives a host's addresses or raises OSError; all of them must be allowed.
+
+    `max_bytes` bounds the body both as sent and unpacked, `max_seconds` everything from the first look-up to the text.
+    """
+
+    resolve: Callable[[str, int], list[str]] = look_up
+    is_allowed: Callable[[str], bool] = is_public
+    ports: frozenset[int] = frozenset({80, 443})
+    ssl_context: ssl.SSLContext | None = None
+    max_bytes: int = 5 * 1024 * 1024
+    max_seconds: float = 10.0
+    max_redirects: int = 5
+
+    def fetch(self, url: str) -> Page:
+        """The page behind a URL. Raises PageRefused.
+
+        Waits for the network: the caller gives its database connection and its work slot back first.
+        """
+        deadline = Deadline(self.max_seconds)
+        target = self._checked(url)
+        for _ in range(1 + self.max_redirects):
+            answer = self._get(target, deadline)
+            if isinstance(answer, _Document):
+                title, text = read_text(answer.body, answer.content_type, deadline=deadline)
+                return Page(url=str(target), title=title, text=text)
+            target = answer
+        raise PageRefused(f"More than {self.max_redirects} redirects")
+
+    def _checked(self, url: httpx2.URL | str) -> httpx2.URL:
+        """The URL, if it is one that may be asked for."""
+        if len(str(url)) > MAX_URL_LENGTH or _AMBIGUOUS.search(str(url)):
+            raise PageRefused(CANNOT_OPEN)
+        try:
+            target = httpx2.URL(url)
+            has_host = bool(target.host and target.raw_host)
+        except (httpx2.InvalidURL, ValueError) as error:  # ValueError: an international name that is none
+            raise PageRefused(CANNOT_OPEN) from error
+        if target.scheme not in ("http", "https") or _port(target) not in self.ports:
+            raise PageRefused(WRONG_ADDRESS)
+        if target.userinfo or not has_host:
+            raise PageRefused(CANNOT_OPEN)
+        return target
+
+    def _get(self, url: httpx2.URL, deadline: Deadline) -> _Document | httpx2.URL:
+        """What is at a URL, or where it redirects to."""
+        addresses = self._addresses(url, deadline)
+        timeout = httpx2.Timeout(deadline.left()).as_dict()
+        request = httpx2.Request("GET", url, headers=HEADERS, extensions={"timeout": timeout})
+        refusal = CANNOT_OPEN
+        try:
+            # No client: it would bring cookies, credentials and proxies.
+            transport = PinnedTransport(
+                addresses,
+                deadline=deadline,
+                ssl_context=self.ssl_context or _ssl_context(),
+                max_bytes=self.max_bytes,
+            )
+            with closing(transport), closing(transport.handle_request(request)) as response:
+                if response.has_redirect_location:
+                    return self._checked(url.join(response.headers["Location"]))
+                if response.status_code != 200:
+                    raise PageRefused(CANNOT_OPEN)
+                refusal = CANNOT_READ
+                return _Document(self._body(response, deadline), response.headers.get("Content-Type", ""))
+        # ValueError: a name that TLS or the certificate's check can't take.
+        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
+            deadline.left()
+            logger.info("page_not_opened", host=url.host, reason=repr(error)[:200])
+            raise PageRefused(refusal) from error
+
+    def _addresses(self, url: httpx2.URL, deadline: Deadline) -> list[str]:
+        """The checked addresses of a URL's host, looked up this once."""
+        lookup = _lookups.submit(self.resolve, url.raw_host.decode("ascii"), _port(url))
+        try:
+            addresses = lookup.result(deadline.left())
+        except (OSError, ValueError) as error:  # the wait's TimeoutError is an OSError too
+            lookup.cancel()
+            deadline.left()
+            raise PageRefused(CANNOT_OPEN) from error
+        if not addresses or not all(self.is_allowed(address) for address in addresses):
+            logger.warning("page_address_refused", host=url.host, addresses=addresses)
+            raise PageRefused(CANNOT_OPEN)
+        return addresses[:MAX_ADDRESSES]
+
+    def _body(self, response: httpx2.Response, deadline: Deadline) -> bytes:
+        """The unpacked body."""
+        # One packing: several may unpack to almost nothing by way of more than fits anywhere.
+        if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("identity", "gzip", "deflate"):
+            raise PageRefused(CANNOT_READ)
+        body = bytearray()
+        for piece in response.iter_bytes():
+            deadline.left()
+            body += piece
+            if len(body) > self.max_bytes:
+                raise too_large(self.max_bytes)
+        return bytes(body)
+
+
+@dataclass(frozen=True)
+class _Document:
+    body: bytes
+    content_type: str
+
+
+def _port(url: httpx2.URL) -> int:
+    return {"http": 80, "https": 443}.get(url.scheme, 0) if url.port is None else url.port
+
+
+@functools.cache
+def _ssl_context() -> ssl.SSLContext:
+    """Made once: it reads all certificates of the system."""
+    return httpx2.create_ssl_context(trust_env=False)
+
+
+def fetch_page(url: str) -> Page:
+    """The page behind a URL of the public internet: final URL, title and main text. Raises PageRefused."""
+    return Fetcher().fetch(url)

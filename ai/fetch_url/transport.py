@@ -1,0 +1,115 @@
+"""One HTTP connection to an address that was checked before."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import httpcore2
+import httpx2
+
+from ai.fetch_url.limits import Deadline, PageRefused
+
+CONNECT_SECONDS = 3.0
+
+
+class PinnedTransport(httpx2.HTTPTransport):
+    """Connects to the first of `addresses` that answers, whatever host the request names.
+
+    The Host header, TLS's server name and the certificate's check keep to the name. `max_bytes` bounds the body as it
+    is sent. For one request, and to be closed by `close`: its own `with` closes only the pool.
+    """
+
+    def __init__(
+        self, addresses: list[str], *, deadline: Deadline, ssl_context: ssl.SSLContext, max_bytes: int
+    ) -> None:
+        super().__init__(verify=ssl_context, trust_env=False)
+        self._backend = _PinnedBackend(addresses, deadline)
+        self._pool = httpcore2.ConnectionPool(
+            ssl_context=ssl_context, max_keepalive_connections=0, network_backend=self._backend
+        )
+        self._max_bytes = max_bytes
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = super().handle_request(request)
+        if isinstance(response.stream, httpx2.SyncByteStream):
+            response.stream = _BoundedStream(response.stream, self._max_bytes)
+        return response
+
+    def close(self) -> None:
+        super().close()
+        self._backend.close()
+
+
+class _BoundedStream(httpx2.SyncByteStream):
+    def __init__(self, stream: httpx2.SyncByteStream, max_bytes: int) -> None:
+        self._stream = stream
+        self._max_bytes = max_bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        left = self._max_bytes
+        for piece in self._stream:
+            left -= len(piece)
+            if left < 0:
+                raise too_large(self._max_bytes)
+            yield piece
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def too_large(max_bytes: int) -> PageRefused:
+    return PageRefused(f"The page is larger than {max_bytes / 1024**2:g} MB")
+
+
+class _PinnedBackend(httpcore2.SyncBackend):
+    def __init__(self, addresses: list[str], deadline: Deadline) -> None:
+        self._addresses = addresses
+        self._deadline = deadline
+        self._alarm: threading.Timer | None = None
+        self._line: socket.socket | None = None
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.NetworkStream:
+        failure: Exception = httpcore2.ConnectError("no address")
+        for address in self._addresses:
+            seconds = min(CONNECT_SECONDS, self._deadline.left())
+            try:
+                stream = super().connect_tcp(address, port, seconds, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failure = error
+            else:
+                self._cut_at_the_deadline(stream.get_extra_info("socket"))
+                return stream
+        raise failure
+
+    def _cut_at_the_deadline(self, sock: socket.socket) -> None:
+        """A socket's timeout begins again with each byte that comes, in TLS's handshake and records too."""
+        # TLS takes the socket away from its object, so the connection is held by another one.
+        self._line = sock.dup()
+        self._alarm = threading.Timer(self._deadline.left(), _shut_down, [self._line])
+        self._alarm.daemon = True
+        self._alarm.start()
+
+    def close(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            # Or it might shut down whoever has the descriptor's number next.
+            self._alarm.join()
+        if self._line is not None:
+            self._line.close()
+
+
+def _shut_down(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)

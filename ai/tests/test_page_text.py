@@ -1,0 +1,229 @@
+"""The text and title of what was fetched: HTML, PDF and plain text, told by type and content."""
+
+from __future__ import annotations
+
+import io
+import time
+import zlib
+
+import pypdf
+import pytest
+from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+
+from ai.fetch_url.limits import CANNOT_READ, WRONG_TYPE, Deadline, PageRefused
+from ai.fetch_url.text import MAX_PDF_PAGES, read_text
+
+ARTICLE = "The lighthouse was built on the northern rock and has warned ships of the reef since then. "
+HTML = f"""<!DOCTYPE html><html><head><title>The lighthouse</title>
+<script>var secret = "a script";</script><style>p {{ color: red }}</style></head><body>
+<nav><ul><li><a href="/">Start</a></li><li><a href="/about">About us</a></li></ul></nav>
+<article><h1>The lighthouse</h1>{"".join(f"<p>{number}. {ARTICLE * 3}</p>" for number in range(1, 6))}</article>
+<footer>All rights reserved</footer></body></html>"""
+
+
+def read(body: bytes, content_type: str = "", *, seconds: float = 30.0) -> tuple[str | None, str]:
+    return read_text(body, content_type, deadline=Deadline(seconds))
+
+
+def refusal(body: bytes, content_type: str = "", *, seconds: float = 30.0) -> str:
+    with pytest.raises(PageRefused) as refused:
+        read(body, content_type, seconds=seconds)
+    return refused.value.message
+
+
+def pdf(*pages: str, title: str | None = None, password: str | None = None, owner: str | None = None) -> bytes:
+    """A PDF with a line of text on each page."""
+    return pdf_of_streams(
+        *(f"BT /F1 12 Tf 72 720 Td ({page}) Tj ET".encode() for page in pages),
+        title=title,
+        password=password,
+        owner=owner,
+    )
+
+
+def pdf_of_streams(
+    *streams: bytes, title: str | None = None, password: str | None = None, owner: str | None = None
+) -> bytes:
+    writer = pypdf.PdfWriter()
+    font = DictionaryObject(
+        {
+            NameObject("/Type"): NameObject("/Font"),
+            NameObject("/Subtype"): NameObject("/Type1"),
+            NameObject("/BaseFont"): NameObject("/Helvetica"),
+        }
+    )
+    for data in streams:
+        page = writer.add_blank_page(612, 792)
+        stream = DecodedStreamObject()
+        stream.set_data(data)
+        page[NameObject("/Contents")] = writer._add_object(stream.flate_encode())
+        page[NameObject("/Resources")] = DictionaryObject(
+            {NameObject("/Font"): DictionaryObject({NameObject("/F1"): font})}
+        )
+    if title is not None:
+        writer.add_metadata({"/Title": title})
+    if password is not None:
+        writer.encrypt(password, owner, algorithm="AES-256")
+    written = io.BytesIO()
+    writer.write(written)
+    return written.getvalue()
+
+
+def test_the_main_text_of_html_is_read_without_what_is_around_it() -> None:
+    title, text = read(HTML.encode(), "text/html; charset=utf-8")
+    assert title == "The lighthouse"
+    for number in range(1, 6):
+        assert f"{number}. {ARTICLE}".strip() in text
+    for noise in ("secret", "About us", "color", "All rights reserved", "<p>", "fingerprint"):
+        assert noise not in text
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "TEXT/HTML;charset=UTF-8", "application/xhtml+xml", ""])
+def test_html_is_told_by_its_type_or_by_itself(content_type: str) -> None:
+    assert read(HTML.encode(), content_type)[0] == "The lighthouse"
+
+
+def test_a_page_without_a_main_text_is_read_as_a_whole() -> None:
+    assert read(b"<html><body><nav>Opening hours</nav></body></html>", "text/html") == (None, "Opening hours")
+
+
+def test_a_title_is_one_short_line() -> None:
+    title, _ = read(HTML.replace("The lighthouse", "a \n b " * 1000).encode(), "text/html")
+    assert title is not None
+    assert title.startswith("a b a b")
+    assert len(title) <= 300
+
+
+def test_plain_text_is_left_as_it_is() -> None:
+    text = "<p>no markup</p>\n\n  indented\ttext"
+    assert read(text.encode(), "text/plain") == (None, text)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "content_type"),
+    [
+        ("Grüße, Žluť".encode(), "text/plain"),
+        ("Grüße, Žluť".encode(), "text/plain; charset=UTF-8"),
+        ("Grüße, Žluť".encode("iso-8859-2"), 'text/plain; charset="ISO-8859-2"'),
+        ("Grüße, Žluť".encode("utf-16"), "text/plain"),
+        ("Grüße, Žluť".encode("utf-16-be"), "text/plain; charset=utf-16be"),
+        ("Grüße, Žluť".encode("utf-8-sig"), "text/plain; charset=iso-8859-1"),
+        ("Grüße, Žluť".encode(), "text/plain; charset=no-such-charset"),
+        ("Grüße, Žluť".encode(), "text/plain; charset=rot13"),
+        ("Grüße, Žluť".encode(), "text/plain; charset=unicode_escape"),
+        ("Grüße, Žluť".encode(), "text/plain; charset=punycode"),
+    ],
+)
+def test_the_charset_is_the_marks_the_headers_or_utf8(encoded: bytes, content_type: str) -> None:
+    assert read(encoded, content_type) == (None, "Grüße, Žluť")
+
+
+def test_what_is_not_utf8_is_read_as_windows_1252() -> None:
+    assert read("Grüße – “so”".encode("cp1252"), "text/plain") == (None, "Grüße – “so”")
+
+
+@pytest.mark.parametrize(
+    "meta",
+    ['<meta charset="windows-1251">', '<meta http-equiv=Content-Type content="text/html; charset=windows-1251">'],
+)
+def test_html_says_its_charset_itself(meta: str) -> None:
+    page = f"<html><head>{meta}<title>Маяк</title></head><body><p>Старый маяк на скале</p></body></html>"
+    assert read(page.encode("windows-1251"), "text/html") == ("Маяк", "Старый маяк на скале")
+
+
+def test_what_stores_can_not_hold_is_taken_out() -> None:
+    padding = "a" * 2000
+    assert read(f"{padding}\0b".encode(), "text/plain") == (None, f"{padding}b")
+    assert read(b"a+2AA-b", "text/plain; charset=utf-7") == (None, "a?b")
+
+
+@pytest.mark.parametrize("content_type", ["application/pdf", "application/octet-stream", "", "text/html"])
+def test_a_pdf_is_told_by_its_content(content_type: str) -> None:
+    body = pdf("The first page", "The second page", title="A report")
+    assert read(body, content_type) == ("A report", "The first page\n\nThe second page")
+
+
+def test_a_pdf_may_have_no_title() -> None:
+    assert read(pdf("Text"), "application/pdf") == (None, "Text")
+
+
+@pytest.mark.parametrize("pages", [MAX_PDF_PAGES, MAX_PDF_PAGES + 1])
+def test_the_pages_of_a_pdf_are_bounded(pages: int) -> None:
+    body = pdf(*["Text"] * pages)
+    if pages > MAX_PDF_PAGES:
+        assert refusal(body) == "The PDF has more than 300 pages"
+    else:
+        assert read(body)[1].count("Text") == pages
+
+
+def test_an_encrypted_pdf_is_refused() -> None:
+    assert refusal(pdf("Text", password="secret")) == "The PDF is encrypted"
+
+
+def test_a_pdf_that_is_only_locked_against_changes_is_read() -> None:
+    assert read(pdf("Text", password="", owner="owner")) == (None, "Text")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"%PDF-1.7",
+        b"%PDF-1.7\n" + b"\xff" * 1000,
+        pdf("Text")[:300],
+        pdf("Text").replace(b"/Pages", b"/Pagez"),
+        pdf("Text").replace(b"/Catalog", b"/Cabalog").replace(b"/Root", b"/Toor"),
+        pdf(""),
+    ],
+)
+def test_a_broken_or_empty_pdf_is_refused(body: bytes) -> None:
+    assert refusal(body, "application/pdf") == CANNOT_READ
+
+
+def test_a_pdf_of_another_content_is_refused() -> None:
+    assert refusal(b"hello", "application/pdf") == CANNOT_READ
+
+
+def test_a_pdf_that_unpacks_to_too_much_is_refused() -> None:
+    body = pdf_of_streams(b"BT /F1 12 Tf (Text) Tj ET" + b" " * 30_000_000)
+    assert len(body) < 100_000
+    assert refusal(body) == CANNOT_READ
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["image/png", "application/json", "application/octet-stream", "text/css", "video/mp4", "application/zip", "x", ""],
+)
+def test_other_types_are_refused(content_type: str) -> None:
+    assert refusal(b"hello", content_type) == WRONG_TYPE
+    assert "HTML, PDF and plain text" in WRONG_TYPE
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "text/plain", "text/plain; charset=utf-8"])
+def test_what_is_no_text_is_refused_whatever_it_is_called(content_type: str) -> None:
+    assert refusal(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0" + zlib.compress(b"a" * 100), content_type) == WRONG_TYPE
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [(b"", "text/plain"), (b" \n ", "text/plain"), (b"", "text/html"), (b"<html><body></body></html>", "text/html")],
+)
+def test_an_empty_page_can_not_be_read(body: bytes, content_type: str) -> None:
+    assert refusal(body, content_type) == CANNOT_READ
+
+
+DEEP = "<div>" * 250 + "x" + "</div>" * 250
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (f"<html><body>{DEEP * 1000}</body></html>".encode(), "text/html"),
+        (f"<html><body>{'<p>a</p>' * 300_000}</body></html>".encode(), "text/html"),
+        (pdf_of_streams(*[b"BT /F1 12 Tf 72 720 Td " + b"(a) Tj " * 100_000 + b"ET"] * 20), "application/pdf"),
+    ],
+    ids=["deep HTML", "many paragraphs", "a long PDF"],
+)
+def test_a_document_that_takes_minutes_is_left_at_the_deadline(body: bytes, content_type: str) -> None:
+    started = time.monotonic()
+    assert refusal(body, content_type, seconds=1.0) == "The page took longer than 1 seconds"
+    assert time.monotonic() - started < 15
