@@ -13,6 +13,9 @@ ENV PATH=/opt/venv/bin:$PATH \
 RUN groupadd --gid 10001 edgechat && \
     useradd --uid 10001 --gid edgechat --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin edgechat
 COPY --from=packages /opt/venv /opt/venv
+# Pictures, and uploads on their way: a volume made anew takes its owner from here.
+RUN install -d -o edgechat -g edgechat -m 700 /data
+ENV DATA_DIR=/data
 WORKDIR /srv/edgechat
 COPY . .
 # Collecting needs settings that load, and no store. These values exist for this one command and reach no layer.

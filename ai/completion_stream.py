@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import structlog
 from django.db import OperationalError
 
 from ai.call_control import CallCancelled
 from ai.metered_call import MeteredCall
-from ai.services import finished
+from ai.services import Completion, finished
 from edgechat.errors import ApiError, StoreUnavailable, error_body
 from edgechat.event_stream import PING, PING_SECONDS, event
 from edgechat.logs import current_request_id
@@ -20,8 +21,10 @@ from edgechat.threads import start_thread
 logger = structlog.get_logger(__name__)
 
 
-def stream_completion(call: MeteredCall) -> Iterator[bytes]:
-    """`delta` events, then `done` with the completion, or `error`.
+def stream_completion(
+    call: MeteredCall, *, body: Callable[[Completion], dict[str, Any]] = Completion.as_body
+) -> Iterator[bytes]:
+    """`delta` events, then `done` with the completion as `body` makes it, or `error`.
 
     Waits for the first words, for one ping's time at most, so that what fails before them is raised here and becomes
     an ordinary answer.
@@ -30,7 +33,7 @@ def stream_completion(call: MeteredCall) -> Iterator[bytes]:
     state = writer.feed.wait_beyond(1, 0, timeout=PING_SECONDS)
     if state.ended and not state.text and writer.error is not None:
         raise writer.error
-    return _events(call, writer)
+    return _events(call, writer, body)
 
 
 class _Writer:
@@ -59,7 +62,7 @@ class _Writer:
             self.feed.end()
 
 
-def _events(call: MeteredCall, writer: _Writer) -> Iterator[bytes]:
+def _events(call: MeteredCall, writer: _Writer, body: Callable[[Completion], dict[str, Any]]) -> Iterator[bytes]:
     told = 0
     pinged = time.monotonic()
     try:
@@ -77,6 +80,6 @@ def _events(call: MeteredCall, writer: _Writer) -> Iterator[bytes]:
         if writer.error is not None:
             yield event("error", error_body(writer.error, current_request_id()))
         else:
-            yield event("done", finished(call).as_body())
+            yield event("done", body(finished(call)))
     finally:
         call.control.cancel()

@@ -7,7 +7,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -60,11 +60,33 @@ class ModelQuotaExceeded(ModelError):
 
 
 @dataclass(frozen=True)
+class PromptPicture:
+    """A picture for the model: width and height in pixels, and how to get its bytes and type when the call is made;
+    None for one that is gone by then.
+    """
+
+    width: int
+    height: int
+    read: Callable[[], tuple[bytes, str] | None]
+
+    @property
+    def tokens(self) -> int:
+        """A cautious count by Gemini's rule: 258 for each tile, whose side is two thirds of the shorter side, 256 to
+        768 pixels. (https://ai.google.dev/gemini-api/docs/tokens)
+        """
+        if max(self.width, self.height) <= 384:
+            return 258
+        tile = min(768, max(256, math.floor(min(self.width, self.height) / 1.5)))
+        return 258 * math.ceil(self.width / tile) * math.ceil(self.height / tile)
+
+
+@dataclass(frozen=True)
 class Turn:
     """One turn of what the model is given."""
 
     role: Literal["user", "model"]
     text: str
+    pictures: tuple[PromptPicture, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +103,8 @@ class Prompt:
         texts = [self.system_instruction or "", *(turn.text for turn in self.turns)]
         if self.response_schema is not None:
             texts.append(json.dumps(self.response_schema, ensure_ascii=False))
-        return sum(estimate_tokens(text) for text in texts)
+        pictures = sum(picture.tokens for turn in self.turns for picture in turn.pictures)
+        return pictures + sum(estimate_tokens(text) for text in texts)
 
 
 @dataclass(frozen=True)
@@ -189,7 +212,17 @@ def _client() -> genai.Client:
 
 
 def _contents(prompt: Prompt) -> list[types.Content]:
-    return [types.Content(role=turn.role, parts=[types.Part(text=turn.text)]) for turn in prompt.turns]
+    return [
+        types.Content(role=turn.role, parts=[*_pictures(turn), types.Part(text=turn.text)]) for turn in prompt.turns
+    ]
+
+
+def _pictures(turn: Turn) -> Iterator[types.Part]:
+    for picture in turn.pictures:
+        found = picture.read()
+        if found is not None:
+            data, mime_type = found
+            yield types.Part.from_bytes(data=data, mime_type=mime_type)
 
 
 def _config(prompt: Prompt) -> types.GenerateContentConfig:

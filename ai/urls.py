@@ -1,8 +1,9 @@
 from django.urls import path
 
-from ai import views
+from ai import views, vision_views
 
 urlpatterns = [
     path("ai/complete", views.CompleteView.as_view()),
+    path("ai/vision", vision_views.VisionView.as_view()),
     path("ai/models", views.ModelsView.as_view()),
 ]

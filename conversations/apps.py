@@ -6,11 +6,12 @@ class ConversationsConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts.deletion import register_eraser
-        from conversations import services, transcript_repository
+        from conversations import attachments, services, transcript_repository
         from conversations.replies import leases, take_over
         from edgechat import periodic
 
         register_eraser(transcript_repository.delete_everything_of)
+        register_eraser(attachments.delete_attachments_of)
         periodic.register(leases.keep_lease, seconds=leases.HEARTBEAT_SECONDS)
         periodic.register(take_over.take_over_replies, seconds=take_over.REAP_SECONDS)
         periodic.register(take_over.declare_unknown_worker_dead, seconds=20)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ai.gemini import Turn
+from ai.gemini import PromptPicture, Turn
 from usage.tokens import estimate_tokens
 
 
@@ -16,9 +16,11 @@ class Said:
     question: str
     answer: str
     seq: int
+    pictures: tuple[PromptPicture, ...] = ()
 
     @property
     def tokens(self) -> int:
+        """Without its pictures."""
         return estimate_tokens(self.question) + estimate_tokens(self.answer)
 
 
@@ -43,26 +45,41 @@ def instruction_with_summary(system_instruction: str | None, summary: str | None
     return f"{system_instruction}\n\n{told}" if system_instruction else told
 
 
-def fits(question: str, *, instruction: str | None, budget: int) -> bool:
-    """Whether a message can be sent at all: it and the instruction within `budget` tokens."""
-    return estimate_tokens(question) + estimate_tokens(instruction or "") <= budget
+def fits(question: Turn, *, instruction: str | None, budget: int) -> bool:
+    """Whether a message can be sent at all: it, its pictures and the instruction within `budget` tokens."""
+    return _tokens_left(question, instruction=instruction, budget=budget) >= 0
 
 
-def select_turns(question: str, earlier: Iterable[Said], *, instruction: str | None, budget: int) -> Window:
+def select_turns(question: Turn, earlier: Iterable[Said], *, instruction: str | None, budget: int) -> Window:
     """The latest whole exchanges that fit beside the question into `budget` tokens, then the question.
 
     `earlier` comes newest first and is read no further than what fits, so the cost does not grow with the history.
+    Its pictures have a quarter of what the question leaves; from the first that does not fit, all older ones are left
+    out, and what was said of them stays.
     """
-    left = budget - estimate_tokens(question) - estimate_tokens(instruction or "")
-    turns: list[Turn] = [Turn("user", question)]
+    left = _tokens_left(question, instruction=instruction, budget=budget)
+    left_for_pictures = left // 4
+    turns: list[Turn] = [question]
     overflowed = False
     for said in earlier:
         left -= said.tokens
         if left < 0:
             overflowed = True
             break
-        turns += [Turn("model", said.answer), Turn("user", said.question)]
+        tokens = sum(picture.tokens for picture in said.pictures)
+        shown = said.pictures if tokens <= min(left, left_for_pictures) else ()
+        if shown:
+            left -= tokens
+            left_for_pictures -= tokens
+        elif said.pictures:
+            left_for_pictures = 0
+        turns += [Turn("model", said.answer), Turn("user", said.question, shown)]
     return Window(tuple(reversed(turns)), overflowed)
+
+
+def _tokens_left(question: Turn, *, instruction: str | None, budget: int) -> int:
+    pictures = sum(picture.tokens for picture in question.pictures)
+    return budget - estimate_tokens(question.text) - pictures - estimate_tokens(instruction or "")
 
 
 def first_kept(earlier: Iterable[Said], *, budget: int) -> int | None:
@@ -89,7 +106,8 @@ def dialogue(said: Iterable[Said], *, budget: int) -> tuple[str, int | None]:
     parts: list[str] = []
     last: int | None = None
     for each in said:
-        text = f"User: {each.question}\nModel: {each.answer}"
+        shown = f" [with {len(each.pictures)} pictures]" if each.pictures else ""
+        text = f"User{shown}: {each.question}\nModel: {each.answer}"
         tokens = estimate_tokens(text)
         if tokens > budget:
             if parts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from conversations import transcript_repository as transcripts
+from conversations.attachments import prompt_pictures
 from conversations.context_window import Said
 from conversations.documents import MessageDocument
 
@@ -40,5 +41,5 @@ def _answered(messages: list[MessageDocument]) -> list[Said]:
             and answer["content"]
             and answer["status"] in ("complete", "stopped", "interrupted")
         ):
-            said.append(Said(question["content"], answer["content"], seq))
+            said.append(Said(question["content"], answer["content"], seq, prompt_pictures(question["attachments"])))
     return said

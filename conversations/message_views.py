@@ -68,6 +68,7 @@ class MessagesView(APIView):
             owner_id=request.user.pk,
             conversation_id=conversation_id,
             content=data["content"],
+            attachment_ids=data["attachment_ids"],
             client_message_id=_one_key(request, data["client_message_id"]),
         )
         return _answer(request, exchange, running=running)

@@ -34,11 +34,10 @@ class Conversation(models.Model):
 
 
 class Attachment(models.Model):
-    """A picture that a user uploaded; the same picture is stored once for each user."""
+    """A picture that a user uploaded; the same picture is stored once for each user. Its files: `attachment_files`."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="attachments")
-    file = models.FileField(upload_to="attachments/%Y/%m")
     mime_type = models.CharField(max_length=50)
     width = models.PositiveIntegerField(help_text="Pixels.")
     height = models.PositiveIntegerField(help_text="Pixels.")
@@ -52,6 +51,34 @@ class Attachment(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class AttachmentUse(models.Model):
+    """A conversation that an attachment was sent in. One without any, and not new, is nobody's any more."""
+
+    attachment = models.ForeignKey(Attachment, on_delete=models.CASCADE, related_name="uses")
+    conversation_id = models.CharField(max_length=24, db_index=True)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("attachment", "conversation_id"), name="attachment_use_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.attachment_id} in {self.conversation_id}"
+
+
+class UploadKey(models.Model):
+    """An Idempotency-Key of an upload, and what was uploaded with it; kept for 24 hours."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=128)
+    sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("owner", "key"), name="upload_key_once"),)
+
+    def __str__(self) -> str:
+        return self.key
 
 
 class Todo(models.Model):

@@ -13,6 +13,7 @@ from conversations.search import is_search_cursor
 
 MAX_CONTENT_CHARACTERS = 32_000
 MAX_TITLE_CHARACTERS = 200
+MAX_ATTACHMENTS_OF_A_MESSAGE = 5
 # Far beyond any history, and within what MongoDB counts with.
 MAX_SEQ = 99_999_999
 
@@ -61,9 +62,20 @@ class ConversationsQuery(serializers.Serializer[Any]):
 
 class MessageInput(serializers.Serializer[Any]):
     content = serializers.CharField(max_length=MAX_CONTENT_CHARACTERS, trim_whitespace=False)
+    attachment_ids = serializers.ListField(
+        child=serializers.CharField(max_length=64),
+        max_length=MAX_ATTACHMENTS_OF_A_MESSAGE,
+        required=False,
+        default=list,
+    )
     client_message_id = serializers.CharField(
         max_length=128, required=False, allow_null=True, default=None, help_text="Sent again, gives the same pair."
     )
+
+    def validate_attachment_ids(self, value: list[str]) -> list[str]:
+        if len(set(value)) < len(value):
+            raise serializers.ValidationError("The same attachment is there twice.")
+        return value
 
 
 class RegenerateInput(serializers.Serializer[Any]):
@@ -91,6 +103,10 @@ class SearchQuery(serializers.Serializer[Any]):
 class ChangesQuery(serializers.Serializer[Any]):
     since = serializers.IntegerField(min_value=0, max_value=2**53, default=0)
     limit = serializers.IntegerField(min_value=1, max_value=100, default=50)
+
+
+class AttachmentQuery(serializers.Serializer[Any]):
+    size = serializers.ChoiceField(choices=["full", "thumb"], default="full")
 
 
 class ExportQuery(serializers.Serializer[Any]):

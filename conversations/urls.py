@@ -1,6 +1,6 @@
 from django.urls import path
 
-from conversations import message_views, views
+from conversations import attachment_views, message_views, views
 
 _CONVERSATION = "chat/conversations/<str:conversation_id>"
 _MESSAGE = f"{_CONVERSATION}/messages/<str:mid>"
@@ -15,6 +15,8 @@ urlpatterns = [
     path(f"{_MESSAGE}/regenerate", message_views.RegenerateView.as_view()),
     path(f"{_MESSAGE}/stream", message_views.StreamView.as_view()),
     path(f"{_MESSAGE}/feedback", message_views.FeedbackView.as_view()),
+    path("chat/attachments", attachment_views.AttachmentsView.as_view()),
+    path("chat/attachments/<str:attachment_id>", attachment_views.AttachmentView.as_view()),
     path("chat/search", views.SearchView.as_view()),
     path("chat/changes", views.ChangesView.as_view()),
 ]

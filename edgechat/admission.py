@@ -10,6 +10,7 @@ from django.http.response import HttpResponseBase
 from edgechat.errors import MalformedRequest, error_response
 from edgechat.rate_limit import is_unlimited
 from edgechat.threads import begin_work, end_work
+from edgechat.uploads import is_multipart
 
 
 class AdmissionMiddleware:
@@ -23,7 +24,9 @@ class AdmissionMiddleware:
             return self.get_response(request)
         try:
             # Now, within `edgechat.body_limit`: a client that sends slowly must not keep the place of one that works.
-            _ = request.body
+            # Files are for `edgechat.uploads`, which does not hold them in memory.
+            if not is_multipart(request):
+                _ = request.body
         except UnreadablePostError:
             return error_response(request, MalformedRequest("The body ended too early"))
         begin_work()

@@ -7,10 +7,12 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from edgechat.errors import MalformedRequest, TooLarge, error_response
+from edgechat.uploads import is_multipart
 
 
 class BodyLimitMiddleware:
-    """413 for a body above MAX_BODY_BYTES, before any of it is read.
+    """413 for a body above the limit, before any of it is read: MAX_BODY_BYTES, or MAX_UPLOAD_BYTES for one with files,
+    of which each view then takes less.
 
     Chunked bodies have a length here too: `edgechat.wsgi` reads them, to the same limit, before Django sees them.
     """
@@ -22,6 +24,7 @@ class BodyLimitMiddleware:
         length = request.META.get("CONTENT_LENGTH") or "0"
         if not length.isdecimal():
             return error_response(request, MalformedRequest("Malformed Content-Length"))
-        if int(length) > settings.MAX_BODY_BYTES:
-            return error_response(request, TooLarge(f"The body may have {settings.MAX_BODY_BYTES} bytes at most"))
+        limit = settings.MAX_UPLOAD_BYTES if is_multipart(request) else settings.MAX_BODY_BYTES
+        if int(length) > limit:
+            return error_response(request, TooLarge(f"The body may have {limit} bytes at most"))
         return self.get_response(request)

@@ -127,7 +127,7 @@ def error_response(request: HttpRequest, error: ApiError) -> JsonResponse:
 
 def exception_handler(exception: Exception, context: dict[str, Any]) -> Response | None:
     """REST framework's hook. None for a fault of our own, which Django then logs and `server_error` answers."""
-    error = to_api_error(exception, view_kwargs=context.get("kwargs") or {})
+    error = to_api_error(exception, accepted=_accepted(context.get("view")))
     if error is None:
         return None
     request = context["request"]
@@ -136,8 +136,12 @@ def exception_handler(exception: Exception, context: dict[str, Any]) -> Response
     return Response(body, status=error.status, headers=error.headers, content_type="application/json")
 
 
-def to_api_error(exception: Exception, *, view_kwargs: Mapping[str, Any] | None = None) -> ApiError | None:
-    """What to tell the client of this exception; None if it is a fault of ours."""
+def _accepted(view: Any) -> str:
+    return ", ".join(parser.media_type for parser in getattr(view, "parser_classes", ()))
+
+
+def to_api_error(exception: Exception, *, accepted: str = "application/json") -> ApiError | None:
+    """What to tell the client of this exception; None if it is a fault of ours. `accepted`: the bodies' types."""
     match exception:
         case ApiError():
             return exception
@@ -152,7 +156,7 @@ def to_api_error(exception: Exception, *, view_kwargs: Mapping[str, Any] | None 
         case drf.MethodNotAllowed():
             return MethodNotAllowed()
         case drf.UnsupportedMediaType():
-            return UnsupportedType("Unsupported media type; accepted: application/json")
+            return UnsupportedType(f"Unsupported media type; accepted: {accepted}")
         case drf.Throttled():
             return RateLimited(retry_after=getattr(exception, "wait", None) or 1)
         case drf.NotFound():

@@ -139,6 +139,10 @@ RATELIMIT_FAIL_OPEN = True
 TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", 0, validate=Range(min=0, max=10))
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 8 * 1024 * 1024, validate=Range(min=1024))
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+# The largest of all uploads: five pictures of 10 MB for /ai/vision, and what is around them.
+MAX_UPLOAD_BYTES = 51 * 1024 * 1024
+FILE_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
+FILE_UPLOAD_TEMP_DIR = DATA_DIR / "uploads"
 
 # --- The model ----------------------------------------------------------------------------------------------------
 GEMINI_API_KEY = env.str("GEMINI_API_KEY", "")
@@ -263,8 +267,23 @@ STATIC_URL = "/static/"
 # From a checkout nothing is collected: WhiteNoise finds the files where the packages keep them.
 STATIC_ROOT = None if DEVELOPMENT else BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = DEVELOPMENT
+# Users' files are served by views, which know whose they are; they have no addresses of their own.
+MEDIA_ROOT = DATA_DIR / "media"
+FILE_UPLOAD_PERMISSIONS, FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o600, 0o700
+S3_BUCKET = env.str("S3_BUCKET", "")
+_s3_options = {
+    "bucket_name": S3_BUCKET,
+    "endpoint_url": env.str("S3_ENDPOINT_URL", "") or None,
+    "region_name": env.str("S3_REGION", "") or None,
+    "access_key": env.str("S3_ACCESS_KEY_ID", "") or None,
+    "secret_key": env.str("S3_SECRET_ACCESS_KEY", "") or None,
+    "default_acl": None,
+    "querystring_auth": True,
+}
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": _s3_options}
+    if S3_BUCKET
+    else {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEVELOPMENT
@@ -274,7 +293,8 @@ STORAGES = {
 
 AUTH_USER_MODEL = "accounts.User"
 # The e-mail is unique whatever its case, by a constraint on lower(email), which this check cannot see.
-SILENCED_SYSTEM_CHECKS = ["auth.E003", "auth.W004"]
+# FILE_UPLOAD_TEMP_DIR is made when it is first needed (edgechat.uploads).
+SILENCED_SYSTEM_CHECKS = ["auth.E003", "auth.W004", "files.E001"]
 PASSWORD_HASHERS = ["accounts.password_hashers.OwaspArgon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = (
     [] if DEVELOPMENT else [{"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"}]
@@ -284,6 +304,7 @@ FIRST_SUPERUSER_PASSWORD = env.str("FIRST_SUPERUSER_PASSWORD", "")
 if bool(FIRST_SUPERUSER_EMAIL) != bool(FIRST_SUPERUSER_PASSWORD):
     env.fault("FIRST_SUPERUSER_EMAIL", "goes with FIRST_SUPERUSER_PASSWORD: set both or neither")
 
+MAX_ATTACHMENTS = env.int("MAX_ATTACHMENTS", 2000, validate=Range(min=1))
 USAGE_RAW_DAYS = env.int("USAGE_RAW_DAYS", 90, validate=Range(min=1))
 GRACEFUL_TIMEOUT = env.int("GRACEFUL_TIMEOUT", 30, validate=Range(min=1, max=3600))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
+import tempfile
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,7 +26,13 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
     if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
         from django.conf import settings
 
-        body = environ["wsgi.input"].read(settings.MAX_BODY_BYTES + 1)
-        environ["wsgi.input"] = io.BytesIO(body)
-        environ["CONTENT_LENGTH"] = str(len(body))
+        multipart = environ.get("CONTENT_TYPE", "").lower().startswith("multipart/form-data")
+        left = (settings.MAX_UPLOAD_BYTES if multipart else settings.MAX_BODY_BYTES) + 1
+        body = tempfile.SpooledTemporaryFile(max_size=1024 * 1024)  # noqa: SIM115  (closed with the request)
+        while data := environ["wsgi.input"].read(min(left, 64 * 1024)):
+            body.write(data)
+            left -= len(data)
+        environ["CONTENT_LENGTH"] = str(body.tell())
+        body.seek(0)
+        environ["wsgi.input"] = body
     return _django(environ, start_response)

@@ -12,9 +12,10 @@ from django.conf import settings
 from django.db import OperationalError
 
 from ai.call_control import CallCancelled, CallControl
-from ai.gemini import ModelError, Prompt
+from ai.gemini import ModelError, Prompt, Turn
 from ai.metered_call import MeteredCall
 from conversations import transcript_repository as transcripts
+from conversations.attachments import prompt_pictures
 from conversations.context_window import instruction_with_summary, prompt_budget, select_turns
 from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, Status, reply_seq
 from conversations.history import newest_first
@@ -189,10 +190,10 @@ def _metered_call(
     live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument
 ) -> tuple[MeteredCall, bool]:
     """The call to make, and whether the conversation has outgrown the context window."""
-    summary = conversation["summary"]
+    summary, draft = conversation["summary"], reply["user_message"]
     instruction = instruction_with_summary(conversation["system_instruction"], summary["text"] if summary else None)
     window = select_turns(
-        reply["user_message"]["content"],
+        Turn("user", draft["content"], prompt_pictures(draft["attachments"])),
         newest_first(
             live.owner_id,
             live.conversation_id,

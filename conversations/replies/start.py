@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
+from typing import Any
 
 from django.conf import settings
 
+from ai.gemini import Turn
 from conversations import transcript_repository as transcripts
+from conversations.attachments import attachment_body, get_attachments, prompt_pictures, record_uses
 from conversations.context_window import fits, instruction_with_summary, prompt_budget
 from conversations.documents import (
     ConversationDocument,
@@ -38,15 +42,20 @@ class NotLastExchange(ApiError):
 
 
 def start_reply(
-    *, owner_id: int, conversation_id: str, content: str, client_message_id: str | None = None
+    *,
+    owner_id: int,
+    conversation_id: str,
+    content: str,
+    attachment_ids: Sequence[str] = (),
+    client_message_id: str | None = None,
 ) -> tuple[Exchange, bool]:
     """Store a user's message and begin the reply to it; False beside it for one that an earlier, identical send began
     and that had ended before this one.
 
-    Raises ConversationNotFound, GenerationInProgress, IdempotencyConflict, TooLarge for a message that alone is more
-    than the context window, and MongoUnavailable.
+    Raises ConversationNotFound, AttachmentNotFound, GenerationInProgress, IdempotencyConflict, TooLarge for a message
+    that alone is more than the context window, and MongoUnavailable.
     """
-    body_hash = hashlib.sha256(json.dumps([content]).encode()).hexdigest()
+    body_hash = hashlib.sha256(json.dumps([content, *attachment_ids]).encode()).hexdigest()
     while True:
         conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
         if client_message_id is not None:
@@ -55,13 +64,16 @@ def start_reply(
                 return earlier
         if conversation["reply"] is not None:
             raise GenerationInProgress(conversation["reply"]["message_id"])
-        _refuse_too_long(conversation, content)
+        attachments = get_attachments(owner_id=owner_id, attachment_ids=attachment_ids)
+        bodies = [attachment_body(attachment) for attachment in attachments]
+        _refuse_too_long(conversation, content, bodies)
+        record_uses(attachments, conversation_id=conversation_id)
         seq = conversation["next_seq"] + 1
         draft: UserMessageDraft = {
             "content": content,
             "client_message_id": client_message_id,
             "body_hash": body_hash,
-            "attachments": [],
+            "attachments": bodies,
         }
         reply = _new_reply(conversation, seq, draft, attempt=1)
         if transcripts.claim_reply(conversation, reply):
@@ -89,7 +101,7 @@ def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: 
             raise NotLastExchange
         pair = find_pair(exchange)
         question = pair.user_message["content"] if content is None else content
-        _refuse_too_long(conversation, question)
+        _refuse_too_long(conversation, question, pair.user_message["attachments"])
         draft: UserMessageDraft = {
             "content": question,
             "client_message_id": pair.user_message["client_message_id"],
@@ -137,9 +149,10 @@ def _earlier_send(
     return Exchange(owner_id, conversation_id, seq), running
 
 
-def _refuse_too_long(conversation: ConversationDocument, content: str) -> None:
+def _refuse_too_long(conversation: ConversationDocument, content: str, attachments: Sequence[dict[str, Any]]) -> None:
     budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
     summary = conversation["summary"]["text"] if conversation["summary"] else None
     instruction = instruction_with_summary(conversation["system_instruction"], summary)
-    if not fits(content, instruction=instruction, budget=budget):
+    question = Turn("user", content, prompt_pictures(attachments))
+    if not fits(question, instruction=instruction, budget=budget):
         raise TooLarge(f"The message is longer than the {budget} tokens that one message may have")

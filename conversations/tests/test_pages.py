@@ -73,7 +73,7 @@ def test_the_window_has_the_latest_whole_exchanges_that_fit(
 ) -> None:
     newest_first = [Said(asked, told, seq) for seq, (asked, told) in enumerate(texts)]
     own = estimate_tokens(question) + estimate_tokens(instruction or "")
-    window = select_turns(question, newest_first, instruction=instruction, budget=own + room)
+    window = select_turns(Turn("user", question), newest_first, instruction=instruction, budget=own + room)
     kept = (len(window.turns) - 1) // 2
     assert window.turns == (
         *(
@@ -97,7 +97,9 @@ def test_the_window_reads_no_further_back_than_what_fits() -> None:
             read.append(seq)
             yield Said("q" * 30, "a" * 30, seq)
 
-    window = select_turns("question", history(), instruction=None, budget=estimate_tokens("question") + 45)
+    window = select_turns(
+        Turn("user", "question"), history(), instruction=None, budget=estimate_tokens("question") + 45
+    )
     assert (len(window.turns), len(read), window.overflowed) == (5, 3, True)
 
 

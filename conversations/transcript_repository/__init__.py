@@ -50,6 +50,7 @@ from conversations.transcript_repository.reply_store import (
 from conversations.transcript_repository.staff_reads import (
     ConversationMetadata,
     ReplyMetadata,
+    existing_conversations,
     find_metadata,
     find_owner,
     list_metadata,
@@ -79,6 +80,7 @@ __all__ = [
     "deleted_conversations",
     "end_worker",
     "ensure_indexes",
+    "existing_conversations",
     "expire_temporary",
     "find_conversation",
     "find_created",

@@ -48,6 +48,12 @@ def find_owner(conversation_id: str) -> int | None:
 
 
 @mongo_errors
+def existing_conversations(conversation_ids: list[str]) -> set[str]:
+    """Which of these conversations, of whatever owners, are still there."""
+    return {found["_id"] for found in conversations().find({"_id": {"$in": conversation_ids}}, {"_id": 1})}
+
+
+@mongo_errors
 def find_metadata(owner_id: int, conversation_id: str) -> ConversationMetadata | None:
     """The owner's conversation, without its text; None for a foreign or absent one, or one whose time is over."""
     found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id, "$and": [unexpired()]}, _METADATA)

@@ -144,9 +144,9 @@ def test_the_app_waits_for_the_migrations_and_for_healthy_stores() -> None:
     assert all("test" in SERVICES[store]["healthcheck"] for store in ("postgres", "mongo", "redis"))
 
 
-def test_each_store_keeps_its_data_in_a_named_volume() -> None:
+def test_all_data_is_kept_in_named_volumes() -> None:
     kept = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
-    assert kept == set(COMPOSE["volumes"]) == {"postgres", "mongo", "mongo-config", "redis"}
+    assert kept == set(COMPOSE["volumes"]) == {"pictures", "postgres", "mongo", "mongo-config", "redis"}
 
 
 def test_redis_forgets_nothing_at_a_restart_and_evicts_nothing() -> None:

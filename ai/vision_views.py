@@ -1,0 +1,126 @@
+"""Questions about pictures, outside any conversation."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework import serializers
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.requests import AuthenticatedRequest
+from ai.completion_stream import stream_completion
+from ai.pictures import MAX_BYTES, read_picture
+from ai.serializers import MAX_PROMPT_CHARACTERS, TokenUsageOutput
+from ai.services import complete, image_body, vision_body, vision_call
+from edgechat.errors import Invalid
+from edgechat.event_stream import STREAM, event_stream_response, wants_event_stream
+from edgechat.rate_limit import AuthRateThrottle
+from edgechat.uploads import UploadParser
+from edgechat.validation import validated_body
+
+MAX_PICTURES = 5
+DEFAULT_PROMPT = "Describe what this shows, and write down what is written on it."
+
+
+class VisionInput(serializers.Serializer[Any]):
+    prompt = serializers.CharField(
+        max_length=MAX_PROMPT_CHARACTERS, required=False, allow_blank=True, default="", trim_whitespace=False
+    )
+
+
+class ImageOutput(serializers.Serializer[Any]):
+    id = serializers.CharField(allow_null=True, help_text="Null: these pictures are not kept.")
+    mime_type = serializers.CharField()
+    width = serializers.IntegerField()
+    height = serializers.IntegerField()
+    bytes = serializers.IntegerField()
+    sha256 = serializers.CharField()
+
+
+class VisionOutput(serializers.Serializer[Any]):
+    text = serializers.CharField()
+    model = serializers.CharField()
+    usage = TokenUsageOutput()
+    images = ImageOutput(many=True)
+
+
+class VisionView(APIView):
+    parser_classes = (UploadParser,)
+    throttle_classes = (AuthRateThrottle,)
+    max_upload_bytes = MAX_PICTURES * MAX_BYTES
+    too_large = "A picture may have 10 MB at most"
+
+    @extend_schema(
+        operation_id="ai_vision",
+        tags=["ai"],
+        parameters=[STREAM],
+        request={
+            "multipart/form-data": {
+                "type": "object",
+                "required": ["image"],
+                "properties": {
+                    "image": {
+                        "type": "array",
+                        "items": {"type": "string", "format": "binary"},
+                        "minItems": 1,
+                        "maxItems": MAX_PICTURES,
+                    },
+                    "prompt": {"type": "string", "maxLength": MAX_PROMPT_CHARACTERS},
+                },
+            }
+        },
+        responses={(200, "application/json"): VisionOutput, (200, "text/event-stream"): OpenApiTypes.STR},
+        examples=[
+            OpenApiExample(
+                "Answer",
+                value={
+                    "text": "The total on the receipt is 12.80.",
+                    "model": "gemini-2.5-flash",
+                    "usage": {
+                        "input_tokens": 271,
+                        "output_tokens": 11,
+                        "total_tokens": 282,
+                        "cached_tokens": 0,
+                        "thinking_tokens": 0,
+                        "estimated": False,
+                    },
+                    "images": [
+                        {
+                            "id": None,
+                            "mime_type": "image/jpeg",
+                            "width": 1200,
+                            "height": 1600,
+                            "bytes": 348112,
+                            "sha256": "9f2feb0f1ef425b292f2f94bdc3b4e1a6ef4b1f3a0f1c8a3f9d2b7e6c5d4a3b2",
+                        }
+                    ],
+                },
+                response_only=True,
+            )
+        ],
+    )
+    def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
+        """Ask the model about one to five pictures; they are not kept.
+
+        With `Accept: text/event-stream` or `?stream=true` the answer comes as `delta` events, then `done`; closing
+        the connection ends the call.
+        """
+        data = validated_body(VisionInput, request)
+        files = request.FILES.getlist("image")
+        if not 1 <= len(files) <= MAX_PICTURES:
+            raise Invalid({"body.image": f"From 1 to {MAX_PICTURES} pictures are needed."})
+        images, shown = [], []
+        for file in files:
+            picture = read_picture(file)
+            images.append(image_body(picture))
+            shown.append(picture.for_model)
+        call = vision_call(user_id=request.user.pk, pictures=shown, prompt=data["prompt"].strip() or DEFAULT_PROMPT)
+        body = partial(vision_body, images=images)
+        if wants_event_stream(request):
+            return event_stream_response(stream_completion(call, body=body))
+        return Response(body(complete(call)))

@@ -1,0 +1,97 @@
+"""Pictures to be attached to messages."""
+
+from __future__ import annotations
+
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.requests import AuthenticatedRequest
+from ai.pictures import MAX_BYTES
+from conversations.attachments import (
+    attachment_body,
+    delete_attachment,
+    get_attachment,
+    open_attachment,
+    store_attachment,
+)
+from conversations.serializers import AttachmentOutput, AttachmentQuery
+from edgechat.errors import Invalid
+from edgechat.file_response import file_response
+from edgechat.idempotency import IDEMPOTENCY_KEY, idempotency_key
+from edgechat.rate_limit import AuthRateThrottle
+from edgechat.threads import release_database
+from edgechat.uploads import UploadParser
+from edgechat.validation import validated_query
+
+_EXAMPLE = {
+    "id": "6f0c2f0e-8d0b-4a4e-9d53-2f7c1f0a9b11",
+    "mime_type": "image/jpeg",
+    "width": 3024,
+    "height": 4032,
+    "bytes": 2481190,
+    "sha256": "9f2feb0f1ef425b292f2f94bdc3b4e1a6ef4b1f3a0f1c8a3f9d2b7e6c5d4a3b2",
+}
+_UPLOAD = {
+    "multipart/form-data": {
+        "type": "object",
+        "required": ["file"],
+        "properties": {"file": {"type": "string", "format": "binary"}},
+    }
+}
+
+
+class AttachmentsView(APIView):
+    parser_classes = (UploadParser,)
+    max_upload_bytes = MAX_BYTES
+    too_large = "A picture may have 10 MB at most"
+    throttle_classes = (AuthRateThrottle,)
+
+    @extend_schema(
+        operation_id="attachment_create",
+        tags=["chat"],
+        parameters=[IDEMPOTENCY_KEY],
+        request=_UPLOAD,
+        responses={201: AttachmentOutput},
+        examples=[OpenApiExample("Attachment", value=_EXAMPLE, response_only=True)],
+    )
+    def post(self, request: AuthenticatedRequest) -> Response:
+        """Upload a picture: JPEG, PNG, WebP, GIF or HEIC, 10 MB and 40 megapixels at most.
+
+        It is stored upright and without metadata, as JPEG or PNG; the same picture is stored once. One that no
+        message is sent with is deleted after 24 hours.
+        """
+        files = request.FILES.getlist("file")
+        if len(files) != 1:
+            raise Invalid({"body.file": "One file is required." if not files else "One file at a time."})
+        attachment = store_attachment(owner_id=request.user.pk, file=files[0], idempotency_key=idempotency_key(request))
+        return Response(attachment_body(attachment), status=201)
+
+
+class AttachmentView(APIView):
+    @extend_schema(
+        operation_id="attachment_get",
+        tags=["chat"],
+        parameters=[AttachmentQuery, OpenApiParameter("Range", location="header")],
+        responses={
+            (200, "image/jpeg"): OpenApiTypes.BINARY,
+            (200, "image/png"): OpenApiTypes.BINARY,
+            (206, "image/jpeg"): OpenApiTypes.BINARY,
+        },
+    )
+    def get(self, request: AuthenticatedRequest, attachment_id: str) -> HttpResponseBase:
+        """The picture, or a thumbnail of 256 pixels at most; with ETag, and in parts where `Range` asks for them."""
+        thumb = validated_query(AttachmentQuery, request)["size"] == "thumb"
+        attachment = get_attachment(owner_id=request.user.pk, attachment_id=attachment_id)
+        file, size, mime_type = open_attachment(attachment, "thumb" if thumb else "stored")
+        release_database()
+        etag = attachment.sha256 + "t" * thumb
+        return file_response(request._request, file, size=size, mime_type=mime_type, etag=etag)
+
+    @extend_schema(operation_id="attachment_delete", tags=["chat"], responses={204: None})
+    def delete(self, request: AuthenticatedRequest, attachment_id: str) -> Response:
+        """Delete a picture, also where it was sent: those messages stay, and name it."""
+        delete_attachment(owner_id=request.user.pk, attachment_id=attachment_id)
+        return Response(status=204)
