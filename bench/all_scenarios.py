@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench import reply_scenarios, scenarios
+from bench import reply_scenarios, scenarios, upload_scenario
 from bench.scenarios import Scenario
 
 _CLASSES: tuple[Callable[[], Scenario], ...] = (
@@ -20,6 +20,7 @@ _CLASSES: tuple[Callable[[], Scenario], ...] = (
     reply_scenarios.Streams1000,
     reply_scenarios.CompleteStreams1000,
     reply_scenarios.DeltaDelay,
+    upload_scenario.DeltaDelayWithUploads,
     reply_scenarios.HistoryGrowth,
     reply_scenarios.ListGrowth,
 )

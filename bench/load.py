@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 _END_OF_HEADERS = b"\r\n\r\n"
@@ -39,6 +40,7 @@ class Job:
     seconds: float | None = None
     expect: int = 200
     contains: str = ""
+    attached: list[str] = field(default_factory=list)  # files that end the requests, one after the other in turns
     patience: float = 180.0  # seconds until what is under way is given up, after the end of `seconds`
 
 
@@ -73,7 +75,7 @@ class _Connection:
     requests: list[bytes]
     sent: int = 0
     socket: socket.socket | None = None
-    unsent: bytes = b""
+    unsent: memoryview = field(default_factory=lambda: memoryview(b""))
     answer: bytearray = field(default_factory=bytearray)
     began: float = 0.0
     writing: bool = False
@@ -93,7 +95,8 @@ class _Generator:
 
     def run(self) -> Result:
         job = self._job
-        requests = [request.encode("ascii") for request in job.requests]
+        files = [Path(name).read_bytes() for name in job.attached] or [b""]
+        requests = [request.encode("ascii") + files[number % len(files)] for number, request in enumerate(job.requests)]
         connections = [_Connection(requests[index :: job.connections]) for index in range(job.connections)]
         cpu_before = _cpu_seconds()
         began = time.perf_counter()
@@ -137,14 +140,14 @@ class _Generator:
         self._under_way += 1
         if connection.socket is None:
             self._connect(connection)
-            connection.unsent = request
+            connection.unsent = memoryview(request)
             return
         try:
             count = connection.socket.send(request)
         except OSError as error:
             self._fail(connection, "reset", repr(error))
             return
-        connection.unsent = request[count:]
+        connection.unsent = memoryview(request)[count:]
         if connection.unsent:
             self._watch(connection, writing=True)
 

@@ -6,6 +6,7 @@ import os
 import secrets
 import statistics
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import httpx2
@@ -60,20 +61,25 @@ class DeltaDelay(Scenario):
         self._conversations = site.new_conversations(DELTA_STREAMS)
 
     def measure(self, site: Site) -> Measured:
-        marker = secrets.token_hex(8)
-        markers = [f"{marker}{number}." for number in range(DELTA_STREAMS)]
-        requests = [
-            _stream_request(site, person, conversation_id, mark)
-            for (person, conversation_id), mark in zip(self._conversations, markers, strict=True)
-        ]
-        arrived = run_stream_reader(site.address, requests)
-        sent = {call["text"]: call["chunk_times"] for call in _model_calls(marker)}
-        delays: list[float] = []
-        for mark, times in zip(markers, arrived, strict=True):
-            chunks = next(chunk_times for text, chunk_times in sent.items() if mark in text)
-            # Chunks that come together may be told in one delta: each delta is held against the latest before it.
-            delays += [at - max((chunk for chunk in chunks if chunk <= at), default=at) for at in times]
-        return Measured(statistics.median(delays) * 1000)
+        return Measured(median_delay(site, self._conversations))
+
+
+def median_delay(site: Site, conversations: Sequence[tuple[Person, str]], *, chunks: int = 20) -> float:
+    """Of all deltas of a stream in each of these conversations, begun together, a chunk each 0.2 s: in milliseconds."""
+    marker = secrets.token_hex(8)
+    markers = [f"{marker}{number}." for number in range(len(conversations))]
+    requests = [
+        _stream_request(site, person, conversation_id, mark, chunks=chunks)
+        for (person, conversation_id), mark in zip(conversations, markers, strict=True)
+    ]
+    arrived = run_stream_reader(site.address, requests)
+    sent = {call["text"]: call["chunk_times"] for call in _model_calls(marker)}
+    delays: list[float] = []
+    for mark, times in zip(markers, arrived, strict=True):
+        chunk_times = next(each for text, each in sent.items() if mark in text)
+        # Chunks that come together may be told in one delta: each delta is held against the latest before it.
+        delays += [at - max((chunk for chunk in chunk_times if chunk <= at), default=at) for at in times]
+    return statistics.median(delays) * 1000
 
 
 class Growth(Scenario):
@@ -118,9 +124,10 @@ class ListGrowth(Growth):
         return site.request("GET", "chat/conversations", person=person)
 
 
-def _stream_request(site: Site, person: Person, conversation_id: str, marker: str) -> str:
+def _stream_request(site: Site, person: Person, conversation_id: str, marker: str, *, chunks: int = 20) -> str:
     path = f"chat/conversations/{conversation_id}/messages?stream=true"
-    return site.request("POST", path, person=person, body={"content": f"[[chunks=20]][[gap=0.2]]{marker} {WORDS}"})
+    content = f"[[chunks={chunks}]][[gap=0.2]]{marker} {'word ' * chunks}"
+    return site.request("POST", path, person=person, body={"content": content})
 
 
 def _model_calls(contains: str) -> list[dict[str, Any]]:

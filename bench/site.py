@@ -27,6 +27,8 @@ from edgechat.local.progress import Progress
 from edgechat.local.stack import Stack
 from edgechat.local.web import WebServer
 
+UPLOAD_BOUNDARY = "edgechat-bench"
+UPLOAD_END = f"\r\n--{UPLOAD_BOUNDARY}--\r\n".encode()
 PEOPLE = 40  # who register at the start, so their passwords' hashing has to stay bearable
 # Settings in which a run differs from a production deployment: nothing may be refused, and no token expires in it.
 _SETTINGS = {
@@ -98,6 +100,16 @@ class Site:
             lines += ["Content-Type: application/json", f"Content-Length: {len(content)}"]
         return "\r\n".join([*lines, "", content])
 
+    def upload_request(self, *, person: Person, size: int) -> str:
+        """The beginning of an upload, up to where a file of `size` bytes follows, whose last are the body's end."""
+        lines = [
+            f"POST /api/v1/chat/attachments HTTP/1.1\r\nHost: {self._web.address}",
+            f"Authorization: Bearer {person.token}",
+            f"Content-Type: multipart/form-data; boundary={UPLOAD_BOUNDARY}",
+        ]
+        part = f'--{UPLOAD_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="photo.jpg"\r\n\r\n'
+        return "\r\n".join([*lines, f"Content-Length: {len(part) + size}", "", part])
+
     def load(
         self,
         requests: Sequence[str],
@@ -106,12 +118,14 @@ class Site:
         seconds: float | None = None,
         expect: int = 200,
         contains: str = "",
+        attached: Sequence[Path] = (),
     ) -> Load:
         """Send requests (see `bench.load.Job`) and watch the web processes meanwhile."""
         host, port = self._web.address.split(":")
         self._watch.begin()
         cpu_before = self._watch.web_cpu_seconds()
-        result = run_job(Job(host, int(port), list(requests), connections, seconds, expect, contains))
+        files = [str(path) for path in attached]
+        result = run_job(Job(host, int(port), list(requests), connections, seconds, expect, contains, files))
         return Load(result, self._watch.peak, self._watch.web_cpu_seconds() - cpu_before)
 
     def new_conversations(self, count: int, *, people: int = PEOPLE) -> list[tuple[Person, str]]:

@@ -1,0 +1,57 @@
+"""What uploads of large photos do to the streams beside them."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from bench.reply_scenarios import median_delay
+from bench.scenarios import Measured, Scenario, Target
+from bench.site import UPLOAD_END, Site
+
+UPLOADS = 100
+STREAMS = 50
+PHOTOS = 10  # different ones; each user's own are stored anew
+PHOTO_BYTES = 8_000_000
+
+
+class DeltaDelayWithUploads(Scenario):
+    """The streams last for about as long as the uploads take; the memory is the web processes' while both run."""
+
+    name = "delta-delay-uploads"
+    title = f"delay of a delta, {STREAMS} streams beside {UPLOADS} uploads of 8 MB"
+    unit = "ms"
+    target = Target(100, at_least=False)
+
+    def prepare(self, site: Site) -> None:
+        self._conversations = site.new_conversations(STREAMS)
+        self._folder = tempfile.TemporaryDirectory()
+        self._photos = [Path(self._folder.name, f"{number}.part") for number in range(PHOTOS)]
+        for path in self._photos:
+            path.write_bytes(_photo() + UPLOAD_END)
+
+    def measure(self, site: Site) -> Measured:
+        sizes = [path.stat().st_size for path in self._photos]
+        requests = [
+            site.upload_request(person=site.person(number // PHOTOS), size=sizes[number % PHOTOS])
+            for number in range(UPLOADS)
+        ]
+        with ThreadPoolExecutor(1) as pool:
+            streams = pool.submit(median_delay, site, self._conversations, chunks=100)
+            load = site.load(requests, connections=UPLOADS, expect=201, attached=self._photos)
+            return Measured(streams.result(), load)
+
+
+def _photo() -> bytes:
+    """A JPEG of 12 megapixels and noise, filled up to the size that is measured."""
+    bands = [Image.effect_noise((4000, 3000), 30) for _ in range(3)]
+    file = io.BytesIO()
+    Image.merge("RGB", bands).save(file, "JPEG", quality=70)
+    data = file.getvalue()
+    if len(data) > PHOTO_BYTES:
+        raise ValueError(f"The photo has {len(data)} bytes.")
+    return data + b"\0" * (PHOTO_BYTES - len(data))
