@@ -1,6 +1,7 @@
 """Conversations for staff: what is known about them, and, with a permission of its own, what was said in them.
 
-They are in MongoDB, so the pages are our own. None of them writes anything but the audit row of a reading.
+They are in MongoDB, so the pages are our own. None of them writes anything but the audit row of a reading. Todos are
+ordinary rows.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from accounts.audit import record_event
 from accounts.models import AuditEvent, User
 from conversations import transcript_repository as transcripts
 from conversations.documents import is_conversation_id
-from conversations.models import Conversation
+from conversations.models import Conversation, Todo
 from conversations.pages import Page, message_page
 from conversations.transcript_repository import ConversationMetadata, ReplyMetadata
-from edgechat.admin_pages import RecordAdmin, is_id
+from edgechat.admin_pages import OfUsersAdmin, RecordAdmin, is_id
 from edgechat.client_address import caller_of
 from edgechat.mongo import MongoUnavailable
 
@@ -215,6 +216,24 @@ class ConversationAdmin(RecordAdmin):
     def _render(self, request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
         shown = {**self.admin_site.each_context(request), "opts": self.opts, **context}
         return TemplateResponse(request, f"conversations/{template}.html", shown, status=status)
+
+
+@admin.register(Todo)
+class TodoAdmin(OfUsersAdmin):
+    """Todos are read, and deleted for users, who cannot do that themselves."""
+
+    list_display = ("id", "owner", "title", "completed", "conversation_id", "created_at", "updated_at")
+    list_select_related = ("owner",)
+    list_filter = ("completed",)
+    ordering = ("-id",)
+    search_fields = ("owner__email",)
+    user_field = "owner_id"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 def _audit(request: HttpRequest, conversation: ConversationMetadata, page: Page) -> None:

@@ -98,6 +98,30 @@ def beginning(text: str, *, tokens: int) -> str:
     return text.encode()[: 3 * max(0, tokens)].decode(errors="ignore")
 
 
+def numbered_dialogue(
+    earlier: Iterable[Said], *, summary: tuple[str, int] | None, budget: int
+) -> tuple[str, list[int]]:
+    """The latest exchanges as text of `budget` tokens at most, each message behind its `seq`; and these, ascending.
+
+    `earlier` comes newest first and is read no further than what fits. A summary of what is older, with the `seq` of
+    the last message in it, comes first. If not even the newest exchange fits, its beginning is taken.
+    """
+    beginnings = [f"[{summary[1]}] Summary of all until here: {summary[0]}"] if summary else []
+    seqs = [summary[1]] if summary else []
+    left = budget - sum(map(estimate_tokens, beginnings))
+    parts: list[str] = []
+    for said in earlier:
+        text = f"\n[{said.seq - 1}] {_user(said)}: {said.question}\n[{said.seq}] Model: {said.answer}"
+        if estimate_tokens(text) > left:
+            if parts:
+                break
+            text = beginning(text, tokens=left)
+        left -= estimate_tokens(text)
+        parts.append(text)
+        seqs += [said.seq - 1, said.seq]
+    return "".join(beginnings + parts[::-1]).strip(), sorted(seqs)
+
+
 def dialogue(said: Iterable[Said], *, budget: int) -> tuple[str, int | None]:
     """Exchanges, oldest first, as text of `budget` tokens at most, and the `seq` of the last one in it.
 
@@ -106,8 +130,7 @@ def dialogue(said: Iterable[Said], *, budget: int) -> tuple[str, int | None]:
     parts: list[str] = []
     last: int | None = None
     for each in said:
-        shown = f" [with {len(each.pictures)} pictures]" if each.pictures else ""
-        text = f"User{shown}: {each.question}\nModel: {each.answer}"
+        text = f"{_user(each)}: {each.question}\nModel: {each.answer}"
         tokens = estimate_tokens(text)
         if tokens > budget:
             if parts:
@@ -119,3 +142,7 @@ def dialogue(said: Iterable[Said], *, budget: int) -> tuple[str, int | None]:
         if budget <= 0:
             break
     return "\n\n".join(parts), last
+
+
+def _user(said: Said) -> str:
+    return f"User [with {len(said.pictures)} pictures]" if said.pictures else "User"

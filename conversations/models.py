@@ -6,6 +6,7 @@ import uuid
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 
 
 class _NoRows(models.Manager["Conversation"]):
@@ -90,12 +91,20 @@ class Todo(models.Model):
     completed = models.BooleanField(default=False)
     conversation_id = models.CharField(max_length=24, blank=True)
     message_id = models.CharField(max_length=33, blank=True)
+    found_hash = models.CharField(
+        max_length=64, blank=True, editable=False, help_text="Of the title as it was found in the conversation."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(null=True, blank=True, help_text="Empty until changed.")
 
     class Meta:
         ordering = ("id",)
         indexes = (models.Index(fields=("owner", "id"), name="todo_owner"),)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("owner", "conversation_id", "found_hash"), name="todo_found_once", condition=~Q(found_hash="")
+            ),
+        )
 
     def __str__(self) -> str:
         return self.title

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from conversations import attachment_views, message_views, views
+from conversations import attachment_views, message_views, todo_views, views
 
 _CONVERSATION = "chat/conversations/<str:conversation_id>"
 _MESSAGE = f"{_CONVERSATION}/messages/<str:mid>"
@@ -15,8 +15,11 @@ urlpatterns = [
     path(f"{_MESSAGE}/regenerate", message_views.RegenerateView.as_view()),
     path(f"{_MESSAGE}/stream", message_views.StreamView.as_view()),
     path(f"{_MESSAGE}/feedback", message_views.FeedbackView.as_view()),
+    path(f"{_CONVERSATION}/action-items", todo_views.ActionItemsView.as_view()),
     path("chat/attachments", attachment_views.AttachmentsView.as_view()),
     path("chat/attachments/<str:attachment_id>", attachment_views.AttachmentView.as_view()),
     path("chat/search", views.SearchView.as_view()),
     path("chat/changes", views.ChangesView.as_view()),
+    path("todos", todo_views.TodosView.as_view()),
+    path("todos/<str:todo_id>", todo_views.TodoView.as_view()),
 ]

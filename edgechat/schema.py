@@ -31,14 +31,25 @@ _ERROR = {
 _DESCRIPTIONS = {
     "400": ("Malformed JSON, or the call's own refusal", "malformed_json", "Malformed JSON"),
     "401": ("No, bad, expired or revoked token", "not_authenticated", "Not authenticated"),
+    "403": ("Not allowed", "permission_denied", "Access denied. Required role: ['admin']"),
     "404": ("Absent, or somebody else's", "not_found", "Not found"),
-    "409": ("A reply is being written, or a key was used with another body", "generation_in_progress", "Conflict"),
+    "409": ("A conflict; `code` says with what", "generation_in_progress", "Conflict"),
     "413": ("Too large", "too_large", "Too large"),
     "415": ("Type not accepted", "unsupported_type", "Unsupported media type; accepted: application/json"),
     "422": ("Validation", "validation_error", "Validation error"),
     "429": ("Too many requests; see Retry-After", "rate_limited", "Too many requests"),
     "500": ("Our fault", "internal_error", "Internal server error"),
     "503": ("The model or a store is not available", "store_unavailable", "The service is temporarily unavailable"),
+}
+
+# Beyond what follows from an operation's parameters.
+_OF_OPERATION = {
+    "login": ["401"],
+    "refresh": ["401"],
+    "message_send": ["409"],
+    "todo_create": ["409"],
+    "todo_delete": ["403"],
+    "action_items": ["409", "422"],
 }
 
 
@@ -64,10 +75,9 @@ def _statuses(path: str, operation: dict[str, Any]) -> list[str]:
         statuses += ["400", "413", "415", "422"]
     if any(parameter["in"] == "query" for parameter in operation.get("parameters", [])):
         statuses.append("422")
-    if operation["operationId"] in ("login", "refresh"):
-        statuses.append("401")
-    if operation["operationId"] == "message_send":
-        statuses.append("409")
+    if any(one["in"] == "path" and one["schema"]["type"] == "integer" for one in operation.get("parameters", [])):
+        statuses.append("422")
+    statuses += _OF_OPERATION.get(operation["operationId"], [])
     return sorted(set(statuses))
 
 

@@ -387,7 +387,10 @@ UNFOLD = {
             {
                 "title": "Chat",
                 "separator": True,
-                "items": [_page("Conversations", "chat", "conversations.conversation")],
+                "items": [
+                    _page("Conversations", "chat", "conversations.conversation"),
+                    _page("Todos", "checklist", "conversations.todo"),
+                ],
             },
             {
                 "title": "Usage",

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from accounts.models import AuditEvent, Organization, Session, User
 from accounts.tests.staff import make_user
+from conversations.models import Todo
 from edgechat import admin_pages
 from usage.models import Budget, HourlyUsage, LedgerEntry, RequestRecord
 
@@ -67,6 +68,10 @@ def _budgets(users: list[User]) -> None:
     Budget.objects.bulk_create([Budget(user=user, token_limit=1) for user in users])
 
 
+def _todos(users: list[User]) -> None:
+    Todo.objects.bulk_create([Todo(owner=user, title="listed") for user in users])
+
+
 def _nothing_more(users: list[User]) -> None:
     pass
 
@@ -79,6 +84,7 @@ LISTS: dict[str, Callable[[list[User]], None]] = {
     "usage/requestrecord": _requests,
     "usage/ledgerentry": _ledger,
     "usage/budget": _budgets,
+    "conversations/todo": _todos,
 }
 
 

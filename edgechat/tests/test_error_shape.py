@@ -337,6 +337,8 @@ def steady(answer: httpx2.Response) -> Any:
     if not answer.headers["Content-Type"].startswith("application/json"):
         return answer.headers["Content-Type"]
     body = answer.json()
+    if isinstance(body, list):
+        return body
     return {name: value for name, value in body.items() if name not in ("request_id", "timestamp")}
 
 

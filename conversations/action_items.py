@@ -1,0 +1,138 @@
+"""Finding the tasks in a conversation, by a model that answers in a schema."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import structlog
+from django.conf import settings
+
+from ai.gemini import ModelError, Prompt, Turn
+from ai.metered_call import MeteredCall
+from ai.services import ContentBlocked
+from conversations.context_window import numbered_dialogue, prompt_budget
+from conversations.documents import ConversationDocument, message_id
+from conversations.history import newest_first
+from conversations.models import Todo
+from conversations.services import get_conversation
+from conversations.todos import (
+    MAX_DESCRIPTION_CHARACTERS,
+    MAX_TITLE_CHARACTERS,
+    FoundTask,
+    file_tasks,
+    refuse_without_room,
+)
+from edgechat.threads import begin_work
+from usage.models import LedgerEntry
+
+logger = structlog.get_logger(__name__)
+
+# Told in words: as maxItems of a list of objects, Gemini refuses a number like this as too complex a schema.
+MAX_TASKS = 30
+# Short, for it and the schema have to leave room in the smallest CONTEXT_MAX_TOKENS.
+INSTRUCTION = (
+    f"List the tasks that remain to be done after this conversation, {MAX_TASKS} at most, in its language; "
+    "none: []. seq is the number before the message that names the task."
+)
+
+
+def find_action_items(*, owner_id: int, conversation_id: str) -> list[Todo]:
+    """The tasks that the model finds in the exchanges that it answered, as todos, filed if they were not before.
+
+    Raises ConversationNotFound, TooManyTodos, ModelError, ContentBlocked and MongoUnavailable.
+    """
+    conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
+    text, seqs = _transcript(conversation)
+    if not seqs:
+        return []
+    refuse_without_room(owner_id=owner_id)
+    call = MeteredCall(
+        attempt_id=f"action_items:{uuid.uuid4()}",
+        user_id=owner_id,
+        organization_id=conversation["organization_id"],
+        purpose=LedgerEntry.Purpose.ACTION_ITEMS,
+        prompt=Prompt(
+            turns=(Turn("user", text),), system_instruction=INSTRUCTION, response_schema=_schema(seqs[0], seqs[-1])
+        ),
+    )
+    answer = call.run()
+    if call.blocked:
+        raise ContentBlocked(call.finish_reason)
+    tasks = _parse(answer, {seq: message_id(conversation_id, seq) for seq in seqs})
+    begin_work()
+    return file_tasks(owner_id=owner_id, conversation_id=conversation_id, tasks=tasks)
+
+
+def _transcript(conversation: ConversationDocument) -> tuple[str, list[int]]:
+    """What of the conversation fits into one call, with a number before each message; and these numbers.
+
+    The summary of what is older stands first, with the number of the last message that it covers.
+    """
+    last = conversation["next_seq"] - 1
+    frame = Prompt(turns=(), system_instruction=INSTRUCTION, response_schema=_schema(last, last))
+    budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
+    summary = conversation["summary"]
+    earlier = newest_first(
+        conversation["owner_id"],
+        conversation["_id"],
+        before_seq=conversation["next_seq"],
+        after_seq=summary["upto_seq"] if summary else 0,
+    )
+    return numbered_dialogue(
+        earlier,
+        summary=(summary["text"], summary["upto_seq"]) if summary else None,
+        budget=budget - frame.estimated_tokens(),
+    )
+
+
+def _schema(first_seq: int, last_seq: int) -> dict[str, Any]:
+    return {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "title": {"type": "string"},
+                "description": {"type": "string"},
+                "seq": {"type": "integer", "minimum": first_seq, "maximum": last_seq},
+            },
+            "required": ["title", "seq"],
+        },
+    }
+
+
+def _parse(answer: str, message_ids: dict[int, str]) -> list[FoundTask]:
+    """The tasks in an answer. Raises ModelError for one that does not follow the schema.
+
+    Lengths and numbers are not left to the model: what is too long is cut, and the number of a message that it was not
+    shown links to none.
+    """
+    try:
+        items = json.loads(answer)
+    except (ValueError, RecursionError):
+        items = None
+    if not isinstance(items, list) or not all(map(_follows_schema, items)):
+        logger.warning("model_answer_unusable", purpose="action_items", characters=len(answer))
+        raise ModelError
+    tasks = [
+        FoundTask(
+            title=_storable(" ".join(item["title"].split()))[:MAX_TITLE_CHARACTERS].strip(),
+            description=_storable(item.get("description") or "").strip()[:MAX_DESCRIPTION_CHARACTERS] or None,
+            message_id=message_ids.get(item["seq"]),
+        )
+        for item in items[:MAX_TASKS]
+    ]
+    return [task for task in tasks if task.title]
+
+
+def _follows_schema(item: Any) -> bool:
+    match item:
+        case {"title": str(), "seq": int()}:
+            return isinstance(item.get("description"), str | None)
+    return False
+
+
+def _storable(text: str) -> str:
+    """Without what JSON can hold and PostgreSQL cannot: NUL, and halves of surrogate pairs."""
+    return text.replace("\0", "").encode(errors="replace").decode()

@@ -1,0 +1,245 @@
+"""/todos and /todos/{id}, and todos in the admin."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from accounts.models import User
+from accounts.tests.staff import superuser
+from conftest import Person, assert_error, at_once
+from conversations.models import Todo
+from conversations.todos import MAX_TODOS, create_todo
+
+JSON = {"Content-Type": "application/json"}
+NOT_FOUND = "Todo not found"
+LARGEST_ID = 2**63 - 1
+
+
+def new_todo(person: Person, title: str = "Book the ferry", **body: Any) -> dict[str, Any]:
+    answer = person.post("todos", json={"title": title, **body})
+    assert answer.status_code == 200, answer.text
+    todo: dict[str, Any] = answer.json()
+    return todo
+
+
+def todos_of(person: Person) -> Any:
+    answer = person.get("todos")
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def make_admin(person: Person) -> None:
+    User.objects.filter(pk=person.id).update(is_staff=True)
+
+
+def fill(person: Person, *, leave: int) -> None:
+    """Give a user as many todos as an account can have, less `leave`."""
+    Todo.objects.bulk_create([Todo(owner_id=person.id, title="one of many") for _ in range(MAX_TODOS - leave)])
+
+
+def somebody_waits() -> bool:
+    """Whether a connection waits for a lock in PostgreSQL."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        return bool(cursor.fetchone()[0])
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_todo_is_written_read_listed_and_changed(alice: Person, slash: str) -> None:
+    answer = alice.post(f"todos{slash}", json={"title": "  Book the ferry ", "description": "For two 😀"})
+    todo = answer.json()
+    assert (answer.status_code, todo) == (
+        200,
+        {
+            "id": todo["id"],
+            "title": "Book the ferry",
+            "description": "For two 😀",
+            "completed": False,
+            "user_id": alice.id,
+            "created_at": todo["created_at"],
+            "updated_at": None,
+            "conversation_id": None,
+            "message_id": None,
+        },
+    )
+    assert isinstance(todo["id"], int)
+    assert todo["created_at"].endswith("Z")
+    second = new_todo(alice, "second")
+    assert second["description"] is None
+    path = f"todos/{todo['id']}{slash}"
+    assert alice.get(path).json() == todo
+    assert alice.get(f"todos{slash}").json() == [todo, second]
+    for method in ("PUT", "PATCH"):
+        answer = alice.request(method, path, json={"title": method})
+        assert answer.status_code == 200
+        assert answer.json() == {**todo, "title": method, "updated_at": answer.json()["updated_at"]}
+        assert alice.get(path).json() == answer.json()
+    assert alice.get("todos").json() == [answer.json(), second]
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+@pytest.mark.parametrize(
+    ("change", "becomes"),
+    [
+        ({"title": "T" * 255}, {"title": "T" * 255}),
+        ({"description": None}, {"description": None}),
+        ({"description": ""}, {"description": ""}),
+        ({"description": "😀" * 1000}, {"description": "😀" * 1000}),
+        ({"completed": True}, {"completed": True}),
+        ({"title": "Both", "completed": True, "user_id": 1, "id": 1}, {"title": "Both", "completed": True}),
+    ],
+)
+def test_a_change_leaves_the_rest_as_it_was(
+    alice: Person, method: str, change: dict[str, Any], becomes: dict[str, Any]
+) -> None:
+    todo = new_todo(alice, description="For two")
+    answer = alice.request(method, f"todos/{todo['id']}", json=change)
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {**todo, **becomes, "updated_at": answer.json()["updated_at"]},
+    )
+    assert answer.json()["updated_at"] > todo["created_at"]
+    assert alice.get(f"todos/{todo['id']}").json() == answer.json()
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+@pytest.mark.parametrize("change", [{}, {"unknown": 1}, {"title": "Book the ferry", "completed": False}])
+def test_a_change_of_nothing_is_none(alice: Person, method: str, change: dict[str, Any]) -> None:
+    todo = new_todo(alice)
+    answer = alice.request(method, f"todos/{todo['id']}", json=change)
+    assert (answer.status_code, answer.json()) == (200, todo)
+    assert todos_of(alice) == [todo]
+
+
+WRONG = [
+    ({"title": ""}, "body.title"),
+    ({"title": " \n"}, "body.title"),
+    ({"title": None}, "body.title"),
+    ({"title": "T" * 256}, "body.title"),
+    ({"title": "a\x00b"}, "body.title"),
+    ({"title": "\ud800"}, "body.title"),
+    ({"title": ["x"]}, "body.title"),
+    ({"title": True}, "body.title"),
+    ({"title": "x", "description": "d" * 1001}, "body.description"),
+    ({"title": "x", "description": "a\x00b"}, "body.description"),
+    ({"title": "x", "description": {}}, "body.description"),
+    ([], "body"),
+    ("text", "body"),
+]
+
+
+@pytest.mark.parametrize(("body", "field"), [({}, "body.title"), *WRONG])
+def test_a_faulty_todo_is_422_and_not_kept(alice: Person, body: Any, field: str) -> None:
+    answer = alice.post("todos", content=json.dumps(body), headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    assert todos_of(alice) == []
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+@pytest.mark.parametrize(
+    ("body", "field"), [*WRONG, ({"completed": None}, "body.completed"), ({"completed": "perhaps"}, "body.completed")]
+)
+def test_a_faulty_change_is_422_and_changes_nothing(alice: Person, method: str, body: Any, field: str) -> None:
+    todo = new_todo(alice)
+    answer = alice.request(method, f"todos/{todo['id']}", content=json.dumps(body), headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    assert todos_of(alice) == [todo]
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
+def test_a_malformed_id_is_422_on_the_path(alice: Person, method: str) -> None:
+    faults = ["x", "0", "-1", "+1", "1.0", "1e3", "%20", "%00", "%EF%BC%91", "0x1", str(LARGEST_ID + 1), "9" * 3000]
+    errors = [{"field": "path.id", "message": "A valid integer is required."}]
+    for fault in faults:
+        for slash in ("", "/"):
+            answer = alice.request(method, f"todos/{fault}{slash}", json={"title": "mine"})
+            assert_error(answer, 422, "validation_error", "Validation error", errors=errors)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH"])
+def test_a_strangers_todo_is_as_good_as_none(alice: Person, bob: Person, method: str) -> None:
+    todo = new_todo(alice)
+    for absent in (todo["id"], todo["id"] + 1_000_000, LARGEST_ID):
+        answer = bob.request(method, f"todos/{absent}", json={"title": "mine now"})
+        assert_error(answer, 404, "not_found", NOT_FOUND)
+    assert todos_of(alice) == [todo]
+    assert todos_of(bob) == []
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_only_admins_delete_todos(alice: Person, bob: Person, slash: str) -> None:
+    todo = new_todo(alice)
+    for person in (alice, bob):
+        for asked in (todo["id"], LARGEST_ID):
+            answer = person.delete(f"todos/{asked}{slash}")
+            assert_error(answer, 403, "permission_denied", "Access denied. Required role: ['admin']")
+    assert todos_of(alice) == [todo]
+    make_admin(alice)
+    answer = alice.delete(f"todos/{todo['id']}{slash}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert_error(alice.delete(f"todos/{todo['id']}{slash}"), 404, "not_found", NOT_FOUND)
+    assert todos_of(alice) == []
+
+
+def test_an_admin_reaches_no_todos_of_others(alice: Person, bob: Person) -> None:
+    todo = new_todo(alice)
+    make_admin(bob)
+    for method in ("GET", "PUT", "PATCH", "DELETE"):
+        answer = bob.request(method, f"todos/{todo['id']}", json={"title": "mine now"})
+        assert_error(answer, 404, "not_found", NOT_FOUND)
+    assert todos_of(alice) == [todo]
+
+
+def test_an_account_has_so_many_todos_and_no_more(alice: Person, bob: Person) -> None:
+    fill(alice, leave=1)
+    statuses = [answer.status_code for answer in at_once(20, lambda n: alice.post("todos", json={"title": f"{n}"}))]
+    assert sorted(statuses) == [200] + [409] * 19
+    detail = "An account can have 5000 todos"
+    assert_error(alice.post("todos", json={"title": "x"}), 409, "too_many_todos", detail, context={"limit": 5000})
+    assert len(todos_of(alice)) == 5000
+    new_todo(bob)
+
+
+def test_a_todo_waits_for_one_that_is_being_written_and_may_be_the_last(
+    alice: Person, eventually: Callable[..., Any]
+) -> None:
+    fill(alice, leave=1)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            create_todo(owner_id=alice.id, title="the last")
+            later = pool.submit(alice.post, "todos", json={"title": "one too many"})
+            eventually(lambda: later.done() or somebody_waits())
+        assert later.result().status_code == 409
+
+
+def test_todos_go_with_their_account(register: Callable[..., Person]) -> None:
+    carol = register("carol")
+    new_todo(carol)
+    assert carol.delete("users/me").status_code == 204
+    assert not Todo.objects.filter(owner_id=carol.id).exists()
+
+
+def test_staff_find_todos_by_their_owner_and_may_delete_them_but_change_none(
+    web_url: str, alice: Person, bob: Person
+) -> None:
+    todo = new_todo(alice, description="For two")
+    new_todo(bob, "Not this one")
+    path = f"conversations/todo/{todo['id']}"
+    with superuser(web_url) as root:
+        page = root.get("conversations/todo/", params={"q": alice.email.upper()}).text
+        assert "Book the ferry" in page
+        assert "Not this one" not in page
+        assert "For two" in root.get(f"{path}/change/").text
+        assert root.get("conversations/todo/add/").status_code == 403
+        assert root.post_form(f"{path}/change/", {"title": "Changed"}).status_code == 403
+        assert todos_of(alice) == [todo]
+        assert root.submit(f"{path}/delete/", post="yes").status_code == 302
+    assert todos_of(alice) == []

@@ -1,0 +1,126 @@
+"""Todos, and the call that fills them from a conversation (CONTRACT section 3)."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.requests import AuthenticatedRequest
+from conversations.action_items import find_action_items
+from conversations.todo_serializers import TodoChange, TodoInput, TodoOutput, todo_body
+from conversations.todos import create_todo, delete_todo, get_todo, list_todos, update_todo
+from edgechat.validation import integer_id, validated_body
+
+TODO_ID = OpenApiParameter("todo_id", type=int, location="path")
+TODO = {
+    "id": 7,
+    "title": "Book the ferry",
+    "description": "For two, with bicycles",
+    "completed": False,
+    "user_id": 3,
+    "created_at": "2026-01-01T12:00:00.123456Z",
+    "updated_at": None,
+    "conversation_id": None,
+    "message_id": None,
+}
+TODO_EXAMPLE = OpenApiExample("Todo", value=TODO, response_only=True)
+FOUND_EXAMPLE = OpenApiExample(
+    "Found",
+    value={
+        **TODO,
+        "conversation_id": "65f1c0ffee0123456789abcd",
+        "message_id": "65f1c0ffee0123456789abcd:00000001",
+    },
+    response_only=True,
+)
+
+
+class TodosView(APIView):
+    @extend_schema(
+        operation_id="todo_create",
+        tags=["todos"],
+        request=TodoInput,
+        responses=TodoOutput,
+        examples=[
+            TODO_EXAMPLE,
+            OpenApiExample(
+                "New todo",
+                value={"title": "Book the ferry", "description": "For two, with bicycles"},
+                request_only=True,
+            ),
+        ],
+    )
+    def post(self, request: AuthenticatedRequest) -> Response:
+        """Write down a todo. An account can have 5000; past them it is 409 `too_many_todos`."""
+        todo = create_todo(owner_id=request.user.pk, **validated_body(TodoInput, request))
+        return Response(todo_body(todo))
+
+    @extend_schema(operation_id="todo_list", tags=["todos"], responses=TodoOutput(many=True), examples=[TODO_EXAMPLE])
+    def get(self, request: AuthenticatedRequest) -> Response:
+        """All todos of the user, oldest first. Those found in a conversation stay when it is deleted."""
+        return Response([todo_body(todo) for todo in list_todos(owner_id=request.user.pk)])
+
+
+class TodoView(APIView):
+    @extend_schema(
+        operation_id="todo_get", tags=["todos"], parameters=[TODO_ID], responses=TodoOutput, examples=[TODO_EXAMPLE]
+    )
+    def get(self, request: AuthenticatedRequest, todo_id: str) -> Response:
+        """One todo."""
+        return Response(todo_body(get_todo(owner_id=request.user.pk, todo_id=integer_id(todo_id))))
+
+    @extend_schema(
+        operation_id="todo_put",
+        tags=["todos"],
+        parameters=[TODO_ID],
+        request=TodoChange,
+        responses=TodoOutput,
+        examples=[TODO_EXAMPLE, OpenApiExample("Done", value={"completed": True}, request_only=True)],
+    )
+    def put(self, request: AuthenticatedRequest, todo_id: str) -> Response:
+        """Change a todo; what is not given stays as it is."""
+        return self._change(request, todo_id)
+
+    @extend_schema(
+        operation_id="todo_update",
+        tags=["todos"],
+        parameters=[TODO_ID],
+        request=TodoChange,
+        responses=TodoOutput,
+        examples=[TODO_EXAMPLE, OpenApiExample("Done", value={"completed": True}, request_only=True)],
+    )
+    def patch(self, request: AuthenticatedRequest, todo_id: str) -> Response:
+        """Change a todo; what is not given stays as it is."""
+        return self._change(request, todo_id)
+
+    @extend_schema(operation_id="todo_delete", tags=["todos"], parameters=[TODO_ID], responses={204: None})
+    def delete(self, request: AuthenticatedRequest, todo_id: str) -> Response:
+        """Delete a todo of one's own: for the role `admin` only. Other people's are 404 for admins too."""
+        delete_todo(user=request.user, todo_id=integer_id(todo_id))
+        return Response(status=204)
+
+    def _change(self, request: AuthenticatedRequest, todo_id: str) -> Response:
+        number = integer_id(todo_id)
+        changes = validated_body(TodoChange, request)
+        return Response(todo_body(update_todo(owner_id=request.user.pk, todo_id=number, changes=changes)))
+
+
+class ActionItemsView(APIView):
+    @extend_schema(
+        operation_id="action_items",
+        tags=["todos"],
+        request=None,
+        responses={201: TodoOutput(many=True)},
+        examples=[FOUND_EXAMPLE],
+    )
+    def post(self, request: AuthenticatedRequest, conversation_id: str) -> Response:
+        """Let the model find the tasks in a conversation, and file them as todos linked to their messages.
+
+        One call to the model, charged as any other. It is shown the exchanges that were answered, of a long
+        conversation the latest ones and the summary of what is older. The answer has each task that it found: one that
+        an earlier call filed (the same title, whatever its letter case and white space) is that todo as it is now, and
+        not filed again. Todos stay when their conversation is deleted.
+        """
+        todos = find_action_items(owner_id=request.user.pk, conversation_id=conversation_id)
+        return Response([todo_body(todo) for todo in todos], status=201)
