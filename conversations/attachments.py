@@ -163,10 +163,14 @@ def unused_attachments() -> list[uuid.UUID]:
 
 def delete_unused(attachment_id: uuid.UUID) -> bool:
     """Delete an attachment unless it has been used since it was found."""
-    deleted, _ = Attachment.objects.filter(id=attachment_id, uses=None).delete()
-    if deleted:
-        delete_files(attachment_id)
-    return bool(deleted)
+    with transaction.atomic():
+        # The lock keeps a use from being added between looking and deleting.
+        attachment = Attachment.objects.select_for_update().filter(id=attachment_id).first()
+        if attachment is None or attachment.uses.exists():
+            return False
+        attachment.delete()
+    delete_files(attachment_id)
+    return True
 
 
 def ownerless_files() -> list[uuid.UUID]:

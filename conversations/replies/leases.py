@@ -40,10 +40,10 @@ _leases_taken = 0
 
 def held_worker() -> str:
     """The name under which this process claims replies now. Raises MongoUnavailable."""
+    if (lease := _lease) is not None and _is_fresh(lease):
+        return lease.worker
     with _lock:
-        if _lease is None or _lease.until - timezone.now() < LEASE / 2:
-            return _renew().worker
-        return _lease.worker
+        return _lease.worker if _lease is not None and _is_fresh(_lease) else _renew().worker
 
 
 def keep_lease() -> None:
@@ -64,6 +64,10 @@ def give_up_lease() -> None:
     with _lock:
         if _lease is not None:
             transcripts.end_worker(_lease.worker)
+
+
+def _is_fresh(lease: _Lease) -> bool:
+    return lease.until - timezone.now() >= LEASE / 2
 
 
 def _renew() -> _Lease:
