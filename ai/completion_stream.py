@@ -1,54 +1,62 @@
-"""A completion as server-sent events. It belongs to its connection: who hangs up ends the call."""
+"""An answer as server-sent events. It belongs to its connection: who hangs up ends the calls under it."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import asdict
 
 import structlog
 from django.db import OperationalError
 
+from ai.answers import Answer, Progress
 from ai.call_control import CallCancelled
-from ai.metered_call import MeteredCall
-from ai.services import Completion, finished
 from edgechat.errors import ApiError, StoreUnavailable, error_body
 from edgechat.event_stream import PING, PING_SECONDS, event
 from edgechat.logs import current_request_id
-from edgechat.text_feed import TextFeed
-from edgechat.threads import start_thread
+from edgechat.threads import end_work, release_database, start_thread
 
 logger = structlog.get_logger(__name__)
 
 
-def stream_completion(
-    call: MeteredCall, *, body: Callable[[Completion], dict[str, Any]] = Completion.as_body
-) -> Iterator[bytes]:
-    """`delta` events, then `done` with the completion as `body` makes it, or `error`.
+def stream_completion(answer: Answer) -> Iterator[bytes]:
+    """`progress` events where there are any, `delta` events, then `done` with the answer's body, or `error`.
 
-    Waits for the first words, for one ping's time at most, so that what fails before them is raised here and becomes
+    Waits for the first of them, for one ping's time at most, so that what fails before it is raised here and becomes
     an ordinary answer.
     """
-    writer = _Writer(call)
-    state = writer.feed.wait_beyond(1, 0, timeout=PING_SECONDS)
-    if state.ended and not state.text and writer.error is not None:
+    release_database()
+    end_work()
+    writer = _Writer(answer)
+    pieces, ended = writer.beyond(0, timeout=PING_SECONDS)
+    if ended and not pieces and writer.error is not None:
         raise writer.error
-    return _events(call, writer, body)
+    return _events(answer, writer)
 
 
 class _Writer:
-    """Makes the call in a thread of its own, so that a silent model does not keep the connection from its pings."""
+    """Makes the answer in a thread of its own, so that a silent model does not keep the connection from its pings."""
 
-    def __init__(self, call: MeteredCall) -> None:
-        self.feed = TextFeed()
+    def __init__(self, answer: Answer) -> None:
         self.error: ApiError | None = None
-        start_thread(self._run, call)
+        self._pieces: list[str | Progress] = []
+        self._ended = False
+        self._changed = threading.Condition()
+        start_thread(self._run, answer)
 
-    def _run(self, call: MeteredCall) -> None:
+    def beyond(self, told: int, *, timeout: float) -> tuple[list[str | Progress], bool]:
+        """The pieces after the first `told`, as soon as there are any, and whether there will be no more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or len(self._pieces) > told, timeout)
+            return self._pieces[told:], self._ended
+
+    def _run(self, answer: Answer) -> None:
         try:
-            for text in call.texts():
-                self.feed.append(text)
-            finished(call)
+            for piece in answer.pieces():
+                with self._changed:
+                    self._pieces.append(piece)
+                    self._changed.notify_all()
         except ApiError as error:
             self.error = error
         except CallCancelled:
@@ -59,27 +67,33 @@ class _Writer:
             logger.exception("completion_failed")
             self.error = ApiError()
         finally:
-            self.feed.end()
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
 
 
-def _events(call: MeteredCall, writer: _Writer, body: Callable[[Completion], dict[str, Any]]) -> Iterator[bytes]:
+def _events(answer: Answer, writer: _Writer) -> Iterator[bytes]:
     told = 0
     pinged = time.monotonic()
     try:
         while True:
             timeout = max(0.0, pinged + PING_SECONDS - time.monotonic())
-            state = writer.feed.wait_beyond(1, told, timeout=timeout)
-            if len(state.text) > told:
-                yield event("delta", {"text": state.text[told:]})
-                told, pinged = len(state.text), time.monotonic()
-            elif state.ended:
+            pieces, ended = writer.beyond(told, timeout=timeout)
+            if pieces:
+                told += len(pieces)
+                for piece in pieces:
+                    if isinstance(piece, Progress):
+                        yield event("progress", asdict(piece))
+                if text := "".join(piece for piece in pieces if isinstance(piece, str)):
+                    yield event("delta", {"text": text})
+            elif ended:
                 break
             else:
                 yield PING
-                pinged = time.monotonic()
+            pinged = time.monotonic()
         if writer.error is not None:
             yield event("error", error_body(writer.error, current_request_id()))
         else:
-            yield event("done", body(finished(call)))
+            yield event("done", answer.body())
     finally:
-        call.control.cancel()
+        answer.cancel()

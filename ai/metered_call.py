@@ -8,7 +8,7 @@ from django.conf import settings
 
 from ai.call_control import CallControl
 from ai.gemini import ModelError, Prompt, stream_answer
-from edgechat.threads import end_work, release_database
+from edgechat.threads import begin_work, end_work, release_database
 from usage import ledger
 from usage.models import LedgerEntry
 from usage.tokens import TokenUsage, estimate_tokens
@@ -59,16 +59,19 @@ class MeteredCall:
         Raises ModelError, CallCancelled, and OperationalError when the ledger cannot be written, before the call.
         Whatever happens, the entry is settled, or taken back if the model was never reached.
         """
-        ledger.open_entry(
-            attempt_id=self._attempt_id,
-            user_id=self._user_id,
-            organization_id=self._organization_id,
-            purpose=self._purpose,
-            model=settings.GEMINI_MODEL,
-            estimated_input=self._prompt.estimated_tokens(),
-        )
-        release_database()
-        end_work()
+        begin_work()
+        try:
+            ledger.open_entry(
+                attempt_id=self._attempt_id,
+                user_id=self._user_id,
+                organization_id=self._organization_id,
+                purpose=self._purpose,
+                model=settings.GEMINI_MODEL,
+                estimated_input=self._prompt.estimated_tokens(),
+            )
+        finally:
+            release_database()
+            end_work()
         try:
             for chunk in stream_answer(self._prompt, self.control):
                 self._reported = chunk.usage or self._reported

@@ -11,10 +11,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.requests import AuthenticatedRequest
+from ai.completion import PromptAnswer
 from ai.completion_stream import stream_completion
 from ai.gemini import list_models
 from ai.serializers import CompleteInput, CompletionOutput, ModelsOutput
-from ai.services import complete, completion_call
 from edgechat.event_stream import STREAM, event_stream_response, wants_event_stream
 from edgechat.threads import end_work, release_database
 from edgechat.validation import validated_body
@@ -53,12 +53,13 @@ class CompleteView(APIView):
         """Ask the model one thing, outside any conversation.
 
         With `Accept: text/event-stream` or `?stream=true` the answer comes as `delta` events, then `done`; closing
-        the connection ends the call.
+        the connection ends the call. Where the server keeps answers for a while, the same prompt again gets the same
+        answer, with `cached` true and a usage of zeros, for it cost no tokens.
         """
-        call = completion_call(user_id=request.user.pk, **validated_body(CompleteInput, request))
+        answer = PromptAnswer(user_id=request.user.pk, **validated_body(CompleteInput, request))
         if wants_event_stream(request):
-            return event_stream_response(stream_completion(call))
-        return Response(complete(call).as_body())
+            return event_stream_response(stream_completion(answer))
+        return Response(answer.run())
 
 
 class ModelsView(APIView):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from django.http.response import HttpResponseBase
@@ -13,10 +12,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.requests import AuthenticatedRequest
+from ai.completion import PictureAnswer
 from ai.completion_stream import stream_completion
 from ai.pictures import MAX_BYTES, read_picture
 from ai.serializers import MAX_PROMPT_CHARACTERS, TokenUsageOutput
-from ai.services import complete, image_body, vision_body, vision_call
+from ai.services import image_body
 from edgechat.errors import Invalid
 from edgechat.event_stream import STREAM, event_stream_response, wants_event_stream
 from edgechat.rate_limit import AuthRateThrottle
@@ -119,8 +119,12 @@ class VisionView(APIView):
             picture = read_picture(file)
             images.append(image_body(picture))
             shown.append(picture.for_model)
-        call = vision_call(user_id=request.user.pk, pictures=shown, prompt=data["prompt"].strip() or DEFAULT_PROMPT)
-        body = partial(vision_body, images=images)
+        answer = PictureAnswer(
+            user_id=request.user.pk,
+            pictures=shown,
+            images=images,
+            prompt=data["prompt"].strip() or DEFAULT_PROMPT,
+        )
         if wants_event_stream(request):
-            return event_stream_response(stream_completion(call, body=body))
-        return Response(body(complete(call)))
+            return event_stream_response(stream_completion(answer))
+        return Response(answer.run())

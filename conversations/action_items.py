@@ -12,7 +12,7 @@ from django.conf import settings
 from ai.gemini import ModelError, Prompt, Turn
 from ai.metered_call import MeteredCall
 from ai.services import ContentBlocked
-from conversations.context_window import numbered_dialogue, prompt_budget
+from conversations.context_window import numbered_dialogue
 from conversations.documents import ConversationDocument, message_id
 from conversations.history import newest_first
 from conversations.models import Todo
@@ -26,6 +26,7 @@ from conversations.todos import (
 )
 from edgechat.threads import begin_work
 from usage.models import LedgerEntry
+from usage.tokens import prompt_budget
 
 logger = structlog.get_logger(__name__)
 

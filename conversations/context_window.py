@@ -32,11 +32,6 @@ class Window:
     overflowed: bool
 
 
-def prompt_budget(*, max_tokens: int, max_output_tokens: int) -> int:
-    """Tokens that a prompt may have: the window less a reserve for the answer, a quarter of it at most."""
-    return max_tokens - min(max_output_tokens, max_tokens // 4)
-
-
 def instruction_with_summary(system_instruction: str | None, summary: str | None) -> str | None:
     """The system instruction, followed by what was said before the turns that are sent."""
     if summary is None:

@@ -11,12 +11,12 @@ from django.db import OperationalError
 from ai.gemini import ModelError, Prompt, Turn
 from ai.metered_call import MeteredCall
 from conversations import transcript_repository as transcripts
-from conversations.context_window import beginning, dialogue, first_kept, prompt_budget
+from conversations.context_window import beginning, dialogue, first_kept
 from conversations.documents import ConversationDocument
 from conversations.history import newest_first, oldest_first
 from edgechat.errors import StoreUnavailable
 from usage.models import LedgerEntry
-from usage.tokens import estimate_tokens
+from usage.tokens import estimate_tokens, prompt_budget
 
 logger = structlog.get_logger(__name__)
 

@@ -21,6 +21,15 @@ class TokenUsage:
     def total_tokens(self) -> int:
         return self.input_tokens + self.output_tokens
 
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        return TokenUsage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            thinking_tokens=self.thinking_tokens + other.thinking_tokens,
+            estimated=self.estimated or other.estimated,
+        )
+
     def as_body(self) -> dict[str, Any]:
         """The `usage` object of the API."""
         return {**asdict(self), "total_tokens": self.total_tokens}
@@ -33,3 +42,8 @@ def estimate_tokens(text: str) -> int:
     truth for both.
     """
     return math.ceil(len(text.encode("utf-8", "surrogatepass")) / 3)
+
+
+def prompt_budget(*, max_tokens: int, max_output_tokens: int) -> int:
+    """Tokens that a prompt may have: the window less a reserve for the answer, a quarter of it at most."""
+    return max_tokens - min(max_output_tokens, max_tokens // 4)

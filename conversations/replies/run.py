@@ -16,7 +16,7 @@ from ai.gemini import ModelError, Prompt, Turn
 from ai.metered_call import MeteredCall
 from conversations import transcript_repository as transcripts
 from conversations.attachments import prompt_pictures
-from conversations.context_window import instruction_with_summary, prompt_budget, select_turns
+from conversations.context_window import instruction_with_summary, select_turns
 from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, Status, reply_seq
 from conversations.history import newest_first
 from conversations.replies.channel import publish
@@ -26,6 +26,7 @@ from conversations.upkeep import extend_summary, give_title, provisional_title
 from edgechat.errors import ApiError, StoreUnavailable
 from edgechat.threads import begin_work, end_work, start_thread
 from usage.models import LedgerEntry
+from usage.tokens import prompt_budget
 
 logger = structlog.get_logger(__name__)
 

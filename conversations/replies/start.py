@@ -12,7 +12,7 @@ from django.conf import settings
 from ai.gemini import Turn
 from conversations import transcript_repository as transcripts
 from conversations.attachments import attachment_body, get_attachments, prompt_pictures, record_uses
-from conversations.context_window import fits, instruction_with_summary, prompt_budget
+from conversations.context_window import fits, instruction_with_summary
 from conversations.documents import (
     ConversationDocument,
     ReplyDocument,
@@ -26,6 +26,7 @@ from conversations.replies.run import run_detached
 from conversations.services import IdempotencyConflict, get_conversation, get_message
 from edgechat.errors import ApiError, TooLarge
 from edgechat.threads import release_database
+from usage.tokens import prompt_budget
 
 
 class GenerationInProgress(ApiError):

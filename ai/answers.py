@@ -1,0 +1,102 @@
+"""What one request wants of the model: made once, by one call or by several, or found in the cache."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+
+from ai.cache import place_in_line
+from ai.call_control import CallCancelled, CallControl
+from ai.gemini import Prompt
+from ai.metered_call import MeteredCall
+from ai.services import Completion
+from usage.models import LedgerEntry
+from usage.tokens import TokenUsage
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How many of the calls that go before the last one have ended."""
+
+    done: int
+    total: int
+
+
+Pieces = Generator[str | Progress, None, Completion]
+
+
+class Answer(ABC):
+    """An answer on its way. `pieces()` makes it, once; `cancel()` ends that from another thread."""
+
+    def __init__(self, *, user_id: int, purpose: LedgerEntry.Purpose, organization_id: int | None = None) -> None:
+        self.completion: Completion
+        self._user_id = user_id
+        self._purpose = purpose
+        self._organization_id = organization_id
+        self._lock = threading.Lock()
+        self._cancelled = threading.Event()
+        self._controls: list[CallControl] = []
+
+    @abstractmethod
+    def shape(self) -> list[Any] | None:
+        """All that the answer depends on beside the user and the model, as JSON can hold it; None: it is not kept."""
+
+    @abstractmethod
+    def make(self) -> Pieces:
+        """Ask the model."""
+
+    @abstractmethod
+    def body(self) -> dict[str, Any]:
+        """The answer to the client, once it was made."""
+
+    def pieces(self) -> Iterator[str | Progress]:
+        """The text as it comes, after the progress towards it.
+
+        Raises ModelError, ContentBlocked, CallCancelled, and OperationalError without the ledger.
+        """
+        shape = self.shape()
+        if shape is None:
+            self.completion = yield from self.make()
+            return
+        with place_in_line(self._user_id, [settings.GEMINI_MODEL, *shape], self._cancelled) as place:
+            if place.found is not None:
+                self.completion = Completion(**place.found, usage=TokenUsage(), cached=True)
+                yield self.completion.text
+                return
+            self.completion = made = yield from self.make()
+            place.keep({"text": made.text, "model": made.model, "finish_reason": made.finish_reason})
+
+    def run(self) -> dict[str, Any]:
+        """Make it and wait for the whole; raises as `pieces`."""
+        for _ in self.pieces():
+            pass
+        return self.body()
+
+    def cancel(self) -> None:
+        """End the calls that are being made, and let no other begin."""
+        with self._lock:
+            self._cancelled.set()
+        for control in self._controls:
+            control.cancel()
+
+    def new_call(self, prompt: Prompt) -> MeteredCall:
+        """A call that `cancel` ends. Raises CallCancelled after it."""
+        control = CallControl(timeout=settings.AI_TIMEOUT_SECONDS)
+        with self._lock:
+            if self._cancelled.is_set():
+                raise CallCancelled
+            self._controls.append(control)
+        return MeteredCall(
+            attempt_id=f"{self._purpose}:{uuid.uuid4()}",
+            user_id=self._user_id,
+            organization_id=self._organization_id,
+            purpose=self._purpose,
+            prompt=prompt,
+            control=control,
+        )

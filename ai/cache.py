@@ -1,0 +1,176 @@
+"""Answers kept in Redis for AI_CACHE_SECONDS, for the user who got them. One at a time asks the model for each.
+
+A key holds a hash of the prompt and never the prompt. Without Redis everybody asks the model.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import OperationalError
+from redis.commands.core import Script
+
+from accounts.models import User
+from ai.call_control import CallCancelled
+from edgechat.errors import StoreUnavailable
+from edgechat.redis import RedisError, redis_client
+from edgechat.threads import end_work, release_database
+
+logger = structlog.get_logger(__name__)
+
+# Renewed as long as the first in line lives, so that the others need not wait for one whose process was killed.
+LEASE_SECONDS = 10.0
+RENEW_SECONDS = 3.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.25
+FORGOTTEN_AT_ONCE = 1000
+
+# KEYS: the answer, the lock. ARGV: who asks, the lease in ms. Answers the answer, 1 to the first in line, else 0.
+_ENTER = """
+    local answer = redis.call('GET', KEYS[1])
+    if answer then return answer end
+    if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
+    return 0
+"""
+# KEYS: the lock. ARGV: whose it must be.
+_LEAVE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+_held: set[str] = set()
+
+
+@functools.cache
+def _script(text: str) -> Script:
+    return redis_client().register_script(text)
+
+
+class Place:
+    """A place in the line of those who want the same answer; `found` is it, if it was kept."""
+
+    def __init__(self, user_id: int, shape: list[Any]) -> None:
+        digest = hashlib.sha256(json.dumps(shape).encode()).hexdigest()
+        self.found: dict[str, Any] | None = None
+        self._user_id = user_id
+        self._key = f"{_index(user_id)}:{digest}"
+        self._lock = f"{self._key}:lock"
+        self._name = uuid.uuid4().hex
+
+    def wait(self, cancelled: threading.Event) -> None:
+        """Wait until the answer is there, or it is this one's turn to ask the model. Raises CallCancelled.
+
+        Who fails leaves the line to the next, who tries again. After the time of a call everybody does, or the last
+        of a long line behind a model that hangs would wait for all the others' calls.
+        """
+        deadline = time.monotonic() + settings.AI_TIMEOUT_SECONDS
+        pause = FIRST_PAUSE_SECONDS
+        while time.monotonic() < deadline:
+            answer = _script(_ENTER)(keys=[self._key, self._lock], args=[self._name, int(LEASE_SECONDS * 1000)])
+            if answer == 1:
+                _held.add(self._lock)
+                return
+            if answer != 0:
+                self.found = json.loads(answer)
+                return
+            release_database()
+            end_work()
+            if cancelled.wait(pause):
+                raise CallCancelled
+            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
+
+    def keep(self, answer: dict[str, Any]) -> None:
+        """Keep an answer, for those in line and those to come."""
+        if not settings.AI_CACHE_SECONDS:
+            return
+        now, index = time.time(), _index(self._user_id)
+        try:
+            pipeline = redis_client().pipeline()
+            pipeline.setex(self._key, settings.AI_CACHE_SECONDS, json.dumps(answer))
+            pipeline.zadd(index, {self._key: now + settings.AI_CACHE_SECONDS})
+            pipeline.zremrangebyscore(index, 0, now)
+            # Never shortened: what was kept before this setting was lowered must still be found.
+            pipeline.expire(index, settings.AI_CACHE_SECONDS, nx=True)
+            pipeline.expire(index, settings.AI_CACHE_SECONDS, gt=True)
+            pipeline.execute()
+            # Who is deleted meanwhile is first made inactive, then forgotten: one of both comes after the other's step.
+            if not _is_active(self._user_id):
+                _forget(self._user_id)
+        except RedisError as error:
+            logger.warning("answer_not_kept", reason=type(error).__name__)
+
+    def leave(self) -> None:
+        if self._lock not in _held:
+            return
+        _held.discard(self._lock)
+        try:
+            _script(_LEAVE)(keys=[self._lock], args=[self._name])
+        except RedisError as error:
+            logger.warning("cache_line_not_left", reason=type(error).__name__)
+
+
+@contextmanager
+def place_in_line(user_id: int, shape: list[Any], cancelled: threading.Event) -> Iterator[Place]:
+    """The answer of this shape as `found`, or, with None there, the turn to make it.
+
+    `shape` is all that the answer depends on. Raises CallCancelled when `cancelled` is set while waiting.
+    """
+    place = Place(user_id, shape)
+    if settings.AI_CACHE_SECONDS:
+        try:
+            place.wait(cancelled)
+        except RedisError as error:
+            logger.warning("cache_passed_by", reason=type(error).__name__)
+    try:
+        yield place
+    finally:
+        place.leave()
+
+
+def renew_leases() -> None:
+    """Keep this process's places at the head of their lines; called every RENEW_SECONDS."""
+    held = list(_held)
+    if not held:
+        return
+    try:
+        pipeline = redis_client().pipeline(transaction=False)
+        for lock in held:
+            pipeline.pexpire(lock, int(LEASE_SECONDS * 1000))
+        pipeline.execute()
+    except RedisError as error:
+        logger.warning("cache_line_not_kept", reason=type(error).__name__)
+
+
+def forget_answers(user_id: int) -> None:
+    """Delete all answers that were kept for a user. Raises StoreUnavailable."""
+    try:
+        _forget(user_id)
+    except RedisError as error:
+        raise StoreUnavailable from error
+
+
+def _forget(user_id: int) -> None:
+    index = _index(user_id)
+    while keys := redis_client().zrange(index, 0, FORGOTTEN_AT_ONCE - 1):
+        pipeline = redis_client().pipeline()
+        pipeline.delete(*keys)
+        pipeline.zrem(index, *keys)
+        pipeline.execute()
+
+
+def _is_active(user_id: int) -> bool:
+    try:
+        return User.objects.filter(pk=user_id, is_active=True).exists()
+    except OperationalError:
+        return False
+
+
+def _index(user_id: int) -> str:
+    """The sorted set of a user's keys, by the time at which they expire; also what each of them begins with."""
+    return f"edgechat:ai:cache:{user_id}"
