@@ -1,9 +1,10 @@
 from django.urls import path
 
-from ai import views, vision_views
+from ai import summary_views, views, vision_views
 
 urlpatterns = [
     path("ai/complete", views.CompleteView.as_view()),
     path("ai/vision", vision_views.VisionView.as_view()),
+    path("ai/summarize", summary_views.SummarizeView.as_view()),
     path("ai/models", views.ModelsView.as_view()),
 ]

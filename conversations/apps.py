@@ -6,10 +6,12 @@ class ConversationsConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts.deletion import register_eraser
-        from conversations import attachments, services, transcript_repository
+        from ai.sources import register_conversation_reader
+        from conversations import attachments, services, summary_source, transcript_repository
         from conversations.replies import leases, take_over
         from edgechat import periodic
 
+        register_conversation_reader(summary_source.read_conversation)
         register_eraser(transcript_repository.delete_everything_of)
         register_eraser(attachments.delete_attachments_of)
         periodic.register(leases.keep_lease, seconds=leases.HEARTBEAT_SECONDS)

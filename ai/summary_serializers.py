@@ -1,0 +1,63 @@
+"""Input and output of /ai/summarize."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from rest_framework import serializers
+
+from ai.serializers import TokenUsageOutput
+from ai.summary_prompts import Style
+
+MAX_TEXT_CHARACTERS = 1_000_000
+SOURCES = ("text", "url", "conversation_id")
+STYLES: tuple[Style, ...] = ("paragraph", "bullets", "headline")
+
+
+class SummarizeInput(serializers.Serializer[Any]):
+    """One source, and wishes."""
+
+    text = serializers.CharField(
+        max_length=MAX_TEXT_CHARACTERS, trim_whitespace=False, required=False, allow_null=True, default=None
+    )
+    url = serializers.CharField(required=False, allow_null=True, default=None, help_text="Of a page of the public web.")
+    conversation_id = serializers.CharField(required=False, allow_null=True, default=None)
+    style = serializers.ChoiceField(STYLES, required=False, default="paragraph")
+    max_words = serializers.IntegerField(min_value=5, max_value=2000, required=False, allow_null=True, default=None)
+    language = serializers.CharField(
+        max_length=40,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Its name, such as `German`; without it that of the text.",
+    )
+
+    def validate_language(self, value: str | None) -> str | None:
+        if value is not None and not all(
+            character in " -" or unicodedata.category(character)[0] in "LM" for character in value
+        ):
+            raise serializers.ValidationError("May have letters, spaces and hyphens only.")
+        return value
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if sum(attrs[name] is not None for name in SOURCES) != 1:
+            raise serializers.ValidationError(f"Exactly one of {', '.join(SOURCES)} is needed.")
+        return attrs
+
+
+class SourceOutput(serializers.Serializer[Any]):
+    kind = serializers.ChoiceField(("text", "url", "conversation"))
+    url = serializers.CharField(required=False, help_text="Where the redirects of the given one ended.")
+    title = serializers.CharField(required=False, help_text="Of the page or the conversation.")
+    words = serializers.IntegerField(help_text="How many were read, which is all that there are.")
+
+
+class SummaryOutput(serializers.Serializer[Any]):
+    summary = serializers.CharField()
+    finish_reason = serializers.CharField(
+        allow_null=True, help_text="`MAX_TOKENS` if the model could not finish the summary, or that of a part."
+    )
+    source = SourceOutput()
+    usage = TokenUsageOutput(help_text="Of all calls together; zeros for a cached summary.")
+    cached = serializers.BooleanField()

@@ -1,0 +1,73 @@
+"""Summaries, of CONTRACT section 4."""
+
+from __future__ import annotations
+
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.requests import AuthenticatedRequest
+from ai.completion_stream import stream_completion
+from ai.sources import read_source
+from ai.summarize import SummaryAnswer
+from ai.summary_prompts import Wishes
+from ai.summary_serializers import SOURCES, SummarizeInput, SummaryOutput
+from edgechat.event_stream import STREAM, event_stream_response, wants_event_stream
+from edgechat.validation import validated_body
+
+
+class SummarizeView(APIView):
+    @extend_schema(
+        operation_id="ai_summarize",
+        tags=["ai"],
+        parameters=[STREAM],
+        request=SummarizeInput,
+        responses={(200, "application/json"): SummaryOutput, (200, "text/event-stream"): OpenApiTypes.STR},
+        examples=[
+            OpenApiExample(
+                "Page",
+                value={"url": "https://example.com/", "style": "bullets", "max_words": 60, "language": "German"},
+                request_only=True,
+            ),
+            OpenApiExample(
+                "Summary",
+                value={
+                    "summary": "- Die Domain darf in Dokumenten als Beispiel stehen.",
+                    "finish_reason": "STOP",
+                    "source": {
+                        "kind": "url",
+                        "url": "https://example.com/",
+                        "title": "Example Domain",
+                        "words": 28,
+                    },
+                    "usage": {
+                        "input_tokens": 96,
+                        "output_tokens": 14,
+                        "total_tokens": 110,
+                        "cached_tokens": 0,
+                        "thinking_tokens": 0,
+                        "estimated": False,
+                    },
+                    "cached": False,
+                },
+                response_only=True,
+            ),
+        ],
+    )
+    def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
+        """Summarize exactly one of a text, a page of the public web, or one of one's conversations.
+
+        What is too long for one call is summarized in parts, and then the parts' summaries; nothing is left out. With
+        `Accept: text/event-stream` or `?stream=true` the parts are told as `progress` events `{"done", "total"}`, of
+        which `total` grows if the parts' summaries are too long again; then come `delta` events and `done` with the
+        summary. Closing the connection ends all calls. Where the server keeps answers for a while, the same source
+        with the same wishes gets the same summary, with `cached` true and a usage of zeros, for it cost no tokens.
+        """
+        wished = validated_body(SummarizeInput, request)
+        source = read_source(user_id=request.user.pk, **{name: wished.pop(name) for name in SOURCES})
+        answer = SummaryAnswer(user_id=request.user.pk, source=source, wishes=Wishes(**wished))
+        if wants_event_stream(request):
+            return event_stream_response(stream_completion(answer))
+        return Response(answer.run())

@@ -1,0 +1,61 @@
+"""Cutting a long text into parts that fit. Pure."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# A sentence's end with what closes it; Chinese and Japanese put no space behind.
+_SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*\s+|[。！？]["”’」』）]*\s*""")
+_JOINER = "\u200d"
+_LONGEST_CLUSTER = 40
+
+
+def split_text(text: str, *, tokens: int) -> list[str]:
+    """Parts of `tokens` at most, by `estimate_tokens`, that join to the text again.
+
+    They end with a paragraph where that leaves them at least half as long as they may be, else with a sentence, else
+    with a word; a word that is too long for a part is cut between two characters.
+    """
+    parts = []
+    start = 0
+    while start < len(text):
+        end = start + _fitting(text[start : start + 3 * tokens], 3 * tokens)
+        if end < len(text):
+            end = start + _last_boundary(text[start:end], text[end])
+        parts.append(text[start:end])
+        start = end
+    return parts
+
+
+def _fitting(text: str, longest: int) -> int:
+    """How many characters have `longest` bytes of UTF-8 together; one at least."""
+    return len(text.encode()[:longest].decode(errors="ignore")) or 1
+
+
+def _last_boundary(window: str, following: str) -> int:
+    """Where to end a part that may have all of `window`, which `following` comes after."""
+    half = len(window) // 2
+    paragraph = window.rfind("\n\n", half)
+    if paragraph >= 0:
+        return paragraph + 2
+    *_, sentence = (0, *(match.end() for match in _SENTENCE_END.finditer(window, half)))
+    if sentence:
+        return sentence
+    if following.isspace() or window[-1].isspace():
+        return len(window)
+    words = window.rsplit(None, 1)
+    if len(words) == 2:
+        return len(window) - len(words[1])
+    return _last_character(window, following)
+
+
+def _last_character(window: str, following: str) -> int:
+    """The end of the last whole character: accents and joined emoji stay with what they belong to."""
+    for end in range(len(window), max(0, len(window) - _LONGEST_CLUSTER), -1):
+        if following != _JOINER and window[end - 1] != _JOINER and not unicodedata.combining(following):
+            # Variation selectors and skin tones.
+            if not (unicodedata.category(following) in ("Mn", "Me", "Mc") or "\U0001f3fb" <= following <= "\U0001f3ff"):
+                return end
+        following = window[end - 1]
+    return len(window)
