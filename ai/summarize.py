@@ -45,14 +45,10 @@ class SummaryAnswer(Answer):
     """The summary of a source. No call has more than CONTEXT_MAX_TOKENS, its answer included."""
 
     def __init__(self, *, user_id: int, source: Source, wishes: Wishes) -> None:
-        super().__init__(
-            user_id=user_id, purpose=LedgerEntry.Purpose.SUMMARIZE, organization_id=source.organization_id
-        )
+        super().__init__(user_id=user_id, purpose=LedgerEntry.Purpose.SUMMARIZE, organization_id=source.organization_id)
         self._source = source
         self._wishes = wishes
-        budget = prompt_budget(
-            max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS
-        )
+        budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
         self._max_output_tokens = settings.CONTEXT_MAX_TOKENS - budget
         self._whole = wishes.for_whole(_WHOLE[source.kind])
         self._of_summaries = wishes.for_whole(_SUMMARIES)

@@ -23,7 +23,8 @@ class SummarizeInput(serializers.Serializer[Any]):
     )
     url = serializers.CharField(required=False, allow_null=True, default=None, help_text="Of a page of the public web.")
     conversation_id = serializers.CharField(required=False, allow_null=True, default=None)
-    style = serializers.ChoiceField(STYLES, required=False, default="paragraph")
+    # The names of attributes of REST framework's own, which it takes declared fields out of the way of.
+    style = serializers.ChoiceField(STYLES, required=False, default="paragraph")  # type: ignore[assignment]
     max_words = serializers.IntegerField(min_value=5, max_value=2000, required=False, allow_null=True, default=None)
     language = serializers.CharField(
         max_length=40,
@@ -58,6 +59,6 @@ class SummaryOutput(serializers.Serializer[Any]):
     finish_reason = serializers.CharField(
         allow_null=True, help_text="`MAX_TOKENS` if the model could not finish the summary, or that of a part."
     )
-    source = SourceOutput()
+    source = SourceOutput()  # type: ignore[assignment]
     usage = TokenUsageOutput(help_text="Of all calls together; zeros for a cached summary.")
     cached = serializers.BooleanField()

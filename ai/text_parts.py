@@ -36,7 +36,7 @@ def _fitting(text: str, longest: int) -> int:
 def _last_boundary(window: str, following: str) -> int:
     """Where to end a part that may have all of `window`, which `following` comes after."""
     half = len(window) // 2
-    paragraph = window.rfind("\n\n", half)
+    paragraph = window.rfind("\n\n", max(0, half - 2))
     if paragraph >= 0:
         return paragraph + 2
     *_, sentence = (0, *(match.end() for match in _SENTENCE_END.finditer(window, half)))
@@ -53,9 +53,15 @@ def _last_boundary(window: str, following: str) -> int:
 def _last_character(window: str, following: str) -> int:
     """The end of the last whole character: accents and joined emoji stay with what they belong to."""
     for end in range(len(window), max(0, len(window) - _LONGEST_CLUSTER), -1):
-        if following != _JOINER and window[end - 1] != _JOINER and not unicodedata.combining(following):
-            # Variation selectors and skin tones.
-            if not (unicodedata.category(following) in ("Mn", "Me", "Mc") or "\U0001f3fb" <= following <= "\U0001f3ff"):
-                return end
+        if not _belongs_to_former(following) and window[end - 1] != _JOINER:
+            return end
         following = window[end - 1]
     return len(window)
+
+
+def _belongs_to_former(character: str) -> bool:
+    return (
+        character == _JOINER
+        or unicodedata.category(character) in ("Mn", "Mc", "Me")
+        or "\U0001f3fb" <= character <= "\U0001f3ff"  # skin tones
+    )

@@ -50,6 +50,7 @@ _OF_OPERATION = {
     "todo_create": ["409"],
     "todo_delete": ["403"],
     "action_items": ["409", "422"],
+    "ai_summarize": ["404"],
 }
 
 

@@ -229,8 +229,16 @@ BODY_CALLS = {
     "chat/conversations": ("title", "system_instruction", "organization_id", "temporary"),
     "chat/conversations/{}/messages": ("content", "client_message_id"),
     "ai/complete": ("prompt", "system_instruction", "response_schema"),
+    "ai/summarize": ("style", "max_words", "language"),
 }
-VALID = {"email": "a@example.com", "password": "long enough", "refresh_token": "x", "content": "c", "prompt": "p"}
+VALID = {
+    "email": "a@example.com",
+    "password": "long enough",
+    "refresh_token": "x",
+    "content": "c",
+    "prompt": "p",
+    "text": "t",
+}
 
 
 @pytest.mark.parametrize(("route", "field"), [(route, field) for route, names in BODY_CALLS.items() for field in names])
@@ -238,7 +246,7 @@ def test_no_value_of_a_field_is_a_fault_of_ours(alice: Person, route: str, field
     path = route.format(alice.new_conversation()) if "{}" in route else route
     fields = BODY_CALLS[route]
     for value in STRANGE_VALUES:
-        body = {name: text for name, text in VALID.items() if name in fields} | {field: value}
+        body = {name: text for name, text in VALID.items() if name in (*fields, "text")} | {field: value}
         if route == "auth/register" and field != "email":
             body["email"] = f"{uuid.uuid4().hex}@example.com"
         answer = alice.request(

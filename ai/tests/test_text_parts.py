@@ -1,0 +1,45 @@
+"""How long texts are cut into parts."""
+
+from __future__ import annotations
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ai.text_parts import split_text
+from usage.tokens import estimate_tokens
+
+WORDS = st.text(st.characters(exclude_categories=["Cs", "Z", "Cc", "Cf", "M"]), min_size=1, max_size=12)
+GAPS = st.sampled_from([" ", "\n", "\n\n", ". ", "  "])
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=400), st.integers(14, 60))
+@example("👩‍👩‍👧" * 40, 20)
+@example("e\u0301" * 200, 14)
+@example("\n\n" * 100, 14)
+@example("a" * 500, 14)
+def test_the_parts_are_the_text_and_none_is_too_long(text: str, tokens: int) -> None:
+    parts = split_text(text, tokens=tokens)
+    assert "".join(parts) == text
+    assert all(part and estimate_tokens(part) <= tokens for part in parts)
+
+
+@given(st.lists(st.tuples(WORDS, GAPS), max_size=60))
+def test_words_that_fit_stay_whole(pairs: list[tuple[str, str]]) -> None:
+    text = "".join(word + gap for word, gap in pairs)
+    # Sentences end inside of what has no spaces where that has an ideographic full stop.
+    text = text.replace("。", "x").replace("！", "x").replace("？", "x")
+    parts = split_text(text, tokens=20)
+    assert [word for part in parts for word in part.split()] == text.split()
+
+
+def test_parts_end_with_paragraphs_else_sentences_else_words() -> None:
+    assert split_text("One two.\n\nThree four. Five six", tokens=6) == ["One two.\n\n", "Three four. ", "Five six"]
+    assert split_text("One two. Three four five", tokens=5) == ["One two. ", "Three four five"]
+    assert split_text("one two three four five", tokens=4) == ["one two ", "three four ", "five"]
+    assert split_text("一二三四。五六七八九。", tokens=7) == ["一二三四。", "五六七八九。"]
+
+
+def test_a_word_that_is_too_long_is_cut_between_characters() -> None:
+    assert split_text("x" * 70, tokens=10) == ["x" * 30, "x" * 30, "x" * 10]
+    assert split_text("👩‍👩‍👧👩‍👩‍👧", tokens=7) == ["👩‍👩‍👧", "👩‍👩‍👧"]
+    assert split_text("e\u0301" * 20, tokens=5) == ["e\u0301" * 5] * 4
