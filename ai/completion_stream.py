@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 import structlog
@@ -19,8 +19,11 @@ from edgechat.threads import end_work, release_database, start_thread
 
 logger = structlog.get_logger(__name__)
 
+# While the model says nothing, the client is looked at so often.
+LOOK_SECONDS = 1.0
 
-def stream_completion(answer: Answer) -> Iterator[bytes]:
+
+def stream_completion(answer: Answer, has_hung_up: Callable[[], bool]) -> Iterator[bytes]:
     """`progress` events where there are any, `delta` events, then `done` with the answer's body, or `error`.
 
     Waits for the first of them, for one ping's time at most, so that what fails before it is raised here and becomes
@@ -32,7 +35,7 @@ def stream_completion(answer: Answer) -> Iterator[bytes]:
     pieces, ended = writer.beyond(0, timeout=PING_SECONDS)
     if ended and not pieces and writer.error is not None:
         raise writer.error
-    return _events(answer, writer)
+    return _events(answer, writer, has_hung_up)
 
 
 class _Writer:
@@ -72,13 +75,13 @@ class _Writer:
                 self._changed.notify_all()
 
 
-def _events(answer: Answer, writer: _Writer) -> Iterator[bytes]:
+def _events(answer: Answer, writer: _Writer, has_hung_up: Callable[[], bool]) -> Iterator[bytes]:
     told = 0
     pinged = time.monotonic()
     try:
         while True:
-            timeout = max(0.0, pinged + PING_SECONDS - time.monotonic())
-            pieces, ended = writer.beyond(told, timeout=timeout)
+            until_ping = max(0.0, pinged + PING_SECONDS - time.monotonic())
+            pieces, ended = writer.beyond(told, timeout=min(until_ping, LOOK_SECONDS))
             if pieces:
                 told += len(pieces)
                 for piece in pieces:
@@ -88,6 +91,10 @@ def _events(answer: Answer, writer: _Writer) -> Iterator[bytes]:
                     yield event("delta", {"text": text})
             elif ended:
                 break
+            elif has_hung_up():
+                return
+            elif until_ping > LOOK_SECONDS:
+                continue
             else:
                 yield PING
             pinged = time.monotonic()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
@@ -14,7 +16,7 @@ from ai.sources import read_source
 from ai.summarize import SummaryAnswer
 from ai.summary_prompts import Wishes
 from ai.summary_serializers import SOURCES, SummarizeInput, SummaryOutput
-from edgechat.event_stream import STREAM, event_stream_response, wants_event_stream
+from edgechat.event_stream import STREAM, event_stream_response, has_hung_up, wants_event_stream
 from edgechat.validation import validated_body
 
 
@@ -69,5 +71,5 @@ class SummarizeView(APIView):
         source = read_source(user_id=request.user.pk, **{name: wished.pop(name) for name in SOURCES})
         answer = SummaryAnswer(user_id=request.user.pk, source=source, wishes=Wishes(**wished))
         if wants_event_stream(request):
-            return event_stream_response(stream_completion(answer))
+            return event_stream_response(stream_completion(answer, partial(has_hung_up, request)))
         return Response(answer.run())

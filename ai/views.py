@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
@@ -15,7 +16,7 @@ from ai.completion import PromptAnswer
 from ai.completion_stream import stream_completion
 from ai.gemini import list_models
 from ai.serializers import CompleteInput, CompletionOutput, ModelsOutput
-from edgechat.event_stream import STREAM, event_stream_response, wants_event_stream
+from edgechat.event_stream import STREAM, event_stream_response, has_hung_up, wants_event_stream
 from edgechat.threads import end_work, release_database
 from edgechat.validation import validated_body
 
@@ -58,7 +59,7 @@ class CompleteView(APIView):
         """
         answer = PromptAnswer(user_id=request.user.pk, **validated_body(CompleteInput, request))
         if wants_event_stream(request):
-            return event_stream_response(stream_completion(answer))
+            return event_stream_response(stream_completion(answer, partial(has_hung_up, request)))
         return Response(answer.run())
 
 

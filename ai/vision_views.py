@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.http.response import HttpResponseBase
@@ -18,7 +19,7 @@ from ai.pictures import MAX_BYTES, read_picture
 from ai.serializers import MAX_PROMPT_CHARACTERS, TokenUsageOutput
 from ai.services import image_body
 from edgechat.errors import Invalid
-from edgechat.event_stream import STREAM, event_stream_response, wants_event_stream
+from edgechat.event_stream import STREAM, event_stream_response, has_hung_up, wants_event_stream
 from edgechat.rate_limit import AuthRateThrottle
 from edgechat.uploads import UploadParser
 from edgechat.validation import validated_body
@@ -126,5 +127,5 @@ class VisionView(APIView):
             prompt=data["prompt"].strip() or DEFAULT_PROMPT,
         )
         if wants_event_stream(request):
-            return event_stream_response(stream_completion(answer))
+            return event_stream_response(stream_completion(answer, partial(has_hung_up, request)))
         return Response(answer.run())

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ai.cache import forget_answers
+from ai.cache import LEASE_SECONDS, forget_answers
 from ai.tests.test_complete_stream import EVENT_STREAM, complete, read_events, text_of
 from ai.tests.test_summarize import paragraphs
 from conftest import Api, Person, at_once
@@ -143,13 +143,20 @@ def test_who_hangs_up_leaves_the_turn_to_the_next(
     eventually(lambda: [call["outcome"] for call in model_calls(marker)] == ["client_gone", "complete"])
 
 
+def test_the_turn_lasts_as_long_as_the_call(carol: Person, model_calls: ModelCalls) -> None:
+    prompt = f"[[delay={LEASE_SECONDS + 2}]]slow-{carol.id}"
+    answers = at_once(3, lambda _: carol.post("ai/complete", json={"prompt": prompt}))
+    assert sorted(answer.json()["cached"] for answer in answers) == [False, True, True]
+    assert len(model_calls(f"slow-{carol.id}")) == 1
+
+
 @pytest.mark.faults
 def test_a_killed_process_holds_nobody_up(
     start_web: Callable[..., WebServer], carol: Person, model_calls: ModelCalls, eventually: Eventually
 ) -> None:
     doomed = start_web(**KEPT)
     marker = f"killed-{carol.id}"
-    body = {"prompt": f"{marker} [[chunks=2]][[gap=15]]one two"}
+    body = {"prompt": f"{marker} [[chunks=2]][[gap=2]]one two"}
     with ThreadPoolExecutor(1) as pool, Api(doomed.url, token=carol.tokens["access_token"]) as phone:
         lost = pool.submit(phone.post, "ai/complete", json=body)
         eventually(lambda: model_calls(marker))

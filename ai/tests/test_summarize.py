@@ -31,7 +31,9 @@ MAX_TOKENS, RESERVE = 4000, 1000
 def small_window() -> Iterator[str]:
     """Where a server answers whose calls may have 4000 tokens each."""
     folder = Path(tempfile.mkdtemp(prefix="edgechat-test-"))
-    with WebServer({"CONTEXT_MAX_TOKENS": str(MAX_TOKENS)}, data_dir=folder, ready_path="/api/v1/health") as web:
+    # Longer than any test waits: no call ends by itself where it is to be cancelled.
+    env = {"CONTEXT_MAX_TOKENS": str(MAX_TOKENS), "AI_TIMEOUT_SECONDS": "600"}
+    with WebServer(env, data_dir=folder, ready_path="/api/v1/health") as web:
         yield web.url
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -180,7 +182,7 @@ def test_a_part_s_failure_is_that_of_the_whole_and_ends_the_others(
     carol: Person, model_calls: ModelCalls, eventually: Eventually
 ) -> None:
     marker = f"failing{carol.id}"
-    hanging = "[[hang=60]]"
+    hanging = "[[hang=600]]"
     text = paragraphs(marker, hanging, "[[delay=0.5]][[status=429]][[retry=7]]", *[hanging] * 4)
     answer = carol.post("ai/summarize", json={"text": text})
     assert_error(answer, 429, QUOTA["code"], QUOTA["detail"])
@@ -199,7 +201,7 @@ def all_settled(person: Person) -> bool:
 
 def test_hanging_up_ends_all_calls(carol: Person, model_calls: ModelCalls, eventually: Eventually) -> None:
     marker = f"gone{carol.id}"
-    text = paragraphs(marker, "[[say=first]]", *["[[hang=60]]"] * 5)
+    text = paragraphs(marker, "[[say=first]]", *["[[hang=600]]"] * 5)
     with carol.stream("POST", "ai/summarize", json={"text": text}, headers=EVENT_STREAM) as answer:
         events = read_events(answer.iter_lines())
         assert [next(events), next(events)] == [("retry", "1000"), ("progress", {"done": 1, "total": 6})]
