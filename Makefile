@@ -24,12 +24,13 @@ PRODUCTION_LIKE := ENVIRONMENT=production JWT_SECRET=only-for-the-check-01234567
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test check bench clean install model
+.PHONY: help run dev test faults check bench clean install model
 
 help:
 	@echo 'make run     serve the API on PORT (8000), with every server it needs, until Ctrl-C'
 	@echo 'make dev     the same, and start again when a source file changes'
 	@echo 'make test    run the tests on the same real servers'
+	@echo 'make faults  run the tests that kill servers, with their figures'
 	@echo 'make check   lint, types, migrations, settings, known vulnerabilities'
 	@echo 'make bench   measure requests per second and simultaneous replies'
 	@echo 'make clean   remove .venv and caches; the data in DATA_DIR (.data) stays'
@@ -44,6 +45,9 @@ dev: install
 
 test: install
 	$(BIN)/python -m pytest -n $(TEST_WORKERS)
+
+faults: install
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m faults -rP --capture=sys
 
 check: install
 	$(BIN)/python -m ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,11 @@ StartWeb = Callable[..., WebServer]
 ModelCalls = Callable[[str], list[dict[str, Any]]]
 
 TAKEN_OVER_WITHIN = 30.0
+
+
+def figure(text: str) -> None:
+    """Shown by `make faults`."""
+    print(text)  # noqa: T201
 
 
 def begin(person: Person, web: WebServer, conversation: str, content: str) -> str:
@@ -65,8 +71,11 @@ def test_80_replies_survive_a_sigkill_of_the_whole_service(
     marker = f"kill-{alice.id}"
     running = begin_many(alice, web, 80, f"[[chunks=50]][[gap=0.1]]{marker} " + "word " * 50)
     web.kill()
+    killed_at = time.monotonic()
     web.start()
     eventually(lambda: "generating" not in statuses(alice, running), seconds=TAKEN_OVER_WITHIN)
+    seconds = time.monotonic() - killed_at
+    ended = Counter(statuses(alice, running))
     for conversation, mid in running.items():
         question, answer = alice.messages(conversation)["messages"]
         assert question["status"] == "complete"
@@ -79,6 +88,10 @@ def test_80_replies_survive_a_sigkill_of_the_whole_service(
     attempts = [entry for mid in running.values() for entry in ledger_attempts(mid)]
     assert len(attempts) == len(chat_calls)
     assert all(entry.settled_at for entry in attempts)
+    figure(
+        f"80 replies in flight, SIGKILL of the service, restart: none generating after {seconds:.1f} s, {dict(ended)};"
+        f" {len(chat_calls)} calls that reached the model, {len(attempts)} ledger rows"
+    )
 
 
 def test_a_killed_worker_s_reply_is_begun_again_and_its_followers_are_told(alice: Person, start_web: StartWeb) -> None:
@@ -170,6 +183,7 @@ def test_50_parallel_sends_leave_sequence_numbers_without_gap_or_double(alice: P
     assert {answer.json()["context"]["message_id"] for answer in refused} <= mids
     messages = alice.messages(conversation, limit=100)["messages"]
     assert [message["seq"] for message in messages] == list(range(1, 2 * len(sent) + 1))
+    figure(f"50 sends at once: {len(sent)} answered, {len(refused)} refused, sequence numbers 1 to {len(messages)}")
 
 
 def test_the_scripted_model_is_the_one_in_use() -> None:
