@@ -171,3 +171,13 @@ def test_an_ended_session_s_tokens_are_revoked_at_once_on_every_process(alice: P
 def test_a_promotion_counts_at_once_and_is_told(alice: Person) -> None:
     User.objects.filter(pk=alice.id).update(is_staff=True)
     assert alice.get("users/me").json()["role"] == "admin"
+
+
+def test_last_used_is_kept_to_the_minute(alice: Person) -> None:
+    before = timezone.now() - timedelta(minutes=5)
+    Session.objects.filter(user_id=alice.id).update(last_used_at=before)
+    alice.get("auth/me")
+    first = Session.objects.get(user_id=alice.id).last_used_at
+    assert timezone.now() - first < timedelta(minutes=1)
+    alice.get("auth/me")
+    assert Session.objects.get(user_id=alice.id).last_used_at == first

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from conftest import Person, assert_error, at_once
+from conversations.transcript_repository.collections import conversations, messages
 from usage.models import LedgerEntry
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -246,3 +247,12 @@ def test_a_hang_up_does_not_stop_the_reply(
     )
     assert stored[0]["content"] == f"Echo: {conversation}"
     assert len(model_calls(conversation)) == 1
+
+
+def test_a_sent_message_leaves_no_reply_behind(alice: Person) -> None:
+    conversation = alice.new_conversation(title="Chat")
+    alice.say(conversation, "hello")
+    document = conversations().find_one({"_id": conversation})
+    assert document is not None
+    assert (document["reply"], document["next_seq"], document["owner_id"]) == (None, 3, alice.id)
+    assert messages().count_documents({"conversation_id": conversation, "owner_id": alice.id}) == 2

@@ -13,7 +13,7 @@ from django.core.management import call_command
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.validation import validate_schema
 
-from conftest import new_address
+from conftest import Api, new_address
 from edgechat.tests.test_error_shape import routes
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -109,3 +109,15 @@ def test_the_document_is_json_whatever_is_asked(web_url: str, query: str) -> Non
     assert answer.status_code == 200
     assert "json" in answer.headers["Content-Type"]
     assert answer.json()["info"]["title"] == "EdgeChat Backend"
+
+
+@pytest.mark.parametrize("page", ["docs", "docs/", "redoc", "redoc/"])
+def test_the_documentation_pages_load_nothing_from_elsewhere(anonymous: Api, page: str) -> None:
+    answer = anonymous.get(f"{anonymous.origin}/{page}")
+    assert answer.status_code == 200
+    assets = re.findall(r"""(?:src|href)=["']([^"']+)""", answer.text)
+    assert assets
+    assert [asset for asset in assets if re.match(r"(https?:)?//", asset)] == []
+    for asset in assets:
+        if asset.startswith("/static/"):
+            assert anonymous.get(anonymous.origin + asset).status_code == 200
