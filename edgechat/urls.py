@@ -2,9 +2,10 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularRedocView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
 
 from edgechat import errors, health
+from edgechat.openapi import OpenAPIView
 
 urlpatterns = [
     path("", health.RootView.as_view()),
@@ -19,7 +20,7 @@ urlpatterns = [
     path("api/v1/", include("conversations.urls")),
     path("api/v1/", include("ai.urls")),
     path("api/v1/", include("usage.urls")),
-    path("api/v1/openapi.json", SpectacularJSONAPIView.as_view(), name="schema"),
+    path("api/v1/openapi.json", OpenAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerSplitView.as_view(), name="docs"),
     path("redoc", SpectacularRedocView.as_view(template_name="edgechat/redoc.html"), name="redoc"),
     path("admin/", admin.site.urls),

@@ -1,0 +1,29 @@
+"""GET /api/v1/openapi.json."""
+
+from __future__ import annotations
+
+import functools
+
+from django.http import HttpResponse
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.renderers import OpenApiJsonRenderer
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+
+class OpenAPIView(APIView):
+    schema = None
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    def get(self, request: Request) -> HttpResponse:
+        return HttpResponse(_document(), content_type=OpenApiJsonRenderer.media_type)
+
+
+@functools.cache
+def _document() -> bytes:
+    """Made once in a process: it takes half a second of the processor, and strangers may ask for it."""
+    schema = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    rendered: bytes = OpenApiJsonRenderer().render(schema)
+    return rendered
