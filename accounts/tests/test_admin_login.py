@@ -91,6 +91,7 @@ def test_the_sidebar_shows_what_one_may_see(web_url: str) -> None:
             "/admin/accounts/auditevent/",
             "/admin/auth/group/",
             "/admin/conversations/conversation/",
+            "/admin/conversations/todo/",
             "/admin/usage/hourlyusage/",
             "/admin/usage/requestrecord/",
             "/admin/usage/ledgerentry/",

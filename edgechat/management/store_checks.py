@@ -20,7 +20,7 @@ TRANSCRIPT_INDEXES: Mapping[str, frozenset[str]] = {
     "conversations": frozenset(
         {
             "creation_key_once",
-            "lease",
+            "written_by",
             "owner_archived_change",
             "owner_archived_pinned_change",
             "owner_change",
