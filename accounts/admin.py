@@ -22,6 +22,7 @@ from unfold.widgets import UnfoldAdminSelect2MultipleWidget
 from accounts.audit import record_event
 from accounts.deletion import delete_user
 from accounts.models import AuditEvent, Membership, Organization, Session, User
+from accounts.roles import record_activity
 from accounts.sessions import end_session
 from accounts.staff_forms import NewUserForm, SetPasswordForm, UserForm
 from accounts.staff_site import password_change_watched
@@ -128,7 +129,10 @@ class AccountAdmin(StaffModelAdmin, UserAdmin):  # type: ignore[type-arg]
         caller, actor_id = caller_of(request), request.user.pk
         if not change:
             record_event(AuditEvent.Event.REGISTERED, caller=caller, user_id=obj.pk, actor_id=actor_id)
-        elif {"is_staff", "is_superuser"} & set(form.changed_data):
+            return
+        if "is_active" in form.changed_data:
+            record_activity(obj, caller=caller, actor_id=request.user.pk)
+        if {"is_staff", "is_superuser"} & set(form.changed_data):
             record_event(
                 AuditEvent.Event.ROLE_CHANGED,
                 caller=caller,
@@ -198,7 +202,7 @@ class SessionAdmin(OfUsersAdmin, RecordAdmin):
         caller, ended = caller_of(request), 0
         for session in queryset:
             with transaction.atomic():
-                if not end_session(session_id=session.pk, reason="ended_by_staff"):
+                if not end_session(session_id=session.pk, user_id=session.user_id, reason="ended_by_staff"):
                     continue
                 ended += 1
                 record_event(

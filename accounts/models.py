@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q, Value
 from django.db.models.functions import Lower
+from django.utils import timezone
 
 
 class UserManager(BaseUserManager["User"]):
@@ -83,7 +85,8 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 class SessionQuerySet(models.QuerySet["Session"]):
     def live(self) -> SessionQuerySet:
-        return self.filter(ended_at__isnull=True)
+        """Neither ended nor expired."""
+        return self.filter(ended_at__isnull=True, expires_at__gt=timezone.now())
 
 
 class Session(models.Model):
@@ -134,6 +137,18 @@ class TokenPair(models.Model):
 
     def __str__(self) -> str:
         return f"pair {self.generation} of {self.session_id}"
+
+
+class LoginAttempts(models.Model):
+    """The latest attempts to log in with one e-mail address, known or not; see accounts.login_lock."""
+
+    key = models.CharField(max_length=64, primary_key=True, help_text="A keyed hash of the address.")
+    failed_at = ArrayField(models.DateTimeField())
+    running_since = ArrayField(models.DateTimeField(), help_text="Attempts whose password is being looked at.")
+    last_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{len(self.failed_at)} failed logins"
 
 
 class Organization(models.Model):
@@ -188,6 +203,8 @@ class AuditEvent(models.Model):
         SESSION_ENDED = "session_ended"
         PASSWORD_CHANGED = "password_changed"  # noqa: S105  (a name, not a password)
         ROLE_CHANGED = "role_changed"
+        ACTIVATED = "activated"
+        DEACTIVATED = "deactivated"
         ACCOUNT_DELETED = "account_deleted"
         TRANSCRIPT_READ = "transcript_read"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
 from django.contrib.auth.hashers import check_password, make_password
@@ -11,8 +12,9 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.audit import record_event
+from accounts.login_lock import begin_login
 from accounts.models import AuditEvent, Session, User
-from accounts.sessions import end_all_sessions
+from accounts.sessions import AccountChanged, IssuedTokens, end_all_sessions, start_session
 from edgechat.client_address import Caller
 from edgechat.errors import ApiError, Invalid
 from edgechat.threads import release_database, run_cpu_bound
@@ -29,8 +31,8 @@ class EmailTaken(ApiError):
 class InvalidCredentials(ApiError):
     status, code, detail = 401, "invalid_credentials", "Invalid email or password"
 
-    def __init__(self) -> None:
-        super().__init__(headers={"WWW-Authenticate": "Bearer"})
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
 
 
 class ReauthenticationRequired(ApiError):
@@ -55,17 +57,30 @@ def register_user(*, email: str, password: str, caller: Caller, full_name: str =
 
 
 def authenticate_user(*, email: str, password: str, caller: Caller) -> User:
-    """The active user with this e-mail and password, else InvalidCredentials.
+    """The active user with this e-mail and password, else InvalidCredentials; LoginLocked after five failures.
 
     A password is checked whether or not there is such a user, so that the time tells nothing.
     """
+    attempt = begin_login(email)
     user = User.objects.with_email(email)
     matches = _check_password(password, user.password if user else _UNKNOWN_USERS_HASH)
     if user is None or not matches or not user.is_active:
+        attempt.fail()
         record_event(AuditEvent.Event.LOGIN_FAILED, caller=caller, user_id=user.pk if user else None)
         raise InvalidCredentials
+    attempt.succeed()
     record_event(AuditEvent.Event.LOGIN, caller=caller, user_id=user.pk, actor_id=user.pk)
     return user
+
+
+def log_in_user(*, email: str, password: str, caller: Caller, device_name: str = "") -> tuple[User, IssuedTokens]:
+    """The user with this e-mail and password, and a new session. Raises InvalidCredentials and LoginLocked."""
+    for _ in range(2):
+        user = authenticate_user(email=email, password=password, caller=caller)
+        # Once more if it changed meanwhile: another login may have stored the same password's hash anew.
+        with suppress(AccountChanged):
+            return user, start_session(user=user, caller=caller, device_name=device_name)
+    raise InvalidCredentials
 
 
 def change_password(
@@ -83,16 +98,23 @@ def change_password(
         raise ReauthenticationRequired
     _refuse_common_password(password, field="body.password")
     encoded = _hash_password(password)
+    now = timezone.now()
     with transaction.atomic():
-        User.objects.filter(pk=user.pk).update(password=encoded, updated_at=timezone.now())
+        # The account may have been deleted, and this session ended, while the password was hashed.
+        changed = User.objects.filter(pk=user.pk, is_active=True).update(password=encoded, updated_at=now)
+        if not changed or not Session.objects.live().filter(pk=session.pk).exists():
+            raise AccountChanged
         end_all_sessions(user_id=user.pk, reason="password_changed", but=session.pk)
         record_event(AuditEvent.Event.PASSWORD_CHANGED, caller=caller, user_id=user.pk, actor_id=user.pk)
-    user.refresh_from_db()
+    user.password, user.updated_at = encoded, now
 
 
 def rename_user(*, user: User, full_name: str) -> None:
-    user.full_name = full_name
-    user.save(update_fields=["full_name", "updated_at"])
+    """Raises AccountChanged if the account was deleted meanwhile."""
+    now = timezone.now()
+    if not User.objects.filter(pk=user.pk, is_active=True).update(full_name=full_name, updated_at=now):
+        raise AccountChanged
+    user.full_name, user.updated_at = full_name, now
 
 
 def _refuse_common_password(password: str, *, field: str) -> None:

@@ -20,7 +20,7 @@ from accounts.audit import record_event
 from accounts.models import AuditEvent, Session, TokenPair, User
 from accounts.tokens import Claims, TokenExpired, TokenInvalid, access_token_seconds_left, make_token, read_token
 from edgechat.client_address import Caller
-from edgechat.errors import ApiError
+from edgechat.errors import ApiError, NotAuthenticated
 
 SUCCESSOR_UNUSED_FOR = timedelta(hours=24)
 GRACE_AFTER_FIRST_USE = timedelta(seconds=10)
@@ -29,8 +29,18 @@ GRACE_AFTER_FIRST_USE = timedelta(seconds=10)
 class RefreshInvalid(ApiError):
     status, code, detail = 401, "refresh_invalid", "Invalid or expired refresh token"
 
-    def __init__(self) -> None:
-        super().__init__(headers={"WWW-Authenticate": "Bearer"})
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class RefreshExpired(RefreshInvalid):
+    """Told apart for older clients alone (accounts.cookie_views)."""
+
+
+class AccountChanged(NotAuthenticated):
+    """The account was deleted, shut out or given another password after its password had been checked."""
+
+    code, detail = "token_revoked", "The session has ended"
 
 
 @dataclass(frozen=True)
@@ -43,9 +53,13 @@ class IssuedTokens:
 
 
 def start_session(*, user: User, caller: Caller, device_name: str = "") -> IssuedTokens:
-    """Make a session for a user who has shown who they are, and its first token pair."""
+    """Make a session for a user who has shown who they are, and its first token pair. Raises AccountChanged."""
     now = timezone.now()
     with transaction.atomic():
+        # Locked, as whoever ends all of a user's sessions changes the user's row first: none begins behind their back.
+        holder = User.objects.select_for_update(no_key=True).filter(pk=user.pk, is_active=True).first()
+        if holder is None or holder.password != user.password:
+            raise AccountChanged
         session = Session.objects.create(
             user=user,
             device_name=device_name,
@@ -62,7 +76,9 @@ def refresh_session(*, refresh_token: str, caller: Caller) -> IssuedTokens:
     """The pair that follows this token's, by compare-and-set. Raises RefreshInvalid; reuse ends the session."""
     try:
         claims = read_token(refresh_token, "refresh")
-    except (TokenInvalid, TokenExpired):
+    except TokenExpired:
+        raise RefreshExpired from None
+    except TokenInvalid:
         raise RefreshInvalid from None
     session = Session.objects.select_related("user").filter(pk=claims.session_id, user_id=claims.user_id).first()
     if session is None or session.ended_at is not None or not session.user.is_active:
@@ -73,7 +89,7 @@ def refresh_session(*, refresh_token: str, caller: Caller) -> IssuedTokens:
         _rotate(session, claims, now)
     successor = TokenPair.objects.filter(session=session, generation=claims.generation + 1).first()
     if successor is None or not _may_be_given_again(successor, now):
-        if end_session(session_id=session.pk, reason="refresh_reused"):
+        if end_session(session_id=session.pk, user_id=session.user_id, reason="refresh_reused"):
             event = AuditEvent.Event.REFRESH_REUSED
             record_event(event, caller=caller, user_id=session.user_id, session=str(session.pk))
         raise RefreshInvalid
@@ -88,9 +104,10 @@ def mark_pair_used(session_id: UUID, generation: int) -> None:
     Session.objects.filter(pk=session_id, used_generation__lt=generation).update(used_generation=generation)
 
 
-def end_session(*, session_id: UUID, reason: str) -> bool:
-    """End a session with all its tokens, now and on every process; False if it had ended before."""
-    return bool(Session.objects.live().filter(pk=session_id).update(ended_at=timezone.now(), end_reason=reason))
+def end_session(*, session_id: UUID, user_id: int, reason: str) -> bool:
+    """End a user's session with all its tokens, now and on every process; False if it was over, or is another's."""
+    sessions = Session.objects.live().filter(pk=session_id, user_id=user_id)
+    return bool(sessions.update(ended_at=timezone.now(), end_reason=reason))
 
 
 def end_all_sessions(*, user_id: int, reason: str, but: UUID | None = None) -> int:

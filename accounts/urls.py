@@ -1,11 +1,23 @@
 from django.urls import path
 
-from accounts import views
+from accounts import cookie_views, older_views, session_views, user_views, views
 
 urlpatterns = [
     path("auth/register", views.RegisterView.as_view()),
     path("auth/login", views.LoginView.as_view()),
     path("auth/refresh", views.RefreshView.as_view()),
     path("auth/me", views.MeView.as_view()),
+    path("auth/logout", session_views.LogoutView.as_view()),
+    path("auth/logout-all", session_views.LogoutAllView.as_view()),
+    path("auth/sessions", session_views.SessionsView.as_view()),
+    path("auth/sessions/<session_id>", session_views.SessionView.as_view()),
+    path("auth/signup", older_views.SignupView.as_view()),
+    path("auth/signin", older_views.SigninView.as_view()),
+    path("users/register", older_views.UserRegisterView.as_view()),
+    path("users/login", cookie_views.CookieLoginView.as_view()),
+    path("users/refresh", cookie_views.CookieRefreshView.as_view()),
+    path("users/logout", cookie_views.CookieLogoutView.as_view()),
     path("users/me", views.UserMeView.as_view()),
+    path("users", user_views.UsersView.as_view()),
+    path("users/<user_id>", user_views.UserView.as_view()),
 ]

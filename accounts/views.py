@@ -21,7 +21,7 @@ from accounts.serializers import (
     TokensOutput,
     UserOutput,
 )
-from accounts.services import authenticate_user, change_password, register_user, rename_user
+from accounts.services import change_password, log_in_user, register_user, rename_user
 from accounts.sessions import IssuedTokens, refresh_session, start_session
 from edgechat.client_address import caller_of
 from edgechat.rate_limit import AuthRateThrottle
@@ -90,9 +90,8 @@ class LoginView(AnonymousView):
     def post(self, request: AuthenticatedRequest) -> Response:
         """Log in with e-mail and password; a new session begins."""
         data = validated_body(LoginInput, request)
-        caller = caller_of(request._request)
-        user = authenticate_user(email=data["email"], password=data["password"], caller=caller)
-        return Response(tokens_body(start_session(user=user, caller=caller, device_name=data["device_name"])))
+        _, tokens = log_in_user(**data, caller=caller_of(request._request))
+        return Response(tokens_body(tokens))
 
 
 class RefreshView(AnonymousView):

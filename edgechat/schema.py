@@ -47,6 +47,12 @@ _DESCRIPTIONS = {
 _OF_OPERATION = {
     "login": ["401"],
     "refresh": ["401"],
+    "signin": ["401"],
+    "users_login": ["401", "403"],
+    "users_refresh": ["401", "403"],
+    "users_logout": ["403"],
+    "user_list": ["403"],
+    "user_update": ["403"],
     "message_send": ["409"],
     "attachment_create": ["409"],
     "attachment_get": ["416"],

@@ -35,6 +35,10 @@ def routes(patterns: list[Any] | None = None, prefix: str = "") -> Iterator[tupl
 
 ROUTES = sorted(routes(), key=lambda route: route[0])
 METHODS = ("get", "post", "put", "patch", "delete")
+OPEN = (
+    *("health", "openapi", "auth/register", "auth/login", "auth/refresh", "auth/signup", "auth/signin"),
+    *("users/register", "users/login", "users/refresh", "users/logout"),
+)
 GET_PATHS = [path for path, view in ROUTES if hasattr(view, "get")]
 
 
@@ -171,7 +175,7 @@ def test_another_method_is_405_on_every_route(alice: Person, path: str) -> None:
 PROTECTED = [
     (path, method)
     for path, view in ROUTES
-    if view is not None and not path.startswith(("health", "openapi", "auth/register", "auth/login", "auth/refresh"))
+    if view is not None and not path.startswith(OPEN)
     for method in METHODS
     if hasattr(view, method)
 ]

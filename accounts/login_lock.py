@@ -1,0 +1,96 @@
+"""At most five failed logins for one e-mail in 15 minutes, whoever tries and from wherever.
+
+PostgreSQL counts, so that the limit holds without Redis. An attempt is counted by one atomic statement before its
+password is looked at: of many at once no more than the limit are under way, and the others wait to see how these end.
+What is kept of an e-mail is a keyed hash, for people type other secrets into that field too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from accounts.models import LoginAttempts
+from edgechat.errors import RateLimited
+from edgechat.threads import release_database
+
+MAX_FAILURES = 5
+WINDOW = timedelta(minutes=15)
+# An attempt that is older was not ended, because its process died: it counts as failed.
+RUNNING_FOR = timedelta(seconds=20)
+POLL_SECONDS = 0.05
+
+_BEGIN = f"""
+    INSERT INTO "{LoginAttempts._meta.db_table}" AS a (key, failed_at, running_since, last_at)
+    VALUES (%(key)s, '{{}}', ARRAY[%(now)s], %(now)s)
+    ON CONFLICT (key) DO UPDATE
+       SET failed_at = ARRAY(SELECT t FROM unnest(a.failed_at) t WHERE t > %(since)s),
+           running_since = ARRAY(SELECT t FROM unnest(a.running_since) t WHERE t > %(since)s) || %(now)s,
+           last_at = %(now)s
+     WHERE (SELECT count(*) FROM unnest(a.failed_at || a.running_since) t WHERE t > %(since)s) < %(limit)s
+"""  # noqa: S608  (the name of our own table)
+_FAIL = f"""
+    UPDATE "{LoginAttempts._meta.db_table}"
+       SET failed_at = failed_at || %(now)s, running_since = array_remove(running_since, %(now)s)
+     WHERE key = %(key)s
+"""  # noqa: S608
+
+
+class LoginLocked(RateLimited):
+    code, detail = "login_locked", "Too many failed logins for this e-mail address, try again later"
+
+
+@dataclass(frozen=True)
+class LoginAttempt:
+    """An attempt that was counted, to be ended by `fail` or `succeed`; left alone it counts as a failure."""
+
+    key: str
+    began_at: datetime
+
+    def fail(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(_FAIL, {"key": self.key, "now": self.began_at})
+
+    def succeed(self) -> None:
+        """Forget the failures that came before."""
+        LoginAttempts.objects.filter(key=self.key).delete()
+
+
+def begin_login(email: str) -> LoginAttempt:
+    """Count an attempt to log in with an e-mail as it was typed. Raises LoginLocked."""
+    key = _key(email)
+    give_up = time.monotonic() + RUNNING_FOR.total_seconds()
+    while True:
+        now = timezone.now()
+        with connection.cursor() as cursor:
+            cursor.execute(_BEGIN, {"key": key, "now": now, "since": now - WINDOW, "limit": MAX_FAILURES})
+            if cursor.rowcount:
+                return LoginAttempt(key, now)
+        attempts = LoginAttempts.objects.filter(key=key).first()
+        running = [] if attempts is None else attempts.running_since
+        if attempts and (time.monotonic() > give_up or all(began < now - RUNNING_FOR for began in running)):
+            counted = sorted([*attempts.failed_at, *running])[-MAX_FAILURES:]
+            raise LoginLocked(retry_after=(counted[0] + WINDOW - now).total_seconds())
+        release_database()
+        time.sleep(POLL_SECONDS)
+
+
+def prune_login_attempts() -> int:
+    """Forget e-mails that nobody has tried for longer than their failures count; how many."""
+    return LoginAttempts.objects.filter(last_at__lt=timezone.now() - 2 * WINDOW).delete()[0]
+
+
+def _key(email: str) -> str:
+    # PostgreSQL lowers first, as it does to find the user: it may take letters for the same that Python tells apart,
+    # and then every spelling would have five attempts of its own.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT lower(%s)", [email.strip()])
+        lowered: str = cursor.fetchone()[0]
+    return hmac.new(settings.SECRET_KEY.encode(), lowered.casefold().encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,43 @@
+"""Logs a user out everywhere, or everybody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.audit import record_event
+from accounts.models import AuditEvent, Session, User
+
+
+class Command(BaseCommand):
+    help = (
+        "End the sessions of one user, or everybody's, with all their tokens and at once. Logins to the admin site "
+        "are not among them."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        whose = parser.add_mutually_exclusive_group(required=True)
+        whose.add_argument("email", nargs="?")
+        whose.add_argument("--all", action="store_true", help="everybody's")
+        parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
+
+    @transaction.atomic
+    def handle(self, *args: Any, **options: Any) -> None:
+        sessions, user = Session.objects.live(), None
+        if not options["all"]:
+            user = User.objects.with_email(options["email"])
+            if user is None:
+                raise CommandError(f"There is no user {options['email']}.")
+            # A login under way ends with the others, or begins after this.
+            User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+            sessions = sessions.filter(user=user)
+        if options["dry_run"]:
+            self.stdout.write(f"Live sessions: {sessions.count()}.")
+            return
+        ended = sessions.update(ended_at=timezone.now(), end_reason="revoked")
+        if ended:
+            record_event(AuditEvent.Event.SESSION_ENDED, user_id=user.pk if user else None, sessions=ended)
+        self.stdout.write(f"Sessions ended: {ended}.")

@@ -1,0 +1,41 @@
+"""Bodies of the calls that only clients of the older backends make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from accounts.serializers import GivenPasswordField, PasswordField, UserOutput
+
+
+class CredentialsInput(serializers.Serializer[Any]):
+    email = serializers.CharField(max_length=254)  # any text, as in LoginInput
+    password = GivenPasswordField()
+
+
+class NewCredentialsInput(serializers.Serializer[Any]):
+    email = serializers.EmailField(max_length=254)
+    password = PasswordField()
+
+
+class SignupInput(NewCredentialsInput):
+    full_name = serializers.CharField(max_length=255, required=False, allow_blank=True, allow_null=True, default="")
+
+    def validate_full_name(self, value: str | None) -> str:
+        return value or ""
+
+
+class SignupOutput(serializers.Serializer[Any]):
+    user = UserOutput()
+    message = serializers.CharField()
+
+
+class AccessTokenOutput(serializers.Serializer[Any]):
+    access_token = serializers.CharField()
+    token_type = serializers.CharField(help_text="Always `bearer`.")
+
+
+class SigninOutput(AccessTokenOutput):
+    user = UserOutput()
+    refresh_token = serializers.CharField()

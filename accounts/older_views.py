@@ -1,0 +1,95 @@
+"""Registration and login as the older backends' clients call them (CONTRACT section 2)."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework.response import Response
+
+from accounts.older_serializers import CredentialsInput, NewCredentialsInput, SigninOutput, SignupInput, SignupOutput
+from accounts.requests import AuthenticatedRequest
+from accounts.serializers import IdentityOutput, UserOutput
+from accounts.services import log_in_user, register_user
+from accounts.views import AnonymousView
+from edgechat.client_address import caller_of
+from edgechat.validation import validated_body
+
+USER = {
+    "id": 7,
+    "email": "ann@example.com",
+    "full_name": "Ann Lee",
+    "is_active": True,
+    "is_verified": False,
+    "role": "user",
+    "created_at": "2026-01-01T12:00:00.123456Z",
+    "updated_at": "2026-01-01T12:00:00.123456Z",
+}
+CREDENTIALS = {"email": "ann@example.com", "password": "correct horse"}
+CREDENTIALS_EXAMPLE = OpenApiExample("Credentials", value=CREDENTIALS, request_only=True)
+MADE = "User created successfully"
+
+
+class SignupView(AnonymousView):
+    @extend_schema(
+        operation_id="signup",
+        tags=["older clients"],
+        request=SignupInput,
+        responses={201: SignupOutput},
+        examples=[
+            OpenApiExample("Signup", value={**CREDENTIALS, "full_name": "Ann Lee"}, request_only=True),
+            OpenApiExample("Made", value={"user": USER, "message": MADE}, response_only=True),
+        ],
+    )
+    def post(self, request: AuthenticatedRequest) -> Response:
+        """Make an account, without logging in to it."""
+        user = register_user(**validated_body(SignupInput, request), caller=caller_of(request._request))
+        return Response({"user": UserOutput(user).data, "message": MADE}, status=201)
+
+
+class SigninView(AnonymousView):
+    @extend_schema(
+        operation_id="signin",
+        tags=["older clients"],
+        request=CredentialsInput,
+        responses=SigninOutput,
+        examples=[
+            CREDENTIALS_EXAMPLE,
+            OpenApiExample(
+                "Signed in",
+                value={
+                    "user": USER,
+                    "access_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3In0.c2ln",
+                    "refresh_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3In0.Z25z",
+                    "token_type": "bearer",
+                },
+                response_only=True,
+            ),
+        ],
+    )
+    def post(self, request: AuthenticatedRequest) -> Response:
+        """Log in, and get the account with the token pair."""
+        user, tokens = log_in_user(**validated_body(CredentialsInput, request), caller=caller_of(request._request))
+        return Response(
+            {
+                "user": UserOutput(user).data,
+                "access_token": tokens.access_token,
+                "refresh_token": tokens.refresh_token,
+                "token_type": "bearer",
+            }
+        )
+
+
+class UserRegisterView(AnonymousView):
+    @extend_schema(
+        operation_id="users_register",
+        tags=["older clients"],
+        request=NewCredentialsInput,
+        responses=IdentityOutput,
+        examples=[
+            CREDENTIALS_EXAMPLE,
+            OpenApiExample("Made", value={"id": 7, "email": "ann@example.com"}, response_only=True),
+        ],
+    )
+    def post(self, request: AuthenticatedRequest) -> Response:
+        """Make an account, without logging in to it."""
+        user = register_user(**validated_body(NewCredentialsInput, request), caller=caller_of(request._request))
+        return Response({"id": user.pk, "email": user.email})

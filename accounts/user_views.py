@@ -1,0 +1,85 @@
+"""Other users' accounts, for staff (CONTRACT section 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.older_views import USER
+from accounts.requests import AuthenticatedRequest
+from accounts.roles import change_user, list_users, require_staff, visible_user
+from accounts.serializers import UserOutput
+from edgechat.client_address import caller_of
+from edgechat.validation import integer_id, validated_body, validated_query
+
+USER_ID = OpenApiParameter("user_id", type=int, location="path")
+USER_EXAMPLE = OpenApiExample("User", value=USER, response_only=True)
+
+
+class UsersQuery(serializers.Serializer[Any]):
+    limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
+    skip = serializers.IntegerField(min_value=0, max_value=1_000_000, default=0)
+
+
+class UserChange(serializers.Serializer[Any]):
+    is_active = serializers.BooleanField(required=False, allow_null=True, default=None)
+    role = serializers.ChoiceField(choices=["user", "admin"], required=False, allow_null=True, default=None)
+
+
+class UsersOutput(serializers.Serializer[Any]):
+    users = UserOutput(many=True)
+    has_more = serializers.BooleanField()
+
+
+class UsersView(APIView):
+    @extend_schema(
+        operation_id="user_list",
+        tags=["accounts"],
+        parameters=[UsersQuery],
+        responses=UsersOutput,
+        examples=[OpenApiExample("Users", value={"users": [USER], "has_more": False}, response_only=True)],
+    )
+    def get(self, request: AuthenticatedRequest) -> Response:
+        """All users in the order of their ids, for staff."""
+        require_staff(request.user)
+        query = validated_query(UsersQuery, request)
+        found = list_users(limit=query["limit"] + 1, skip=query["skip"])
+        users = found[: query["limit"]]
+        return Response({"users": UserOutput(users, many=True).data, "has_more": len(found) > len(users)})
+
+
+class UserView(APIView):
+    @extend_schema(
+        operation_id="user_get",
+        tags=["accounts"],
+        parameters=[USER_ID],
+        responses=UserOutput,
+        examples=[USER_EXAMPLE],
+    )
+    def get(self, request: AuthenticatedRequest, user_id: str) -> Response:
+        """The user's own account, or any for staff."""
+        return Response(UserOutput(visible_user(viewer=request.user, user_id=integer_id(user_id))).data)
+
+    @extend_schema(
+        operation_id="user_update",
+        tags=["accounts"],
+        parameters=[USER_ID],
+        request=UserChange,
+        responses=UserOutput,
+        examples=[USER_EXAMPLE, OpenApiExample("Shut out", value={"is_active": False}, request_only=True)],
+    )
+    def patch(self, request: AuthenticatedRequest, user_id: str) -> Response:
+        """Shut a user out or let them in again, for staff; change the role, for superusers.
+
+        Shutting out ends all sessions at once. Staff who are no superusers change no other staff, and nobody
+        changes themselves.
+        """
+        require_staff(request.user)
+        number = integer_id(user_id)
+        data = validated_body(UserChange, request)
+        user = change_user(actor=request.user, user_id=number, **data, caller=caller_of(request._request))
+        return Response(UserOutput(user).data)
