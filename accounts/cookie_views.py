@@ -38,7 +38,7 @@ def is_cross_site(request: HttpRequest) -> bool:
     """Whether a browser says that a page of another site makes this request."""
     origin = request.headers.get("Origin")
     here = {f"{request.scheme}://{request.get_host()}", settings.PUBLIC_URL, *settings.CORS_ALLOWED_ORIGINS}
-    return origin is not None and origin not in here
+    return origin is not None and origin not in here - {""}
 
 
 class CookieView(AnonymousView):

@@ -25,7 +25,8 @@ MAX_FAILURES = 5
 WINDOW = timedelta(minutes=15)
 # An attempt that is older was not ended, because its process died: it counts as failed.
 RUNNING_FOR = timedelta(seconds=20)
-POLL_SECONDS = 0.05
+# How long another attempt waits for those under way, and how often it looks.
+WAIT_SECONDS, POLL_SECONDS = 5, 0.05
 
 _BEGIN = f"""
     INSERT INTO "{LoginAttempts._meta.db_table}" AS a (key, failed_at, running_since, last_at)
@@ -66,7 +67,7 @@ class LoginAttempt:
 def begin_login(email: str) -> LoginAttempt:
     """Count an attempt to log in with an e-mail as it was typed. Raises LoginLocked."""
     key = _key(email)
-    give_up = time.monotonic() + RUNNING_FOR.total_seconds()
+    give_up = time.monotonic() + WAIT_SECONDS
     while True:
         now = timezone.now()
         with connection.cursor() as cursor:
@@ -74,10 +75,11 @@ def begin_login(email: str) -> LoginAttempt:
             if cursor.rowcount:
                 return LoginAttempt(key, now)
         attempts = LoginAttempts.objects.filter(key=key).first()
-        running = [] if attempts is None else attempts.running_since
-        if attempts and (time.monotonic() > give_up or all(began < now - RUNNING_FOR for began in running)):
-            counted = sorted([*attempts.failed_at, *running])[-MAX_FAILURES:]
+        if attempts is not None and all(began < now - RUNNING_FOR for began in attempts.running_since):
+            counted = sorted([*attempts.failed_at, *attempts.running_since])[-MAX_FAILURES:]
             raise LoginLocked(retry_after=(counted[0] + WINDOW - now).total_seconds())
+        if time.monotonic() > give_up:
+            raise LoginLocked(retry_after=RUNNING_FOR.total_seconds())
         release_database()
         time.sleep(POLL_SECONDS)
 

@@ -225,6 +225,10 @@ BODY_CALLS = {
     "auth/register": ("email", "password", "full_name", "device_name"),
     "auth/login": ("email", "password", "device_name"),
     "auth/refresh": ("refresh_token",),
+    "auth/signup": ("email", "password", "full_name"),
+    "auth/signin": ("email", "password"),
+    "users/register": ("email", "password"),
+    "users/login": ("email", "password"),
     "users/me": ("full_name", "password", "current_password"),
     "chat/conversations": ("title", "system_instruction", "organization_id", "temporary"),
     "chat/conversations/{}/messages": ("content", "client_message_id"),
@@ -248,7 +252,7 @@ def test_no_value_of_a_field_is_a_fault_of_ours(alice: Person, route: str, field
     for value in STRANGE_VALUES:
         # A summary needs a text, which null cannot stand for; the other calls ignore it.
         body = {name: text for name, text in VALID.items() if name in (*fields, "text")} | {field: value}
-        if route == "auth/register" and field != "email":
+        if "email" in fields and field != "email":
             body["email"] = f"{uuid.uuid4().hex}@example.com"
         answer = alice.request(
             "PATCH" if route == "users/me" else "POST", path, content=json.dumps(body).encode(), headers=JSON

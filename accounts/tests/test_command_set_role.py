@@ -1,0 +1,42 @@
+"""manage.py set_role."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from accounts.models import AuditEvent
+from accounts.tests.logins import new_email
+from accounts.tests.staff import make_user
+
+
+def set_role(*arguments: str) -> str:
+    out = io.StringIO()
+    call_command("set_role", *arguments, stdout=out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("role", "rights"), [("admin", (True, False)), ("superuser", (True, True)), ("user", (False, False))]
+)
+def test_a_role_is_given(role: str, rights: tuple[bool, bool]) -> None:
+    user = make_user(is_staff=role == "user", is_superuser=role != "superuser")
+    assert set_role(user.email.upper(), role) == f"{user.email} has the role {role} now.\n"
+    assert set_role(user.email, role) == f"{user.email} has the role {role} already.\n"
+    user.refresh_from_db()
+    assert (user.is_staff, user.is_superuser) == rights
+    events = AuditEvent.objects.filter(user_id=user.pk).values_list("event", "actor_id", "details")
+    assert list(events) == [("role_changed", None, {"role": user.role, "superuser": rights[1]})]
+
+
+def test_an_unknown_e_mail_is_a_fault() -> None:
+    email = new_email()
+    with pytest.raises(CommandError, match=f"There is no user {email}."):
+        set_role(email, "admin")
+
+
+def test_another_role_is_a_fault() -> None:
+    with pytest.raises(CommandError, match="invalid choice: 'owner'"):
+        set_role(make_user().email, "owner")
