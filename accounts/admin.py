@@ -21,6 +21,7 @@ from unfold.widgets import UnfoldAdminSelect2MultipleWidget
 
 from accounts.audit import record_event
 from accounts.deletion import delete_user
+from accounts.members import accept_invitations
 from accounts.models import AuditEvent, Membership, Organization, Session, User
 from accounts.roles import record_activity
 from accounts.sessions import end_session
@@ -126,6 +127,7 @@ class AccountAdmin(StaffModelAdmin, UserAdmin):  # type: ignore[type-arg]
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
+        accept_invitations(obj)
         caller, actor_id = caller_of(request), request.user.pk
         if not change:
             record_event(AuditEvent.Event.REGISTERED, caller=caller, user_id=obj.pk, actor_id=actor_id)
@@ -224,6 +226,10 @@ class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
         cleaned = super().clean()
         if not self.errors and not (self.cleaned_data.get("user") or self.cleaned_data.get("invited_email")):
             raise ValidationError("Choose a user, or write the e-mail of somebody who has no account yet.")
+        if not self.errors and "invited_email" in self.changed_data and not self.cleaned_data.get("user"):
+            account = User.objects.with_email(self.cleaned_data["invited_email"])
+            if account is not None and account.is_verified:
+                raise ValidationError("This e-mail has a verified account: choose the user.")
         return cleaned
 
 

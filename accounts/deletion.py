@@ -14,6 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.audit import record_event
+from accounts.members import leave_all_organizations
 from accounts.models import AuditEvent, User
 from accounts.sessions import end_all_sessions
 from edgechat.client_address import Caller
@@ -34,6 +35,7 @@ def register_eraser(erase: Callable[[int], None]) -> None:
 def delete_user(*, user: User, caller: Caller | None, actor_id: int | None) -> None:
     """Delete an account: shut out at once, its address free again at once, its data gone now or as soon as can be."""
     with transaction.atomic():
+        leave_all_organizations(user.pk)  # locks organizations before users, as `add_member` does
         User.objects.filter(pk=user.pk).update(
             is_active=False,
             deletion_requested_at=timezone.now(),

@@ -153,6 +153,9 @@ class LoginAttempts(models.Model):
 
 class Organization(models.Model):
     name = models.CharField(max_length=255)
+    created_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -163,7 +166,7 @@ class Organization(models.Model):
 
 
 class Membership(models.Model):
-    """A user's role in an organization, or an invitation of an e-mail address that has no account yet."""
+    """A user's role in an organization, or an invitation of an e-mail address that no verified account has."""
 
     class Role(models.TextChoices):
         OWNER = "owner"
@@ -187,6 +190,7 @@ class Membership(models.Model):
                 condition=Q(user__isnull=False) | ~Q(invited_email=""), name="membership_of_a_user_or_an_email"
             ),
         )
+        indexes = (models.Index(Lower("invited_email"), name="invitation_email", condition=Q(user__isnull=True)),)
 
     def __str__(self) -> str:
         return f"{self.user or self.invited_email} is {self.role} of {self.organization}"

@@ -1,6 +1,8 @@
 from django.urls import path
 
-from accounts import cookie_views, older_views, session_views, user_views, views
+from accounts import cookie_views, older_views, organization_views, session_views, user_views, views
+
+_ORGANIZATION = "organizations/<str:organization_id>"
 
 urlpatterns = [
     path("auth/register", views.RegisterView.as_view()),
@@ -20,4 +22,9 @@ urlpatterns = [
     path("users/me", views.UserMeView.as_view()),
     path("users", user_views.UsersView.as_view()),
     path("users/<user_id>", user_views.UserView.as_view()),
+    path("organizations", organization_views.OrganizationsView.as_view()),
+    path(_ORGANIZATION, organization_views.OrganizationView.as_view()),
+    path(f"{_ORGANIZATION}/members", organization_views.MembersView.as_view()),
+    path(f"{_ORGANIZATION}/members/<str:user_id>", organization_views.MemberView.as_view()),
+    path(f"{_ORGANIZATION}/invitations/<str:invitation_id>", organization_views.InvitationView.as_view()),
 ]

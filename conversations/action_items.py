@@ -16,7 +16,7 @@ from conversations.context_window import numbered_dialogue
 from conversations.documents import ConversationDocument, message_id
 from conversations.history import newest_first
 from conversations.models import Todo
-from conversations.services import get_conversation
+from conversations.services import charged_organization, get_conversation
 from conversations.todos import (
     MAX_DESCRIPTION_CHARACTERS,
     MAX_TITLE_CHARACTERS,
@@ -52,7 +52,7 @@ def find_action_items(*, owner_id: int, conversation_id: str) -> list[Todo]:
     call = MeteredCall(
         attempt_id=f"action_items:{uuid.uuid4()}",
         user_id=owner_id,
-        organization_id=conversation["organization_id"],
+        organization_id=charged_organization(conversation),
         purpose=LedgerEntry.Purpose.ACTION_ITEMS,
         prompt=Prompt(
             turns=(Turn("user", text),), system_instruction=INSTRUCTION, response_schema=_schema(seqs[0], seqs[-1])

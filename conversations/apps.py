@@ -1,20 +1,39 @@
+from functools import partial
+from typing import Any
+
 from django.apps import AppConfig
+from django.db import transaction
 
 
 class ConversationsConfig(AppConfig):
     name = "conversations"
 
     def ready(self) -> None:
+        from django.db.models.signals import post_delete
+
         from accounts.deletion import register_eraser
+        from accounts.models import Membership
         from ai.sources import register_conversation_reader
         from conversations import attachments, services, summary_source, transcript_repository
         from conversations.replies import leases, take_over
         from edgechat import periodic
 
         register_conversation_reader(summary_source.read_conversation)
+        # A signal, for memberships also end with their organization, and in the admin.
+        post_delete.connect(_end_sharing, sender=Membership)
         register_eraser(transcript_repository.delete_everything_of)
         register_eraser(attachments.delete_attachments_of)
         periodic.register(leases.keep_lease, seconds=leases.HEARTBEAT_SECONDS)
         periodic.register(take_over.take_over_replies, seconds=take_over.REAP_SECONDS)
         periodic.register(take_over.declare_unknown_worker_dead, seconds=20)
         periodic.register(services.purge_conversations, seconds=60)
+
+
+def _end_sharing(instance: Any, **kwargs: Any) -> None:
+    """What a membership that was deleted leaves to do once that is certain; an invitation leaves nothing."""
+    from conversations.services import unshare_conversations
+
+    if instance.user_id is not None:
+        transaction.on_commit(
+            partial(unshare_conversations, owner_id=instance.user_id, organization_id=instance.organization_id)
+        )

@@ -13,7 +13,7 @@ from ai.pictures import MAX_BYTES
 from conversations.attachments import (
     attachment_body,
     delete_attachment,
-    get_attachment,
+    get_readable_attachment,
     open_attachment,
     store_attachment,
 )
@@ -84,7 +84,7 @@ class AttachmentView(APIView):
     def get(self, request: AuthenticatedRequest, attachment_id: str) -> HttpResponseBase:
         """The picture, or a thumbnail of 256 pixels at most; with ETag, and in parts where `Range` asks for them."""
         thumb = validated_query(AttachmentQuery, request)["size"] == "thumb"
-        attachment = get_attachment(owner_id=request.user.pk, attachment_id=attachment_id)
+        attachment = get_readable_attachment(user_id=request.user.pk, attachment_id=attachment_id)
         file, size, mime_type = open_attachment(attachment, "thumb" if thumb else "stored")
         release_database()
         etag = attachment.sha256 + "t" * thumb

@@ -16,8 +16,8 @@ from ai.pictures import MODEL_SIDE, read_picture
 from conversations import transcript_repository as transcripts
 from conversations.attachment_files import RenderingName, delete_files, open_file, save_files, stored_attachments
 from conversations.models import Attachment, AttachmentUse, UploadKey
-from conversations.services import IdempotencyConflict
-from edgechat.errors import NotFound, TooLarge
+from conversations.services import IdempotencyConflict, is_shared_with
+from edgechat.errors import NotFound, PermissionDenied, TooLarge
 
 KEY_LIFETIME = timedelta(hours=24)
 # How long an upload may wait for the message that it is for, and a conversation for its first use of it.
@@ -70,9 +70,19 @@ def get_attachment_by_sha256(*, owner_id: int, sha256: str) -> Attachment:
     return found
 
 
-def get_attachment(*, owner_id: int, attachment_id: str) -> Attachment:
-    """The owner's attachment; AttachmentNotFound for an absent, foreign or malformed id alike."""
-    return get_attachments(owner_id=owner_id, attachment_ids=[attachment_id])[0]
+def get_readable_attachment(*, user_id: int, attachment_id: str) -> Attachment:
+    """The user's attachment, or one of a conversation that is shared with the user; else AttachmentNotFound."""
+    try:
+        attachment = Attachment.objects.filter(id=uuid.UUID(attachment_id)).first()
+    except ValueError:
+        raise AttachmentNotFound from None
+    if attachment is None:
+        raise AttachmentNotFound
+    if attachment.owner_id != user_id:
+        uses = list(attachment.uses.values_list("conversation_id", flat=True))
+        if not is_shared_with(user_id=user_id, owner_id=attachment.owner_id, conversation_ids=uses):
+            raise AttachmentNotFound
+    return attachment
 
 
 def get_attachments(*, owner_id: int, attachment_ids: Sequence[str]) -> list[Attachment]:
@@ -127,8 +137,13 @@ def prompt_pictures(bodies: Sequence[dict[str, Any]]) -> tuple[PromptPicture, ..
 
 
 def delete_attachment(*, owner_id: int, attachment_id: str) -> None:
-    """Delete a picture. Messages that it was sent with go on naming it, and are read without it from now on."""
-    attachment = get_attachment(owner_id=owner_id, attachment_id=attachment_id)
+    """Delete a picture. Messages that it was sent with go on naming it, and are read without it from now on.
+
+    Raises AttachmentNotFound, and PermissionDenied for one that is only shared with the user.
+    """
+    attachment = get_readable_attachment(user_id=owner_id, attachment_id=attachment_id)
+    if attachment.owner_id != owner_id:
+        raise PermissionDenied
     Attachment.objects.filter(id=attachment.id).delete()
     delete_files(attachment.id)
 

@@ -34,7 +34,12 @@ from conversations.serializers import (
     message_body,
     pair_body,
 )
-from conversations.services import MessageNotFound, get_conversation, get_message, give_feedback
+from conversations.services import (
+    MessageNotFound,
+    get_readable_conversation,
+    get_readable_message,
+    give_feedback,
+)
 from edgechat.errors import Invalid
 from edgechat.event_stream import STREAM, event_stream_response, wants_event_stream
 from edgechat.idempotency import IDEMPOTENCY_KEY, idempotency_key
@@ -77,9 +82,9 @@ class MessagesView(APIView):
     def get(self, request: AuthenticatedRequest, conversation_id: str) -> Response:
         """A page of the conversation's messages, oldest first."""
         query = validated_query(MessagesQuery, request)
-        conversation = get_conversation(owner_id=request.user.pk, conversation_id=conversation_id)
+        conversation = get_readable_conversation(user_id=request.user.pk, conversation_id=conversation_id)
         page = message_page(conversation["next_seq"] - 1, **query)
-        messages = transcripts.find_messages(request.user.pk, conversation_id, page.seqs)
+        messages = transcripts.find_messages(conversation["owner_id"], conversation_id, page.seqs)
         return Response({"messages": [message_body(message) for message in messages], "has_more": page.has_more})
 
 
@@ -87,7 +92,7 @@ class MessageView(APIView):
     @extend_schema(operation_id="message_get", tags=["chat"], responses=MessageOutput)
     def get(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Response:
         """One message."""
-        message = get_message(owner_id=request.user.pk, conversation_id=conversation_id, mid=mid)
+        message = get_readable_message(user_id=request.user.pk, conversation_id=conversation_id, mid=mid)
         return Response(message_body(message))
 
 
@@ -140,7 +145,7 @@ class StreamView(APIView):
     )
     def get(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
         """Follow a reply from where the client lost it, while it runs or after; 204 behind its final event."""
-        message = get_message(owner_id=request.user.pk, conversation_id=conversation_id, mid=mid)
+        message = get_readable_message(user_id=request.user.pk, conversation_id=conversation_id, mid=mid)
         if message["role"] != "model":
             raise MessageNotFound
         since = parse_position(request.headers.get("Last-Event-ID")) or Position(0, 0)
@@ -148,7 +153,7 @@ class StreamView(APIView):
             if since.ended and since.attempt == message["attempt"]:
                 return Response(status=204)
             return event_stream_response(replay_ended(message, since))
-        exchange = Exchange(request.user.pk, conversation_id, message["seq"])
+        exchange = Exchange(message["owner_id"], conversation_id, message["seq"])
         return event_stream_response(stream_reply(exchange, since=since))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rest_framework import serializers
@@ -10,12 +11,15 @@ from ai.serializers import MAX_SYSTEM_INSTRUCTION_CHARACTERS, TokenUsageOutput
 from conversations.documents import ConversationDocument, MessageDocument
 from conversations.replies.exchange import Pair
 from conversations.search import is_search_cursor
+from conversations.shared_cursor import is_shared_cursor
 
 MAX_CONTENT_CHARACTERS = 32_000
 MAX_TITLE_CHARACTERS = 200
 MAX_ATTACHMENTS_OF_A_MESSAGE = 5
 # Far beyond any history, and within what MongoDB counts with.
 MAX_SEQ = 99_999_999
+
+_OWN_CURSOR = re.compile(r"[01]-\d{1,18}", re.ASCII)
 
 
 class ConversationInput(serializers.Serializer[Any]):
@@ -49,14 +53,29 @@ class ConversationChange(serializers.Serializer[Any]):
 class ConversationsQuery(serializers.Serializer[Any]):
     limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
     skip = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
-    cursor = serializers.RegexField(r"^[01]-\d{1,18}$", required=False, error_messages={"invalid": "Not a cursor."})
+    cursor = serializers.CharField(max_length=100, required=False)
     archived = serializers.BooleanField(default=False)
     pinned_first = serializers.BooleanField(default=False)
     q = serializers.CharField(max_length=200, required=False, allow_blank=True, help_text="Part of the title.")
+    organization_id = serializers.IntegerField(
+        min_value=1,
+        max_value=2**63 - 1,
+        required=False,
+        help_text="Those that the organization's members share. Not with skip and pinned_first.",
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if "skip" in attrs and "cursor" in attrs:
             raise serializers.ValidationError({"cursor": "Give either skip or cursor."})
+        shared = "organization_id" in attrs
+        if "cursor" in attrs:
+            is_cursor = is_shared_cursor if shared else _OWN_CURSOR.fullmatch
+            if not is_cursor(attrs["cursor"]):
+                raise serializers.ValidationError({"cursor": "Not a cursor."})
+        # Pins are their author's.
+        for name in ["skip"] * ("skip" in attrs) + ["pinned_first"] * attrs["pinned_first"]:
+            if shared:
+                raise serializers.ValidationError({name: "Cannot be combined with organization_id."})
         return attrs
 
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
+from django.db import OperationalError
 from django.utils import timezone
 
-from accounts.models import Membership
+from accounts.members import common_organizations, is_member, member_ids
+from accounts.organizations import OrganizationNotFound
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, is_conversation_id, message_seq
-from edgechat.errors import ApiError, NotFound
+from edgechat.errors import ApiError, NotFound, PermissionDenied, StoreUnavailable
+from edgechat.threads import release_database
+
+logger = structlog.get_logger(__name__)
 
 PURGE_AFTER = timedelta(minutes=1)
 
@@ -30,28 +36,104 @@ class MessageNotFound(NotFound):
     detail = "Message not found"
 
 
-class OrganizationNotFound(NotFound):
-    detail = "Organization not found"
-
-
 def get_conversation(*, owner_id: int, conversation_id: str) -> ConversationDocument:
-    """The owner's conversation; ConversationNotFound for an absent, foreign or malformed id alike."""
-    conversation = (
-        transcripts.find_conversation(owner_id, conversation_id) if is_conversation_id(conversation_id) else None
-    )
-    if conversation is None:
+    """The gate to all that changes a conversation, which its owner alone may.
+
+    Raises ConversationNotFound for an absent, foreign or malformed id alike, and PermissionDenied for a conversation
+    that is shared with this user.
+    """
+    conversation = get_readable_conversation(user_id=owner_id, conversation_id=conversation_id)
+    if conversation["owner_id"] != owner_id:
+        raise PermissionDenied
+    return conversation
+
+
+def get_readable_conversation(*, user_id: int, conversation_id: str) -> ConversationDocument:
+    """The gate to all that only reads: the user's own conversation, or one that is shared with the user.
+
+    Shared is what was created for an organization that both its author and the reader are in at this moment. Raises
+    ConversationNotFound for every other id.
+    """
+    if not is_conversation_id(conversation_id):
+        raise ConversationNotFound
+    conversation = transcripts.find_conversation(user_id, conversation_id)
+    if conversation is not None:
+        return conversation
+    shared = transcripts.find_sharing(conversation_id)
+    if shared is None or shared.organization_id not in _common_organizations(user_id, shared.owner_id):
+        raise ConversationNotFound
+    conversation = transcripts.find_conversation(shared.owner_id, conversation_id)
+    if conversation is None or conversation["organization_id"] != shared.organization_id:
         raise ConversationNotFound
     return conversation
 
 
+def get_readable_message(*, user_id: int, conversation_id: str, mid: str) -> MessageDocument:
+    """One message of a conversation that the user may read; ConversationNotFound and MessageNotFound."""
+    conversation = get_readable_conversation(user_id=user_id, conversation_id=conversation_id)
+    return _find_message(conversation["owner_id"], conversation_id, mid)
+
+
+def is_shared_with(*, user_id: int, owner_id: int, conversation_ids: list[str]) -> bool:
+    """Whether the user may read one of these conversations of the owner's."""
+    common = _common_organizations(user_id, owner_id)
+    return bool(common) and transcripts.has_shared(owner_id, conversation_ids, organization_ids=sorted(common))
+
+
+def list_shared_conversations(
+    *,
+    user_id: int,
+    organization_id: int,
+    limit: int,
+    after: tuple[datetime, str] | None = None,
+    archived: bool = False,
+    title_contains: str | None = None,
+) -> list[ConversationDocument]:
+    """The organization's conversations, the latest changed first, behind (time, id); OrganizationNotFound."""
+    owner_ids = member_ids(organization_id=organization_id)
+    release_database()
+    if user_id not in owner_ids:
+        raise OrganizationNotFound
+    return transcripts.list_shared(
+        owner_ids,
+        organization_id=organization_id,
+        limit=limit,
+        after=after,
+        archived=archived,
+        title_contains=title_contains,
+    )
+
+
+def charged_organization(conversation: ConversationDocument) -> int | None:
+    """The organization that pays for a call to the model, besides the author; None without one.
+
+    Not one that the author has left: MongoDB may learn of that later. Raises StoreUnavailable.
+    """
+    organization_id = conversation["organization_id"]
+    if organization_id is None:
+        return None
+    try:
+        member = is_member(user_id=conversation["owner_id"], organization_id=organization_id)
+    except OperationalError:
+        raise StoreUnavailable from None
+    return organization_id if member else None
+
+
+def unshare_conversations(*, owner_id: int, organization_id: int) -> None:
+    """Take a former member's conversations out of the organization, so that nothing is shared if they come back.
+
+    Whether a conversation may be read does not depend on it, so what MongoDB cannot do now is left undone.
+    """
+    try:
+        transcripts.unshare_conversations(owner_id, organization_id=organization_id)
+    except StoreUnavailable:
+        logger.warning("unsharing_failed", owner_id=owner_id, organization_id=organization_id)
+
+
 def get_message(*, owner_id: int, conversation_id: str, mid: str) -> MessageDocument:
-    """One message; ConversationNotFound and MessageNotFound alike for absent and foreign ones."""
+    """One message, to change it; raises as `get_conversation`, and MessageNotFound."""
     get_conversation(owner_id=owner_id, conversation_id=conversation_id)
-    seq = message_seq(conversation_id, mid)
-    found = transcripts.find_messages(owner_id, conversation_id, [seq]) if seq is not None else []
-    if not found:
-        raise MessageNotFound
-    return found[0]
+    return _find_message(owner_id, conversation_id, mid)
 
 
 def create_conversation(
@@ -68,10 +150,7 @@ def create_conversation(
     Raises OrganizationNotFound for an organization that the owner is not in, and IdempotencyConflict for a key that
     was used with another body.
     """
-    if (
-        organization_id is not None
-        and not Membership.objects.filter(organization_id=organization_id, user_id=owner_id).exists()
-    ):
+    if organization_id is not None and not is_member(user_id=owner_id, organization_id=organization_id):
         raise OrganizationNotFound
     body = json.dumps([title, system_instruction, organization_id, temporary])
     body_hash = hashlib.sha256(body.encode()).hexdigest()
@@ -120,10 +199,26 @@ def give_feedback(
 
 
 def delete_conversation(*, owner_id: int, conversation_id: str) -> None:
+    """Raises as `get_conversation`."""
     if not is_conversation_id(conversation_id) or not transcripts.delete_conversation(owner_id, conversation_id):
+        get_conversation(owner_id=owner_id, conversation_id=conversation_id)
         raise ConversationNotFound
 
 
 def purge_conversations() -> int:
     """Delete temporary conversations whose time is over, and finish deletions whose process died; how many."""
     return transcripts.expire_temporary() + transcripts.purge_deleted(older_than=timezone.now() - PURGE_AFTER)
+
+
+def _find_message(owner_id: int, conversation_id: str, mid: str) -> MessageDocument:
+    seq = message_seq(conversation_id, mid)
+    found = transcripts.find_messages(owner_id, conversation_id, [seq]) if seq is not None else []
+    if not found:
+        raise MessageNotFound
+    return found[0]
+
+
+def _common_organizations(user_id: int, owner_id: int) -> set[int]:
+    common = common_organizations(user_id, owner_id)
+    release_database()
+    return common

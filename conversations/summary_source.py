@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from ai.sources import Transcript
 from conversations.documents import ConversationDocument
 from conversations.export import SPEAKERS, stored_messages
-from conversations.services import get_conversation
+from conversations.services import charged_organization, get_conversation
 
 
 def read_conversation(owner_id: int, conversation_id: str) -> Transcript:
     """The owner's conversation; ConversationNotFound for an absent, foreign or malformed id alike."""
     conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
-    return Transcript(conversation["title"], conversation["organization_id"], _said(conversation))
+    return Transcript(conversation["title"], charged_organization(conversation), _said(conversation))
 
 
 def _said(conversation: ConversationDocument) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from conversations import transcript_repository as transcripts
 from conversations.context_window import beginning, dialogue, first_kept
 from conversations.documents import ConversationDocument
 from conversations.history import newest_first, oldest_first
+from conversations.services import charged_organization
 from edgechat.errors import StoreUnavailable
 from usage.models import LedgerEntry
 from usage.tokens import estimate_tokens, prompt_budget
@@ -89,7 +90,7 @@ def _ask(
     call = MeteredCall(
         attempt_id=attempt_id,
         user_id=conversation["owner_id"],
-        organization_id=conversation["organization_id"],
+        organization_id=charged_organization(conversation),
         purpose=purpose,
         prompt=Prompt(turns=(Turn("user", text),), system_instruction=instruction),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
@@ -29,7 +30,14 @@ from conversations.serializers import (
     SearchQuery,
     conversation_body,
 )
-from conversations.services import create_conversation, delete_conversation, get_conversation, update_conversation
+from conversations.services import (
+    create_conversation,
+    delete_conversation,
+    get_readable_conversation,
+    list_shared_conversations,
+    update_conversation,
+)
+from conversations.shared_cursor import parse_shared_cursor, shared_cursor
 from edgechat.idempotency import IDEMPOTENCY_KEY, idempotency_key
 from edgechat.threads import release_database
 from edgechat.validation import validated_body, validated_query
@@ -57,8 +65,10 @@ class ConversationsView(APIView):
         responses=ConversationsOutput,
     )
     def get(self, request: AuthenticatedRequest) -> Response:
-        """The user's conversations, the latest changed first."""
+        """The user's conversations, the latest changed first; with `organization_id` those of all its members."""
         query = validated_query(ConversationsQuery, request)
+        if "organization_id" in query:
+            return Response(_shared_page(request.user.pk, query))
         limit: int = query["limit"]
         found = transcripts.list_conversations(
             request.user.pk,
@@ -83,7 +93,7 @@ class ConversationView(APIView):
     @extend_schema(operation_id="conversation_get", tags=["chat"], responses=ConversationOutput)
     def get(self, request: AuthenticatedRequest, conversation_id: str) -> Response:
         """One conversation, without its messages."""
-        conversation = get_conversation(owner_id=request.user.pk, conversation_id=conversation_id)
+        conversation = get_readable_conversation(user_id=request.user.pk, conversation_id=conversation_id)
         return Response(conversation_body(conversation))
 
     @extend_schema(
@@ -116,7 +126,7 @@ class ExportView(APIView):
     def get(self, request: AuthenticatedRequest, conversation_id: str) -> StreamingHttpResponse:
         """The whole transcript as a file: `{"conversation": C, "messages": [M]}`, or Markdown."""
         query = validated_query(ExportQuery, request)
-        conversation = get_conversation(owner_id=request.user.pk, conversation_id=conversation_id)
+        conversation = get_readable_conversation(user_id=request.user.pk, conversation_id=conversation_id)
         release_database()
         if query["format"] == "json":
             return _download(export_json(conversation), "application/json", f"{conversation_id}.json")
@@ -150,6 +160,24 @@ class ChangesView(APIView):
                 "has_more": changes.has_more,
             }
         )
+
+
+def _shared_page(user_id: int, query: dict[str, Any]) -> dict[str, Any]:
+    limit: int = query["limit"]
+    found = list_shared_conversations(
+        user_id=user_id,
+        organization_id=query["organization_id"],
+        limit=limit + 1,
+        after=parse_shared_cursor(query["cursor"]) if "cursor" in query else None,
+        archived=query["archived"],
+        title_contains=query.get("q"),
+    )
+    page, has_more = found[:limit], len(found) > limit
+    return {
+        "conversations": [conversation_body(each) for each in page if not is_over(each, transcripts.now())],
+        "has_more": has_more,
+        "next_cursor": shared_cursor(page[-1]) if has_more else None,
+    }
 
 
 def _cursor(conversation: ConversationDocument) -> str:

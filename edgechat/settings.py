@@ -344,7 +344,11 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "edgechat.schema.add_error_responses",
     ],
-    "ENUM_NAME_OVERRIDES": {"UserRoleEnum": ["user", "admin"]},
+    "ENUM_NAME_OVERRIDES": {
+        "UserRole": ["user", "admin"],
+        "OrganizationRole": "accounts.models.Membership.Role",
+        "MemberStatus": ["active", "invited"],
+    },
 }
 
 

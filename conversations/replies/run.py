@@ -22,6 +22,7 @@ from conversations.history import newest_first
 from conversations.replies.channel import publish
 from conversations.replies.exchange import Pair
 from conversations.replies.live import LiveReply, add_running, remove_running
+from conversations.services import charged_organization
 from conversations.upkeep import extend_summary, give_title, provisional_title
 from edgechat.errors import ApiError, StoreUnavailable
 from edgechat.threads import begin_work, end_work, start_thread
@@ -207,7 +208,7 @@ def _metered_call(
     call = MeteredCall(
         attempt_id=attempt_id(reply),
         user_id=live.owner_id,
-        organization_id=conversation["organization_id"],
+        organization_id=charged_organization(conversation),
         purpose=LedgerEntry.Purpose.CHAT,
         prompt=Prompt(turns=window.turns, system_instruction=instruction),
         control=live.control,

@@ -47,6 +47,12 @@ from conversations.transcript_repository.reply_store import (
     request_stop,
     take_reply,
 )
+from conversations.transcript_repository.shared_reads import (
+    find_sharing,
+    has_shared,
+    list_shared,
+    unshare_conversations,
+)
 from conversations.transcript_repository.staff_reads import (
     ConversationMetadata,
     ReplyMetadata,
@@ -91,15 +97,18 @@ __all__ = [
     "find_owner",
     "find_replies_of",
     "find_running_replies",
+    "find_sharing",
     "find_stop_requests",
     "find_unknown_worker",
     "find_workers",
     "finish_message",
     "forget_worker",
+    "has_shared",
     "insert_conversation",
     "list_conversations",
     "list_metadata",
     "list_running",
+    "list_shared",
     "now",
     "number_changes",
     "prepare_messages",
@@ -115,5 +124,6 @@ __all__ = [
     "set_summary",
     "take_reply",
     "titles",
+    "unshare_conversations",
     "update_conversation",
 ]

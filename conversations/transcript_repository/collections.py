@@ -75,6 +75,12 @@ def ensure_indexes() -> list[str]:
         ),
         _ensure_index(
             conversations(),
+            [("organization_id", 1), ("archived", 1), ("updated_at", -1)],
+            name="organization_archived_updated",
+            partialFilterExpression={"organization_id": {"$gt": 0}},
+        ),
+        _ensure_index(
+            conversations(),
             [("reply.worker", 1)],
             name=WRITTEN_BY,
             partialFilterExpression={"reply.worker": {"$exists": True}},

@@ -21,6 +21,7 @@ TRANSCRIPT_INDEXES: Mapping[str, frozenset[str]] = {
         {
             "creation_key_once",
             "written_by",
+            "organization_archived_updated",
             "owner_archived_change",
             "owner_archived_pinned_change",
             "owner_change",

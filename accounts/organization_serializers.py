@@ -1,0 +1,80 @@
+"""Input and output of the organization calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from accounts.models import Membership
+from accounts.permissions import Access, Role
+
+
+class OrganizationInput(serializers.Serializer[Any]):
+    name = serializers.CharField(max_length=255)
+
+
+class MemberInput(serializers.Serializer[Any]):
+    email = serializers.EmailField(max_length=254)
+    role = serializers.ChoiceField(choices=Role.choices, default=Role.MEMBER)
+
+
+class RoleInput(serializers.Serializer[Any]):
+    role = serializers.ChoiceField(choices=Role.choices)
+
+
+class OrganizationOutput(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    role = serializers.ChoiceField(
+        choices=Role.choices, allow_null=True, help_text="The caller's; null for a superuser who is not in it."
+    )
+    created_at = serializers.DateTimeField()
+
+
+class OrganizationsOutput(serializers.Serializer[Any]):
+    organizations = OrganizationOutput(many=True)
+
+
+class MemberOutput(serializers.Serializer[Any]):
+    user_id = serializers.IntegerField(allow_null=True, help_text="Null while only invited.")
+    email = serializers.CharField()
+    role = serializers.ChoiceField(choices=Role.choices)
+    status = serializers.ChoiceField(choices=["active", "invited"])
+
+
+class ListedMemberOutput(MemberOutput):
+    invitation_id = serializers.IntegerField(allow_null=True, help_text="Null for who is active.")
+
+
+class MembersOutput(serializers.Serializer[Any]):
+    members = ListedMemberOutput(many=True)
+
+
+def organization_body(access: Access) -> dict[str, Any]:
+    """The contract's O."""
+    organization = access.organization
+    return {
+        "id": organization.pk,
+        "name": organization.name,
+        "role": access.role,
+        "created_at": organization.created_at,
+    }
+
+
+def member_body(member: Membership) -> dict[str, Any]:
+    if member.user is None:
+        return {
+            "user_id": None,
+            "email": member.invited_email,
+            "role": member.role,
+            "status": "invited",
+            "invitation_id": member.pk,
+        }
+    return {
+        "user_id": member.user.pk,
+        "email": member.user.email,
+        "role": member.role,
+        "status": "active",
+        "invitation_id": None,
+    }

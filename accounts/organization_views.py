@@ -1,0 +1,200 @@
+"""The organization calls of CONTRACT section 2."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
+
+from accounts.members import add_member, change_role, list_members, remove_member, revoke_invitation
+from accounts.organization_serializers import (
+    ListedMemberOutput,
+    MemberInput,
+    MemberOutput,
+    MembersOutput,
+    OrganizationInput,
+    OrganizationOutput,
+    OrganizationsOutput,
+    RoleInput,
+    member_body,
+    organization_body,
+)
+from accounts.organizations import (
+    create_organization,
+    delete_organization,
+    get_organization,
+    list_organizations,
+    rename_organization,
+)
+from accounts.requests import AuthenticatedRequest
+from edgechat.rate_limit import AuthRateThrottle
+from edgechat.validation import integer_id, validated_body
+
+_ORGANIZATION_ID = OpenApiParameter("organization_id", type=int, location="path")
+_MEMBER_ID = OpenApiParameter("user_id", type=int, location="path")
+_INVITATION_ID = OpenApiParameter("invitation_id", type=int, location="path")
+_ORGANIZATION = {
+    "id": 5,
+    "name": "The Analytical Society",
+    "role": "owner",
+    "created_at": "2026-01-01T12:00:00.123456Z",
+}
+_MEMBER = {"user_id": 7, "email": "ann@example.com", "role": "admin", "status": "active", "invitation_id": None}
+_INVITED = {"user_id": None, "email": "ben@example.com", "role": "member", "status": "invited"}
+_ORGANIZATION_EXAMPLE = OpenApiExample("Organization", value=_ORGANIZATION, response_only=True)
+_NAME_EXAMPLE = OpenApiExample("Name", value={"name": "The Analytical Society"}, request_only=True)
+
+
+class OrganizationsView(APIView):
+    @extend_schema(
+        operation_id="organization_create",
+        tags=["organizations"],
+        request=OrganizationInput,
+        responses={201: OrganizationOutput},
+        examples=[_ORGANIZATION_EXAMPLE, _NAME_EXAMPLE],
+    )
+    def post(self, request: AuthenticatedRequest) -> Response:
+        """Make an organization and own it. An account can make 50; past them it is 409 `too_many_organizations`."""
+        access = create_organization(user=request.user, **validated_body(OrganizationInput, request))
+        return Response(organization_body(access), status=201)
+
+    @extend_schema(
+        operation_id="organization_list",
+        tags=["organizations"],
+        responses=OrganizationsOutput,
+        examples=[OpenApiExample("Organizations", value={"organizations": [_ORGANIZATION]}, response_only=True)],
+    )
+    def get(self, request: AuthenticatedRequest) -> Response:
+        """The organizations that the user is in, with the user's role in each."""
+        return Response({"organizations": [organization_body(each) for each in list_organizations(user=request.user)]})
+
+
+class OrganizationView(APIView):
+    @extend_schema(
+        operation_id="organization_get",
+        tags=["organizations"],
+        parameters=[_ORGANIZATION_ID],
+        responses=OrganizationOutput,
+        examples=[_ORGANIZATION_EXAMPLE],
+    )
+    def get(self, request: AuthenticatedRequest, organization_id: str) -> Response:
+        """One organization that the user is in; a superuser sees any."""
+        access = get_organization(user=request.user, organization_id=integer_id(organization_id))
+        return Response(organization_body(access))
+
+    @extend_schema(
+        operation_id="organization_update",
+        tags=["organizations"],
+        parameters=[_ORGANIZATION_ID],
+        request=OrganizationInput,
+        responses=OrganizationOutput,
+        examples=[_ORGANIZATION_EXAMPLE, _NAME_EXAMPLE],
+    )
+    def patch(self, request: AuthenticatedRequest, organization_id: str) -> Response:
+        """Rename an organization: its owners and admins."""
+        number = integer_id(organization_id)
+        data = validated_body(OrganizationInput, request)
+        return Response(organization_body(rename_organization(user=request.user, organization_id=number, **data)))
+
+    @extend_schema(
+        operation_id="organization_delete", tags=["organizations"], parameters=[_ORGANIZATION_ID], responses={204: None}
+    )
+    def delete(self, request: AuthenticatedRequest, organization_id: str) -> Response:
+        """Delete an organization: its owners. Conversations stay with their authors, and are shared no longer."""
+        delete_organization(user=request.user, organization_id=integer_id(organization_id))
+        return Response(status=204)
+
+
+class MembersView(APIView):
+    def get_throttles(self) -> list[BaseThrottle]:
+        # The list of members tells in time which addresses have accounts, so nobody tries them by the thousand.
+        return [AuthRateThrottle()] if self.request.method == "POST" else []
+
+    @extend_schema(
+        operation_id="member_list",
+        tags=["organizations"],
+        parameters=[_ORGANIZATION_ID],
+        responses=MembersOutput,
+        examples=[
+            OpenApiExample(
+                "Members", value={"members": [_MEMBER, {**_INVITED, "invitation_id": 12}]}, response_only=True
+            )
+        ],
+    )
+    def get(self, request: AuthenticatedRequest, organization_id: str) -> Response:
+        """Members and invitations, in the order in which they were added. Every member sees them."""
+        members = list_members(user=request.user, organization_id=integer_id(organization_id))
+        return Response({"members": [member_body(member) for member in members]})
+
+    @extend_schema(
+        operation_id="member_add",
+        tags=["organizations"],
+        parameters=[_ORGANIZATION_ID],
+        request=MemberInput,
+        responses={201: MemberOutput},
+        examples=[
+            OpenApiExample("Invited", value=_INVITED, response_only=True),
+            OpenApiExample("Member", value={"email": "ben@example.com", "role": "member"}, request_only=True),
+        ],
+    )
+    def post(self, request: AuthenticatedRequest, organization_id: str) -> Response:
+        """Add somebody by e-mail: owners add anybody, admins add admins and members.
+
+        The answer is the same whether or not the address has an account. A verified account is a member at once;
+        every other address is invited, and becomes a member when an account with it is verified. An organization can
+        have 500 members and invitations; past them it is 409 `too_many_members`.
+        """
+        number = integer_id(organization_id)
+        data = validated_body(MemberInput, request)
+        add_member(user=request.user, organization_id=number, **data)
+        return Response({"user_id": None, **data, "status": "invited"}, status=201)
+
+
+class MemberView(APIView):
+    @extend_schema(
+        operation_id="member_update",
+        tags=["organizations"],
+        parameters=[_ORGANIZATION_ID, _MEMBER_ID],
+        request=RoleInput,
+        responses=ListedMemberOutput,
+        examples=[
+            OpenApiExample("Member", value=_MEMBER, response_only=True),
+            OpenApiExample("Role", value={"role": "admin"}, request_only=True),
+        ],
+    )
+    def patch(self, request: AuthenticatedRequest, organization_id: str, user_id: str) -> Response:
+        """Give a member another role; 409 `last_owner` for the last owner's."""
+        number, member_id = integer_id(organization_id), integer_id(user_id)
+        data = validated_body(RoleInput, request)
+        member = change_role(user=request.user, organization_id=number, member_id=member_id, **data)
+        return Response(member_body(member))
+
+    @extend_schema(
+        operation_id="member_delete",
+        tags=["organizations"],
+        parameters=[_ORGANIZATION_ID, _MEMBER_ID],
+        responses={204: None},
+    )
+    def delete(self, request: AuthenticatedRequest, organization_id: str, user_id: str) -> Response:
+        """Remove a member, or leave with one's own id; 409 `last_owner` for the last owner.
+
+        The member's own conversations stay the member's, and are shared no longer.
+        """
+        remove_member(user=request.user, organization_id=integer_id(organization_id), member_id=integer_id(user_id))
+        return Response(status=204)
+
+
+class InvitationView(APIView):
+    @extend_schema(
+        operation_id="invitation_delete",
+        tags=["organizations"],
+        parameters=[_ORGANIZATION_ID, _INVITATION_ID],
+        responses={204: None},
+    )
+    def delete(self, request: AuthenticatedRequest, organization_id: str, invitation_id: str) -> Response:
+        """Take an invitation back, by its `invitation_id` in the list of members."""
+        revoke_invitation(
+            user=request.user, organization_id=integer_id(organization_id), invitation_id=integer_id(invitation_id)
+        )
+        return Response(status=204)

@@ -1,0 +1,80 @@
+"""What users do with organizations. Who is in them: accounts.members."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from accounts.models import Membership, Organization, User
+from accounts.permissions import Access, Action, Role
+from edgechat.errors import ApiError, NotAuthenticated, NotFound
+
+# Of those that a user made and that are still there, whoever owns them now: being made an owner uses up nothing.
+MAX_ORGANIZATIONS = 50
+
+
+class OrganizationNotFound(NotFound):
+    detail = "Organization not found"
+
+
+class TooManyOrganizations(ApiError):
+    status, code, detail = 409, "too_many_organizations", f"An account can make {MAX_ORGANIZATIONS} organizations"
+
+    def __init__(self) -> None:
+        super().__init__(context={"limit": MAX_ORGANIZATIONS})
+
+
+def access_organization(*, user: User, organization_id: int, lock: bool = False) -> Access:
+    """The gate to every organization; OrganizationNotFound for an absent and for a stranger's alike.
+
+    With `lock`, in a transaction, nobody else changes the organization or its members before the transaction ends.
+    """
+    organizations = Organization.objects.select_for_update(no_key=True) if lock else Organization.objects.all()
+    organization = organizations.filter(pk=organization_id).first()
+    role = Membership.objects.filter(organization_id=organization_id, user=user).values_list("role", flat=True).first()
+    if organization is None or (role is None and not user.is_superuser):
+        raise OrganizationNotFound
+    return Access(organization, role, user.is_superuser)
+
+
+def create_organization(*, user: User, name: str) -> Access:
+    """Make an organization that the user owns. Raises TooManyOrganizations."""
+    with transaction.atomic():
+        # Locked, so that two calls at once do not both find room.
+        if User.objects.select_for_update(no_key=True).filter(pk=user.pk, is_active=True).first() is None:
+            raise NotAuthenticated
+        if Organization.objects.filter(created_by=user).count() >= MAX_ORGANIZATIONS:
+            raise TooManyOrganizations
+        organization = Organization.objects.create(name=name, created_by=user)
+        Membership.objects.create(organization=organization, user=user, role=Role.OWNER)
+    return Access(organization, Role.OWNER, user.is_superuser)
+
+
+def list_organizations(*, user: User) -> list[Access]:
+    """Those that the user is in, the oldest first; a superuser's too, who finds the others in the admin."""
+    memberships = Membership.objects.filter(user=user).select_related("organization").order_by("organization_id")
+    return [Access(each.organization, each.role, user.is_superuser) for each in memberships]
+
+
+def get_organization(*, user: User, organization_id: int) -> Access:
+    """Raises OrganizationNotFound."""
+    access = access_organization(user=user, organization_id=organization_id)
+    access.require(Action.READ)
+    return access
+
+
+def rename_organization(*, user: User, organization_id: int, name: str) -> Access:
+    """Raises OrganizationNotFound and PermissionDenied."""
+    with transaction.atomic():
+        access = access_organization(user=user, organization_id=organization_id, lock=True)
+        access.require(Action.RENAME)
+        access.organization.name = name
+        access.organization.save(update_fields=["name"])
+    return access
+
+
+def delete_organization(*, user: User, organization_id: int) -> None:
+    """Conversations stay with their authors. Raises OrganizationNotFound and PermissionDenied."""
+    with transaction.atomic():
+        access = access_organization(user=user, organization_id=organization_id, lock=True)
+        access.require(Action.DELETE)
+        access.organization.delete()

@@ -1,0 +1,93 @@
+"""Conversations that are shared in organizations. Whether a user may read one, `conversations.services` decides."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple, cast
+
+from conversations.documents import ConversationDocument, is_over
+from conversations.transcript_repository.change_numbers import unnumbered_change
+from conversations.transcript_repository.collections import conversations, now
+from conversations.transcript_repository.conversation_store import WITHOUT_DRAFT
+from edgechat.mongo import Document, mongo_errors
+
+
+class Sharing(NamedTuple):
+    owner_id: int
+    organization_id: int
+
+
+@mongo_errors
+def find_sharing(conversation_id: str) -> Sharing | None:
+    """Whose conversation it is and for which organization: for the gate, which has its id alone; None if for none."""
+    found = conversations().find_one({"_id": conversation_id}, {"owner_id": 1, "organization_id": 1})
+    if found is None or found["organization_id"] is None:
+        return None
+    return Sharing(found["owner_id"], found["organization_id"])
+
+
+@mongo_errors
+def has_shared(owner_id: int, conversation_ids: list[str], *, organization_ids: list[int]) -> bool:
+    """Whether one of these conversations is the owner's and for one of the organizations."""
+    chosen = {
+        "_id": {"$in": conversation_ids},
+        "owner_id": owner_id,
+        "organization_id": {"$in": organization_ids},
+    }
+    found = cast("list[ConversationDocument]", list(conversations().find(chosen, {"expires_at": 1})))
+    moment = now()
+    return any(not is_over(conversation, moment) for conversation in found)
+
+
+@mongo_errors
+def list_shared(
+    owner_ids: list[int],
+    *,
+    organization_id: int,
+    limit: int,
+    after: tuple[datetime, str] | None = None,
+    archived: bool = False,
+    title_contains: str | None = None,
+) -> list[ConversationDocument]:
+    """These owners' conversations for the organization, the latest changed first; those behind (time, id).
+
+    By time, for change numbers are each owner's own. Temporary ones whose time is over are among them until they are
+    deleted.
+    """
+    chosen: Document = {
+        "organization_id": organization_id,
+        "archived": archived,
+        "owner_id": {"$in": owner_ids},
+    }
+    if title_contains:
+        chosen["title"] = {"$regex": re.escape(title_contains), "$options": "i"}
+    found: list[Document] = []
+    if after is not None:
+        at, conversation_id = after
+        found = _changed_at({**chosen, "_id": {"$lt": conversation_id}}, at)
+        chosen["updated_at"] = {"$lt": at}
+    # The index has no ids: those of one time are put in order apart, and with all of them where the page ends.
+    earlier = list(conversations().find(chosen, WITHOUT_DRAFT).sort("updated_at", -1).limit(limit))
+    if len(earlier) == limit:
+        last = earlier[-1]["updated_at"]
+        chosen.pop("updated_at", None)
+        earlier = [each for each in earlier if each["updated_at"] != last] + _changed_at(chosen, last)
+    for _, together in groupby(earlier, itemgetter("updated_at")):
+        found += sorted(together, key=itemgetter("_id"), reverse=True)
+    return cast("list[ConversationDocument]", found[:limit])
+
+
+@mongo_errors
+def unshare_conversations(owner_id: int, *, organization_id: int) -> None:
+    """Make the owner's conversations for an organization conversations for none."""
+    conversations().update_many(
+        {"owner_id": owner_id, "organization_id": organization_id},
+        {"$set": {"organization_id": None, "change": unnumbered_change()}},
+    )
+
+
+def _changed_at(chosen: Document, at: datetime) -> list[Document]:
+    return list(conversations().find({**chosen, "updated_at": at}, WITHOUT_DRAFT).sort("_id", -1))
