@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -76,7 +75,9 @@ def test_the_own_session_can_be_ended_too(anonymous: Api, alice: Person) -> None
     assert status_with(anonymous, alice.tokens) == REVOKED
 
 
-@pytest.mark.parametrize("given", ["x", "7", str(uuid.uuid4()), "a" * 500, "%00", "0" * 31, "\u0661" * 32])
+@pytest.mark.parametrize(
+    "given", ["x", "7", "6b3a52e6-a382-405d-8ff8-0d56c026d864", "a" * 500, "%00", "0" * 31, "\u0661" * 32]
+)
 def test_a_session_that_is_not_there_is_404(alice: Person, given: str) -> None:
     assert_error(alice.delete(f"auth/sessions/{given}"), 404, "not_found", "Not found")
 
