@@ -1,6 +1,6 @@
 from django.urls import path
 
-from accounts import views
+from accounts import data_export_views, views
 
 urlpatterns = [
     path("auth/register", views.RegisterView.as_view()),
@@ -8,4 +8,5 @@ urlpatterns = [
     path("auth/refresh", views.RefreshView.as_view()),
     path("auth/me", views.MeView.as_view()),
     path("users/me", views.UserMeView.as_view()),
+    path("users/me/export", data_export_views.UserExportView.as_view()),
 ]

@@ -58,6 +58,7 @@ def ensure_indexes() -> list[str]:
     """
     made = [
         _ensure_index(conversations(), [("owner_id", 1), ("change", -1)], name="owner_change"),
+        _ensure_index(conversations(), [("owner_id", 1), ("_id", 1)], name="owner_id"),
         _ensure_index(
             conversations(), [("owner_id", 1), ("archived", 1), ("change", -1)], name="owner_archived_change"
         ),

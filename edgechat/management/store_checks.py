@@ -24,6 +24,7 @@ TRANSCRIPT_INDEXES: Mapping[str, frozenset[str]] = {
             "owner_archived_change",
             "owner_archived_pinned_change",
             "owner_change",
+            "owner_id",
             "temporary_ttl",
         }
     ),
