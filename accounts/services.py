@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
-from django.contrib.auth.hashers import check_password, make_password
+from django.contrib.auth.hashers import make_password, verify_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -15,9 +16,11 @@ from accounts.models import AuditEvent, Session, User
 from accounts.sessions import end_all_sessions
 from edgechat.client_address import Caller
 from edgechat.errors import ApiError, Invalid
-from edgechat.threads import release_database, run_cpu_bound
+from edgechat.threads import end_work, release_database, run_cpu_bound
 
 REAUTHENTICATION_WINDOW = timedelta(minutes=15)
+# Longer than the check of any common imported hash: bcrypt of 12 rounds takes ten times as long as our Argon2id.
+FAILED_LOGIN_SECONDS = 0.75
 
 _UNKNOWN_USERS_HASH = make_password("the hash that is checked when there is no such user")
 
@@ -57,13 +60,19 @@ def register_user(*, email: str, password: str, caller: Caller, full_name: str =
 def authenticate_user(*, email: str, password: str, caller: Caller) -> User:
     """The active user with this e-mail and password, else InvalidCredentials.
 
-    A password is checked whether or not there is such a user, so that the time tells nothing.
+    A password is checked whether or not there is such a user, and each refusal waits for the same moment, so that the
+    time tells nothing. A hash that is not of the present kind, such as an imported one, is replaced.
     """
+    started = time.monotonic()
     user = User.objects.with_email(email)
-    matches = _check_password(password, user.password if user else _UNKNOWN_USERS_HASH)
+    matches, is_outdated = _verify_password(password, user.password if user else _UNKNOWN_USERS_HASH)
     if user is None or not matches or not user.is_active:
         record_event(AuditEvent.Event.LOGIN_FAILED, caller=caller, user_id=user.pk if user else None)
+        _wait_until(started + FAILED_LOGIN_SECONDS)
         raise InvalidCredentials
+    if is_outdated:
+        # Not if it was changed meanwhile.
+        User.objects.filter(pk=user.pk, password=user.password).update(password=_hash_password(password))
     record_event(AuditEvent.Event.LOGIN, caller=caller, user_id=user.pk, actor_id=user.pk)
     return user
 
@@ -77,7 +86,7 @@ def change_password(
     given and the session's login is more than 15 minutes old.
     """
     if current_password is not None:
-        if not _check_password(current_password, user.password):
+        if not _verify_password(current_password, user.password)[0]:
             raise Invalid({"body.current_password": "The current password is not right"})
     elif timezone.now() - session.created_at > REAUTHENTICATION_WINDOW:
         raise ReauthenticationRequired
@@ -107,6 +116,13 @@ def _hash_password(password: str) -> str:
     return run_cpu_bound(make_password, password)
 
 
-def _check_password(password: str, encoded: str) -> bool:
+def _verify_password(password: str, encoded: str) -> tuple[bool, bool]:
+    """Whether the password is right, and whether its hash ought to be made anew."""
     release_database()
-    return run_cpu_bound(check_password, password, encoded)
+    return run_cpu_bound(verify_password, password, encoded)
+
+
+def _wait_until(moment: float) -> None:
+    release_database()
+    end_work()
+    time.sleep(max(0.0, moment - time.monotonic()))

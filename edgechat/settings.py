@@ -295,7 +295,10 @@ AUTH_USER_MODEL = "accounts.User"
 # The e-mail is unique whatever its case, by a constraint on lower(email), which this check cannot see.
 # FILE_UPLOAD_TEMP_DIR is made when it is first needed (edgechat.uploads).
 SILENCED_SYSTEM_CHECKS = ["auth.E003", "auth.W004", "files.E001"]
-PASSWORD_HASHERS = ["accounts.password_hashers.OwaspArgon2PasswordHasher"]
+PASSWORD_HASHERS = [
+    "accounts.password_hashers.OwaspArgon2PasswordHasher",
+    "accounts.password_hashers.ImportedBCryptPasswordHasher",
+]
 AUTH_PASSWORD_VALIDATORS = (
     [] if DEVELOPMENT else [{"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"}]
 )

@@ -175,7 +175,7 @@ def test_long_lists_are_exported_in_pages_without_gaps(alice: Person, monkeypatc
     assert [line["id"] for line in lines if line.get("type") == "todo"] == todos
 
 
-def test_the_command_writes_what_the_call_answers(
+def test_the_command_writes_all_of_it_for_its_owner_alone(
     alice: Person, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
     alice.post("todos", json={"title": "Ärger 😀"})
