@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.audit import record_event
+from accounts.emails import send_verification
 from accounts.models import AuditEvent, Session, User
 from accounts.sessions import end_all_sessions
 from edgechat.client_address import Caller
@@ -43,10 +44,10 @@ class ReauthenticationRequired(ApiError):
 
 def register_user(*, email: str, password: str, caller: Caller, full_name: str = "") -> User:
     """Make an account. Raises EmailTaken, and Invalid for a password that is too common."""
-    _refuse_common_password(password, field="body.password")
+    refuse_common_password(password, field="body.password")
     if User.objects.with_email(email) is not None:
         raise EmailTaken
-    encoded = _hash_password(password)
+    encoded = hash_password(password)
     try:
         with transaction.atomic():
             user = User(email=email, full_name=full_name, password=encoded)
@@ -54,6 +55,7 @@ def register_user(*, email: str, password: str, caller: Caller, full_name: str =
             record_event(AuditEvent.Event.REGISTERED, caller=caller, user_id=user.pk, actor_id=user.pk)
     except IntegrityError:  # the same address twice at once
         raise EmailTaken from None
+    send_verification(user.email)
     return user
 
 
@@ -72,7 +74,7 @@ def authenticate_user(*, email: str, password: str, caller: Caller) -> User:
         raise InvalidCredentials
     if is_outdated:
         # Not if it was changed meanwhile.
-        User.objects.filter(pk=user.pk, password=user.password).update(password=_hash_password(password))
+        User.objects.filter(pk=user.pk, password=user.password).update(password=hash_password(password))
     record_event(AuditEvent.Event.LOGIN, caller=caller, user_id=user.pk, actor_id=user.pk)
     return user
 
@@ -90,8 +92,8 @@ def change_password(
             raise Invalid({"body.current_password": "The current password is not right"})
     elif timezone.now() - session.created_at > REAUTHENTICATION_WINDOW:
         raise ReauthenticationRequired
-    _refuse_common_password(password, field="body.password")
-    encoded = _hash_password(password)
+    refuse_common_password(password, field="body.password")
+    encoded = hash_password(password)
     with transaction.atomic():
         User.objects.filter(pk=user.pk).update(password=encoded, updated_at=timezone.now())
         end_all_sessions(user_id=user.pk, reason="password_changed", but=session.pk)
@@ -104,14 +106,15 @@ def rename_user(*, user: User, full_name: str) -> None:
     user.save(update_fields=["full_name", "updated_at"])
 
 
-def _refuse_common_password(password: str, *, field: str) -> None:
+def refuse_common_password(password: str, *, field: str) -> None:
+    """Raises Invalid on that field."""
     try:
         validate_password(password)
     except ValidationError as error:
         raise Invalid({field: " ".join(error.messages)}) from None
 
 
-def _hash_password(password: str) -> str:
+def hash_password(password: str) -> str:
     release_database()
     return run_cpu_bound(make_password, password)
 

@@ -40,6 +40,15 @@ def check_tls(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return [checks.Warning(text, hint=hint, id="edgechat.W003")]
 
 
+@register(Tags.security, deploy=True)
+def check_mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Nobody who forgot their password gets in again."""
+    if settings.DEVELOPMENT or (settings.EMAIL_URL and settings.PUBLIC_URL):
+        return []
+    hint = "Set EMAIL_URL to your mail server, and PUBLIC_URL to the address that links lead to."
+    return [checks.Warning("E-mails are not sent, or their links lead nowhere.", hint=hint, id="edgechat.W004")]
+
+
 @register(Tags.security)
 def check_credentials(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Any web site may call with the cookies of whoever looks at it."""

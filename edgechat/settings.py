@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import dj_database_url
+import dj_email_url
 import gevent.monkey
 from django.templatetags.static import static
 from django.urls import reverse_lazy
@@ -315,6 +316,20 @@ FIRST_SUPERUSER_EMAIL = env.str("FIRST_SUPERUSER_EMAIL", "")
 FIRST_SUPERUSER_PASSWORD = env.str("FIRST_SUPERUSER_PASSWORD", "")
 if bool(FIRST_SUPERUSER_EMAIL) != bool(FIRST_SUPERUSER_PASSWORD):
     env.fault("FIRST_SUPERUSER_EMAIL", "goes with FIRST_SUPERUSER_PASSWORD: set both or neither")
+
+EMAIL_URL = env.str("EMAIL_URL", "")
+# In production without one nothing is sent, and a check says so.
+_email: dict[str, Any] = dj_email_url.parse(EMAIL_URL or ("console:" if DEVELOPMENT else "dummy:"))
+if "EMAIL_BACKEND" not in _email:
+    env.fault("EMAIL_URL", "must look like submission://user:password@mail.example.com:587")
+EMAIL_BACKEND = _email.get("EMAIL_BACKEND", "")
+EMAIL_HOST, EMAIL_PORT = _email["EMAIL_HOST"] or "localhost", _email["EMAIL_PORT"] or 25
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _email["EMAIL_HOST_USER"] or "", _email["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_USE_TLS, EMAIL_USE_SSL = _email["EMAIL_USE_TLS"], _email["EMAIL_USE_SSL"]
+EMAIL_FILE_PATH = _email["EMAIL_FILE_PATH"] or None
+EMAIL_TIMEOUT = 10
+_mail_host = re.sub(r"^https?://|:.*$", "", PUBLIC_URL) or "localhost"
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM", "") or f"no-reply@{_mail_host}"
 
 MAX_ATTACHMENTS = env.int("MAX_ATTACHMENTS", 2000, validate=Range(min=1))
 USAGE_RAW_DAYS = env.int("USAGE_RAW_DAYS", 90, validate=Range(min=1))

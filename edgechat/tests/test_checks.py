@@ -23,6 +23,7 @@ PRODUCTION = {
     "PUBLIC_URL": "https://chat.example.com",
     "TRUSTED_PROXY_COUNT": "1",
     "GEMINI_API_KEY": "key",
+    "EMAIL_URL": "submission://user:password@mail.example.com:587",
 }
 
 
@@ -44,11 +45,11 @@ def test_production_settings_pass_every_check() -> None:
 
 
 def test_what_is_unsafe_in_production_is_told_with_a_hint() -> None:
-    done = check_deploy(ALLOWED_HOSTS="*", TRUSTED_PROXY_COUNT="0", GEMINI_API_KEY="")
+    done = check_deploy(ALLOWED_HOSTS="*", TRUSTED_PROXY_COUNT="0", GEMINI_API_KEY="", EMAIL_URL="")
     assert done.returncode == 1
-    for number in ("W001", "W002", "W003"):
+    for number in ("W001", "W002", "W003", "W004"):
         assert f"?: (edgechat.{number}) " in done.stderr
-    assert done.stderr.count("HINT: ") == 3
+    assert done.stderr.count("HINT: ") == 4
 
 
 @pytest.mark.parametrize(

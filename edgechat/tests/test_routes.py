@@ -35,7 +35,7 @@ def routes(patterns: Any = None, prefix: str = "") -> Iterator[tuple[str, frozen
 
 
 ROUTES = sorted(routes())
-OPEN = re.compile(r"/|.*health.*|/api/v1/auth/(register|login|refresh)")
+OPEN = re.compile(r"/|.*health.*|/api/v1/auth/(register|login|refresh|password/forgot|password/reset|email/verify)")
 PROTECTED = [(path, methods) for path, methods in ROUTES if not OPEN.fullmatch(path)]
 
 
