@@ -74,7 +74,9 @@ def authenticate_user(*, email: str, password: str, caller: Caller) -> User:
         raise InvalidCredentials
     if is_outdated:
         # Not if it was changed meanwhile.
-        User.objects.filter(pk=user.pk, password=user.password).update(password=hash_password(password))
+        encoded = hash_password(password)
+        if User.objects.filter(pk=user.pk, password=user.password).update(password=encoded):
+            user.password = encoded
     record_event(AuditEvent.Event.LOGIN, caller=caller, user_id=user.pk, actor_id=user.pk)
     return user
 

@@ -9,7 +9,7 @@ from accounts.data_export import Record, row_fields, rows_of
 from conversations import transcript_repository as transcripts
 from conversations.attachments import AttachmentNotFound, attachment_body, open_attachment
 from conversations.documents import ConversationDocument
-from conversations.export import whole_transcript
+from conversations.export import stored_messages
 from conversations.models import Attachment, Todo
 from conversations.serializers import conversation_body, message_body
 
@@ -26,7 +26,7 @@ def export_conversations(user_id: int) -> Iterator[Record]:
     """Each conversation before its messages; an attachment's `content` is the stored file in Base64, null if gone."""
     for conversation in _conversations(user_id):
         yield "conversation", conversation_body(conversation)
-        for message in whole_transcript(conversation):
+        for message in stored_messages(conversation):
             yield "message", {"conversation_id": conversation["_id"], **message_body(message)}
     todo = ("id", "title", "description", "completed", "conversation_id", "message_id", "created_at", "updated_at")
     for each in rows_of(Todo.objects.filter(owner_id=user_id)):

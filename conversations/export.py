@@ -19,7 +19,7 @@ _NAMES = {"user": "User", "model": "Model"}
 def export_json(conversation: ConversationDocument) -> Iterator[bytes]:
     """`{"conversation": C, "messages": [M]}`, a page of messages in memory at a time."""
     yield b'{"conversation": ' + _json(conversation_body(conversation)) + b', "messages": ['
-    for number, message in enumerate(whole_transcript(conversation)):
+    for number, message in enumerate(stored_messages(conversation)):
         yield (b",\n" if number else b"\n") + _json(message_body(message))
     yield b"\n]}\n"
 
@@ -29,14 +29,14 @@ def export_markdown(conversation: ConversationDocument) -> Iterator[bytes]:
     yield f"# {conversation['title'] or 'Conversation'}\n".encode()
     if conversation["system_instruction"]:
         yield f"\n> {conversation['system_instruction']}\n".encode()
-    for message in whole_transcript(conversation):
+    for message in stored_messages(conversation):
         status = "" if message["status"] == "complete" else f" ({message['status']})"
         heading = f"{_NAMES[message['role']]}, {message['created_at']:%Y-%m-%d %H:%M} UTC{status}"
         yield f"\n## {heading}\n\n{message['content']}\n".encode()
 
 
-def whole_transcript(conversation: ConversationDocument) -> Iterator[MessageDocument]:
-    """Every message in order, a page in memory at a time."""
+def stored_messages(conversation: ConversationDocument) -> Iterator[MessageDocument]:
+    """All messages, oldest first, a page of them in memory at a time."""
     for first in range(1, conversation["next_seq"], MESSAGES_AT_ONCE):
         seqs = range(first, min(first + MESSAGES_AT_ONCE, conversation["next_seq"]))
         yield from transcripts.find_messages(conversation["owner_id"], conversation["_id"], seqs)
