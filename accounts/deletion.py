@@ -10,7 +10,10 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
+from django.contrib.admin.models import LogEntry
 from django.db import transaction
+from django.db.models import Q, Value
+from django.db.models.functions import Left, Replace
 from django.utils import timezone
 
 from accounts.audit import record_event
@@ -32,31 +35,51 @@ def register_eraser(erase: Callable[[int], None]) -> None:
     _erasers.append(erase)
 
 
-def delete_user(*, user: User, caller: Caller | None, actor_id: int | None) -> None:
-    """Delete an account: shut out at once, its address free again at once, its data gone now or as soon as can be."""
+def delete_user(*, user: User, caller: Caller | None, actor_id: int | None) -> bool:
+    """Delete an account: shut out at once, its address free again at once, its data gone now or as soon as can be.
+
+    True if all is gone now, False if a store failed and `finish_deletions` goes on.
+    """
+    anonymous = f"deleted-{user.pk}@deleted.invalid"
     with transaction.atomic():
         leave_all_organizations(user.pk)  # locks organizations before users, as `add_member` does
         User.objects.filter(pk=user.pk).update(
             is_active=False,
             deletion_requested_at=timezone.now(),
-            email=f"deleted-{user.pk}@deleted.invalid",
+            email=anonymous,
             full_name="",
         )
+        _rename_in_staff_log(user.email, anonymous)
         end_all_sessions(user_id=user.pk, reason="account_deleted")
         record_event(AuditEvent.Event.ACCOUNT_DELETED, caller=caller, user_id=user.pk, actor_id=actor_id)
-    try:
-        _erase(user.pk)
-    except StoreUnavailable:
-        logger.warning("deletion_deferred", user_id=user.pk)
+    return _try_to_erase(user.pk)
 
 
 def finish_deletions() -> int:
-    """Try again what an unavailable store left undone; how many accounts are gone now."""
+    """Try again what failed before; how many accounts are gone now.
+
+    One that fails again goes behind all others, so that none is kept waiting by a hundred that cannot be deleted.
+    """
     pending = User.objects.filter(deletion_requested_at__lt=timezone.now() - RETRY_AFTER)
-    user_ids = list(pending.values_list("pk", flat=True)[:100])
-    for user_id in user_ids:
+    gone = 0
+    for user_id in list(pending.order_by("deletion_requested_at").values_list("pk", flat=True)[:100]):
+        if _try_to_erase(user_id):
+            gone += 1
+        else:
+            User.objects.filter(pk=user_id).update(deletion_requested_at=timezone.now())
+    return gone
+
+
+def _try_to_erase(user_id: int) -> bool:
+    try:
         _erase(user_id)
-    return len(user_ids)
+    except StoreUnavailable:
+        logger.warning("deletion_deferred", user_id=user_id)
+        return False
+    except Exception:
+        logger.exception("deletion_failed", user_id=user_id)
+        return False
+    return True
 
 
 def _erase(user_id: int) -> None:
@@ -66,3 +89,11 @@ def _erase(user_id: int) -> None:
         # Locked first, so that nobody adds a row for this user between the deletion of those and of this one.
         User.objects.select_for_update().filter(pk=user_id).first()
         User.objects.filter(pk=user_id).delete()
+
+
+def _rename_in_staff_log(email: str, anonymous: str) -> None:
+    """The admin's own log names users by e-mail, in what was changed and in how."""
+    LogEntry.objects.filter(Q(object_repr__contains=email) | Q(change_message__contains=email)).update(
+        object_repr=Left(Replace("object_repr", Value(email), Value(anonymous)), 200),
+        change_message=Replace("change_message", Value(email), Value(anonymous)),
+    )

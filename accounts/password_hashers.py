@@ -1,9 +1,51 @@
-"""Argon2id with the parameters that OWASP's Password Storage Cheat Sheet names first: 19 MiB, 2 passes, 1 lane."""
+"""How passwords are hashed, and the hashes of older backends that are still accepted at login and replaced there."""
 
-from django.contrib.auth.hashers import Argon2PasswordHasher
+from __future__ import annotations
+
+import re
+
+import bcrypt
+from django.contrib.auth.hashers import Argon2PasswordHasher, BCryptPasswordHasher
+
+# The cost doubles with each round, and grows with memory: a hash that takes minutes to check would stop a process.
+MAX_BCRYPT_ROUNDS, MAX_ARGON2_KIB, MAX_ARGON2_PASSES = 16, 1024 * 1024, 20
+# bcrypt never looked further; the library refuses more since its version 5, where the older backends cut it off.
+BCRYPT_BYTES = 72
+
+_BCRYPT = re.compile(r"\$2[aby]\$(?P<rounds>\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
+_ARGON2ID = re.compile(
+    r"\$argon2id\$v=19\$m=(?P<kib>\d{1,10}),t=(?P<passes>\d{1,10}),p=\d{1,3}"
+    r"\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{16,86}",
+    re.ASCII,
+)
 
 
 class OwaspArgon2PasswordHasher(Argon2PasswordHasher):
+    """Argon2id with the parameters that OWASP's Password Storage Cheat Sheet names first: 19 MiB, 2 passes, 1 lane."""
+
     time_cost = 2
     memory_cost = 19 * 1024  # KiB
     parallelism = 1
+
+
+class ImportedBCryptPasswordHasher(BCryptPasswordHasher):
+    """bcrypt of the password itself, as passlib and bcrypt made it. Only checked: logging in replaces the hash."""
+
+    def encode(self, password: str, salt: bytes) -> str:  # type: ignore[override]
+        data = bcrypt.hashpw(password.encode()[:BCRYPT_BYTES], salt)
+        return f"{self.algorithm}${data.decode('ascii')}"
+
+    def verify(self, password: str, encoded: str) -> bool:
+        hashed = encoded.partition("$")[2].encode("ascii")
+        # The library compares in constant time, and takes $2a$, $2b$ and $2y$ for what they are: the same.
+        return bcrypt.checkpw(password.encode()[:BCRYPT_BYTES], hashed)
+
+
+def stored_form(older_hash: str) -> str | None:
+    """A bcrypt or Argon2id hash of an older backend as the password column holds it; None for anything else."""
+    if bcrypted := _BCRYPT.fullmatch(older_hash):
+        return f"bcrypt${older_hash}" if 4 <= int(bcrypted["rounds"]) <= MAX_BCRYPT_ROUNDS else None
+    if argon2 := _ARGON2ID.fullmatch(older_hash):
+        fast = int(argon2["kib"]) <= MAX_ARGON2_KIB and int(argon2["passes"]) <= MAX_ARGON2_PASSES
+        return f"argon2{older_hash}" if fast else None
+    return None

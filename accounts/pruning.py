@@ -1,4 +1,4 @@
-"""Forgetting sessions that nobody can use any more."""
+"""Forgetting sessions that nobody can use any more, and what the audit log knows of long ago."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from accounts.models import Session, TokenPair
+from accounts.models import AuditEvent, Session, TokenPair
 
 BATCH = 1000
 
@@ -44,4 +44,16 @@ def delete_old_token_pairs(*, before: datetime, batch: int = BATCH) -> Iterator[
     """Delete old token pairs of sessions that stay, in batches; yields the size of each."""
     while ids := list(old_token_pairs(before=before).values_list("pk", flat=True)[:batch]):
         TokenPair.objects.filter(pk__in=ids).delete()
+        yield len(ids)
+
+
+def old_events(*, before: datetime) -> QuerySet[AuditEvent]:
+    """Rows of the audit log that are older."""
+    return AuditEvent.objects.filter(created_at__lt=before).order_by("created_at")
+
+
+def delete_old_events(*, before: datetime, batch: int = BATCH) -> Iterator[int]:
+    """Delete old rows of the audit log, the oldest first, in batches; yields the size of each."""
+    while ids := list(old_events(before=before).values_list("pk", flat=True)[:batch]):
+        AuditEvent.objects.filter(pk__in=ids).delete()
         yield len(ids)

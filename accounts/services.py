@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from datetime import timedelta
 
-from django.contrib.auth.hashers import check_password, make_password
+from django.contrib.auth.hashers import make_password, verify_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.audit import record_event
+from accounts.emails import send_verification
 from accounts.login_lock import begin_login
 from accounts.models import AuditEvent, Session, User
 from accounts.sessions import AccountChanged, IssuedTokens, end_all_sessions, start_session
 from edgechat.client_address import Caller
 from edgechat.errors import ApiError, Invalid
-from edgechat.threads import release_database, run_cpu_bound
+from edgechat.threads import end_work, release_database, run_cpu_bound
 
 REAUTHENTICATION_WINDOW = timedelta(minutes=15)
+# Longer than the check of any common imported hash: bcrypt of 12 rounds takes ten times as long as our Argon2id.
+FAILED_LOGIN_SECONDS = 0.75
 
 _UNKNOWN_USERS_HASH = make_password("the hash that is checked when there is no such user")
 
@@ -42,10 +46,10 @@ class ReauthenticationRequired(ApiError):
 
 def register_user(*, email: str, password: str, caller: Caller, full_name: str = "") -> User:
     """Make an account. Raises EmailTaken, and Invalid for a password that is too common."""
-    _refuse_common_password(password, field="body.password")
+    refuse_common_password(password, field="body.password")
     if User.objects.with_email(email) is not None:
         raise EmailTaken
-    encoded = _hash_password(password)
+    encoded = hash_password(password)
     try:
         with transaction.atomic():
             user = User(email=email, full_name=full_name, password=encoded)
@@ -53,22 +57,31 @@ def register_user(*, email: str, password: str, caller: Caller, full_name: str =
             record_event(AuditEvent.Event.REGISTERED, caller=caller, user_id=user.pk, actor_id=user.pk)
     except IntegrityError:  # the same address twice at once
         raise EmailTaken from None
+    send_verification(user.email)
     return user
 
 
 def authenticate_user(*, email: str, password: str, caller: Caller) -> User:
     """The active user with this e-mail and password, else InvalidCredentials; LoginLocked after five failures.
 
-    A password is checked whether or not there is such a user, so that the time tells nothing.
+    A password is checked whether or not there is such a user, and each refusal waits for the same moment, so that the
+    time tells nothing. A hash that is not of the present kind, such as an imported one, is replaced.
     """
+    started = time.monotonic()
     attempt = begin_login(email)
     user = User.objects.with_email(email)
-    matches = _check_password(password, user.password if user else _UNKNOWN_USERS_HASH)
+    matches, is_outdated = _verify_password(password, user.password if user else _UNKNOWN_USERS_HASH)
     if user is None or not matches or not user.is_active:
         attempt.fail()
         record_event(AuditEvent.Event.LOGIN_FAILED, caller=caller, user_id=user.pk if user else None)
+        _wait_until(started + FAILED_LOGIN_SECONDS)
         raise InvalidCredentials
     attempt.succeed()
+    if is_outdated:
+        # Not if it was changed meanwhile.
+        encoded = hash_password(password)
+        if User.objects.filter(pk=user.pk, password=user.password).update(password=encoded):
+            user.password = encoded
     record_event(AuditEvent.Event.LOGIN, caller=caller, user_id=user.pk, actor_id=user.pk)
     return user
 
@@ -92,12 +105,12 @@ def change_password(
     given and the session's login is more than 15 minutes old.
     """
     if current_password is not None:
-        if not _check_password(current_password, user.password):
+        if not _verify_password(current_password, user.password)[0]:
             raise Invalid({"body.current_password": "The current password is not right"})
     elif timezone.now() - session.created_at > REAUTHENTICATION_WINDOW:
         raise ReauthenticationRequired
-    _refuse_common_password(password, field="body.password")
-    encoded = _hash_password(password)
+    refuse_common_password(password, field="body.password")
+    encoded = hash_password(password)
     now = timezone.now()
     with transaction.atomic():
         # The account may have been deleted, and this session ended, while the password was hashed.
@@ -117,18 +130,26 @@ def rename_user(*, user: User, full_name: str) -> None:
     user.full_name, user.updated_at = full_name, now
 
 
-def _refuse_common_password(password: str, *, field: str) -> None:
+def refuse_common_password(password: str, *, field: str) -> None:
+    """Raises Invalid on that field."""
     try:
         validate_password(password)
     except ValidationError as error:
         raise Invalid({field: " ".join(error.messages)}) from None
 
 
-def _hash_password(password: str) -> str:
+def hash_password(password: str) -> str:
     release_database()
     return run_cpu_bound(make_password, password)
 
 
-def _check_password(password: str, encoded: str) -> bool:
+def _verify_password(password: str, encoded: str) -> tuple[bool, bool]:
+    """Whether the password is right, and whether its hash ought to be made anew."""
     release_database()
-    return run_cpu_bound(check_password, password, encoded)
+    return run_cpu_bound(verify_password, password, encoded)
+
+
+def _wait_until(moment: float) -> None:
+    release_database()
+    end_work()
+    time.sleep(max(0.0, moment - time.monotonic()))

@@ -1,6 +1,15 @@
 from django.urls import path
 
-from accounts import cookie_views, older_views, organization_views, session_views, user_views, views
+from accounts import (
+    cookie_views,
+    data_export_views,
+    older_views,
+    organization_views,
+    recovery_views,
+    session_views,
+    user_views,
+    views,
+)
 
 _ORGANIZATION = "organizations/<str:organization_id>"
 
@@ -8,6 +17,10 @@ urlpatterns = [
     path("auth/register", views.RegisterView.as_view()),
     path("auth/login", views.LoginView.as_view()),
     path("auth/refresh", views.RefreshView.as_view()),
+    path("auth/password/forgot", recovery_views.PasswordForgotView.as_view()),
+    path("auth/password/reset", recovery_views.PasswordResetView.as_view()),
+    path("auth/email/verify", recovery_views.EmailVerifyView.as_view()),
+    path("auth/email/resend", recovery_views.EmailResendView.as_view()),
     path("auth/me", views.MeView.as_view()),
     path("auth/logout", session_views.LogoutView.as_view()),
     path("auth/logout-all", session_views.LogoutAllView.as_view()),
@@ -20,6 +33,7 @@ urlpatterns = [
     path("users/refresh", cookie_views.CookieRefreshView.as_view()),
     path("users/logout", cookie_views.CookieLogoutView.as_view()),
     path("users/me", views.UserMeView.as_view()),
+    path("users/me/export", data_export_views.UserExportView.as_view()),
     path("users", user_views.UsersView.as_view()),
     path("users/<user_id>", user_views.UserView.as_view()),
     path("organizations", organization_views.OrganizationsView.as_view()),

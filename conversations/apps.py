@@ -11,18 +11,22 @@ class ConversationsConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_delete
 
+        from accounts.data_export import register_exporter
         from accounts.deletion import register_eraser
         from accounts.models import Membership
         from ai.sources import register_conversation_reader
-        from conversations import attachments, services, summary_source, transcript_repository
-        from conversations.replies import leases, take_over
+        from conversations import account_export, attachments, services, summary_source, transcript_repository
+        from conversations.replies import erase, leases, take_over
         from edgechat import periodic
 
         register_conversation_reader(summary_source.read_conversation)
         # A signal, for memberships also end with their organization, and in the admin.
         post_delete.connect(_end_sharing, sender=Membership)
+        # Before the transcripts, which know the replies' names.
+        register_eraser(erase.forget_replies_of)
         register_eraser(transcript_repository.delete_everything_of)
         register_eraser(attachments.delete_attachments_of)
+        register_exporter(account_export.export_conversations, types=account_export.TYPES)
         periodic.register(leases.keep_lease, seconds=leases.HEARTBEAT_SECONDS)
         periodic.register(take_over.take_over_replies, seconds=take_over.REAP_SECONDS)
         periodic.register(take_over.declare_unknown_worker_dead, seconds=20)

@@ -8,6 +8,8 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Tags, register
 
+MIN_SECRET_BYTES = 32
+
 
 @register(Tags.security, deploy=True)
 def check_hosts(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
@@ -26,3 +28,50 @@ def check_model(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         return []
     hint = "Set GEMINI_API_KEY, or GEMINI_BASE_URL for a server of your own."
     return [checks.Warning("There is no model: every call to it answers 503.", hint=hint, id="edgechat.W002")]
+
+
+@register(Tags.security, deploy=True)
+def check_tls(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Clients come by https, which ends before us, and nothing that is said there of them is believed."""
+    if settings.TRUSTED_PROXY_COUNT or not settings.PUBLIC_URL.startswith("https://"):
+        return []
+    text = "PUBLIC_URL is https, but no proxy is trusted: no HSTS is sent, and all clients share one address's limits."
+    hint = "Set TRUSTED_PROXY_COUNT to the number of proxies that stand before EdgeChat."
+    return [checks.Warning(text, hint=hint, id="edgechat.W003")]
+
+
+@register(Tags.security, deploy=True)
+def check_mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Nobody who forgot their password gets in again."""
+    if settings.DEVELOPMENT or (settings.EMAIL_URL and settings.PUBLIC_URL):
+        return []
+    hint = "Set EMAIL_URL to your mail server, and PUBLIC_URL to the address that links lead to."
+    return [checks.Warning("E-mails are not sent, or their links lead nowhere.", hint=hint, id="edgechat.W004")]
+
+
+@register(Tags.security)
+def check_credentials(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Any web site may call with the cookies of whoever looks at it."""
+    if not (settings.CORS_ALLOW_ALL_ORIGINS and settings.CORS_ALLOW_CREDENTIALS):
+        return []
+    hint = "Name the origins in CORS_ORIGINS; credentials follow from that."
+    return [checks.Error("Every origin is allowed, with credentials.", hint=hint, id="edgechat.E001")]
+
+
+@register(Tags.security)
+def check_proxy_headers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Clients themselves can say that they came by https, or to which host."""
+    believed = settings.SECURE_PROXY_SSL_HEADER or settings.USE_X_FORWARDED_HOST or settings.USE_X_FORWARDED_PORT
+    if settings.TRUSTED_PROXY_COUNT or not believed:
+        return []
+    hint = "Set TRUSTED_PROXY_COUNT, or leave SECURE_PROXY_SSL_HEADER and USE_X_FORWARDED_* unset."
+    return [checks.Error("A proxy's headers are believed without a proxy.", hint=hint, id="edgechat.E002")]
+
+
+@register(Tags.security)
+def check_secret(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Anybody could sign tokens."""
+    if len(settings.JWT_SECRET.encode()) >= (1 if settings.DEVELOPMENT else MIN_SECRET_BYTES):
+        return []
+    hint = "Set JWT_SECRET to 32 bytes or more, for example from `openssl rand -hex 32`."
+    return [checks.Error("Tokens are signed with no secret, or with a short one.", hint=hint, id="edgechat.E003")]

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import dj_database_url
+import dj_email_url
 import gevent.monkey
 from django.templatetags.static import static
 from django.urls import reverse_lazy
@@ -209,6 +210,8 @@ SESSION_COOKIE_NAME = "edgechat_admin"
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+CSP_MODE = env.str("CSP_MODE", "strict", validate=OneOf(["strict", "relaxed", "disabled"]))
 # Sent over https only, which TLS in front of us makes known by X-Forwarded-Proto (TRUSTED_PROXY_COUNT).
 SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 365 * 24 * 3600
 
@@ -234,8 +237,11 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "edgechat.request_id.RequestIDMiddleware",
-    "corsheaders.middleware.CorsMiddleware",
+    # Their headers belong on whatever the others answer by themselves, too.
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "edgechat.security_headers.SecurityHeadersMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "edgechat.trailing_slash.TrailingSlashMiddleware",
     "edgechat.rate_limit.RateLimitMiddleware",
@@ -247,7 +253,6 @@ MIDDLEWARE = [
     "edgechat.admin_middleware.AdminCsrfMiddleware",
     "edgechat.admin_middleware.AdminAuthenticationMiddleware",
     "edgechat.admin_middleware.AdminMessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
 TEMPLATES = [
@@ -295,8 +300,16 @@ STORAGES = {
 AUTH_USER_MODEL = "accounts.User"
 # The e-mail is unique whatever its case, by a constraint on lower(email), which this check cannot see.
 # FILE_UPLOAD_TEMP_DIR is made when it is first needed (edgechat.uploads).
-SILENCED_SYSTEM_CHECKS = ["auth.E003", "auth.W004", "files.E001"]
-PASSWORD_HASHERS = ["accounts.password_hashers.OwaspArgon2PasswordHasher"]
+# TLS ends before us, where http is redirected too, and other hosts of a domain are not ours to bind to https. Only the
+# admin has cookies that could be forged with: AdminCsrfMiddleware.
+SILENCED_SYSTEM_CHECKS = [
+    *("auth.E003", "auth.W004", "files.E001"),
+    *("security.W003", "security.W005", "security.W008", "security.W021"),
+]
+PASSWORD_HASHERS = [
+    "accounts.password_hashers.OwaspArgon2PasswordHasher",
+    "accounts.password_hashers.ImportedBCryptPasswordHasher",
+]
 AUTH_PASSWORD_VALIDATORS = (
     [] if DEVELOPMENT else [{"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"}]
 )
@@ -304,6 +317,20 @@ FIRST_SUPERUSER_EMAIL = env.str("FIRST_SUPERUSER_EMAIL", "")
 FIRST_SUPERUSER_PASSWORD = env.str("FIRST_SUPERUSER_PASSWORD", "")
 if bool(FIRST_SUPERUSER_EMAIL) != bool(FIRST_SUPERUSER_PASSWORD):
     env.fault("FIRST_SUPERUSER_EMAIL", "goes with FIRST_SUPERUSER_PASSWORD: set both or neither")
+
+EMAIL_URL = env.str("EMAIL_URL", "")
+# In production without one nothing is sent, and a check says so.
+_email: dict[str, Any] = dj_email_url.parse(EMAIL_URL or ("console:" if DEVELOPMENT else "dummy:"))
+if "EMAIL_BACKEND" not in _email:
+    env.fault("EMAIL_URL", "must look like submission://user:password@mail.example.com:587")
+EMAIL_BACKEND = _email.get("EMAIL_BACKEND", "")
+EMAIL_HOST, EMAIL_PORT = _email["EMAIL_HOST"] or "localhost", _email["EMAIL_PORT"] or 25
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _email["EMAIL_HOST_USER"] or "", _email["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_USE_TLS, EMAIL_USE_SSL = _email["EMAIL_USE_TLS"], _email["EMAIL_USE_SSL"]
+EMAIL_FILE_PATH = _email["EMAIL_FILE_PATH"] or None
+EMAIL_TIMEOUT = 10
+_mail_host = re.sub(r"^https?://|:.*$", "", PUBLIC_URL) or "localhost"
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM", "") or f"no-reply@{_mail_host}"
 
 MAX_ATTACHMENTS = env.int("MAX_ATTACHMENTS", 2000, validate=Range(min=1))
 USAGE_RAW_DAYS = env.int("USAGE_RAW_DAYS", 90, validate=Range(min=1))

@@ -6,17 +6,23 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
+from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.utils import timezone
 
+from accounts import deletion
 from accounts.deletion import finish_deletions
 from accounts.models import AuditEvent, User
+from accounts.tests.staff import make_user, superuser
 from conftest import Api, Person, assert_error, at_once
 from edgechat.local.web import WebServer
 from edgechat.mongo import database
+from edgechat.redis import redis_client
 from usage.models import HourlyUsage, LedgerEntry
 
 
@@ -54,6 +60,22 @@ def documents_with(*texts: Any) -> list[str]:
         if any(repr(text).strip("'") in repr(document) for text in texts if isinstance(text, str))
         or any(number in (document.get("owner_id"), document.get("_id")) for number in texts if isinstance(number, int))
     ]
+
+
+def redis_keys_with(*texts: str) -> list[str]:
+    """Every key of Redis that has one of these texts in its name or in what it holds."""
+    client, found = redis_client(), []
+    for key in client.scan_iter(count=1000):
+        held: Any = client.xrange(key) if client.type(key) == b"stream" else key
+        if any(text in repr((key, held)) for text in texts):
+            found.append(key.decode())
+    return found
+
+
+def files_with(*texts: str) -> list[str]:
+    """Every file below the media folder with one of these texts in its path."""
+    paths = [path.as_posix() for path in Path(settings.MEDIA_ROOT).rglob("*")]
+    return [path for path in paths if any(text in path for text in texts)]
 
 
 def test_nothing_is_left_of_a_deleted_account(alice: Person, anonymous: Api) -> None:
@@ -157,3 +179,38 @@ def test_while_a_store_is_away_the_account_is_shut_and_deleted_later(
     finish_deletions()
     assert rows_of_user(alice.id) == []
     assert documents_with(alice.id, conversation) == []
+
+
+def test_an_account_that_cannot_be_deleted_does_not_keep_others(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stuck, other = make_user("stuck"), make_user("other")
+    long_ago = timezone.now() - timedelta(days=400)
+    User.objects.filter(pk__in=(stuck.pk, other.pk)).update(deletion_requested_at=long_ago)
+    User.objects.filter(pk=stuck.pk).update(deletion_requested_at=long_ago - timedelta(days=1))
+
+    def erase(user_id: int) -> None:
+        if user_id == stuck.pk:
+            raise RuntimeError("a fault")
+
+    monkeypatch.setattr(deletion, "_erasers", [*deletion._erasers, erase])
+    finish_deletions()
+    assert not User.objects.filter(pk=other.pk).exists()
+    waiting = User.objects.get(pk=stuck.pk)
+    assert waiting.deletion_requested_at is not None
+    assert waiting.deletion_requested_at > timezone.now() - timedelta(minutes=1), "it is behind all others now"
+    monkeypatch.undo()
+    User.objects.filter(pk=stuck.pk).update(deletion_requested_at=long_ago)
+    finish_deletions()
+    assert not User.objects.filter(pk=stuck.pk).exists()
+
+
+def test_the_staff_s_log_forgets_the_e_mail(web_url: str) -> None:
+    user = make_user("noted")
+    with superuser(web_url) as staff:
+        answer = staff.submit(f"accounts/user/{user.pk}/change/", full_name="Noted")
+        assert answer.status_code == 302
+    assert LogEntry.objects.get(object_id=str(user.pk)).object_repr == user.email
+    assert deletion.delete_user(user=user, caller=None, actor_id=None)
+    assert LogEntry.objects.get(object_id=str(user.pk)).object_repr == f"deleted-{user.pk}@deleted.invalid"
+    assert rows_with(user.email) == []

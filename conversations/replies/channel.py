@@ -98,6 +98,11 @@ def publish(reply: LiveReply) -> None:
     _publisher.mark(reply)
 
 
+def forget(message_ids: list[str]) -> None:
+    """Delete what is kept of these replies for followers. Raises RedisError."""
+    redis_client().unlink(*map(_key, message_ids))
+
+
 def request_stop(message_id: str) -> None:
     """Tell whichever process writes this reply to stop it. Without Redis it learns of it at its next heartbeat."""
     live = find_running(message_id)

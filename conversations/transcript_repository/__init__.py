@@ -11,6 +11,7 @@ from conversations.transcript_repository.change_numbers import number_changes
 from conversations.transcript_repository.collections import ensure_indexes, now
 from conversations.transcript_repository.conversation_store import (
     changed_conversations,
+    conversation_ids,
     deleted_conversations,
     find_conversation,
     find_created,
@@ -24,6 +25,7 @@ from conversations.transcript_repository.conversation_store import (
 from conversations.transcript_repository.deletion import (
     delete_conversation,
     delete_everything_of,
+    everything_of,
     expire_temporary,
     purge_deleted,
 )
@@ -80,12 +82,14 @@ __all__ = [
     "begin_attempt",
     "changed_conversations",
     "claim_reply",
+    "conversation_ids",
     "delete_conversation",
     "delete_everything_of",
     "delete_messages",
     "deleted_conversations",
     "end_worker",
     "ensure_indexes",
+    "everything_of",
     "existing_conversations",
     "expire_temporary",
     "find_conversation",

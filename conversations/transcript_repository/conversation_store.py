@@ -138,6 +138,12 @@ def numbered(owner_id: int, find: Callable[[], list[Document]]) -> list[Document
 
 
 @mongo_errors
+def conversation_ids(owner_id: int) -> list[str]:
+    """The ids of all that the owner has, in the order in which they were begun."""
+    return sorted(found["_id"] for found in conversations().find({"owner_id": owner_id}, {"_id": 1}))
+
+
+@mongo_errors
 def update_conversation(owner_id: int, conversation_id: str, fields: Mapping[str, Any]) -> ConversationDocument | None:
     """Change fields of a conversation; None if there is none."""
     conversations().update_one(

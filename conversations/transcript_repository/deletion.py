@@ -64,6 +64,16 @@ def expire_temporary() -> int:
 
 
 @mongo_errors
+def everything_of(owner_id: int) -> list[tuple[str, int]]:
+    """(id, last seq) of each conversation that a user has, or deleted in the last 30 days."""
+    live = conversations().find({"owner_id": owner_id}, {"next_seq": 1})
+    deleted = tombstones().find({"owner_id": owner_id}, {"last_seq": 1})
+    return [(found["_id"], found["next_seq"] - 1) for found in live] + [
+        (found["_id"], found["last_seq"]) for found in deleted
+    ]
+
+
+@mongo_errors
 def delete_everything_of(owner_id: int) -> None:
     """Delete all that a user has here, tombstones included."""
     while found := list(conversations().find({"owner_id": owner_id}, {"_id": 1}).limit(100)):

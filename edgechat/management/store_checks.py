@@ -20,12 +20,12 @@ TRANSCRIPT_INDEXES: Mapping[str, frozenset[str]] = {
     "conversations": frozenset(
         {
             "creation_key_once",
-            "written_by",
             "organization_archived_updated",
             "owner_archived_change",
             "owner_archived_pinned_change",
             "owner_change",
             "temporary_ttl",
+            "written_by",
         }
     ),
     "messages": frozenset({"client_message_once", "owner_created", "temporary_ttl"}),

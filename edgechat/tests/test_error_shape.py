@@ -37,7 +37,7 @@ ROUTES = sorted(routes(), key=lambda route: route[0])
 METHODS = ("get", "post", "put", "patch", "delete")
 OPEN = (
     *("health", "openapi", "auth/register", "auth/login", "auth/refresh", "auth/signup", "auth/signin"),
-    *("users/register", "users/login", "users/refresh", "users/logout"),
+    *("users/register", "users/login", "users/refresh", "users/logout", "auth/password/", "auth/email/verify"),
 )
 GET_PATHS = [path for path, view in ROUTES if hasattr(view, "get")]
 

@@ -17,11 +17,13 @@ from conftest import Api, new_address
 from edgechat.tests.test_error_shape import routes
 
 METHODS = ("get", "post", "put", "patch", "delete")
+WITH_MAIL = ("auth/password/forgot", "auth/password/reset", "auth/email/verify")
 OPEN = (
     *("auth/register", "auth/login", "auth/refresh", "auth/signup", "auth/signin"),
     *("users/register", "users/login", "users/refresh", "users/logout"),
+    *WITH_MAIL,
 )
-NEVER_401 = ("auth/register", "auth/signup", "users/register", "users/logout")
+NEVER_401 = ("auth/register", "auth/signup", "users/register", "users/logout", *WITH_MAIL)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,46 @@
+"""What is sent by e-mail. Nothing here is waited for: the time of an answer must not tell whether anything was sent."""
+
+from __future__ import annotations
+
+from smtplib import SMTPException
+
+import structlog
+from django.conf import settings
+from django.core.mail import send_mail
+
+from accounts.emailed_tokens import Purpose, make_emailed_token
+from accounts.models import User
+from edgechat.threads import release_database, start_thread
+
+logger = structlog.get_logger(__name__)
+
+_TEXTS: dict[Purpose, tuple[str, str, str]] = {
+    "reset": ("Reset your password", "To choose a new password, within an hour,", "reset-password"),
+    "verify": ("Verify your e-mail address", "To verify this address, within 24 hours,", "verify-email"),
+}
+
+
+def send_password_reset(email: str) -> None:
+    """Send a link to who has this address, if anybody has."""
+    start_thread(_send, "reset", email)
+
+
+def send_verification(email: str) -> None:
+    """Send a link to who has this address, unless it is verified."""
+    start_thread(_send, "verify", email)
+
+
+def _send(purpose: Purpose, email: str) -> None:
+    user = User.objects.with_email(email)
+    release_database()
+    if user is None or not user.is_active or (purpose == "verify" and user.is_verified):
+        return
+    subject, beginning, page = _TEXTS[purpose]
+    token = make_emailed_token(user, purpose)
+    # Behind the #, which browsers do not send, so that it stands in no log of a server.
+    link = f"open {settings.PUBLIC_URL}/{page}#token={token}" if settings.PUBLIC_URL else f"give this code: {token}"
+    text = f"{beginning} {link}\n\nIf you did not ask {settings.APP_NAME} for this, there is nothing to do.\n"
+    try:
+        send_mail(f"{settings.APP_NAME}: {subject}", text, None, [user.email])
+    except (OSError, SMTPException) as error:
+        logger.error("mail_not_sent", purpose=purpose, user_id=user.pk, reason=type(error).__name__)

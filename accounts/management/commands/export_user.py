@@ -1,0 +1,39 @@
+"""Writes a user's whole data as NDJSON."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from accounts.audit import record_event
+from accounts.data_export import export_lines
+from accounts.models import AuditEvent, User
+from edgechat.errors import StoreUnavailable
+
+
+class Command(BaseCommand):
+    help = "Write all that is kept of a user, a JSON object a line, the numbers of each type last. It is audited."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("email")
+        parser.add_argument("--output", metavar="FILE", help="a new file, for its owner alone (default: the output)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        user = User.objects.with_email(options["email"])
+        if user is None:
+            raise CommandError(f"There is no user {options['email']}.")
+        record_event(AuditEvent.Event.TRANSCRIPT_READ, user_id=user.pk, export=True)
+        try:
+            if options["output"] is None:
+                for line in export_lines(user):
+                    self.stdout.write(line.decode(), ending="")
+                return
+            with open(options["output"], "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+                file.writelines(export_lines(user))
+        except OSError as error:
+            raise CommandError(f"{options['output']}: {error.strerror}") from None
+        except StoreUnavailable:
+            raise CommandError("A store is not available; the export broke off.") from None
+        self.stdout.write(f"Wrote {options['output']}.")

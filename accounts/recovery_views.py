@@ -1,0 +1,120 @@
+"""Forgotten passwords and the verification of e-mail addresses."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from django.http import HttpRequest
+from django_ratelimit.core import is_ratelimited
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework import serializers
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.emails import send_password_reset, send_verification
+from accounts.recovery import reset_password, verify_email
+from accounts.requests import AuthenticatedRequest
+from accounts.serializers import PasswordField
+from accounts.views import AnonymousView
+from edgechat.client_address import caller_of
+from edgechat.rate_limit import AuthRateThrottle
+from edgechat.validation import validated_body
+
+# To one recipient, whoever asks for them and from wherever.
+MAILS_PER_RECIPIENT = "5/h"
+
+
+class EmailInput(serializers.Serializer[Any]):
+    email = serializers.EmailField(max_length=254)
+
+
+class TokenInput(serializers.Serializer[Any]):
+    token = serializers.CharField(max_length=1000, help_text="From the e-mail.")
+
+
+class ResetInput(TokenInput):
+    password = PasswordField()
+
+
+class AnswerOutput(serializers.Serializer[Any]):
+    message = serializers.CharField()
+
+
+def _example(text: str) -> OpenApiExample:
+    return OpenApiExample("Answer", value={"message": text}, response_only=True)
+
+
+SENT = "If there is something to send, an e-mail is on its way"
+
+
+class PasswordForgotView(AnonymousView):
+    @extend_schema(
+        operation_id="password_forgot",
+        tags=["accounts"],
+        request=EmailInput,
+        responses={202: AnswerOutput},
+        examples=[_example(SENT)],
+    )
+    def post(self, request: AuthenticatedRequest) -> Response:
+        """Ask for an e-mail with a token for a new password. The answer is the same whether there is such a user."""
+        email = validated_body(EmailInput, request)["email"]
+        if _may_be_sent(request._request, email):
+            send_password_reset(email)
+        return Response({"message": SENT}, status=202)
+
+
+class PasswordResetView(AnonymousView):
+    @extend_schema(
+        operation_id="password_reset",
+        tags=["accounts"],
+        request=ResetInput,
+        responses=AnswerOutput,
+        examples=[_example("The password was changed")],
+    )
+    def post(self, request: AuthenticatedRequest) -> Response:
+        """Choose a new password with the token of an e-mail: once, within an hour. It ends all sessions."""
+        reset_password(**validated_body(ResetInput, request), caller=caller_of(request._request))
+        return Response({"message": "The password was changed"})
+
+
+class EmailVerifyView(AnonymousView):
+    @extend_schema(
+        operation_id="email_verify",
+        tags=["accounts"],
+        request=TokenInput,
+        responses=AnswerOutput,
+        examples=[_example("The e-mail address is verified")],
+    )
+    def post(self, request: AuthenticatedRequest) -> Response:
+        """Show with the token of an e-mail that the address is yours: once, within 24 hours."""
+        verify_email(**validated_body(TokenInput, request))
+        return Response({"message": "The e-mail address is verified"})
+
+
+class EmailResendView(APIView):
+    throttle_classes = (AuthRateThrottle,)
+
+    @extend_schema(
+        operation_id="email_resend",
+        tags=["accounts"],
+        request=None,
+        responses={202: AnswerOutput},
+        examples=[_example(SENT)],
+    )
+    def post(self, request: AuthenticatedRequest) -> Response:
+        """Have the e-mail for the verification sent again, unless the address is verified."""
+        if _may_be_sent(request._request, request.user.email):
+            send_verification(request.user.email)
+        return Response({"message": SENT}, status=202)
+
+
+def _may_be_sent(request: HttpRequest, email: str) -> bool:
+    recipient = hashlib.sha256(email.strip().lower().encode()).hexdigest()
+    return not is_ratelimited(
+        request,
+        group="accounts.mails",
+        key=lambda *_: recipient,
+        rate=MAILS_PER_RECIPIENT,
+        increment=True,
+    )

@@ -1,0 +1,175 @@
+"""Forgotten passwords, and verifying e-mail addresses."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import re
+import time
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core import signing
+
+from accounts import emailed_tokens
+from accounts.emailed_tokens import make_emailed_token
+from accounts.models import AuditEvent, User
+from conftest import Api, Person, assert_error, at_once
+from edgechat.local.web import WebServer
+
+SENT = {"message": "If there is something to send, an e-mail is on its way"}
+BAD = [{"field": "body.token", "message": "This is not valid, has expired, or was used already."}]
+NEW = "a new password"
+
+
+def user_of(person: Person) -> User:
+    return User.objects.get(pk=person.id)
+
+
+@pytest.fixture
+def mail_web(start_web: Callable[..., WebServer], data_dir: Path) -> WebServer:
+    """A server whose e-mails are files."""
+    return start_web(EMAIL_URL=f"file:///{data_dir}/mails", PUBLIC_URL="https://chat.example.com")
+
+
+@pytest.fixture
+def mails(data_dir: Path) -> Callable[[str, str], list[str]]:
+    """The texts of the e-mails to an address with these words in the subject."""
+
+    def find(address: str, subject: str) -> list[str]:
+        found = []
+        for file in sorted((data_dir / "mails").glob("*.log")):
+            for raw in re.split(rb"\n-{79}\n", file.read_bytes()):
+                message: Any = email.message_from_bytes(raw, policy=email.policy.default)
+                if message["To"] == address and subject in message["Subject"]:
+                    found.append(str(message.get_content()))
+        return found
+
+    return find
+
+
+@pytest.fixture
+def ann(mail_web: WebServer, register: Callable[..., Person]) -> Person:
+    return register("ann", mail_web.url)
+
+
+def token_in(text: str) -> str:
+    [token] = re.findall(r"#token=(\S+)", text)
+    return str(token)
+
+
+def test_a_forgotten_password_is_reset_by_mail_and_ends_all_sessions(
+    ann: Person, mails: Callable[..., list[str]], eventually: Callable[..., Any]
+) -> None:
+    with Api(ann.origin) as anonymous:
+        answer = anonymous.post("auth/password/forgot", json={"email": ann.email.upper()})
+        assert (answer.status_code, answer.json()) == (202, SENT)
+        [text] = eventually(lambda: mails(ann.email, "Reset your password"))
+        assert "https://chat.example.com/reset-password#token=" in text
+        body = {"token": token_in(text), "password": NEW}
+        done = anonymous.post("auth/password/reset", json=body)
+        assert (done.status_code, done.json()) == (200, {"message": "The password was changed"})
+        assert_error(ann.get("auth/me"), 401, "token_revoked", "The session has ended")
+        again = anonymous.post("auth/password/reset", json=body)
+        assert_error(again, 422, "validation_error", "Validation error", errors=BAD)
+        assert anonymous.post("auth/login", json={"email": ann.email, "password": NEW}).status_code == 200
+        old = anonymous.post("auth/login", json={"email": ann.email, "password": ann.password})
+        assert old.status_code == 401
+    event = AuditEvent.objects.get(user_id=ann.id, event="password_changed")
+    assert (event.actor_id, event.details) == (ann.id, {"by": "password_reset"})
+
+
+def test_who_asks_for_an_unknown_address_gets_the_same_answer(
+    ann: Person, mail_web: WebServer, mails: Callable[..., list[str]], eventually: Callable[..., Any]
+) -> None:
+    unknown = f"nobody-{uuid.uuid4().hex[:12]}@example.com"
+    with Api(mail_web.url) as anonymous:
+        answers = [anonymous.post("auth/password/forgot", json={"email": each}) for each in (unknown, ann.email)]
+    assert [(answer.status_code, answer.json()) for answer in answers] == [(202, SENT)] * 2
+    eventually(lambda: mails(ann.email, "Reset"))
+    assert mails(unknown, "") == []
+
+
+def test_one_recipient_gets_few_mails(
+    ann: Person,
+    mail_web: WebServer,
+    mails: Callable[..., list[str]],
+    eventually: Callable[..., Any],
+    register: Callable[..., Person],
+) -> None:
+    for _ in range(7):
+        assert ann.post("auth/password/forgot", json={"email": ann.email}).status_code == 202
+    last = register("last", mail_web.url)
+    eventually(lambda: mails(last.email, "Verify"))
+    eventually(lambda: len(mails(ann.email, "Reset")) == 5)
+
+
+def test_the_address_is_verified_by_the_mail_of_the_registration(
+    ann: Person, mails: Callable[..., list[str]], eventually: Callable[..., Any]
+) -> None:
+    [text] = eventually(lambda: mails(ann.email, "Verify your e-mail address"))
+    body = {"token": token_in(text)}
+    assert ann.get("users/me").json()["is_verified"] is False
+    with Api(ann.origin) as anonymous:
+        done = anonymous.post("auth/email/verify", json=body)
+        assert (done.status_code, done.json()) == (200, {"message": "The e-mail address is verified"})
+        again = anonymous.post("auth/email/verify", json=body)
+        assert_error(again, 422, "validation_error", "Validation error", errors=BAD)
+    assert ann.get("users/me").json()["is_verified"] is True
+
+
+def test_the_verification_is_sent_again(
+    ann: Person, mails: Callable[..., list[str]], eventually: Callable[..., Any]
+) -> None:
+    eventually(lambda: mails(ann.email, "Verify"))
+    answer = ann.post("auth/email/resend")
+    assert (answer.status_code, answer.json()) == (202, SENT)
+    eventually(lambda: len(mails(ann.email, "Verify")) == 2)
+
+
+def test_resending_needs_a_token(anonymous: Api) -> None:
+    assert_error(anonymous.post("auth/email/resend"), 401, "not_authenticated", "Not authenticated")
+
+
+def test_tokens_are_good_for_their_purpose_alone(alice: Person, anonymous: Api) -> None:
+    user = user_of(alice)
+    reset, verify = make_emailed_token(user, "reset"), make_emailed_token(user, "verify")
+    forged = signing.dumps({"user": user.pk, "state": "0" * 64}, salt="accounts.emailed_tokens.reset", key="forged")
+    for bad in (verify, forged, reset[:-1], "x", alice.tokens["access_token"]):
+        answer = anonymous.post("auth/password/reset", json={"token": bad, "password": NEW})
+        assert_error(answer, 422, "validation_error", "Validation error", errors=BAD)
+    answer = anonymous.post("auth/email/verify", json={"token": reset})
+    assert_error(answer, 422, "validation_error", "Validation error", errors=BAD)
+    assert user_of(alice).password == user.password
+
+
+def test_tokens_expire(alice: Person, anonymous: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    user, now = user_of(alice), time.time()
+    for purpose, path, age in (("reset", "password/reset", 3600), ("verify", "email/verify", 24 * 3600)):
+        monkeypatch.setattr(time, "time", lambda age=age: now - age - 5)
+        token = make_emailed_token(user, purpose)  # type: ignore[arg-type]
+        monkeypatch.undo()
+        answer = anonymous.post(f"auth/{path}", json={"token": token, "password": NEW})
+        assert_error(answer, 422, "validation_error", "Validation error", errors=BAD)
+    assert {"reset": timedelta(hours=1), "verify": timedelta(hours=24)} == emailed_tokens.LIFETIMES
+
+
+def test_a_token_used_twice_at_once_counts_once(alice: Person, anonymous: Api) -> None:
+    token = make_emailed_token(user_of(alice), "reset")
+    answers = at_once(
+        4, lambda n: alice.post("auth/password/reset", json={"token": token, "password": f"{NEW} {n}"}).status_code
+    )
+    assert sorted(answers) == [200, 422, 422, 422]
+
+
+def test_who_changed_the_password_meanwhile_or_is_shut_out_cannot_reset_it(alice: Person, bob: Person) -> None:
+    tokens = [make_emailed_token(user_of(person), "reset") for person in (alice, bob)]
+    alice.patch("users/me", json={"password": "changed meanwhile", "current_password": alice.password})
+    User.objects.filter(pk=bob.id).update(is_active=False)
+    for token in tokens:
+        answer = alice.post("auth/password/reset", json={"token": token, "password": NEW})
+        assert_error(answer, 422, "validation_error", "Validation error", errors=BAD)

@@ -1,0 +1,58 @@
+"""What browsers may do with an answer: the Content-Security-Policy by path, and no use of the device's sensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+Kind = Literal["data", "page", "admin"]
+
+# Swagger UI and Redoc write style elements, Redoc searches in a worker that it makes itself, and Swagger UI's icons are
+# data. No inline script and no eval, which is what this is about.
+_PAGES = ("/docs", "/redoc", "/playground")
+_ADMIN = "/admin/"
+_NEVER = "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+_STRICT: dict[Kind, str] = {
+    "data": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "page": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        f"font-src 'self'; connect-src 'self'; worker-src blob:; form-action 'none'; {_NEVER}"
+    ),
+    # Unfold's pages are made of Alpine expressions, which are evaluated; inline scripts stay forbidden.
+    "admin": (
+        "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+        f"img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; {_NEVER}"
+    ),
+}
+_RELAXED = f"default-src 'self' https: data: blob: 'unsafe-inline' 'unsafe-eval'; {_NEVER}"
+_PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+
+
+class SecurityHeadersMiddleware:
+    """Adds both headers to every answer, errors and preflights included; a view's own policy stays."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        response.headers.setdefault("Permissions-Policy", _PERMISSIONS)
+        if settings.CSP_MODE != "disabled":
+            response.headers.setdefault("Content-Security-Policy", content_policy(request.path_info))
+        return response
+
+
+def content_policy(path: str) -> str:
+    """The policy of what is answered at a path."""
+    if settings.CSP_MODE == "relaxed":
+        return _RELAXED
+    kind: Kind = "data"
+    if path.startswith(_ADMIN):
+        kind = "admin"
+    elif path.rstrip("/") in _PAGES:
+        kind = "page"
+    return _STRICT[kind]

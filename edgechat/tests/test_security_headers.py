@@ -1,0 +1,135 @@
+"""The headers that tell browsers what they may do, on every answer, and that our own pages work under them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from accounts.tests.staff import superuser
+from conftest import Api, new_address
+from edgechat.local.web import WebServer
+
+DATA = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def assert_headers(answer: httpx2.Response) -> None:
+    told = {name: answer.headers.get(name) for name in ("X-Content-Type-Options", "X-Frame-Options")}
+    assert told == {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
+    assert answer.headers["Referrer-Policy"] == "same-origin"
+    assert answer.headers["Permissions-Policy"] == "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 200),
+        ("GET", "/api/v1/health", 200),
+        ("GET", "/api/v1/openapi.json", 200),
+        ("GET", "/api/v1/auth/me", 401),
+        ("GET", "/api/v1/nothing", 404),
+        ("PUT", "/api/v1/auth/login", 405),
+        ("POST", "/api/v1/auth/login", 422),
+    ],
+)
+def test_every_answer_has_them_errors_too(anonymous: Api, method: str, path: str, status: int) -> None:
+    answer = anonymous.request(method, anonymous.origin + path)
+    assert answer.status_code == status
+    assert_headers(answer)
+    assert answer.headers["Content-Security-Policy"] == DATA
+
+
+def test_what_middleware_answers_by_itself_has_them(anonymous: Api, start_web: Callable[..., WebServer]) -> None:
+    preflight = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "GET"}
+    answer = anonymous.options("auth/me", headers=preflight)
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert_headers(answer)
+    web = start_web(RATE_LIMIT_REQUESTS="1", ALLOWED_HOSTS="chat.example.com")
+    with Api(web.url) as limited:
+        wrong_host = limited.get("auth/me", headers={"Host": "evil.example.com"})
+        assert wrong_host.status_code == 400
+        assert_headers(wrong_host)
+        too_many = limited.get("auth/me")
+        assert too_many.status_code == 429
+        assert_headers(too_many)
+
+
+@pytest.mark.parametrize("page", ["docs", "docs/", "redoc", "redoc/"])
+def test_pages_run_no_inline_script_and_no_eval(anonymous: Api, page: str) -> None:
+    answer = anonymous.get(f"{anonymous.origin}/{page}")
+    assert answer.status_code == 200
+    assert_headers(answer)
+    policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["connect-src"] == "'self'"
+    assert re.findall(r"<script(?![^>]*\bsrc=)", answer.text) == []
+
+
+def test_the_admin_has_a_policy_of_its_own(web_url: str) -> None:
+    with superuser(web_url) as staff:
+        for path in ("", "accounts/user/", f"accounts/user/{staff.user.pk}/change/", "accounts/auditevent/"):
+            answer = staff.get(path)
+            assert answer.status_code == 200
+            assert_headers(answer)
+            policy = answer.headers["Content-Security-Policy"]
+            assert "script-src 'self' 'unsafe-eval';" in policy
+            inline = re.findall(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)[^>]*>", answer.text)
+            assert inline == []
+            assert re.findall(r"\son(?:click|change|submit|load)=", answer.text) == []
+
+
+def test_the_mode_can_be_relaxed_or_disabled(start_web: Callable[..., WebServer]) -> None:
+    for mode, expected in (("relaxed", "'unsafe-inline' 'unsafe-eval'"), ("disabled", None)):
+        answer = httpx2.get(f"{start_web(CSP_MODE=mode).url}/docs", headers=new_address(), trust_env=False)
+        policy = answer.headers.get("Content-Security-Policy")
+        assert (expected in policy) if policy and expected else policy == expected
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_hsts_is_sent_over_https_outside_development(start_web: Callable[..., WebServer]) -> None:
+    web = start_web(
+        ENVIRONMENT="staging", JWT_SECRET="0123456789abcdef" * 4, ALLOWED_HOSTS="127.0.0.1", DATA_DIR="/nonexistent"
+    )
+    secure = {**new_address(), "X-Forwarded-Proto": "https"}
+    for path in ("/", "/api/v1/nothing"):
+        answer = httpx2.get(web.url + path, headers=secure, trust_env=False)
+        assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+        assert (
+            "Strict-Transport-Security"
+            not in httpx2.get(web.url + path, headers=new_address(), trust_env=False).headers
+        )
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to look with")
+@pytest.mark.parametrize(("page", "text"), [("docs", "operations-tag-accounts"), ("redoc", "tag/accounts")])
+def test_the_documentation_works_in_a_browser_without_a_complaint(
+    web_url: str, tmp_path: Path, page: str, text: str
+) -> None:
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"]
+    done = subprocess.run(
+        [
+            str(CHROMIUM),
+            *options,
+            f"--user-data-dir={tmp_path}",
+            "--enable-logging=stderr",
+            "--virtual-time-budget=20000",
+            "--dump-dom",
+            f"{web_url}/{page}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert text in done.stdout
+    # Redoc's bundle shows its maker's logo from elsewhere, or nothing where it does not load; it shall not.
+    logo = "https://cdn.redoc.ly/redoc/logo-mini.svg"
+    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line and logo not in line] == []
