@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench import reply_scenarios, scenarios, upload_scenario
+from bench import login_scenarios, reply_scenarios, scenarios, upload_scenario
 from bench.scenarios import Scenario
 
 _CLASSES: tuple[Callable[[], Scenario], ...] = (
@@ -21,6 +21,8 @@ _CLASSES: tuple[Callable[[], Scenario], ...] = (
     reply_scenarios.CompleteStreams1000,
     reply_scenarios.DeltaDelay,
     upload_scenario.DeltaDelayWithUploads,
+    login_scenarios.StallWithLogins,
+    login_scenarios.LoginTimes,
     reply_scenarios.HistoryGrowth,
     reply_scenarios.ListGrowth,
 )

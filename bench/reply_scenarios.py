@@ -61,11 +61,11 @@ class DeltaDelay(Scenario):
         self._conversations = site.new_conversations(DELTA_STREAMS)
 
     def measure(self, site: Site) -> Measured:
-        return Measured(median_delay(site, self._conversations))
+        return Measured(statistics.median(delays_of_deltas(site, self._conversations)))
 
 
-def median_delay(site: Site, conversations: Sequence[tuple[Person, str]], *, chunks: int = 20) -> float:
-    """Of all deltas of a stream in each of these conversations, begun together, a chunk each 0.2 s: in milliseconds."""
+def delays_of_deltas(site: Site, conversations: Sequence[tuple[Person, str]], *, chunks: int = 20) -> list[float]:
+    """Of a stream in each of these conversations, begun together, a chunk each 0.2 s; in milliseconds."""
     marker = secrets.token_hex(8)
     markers = [f"{marker}{number}." for number in range(len(conversations))]
     requests = [
@@ -79,7 +79,7 @@ def median_delay(site: Site, conversations: Sequence[tuple[Person, str]], *, chu
         chunk_times = next(each for text, each in sent.items() if mark in text)
         # Chunks that come together may be told in one delta: each delta is held against the latest before it.
         delays += [at - max((chunk for chunk in chunk_times if chunk <= at), default=at) for at in times]
-    return statistics.median(delays) * 1000
+    return [delay * 1000 for delay in delays]
 
 
 class Growth(Scenario):

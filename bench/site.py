@@ -48,6 +48,8 @@ class Person:
     """Somebody who is signed in."""
 
     token: str
+    email: str = ""
+    password: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,8 @@ class Site:
     def _register(self, number: int) -> Person:
         account = {"email": f"person-{number}@example.com", "password": secrets.token_urlsafe(16)}
         with self._client() as client:
-            return Person(client.post("auth/register", json=account).raise_for_status().json()["access_token"])
+            token = client.post("auth/register", json=account).raise_for_status().json()["access_token"]
+            return Person(token, **account)
 
     def _client(self) -> httpx2.Client:
         return httpx2.Client(base_url=f"{self._web.url}/api/v1/", timeout=60, trust_env=False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import statistics
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
 
-from bench.reply_scenarios import median_delay
+from bench.reply_scenarios import delays_of_deltas
 from bench.scenarios import Measured, Scenario, Target
 from bench.site import UPLOAD_END, Site
 
@@ -41,9 +42,9 @@ class DeltaDelayWithUploads(Scenario):
             for number in range(UPLOADS)
         ]
         with ThreadPoolExecutor(1) as pool:
-            streams = pool.submit(median_delay, site, self._conversations, chunks=100)
+            streams = pool.submit(delays_of_deltas, site, self._conversations, chunks=100)
             load = site.load(requests, connections=UPLOADS, expect=201, attached=self._photos)
-            return Measured(streams.result(), load)
+            return Measured(statistics.median(streams.result()), load)
 
 
 def _photo() -> bytes:
