@@ -62,6 +62,7 @@ class Place:
         self._key = f"{_index(user_id)}:{digest}"
         self._lock = f"{self._key}:lock"
         self._name = uuid.uuid4().hex
+        self._holds = False
 
     def wait(self, cancelled: threading.Event) -> None:
         """Wait until the answer is there, or it is this one's turn to ask the model. Raises CallCancelled.
@@ -74,6 +75,7 @@ class Place:
         while time.monotonic() < deadline:
             answer = _script(_ENTER)(keys=[self._key, self._lock], args=[self._name, int(LEASE_SECONDS * 1000)])
             if answer == 1:
+                self._holds = True
                 _held.add(self._lock)
                 return
             if answer != 0:
@@ -106,7 +108,7 @@ class Place:
             logger.warning("answer_not_kept", reason=type(error).__name__)
 
     def leave(self) -> None:
-        if self._lock not in _held:
+        if not self._holds:
             return
         _held.discard(self._lock)
         try:

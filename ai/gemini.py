@@ -28,7 +28,20 @@ MODELS_CACHED_SECONDS = 300.0
 
 # Reasons for which Gemini withholds an answer on safety or policy grounds.
 BLOCKED_REASONS = frozenset(
-    {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "LANGUAGE", "OTHER"}
+    {
+        "SAFETY",
+        "RECITATION",
+        "BLOCKLIST",
+        "PROHIBITED_CONTENT",
+        "SPII",
+        "LANGUAGE",
+        "OTHER",
+        "IMAGE_SAFETY",
+        "IMAGE_PROHIBITED_CONTENT",
+        "IMAGE_RECITATION",
+        "MODEL_ARMOR",
+        "JAILBREAK",
+    }
 )
 
 
@@ -115,10 +128,7 @@ class Chunk:
     usage: TokenUsage | None
     finish_reason: str | None
     model: str | None
-
-    @property
-    def blocked(self) -> bool:
-        return self.finish_reason in BLOCKED_REASONS
+    blocked: bool
 
 
 @dataclass(frozen=True)
@@ -239,15 +249,18 @@ def _chunk(response: types.GenerateContentResponse) -> Chunk:
     candidate = response.candidates[0] if response.candidates else None
     feedback = response.prompt_feedback
     reason: Any = candidate.finish_reason if candidate else None
-    if reason is None and feedback is not None and feedback.block_reason is not None:
+    prompt_blocked = feedback is not None and feedback.block_reason is not None
+    if reason is None and feedback is not None:
         reason = feedback.block_reason
     parts = candidate.content.parts if candidate and candidate.content and candidate.content.parts else []
     text = "".join(part.text for part in parts if part.text and not part.thought)
     return Chunk(
-        text=text,
+        # Half of a surrogate pair, which JSON can hold, no store and no stream can.
+        text=text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
         usage=_usage(response.usage_metadata),
         finish_reason=str(getattr(reason, "value", reason)) if reason is not None else None,
         model=response.model_version,
+        blocked=prompt_blocked or str(getattr(reason, "value", reason)) in BLOCKED_REASONS,
     )
 
 

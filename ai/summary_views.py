@@ -71,5 +71,7 @@ class SummarizeView(APIView):
         source = read_source(user_id=request.user.pk, **{name: wished.pop(name) for name in SOURCES})
         answer = SummaryAnswer(user_id=request.user.pk, source=source, wishes=Wishes(**wished))
         if wants_event_stream(request):
-            return event_stream_response(stream_completion(answer, partial(has_hung_up, request)))
+            return event_stream_response(
+                stream_completion(answer, partial(has_hung_up, request)), on_close=answer.cancel
+            )
         return Response(answer.run())

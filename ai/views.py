@@ -59,7 +59,9 @@ class CompleteView(APIView):
         """
         answer = PromptAnswer(user_id=request.user.pk, **validated_body(CompleteInput, request))
         if wants_event_stream(request):
-            return event_stream_response(stream_completion(answer, partial(has_hung_up, request)))
+            return event_stream_response(
+                stream_completion(answer, partial(has_hung_up, request)), on_close=answer.cancel
+            )
         return Response(answer.run())
 
 

@@ -127,5 +127,7 @@ class VisionView(APIView):
             prompt=data["prompt"].strip() or DEFAULT_PROMPT,
         )
         if wants_event_stream(request):
-            return event_stream_response(stream_completion(answer, partial(has_hung_up, request)))
+            return event_stream_response(
+                stream_completion(answer, partial(has_hung_up, request)), on_close=answer.cancel
+            )
         return Response(answer.run())

@@ -29,6 +29,7 @@ class ConversationsConfig(AppConfig):
         register_exporter(account_export.export_conversations, types=account_export.TYPES)
         periodic.register(leases.keep_lease, seconds=leases.HEARTBEAT_SECONDS)
         periodic.register(take_over.take_over_replies, seconds=take_over.REAP_SECONDS)
+        periodic.register(take_over.take_stray_replies, seconds=take_over.STRAY_SECONDS)
         periodic.register(take_over.declare_unknown_worker_dead, seconds=20)
         periodic.register(services.purge_conversations, seconds=60)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import IO, Any
 
 from django.conf import settings
@@ -17,12 +19,13 @@ from conversations import transcript_repository as transcripts
 from conversations.attachment_files import RenderingName, delete_files, open_file, save_files, stored_attachments
 from conversations.models import Attachment, AttachmentUse, UploadKey
 from conversations.services import IdempotencyConflict, is_shared_with
-from edgechat.errors import NotFound, PermissionDenied, TooLarge
+from edgechat.errors import NotAuthenticated, NotFound, PermissionDenied, TooLarge
 
 KEY_LIFETIME = timedelta(hours=24)
 # How long an upload may wait for the message that it is for, and a conversation for its first use of it.
 UNUSED_LIFETIME = timedelta(hours=24)
 _PRUNED_AT_ONCE = 500
+ABANDONED_AFTER_SECONDS = 3600
 
 
 class AttachmentNotFound(NotFound):
@@ -36,10 +39,14 @@ def store_attachment(*, owner_id: int, file: IO[bytes], idempotency_key: str | N
     picture.
     """
     picture = read_picture(file)
-    if idempotency_key is not None and _key_sha256(owner_id, idempotency_key, picture.sha256) != picture.sha256:
-        raise IdempotencyConflict
+    try:
+        if idempotency_key is not None and _key_sha256(owner_id, idempotency_key, picture.sha256) != picture.sha256:
+            raise IdempotencyConflict
+    except IntegrityError:  # the account was deleted while the picture waited for its turn
+        raise NotAuthenticated from None
     found = Attachment.objects.filter(owner_id=owner_id, sha256=picture.sha256).first()
-    if found is not None:
+    # Uploaded anew it has its time to be sent anew, unless it was pruned this moment.
+    if found is not None and Attachment.objects.filter(pk=found.pk).update(created_at=timezone.now()):
         return found
     if Attachment.objects.filter(owner_id=owner_id).count() >= settings.MAX_ATTACHMENTS:
         raise TooLarge(f"You have {settings.MAX_ATTACHMENTS} pictures, as many as are kept; delete some of them first")
@@ -196,6 +203,16 @@ def ownerless_files() -> list[uuid.UUID]:
         some = stored[first : first + _PRUNED_AT_ONCE]
         known.update(Attachment.objects.filter(id__in=some).values_list("id", flat=True))
     return [attachment_id for attachment_id in stored if attachment_id not in known]
+
+
+def delete_abandoned_uploads() -> int:
+    """Delete what a killed process was still receiving; how many files."""
+    before = time.time() - ABANDONED_AFTER_SECONDS
+    folder = Path(settings.FILE_UPLOAD_TEMP_DIR)
+    abandoned = [path for path in folder.glob("*") if path.is_file() and path.stat().st_mtime < before]
+    for path in abandoned:
+        path.unlink(missing_ok=True)
+    return len(abandoned)
 
 
 def delete_old_keys() -> int:

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from edgechat.errors import MalformedRequest, TooLarge, error_response
-from edgechat.uploads import is_multipart
+from edgechat.uploads import is_upload
 
 
 class BodyLimitMiddleware:
@@ -24,7 +24,7 @@ class BodyLimitMiddleware:
         length = request.META.get("CONTENT_LENGTH") or "0"
         if not length.isdecimal():
             return error_response(request, MalformedRequest("Malformed Content-Length"))
-        limit = settings.MAX_UPLOAD_BYTES if is_multipart(request) else settings.MAX_BODY_BYTES
+        limit = settings.MAX_UPLOAD_BYTES if is_upload(request) else settings.MAX_BODY_BYTES
         if int(length) > limit:
             return error_response(request, TooLarge(f"The body may have {limit} bytes at most"))
         return self.get_response(request)

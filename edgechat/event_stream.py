@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import select
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import gevent.monkey
@@ -29,19 +29,29 @@ def event(name: str, data: Any, *, event_id: str | None = None) -> bytes:
     return f"event: {name}\n{identity}data: {text}\n\n".encode()
 
 
-def event_stream_response(events: Iterable[bytes]) -> StreamingHttpResponse:
+class _Body:
+    """Closed by the server whether or not it has begun to read, which a generator would not notice."""
+
+    def __init__(self, events: Iterable[bytes], on_close: Callable[[], None]) -> None:
+        self._events = events
+        self.close = on_close
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+        yield from self._events
+
+
+def event_stream_response(
+    events: Iterable[bytes], *, on_close: Callable[[], None] = lambda: None
+) -> StreamingHttpResponse:
     """A response that no cache keeps and no proxy buffers or compresses; it begins with the reconnection time.
 
-    The request's database connection is given back first: a stream may last for minutes.
+    `on_close` is called when it has ended or its client is gone. The request's database connection is given back
+    first: a stream may last for minutes.
     """
     release_database()
-
-    def body() -> Iterator[bytes]:
-        yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-        yield from events
-
     return StreamingHttpResponse(
-        body(),
+        _Body(events, on_close),
         content_type="text/event-stream",
         headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"},
     )

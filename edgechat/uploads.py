@@ -10,15 +10,18 @@ from django.http import HttpRequest, UnreadablePostError
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import DataAndFiles, MultiPartParser
 
+from edgechat.body_time import BodyTooSlow, time_limit
 from edgechat.errors import MalformedRequest, TooLarge
 from edgechat.threads import begin_work, end_work, release_database
 
 # Beside the files: boundaries, names, other fields.
 ENVELOPE_BYTES = 256 * 1024
+UPLOAD_SECONDS = 300.0
 
 
-def is_multipart(request: HttpRequest) -> bool:
-    return request.content_type == "multipart/form-data"
+def is_upload(request: HttpRequest) -> bool:
+    """Whether the body is left to an UploadParser; the admin's forms, which have no files, are read whole."""
+    return request.content_type == "multipart/form-data" and request.path_info.startswith("/api/")
 
 
 class UploadParser(MultiPartParser):
@@ -36,8 +39,9 @@ class UploadParser(MultiPartParser):
         release_database()
         end_work()
         try:
-            return super().parse(stream, media_type, parser_context)
-        except (ParseError, UnreadablePostError) as error:
-            raise MalformedRequest("The multipart body is malformed or ended too early") from error
+            with time_limit(UPLOAD_SECONDS):
+                return super().parse(stream, media_type, parser_context)
+        except (ParseError, UnreadablePostError, BodyTooSlow) as error:
+            raise MalformedRequest("The multipart body is malformed, or did not come whole in time") from error
         finally:
             begin_work()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from django.core.wsgi import get_wsgi_application
@@ -26,12 +28,25 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
     if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
         from django.conf import settings
 
-        multipart = environ.get("CONTENT_TYPE", "").lower().startswith("multipart/form-data")
-        left = (settings.MAX_UPLOAD_BYTES if multipart else settings.MAX_BODY_BYTES) + 1
-        body = tempfile.SpooledTemporaryFile(max_size=1024 * 1024)  # noqa: SIM115  (closed with the request)
-        while data := environ["wsgi.input"].read(min(left, 64 * 1024)):
-            body.write(data)
-            left -= len(data)
+        from edgechat.body_time import BODY_SECONDS, BodyTooSlow, time_limit
+        from edgechat.uploads import UPLOAD_SECONDS
+
+        # Strangers have nothing to upload.
+        upload = (
+            environ.get("CONTENT_TYPE", "").lower().startswith("multipart/form-data")
+            and environ.get("PATH_INFO", "").startswith("/api/")
+            and "HTTP_AUTHORIZATION" in environ
+        )
+        left = (settings.MAX_UPLOAD_BYTES if upload else settings.MAX_BODY_BYTES) + 1
+        Path(settings.FILE_UPLOAD_TEMP_DIR).mkdir(mode=0o700, parents=True, exist_ok=True)
+        body = tempfile.SpooledTemporaryFile(  # noqa: SIM115  (closed with the request)
+            max_size=1024 * 1024, dir=str(settings.FILE_UPLOAD_TEMP_DIR)
+        )
+        # What comes too slowly ends here, and is answered as a body that ended too early.
+        with suppress(BodyTooSlow), time_limit(UPLOAD_SECONDS if upload else BODY_SECONDS):
+            while data := environ["wsgi.input"].read(min(left, 64 * 1024)):
+                body.write(data)
+                left -= len(data)
         environ["CONTENT_LENGTH"] = str(body.tell())
         body.seek(0)
         environ["wsgi.input"] = body

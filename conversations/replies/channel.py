@@ -68,6 +68,9 @@ class _Publisher:
                 if kept:
                     self._wake.set()
                 pause.wait(RETRY_SECONDS)
+            except Exception:
+                # Whatever it is: no reply may end the publishing of all others.
+                logger.exception("replies_not_published", replies=len(waiting))
             pause.wait(COALESCE_SECONDS)
 
     @staticmethod
@@ -82,8 +85,7 @@ class _Publisher:
                 pipeline.xadd(key, entry)  # type: ignore[arg-type]
             if state.ended and not reply.lease_lost:
                 pipeline.xadd(key, {"a": state.epoch, "e": 1})
-            if reply.published_offset == 0 or state.ended:
-                pipeline.expire(key, STREAM_SECONDS)
+            pipeline.expire(key, STREAM_SECONDS)
             offsets.append((reply, len(state.text)))
         pipeline.execute()
         for reply, offset in offsets:

@@ -56,7 +56,8 @@ def has_seen_a_whole_lease() -> bool:
     """Whether MongoDB has answered for as long as a lease lasts: if not, other leases may have run out because of it,
     and their processes live.
     """
-    return _lease is not None and timezone.now() - _lease.held_since >= LEASE
+    lease, now = _lease, timezone.now()
+    return lease is not None and lease.until > now and now - lease.held_since >= LEASE
 
 
 def give_up_lease() -> None:

@@ -6,6 +6,8 @@ import functools
 import os
 import secrets
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ai.call_control import CallControl
 from conversations.documents import ReplyDocument
@@ -64,6 +66,24 @@ def find_running(message_id: str) -> LiveReply | None:
     """The reply if this process is writing it."""
     reply = _running.get(message_id)
     return None if reply is None or reply.lease_lost else reply
+
+
+_claiming: set[str] = set()
+
+
+@contextmanager
+def claiming(conversation_id: str) -> Iterator[None]:
+    """Around all from the claim of a reply to its thread: until then it names this process and runs nowhere."""
+    _claiming.add(conversation_id)
+    try:
+        yield
+    finally:
+        _claiming.discard(conversation_id)
+
+
+def is_accounted_for(conversation_id: str, message_id: str) -> bool:
+    """Whether this process writes the reply, or is about to."""
+    return conversation_id in _claiming or message_id in _running
 
 
 def all_running() -> list[LiveReply]:

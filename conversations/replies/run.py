@@ -35,8 +35,10 @@ logger = structlog.get_logger(__name__)
 # process is killed is begun again, so a snapshot is only what is shown until then, or kept if that fails too.
 SNAPSHOT_SECONDS = 2.0
 MAX_SNAPSHOT_SECONDS = 10.0
-# Titles and summaries are made one after the other in a process: a burst of first messages must not become two.
-_upkeep_turn = threading.Lock()
+# Titles and summaries made at once in a process: a burst of first messages must not become two bursts of calls. Who
+# gets no turn in time goes without: a title is there, and a summary is caught up after the next reply.
+_upkeep_slots = threading.BoundedSemaphore(4)
+UPKEEP_PATIENCE_SECONDS = 60.0
 
 
 def run_detached(
@@ -90,7 +92,10 @@ def _look_after(conversation: ConversationDocument, reply: ReplyDocument, answer
     untitled = conversation["title"] is None and answer
     if not untitled and not overflowed:
         return
-    with _upkeep_turn:
+    if not _upkeep_slots.acquire(timeout=UPKEEP_PATIENCE_SECONDS):
+        logger.warning("upkeep_skipped", message_id=reply["message_id"], reason="busy")
+        return
+    try:
         try:
             if untitled:
                 give_title(
@@ -103,6 +108,8 @@ def _look_after(conversation: ConversationDocument, reply: ReplyDocument, answer
                 extend_summary(conversation, last_seq=reply_seq(reply), attempt_id=attempt_id(reply))
         except StoreUnavailable:
             logger.warning("upkeep_skipped", message_id=reply["message_id"])
+    finally:
+        _upkeep_slots.release()
 
 
 def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:

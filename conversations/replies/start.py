@@ -22,6 +22,7 @@ from conversations.documents import (
 )
 from conversations.replies.exchange import Exchange, Pair, find_pair
 from conversations.replies.leases import held_worker
+from conversations.replies.live import claiming
 from conversations.replies.run import run_detached
 from conversations.services import IdempotencyConflict, get_conversation, get_message
 from edgechat.errors import ApiError, TooLarge
@@ -76,14 +77,9 @@ def start_reply(
             "body_hash": body_hash,
             "attachments": bodies,
         }
-        reply = _new_reply(conversation, seq, draft, attempt=1)
-        if transcripts.claim_reply(conversation, reply):
-            break
+        if _begin(conversation, _new_reply(conversation, seq, draft, attempt=1)):
+            return Exchange(owner_id, conversation_id, seq), True
         # Another request was faster: perhaps the same send, so everything is looked at again.
-    pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, reply))
-    release_database()
-    run_detached(conversation, reply, pair)
-    return Exchange(owner_id, conversation_id, seq), True
 
 
 def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: str | None = None) -> Exchange:
@@ -109,13 +105,24 @@ def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: 
             "body_hash": pair.user_message["body_hash"] or "",
             "attachments": pair.user_message["attachments"],
         }
-        reply = _new_reply(conversation, exchange.seq, draft, attempt=pair.model_message["attempt"] + 1)
-        if transcripts.claim_reply(conversation, reply):
-            break
-    pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, reply))
-    release_database()
-    run_detached(conversation, reply, pair)
-    return exchange
+        attempt = pair.model_message["attempt"] + 1
+        if _begin(conversation, _new_reply(conversation, exchange.seq, draft, attempt=attempt)):
+            return exchange
+
+
+def _begin(conversation: ConversationDocument, reply: ReplyDocument) -> bool:
+    """Claim the conversation for a reply, store both messages and begin to write; False if another was faster.
+
+    If a store fails in between, or its answer is lost, `take_over` finds the reply.
+    """
+    owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
+    with claiming(conversation_id):
+        if not transcripts.claim_reply(conversation, reply):
+            return False
+        pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, reply))
+        release_database()
+        run_detached(conversation, reply, pair)
+        return True
 
 
 def _new_reply(conversation: ConversationDocument, seq: int, draft: UserMessageDraft, *, attempt: int) -> ReplyDocument:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 
 import structlog
+from django.db import OperationalError
 from django.utils import timezone
 
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, reply_seq
 from conversations.replies.exchange import Pair
 from conversations.replies.leases import has_seen_a_whole_lease, held_worker
+from conversations.replies.live import claiming, is_accounted_for
 from conversations.replies.run import attempt_id, run_detached
 from conversations.replies.shutdown import is_shutting_down
+from edgechat.errors import StoreUnavailable
 from usage import ledger
 from usage.tokens import estimate_tokens
 
@@ -20,6 +23,8 @@ logger = structlog.get_logger(__name__)
 
 REAP_SECONDS = 2.0
 AT_ONCE = 200
+STRAY_SECONDS = 6.0
+STRAYS_LOOKED_AT = 5000
 # Longer than any write that a process began before it was declared dead can take to arrive.
 FORGOTTEN_AFTER = timedelta(minutes=2)
 # A reply that has outlived this many processes may be what kills them.
@@ -44,10 +49,31 @@ def take_over_replies(*, restart: bool = True) -> int:
                 continue
         conversations = transcripts.find_replies_of(worker["_id"], limit=AT_ONCE)
         for conversation in conversations:
-            taken += _take_over(conversation, restart=restart)
+            taken += _try_to_take_over(conversation, restart=restart)
         if not conversations and worker["lease_until"] < now - FORGOTTEN_AFTER:
             transcripts.forget_worker(worker["_id"])
     return taken
+
+
+def take_stray_replies() -> None:
+    """Take over this process's own replies that no thread of it writes: a store failed between claim and thread.
+
+    Only those that were strays the last time too.
+    """
+    global _strays
+    if is_shutting_down():
+        return
+    found = {
+        f"{reply['message_id']}:{reply['attempt']}": conversation
+        for conversation in transcripts.find_replies_of(held_worker(), limit=STRAYS_LOOKED_AT)
+        if (reply := conversation["reply"]) and not is_accounted_for(conversation["_id"], reply["message_id"])
+    }
+    for key in _strays & found.keys():
+        _try_to_take_over(found[key], restart=True)
+    _strays = set(found)
+
+
+_strays: set[str] = set()
 
 
 def declare_unknown_worker_dead() -> None:
@@ -55,6 +81,16 @@ def declare_unknown_worker_dead() -> None:
     worker = transcripts.find_unknown_worker()
     if worker is not None:
         transcripts.register_worker(worker, lease_until=timezone.now(), dead=True)
+
+
+def _try_to_take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
+    try:
+        with claiming(conversation["_id"]):
+            return _take_over(conversation, restart=restart)
+    except (StoreUnavailable, OperationalError) as error:
+        # It is this process's now, if it was taken: a stray.
+        logger.warning("take_over_deferred", conversation_id=conversation["_id"], reason=type(error).__name__)
+        return False
 
 
 def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
