@@ -15,8 +15,10 @@ import httpx2
 import pytest
 
 from conftest import Person, new_address
+from conversations.documents import message_id
 from conversations.replies.leases import LEASE
 from conversations.tests.events import EVENT_STREAM, follow, read_events, text_of
+from conversations.transcript_repository import claim_reply, find_conversation, find_workers
 from edgechat.local.stack import start_mongo, start_valkey
 from edgechat.local.web import WebServer
 from usage.models import LedgerEntry
@@ -190,3 +192,30 @@ def test_the_scripted_model_is_the_one_in_use() -> None:
     """Guards the tests above: without it their directives would be prose."""
     answer = httpx2.get(f"{os.environ['GEMINI_BASE_URL']}/v1beta/models", trust_env=False)
     assert [model["name"] for model in answer.json()["models"]] == ["models/local-scripted"]
+
+
+def test_a_claimed_reply_that_no_thread_writes_is_found_and_written(alice: Person, eventually: Eventually) -> None:
+    """As a fault of MongoDB between the claim and the two messages leaves it."""
+    conversation = alice.new_conversation()
+    worker = next(worker for worker in find_workers().values() if not worker["dead"])
+    stored = find_conversation(alice.id, conversation)
+    assert stored is not None
+    mid = message_id(conversation, 2)
+    claimed = claim_reply(
+        stored,
+        {
+            "message_id": mid,
+            "user_message": {"content": "left", "client_message_id": None, "body_hash": "", "attachments": []},
+            "attempt": 1,
+            "first_attempt": 1,
+            "worker": worker["_id"],
+            "stop_requested": False,
+            "expires_at": None,
+            "started_at": stored["created_at"],
+        },
+    )
+    assert claimed
+    eventually(lambda: len(alice.messages(conversation)["messages"]) == 2)
+    eventually(lambda: statuses(alice, {conversation: mid}) == ["complete"])
+    assert [message["content"] for message in alice.messages(conversation)["messages"]] == ["left", "Echo: left"]
+    assert alice.say(conversation, "and on").status_code == 200

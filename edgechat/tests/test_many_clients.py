@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from typing import Any
 
+import pytest
 from django.db import connection
 
 from conftest import Person, at_once
@@ -74,3 +77,20 @@ def test_one_connection_serves_everybody_while_replies_are_written(
 
     assert at_once(16, call) == [200] * 16
     assert len(connections("single")) == 1
+
+
+@pytest.mark.parametrize("path", ["/admin/login/", "/api/v1/chat/attachments", "/api/v1/auth/login"])
+def test_slow_strangers_keep_nobody_waiting(start_web: Callable[..., WebServer], path: str) -> None:
+    web = start_web(workers=1)
+    host, port = web.address.split(":")
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {web.address}\r\nCookie: csrftoken={'a' * 32}\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 5000000\r\n\r\n--b"
+    )
+    with ExitStack() as sockets:
+        for _ in range(40):
+            connection = sockets.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            connection.sendall(head.encode())
+        with closing(Person(web.url, "carol")) as carol:
+            assert carol.get("auth/me").status_code == 200
+            assert carol.say(carol.new_conversation(), "hello").status_code == 200

@@ -1,0 +1,30 @@
+"""What is read of a chunk of the model's answer."""
+
+from __future__ import annotations
+
+import pytest
+from google.genai import types
+
+from ai.gemini import _chunk
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("a\ud83d", "a\ufffd"), ("\ud83d\ude00", "\U0001f600"), ("\U0001f600 \u6f22", "\U0001f600 \u6f22")],
+    ids=["half", "whole", "none"],
+)
+def test_half_a_surrogate_pair_is_replaced_and_a_whole_one_joined(text: str, kept: str) -> None:
+    part = types.Part.model_construct(text=text, thought=None)
+    content = types.Content.model_construct(parts=[part], role="model")
+    candidate = types.Candidate.model_construct(content=content, finish_reason=None)
+    response = types.GenerateContentResponse.model_construct(
+        candidates=[candidate], prompt_feedback=None, usage_metadata=None, model_version=None
+    )
+    assert _chunk(response).text == kept
+
+
+@pytest.mark.parametrize("reason", ["JAILBREAK", "MODEL_ARMOR", "BLOCKED_REASON_UNSPECIFIED", "SAFETY"])
+def test_whatever_blocks_a_prompt_blocks_its_answer(reason: str) -> None:
+    feedback = types.GenerateContentResponsePromptFeedback(block_reason=types.BlockedReason(reason))
+    chunk = _chunk(types.GenerateContentResponse(prompt_feedback=feedback))
+    assert (chunk.blocked, chunk.finish_reason, chunk.text) == (True, reason, "")
