@@ -18,8 +18,9 @@ logger = structlog.get_logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Hashing and decoding at once in one process: as many as can be of use, and a bound on their memory.
-_cpu_slots = threading.BoundedSemaphore(4)
+# Hashing and decoding at once in one process. A process has one core or so: more would only take memory, and turns from
+# the streams.
+_cpu_slots = threading.BoundedSemaphore(2)
 
 
 # How many requests and replies of one process work at once; the others wait for their turn, in order. Without it a

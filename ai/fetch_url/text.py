@@ -32,7 +32,7 @@ PDF_LIMITS: dict[str, Any] = {
 }
 
 # Fewer than run_cpu_bound's slots: documents that take all their time must not keep people from logging in.
-_slots = threading.BoundedSemaphore(2)
+_slots = threading.BoundedSemaphore(1)
 
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE | re.ASCII)
 _MARKUP = re.compile(rb"\s*(?:<!--.{0,500}?-->\s*)?<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
