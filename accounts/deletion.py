@@ -22,6 +22,7 @@ from accounts.models import AuditEvent, User
 from accounts.sessions import end_all_sessions
 from edgechat.client_address import Caller
 from edgechat.errors import StoreUnavailable
+from edgechat.threads import release_database
 
 logger = structlog.get_logger(__name__)
 
@@ -40,7 +41,7 @@ def delete_user(*, user: User, caller: Caller | None, actor_id: int | None) -> b
 
     True if all is gone now, False if a store failed and `finish_deletions` goes on.
     """
-    anonymous = f"deleted-{user.pk}@deleted.invalid"
+    anonymous = f"deleted-{user.pk}"  # no e-mail address, which a stranger could have registered
     with transaction.atomic():
         leave_all_organizations(user.pk)  # locks organizations before users, as `add_member` does
         User.objects.filter(pk=user.pk).update(
@@ -83,7 +84,9 @@ def _try_to_erase(user_id: int) -> bool:
 
 
 def _erase(user_id: int) -> None:
+    # In this order, and none after one that failed: transcripts must not go before the replies that write them.
     for erase in _erasers:
+        release_database()  # most of them wait for other stores
         erase(user_id)
     with transaction.atomic():
         # Locked first, so that nobody adds a row for this user between the deletion of those and of this one.

@@ -20,6 +20,7 @@ from conversations.attachment_files import RenderingName, delete_files, open_fil
 from conversations.models import Attachment, AttachmentUse, UploadKey
 from conversations.services import IdempotencyConflict, is_shared_with
 from edgechat.errors import NotAuthenticated, NotFound, PermissionDenied, TooLarge
+from edgechat.threads import release_database
 
 KEY_LIFETIME = timedelta(hours=24)
 # How long an upload may wait for the message that it is for, and a conversation for its first use of it.
@@ -158,6 +159,7 @@ def delete_attachment(*, owner_id: int, attachment_id: str) -> None:
 def delete_attachments_of(owner_id: int) -> None:
     """Delete all of a user's files and rows; repeatable."""
     for attachment_id in Attachment.objects.filter(owner_id=owner_id).values_list("id", flat=True):
+        release_database()
         delete_files(attachment_id)
         Attachment.objects.filter(id=attachment_id).delete()
 

@@ -162,6 +162,25 @@ def test_a_stranger_keeps_everything(alice: Person, bob: Person) -> None:
     assert bob.get("usage/me").json()["tokens"]["total"] > 0
 
 
+def test_nobody_can_take_the_name_of_a_deleted_account_beforehand(alice: Person, anonymous: Api) -> None:
+    names = [f"deleted-{alice.id}", f"deleted-{alice.id}@deleted.invalid"]
+    statuses = [
+        anonymous.post("auth/register", json={"email": name, "password": "long enough"}).status_code for name in names
+    ]
+    assert statuses == [422, 201]
+    assert alice.delete("users/me").status_code == 204
+    assert rows_of_user(alice.id) == []
+
+
+def test_no_connection_is_held_while_a_store_erases(monkeypatch: pytest.MonkeyPatch) -> None:
+    user, held = make_user(), []
+    look = [lambda _: held.append(connection.connection is not None)]
+    monkeypatch.setattr(deletion, "_erasers", [each for erase in deletion._erasers for each in (*look, erase)])
+    assert deletion.delete_user(user=user, caller=None, actor_id=None)
+    assert held
+    assert not any(held)
+
+
 @pytest.mark.faults
 def test_while_a_store_is_away_the_account_is_shut_and_deleted_later(
     start_web: Callable[..., WebServer], register: Callable[..., Person]
@@ -212,5 +231,5 @@ def test_the_staff_s_log_forgets_the_e_mail(web_url: str) -> None:
         assert answer.status_code == 302
     assert LogEntry.objects.get(object_id=str(user.pk)).object_repr == user.email
     assert deletion.delete_user(user=user, caller=None, actor_id=None)
-    assert LogEntry.objects.get(object_id=str(user.pk)).object_repr == f"deleted-{user.pk}@deleted.invalid"
+    assert LogEntry.objects.get(object_id=str(user.pk)).object_repr == f"deleted-{user.pk}"
     assert rows_with(user.email) == []
