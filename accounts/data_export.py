@@ -84,6 +84,8 @@ def export_account(user_id: int) -> Iterator[Record]:
         yield "membership", {**fields, "organization_name": membership.organization.name}
     event = ("event", "created_at", "actor_id", "ip", "request_id", "details")
     for recorded in rows_of(AuditEvent.objects.filter(user_id=user_id)):
+        if recorded.actor_id not in (None, user_id):
+            recorded.ip, recorded.request_id = None, ""  # where somebody else was, is their data
         yield "audit_event", row_fields(recorded, *event)
 
 

@@ -159,6 +159,17 @@ def test_nothing_of_others_is_in_it(alice: Person, bob: Person, secret: str) -> 
     assert bob.email not in text
 
 
+def test_where_the_staff_were_who_did_something_is_not_in_it(alice: Person, bob: Person) -> None:
+    AuditEvent.objects.create(
+        event="activated", user_id=alice.id, actor_id=bob.id, ip="192.0.2.77", request_id="of-the-staff"
+    )
+    lines = lines_of(alice.get("users/me/export").text)
+    own, other = (line for line in lines if line.get("type") == "audit_event")
+    assert (other["actor_id"], other["ip"], other["request_id"]) == (bob.id, None, "")
+    assert own["ip"]
+    assert own["request_id"]
+
+
 def test_without_a_token_there_is_no_export(anonymous: Api) -> None:
     assert_error(anonymous.get("users/me/export"), 401, "not_authenticated", "Not authenticated")
 
