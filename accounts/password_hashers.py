@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import re
 
 import bcrypt
 from django.contrib.auth.hashers import Argon2PasswordHasher, BCryptPasswordHasher
 
-# The cost doubles with each round, and grows with memory: a hash that takes minutes to check would stop a process.
-MAX_BCRYPT_ROUNDS, MAX_ARGON2_KIB, MAX_ARGON2_PASSES = 16, 1024 * 1024, 20
+# The cost doubles with each round, and grows with memory: a hash that takes long to check keeps others waiting,
+# and the time of its check would tell that there is such a user.
+MAX_BCRYPT_ROUNDS, MAX_ARGON2_KIB, MAX_ARGON2_PASSES = 12, 256 * 1024, 4
 # bcrypt never looked further; the library refuses more since its version 5, where the older backends cut it off.
 BCRYPT_BYTES = 72
 
-_BCRYPT = re.compile(r"\$2[aby]\$(?P<rounds>\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
+# Of the salt's last character four bits are no longer the salt's, and must be zero.
+_BCRYPT = re.compile(r"\$2[aby]\$(?P<rounds>\d\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}", re.ASCII)
 _ARGON2ID = re.compile(
     r"\$argon2id\$v=19\$m=(?P<kib>\d{1,10}),t=(?P<passes>\d{1,10}),p=\d{1,3}"
-    r"\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{16,86}",
+    r"\$(?P<salt>[A-Za-z0-9+/]{11,86})\$(?P<hash>[A-Za-z0-9+/]{16,86})",
     re.ASCII,
 )
 
@@ -47,5 +50,14 @@ def stored_form(older_hash: str) -> str | None:
         return f"bcrypt${older_hash}" if 4 <= int(bcrypted["rounds"]) <= MAX_BCRYPT_ROUNDS else None
     if argon2 := _ARGON2ID.fullmatch(older_hash):
         fast = int(argon2["kib"]) <= MAX_ARGON2_KIB and int(argon2["passes"]) <= MAX_ARGON2_PASSES
-        return f"argon2{older_hash}" if fast else None
+        return f"argon2{older_hash}" if fast and _is_base64(argon2["salt"]) and _is_base64(argon2["hash"]) else None
     return None
+
+
+def _is_base64(text: str) -> bool:
+    """Whether this stands for whole bytes; Argon2 writes no padding."""
+    try:
+        decoded = base64.b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        return False
+    return base64.b64encode(decoded).decode().rstrip("=") == text

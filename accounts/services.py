@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts.audit import record_event
 from accounts.emails import send_verification
-from accounts.login_lock import begin_login
+from accounts.login_lock import LoginLocked, begin_login
 from accounts.models import AuditEvent, Session, User
 from accounts.sessions import AccountChanged, IssuedTokens, end_all_sessions, start_session
 from edgechat.client_address import Caller
@@ -68,7 +68,11 @@ def authenticate_user(*, email: str, password: str, caller: Caller) -> User:
     time tells nothing. A hash that is not of the present kind, such as an imported one, is replaced.
     """
     started = time.monotonic()
-    attempt = begin_login(email)
+    try:
+        attempt = begin_login(email)
+    except LoginLocked:
+        _wait_until(started + FAILED_LOGIN_SECONDS)
+        raise
     user = User.objects.with_email(email)
     matches, is_outdated = _verify_password(password, user.password if user else _UNKNOWN_USERS_HASH)
     if user is None or not matches or not user.is_active:
@@ -146,7 +150,10 @@ def hash_password(password: str) -> str:
 def _verify_password(password: str, encoded: str) -> tuple[bool, bool]:
     """Whether the password is right, and whether its hash ought to be made anew."""
     release_database()
-    return run_cpu_bound(verify_password, password, encoded)
+    try:
+        return run_cpu_bound(verify_password, password, encoded)
+    except ValueError:  # the hash is damaged, and no password is its
+        return False, False
 
 
 def _wait_until(moment: float) -> None:

@@ -201,23 +201,37 @@ def test_bad_lines_of_csv_are_told(tmp_path: Path, new_email: Any) -> None:
 @pytest.mark.parametrize(
     "older_hash",
     [
-        BCRYPT.replace("$04$", "$31$"),
+        BCRYPT.replace("$04$", "$13$"),
         BCRYPT[:-1],
-        ARGON2.replace("m=65536", "m=4294967295"),
-        ARGON2.replace("t=3", "t=1000"),
+        BCRYPT[:28] + "b" + BCRYPT[29:],
+        ARGON2.replace("m=65536", "m=262145"),
+        ARGON2.replace("t=3", "t=5"),
+        ARGON2.replace("p=4$", "p=4$abc"),
         ARGON2.replace("argon2id", "argon2i"),
         ARGON2 + "é",
         "$argon2id$v=19$m=65536,t=3,p=4$!$!",
         "$argon2id$nothing",
     ],
     # The hashes are new in each process.
-    ids=["cost", "short", "memory", "rounds", "argon2i", "letter", "empty", "nothing"],
+    ids=["cost", "short", "bcrypt salt", "memory", "rounds", "argon2 salt", "argon2i", "letter", "empty", "nothing"],
 )
 def test_hashes_that_could_not_be_checked_or_take_too_long_are_refused(
     tmp_path: Path, new_email: Any, older_hash: str
 ) -> None:
     lines, _ = refusals(write(tmp_path, {"email": new_email(), "hashed_password": older_hash}))
     assert lines == ["line 1: hashed_password: neither bcrypt nor Argon2id, or one that takes too long to check"]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [f"bcrypt${BCRYPT[:28]}b{BCRYPT[29:]}", "argon2" + ARGON2.replace("p=4$", "p=4$abc")],
+    ids=["bcrypt", "argon2"],
+)
+def test_a_stored_hash_that_is_damaged_is_no_fault_at_login(anonymous: Api, damaged: str) -> None:
+    user = make_user()
+    User.objects.filter(pk=user.pk).update(password=damaged)
+    answer = anonymous.post("auth/login", json={"email": user.email, "password": PASSWORD})
+    assert_error(answer, 401, "invalid_credentials", "Invalid email or password")
 
 
 def test_more_users_than_a_batch_are_imported(tmp_path: Path, new_email: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from accounts.login_lock import LoginAttempt, begin_login, prune_login_attempts
 from accounts.models import AuditEvent, LoginAttempts
+from accounts.services import FAILED_LOGIN_SECONDS
 from accounts.tests.logins import LOGINS, log_in, new_email, status_with
 from accounts.tests.staff import Staff, make_user
 from conftest import Api, Person, assert_error, at_once
@@ -48,6 +49,15 @@ def test_after_five_failures_the_right_password_is_refused_too(anonymous: Api, a
     refresh = anonymous.post("auth/refresh", json={"refresh_token": alice.tokens["refresh_token"]})
     assert refresh.status_code == 200
     assert AuditEvent.objects.filter(user_id=alice.id, event="login_failed").count() == 5
+
+
+def test_who_is_locked_waits_as_long_as_who_failed(anonymous: Api) -> None:
+    email = new_email()
+    for _ in range(5):
+        attempts_of(email)
+    answer = log_in(anonymous, email, "not the password")
+    assert_locked(answer)
+    assert answer.elapsed.total_seconds() >= FAILED_LOGIN_SECONDS
 
 
 def test_an_unknown_e_mail_is_locked_alike(anonymous: Api) -> None:
