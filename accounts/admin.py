@@ -10,7 +10,7 @@ from django.contrib import admin
 from django.contrib.admin import SimpleListFilter
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, Permission
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import ManyToManyField, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
@@ -126,7 +126,14 @@ class AccountAdmin(StaffModelAdmin, UserAdmin):  # type: ignore[type-arg]
             return super().user_change_password(request, id, form_url)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
+        if change:
+            # Not what the form only showed: since it was read, somebody may have set a password or left.
+            if not User.objects.select_for_update(no_key=True).filter(pk=obj.pk, deletion_requested_at=None).exists():
+                raise PermissionDenied
+            columns = {column.name for column in User._meta.concrete_fields}
+            obj.save(update_fields=[*columns.intersection(form.changed_data), "updated_at"])
+        else:
+            super().save_model(request, obj, form, change)
         accept_invitations(obj)
         caller, actor_id = caller_of(request), request.user.pk
         if not change:

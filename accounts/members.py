@@ -142,7 +142,7 @@ def leave_all_organizations(user_id: int) -> None:
     """End all memberships of an account that is being deleted; to be called in a transaction.
 
     An organization whose last owner this is gets another one: of its admins, or else of its members, who has been in
-    it the longest. One that nobody is left in is deleted.
+    it the longest. One that nobody is left in, not even a deactivated account, is deleted.
     """
     organizations = Organization.objects.select_for_update(no_key=True, of=("self",)).order_by("pk")
     for organization in organizations.filter(memberships__user_id=user_id):
@@ -150,7 +150,9 @@ def leave_all_organizations(user_id: int) -> None:
         if _owners(organization).exists():
             continue
         # By name, an admin comes before a member.
-        heir = organization.memberships.filter(user__is_active=True).order_by("role", "pk").first()
+        left = organization.memberships.filter(user__isnull=False).order_by("role", "pk")
+        # The deactivated may come back: one of them inherits rather than nobody, an owner before all.
+        heir = left.filter(user__is_active=True).first() or left.filter(role=Role.OWNER).first() or left.first()
         if heir is None:
             organization.delete()
         else:

@@ -1,13 +1,19 @@
 """/admin/accounts/user/."""
 
 import html
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import httpx2
 import pytest
+from django.db import transaction
+from django.utils import timezone
 
 from accounts.models import AuditEvent, Session, User
 from accounts.tests.staff import form_fields, helper, make_user, superuser
+from accounts.tests.test_organization_members import blocks_another
 from conftest import Api, Person
 from edgechat.mongo import database
 
@@ -208,6 +214,30 @@ def test_deleting_chosen_users_deletes_their_transcripts(web_url: str, alice: Pe
         assert answer.status_code == 302
     _assert_gone(alice)
     _assert_gone(bob)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "status"),
+    [
+        ({"password": "set meanwhile"}, 302),
+        ({"is_active": False, "deletion_requested_at": timezone.now() + timedelta(days=1)}, 403),
+    ],
+    ids=["password", "deletion"],
+)
+def test_what_becomes_of_a_user_while_staff_save_stays(
+    web_url: str, eventually: Callable[..., Any], meanwhile: dict[str, Any], status: int
+) -> None:
+    user = make_user()
+    with superuser(web_url) as root, ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            User.objects.filter(pk=user.pk).update(**meanwhile)
+            saving = pool.submit(root.submit, f"accounts/user/{user.pk}/change/", full_name="Renamed")
+            eventually(blocks_another)
+        assert saving.result().status_code == status
+    stored = User.objects.get(pk=user.pk)
+    assert {name: getattr(stored, name) for name in meanwhile} == meanwhile
+    assert stored.full_name == ("Renamed" if status == 302 else "")
+    stored.delete()
 
 
 def _assert_gone(person: Person) -> None:

@@ -128,7 +128,7 @@ def test_who_is_verified_while_being_invited_is_in(alice: Person, bob: Person, e
             verify(bob)
             assert accept_invitations(User.objects.get(pk=bob.id)) == 0
             adding = pool.submit(add, alice, organization, bob.email)
-            eventually(lambda: adding.done() or _blocks_another())
+            eventually(lambda: adding.done() or blocks_another())
         assert adding.result().status_code == 201
     assert members_of(alice, organization)[-1] == active(bob, "member")
 
@@ -290,6 +290,13 @@ def test_when_the_last_owner_s_account_is_deleted_the_longest_admin_owns_it(
     assert not Organization.objects.filter(pk=organization.pk).exists()
 
 
+def test_an_organization_of_the_deactivated_is_kept_for_them(alice: Person, bob: Person) -> None:
+    organization = new_organization(owner=alice, member=bob)
+    User.objects.filter(pk=bob.id).update(is_active=False)
+    assert alice.delete("users/me").status_code == 204
+    assert list(organization.memberships.values_list("user_id", "role")) == [(bob.id, "owner")]
+
+
 def test_staff_choose_the_user_where_there_is_one(web_url: str, bob: Person) -> None:
     verify(bob)
     organization = new_organization()
@@ -304,7 +311,7 @@ def test_staff_choose_the_user_where_there_is_one(web_url: str, bob: Person) -> 
     assert list(organization.memberships.values_list("invited_email", "role")) == [("new@example.com", "member")]
 
 
-def _blocks_another() -> bool:
+def blocks_another() -> bool:
     """Whether somebody waits for a lock that this connection holds."""
     with connection.cursor() as cursor:
         cursor.execute(
