@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from smtplib import SMTPException
 
 import structlog
 from django.conf import settings
 from django.core.mail import send_mail
+from django.http import HttpRequest
+from django_ratelimit.core import is_ratelimited
 
 from accounts.emailed_tokens import Purpose, make_emailed_token
 from accounts.models import User
 from edgechat.threads import release_database, start_thread
 
 logger = structlog.get_logger(__name__)
+
+# To one recipient, whoever asks for them and from wherever.
+MAILS_PER_RECIPIENT = "5/h"
 
 _TEXTS: dict[Purpose, tuple[str, str, str]] = {
     "reset": ("Reset your password", "To choose a new password, within an hour,", "reset-password"),
@@ -31,6 +37,8 @@ def send_verification(email: str) -> None:
 
 
 def _send(purpose: Purpose, email: str) -> None:
+    if not _may_be_sent(email):
+        return
     user = User.objects.with_email(email)
     release_database()
     if user is None or not user.is_active or (purpose == "verify" and user.is_verified):
@@ -44,3 +52,14 @@ def _send(purpose: Purpose, email: str) -> None:
         send_mail(f"{settings.APP_NAME}: {subject}", text, None, [user.email])
     except (OSError, SMTPException) as error:
         logger.error("mail_not_sent", purpose=purpose, user_id=user.pk, reason=type(error).__name__)
+
+
+def _may_be_sent(email: str) -> bool:
+    recipient = hashlib.sha256(email.strip().lower().encode()).hexdigest()
+    return not is_ratelimited(
+        HttpRequest(),
+        group="accounts.mails",
+        key=lambda *_: recipient,
+        rate=MAILS_PER_RECIPIENT,
+        increment=True,
+    )

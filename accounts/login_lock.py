@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from accounts.models import LoginAttempts
 from edgechat.errors import RateLimited
-from edgechat.threads import release_database
+from edgechat.threads import begin_work, end_work, release_database
 
 MAX_FAILURES = 5
 WINDOW = timedelta(minutes=15)
@@ -81,7 +81,14 @@ def begin_login(email: str) -> LoginAttempt:
         if time.monotonic() > give_up:
             raise LoginLocked(retry_after=RUNNING_FOR.total_seconds())
         release_database()
+        end_work()
         time.sleep(POLL_SECONDS)
+        begin_work()
+
+
+def forget_failures(email: str) -> None:
+    """Let an e-mail's next login be tried at once."""
+    LoginAttempts.objects.filter(key=_key(email)).delete()
 
 
 def prune_login_attempts() -> int:

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from accounts.audit import record_event
 from accounts.emailed_tokens import user_of_token
+from accounts.login_lock import forget_failures
 from accounts.members import accept_invitations
 from accounts.models import AuditEvent, User
 from accounts.services import hash_password, refuse_common_password
@@ -29,6 +30,7 @@ def reset_password(*, token: str, password: str, caller: Caller) -> None:
         unchanged = User.objects.filter(pk=user.pk, password=user.password, email=user.email, is_active=True)
         if not unchanged.update(password=encoded, updated_at=timezone.now()):
             raise Invalid(BAD_TOKEN)
+        forget_failures(user.email)  # who could not log in is who resets the password
         end_all_sessions(user_id=user.pk, reason="password_reset")
         record_event(
             AuditEvent.Event.PASSWORD_CHANGED, caller=caller, user_id=user.pk, actor_id=user.pk, by="password_reset"

@@ -105,12 +105,17 @@ def change_password(
 ) -> None:
     """Set a new password and end the user's other sessions.
 
-    Raises Invalid for a wrong `current_password` or a common new one, and ReauthenticationRequired when it was not
-    given and the session's login is more than 15 minutes old.
+    Raises Invalid for a wrong `current_password` or a common new one, LoginLocked after five wrong ones, and
+    ReauthenticationRequired when it was not given and the session's login is more than 15 minutes old.
     """
     if current_password is not None:
+        # Counted as logins are: a token that was stolen must not serve to guess the password.
+        attempt = begin_login(user.email)
         if not _verify_password(current_password, user.password)[0]:
+            attempt.fail()
+            record_event(AuditEvent.Event.LOGIN_FAILED, caller=caller, user_id=user.pk, by="password_change")
             raise Invalid({"body.current_password": "The current password is not right"})
+        attempt.succeed()
     elif timezone.now() - session.created_at > REAUTHENTICATION_WINDOW:
         raise ReauthenticationRequired
     refuse_common_password(password, field="body.password")

@@ -110,6 +110,17 @@ def test_a_wrong_old_password_changes_nothing(anonymous: Api, alice: Person) -> 
     assert log_in(anonymous, alice).status_code == 200
 
 
+def test_the_old_password_can_be_guessed_no_more_often_than_at_a_login(anonymous: Api, alice: Person) -> None:
+    body = {"password": NEW_PASSWORD, "current_password": "not it"}
+    statuses = [alice.patch("users/me", json=body).status_code for _ in range(5)]
+    assert statuses == [422] * 5
+    locked = alice.patch("users/me", json={**body, "current_password": alice.password})
+    assert (locked.status_code, locked.json()["code"]) == (429, "login_locked")
+    assert log_in(anonymous, alice).status_code == 429
+    failed = AuditEvent.objects.filter(user_id=alice.id, event="login_failed").values_list("actor_id", "details")
+    assert list(failed) == [(None, {"by": "password_change"})] * 5
+
+
 def test_within_15_minutes_of_the_login_the_old_password_is_not_needed(anonymous: Api, alice: Person) -> None:
     Session.objects.filter(user_id=alice.id).update(created_at=timezone.now() - timedelta(minutes=14, seconds=30))
     assert alice.patch("users/me", json={"password": NEW_PASSWORD}).status_code == 200
