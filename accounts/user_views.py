@@ -78,8 +78,9 @@ class UserView(APIView):
         Shutting out ends all sessions at once. Staff who are no superusers change no other staff, and nobody
         changes themselves.
         """
-        require_staff(request.user)
         number = integer_id(user_id)
+        visible_user(viewer=request.user, user_id=number)
+        require_staff(request.user)
         data = validated_body(UserChange, request)
         user = change_user(actor=request.user, user_id=number, **data, caller=caller_of(request._request))
         return Response(UserOutput(user).data)
