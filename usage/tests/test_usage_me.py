@@ -152,14 +152,13 @@ def test_without_redis_requests_go_on_and_are_counted_in_postgresql(
     valkey = start_valkey(data_dir, durable=False)
     try:
         web = start_web(workers=1, REDIS_URL=valkey.url)
-        carol = Person(web.url, "carol")
-        eventually(lambda: written(carol) == REGISTERED)
+        # Before anything is counted in it: how far a stream was read is kept in the database, which these processes
+        # share with others that have another Redis.
         valkey.kill()
+        carol = Person(web.url, "carol")
         assert [carol.get("auth/me").status_code for _ in range(20)] == [200] * 20
         eventually(lambda: written(carol) == REGISTERED + 20)
         assert usage(carol)["total_requests"] == REGISTERED + 20
-        valkey.start()
-        eventually(lambda: written(carol) == REGISTERED + 21)
         carol.close()
     finally:
         valkey.kill()
