@@ -17,7 +17,7 @@ from ai.fetch_url import Fetcher
 from ai.tests.sites import Site, http
 from ai.tests.test_complete import BLOCKED, QUOTA, UNAVAILABLE
 from ai.tests.test_complete_stream import EVENT_STREAM, read_events, text_of
-from conftest import Api, Person, assert_error
+from conftest import Api, Person, assert_error, new_address
 from edgechat.local.web import WebServer
 from usage.models import LedgerEntry
 from usage.tokens import estimate_tokens
@@ -269,7 +269,7 @@ def test_a_page_is_summarized(alice: Person, monkeypatch: pytest.MonkeyPatch, mo
     fetcher = Fetcher(resolve=lambda *_: ["127.0.0.1"], is_allowed=lambda _: True, ports=frozenset({site.port}))
     # No page on this machine can be had through a server; so the view is called here.
     monkeypatch.setattr(sources, "fetch_page", fetcher.fetch)
-    client = APIClient(headers={"Authorization": f"Bearer {alice.tokens['access_token']}"})
+    client = APIClient(headers={**new_address(), "Authorization": f"Bearer {alice.tokens['access_token']}"})
     url = f"http://news.example:{site.port}/today"
     answer = client.post("/api/v1/ai/summarize", {"url": url}, format="json")
     site.close()
