@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from conftest import Person, at_once
+from conftest import Person, at_once, new_address
 from edgechat.local.web import WebServer
 
 
@@ -84,7 +84,8 @@ def test_slow_strangers_keep_nobody_waiting(start_web: Callable[..., WebServer],
     web = start_web(workers=1)
     host, port = web.address.split(":")
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: {web.address}\r\nCookie: csrftoken={'a' * 32}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {web.address}\r\nX-Forwarded-For: {new_address()['X-Forwarded-For']}\r\n"
+        f"Cookie: csrftoken={'a' * 32}\r\n"
         "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 5000000\r\n\r\n--b"
     )
     with ExitStack() as sockets:
