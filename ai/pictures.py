@@ -19,6 +19,7 @@ from edgechat.threads import end_work, release_database, run_cpu_bound
 logger = structlog.get_logger(__name__)
 
 MAX_BYTES = 10 * 1024 * 1024
+TOO_MANY_BYTES = "A picture may have 10 MB at most"
 MAX_PIXELS = 40_000_000
 MAX_SIDE = 65_500  # as long as a JPEG's side can be
 MODEL_SIDE = 1568
@@ -82,7 +83,7 @@ def read_picture(file: IO[bytes]) -> Picture:
     TooLarge (bytes, pixels) and UnsupportedType (other types, and files that are damaged or end too early).
     """
     if file.seek(0, io.SEEK_END) > MAX_BYTES:
-        raise TooLarge("A picture may have 10 MB at most")
+        raise TooLarge(TOO_MANY_BYTES)
     file.seek(0)
     kind = _kind(file.read(16))
     if kind is None:

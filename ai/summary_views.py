@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.requests import AuthenticatedRequest
-from ai.completion_stream import stream_completion
+from ai.answer_response import answer_response
 from ai.sources import read_source
 from ai.summarize import SummaryAnswer
 from ai.summary_prompts import Wishes
 from ai.summary_serializers import SOURCES, SummarizeInput, SummaryOutput
-from edgechat.event_stream import STREAM, event_stream_response, has_hung_up, wants_event_stream
+from edgechat.event_stream import STREAM
 from edgechat.validation import validated_body
 
 
@@ -70,8 +67,4 @@ class SummarizeView(APIView):
         wished = validated_body(SummarizeInput, request)
         source = read_source(user_id=request.user.pk, **{name: wished.pop(name) for name in SOURCES})
         answer = SummaryAnswer(user_id=request.user.pk, source=source, wishes=Wishes(**wished))
-        if wants_event_stream(request):
-            return event_stream_response(
-                stream_completion(answer, partial(has_hung_up, request)), on_close=answer.cancel
-            )
-        return Response(answer.run())
+        return answer_response(request, answer)

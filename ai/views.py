@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import partial
 
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
@@ -12,11 +11,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.requests import AuthenticatedRequest
+from ai.answer_response import answer_response
 from ai.completion import PromptAnswer
-from ai.completion_stream import stream_completion
 from ai.gemini import list_models
 from ai.serializers import CompleteInput, CompletionOutput, ModelsOutput
-from edgechat.event_stream import STREAM, event_stream_response, has_hung_up, wants_event_stream
+from edgechat.event_stream import STREAM
 from edgechat.threads import end_work, release_database
 from edgechat.validation import validated_body
 
@@ -58,11 +57,7 @@ class CompleteView(APIView):
         answer, with `cached` true and a usage of zeros, for it cost no tokens.
         """
         answer = PromptAnswer(user_id=request.user.pk, **validated_body(CompleteInput, request))
-        if wants_event_stream(request):
-            return event_stream_response(
-                stream_completion(answer, partial(has_hung_up, request)), on_close=answer.cancel
-            )
-        return Response(answer.run())
+        return answer_response(request, answer)
 
 
 class ModelsView(APIView):

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.requests import AuthenticatedRequest
+from ai.answer_response import answer_response
 from ai.completion import PictureAnswer
-from ai.completion_stream import stream_completion
-from ai.pictures import MAX_BYTES, read_picture
+from ai.pictures import MAX_BYTES, TOO_MANY_BYTES, read_picture
 from ai.serializers import MAX_PROMPT_CHARACTERS, TokenUsageOutput
 from ai.services import image_body
 from edgechat.errors import Invalid
-from edgechat.event_stream import STREAM, event_stream_response, has_hung_up, wants_event_stream
+from edgechat.event_stream import STREAM
 from edgechat.rate_limit import AuthRateThrottle
 from edgechat.uploads import UploadParser
 from edgechat.validation import validated_body
@@ -54,7 +52,7 @@ class VisionView(APIView):
     parser_classes = (UploadParser,)
     throttle_classes = (AuthRateThrottle,)
     max_upload_bytes = MAX_PICTURES * MAX_BYTES
-    too_large = "A picture may have 10 MB at most"
+    too_large = TOO_MANY_BYTES
 
     @extend_schema(
         operation_id="ai_vision",
@@ -126,8 +124,4 @@ class VisionView(APIView):
             images=images,
             prompt=data["prompt"].strip() or DEFAULT_PROMPT,
         )
-        if wants_event_stream(request):
-            return event_stream_response(
-                stream_completion(answer, partial(has_hung_up, request)), on_close=answer.cancel
-            )
-        return Response(answer.run())
+        return answer_response(request, answer)

@@ -35,7 +35,6 @@ class LiveReply:
         self.lease_lost = False
         # How far the text has got to Redis; the channel's business.
         self.published_offset = 0
-        self.end_published = False
 
     @property
     def text(self) -> str:

@@ -96,18 +96,17 @@ def _look_after(conversation: ConversationDocument, reply: ReplyDocument, answer
         logger.warning("upkeep_skipped", message_id=reply["message_id"], reason="busy")
         return
     try:
-        try:
-            if untitled:
-                give_title(
-                    conversation,
-                    answer=answer,
-                    provisional=provisional_title(reply["user_message"]["content"]),
-                    attempt_id=attempt_id(reply),
-                )
-            if overflowed:
-                extend_summary(conversation, last_seq=reply_seq(reply), attempt_id=attempt_id(reply))
-        except StoreUnavailable:
-            logger.warning("upkeep_skipped", message_id=reply["message_id"])
+        if untitled:
+            give_title(
+                conversation,
+                answer=answer,
+                provisional=provisional_title(reply["user_message"]["content"]),
+                attempt_id=attempt_id(reply),
+            )
+        if overflowed:
+            extend_summary(conversation, last_seq=reply_seq(reply), attempt_id=attempt_id(reply))
+    except StoreUnavailable:
+        logger.warning("upkeep_skipped", message_id=reply["message_id"])
     finally:
         _upkeep_slots.release()
 
