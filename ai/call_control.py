@@ -17,7 +17,6 @@ from typing import Any, cast
 
 import httpcore2
 import httpx2
-from httpcore2._backends.sync import SyncBackend
 
 
 class CallCancelled(Exception):
@@ -116,7 +115,7 @@ class _ControlledStream(httpcore2.NetworkStream):
         return self._stream.get_extra_info(info)
 
 
-class _ControlledBackend(SyncBackend):
+class _ControlledBackend(httpcore2.SyncBackend):
     def connect_tcp(
         self,
         host: str,

@@ -19,6 +19,13 @@ ENVELOPE_BYTES = 256 * 1024
 UPLOAD_SECONDS = 300.0
 
 
+def upload_folder() -> Path:
+    """FILE_UPLOAD_TEMP_DIR, made if it is not there."""
+    folder = Path(settings.FILE_UPLOAD_TEMP_DIR)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
 def is_upload(request: HttpRequest) -> bool:
     """Whether the body is left to an UploadParser; the admin's forms, which have no files, are read whole."""
     return request.content_type == "multipart/form-data" and request.path_info.startswith("/api/")
@@ -35,7 +42,7 @@ class UploadParser(MultiPartParser):
         view = parser_context["view"]
         if int(parser_context["request"].META.get("CONTENT_LENGTH") or 0) > view.max_upload_bytes + ENVELOPE_BYTES:
             raise TooLarge(view.too_large)
-        Path(settings.FILE_UPLOAD_TEMP_DIR).mkdir(mode=0o700, parents=True, exist_ok=True)
+        upload_folder()
         release_database()
         end_work()
         try:

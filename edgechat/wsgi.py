@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from django.core.wsgi import get_wsgi_application
@@ -29,7 +28,7 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
         from django.conf import settings
 
         from edgechat.body_time import BODY_SECONDS, BodyTooSlow, time_limit
-        from edgechat.uploads import UPLOAD_SECONDS
+        from edgechat.uploads import UPLOAD_SECONDS, upload_folder
 
         # Strangers have nothing to upload.
         upload = (
@@ -38,9 +37,8 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
             and "HTTP_AUTHORIZATION" in environ
         )
         left = (settings.MAX_UPLOAD_BYTES if upload else settings.MAX_BODY_BYTES) + 1
-        Path(settings.FILE_UPLOAD_TEMP_DIR).mkdir(mode=0o700, parents=True, exist_ok=True)
         body = tempfile.SpooledTemporaryFile(  # noqa: SIM115  (closed with the request)
-            max_size=1024 * 1024, dir=str(settings.FILE_UPLOAD_TEMP_DIR)
+            max_size=1024 * 1024, dir=str(upload_folder())
         )
         # What comes too slowly ends here, and is answered as a body that ended too early.
         with suppress(BodyTooSlow), time_limit(UPLOAD_SECONDS if upload else BODY_SECONDS):
