@@ -247,9 +247,9 @@ def model_calls() -> Callable[[str], list[dict[str, Any]]]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], Any]], Any]:
-    """Wait until a condition holds, 30 seconds at most, and give what it returned."""
+    """Wait until a condition holds, two minutes at most, and give what it returned."""
 
-    def wait(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+    def wait(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
         deadline = time.monotonic() + seconds
         while not (result := condition()):
             assert time.monotonic() < deadline, "the condition did not come true in time"

@@ -314,14 +314,14 @@ def test_a_slow_page_is_left_at_the_deadline(site: Callable[..., Site], slow: st
     server = site(SLOW[slow])
     started = time.monotonic()
     assert refusal(server, max_seconds=0.4, max_redirects=100) == "The page took longer than 0.4 seconds"
-    assert 0.4 <= time.monotonic() - started < 5
+    assert 0.4 <= time.monotonic() - started < 25
 
 
 def test_slow_tls_is_left_at_the_deadline(site: Callable[..., Site]) -> None:
     server = site(lambda visit: visit.drip(DRIPPED_TLS), greets=True)
     started = time.monotonic()
     assert refusal(server, scheme="https", max_seconds=0.4) == "The page took longer than 0.4 seconds"
-    assert 0.4 <= time.monotonic() - started < 5
+    assert 0.4 <= time.monotonic() - started < 25
 
 
 def test_a_slow_look_up_is_left_at_the_deadline(site: Callable[..., Site]) -> None:
@@ -336,7 +336,7 @@ def test_a_slow_look_up_is_left_at_the_deadline(site: Callable[..., Site]) -> No
     with pytest.raises(PageRefused) as refused:
         fetcher.fetch("http://slow.example/")
     assert refused.value.message == "The page took longer than 0.4 seconds"
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25
 
 
 GEVENT_SCRIPT = """

@@ -16,7 +16,6 @@ import pytest
 
 from conftest import Person, new_address
 from conversations.documents import message_id
-from conversations.replies.leases import LEASE
 from conversations.tests.events import EVENT_STREAM, follow, read_events, text_of
 from conversations.transcript_repository import claim_reply, find_conversation, find_workers
 from edgechat.local.stack import start_mongo, start_valkey
@@ -29,7 +28,8 @@ Eventually = Callable[..., Any]
 StartWeb = Callable[..., WebServer]
 ModelCalls = Callable[[str], list[dict[str, Any]]]
 
-TAKEN_OVER_WITHIN = 30.0
+# Ends a wait that would never end. How long it takes is printed, not asserted: the machine may do other work.
+PATIENCE = 120.0
 
 
 def figure(text: str) -> None:
@@ -75,7 +75,7 @@ def test_80_replies_survive_a_sigkill_of_the_whole_service(
     web.kill()
     killed_at = time.monotonic()
     web.start()
-    eventually(lambda: "generating" not in statuses(alice, running), seconds=TAKEN_OVER_WITHIN)
+    eventually(lambda: "generating" not in statuses(alice, running), seconds=PATIENCE)
     seconds = time.monotonic() - killed_at
     ended = Counter(statuses(alice, running))
     for conversation, mid in running.items():
@@ -104,7 +104,7 @@ def test_a_killed_worker_s_reply_is_begun_again_and_its_followers_are_told(alice
     follower = threading.Thread(target=lambda: events.extend(follow(alice, conversation, mid)[1]))
     follower.start()
     web.kill()
-    follower.join(TAKEN_OVER_WITHIN + LEASE.total_seconds())
+    follower.join(PATIENCE)
     final = alice.get(f"chat/conversations/{conversation}/messages/{mid}").json()
     assert final["status"] == "complete"
     assert [told["event"] for told in events if told.get("event") in ("restart", "done")] == ["restart", "done"]
@@ -124,15 +124,21 @@ def test_sigterm_hands_a_long_reply_over_at_once(alice: Person, start_web: Start
     web = start_web(workers=1, GRACEFUL_TIMEOUT="1")
     conversation = alice.new_conversation()
     mid = begin(alice, web, conversation, "[[chunks=60]][[gap=0.1]]" + "word " * 60)
+    stored = find_conversation(alice.id, conversation)
+    assert stored is not None
+    assert stored["reply"] is not None
+    worker = stored["reply"]["worker"]
     assert web.terminate()
-    # The lease was given up, not left to run out.
-    eventually(lambda: len(ledger_attempts(mid)) == 2, seconds=LEASE.total_seconds() / 2)
+    # The lease was given up, not left to run out; whoever took the reply over may have forgotten the worker by now.
+    left = find_workers().get(worker)
+    assert left is None or left["dead"]
+    eventually(lambda: len(ledger_attempts(mid)) == 2)
     eventually(lambda: statuses(alice, {conversation: mid}) == ["complete"])
     assert all(entry.settled_at for entry in ledger_attempts(mid))
 
 
 def test_with_redis_gone_in_mid_reply_the_waiting_caller_gets_its_answer(
-    alice: Person, start_web: StartWeb, data_dir: Path
+    alice: Person, start_web: StartWeb, eventually: Eventually, data_dir: Path
 ) -> None:
     valkey = start_valkey(data_dir, durable=False)
     web = start_web(workers=1, REDIS_URL=valkey.url)
@@ -141,9 +147,7 @@ def test_with_redis_gone_in_mid_reply_the_waiting_caller_gets_its_answer(
     body = {"content": "[[chunks=20]][[gap=0.1]]" + "word " * 20}
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(httpx2.post, url, json=body, headers=alice.headers, timeout=60, trust_env=False)
-        deadline = time.monotonic() + 10
-        while not alice.messages(conversation)["messages"] and time.monotonic() < deadline:
-            pass
+        eventually(lambda: alice.messages(conversation)["messages"])
         valkey.kill()
         answer = waiting.result()
     assert answer.status_code == 200

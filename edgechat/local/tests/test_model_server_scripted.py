@@ -498,8 +498,8 @@ def test_a_thousand_calls_at_once_wait_together(server: ModelServerProcess) -> N
     began = time.monotonic()
     answers = asyncio.run(crowd())
     assert all(answer.startswith(b"HTTP/1.1 200 OK") for answer in answers)
-    assert time.monotonic() - began < 10
-    wait_for(lambda: server.get("/scripted/totals")["running"] == 0, seconds=10, what="the end of the crowd")
+    assert time.monotonic() - began < 60
+    wait_for(lambda: server.get("/scripted/totals")["running"] == 0, seconds=60, what="the end of the crowd")
 
 
 def test_a_body_that_is_expected_to_be_asked_for_is_asked_for(server: ModelServerProcess) -> None:

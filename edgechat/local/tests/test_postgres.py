@@ -109,7 +109,7 @@ def test_a_server_that_outlived_its_launcher_is_ended(server: Postgres, data_dir
     second.start()
     try:
         assert second.is_healthy()
-        assert wait_until(lambda: not server.is_running(), seconds=10)
+        assert wait_until(lambda: not server.is_running(), seconds=60)
     finally:
         second.kill()
 

@@ -68,7 +68,7 @@ class Launched:
         return self.output_path.read_text(encoding="utf-8")
 
     def wait_ready(self) -> None:
-        assert wait_until(lambda: "is ready" in self.output() or self.process.poll() is not None, seconds=60)
+        assert wait_until(lambda: "is ready" in self.output() or self.process.poll() is not None, seconds=180)
         assert self.process.poll() is None, self.output()
 
     def run_env(self) -> dict[str, str]:
@@ -203,7 +203,7 @@ def test_nothing_outlives_a_run_that_is_sigkilled(launch: Launch) -> None:
     children = run.children()
     run.process.kill()
     run.process.wait()
-    assert wait_until(lambda: not any(lives(child) for child in children), seconds=20)
+    assert wait_until(lambda: not any(lives(child) for child in children), seconds=60)
     assert not port_is_taken(run.port)
     again = launch(port=run.port, postgres=True)
     again.wait_ready()

@@ -70,7 +70,7 @@ def test_no_server_outlives_a_launcher_that_is_sigkilled(data_dir: Path) -> None
         assert len(children) > 3
         launcher.send_signal(signal.SIGKILL)
         launcher.wait()
-        assert wait_until(lambda: not any(lives(child) for child in children), seconds=10)
+        assert wait_until(lambda: not any(lives(child) for child in children), seconds=60)
 
     with start_stack(data_dir, durable=False, scripted=True, parts=PARTS) as stack:
         assert all(server.is_healthy() for server in stack.servers)

@@ -78,9 +78,9 @@ def test_a_graceful_end_finishes_open_requests(web: WebServer) -> None:
     answers: list[str] = []
     client = threading.Thread(target=lambda: answers.append(_get(web.url + "/slow")))
     client.start()
-    assert wait_until(lambda: "slow began" in web.log_text(), seconds=10)
+    assert wait_until(lambda: "slow began" in web.log_text(), seconds=60)
     assert web.terminate()
-    client.join(10)
+    client.join(60)
     assert answers == ["hello"]
     assert web.exit_code() == 0
 
