@@ -151,6 +151,7 @@ GEMINI_MODEL = env.str("GEMINI_MODEL", "gemini-2.5-flash", validate=Regexp(r"[A-
 GEMINI_BASE_URL = env.str("GEMINI_BASE_URL", "").rstrip("/")
 if GEMINI_BASE_URL and not re.fullmatch(r"https?://[^?#\s]+", GEMINI_BASE_URL):
     env.fault("GEMINI_BASE_URL", "must be a URL such as https://generativelanguage.googleapis.com")
+MONTHLY_TOKEN_LIMIT = env.int("MONTHLY_TOKEN_LIMIT", 0, validate=Range(min=0))
 AI_MAX_OUTPUT_TOKENS = env.int("AI_MAX_OUTPUT_TOKENS", 8192, validate=Range(min=1))
 AI_TIMEOUT_SECONDS = env.float("AI_TIMEOUT_SECONDS", 120.0, validate=Range(min=0.1, max=3600))
 AI_CACHE_SECONDS = env.int("AI_CACHE_SECONDS", 0, validate=Range(min=0))

@@ -1,8 +1,13 @@
-"""What users ask for and what the model does for them."""
+"""What users ask for, what the model does for them, and what that may cost.
+
+Single requests and calls are kept as they happened; what is shown often is added up beside them, and `rebuild_usage`
+makes the sums again.
+"""
 
 from __future__ import annotations
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 
@@ -25,8 +30,64 @@ class HourlyUsage(models.Model):
         return f"user {self.user_id} at {self.hour:%Y-%m-%d %H}h"
 
 
+class OrganizationUsage(models.Model):
+    """Tokens that one member's calls took from an organization in one hour."""
+
+    organization = models.ForeignKey("accounts.Organization", on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Empty: members whose accounts were deleted.",
+    )
+    hour = models.DateTimeField(help_text="Start of the hour, UTC.")
+    input_tokens = models.PositiveBigIntegerField(default=0)
+    output_tokens = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        ordering = ("-hour",)
+        verbose_name_plural = "organization usage"
+        constraints = (
+            models.UniqueConstraint(
+                fields=("organization", "user", "hour"), name="organization_usage_once", nulls_distinct=False
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"organization {self.organization_id}, user {self.user_id} at {self.hour:%Y-%m-%d %H}h"
+
+
+class DailyTraffic(models.Model):
+    """The requests of all users in one day (UTC)."""
+
+    date = models.DateField(primary_key=True)
+    requests = models.PositiveBigIntegerField(default=0)
+    client_errors = models.PositiveBigIntegerField(default=0, help_text="Answered with 400 to 499.")
+    server_errors = models.PositiveBigIntegerField(default=0, help_text="Answered with 500 and above.")
+    active_users = models.PositiveBigIntegerField(default=0, help_text="Users with at least one request.")
+    latencies = ArrayField(
+        models.PositiveBigIntegerField(), help_text="Requests by how long they took: see usage/latency.py."
+    )
+
+    class Meta:
+        ordering = ("-date",)
+        verbose_name_plural = "daily traffic"
+
+    def __str__(self) -> str:
+        return f"{self.date}"
+
+
 class RequestRecord(models.Model):
     """One answered request with a valid token. Kept for USAGE_RAW_DAYS."""
+
+    key = models.CharField(  # noqa: DJ001  (those that were counted before there were keys have none)
+        max_length=40,
+        null=True,
+        unique=True,
+        help_text="Given where it was answered: what arrives twice is counted once.",
+    )
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     at = models.DateTimeField(db_index=True)
@@ -50,6 +111,10 @@ class RecorderPosition(models.Model):
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
     last_id = models.CharField(max_length=50, default="0-0")
+    raw_since = models.DateTimeField(null=True, blank=True, help_text="Older request records have been deleted.")
+    costs_until = models.DateField(
+        null=True, blank=True, help_text="Calls that were settled before this day are summed up in DailyCost."
+    )
 
     def __str__(self) -> str:
         return self.last_id
@@ -66,6 +131,7 @@ class LedgerEntry(models.Model):
         VISION = "vision"
         SUMMARIZE = "summarize"
         ACTION_ITEMS = "action_items"
+        CHECK = "check"  # of an operator's `manage.py doctor`, for no user
 
     attempt_id = models.CharField(max_length=100, unique=True)
     user = models.ForeignKey(
@@ -87,6 +153,12 @@ class LedgerEntry(models.Model):
     thinking_tokens = models.PositiveIntegerField(default=0)
     estimated = models.BooleanField(default=False, help_text="The model never said; these are our estimates.")
     opened_at = models.DateTimeField(auto_now_add=True)
+    reserved_tokens = models.PositiveBigIntegerField(
+        default=0, help_text="Taken from the budgets while the call is open: its estimated input and greatest output."
+    )
+    cost_micros = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Millionths of the currency of the prices; empty where there was no price."
+    )
     abandoned_after = models.DateTimeField(help_text="No process can still be making this call then.")
     settled_at = models.DateTimeField(null=True, blank=True)
 
@@ -109,8 +181,59 @@ class LedgerEntry(models.Model):
         return self.attempt_id
 
 
+class DailyCost(models.Model):
+    """The settled calls of one day (UTC) that is over, of one model for one organization or for none.
+
+    Several rows may say the same of a day after an organization was deleted.
+    """
+
+    date = models.DateField(db_index=True)
+    model = models.CharField(max_length=100)
+    organization = models.ForeignKey(
+        "accounts.Organization", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    calls = models.PositiveBigIntegerField()
+    unpriced_calls = models.PositiveBigIntegerField(help_text="Those of a model without a price.")
+    input_tokens = models.PositiveBigIntegerField()
+    output_tokens = models.PositiveBigIntegerField()
+    cost_micros = models.PositiveBigIntegerField()
+
+    class Meta:
+        ordering = ("-date",)
+        constraints = (
+            models.CheckConstraint(condition=Q(unpriced_calls__lte=F("calls")), name="daily_cost_unpriced_calls"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.model} on {self.date}"
+
+
+class ModelPrice(models.Model):
+    """What a million tokens of a model cost, in millionths of a currency that is the same for all prices.
+
+    A price is for the calls that are settled from now on; what was settled keeps its cost.
+    """
+
+    model = models.CharField(max_length=100, unique=True)
+    input_micros = models.PositiveBigIntegerField("input", help_text="Per million tokens, in millionths.")
+    cached_input_micros = models.PositiveBigIntegerField("cached input", help_text="Per million tokens, in millionths.")
+    output_micros = models.PositiveBigIntegerField(
+        "output", help_text="Per million tokens, thinking included, in millionths."
+    )
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("model",)
+
+    def __str__(self) -> str:
+        return self.model
+
+
 class Budget(models.Model):
-    """A limit of tokens in a calendar period (UTC) for one user or one organization."""
+    """A limit of tokens in a calendar period (UTC) for one user or one organization.
+
+    A monthly one stands in the place of MONTHLY_TOKEN_LIMIT.
+    """
 
     class Period(models.TextChoices):
         MONTH = "month"
@@ -123,7 +246,9 @@ class Budget(models.Model):
         "accounts.Organization", on_delete=models.CASCADE, null=True, blank=True, related_name="budgets"
     )
     period = models.CharField(max_length=5, choices=Period.choices, default=Period.MONTH)
-    token_limit = models.PositiveBigIntegerField()
+    token_limit = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Empty: no limit, whatever MONTHLY_TOKEN_LIMIT says. 0: nothing at all."
+    )
 
     class Meta:
         ordering = ("id",)
@@ -138,4 +263,38 @@ class Budget(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.token_limit} tokens a {self.period}"
+        return f"{'no limit of' if self.token_limit is None else self.token_limit} tokens a {self.period}"
+
+
+class Spending(models.Model):
+    """What one user or one organization has used of its budgets, and has reserved for calls that are being made.
+
+    One row, which every call locks for one statement: so no two of them see the same room. A count belongs to the
+    period that begins on the date beside it; when that is over, the next call begins another.
+    """
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="spending"
+    )
+    organization = models.OneToOneField(
+        "accounts.Organization", on_delete=models.CASCADE, null=True, blank=True, related_name="spending"
+    )
+    month = models.DateField(help_text="The first day of the month, UTC.")
+    month_tokens = models.PositiveBigIntegerField(default=0)
+    day = models.DateField(help_text="UTC.")
+    day_tokens = models.PositiveBigIntegerField(default=0)
+    reserved_tokens = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "spending"
+        indexes = (models.Index(fields=("month", "-month_tokens"), name="spending_most"),)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(user__isnull=False, organization__isnull=True)
+                | Q(user__isnull=True, organization__isnull=False),
+                name="spending_of_a_user_or_an_organization",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.month_tokens} tokens since {self.month}"

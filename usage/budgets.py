@@ -1,0 +1,144 @@
+"""Budgets: how many tokens a user or an organization may use in a month or a day (UTC), and what is left of it.
+
+Calls take from them in `usage.ledger`, which has the only statements that change a `Spending`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Literal
+
+from django.conf import settings
+from django.utils import timezone
+
+from accounts.models import Organization, User
+from edgechat.errors import ApiError
+from usage.models import Budget, Spending
+
+Period = Literal["month", "day"]
+Subject = Literal["user", "organization"]
+
+# When room will come back as soon as calls that are being made have ended, by which nobody can say when.
+RESERVED_RETRY_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class BudgetState:
+    """A budget in its present period. `used` are settled tokens, `reserved` those of calls that are being made."""
+
+    subject: Subject
+    period: Period
+    limit: int
+    used: int
+    reserved: int
+
+    @property
+    def name(self) -> str:
+        """As in `context.budget` of an error."""
+        return f"{self.subject}_{self.period}"
+
+    @property
+    def remaining(self) -> int:
+        return max(0, self.limit - self.used)
+
+    @property
+    def resets_at(self) -> datetime:
+        return period_end(self.period, timezone.now())
+
+
+class BudgetExceeded(ApiError):
+    """A budget has not enough left for the call."""
+
+    status, code = 429, "budget_exceeded"
+
+    def __init__(self, budgets: Sequence[BudgetState], *, needed: int) -> None:
+        """`budgets`: all that the call would take from; `needed`: the tokens that it takes at least."""
+        short = [state for state in budgets if state.limit - state.used - state.reserved < needed]
+        spent = [state for state in short if state.remaining < needed]
+        # Where several are, the last one to come back is the one to wait for.
+        named = max(spent or short, key=lambda state: (state.resets_at, -state.remaining))
+        seconds = (named.resets_at - timezone.now()).total_seconds() if spent else RESERVED_RETRY_SECONDS
+        super().__init__(
+            f"The {'organization' if named.subject == 'organization' else 'account'}'s budget of {named.limit} tokens "
+            f"a {named.period} does not allow this",
+            headers={"Retry-After": str(max(1, int(-(-seconds // 1))))},
+            context={"budget": named.name, "resets_at": _iso(named.resets_at)},
+        )
+
+
+def period_start(period: Period, moment: datetime) -> date:
+    """The first day of the period."""
+    day = moment.astimezone(UTC).date()
+    return day.replace(day=1) if period == "month" else day
+
+
+def period_end(period: Period, moment: datetime) -> datetime:
+    """When the period ends and the next one begins."""
+    start = period_start(period, moment)
+    following = (start + timedelta(days=31)).replace(day=1) if period == "month" else start + timedelta(days=1)
+    return datetime.combine(following, time(), UTC)
+
+
+def default_limit(period: Period) -> int | None:
+    """What counts where no budget was set; None: no limit."""
+    return settings.MONTHLY_TOKEN_LIMIT or None if period == "month" else None
+
+
+def budgets_of(subject: User | Organization) -> list[BudgetState]:
+    """The limits that a user or an organization has by itself, the tightest first."""
+    now = timezone.now()
+    chosen = dict(Budget.objects.filter(**_of(subject)).values_list("period", "token_limit"))
+    spending = Spending.objects.filter(**_of(subject)).first()
+    kind: Subject = "user" if isinstance(subject, User) else "organization"
+    found = []
+    period: Period
+    for period in ("month", "day"):
+        limit = chosen[period] if period in chosen else default_limit(period)
+        if limit is not None:
+            used, reserved = (0, 0) if spending is None else (used_in(spending, period, now), spending.reserved_tokens)
+            found.append(BudgetState(kind, period, limit, used, reserved))
+    return sorted(found, key=lambda state: state.remaining)
+
+
+def used_in(spending: Spending, period: Period, now: datetime) -> int:
+    """The settled tokens of the present month or day."""
+    start = period_start(period, now)
+    if period == "month":
+        return spending.month_tokens if spending.month == start else 0
+    return spending.day_tokens if spending.day == start else 0
+
+
+def quota_body(subject: User | Organization) -> dict[str, Any]:
+    """The `quota` of the API: the tightest budget; without any the use of this month, and null for the rest."""
+    states = budgets_of(subject)
+    if states:
+        tightest = states[0]
+        return {
+            "limit": tightest.limit,
+            "used": tightest.used,
+            "remaining": tightest.remaining,
+            "resets_at": _iso(tightest.resets_at),
+        }
+    spending = Spending.objects.filter(**_of(subject)).first()
+    used = 0 if spending is None else used_in(spending, "month", timezone.now())
+    return {"limit": None, "used": used, "remaining": None, "resets_at": None}
+
+
+def set_budget(*, subject: User | Organization, period: Period, token_limit: int | None) -> None:
+    """Limit the tokens of a user or an organization; None: no limit, whatever the default is."""
+    Budget.objects.update_or_create(**_of(subject), period=period, defaults={"token_limit": token_limit})
+
+
+def remove_budget(*, subject: User | Organization, period: Period) -> bool:
+    """Go back to the default; False if there was no budget."""
+    return Budget.objects.filter(**_of(subject), period=period).delete()[0] > 0
+
+
+def _of(subject: User | Organization) -> dict[str, Any]:
+    return {"user": subject} if isinstance(subject, User) else {"organization": subject}
+
+
+def _iso(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
