@@ -19,6 +19,7 @@ from google.genai import errors, types
 
 from ai.call_control import CallCancelled, CallControl, ControlledTransport
 from edgechat.errors import ApiError
+from usage.ledger import OpenEntry
 from usage.tokens import TokenUsage, estimate_tokens
 
 logger = structlog.get_logger(__name__)
@@ -139,8 +140,10 @@ class Model:
     vision: bool
 
 
-def stream_answer(prompt: Prompt, control: CallControl) -> Iterator[Chunk]:
+def stream_answer(prompt: Prompt, control: CallControl, *, entry: OpenEntry) -> Iterator[Chunk]:
     """Ask the model and yield its answer as it comes. Closing the iterator ends the call.
+
+    `entry` is the call's row in the ledger, which allows it so much output and no more.
 
     Raises ModelError, and CallCancelled when `control` was cancelled. A safety block raises nothing: it is the
     `finish_reason` of the last chunk.
@@ -150,7 +153,7 @@ def stream_answer(prompt: Prompt, control: CallControl) -> Iterator[Chunk]:
         with control.active():
             client = _client()
             answer = client.models.generate_content_stream(
-                model=settings.GEMINI_MODEL, contents=_contents(prompt), config=_config(prompt)
+                model=settings.GEMINI_MODEL, contents=_contents(prompt), config=_config(prompt, entry)
             )
         while True:
             # The control is active only while this thread reads: between chunks the caller may do other things.
@@ -235,10 +238,10 @@ def _pictures(turn: Turn) -> Iterator[types.Part]:
             yield types.Part.from_bytes(data=data, mime_type=mime_type)
 
 
-def _config(prompt: Prompt) -> types.GenerateContentConfig:
+def _config(prompt: Prompt, entry: OpenEntry) -> types.GenerateContentConfig:
     return types.GenerateContentConfig(
         system_instruction=prompt.system_instruction or None,
-        max_output_tokens=prompt.max_output_tokens,
+        max_output_tokens=entry.max_output_tokens,
         response_mime_type="application/json" if prompt.response_schema is not None else None,
         response_json_schema=prompt.response_schema,
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),

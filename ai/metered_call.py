@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 from django.conf import settings
 
@@ -10,6 +11,7 @@ from ai.call_control import CallControl
 from ai.gemini import ModelError, Prompt, stream_answer
 from edgechat.threads import begin_work, end_work, release_database
 from usage import ledger
+from usage.ledger import OpenEntry
 from usage.models import LedgerEntry
 from usage.tokens import TokenUsage, estimate_tokens
 
@@ -24,7 +26,7 @@ class MeteredCall:
         self,
         *,
         attempt_id: str,
-        user_id: int,
+        user_id: int | None,
         purpose: LedgerEntry.Purpose,
         prompt: Prompt,
         organization_id: int | None = None,
@@ -40,6 +42,8 @@ class MeteredCall:
         self._organization_id = organization_id
         self._purpose = purpose
         self._prompt = prompt
+        self._estimated_input = prompt.estimated_tokens()
+        self._entry: OpenEntry | None = None
         self._reported: TokenUsage | None = None
         self._refused = False
 
@@ -49,31 +53,43 @@ class MeteredCall:
             return self._reported
         if self._refused:
             return TokenUsage()
-        return TokenUsage(
-            input_tokens=self._prompt.estimated_tokens(), output_tokens=estimate_tokens(self.text), estimated=True
+        return TokenUsage(input_tokens=self._estimated_input, output_tokens=estimate_tokens(self.text), estimated=True)
+
+    def open(self) -> None:
+        """Take what the call can cost from the budgets; `texts` does it where this has not been done before.
+
+        Who has opened a call makes it, or discards it. Raises BudgetExceeded, and OperationalError when the ledger
+        cannot be written.
+        """
+        self._entry = ledger.open_entry(
+            attempt_id=self._attempt_id,
+            user_id=self._user_id,
+            organization_id=self._organization_id,
+            purpose=self._purpose,
+            model=settings.GEMINI_MODEL,
+            input_tokens=self._estimated_input,
+            max_output_tokens=self._prompt.max_output_tokens,
         )
+
+    def discard(self) -> None:
+        """Give back what `open` took: the call will not be made."""
+        ledger.discard_entry(self._attempt_id)
 
     def texts(self) -> Iterator[str]:
         """The answer's pieces as they come; ending the iteration ends the call.
 
-        Raises ModelError, CallCancelled, and OperationalError when the ledger cannot be written, before the call.
-        Whatever happens, the entry is settled, or taken back if the model was never reached.
+        Raises ModelError, CallCancelled, and what `open` raises, before the call. Whatever happens, the entry is
+        settled, or taken back if the model was never reached.
         """
-        begin_work()
+        if self._entry is None:
+            begin_work()
+            try:
+                self.open()
+            finally:
+                release_database()
+                end_work()
         try:
-            ledger.open_entry(
-                attempt_id=self._attempt_id,
-                user_id=self._user_id,
-                organization_id=self._organization_id,
-                purpose=self._purpose,
-                model=settings.GEMINI_MODEL,
-                estimated_input=self._prompt.estimated_tokens(),
-            )
-        finally:
-            release_database()
-            end_work()
-        try:
-            for chunk in stream_answer(self._prompt, self.control):
+            for chunk in stream_answer(self._prompt, self.control, entry=cast(OpenEntry, self._entry)):
                 self._reported = chunk.usage or self._reported
                 self.model = chunk.model or self.model
                 self.finish_reason = chunk.finish_reason or self.finish_reason
@@ -89,7 +105,7 @@ class MeteredCall:
             if self.control.reached:
                 ledger.settle_entry(self._attempt_id, self.usage)
             else:
-                ledger.discard_entry(self._attempt_id)
+                self.discard()
             release_database()
 
     def run(self) -> str:

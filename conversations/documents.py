@@ -31,6 +31,7 @@ class ReplyDocument(TypedDict):
     message_id: str
     user_message: UserMessageDraft
     attempt: int
+    ledger_id: str  # of this attempt
     first_attempt: int  # of this answer; a regenerated answer goes on counting
     worker: str
     stop_requested: bool

@@ -16,6 +16,7 @@ from conversations.documents import ConversationDocument
 from conversations.history import newest_first, oldest_first
 from conversations.services import charged_organization
 from edgechat.errors import StoreUnavailable
+from usage.budgets import BudgetExceeded
 from usage.models import LedgerEntry
 from usage.tokens import estimate_tokens, prompt_budget
 
@@ -32,14 +33,14 @@ def provisional_title(question: str) -> str:
     return _one_line(question) or "Conversation"
 
 
-def give_title(conversation: ConversationDocument, *, answer: str, provisional: str, attempt_id: str) -> None:
+def give_title(conversation: ConversationDocument, *, answer: str, provisional: str, ledger_id: str) -> None:
     """Ask the model for a title of the first answer; it never replaces one of the user's own."""
     instruction = "Write a title of at most six words for the text that follows. Answer with the title only."
     budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
     text = _ask(
         conversation,
         purpose=LedgerEntry.Purpose.TITLE,
-        attempt_id=f"{attempt_id}:title",
+        attempt_id=f"{ledger_id}:title",
         instruction=instruction,
         text=beginning(answer[:TITLE_EXCERPT_CHARACTERS], tokens=budget - estimate_tokens(instruction)),
     )
@@ -48,7 +49,7 @@ def give_title(conversation: ConversationDocument, *, answer: str, provisional: 
         transcripts.set_generated_title(conversation["owner_id"], conversation["_id"], title, replaces=provisional)
 
 
-def extend_summary(conversation: ConversationDocument, *, last_seq: int, attempt_id: str) -> None:
+def extend_summary(conversation: ConversationDocument, *, last_seq: int, ledger_id: str) -> None:
     """Summarize what is older than the latest exchanges that fill half of the window.
 
     Half, so that the next time comes only when as much has been said again.
@@ -70,7 +71,7 @@ def extend_summary(conversation: ConversationDocument, *, last_seq: int, attempt
         answer = _ask(
             conversation,
             purpose=LedgerEntry.Purpose.CONTEXT_SUMMARY,
-            attempt_id=f"{attempt_id}:summary:{number}",
+            attempt_id=f"{ledger_id}:summary:{number}",
             instruction=f"Summarize this conversation in at most {words} words. Keep names, numbers and decisions.",
             text=text,
         )
@@ -96,7 +97,7 @@ def _ask(
     )
     try:
         answer = call.run()
-    except (ModelError, OperationalError, StoreUnavailable) as error:
+    except (ModelError, BudgetExceeded, OperationalError, StoreUnavailable) as error:
         logger.warning("upkeep_skipped", purpose=str(purpose), reason=type(error).__name__)
         return None
     return None if call.blocked else answer

@@ -61,8 +61,8 @@ class BudgetExceeded(ApiError):
         named = max(spent or short, key=lambda state: (state.resets_at, -state.remaining))
         seconds = (named.resets_at - timezone.now()).total_seconds() if spent else RESERVED_RETRY_SECONDS
         super().__init__(
-            f"The {'organization' if named.subject == 'organization' else 'account'}'s budget of {named.limit} tokens "
-            f"a {named.period} does not allow this",
+            f"The {'account' if named.subject == 'user' else 'organization'}'s budget of {named.limit} tokens "
+            f"a {named.period} has not enough left for this",
             headers={"Retry-After": str(max(1, int(-(-seconds // 1))))},
             context={"budget": named.name, "resets_at": _iso(named.resets_at)},
         )

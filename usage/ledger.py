@@ -1,67 +1,221 @@
-"""The ledger: one row for each attempt that reached the model, whatever became of it."""
+"""The ledger: one row for each attempt that reached the model, whatever became of it, and what that takes from budgets.
+
+Opening a row reserves the tokens that its call can cost at most, settling it takes what it did cost, discarding it
+gives the reservation back; each in one statement, which locks the `Spending` of the user and of the organization in
+the order of their ids. What those rows say is read after the lock was got, so calls at once can't pass a budget.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection
 from django.db.models import CharField, F, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
-from usage.models import LedgerEntry
+from usage.budgets import BudgetExceeded, BudgetState, default_limit, period_start
+from usage.models import LedgerEntry, Spending
 from usage.tokens import TokenUsage
 
 logger = structlog.get_logger(__name__)
 
 # What could not be settled because the database was away. If this process ends first, `settle_abandoned` of another
 # one settles the row by its estimate.
-_deferred: deque[tuple[str, TokenUsage, datetime]] = deque()
+_deferred: deque[tuple[str, TokenUsage]] = deque()
 _deferred_lock = threading.Lock()
+
+# A least() of nothing but its first argument, where there is no limit, is that argument: all that was asked for.
+_OPEN = """
+    WITH account AS (
+        SELECT id, user_id, organization_id, reserved_tokens,
+               CASE WHEN month = %(month)s THEN month_tokens ELSE 0 END AS month_tokens,
+               CASE WHEN day = %(day)s THEN day_tokens ELSE 0 END AS day_tokens
+          FROM usage_spending
+         WHERE user_id = %(user)s OR organization_id = %(organization)s
+         ORDER BY id
+           FOR UPDATE
+    ), budget AS (
+        SELECT CASE WHEN account.user_id IS NULL THEN 'organization' ELSE 'user' END AS subject, period.name,
+               CASE WHEN chosen.id IS NULL THEN period.usual ELSE chosen.token_limit END AS token_limit,
+               period.used, account.reserved_tokens AS reserved
+          FROM account
+         CROSS JOIN LATERAL (
+                VALUES ('month', account.month_tokens, %(monthly_limit)s::bigint),
+                       ('day', account.day_tokens, NULL)
+               ) AS period (name, used, usual)
+          LEFT JOIN usage_budget AS chosen
+            ON chosen.period = period.name
+           AND (chosen.user_id = account.user_id OR chosen.organization_id = account.organization_id)
+    ), room AS (
+        SELECT least(%(output)s, min(token_limit - used - reserved) - %(input)s) AS output FROM budget
+    ), opened AS (
+        INSERT INTO usage_ledgerentry (
+               attempt_id, user_id, organization_id, purpose, model, input_tokens, output_tokens, cached_tokens,
+               thinking_tokens, estimated, reserved_tokens, opened_at, abandoned_after)
+        SELECT %(attempt_id)s, %(user)s, %(organization)s, %(purpose)s, %(model)s, %(input)s, 0, 0,
+               0, true, %(input)s + room.output, %(now)s, %(abandoned_after)s
+          FROM room
+         WHERE room.output > 0 AND (SELECT count(*) FROM account) = %(accounts)s
+        RETURNING reserved_tokens
+    ), reserved AS (
+        UPDATE usage_spending
+           SET reserved_tokens = usage_spending.reserved_tokens + opened.reserved_tokens
+          FROM account, opened
+         WHERE usage_spending.id = account.id
+    )
+    SELECT (SELECT count(*) FROM account), room.output,
+           (SELECT json_agg(json_build_array(subject, name, token_limit, used, reserved))
+              FROM budget WHERE token_limit IS NOT NULL AND room.output <= 0)
+      FROM room
+"""
+
+# A count of a month or a day that is over is begun anew, unless the clock of another process is ahead of this one's.
+_TAKE_FROM_SPENDING = """
+    UPDATE usage_spending
+       SET reserved_tokens = greatest(0, usage_spending.reserved_tokens - account.reserved_tokens),
+           month_tokens = CASE WHEN month < %(month)s THEN %(total)s ELSE month_tokens + %(total)s END,
+           month = greatest(month, %(month)s),
+           day_tokens = CASE WHEN day < %(day)s THEN %(total)s ELSE day_tokens + %(total)s END,
+           day = greatest(day, %(day)s)
+      FROM account
+     WHERE usage_spending.id = account.id
+"""
+
+_SETTLE = f"""
+    WITH settled AS (
+        UPDATE usage_ledgerentry AS entry
+           SET input_tokens = %(input)s, output_tokens = %(output)s, cached_tokens = %(cached)s,
+               thinking_tokens = %(thinking)s, estimated = %(estimated)s, settled_at = %(now)s,
+               attempt_id = CASE WHEN user_id IS NULL AND purpose <> 'check' THEN 'erased:' || entry.id
+                                 ELSE attempt_id END,
+               cost_micros = (
+                   SELECT ((%(input)s::bigint - %(cached)s) * input_micros + %(cached)s::bigint * cached_input_micros
+                           + %(output)s::bigint * output_micros + 500000) / 1000000
+                     FROM usage_modelprice AS price WHERE price.model = entry.model)
+         WHERE attempt_id = %(attempt_id)s AND settled_at IS NULL
+        RETURNING user_id, organization_id, reserved_tokens
+    ), account AS (
+        SELECT spending.id, settled.reserved_tokens
+          FROM usage_spending AS spending, settled
+         WHERE spending.user_id = settled.user_id OR spending.organization_id = settled.organization_id
+         ORDER BY spending.id
+           FOR UPDATE OF spending
+    ), spent AS (
+        {_TAKE_FROM_SPENDING}
+    ), of_organization AS (
+        INSERT INTO usage_organizationusage (organization_id, user_id, hour, input_tokens, output_tokens)
+        SELECT organization_id, user_id, date_trunc('hour', %(now)s, 'UTC'), %(input)s, %(output)s
+          FROM settled
+         WHERE organization_id IS NOT NULL
+        ON CONFLICT (organization_id, user_id, hour) DO UPDATE
+           SET input_tokens = usage_organizationusage.input_tokens + excluded.input_tokens,
+               output_tokens = usage_organizationusage.output_tokens + excluded.output_tokens
+    )
+    INSERT INTO usage_hourlyusage (user_id, hour, requests, input_tokens, output_tokens)
+    SELECT user_id, date_trunc('hour', %(now)s, 'UTC'), 0, %(input)s, %(output)s
+      FROM settled
+     WHERE user_id IS NOT NULL
+    ON CONFLICT (user_id, hour) DO UPDATE
+       SET input_tokens = usage_hourlyusage.input_tokens + excluded.input_tokens,
+           output_tokens = usage_hourlyusage.output_tokens + excluded.output_tokens
+"""  # noqa: S608  (constants)
+
+_DISCARD = f"""
+    WITH discarded AS (
+        DELETE FROM usage_ledgerentry WHERE attempt_id = %(attempt_id)s AND settled_at IS NULL
+        RETURNING user_id, organization_id, reserved_tokens
+    ), account AS (
+        SELECT spending.id, discarded.reserved_tokens
+          FROM usage_spending AS spending, discarded
+         WHERE spending.user_id = discarded.user_id OR spending.organization_id = discarded.organization_id
+         ORDER BY spending.id
+           FOR UPDATE OF spending
+    )
+    {_TAKE_FROM_SPENDING}
+"""  # noqa: S608
+
+_FORGET_MEMBER = """
+    WITH known AS (
+        DELETE FROM usage_organizationusage WHERE user_id = %(user)s
+        RETURNING organization_id, hour, input_tokens, output_tokens
+    )
+    INSERT INTO usage_organizationusage (organization_id, user_id, hour, input_tokens, output_tokens)
+    SELECT organization_id, NULL, hour, input_tokens, output_tokens FROM known
+    ON CONFLICT (organization_id, user_id, hour) DO UPDATE
+       SET input_tokens = usage_organizationusage.input_tokens + excluded.input_tokens,
+           output_tokens = usage_organizationusage.output_tokens + excluded.output_tokens
+"""
+
+
+@dataclass(frozen=True)
+class OpenEntry:
+    """A row for a call that may now be made, of so many tokens of output at most."""
+
+    attempt_id: str
+    max_output_tokens: int
 
 
 def open_entry(
     *,
     attempt_id: str,
-    user_id: int,
+    user_id: int | None,
     purpose: LedgerEntry.Purpose,
     model: str,
-    estimated_input: int,
+    input_tokens: int,
+    max_output_tokens: int,
     organization_id: int | None = None,
-) -> None:
-    """Write down that a call is about to be made. Raises OperationalError: no call without a row."""
+) -> OpenEntry:
+    """Write down that a call is about to be made, and reserve what it can cost: the estimate of its input and its
+    output, which is lowered to what the budgets have left.
+
+    Raises BudgetExceeded, and OperationalError: no call without a row.
+    """
     now = timezone.now()
-    LedgerEntry.objects.bulk_create(
-        [
-            LedgerEntry(
-                attempt_id=attempt_id,
-                user_id=user_id,
-                organization_id=organization_id,
-                purpose=purpose,
-                model=model,
-                input_tokens=estimated_input,
-                estimated=True,
-                # Twice the longest call, for clocks that differ and settlements that have to wait.
-                abandoned_after=now + timedelta(seconds=2 * settings.AI_TIMEOUT_SECONDS + 60),
-            )
-        ],
-        ignore_conflicts=True,
-    )
+    accounts = [
+        Spending(**{column: subject_id}, month=period_start("month", now), day=period_start("day", now))
+        for column, subject_id in (("user_id", user_id), ("organization_id", organization_id))
+        if subject_id is not None
+    ]
+    values = {
+        "attempt_id": attempt_id,
+        "user": user_id,
+        "organization": organization_id,
+        "purpose": purpose.value,
+        "model": model,
+        "input": input_tokens,
+        "output": max_output_tokens,
+        "month": period_start("month", now),
+        "day": period_start("day", now),
+        "monthly_limit": default_limit("month"),
+        "accounts": len(accounts),
+        "now": now,
+        # Twice the longest call, for clocks that differ and settlements that have to wait.
+        "abandoned_after": now + timedelta(seconds=2 * settings.AI_TIMEOUT_SECONDS + 60),
+    }
+    found, output, short = _one_row(_OPEN, values)
+    if found < len(accounts):  # their first call
+        Spending.objects.bulk_create(accounts, ignore_conflicts=True)
+        found, output, short = _one_row(_OPEN, values)
+    if output <= 0:
+        raise BudgetExceeded([BudgetState(*budget) for budget in short], needed=input_tokens + 1)
+    return OpenEntry(attempt_id, output)
 
 
 def settle_entry(attempt_id: str, usage: TokenUsage) -> None:
     """Write what the call used, now or as soon as the database is back. The first settlement counts."""
-    now = timezone.now()
     try:
-        _settle(attempt_id, usage, now)
+        _settle(attempt_id, usage)
     except OperationalError:
         logger.warning("settlement_deferred", attempt_id=attempt_id)
         with _deferred_lock:
-            _deferred.append((attempt_id, usage, now))
+            _deferred.append((attempt_id, usage))
 
 
 def settle_from_estimate(attempt_id: str, *, output_tokens: int) -> None:
@@ -72,9 +226,9 @@ def settle_from_estimate(attempt_id: str, *, output_tokens: int) -> None:
 
 
 def discard_entry(attempt_id: str) -> None:
-    """Take back an entry whose call never reached the model."""
+    """Take back an entry whose call never reached the model, and what was reserved for it."""
     try:
-        LedgerEntry.objects.filter(attempt_id=attempt_id, settled_at=None).delete()
+        _execute(_DISCARD, {"attempt_id": attempt_id, "total": 0, **_periods()})
     except OperationalError:
         settle_entry(attempt_id, TokenUsage())
 
@@ -102,44 +256,50 @@ def settle_abandoned() -> int:
         )[:1000]
     )
     for attempt_id, estimated_input in abandoned:
-        _settle(attempt_id, TokenUsage(input_tokens=estimated_input, estimated=True), timezone.now())
+        _settle(attempt_id, TokenUsage(input_tokens=estimated_input, estimated=True))
     return len(abandoned)
 
 
 def anonymize_user(user_id: int) -> None:
-    """Keep what a deleted user's calls cost, without whose they were: attempt ids name conversations."""
-    LedgerEntry.objects.filter(user_id=user_id).update(
-        user=None, attempt_id=Concat(Value("erased:"), Cast(F("id"), CharField()))
-    )
+    """Keep what a deleted user's calls cost, without whose they were: attempt ids name conversations.
+
+    Calls that are still being made lose theirs when they are settled.
+    """
+    entries = LedgerEntry.objects.filter(user_id=user_id)
+    entries.filter(settled_at=None).update(user=None)
+    entries.update(user=None, attempt_id=Concat(Value("erased:"), Cast(F("id"), CharField())))
+    _execute(_FORGET_MEMBER, {"user": user_id})
 
 
-def _settle(attempt_id: str, usage: TokenUsage, at: datetime) -> None:
-    """Settle once and add to the hour's tokens, in one statement: what is half done can't be seen or left behind."""
+def _settle(attempt_id: str, usage: TokenUsage) -> None:
+    values = {
+        "attempt_id": attempt_id,
+        "input": usage.input_tokens,
+        "output": usage.output_tokens,
+        "cached": min(usage.cached_tokens, usage.input_tokens),
+        "thinking": min(usage.thinking_tokens, usage.output_tokens),
+        "total": usage.total_tokens,
+        "estimated": usage.estimated,
+        **_periods(),
+    }
+    try:
+        _execute(_SETTLE, values)
+    except IntegrityError:  # the account, or the organization, was deleted between the lines; the entry knows by now
+        _execute(_SETTLE, values)
+
+
+def _periods() -> dict[str, Any]:
+    now = timezone.now()
+    return {"now": now, "month": period_start("month", now), "day": period_start("day", now)}
+
+
+def _execute(statement: str, values: dict[str, Any]) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            WITH settled AS (
-                UPDATE usage_ledgerentry
-                   SET input_tokens = %(input)s, output_tokens = %(output)s, cached_tokens = %(cached)s,
-                       thinking_tokens = %(thinking)s, estimated = %(estimated)s, settled_at = %(at)s
-                 WHERE attempt_id = %(attempt_id)s AND settled_at IS NULL
-                RETURNING user_id
-            )
-            INSERT INTO usage_hourlyusage (user_id, hour, requests, input_tokens, output_tokens)
-            SELECT user_id, date_trunc('hour', %(at)s, 'UTC'), 0, %(input)s, %(output)s
-              FROM settled
-             WHERE user_id IS NOT NULL
-            ON CONFLICT (user_id, hour) DO UPDATE
-               SET input_tokens = usage_hourlyusage.input_tokens + excluded.input_tokens,
-                   output_tokens = usage_hourlyusage.output_tokens + excluded.output_tokens
-            """,
-            {
-                "input": usage.input_tokens,
-                "output": usage.output_tokens,
-                "cached": min(usage.cached_tokens, usage.input_tokens),
-                "thinking": min(usage.thinking_tokens, usage.output_tokens),
-                "estimated": usage.estimated,
-                "at": at,
-                "attempt_id": attempt_id,
-            },
-        )
+        cursor.execute(statement, values)
+
+
+def _one_row(statement: str, values: dict[str, Any]) -> tuple[Any, ...]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        row: tuple[Any, ...] = cursor.fetchone()
+        return row

@@ -23,10 +23,9 @@ class UserUsage:
     output_tokens: int
     tokens_last_24h: int
     tokens_last_7d: int
-    tokens_this_month: int
 
     def as_body(self) -> dict[str, Any]:
-        """The body of GET /usage/me; without a budget there is no limit, and nothing to remain or to reset."""
+        """The body of GET /usage/me, but for its quota."""
         return {
             "total_requests": self.total_requests,
             "requests_last_24h": self.requests_last_24h,
@@ -38,7 +37,6 @@ class UserUsage:
                 "last_24h": self.tokens_last_24h,
                 "last_7d": self.tokens_last_7d,
             },
-            "quota": {"limit": None, "used": self.tokens_this_month, "remaining": None, "resets_at": None},
         }
 
 
@@ -47,7 +45,6 @@ def user_usage(user_id: int, *, now: datetime | None = None) -> UserUsage:
     now = now or timezone.now()
     hour = now.replace(minute=0, second=0, microsecond=0)
     day_ago, week_ago = hour - timedelta(hours=24), hour - timedelta(hours=168)
-    month = hour.replace(day=1, hour=0)
     with connection.cursor() as cursor:
         # Totals and position in one statement, so one snapshot: what is not in the totals is behind the position.
         cursor.execute(
@@ -59,12 +56,11 @@ def user_usage(user_id: int, *, now: datetime | None = None) -> UserUsage:
                    coalesce(sum(output_tokens), 0),
                    coalesce(sum(input_tokens + output_tokens) FILTER (WHERE hour >= %(day)s), 0),
                    coalesce(sum(input_tokens + output_tokens) FILTER (WHERE hour >= %(week)s), 0),
-                   coalesce(sum(input_tokens + output_tokens) FILTER (WHERE hour >= %(month)s), 0),
                    (SELECT last_id FROM usage_recorderposition WHERE id = 1)
               FROM usage_hourlyusage
              WHERE user_id = %(user)s
             """,
-            {"user": user_id, "day": day_ago, "week": week_ago, "month": month},
+            {"user": user_id, "day": day_ago, "week": week_ago},
         )
         row = cursor.fetchone()
     *sums, position = row

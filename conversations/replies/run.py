@@ -8,26 +8,19 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import structlog
-from django.conf import settings
-from django.db import OperationalError
 
-from ai.call_control import CallCancelled, CallControl
-from ai.gemini import ModelError, Prompt, Turn
+from ai.call_control import CallCancelled
+from ai.gemini import ModelError
 from ai.metered_call import MeteredCall
 from conversations import transcript_repository as transcripts
-from conversations.attachments import prompt_pictures
-from conversations.context_window import instruction_with_summary, select_turns
 from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, Status, reply_seq
-from conversations.history import newest_first
+from conversations.replies.call import ReplyCall
 from conversations.replies.channel import publish
 from conversations.replies.exchange import Pair
 from conversations.replies.live import LiveReply, add_running, remove_running
-from conversations.services import charged_organization
 from conversations.upkeep import extend_summary, give_title, provisional_title
 from edgechat.errors import ApiError, StoreUnavailable
 from edgechat.threads import begin_work, end_work, start_thread
-from usage.models import LedgerEntry
-from usage.tokens import prompt_budget
 
 logger = structlog.get_logger(__name__)
 
@@ -42,9 +35,9 @@ UPKEEP_PATIENCE_SECONDS = 60.0
 
 
 def run_detached(
-    conversation: ConversationDocument, reply: ReplyDocument, pair: Pair, *, earlier_text: str = ""
+    conversation: ConversationDocument, reply: ReplyDocument, pair: Pair, asked: ReplyCall, *, earlier_text: str = ""
 ) -> None:
-    """Begin to write a claimed reply in a thread of its own.
+    """Begin to write a claimed reply in a thread of its own, by a call that was opened for it.
 
     `earlier_text`: what a dead process had written of it, kept if this attempt comes to nothing.
     """
@@ -53,27 +46,19 @@ def run_detached(
         conversation_id=conversation["_id"],
         reply=reply,
         pair=pair,
-        control=CallControl(timeout=settings.AI_TIMEOUT_SECONDS),
+        control=asked.call.control,
     )
     add_running(live)
-    start_thread(_run, live, conversation, reply, earlier_text)
+    start_thread(_run, live, conversation, reply, asked, earlier_text)
 
 
-def attempt_id(reply: ReplyDocument) -> str:
-    """The ledger's name for this attempt."""
-    return f"{reply['message_id']}:{reply['attempt']}"
-
-
-def _run(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument, earlier_text: str) -> None:
-    overflowed = False
+def _run(
+    live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument, asked: ReplyCall, earlier_text: str
+) -> None:
     final: dict[str, Any] = {}
     try:
         begin_work()
-        try:
-            call, overflowed = _metered_call(live, conversation, reply)
-            final = _write(live, call)
-        except StoreUnavailable as error:
-            final = _failed("", error)
+        final = _write(live, asked.call)
         if final["status"] == "failed" and not final["content"] and earlier_text:
             final = {**final, "status": "interrupted", "content": earlier_text, "failure": None}
         if not live.lease_lost:
@@ -85,7 +70,7 @@ def _run(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocume
         live.feed.end()
         publish(live)
     if final["status"] == "complete" and not live.lease_lost:
-        _look_after(conversation, reply, final["content"], overflowed=overflowed)
+        _look_after(conversation, reply, final["content"], overflowed=asked.overflowed)
 
 
 def _look_after(conversation: ConversationDocument, reply: ReplyDocument, answer: str, *, overflowed: bool) -> None:
@@ -101,10 +86,10 @@ def _look_after(conversation: ConversationDocument, reply: ReplyDocument, answer
                 conversation,
                 answer=answer,
                 provisional=provisional_title(reply["user_message"]["content"]),
-                attempt_id=attempt_id(reply),
+                ledger_id=reply["ledger_id"],
             )
         if overflowed:
-            extend_summary(conversation, last_seq=reply_seq(reply), attempt_id=attempt_id(reply))
+            extend_summary(conversation, last_seq=reply_seq(reply), ledger_id=reply["ledger_id"])
     except StoreUnavailable:
         logger.warning("upkeep_skipped", message_id=reply["message_id"])
     finally:
@@ -131,8 +116,6 @@ def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:
         status = "stopped"
     except ModelError as error:
         failure = error
-    except OperationalError:
-        failure = StoreUnavailable()
     except Exception:
         logger.exception("reply_failed", message_id=live.message_id)
         failure = ApiError()
@@ -192,31 +175,3 @@ def _until_it_lands(live: LiveReply, write: Callable[[], None]) -> None:
             end_work()
             pause.wait(seconds)
             seconds = min(seconds * 2, 5.0)
-
-
-def _metered_call(
-    live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument
-) -> tuple[MeteredCall, bool]:
-    """The call to make, and whether the conversation has outgrown the context window."""
-    summary, draft = conversation["summary"], reply["user_message"]
-    instruction = instruction_with_summary(conversation["system_instruction"], summary["text"] if summary else None)
-    window = select_turns(
-        Turn("user", draft["content"], prompt_pictures(draft["attachments"])),
-        newest_first(
-            live.owner_id,
-            live.conversation_id,
-            before_seq=reply_seq(reply) - 1,
-            after_seq=summary["upto_seq"] if summary else 0,
-        ),
-        instruction=instruction,
-        budget=prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS),
-    )
-    call = MeteredCall(
-        attempt_id=attempt_id(reply),
-        user_id=live.owner_id,
-        organization_id=charged_organization(conversation),
-        purpose=LedgerEntry.Purpose.CHAT,
-        prompt=Prompt(turns=window.turns, system_instruction=instruction),
-        control=live.control,
-    )
-    return call, window.overflowed

@@ -20,6 +20,7 @@ from conversations.documents import (
     message_id,
     reply_seq,
 )
+from conversations.replies.call import new_ledger_id, open_reply_call
 from conversations.replies.exchange import Exchange, Pair, find_pair
 from conversations.replies.leases import held_worker
 from conversations.replies.live import claiming
@@ -55,7 +56,7 @@ def start_reply(
     and that had ended before this one.
 
     Raises ConversationNotFound, AttachmentNotFound, GenerationInProgress, IdempotencyConflict, TooLarge for a message
-    that alone is more than the context window, and MongoUnavailable.
+    that alone is more than the context window, BudgetExceeded and MongoUnavailable.
     """
     body_hash = hashlib.sha256(json.dumps([content, *attachment_ids]).encode()).hexdigest()
     while True:
@@ -86,7 +87,8 @@ def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: 
     """Answer the last exchange again, its user's message changed to `content` if that is given.
 
     `mid` names either of its messages. What was there is kept in `variants`. Raises ConversationNotFound,
-    MessageNotFound, NotLastExchange, GenerationInProgress, TooLarge and MongoUnavailable.
+    MessageNotFound, NotLastExchange, GenerationInProgress, TooLarge, BudgetExceeded and
+    MongoUnavailable.
     """
     while True:
         conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
@@ -113,23 +115,32 @@ def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: 
 def _begin(conversation: ConversationDocument, reply: ReplyDocument) -> bool:
     """Claim the conversation for a reply, store both messages and begin to write; False if another was faster.
 
+    What the reply can cost is reserved before, so a budget that is spent leaves no message behind.
     If a store fails in between, or its answer is lost, `take_over` finds the reply.
     """
     owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
-    with claiming(conversation_id):
-        if not transcripts.claim_reply(conversation, reply):
-            return False
-        pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, reply))
+    asked = open_reply_call(conversation, reply)
+    begun = False
+    try:
         release_database()
-        run_detached(conversation, reply, pair)
-        return True
+        with claiming(conversation_id):
+            if transcripts.claim_reply(conversation, reply):
+                pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, reply))
+                run_detached(conversation, reply, pair, asked)
+                begun = True
+    finally:
+        if not begun:
+            asked.call.discard()
+    return begun
 
 
 def _new_reply(conversation: ConversationDocument, seq: int, draft: UserMessageDraft, *, attempt: int) -> ReplyDocument:
+    mid = message_id(conversation["_id"], seq)
     return {
-        "message_id": message_id(conversation["_id"], seq),
+        "message_id": mid,
         "user_message": draft,
         "attempt": attempt,
+        "ledger_id": new_ledger_id(mid, attempt),
         "first_attempt": attempt,
         "worker": held_worker(),
         "stop_requested": False,

@@ -10,13 +10,16 @@ from django.utils import timezone
 
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, reply_seq
+from conversations.replies.call import new_ledger_id, open_reply_call
 from conversations.replies.exchange import Pair
 from conversations.replies.leases import has_seen_a_whole_lease, held_worker
 from conversations.replies.live import claiming, is_accounted_for
-from conversations.replies.run import attempt_id, run_detached
+from conversations.replies.run import run_detached
 from conversations.replies.shutdown import is_shutting_down
 from edgechat.errors import StoreUnavailable
+from edgechat.threads import release_database
 from usage import ledger
+from usage.budgets import BudgetExceeded
 from usage.tokens import estimate_tokens
 
 logger = structlog.get_logger(__name__)
@@ -109,17 +112,34 @@ def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
         return True
     logger.warning("reply_taken_over", message_id=reply["message_id"], attempt=reply["attempt"])
     # The dead process may have reached the model, and the tokens are paid for.
-    ledger.settle_from_estimate(attempt_id(reply), output_tokens=estimate_tokens(message["content"]))
+    ledger.settle_from_estimate(reply["ledger_id"], output_tokens=estimate_tokens(message["content"]))
     if reply["stop_requested"]:
         _end(conversation, reply, message, status="stopped")
     elif not restart or reply["attempt"] - reply["first_attempt"] + 1 >= MAX_ATTEMPTS_PER_ANSWER:
         _end(conversation, reply, message, status="interrupted")
     else:
-        next_attempt: ReplyDocument = {**reply, "attempt": reply["attempt"] + 1}
-        if transcripts.begin_attempt(owner_id, conversation_id, next_attempt):
-            pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, next_attempt))
-            run_detached(conversation, next_attempt, pair, earlier_text=message["content"])
+        _begin_again(conversation, reply, message)
     return True
+
+
+def _begin_again(conversation: ConversationDocument, reply: ReplyDocument, message: MessageDocument) -> None:
+    owner_id, conversation_id, attempt = conversation["owner_id"], conversation["_id"], reply["attempt"] + 1
+    again: ReplyDocument = {**reply, "attempt": attempt, "ledger_id": new_ledger_id(reply["message_id"], attempt)}
+    try:
+        asked = open_reply_call(conversation, again)
+    except BudgetExceeded:
+        _end(conversation, reply, message, status="interrupted")
+        return
+    begun = False
+    try:
+        release_database()
+        if transcripts.begin_attempt(owner_id, conversation_id, again):
+            pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, again))
+            run_detached(conversation, again, pair, asked, earlier_text=message["content"])
+            begun = True
+    finally:
+        if not begun:
+            asked.call.discard()
 
 
 def _end(conversation: ConversationDocument, reply: ReplyDocument, message: MessageDocument, *, status: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from conftest import Person, new_address
 from conversations.documents import message_id
+from conversations.replies.call import new_ledger_id
 from conversations.tests.events import EVENT_STREAM, follow, read_events, text_of
 from conversations.transcript_repository import claim_reply, find_conversation, find_workers
 from edgechat.local.stack import start_mongo, start_valkey
@@ -211,6 +212,7 @@ def test_a_claimed_reply_that_no_thread_writes_is_found_and_written(alice: Perso
             "message_id": mid,
             "user_message": {"content": "left", "client_message_id": None, "body_hash": "", "attachments": []},
             "attempt": 1,
+            "ledger_id": new_ledger_id(mid, 1),
             "first_attempt": 1,
             "worker": worker["_id"],
             "stop_requested": False,

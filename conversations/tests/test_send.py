@@ -190,9 +190,9 @@ def test_while_a_reply_is_written_another_send_is_409(
     conversation = alice.new_conversation(title="Talk")
     other = alice.new_conversation(title="Talk")
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(alice.say, conversation, f"{conversation} [[delay=1.5]]")
+        running = pool.submit(alice.say, conversation, f"{conversation} [[delay=5]]")
         eventually(lambda: model_calls(conversation))
-        for text in ("another", f"{conversation} [[delay=1.5]]"):
+        for text in ("another", f"{conversation} [[delay=5]]"):
             answer = alice.say(conversation, text)
             detail = "A reply is being written in this conversation"
             context = {"message_id": f"{conversation}:00000002"}

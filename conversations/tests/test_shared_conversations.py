@@ -100,8 +100,8 @@ def test_a_member_follows_a_running_reply(
     text = "[[chunks=6]][[gap=0.2]]one two three four five six"
     with ThreadPoolExecutor(1) as pool:
         sending = pool.submit(stream_send, alice, shared, text)
-        messages = eventually(lambda: bob.messages(shared)["messages"])
-        status, events = follow(bob, shared, messages[1]["id"])
+        [answer] = eventually(lambda: bob.messages(shared)["messages"][1:])
+        status, events = follow(bob, shared, answer["id"])
         final = sending.result()[-1]
     assert status == 200
     assert (text_of(events), events[-1]) == (final["data"]["content"], final)

@@ -117,6 +117,6 @@ def begin_attempt(owner_id: int, conversation_id: str, reply: ReplyDocument) -> 
             "reply.worker": reply["worker"],
             "reply.attempt": reply["attempt"] - 1,
         },
-        {"$set": {"reply.attempt": reply["attempt"]}},
+        {"$set": {"reply.attempt": reply["attempt"], "reply.ledger_id": reply["ledger_id"]}},
     )
     return result.matched_count == 1

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator
 
+import django.db
 from django.conf import settings
 
 from ai.call_control import CallControl
-from ai.gemini import ModelError, ModelQuotaExceeded, Prompt, Turn, list_models, stream_answer
+from ai.gemini import ModelError, ModelQuotaExceeded, Prompt, Turn, list_models
+from ai.metered_call import MeteredCall
 from edgechat.management.diagnosis import Finding, State
-from usage.tokens import TokenUsage
+from usage.models import LedgerEntry
 
 LIST_SECONDS = 15.0
 CALL_SECONDS = 45.0
@@ -40,17 +43,25 @@ def check_model_list() -> Iterator[Finding]:
 
 
 def check_model_call() -> Iterator[Finding]:
-    """One short call. It belongs to no user, so it is not in the ledger."""
-    prompt = Prompt(turns=(Turn("user", "Answer with the one word: yes"),), max_output_tokens=MAX_OUTPUT_TOKENS)
-    started, usage, model = time.monotonic(), TokenUsage(), settings.GEMINI_MODEL
+    """One short call. It belongs to no user."""
+    call = MeteredCall(
+        attempt_id=f"check:{uuid.uuid4()}",
+        user_id=None,
+        purpose=LedgerEntry.Purpose.CHECK,
+        prompt=Prompt(turns=(Turn("user", "Answer with the one word: yes"),), max_output_tokens=MAX_OUTPUT_TOKENS),
+        control=CallControl(timeout=CALL_SECONDS - 5),
+    )
+    started = time.monotonic()
     try:
-        for chunk in stream_answer(prompt, CallControl(timeout=CALL_SECONDS - 5)):
-            usage, model = chunk.usage or usage, chunk.model or model
+        call.run()
     except ModelError as error:
         yield Finding("Model call", State.FAULT, _what_to_do(error))
         return
+    except django.db.Error:
+        yield Finding("Model call", State.FAULT, "not made: it could not be written down in PostgreSQL first")
+        return
     seconds = time.monotonic() - started
-    yield Finding("Model call", State.OK, f"{model} answered in {seconds:.1f} s, {usage.total_tokens} tokens")
+    yield Finding("Model call", State.OK, f"{call.model} answered in {seconds:.1f} s, {call.usage.total_tokens} tokens")
 
 
 def _what_to_do(error: ModelError) -> str:
