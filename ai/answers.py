@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 
 from ai.cache import place_in_line
-from ai.call_control import CallCancelled, CallControl
+from ai.call_control import CallCancelled
 from ai.gemini import Prompt
 from ai.metered_call import MeteredCall
 from ai.services import Completion
@@ -41,7 +41,7 @@ class Answer(ABC):
         self._organization_id = organization_id
         self._lock = threading.Lock()
         self._cancelled = threading.Event()
-        self._controls: list[CallControl] = []
+        self._calls: list[MeteredCall] = []
 
     @abstractmethod
     def shape(self) -> list[Any] | None:
@@ -58,7 +58,7 @@ class Answer(ABC):
     def pieces(self) -> Iterator[str | Progress]:
         """The text as it comes, after the progress towards it.
 
-        Raises ModelError, ContentBlocked, CallCancelled, and OperationalError without the ledger.
+        Raises ModelError, BudgetExceeded, ContentBlocked, CallCancelled, and OperationalError without the ledger.
         """
         shape = self.shape()
         if shape is None:
@@ -70,7 +70,9 @@ class Answer(ABC):
                 yield self.completion.text
                 return
             self.completion = made = yield from self.make()
-            place.keep({"text": made.text, "model": made.model, "finish_reason": made.finish_reason})
+            # What a budget cut short is no answer for the time when there is another.
+            if not any(call.lowered for call in self._calls):
+                place.keep({"text": made.text, "model": made.model, "finish_reason": made.finish_reason})
 
     def run(self) -> dict[str, Any]:
         """Make it and wait for the whole; raises as `pieces`."""
@@ -82,21 +84,20 @@ class Answer(ABC):
         """End the calls that are being made, and let no other begin."""
         with self._lock:
             self._cancelled.set()
-        for control in self._controls:
-            control.cancel()
+        for call in self._calls:
+            call.control.cancel()
 
     def new_call(self, prompt: Prompt) -> MeteredCall:
         """A call that `cancel` ends. Raises CallCancelled after it."""
-        control = CallControl(timeout=settings.AI_TIMEOUT_SECONDS)
-        with self._lock:
-            if self._cancelled.is_set():
-                raise CallCancelled
-            self._controls.append(control)
-        return MeteredCall(
+        call = MeteredCall(
             attempt_id=f"{self._purpose}:{uuid.uuid4()}",
             user_id=self._user_id,
             organization_id=self._organization_id,
             purpose=self._purpose,
             prompt=prompt,
-            control=control,
         )
+        with self._lock:
+            if self._cancelled.is_set():
+                raise CallCancelled
+            self._calls.append(call)
+        return call

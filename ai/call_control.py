@@ -34,7 +34,7 @@ class CallControl:
         self._socket: socket.socket | None = None
 
     def cancel(self) -> None:
-        """End the call: what is blocked in it wakes up at once, and nothing more is sent or read."""
+        """End the call: what is blocked in it wakes up at once, nothing is sent, and no more read than has come."""
         with self._lock:
             self.cancelled = True
             if self._socket is not None:
@@ -89,10 +89,16 @@ class _ControlledStream(httpcore2.NetworkStream):
         control = _active.get()
         if control is None:
             return self._stream.read(max_bytes, timeout)
-        left = control.seconds_left(timeout)
-        with control.reading(self._stream.get_extra_info("socket")):
-            data = self._stream.read(max_bytes, left)
-        if control.cancelled:
+        sock = self._stream.get_extra_info("socket")
+        try:
+            left = control.seconds_left(timeout)
+            with control.reading(sock):
+                data = self._stream.read(max_bytes, left)
+        except CallCancelled:
+            # What the model has sent by now it has counted: it is read, which does not wait on a socket that is shut.
+            _wake(sock)
+            data = self._stream.read(max_bytes, timeout)
+        if control.cancelled and not data:
             raise CallCancelled
         return data
 

@@ -48,6 +48,11 @@ class MeteredCall:
         self._refused = False
 
     @property
+    def lowered(self) -> bool:
+        """Whether a budget left less room for the answer than was asked for."""
+        return self._entry is not None and self._entry.max_output_tokens < self._prompt.max_output_tokens
+
+    @property
     def usage(self) -> TokenUsage:
         if self._reported is not None:
             return self._reported

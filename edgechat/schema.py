@@ -28,6 +28,8 @@ _ERROR = {
     },
 }
 
+_REQUEST_ID = "0b7c1c2e-6d1f-4f4b-9a55-3a1c0e6f2d11"
+
 _DESCRIPTIONS = {
     "400": ("Malformed JSON, or the call's own refusal", "malformed_json", "Malformed JSON"),
     "401": ("No, bad, expired or revoked token", "not_authenticated", "Not authenticated"),
@@ -41,6 +43,17 @@ _DESCRIPTIONS = {
     "429": ("Too many requests; see Retry-After", "rate_limited", "Too many requests"),
     "500": ("Our fault", "internal_error", "Internal server error"),
     "503": ("The model or a store is not available", "store_unavailable", "The service is temporarily unavailable"),
+}
+
+_MODEL_OPERATIONS = {"message_send", "message_regenerate", "action_items", "ai_complete", "ai_vision", "ai_summarize"}
+_MODEL_429: dict[str, dict[str, Any]] = {
+    "rate_limited": {"detail": "Too many requests", "code": "rate_limited"},
+    "budget_exceeded": {
+        "detail": "The account's budget of 1000000 tokens a month has not enough left for this",
+        "code": "budget_exceeded",
+        "context": {"budget": "user_month", "resets_at": "2026-12-01T00:00:00Z"},
+    },
+    "model_quota": {"detail": "The model's quota is used up, please try again later", "code": "model_quota"},
 }
 
 # Beyond what follows from an operation's parameters.
@@ -83,6 +96,8 @@ def add_error_responses(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]
         for operation in operations.values():
             for status in _statuses(path, operation):
                 operation["responses"].setdefault(status, _response(status))
+            if operation["operationId"] in _MODEL_OPERATIONS:
+                operation["responses"]["429"] = _model_429()
     return result
 
 
@@ -104,9 +119,19 @@ def _statuses(path: str, operation: dict[str, Any]) -> list[str]:
     return sorted(set(statuses))
 
 
+def _model_429() -> dict[str, Any]:
+    examples = {name: {"value": {**body, "request_id": _REQUEST_ID}} for name, body in _MODEL_429.items()}
+    description = (
+        "Too many requests, a budget without room (`context.budget`: `user_month`, `user_day`, `organization_month`, "
+        "`organization_day`), or the model's own quota; see Retry-After"
+    )
+    schema = {"$ref": "#/components/schemas/Error"}
+    return {"description": description, "content": {"application/json": {"schema": schema, "examples": examples}}}
+
+
 def _response(status: str) -> dict[str, Any]:
     description, code, detail = _DESCRIPTIONS[status]
-    example: dict[str, Any] = {"detail": detail, "code": code, "request_id": "0b7c1c2e-6d1f-4f4b-9a55-3a1c0e6f2d11"}
+    example: dict[str, Any] = {"detail": detail, "code": code, "request_id": _REQUEST_ID}
     if status == "422":
         example["errors"] = [{"field": "body.email", "message": "Enter a valid email address."}]
     schema = {"$ref": "#/components/schemas/Error"}

@@ -17,7 +17,7 @@ from ai.tests.test_summarize import paragraphs
 from conftest import Api, Person, at_once
 from edgechat.local.web import WebServer
 from edgechat.redis import redis_client
-from usage.models import LedgerEntry
+from usage.models import Budget, LedgerEntry
 
 ModelCalls = Callable[[str], list[dict[str, Any]]]
 Eventually = Callable[..., Any]
@@ -61,6 +61,15 @@ def test_the_same_again_costs_no_tokens_and_is_a_request(carol: Person, model_ca
     # Each person begins with one of `auth/me`.
     assert carol.get("usage/me").json()["total_requests"] == 3
     assert carol.get("usage/me").json()["tokens"]["total"] == first.json()["usage"]["total_tokens"]
+
+
+def test_an_answer_that_a_budget_cut_short_is_not_kept(carol: Person) -> None:
+    body = {"prompt": f"[[length=4000]]short-{carol.id}"}
+    Budget.objects.create(user_id=carol.id, token_limit=100)
+    assert carol.post("ai/complete", json=body).json()["finish_reason"] == "MAX_TOKENS"
+    Budget.objects.filter(user_id=carol.id).delete()
+    answer = carol.post("ai/complete", json=body).json()
+    assert (answer["finish_reason"], answer["cached"], len(answer["text"])) == ("STOP", False, 4000)
 
 
 def test_a_stream_from_the_cache_is_one_delta_and_done(carol: Person, model_calls: ModelCalls) -> None:

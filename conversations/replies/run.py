@@ -104,6 +104,8 @@ def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:
     failure: ApiError | None = None
     try:
         for text in call.texts():
+            if live.lease_lost:
+                break
             live.feed.append(text)
             publish(live)
             if time.monotonic() >= snapshot_due:
