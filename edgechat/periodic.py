@@ -22,6 +22,7 @@ class PeriodicTask:
 
 
 _tasks: list[PeriodicTask] = []
+_started = threading.Event()
 _stopping = threading.Event()
 
 
@@ -32,8 +33,14 @@ def register(function: Callable[[], object], *, seconds: float) -> None:
 
 def start() -> None:
     """Start one thread for each task; called once in a worker, after the fork."""
+    _started.set()
     for task in _tasks:
         start_thread(_repeat, task)
+
+
+def is_started() -> bool:
+    """Whether this process does these things: it serves, and is no command."""
+    return _started.is_set()
 
 
 def stop() -> None:

@@ -20,6 +20,7 @@ from django.db.models import CharField, F, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
+from usage import holders
 from usage.budgets import BudgetExceeded, BudgetState, default_limit, period_start
 from usage.models import LedgerEntry, Spending
 from usage.tokens import TokenUsage
@@ -58,9 +59,9 @@ _OPEN = """
     ), opened AS (
         INSERT INTO usage_ledgerentry (
                attempt_id, user_id, organization_id, purpose, model, input_tokens, output_tokens, cached_tokens,
-               thinking_tokens, estimated, reserved_tokens, opened_at, abandoned_after)
+               thinking_tokens, estimated, reserved_tokens, opened_at, holder, abandoned_after)
         SELECT %(attempt_id)s, %(user)s, %(organization)s, %(purpose)s, %(model)s, %(input)s, 0, 0,
-               0, true, %(input)s + room.output, %(now)s, %(abandoned_after)s
+               0, true, %(input)s + room.output, %(now)s, %(holder)s, %(abandoned_after)s
           FROM room
          WHERE room.output > 0 AND (SELECT count(*) FROM account) = %(accounts)s
         RETURNING reserved_tokens
@@ -141,6 +142,16 @@ _DISCARD = f"""
     {_TAKE_FROM_SPENDING}
 """  # noqa: S608
 
+_ABANDONED = """
+    SELECT attempt_id, input_tokens
+      FROM usage_ledgerentry AS entry
+      LEFT JOIN usage_ledgerholder AS maker ON maker.name = entry.holder
+     WHERE settled_at IS NULL
+       AND (abandoned_after < now()
+            OR (%(can_tell)s AND entry.holder <> '' AND (maker.name IS NULL OR maker.alive_until < now())))
+     LIMIT 1000
+"""
+
 _FORGET_MEMBER = """
     WITH known AS (
         DELETE FROM usage_organizationusage WHERE user_id = %(user)s
@@ -196,6 +207,7 @@ def open_entry(
         "monthly_limit": default_limit("month"),
         "accounts": len(accounts),
         "now": now,
+        "holder": holders.holder(),
         # Twice the longest call, for clocks that differ and settlements that have to wait.
         "abandoned_after": now + timedelta(seconds=2 * settings.AI_TIMEOUT_SECONDS + 60),
     }
@@ -250,13 +262,13 @@ def settle_deferred() -> None:
 
 def settle_abandoned() -> int:
     """Settle, by the estimate made before the call, entries whose process must have died; how many."""
-    abandoned = list(
-        LedgerEntry.objects.filter(settled_at=None, abandoned_after__lt=timezone.now()).values_list(
-            "attempt_id", "input_tokens"
-        )[:1000]
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(_ABANDONED, {"can_tell": holders.can_tell_the_dead()})
+        abandoned = cursor.fetchall()
     for attempt_id, estimated_input in abandoned:
         _settle(attempt_id, TokenUsage(input_tokens=estimated_input, estimated=True))
+    if not abandoned:
+        holders.forget_the_dead()
     return len(abandoned)
 
 

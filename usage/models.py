@@ -159,6 +159,7 @@ class LedgerEntry(models.Model):
     cost_micros = models.PositiveBigIntegerField(
         null=True, blank=True, help_text="Millionths of the currency of the prices; empty where there was no price."
     )
+    holder = models.CharField(max_length=100, blank=True, default="", help_text="The process that makes the call.")
     abandoned_after = models.DateTimeField(help_text="No process can still be making this call then.")
     settled_at = models.DateTimeField(null=True, blank=True)
 
@@ -179,6 +180,16 @@ class LedgerEntry(models.Model):
 
     def __str__(self) -> str:
         return self.attempt_id
+
+
+class LedgerHolder(models.Model):
+    """A process that makes calls to the model, for as long as it says that it lives."""
+
+    name = models.CharField(max_length=100, primary_key=True)
+    alive_until = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class DailyCost(models.Model):

@@ -15,7 +15,8 @@ from typing import Any
 
 import structlog
 
-from conversations.replies.live import LiveReply, find_running, process_name
+from conversations.replies.live import LiveReply, find_running
+from edgechat.process_name import process_name
 from edgechat.redis import RedisError, blocking_redis_client, redis_client
 from edgechat.text_feed import TextFeed
 from edgechat.threads import start_thread

@@ -14,7 +14,8 @@ import structlog
 from django.utils import timezone
 
 from conversations import transcript_repository as transcripts
-from conversations.replies.live import all_running, process_name
+from conversations.replies.live import all_running
+from edgechat.process_name import process_name
 
 logger = structlog.get_logger(__name__)
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import os
-import secrets
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -87,13 +83,3 @@ def is_accounted_for(conversation_id: str, message_id: str) -> bool:
 
 def all_running() -> list[LiveReply]:
     return list(_running.values())
-
-
-@functools.cache
-def _process_name(pid: int) -> str:
-    return f"{socket.gethostname()}:{pid}:{secrets.token_hex(4)}"
-
-
-def process_name() -> str:
-    """A name that no other process has; another one after a fork, and after a restart."""
-    return _process_name(os.getpid())

@@ -292,12 +292,17 @@ def test_what_a_killed_process_had_reserved_is_there_again(
     conversation = alice.new_conversation(title="Talk")
     path = f"chat/conversations/{conversation}/messages"
     body = {"content": f"[[chunks=20]][[gap=0.2]]killed-{alice.id} {'word ' * 20}"}
-    with caller.stream("POST", path, json=body, headers=EVENT_STREAM) as answer:
-        assert answer.status_code == 200
-        eventually(lambda: model_calls(f"killed-{alice.id}"))
-        assert spending(alice).reserved_tokens > 8192
+    prompt = f"[[chunks=2]][[gap=600]]killed-{alice.id} one two"
+    with (
+        caller.stream("POST", path, json=body, headers=EVENT_STREAM) as answer,
+        caller.stream("POST", "ai/complete", json={"prompt": prompt}, headers=EVENT_STREAM) as one_off,
+    ):
+        assert (answer.status_code, one_off.status_code) == (200, 200)
+        eventually(lambda: len(model_calls(f"killed-{alice.id}")) == 2)
+        assert spending(alice).reserved_tokens > 2 * 8192
         web.kill()
     eventually(lambda: alice.messages(conversation)["messages"][1]["status"] == "complete")
+    # The reply's by take-over, the other by a process that finds its row.
     eventually(lambda: spending(alice).reserved_tokens == 0)
     assert spending(alice).month_tokens == total_of(alice)
-    assert LedgerEntry.objects.filter(user_id=alice.id).count() == len(model_calls(f"killed-{alice.id}")) == 2
+    assert LedgerEntry.objects.filter(user_id=alice.id).count() == len(model_calls(f"killed-{alice.id}")) == 3
