@@ -50,6 +50,8 @@ TABLES = {
     "usage_hourlyusage": "hourly_usage",
     "usage_requestrecord": "request",
     "usage_budget": "budget",
+    "usage_organizationusage": None,  # sums of the ledger, like the next
+    "usage_spending": None,
 }
 
 

@@ -67,6 +67,7 @@ def store_running_reply(database: Database, number: int, *, lease: timedelta | N
                 "message_id": mid,
                 "user_message": {"content": "hello", "client_message_id": None, "body_hash": "", "attachments": []},
                 "attempt": 1,
+                "ledger_id": f"{mid}:1:test",
                 "first_attempt": 1,
                 "worker": worker,
                 "stop_requested": False,

@@ -42,7 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerProc
 
 @pytest.fixture(scope="module")
 def client(server: ModelServerProcess) -> Iterator[genai.Client]:
-    with genai.Client(api_key="none", http_options=types.HttpOptions(base_url=server.url, timeout=120_000)) as made:
+    with genai.Client(api_key="none", http_options=types.HttpOptions(base_url=server.url, timeout=600_000)) as made:
         yield made
 
 
@@ -247,7 +247,7 @@ def test_more_calls_than_slots_are_all_answered(client: genai.Client) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=120)
+        thread.join(timeout=600)
     assert len(answers) == 10
 
 
