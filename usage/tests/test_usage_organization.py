@@ -131,7 +131,8 @@ def test_the_list_has_an_end_and_its_sums_are_whole(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("role", ["owner", "admin"])
 def test_owners_and_admins_see_it(alice: Person, role: str) -> None:
-    organization = new_organization(**{role: alice})
+    organization = new_organization()
+    join(organization, alice, role)
     assert [each["user_id"] for each in usage_of(alice, organization)["members"]] == [alice.id]
 
 
