@@ -103,18 +103,21 @@ DAILY_TRAFFIC = RebuiltTable(
     sums=_TRAFFIC_SUMS,
     histogram="latencies",
     recounted=f"""
-        WITH answered AS (
+        WITH answered AS NOT MATERIALIZED (
             SELECT (at AT TIME ZONE 'UTC')::date AS date, user_id, status,
                    width_bucket(milliseconds, ARRAY[{_columns(tuple(map(str, BOUNDS)))}]) AS bucket
               FROM usage_requestrecord WHERE at >= %(raw_day)s::timestamptz
-        ), buckets AS (
+        ), buckets AS MATERIALIZED (
             SELECT date, bucket, count(*) AS requests FROM answered GROUP BY 1, 2
-        ), days AS (
-            SELECT date, count(*) AS requests,
+        ), users AS (
+            SELECT date, user_id, count(*) AS requests,
                    count(*) FILTER (WHERE status BETWEEN 400 AND 499) AS client_errors,
-                   count(*) FILTER (WHERE status >= 500) AS server_errors,
-                   count(DISTINCT user_id) AS active_users
-              FROM answered GROUP BY 1
+                   count(*) FILTER (WHERE status >= 500) AS server_errors
+              FROM answered GROUP BY 1, 2
+        ), days AS (
+            SELECT date, sum(requests) AS requests, sum(client_errors) AS client_errors,
+                   sum(server_errors) AS server_errors, count(*) AS active_users
+              FROM users GROUP BY 1
         )
         SELECT date, requests, client_errors, server_errors, active_users,
                (SELECT array_agg(coalesce(buckets.requests, 0) ORDER BY number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django.db import connection
@@ -128,16 +128,20 @@ def daily_usage(user_id: int, *, days: int, now: datetime | None = None) -> list
         # The position is in each row, as in `user_usage` from the same snapshot; there is a row for each day.
         cursor.execute(
             """
-            SELECT day::date, coalesce(sum(requests), 0), coalesce(sum(input_tokens), 0),
-                   coalesce(sum(output_tokens), 0), (SELECT last_id FROM usage_recorderposition WHERE id = 1)
+            WITH used AS (
+                SELECT (hour AT TIME ZONE 'UTC')::date AS date, sum(requests) AS requests,
+                       sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
+                  FROM usage_hourlyusage
+                 WHERE user_id = %(user)s AND hour >= %(since)s
+                 GROUP BY 1
+            )
+            SELECT day::date, coalesce(requests, 0), coalesce(input_tokens, 0), coalesce(output_tokens, 0),
+                   (SELECT last_id FROM usage_recorderposition WHERE id = 1)
               FROM generate_series(%(first)s::timestamp, %(today)s::timestamp, interval '1 day') AS day
-              LEFT JOIN usage_hourlyusage
-                ON user_id = %(user)s AND hour >= day AT TIME ZONE 'UTC'
-               AND hour < (day + interval '1 day') AT TIME ZONE 'UTC'
-             GROUP BY day
+              LEFT JOIN used ON date = day::date
              ORDER BY day
             """,
-            {"user": user_id, "first": first, "today": today},
+            {"user": user_id, "since": datetime.combine(first, time(), UTC), "first": first, "today": today},
         )
         rows = cursor.fetchall()
     pending = Counter(at.date() for at in pending_requests(user_id, after=rows[0][-1]))
