@@ -50,7 +50,8 @@ class Rebuilt:
 def rebuild_usage(*, dry_run: bool = False) -> Iterator[Rebuilt]:
     """Recount each of TABLES, and tell what was wrong with it when it is mended; a dry run changes nothing.
 
-    Request counts go back as far as the request records do: what is older stays. Raises OperationalError or
+    Request counts go back as far as the request records do: what is older stays. An account's records are deleted with
+    it, so its requests are missing from the days that are recounted. Raises OperationalError or
     IntegrityError when a table could not be mended; those before it are.
     """
     for table in TABLES:

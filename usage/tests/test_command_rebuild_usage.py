@@ -379,3 +379,19 @@ def test_it_is_exact_while_requests_and_calls_come_in(
     finally:
         web.kill()
         valkey.kill()
+
+
+def test_an_older_database_knows_no_request_before_the_first_record_that_is_left() -> None:
+    """Else what was counted of records that an older version has deleted would be taken for wrong."""
+    ada = make_user("ada")
+    call_command("migrate", "usage", "0003", verbosity=0)
+    call_command("migrate", "usage", verbosity=0)
+    assert RecorderPosition.objects.get().raw_since is None  # nothing was ever counted
+    HourlyUsage.objects.create(user=ada, hour=HOUR - timedelta(days=200), requests=1000)
+    HourlyUsage.objects.create(user=ada, hour=HOUR, requests=5)
+    ask(ada, OLD)
+    call_command("migrate", "usage", "0003", verbosity=0)
+    call_command("migrate", "usage", verbosity=0)
+    assert RecorderPosition.objects.get().raw_since == OLD
+    assert run()[-1] == "Nothing differed."
+    assert [row[2] for row in rows()["hourly usage"]] == [1000, 5]

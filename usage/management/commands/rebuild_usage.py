@@ -16,7 +16,8 @@ from usage.rebuilt_tables import TABLES
 class Command(BaseCommand):
     help = (
         "Recount the sums of usage (by the hour, organization and day, costs, and what is used of budgets) from the "
-        "request records and the ledger, and say what differed. May be run at any time, while requests are served."
+        "request records and the ledger, and say what differed. May be run at any time, while requests are served. "
+        "Requests of accounts that were deleted since are no longer counted in the traffic of their days."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
