@@ -14,6 +14,7 @@ Role = Membership.Role
 
 class Action(StrEnum):
     READ = "read"
+    READ_USAGE = "read_usage"
     LEAVE = "leave"
     RENAME = "rename"
     DELETE = "delete"
@@ -23,6 +24,7 @@ class Action(StrEnum):
 
 ALLOWED: Mapping[Action, frozenset[Role]] = {
     Action.READ: frozenset({Role.OWNER, Role.ADMIN, Role.MEMBER}),
+    Action.READ_USAGE: frozenset({Role.OWNER, Role.ADMIN}),
     Action.LEAVE: frozenset({Role.OWNER, Role.ADMIN, Role.MEMBER}),
     Action.RENAME: frozenset({Role.OWNER, Role.ADMIN}),
     Action.DELETE: frozenset({Role.OWNER}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench import login_scenarios, reply_scenarios, scenarios, upload_scenario
+from bench import login_scenarios, reply_scenarios, scenarios, upload_scenario, usage_scenarios
 from bench.scenarios import Scenario
 
 _CLASSES: tuple[Callable[[], Scenario], ...] = (
@@ -25,6 +25,8 @@ _CLASSES: tuple[Callable[[], Scenario], ...] = (
     login_scenarios.LoginTimes,
     reply_scenarios.HistoryGrowth,
     reply_scenarios.ListGrowth,
+    usage_scenarios.UsageMe,
+    usage_scenarios.Dashboard,
 )
 
 

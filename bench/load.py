@@ -55,6 +55,7 @@ class Result:
     answered: int
     seconds: float
     p50: float
+    p95: float
     p99: float
     cpu_seconds: float
     failures: dict[str, int]
@@ -118,6 +119,7 @@ class _Generator:
             answered=len(self._latencies),
             seconds=seconds,
             p50=quantiles[49] * 1000,
+            p95=quantiles[94] * 1000,
             p99=quantiles[98] * 1000,
             cpu_seconds=cpu_seconds,
             failures=dict(self._failures),

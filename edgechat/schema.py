@@ -86,6 +86,7 @@ _OF_OPERATION = {
     "todo_delete": ["403"],
     "action_items": ["403", "409", "422"],
     "ai_summarize": ["404"],
+    "usage_organization": ["403"],
 }
 
 

@@ -1,9 +1,10 @@
-"""Reading what was used."""
+"""Reading what a user used."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django.db import connection
@@ -13,38 +14,84 @@ from usage.recorder import pending_requests
 
 
 @dataclass(frozen=True)
+class TokenTotals:
+    """ "24h" is the current hour and the 24 before it, "7d" the current hour and the 168 before it."""
+
+    input: int = 0
+    output: int = 0
+    last_24h: int = 0
+    last_7d: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.input + self.output
+
+    def __add__(self, other: TokenTotals) -> TokenTotals:
+        return TokenTotals(
+            self.input + other.input,
+            self.output + other.output,
+            self.last_24h + other.last_24h,
+            self.last_7d + other.last_7d,
+        )
+
+    def as_body(self) -> dict[str, int]:
+        """The `tokens` of the API."""
+        return {
+            "input": self.input,
+            "output": self.output,
+            "total": self.total,
+            "last_24h": self.last_24h,
+            "last_7d": self.last_7d,
+        }
+
+
+@dataclass(frozen=True)
 class UserUsage:
-    """Totals of one user. "24h" is the current hour and the 24 before it, "7d" the current hour and 168 before it."""
+    """Totals of one user; the hours are those of TokenTotals."""
 
     total_requests: int
     requests_last_24h: int
     requests_last_7d: int
-    input_tokens: int
-    output_tokens: int
-    tokens_last_24h: int
-    tokens_last_7d: int
+    tokens: TokenTotals
 
     def as_body(self) -> dict[str, Any]:
-        """The body of GET /usage/me, but for its quota."""
+        """The body of GET /usage/me without its quota."""
         return {
             "total_requests": self.total_requests,
             "requests_last_24h": self.requests_last_24h,
             "requests_last_7d": self.requests_last_7d,
-            "tokens": {
-                "input": self.input_tokens,
-                "output": self.output_tokens,
-                "total": self.input_tokens + self.output_tokens,
-                "last_24h": self.tokens_last_24h,
-                "last_7d": self.tokens_last_7d,
-            },
+            "tokens": self.tokens.as_body(),
         }
+
+
+@dataclass(frozen=True)
+class DayUsage:
+    """What one user used in one day, UTC."""
+
+    date: date
+    requests: int
+    input_tokens: int
+    output_tokens: int
+
+    def as_body(self) -> dict[str, Any]:
+        return {
+            "date": self.date.isoformat(),
+            "requests": self.requests,
+            "input": self.input_tokens,
+            "output": self.output_tokens,
+            "total": self.input_tokens + self.output_tokens,
+        }
+
+
+def recent_hours(now: datetime) -> tuple[datetime, datetime]:
+    """The first hours of "24h" and of "7d"."""
+    hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return hour - timedelta(hours=24), hour - timedelta(hours=168)
 
 
 def user_usage(user_id: int, *, now: datetime | None = None) -> UserUsage:
     """A user's totals up to the last answered request."""
-    now = now or timezone.now()
-    hour = now.replace(minute=0, second=0, microsecond=0)
-    day_ago, week_ago = hour - timedelta(hours=24), hour - timedelta(hours=168)
+    day_ago, week_ago = recent_hours(now or timezone.now())
     with connection.cursor() as cursor:
         # Totals and position in one statement, so one snapshot: what is not in the totals is behind the position.
         cursor.execute(
@@ -62,13 +109,43 @@ def user_usage(user_id: int, *, now: datetime | None = None) -> UserUsage:
             """,
             {"user": user_id, "day": day_ago, "week": week_ago},
         )
-        row = cursor.fetchone()
-    *sums, position = row
+        *sums, position = cursor.fetchone()
     totals = [int(value) for value in sums]
     pending = pending_requests(user_id, after=position)
     return UserUsage(
         totals[0] + len(pending),
         totals[1] + sum(at >= day_ago for at in pending),
         totals[2] + sum(at >= week_ago for at in pending),
-        *totals[3:],
+        TokenTotals(*totals[3:]),
     )
+
+
+def daily_usage(user_id: int, *, days: int, now: datetime | None = None) -> list[DayUsage]:
+    """A user's last days (UTC) up to the last answered request: as many as asked, the oldest first, today the last."""
+    today = (now or timezone.now()).astimezone(UTC).date()
+    first = today - timedelta(days=days - 1)
+    with connection.cursor() as cursor:
+        # The position is in each row, as in `user_usage` from the same snapshot; there is a row for each day.
+        cursor.execute(
+            """
+            WITH used AS (
+                SELECT (hour AT TIME ZONE 'UTC')::date AS date, sum(requests) AS requests,
+                       sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
+                  FROM usage_hourlyusage
+                 WHERE user_id = %(user)s AND hour >= %(since)s
+                 GROUP BY 1
+            )
+            SELECT day::date, coalesce(requests, 0), coalesce(input_tokens, 0), coalesce(output_tokens, 0),
+                   (SELECT last_id FROM usage_recorderposition WHERE id = 1)
+              FROM generate_series(%(first)s::timestamp, %(today)s::timestamp, interval '1 day') AS day
+              LEFT JOIN used ON date = day::date
+             ORDER BY day
+            """,
+            {"user": user_id, "since": datetime.combine(first, time(), UTC), "first": first, "today": today},
+        )
+        rows = cursor.fetchall()
+    pending = Counter(at.date() for at in pending_requests(user_id, after=rows[0][-1]))
+    return [
+        DayUsage(day, int(requests) + pending[day], int(input_tokens), int(output_tokens))
+        for day, requests, input_tokens, output_tokens, _ in rows
+    ]

@@ -2,18 +2,92 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import extend_schema
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.requests import AuthenticatedRequest
+from edgechat.validation import integer_id, validated_query
 from usage.budgets import quota_body
-from usage.reports import user_usage
-from usage.serializers import UserUsageOutput
+from usage.organization_report import organization_usage
+from usage.reports import daily_usage, user_usage
+from usage.serializers import DailyUsageOutput, DaysQuery, OrganizationUsageOutput, UserUsageOutput
+
+_TOKENS = {"input": 90210, "output": 31337, "total": 121547, "last_24h": 1200, "last_7d": 20400}
+_NO_TOKENS = dict.fromkeys(_TOKENS, 0)
+_QUOTA = {"limit": 200000, "used": 121547, "remaining": 78453, "resets_at": "2026-02-01T00:00:00Z"}
+_REQUESTS = {"total_requests": 4711, "requests_last_24h": 31, "requests_last_7d": 270}
+_DAYS = [
+    {"date": "2026-01-14", "requests": 0, "input": 0, "output": 0, "total": 0},
+    {"date": "2026-01-15", "requests": 31, "input": 900, "output": 300, "total": 1200},
+]
+_MEMBERS: list[dict[str, Any]] = [
+    {"user_id": 7, "email": "ann@example.com", "tokens": _TOKENS},
+    {"user_id": 8, "email": "ben@example.com", "tokens": _NO_TOKENS},
+]
 
 
 class UsageMeView(APIView):
-    @extend_schema(operation_id="usage_me", tags=["usage"], responses=UserUsageOutput)
+    @extend_schema(
+        operation_id="usage_me",
+        tags=["usage"],
+        responses=UserUsageOutput,
+        examples=[
+            OpenApiExample("Usage", value={**_REQUESTS, "tokens": _TOKENS, "quota": _QUOTA}, response_only=True),
+            OpenApiExample(
+                "Without a budget",
+                value={
+                    **_REQUESTS,
+                    "tokens": _TOKENS,
+                    "quota": {"limit": None, "used": 121547, "remaining": None, "resets_at": None},
+                },
+                response_only=True,
+            ),
+        ],
+    )
     def get(self, request: AuthenticatedRequest) -> Response:
         """The user's requests and tokens. Each request counts as soon as it was answered."""
         return Response({**user_usage(request.user.pk).as_body(), "quota": quota_body(request.user)})
+
+
+class UsageDailyView(APIView):
+    @extend_schema(
+        operation_id="usage_daily",
+        tags=["usage"],
+        parameters=[DaysQuery],
+        responses=DailyUsageOutput,
+        examples=[OpenApiExample("Two days", value={"days": _DAYS}, response_only=True)],
+    )
+    def get(self, request: AuthenticatedRequest) -> Response:
+        """What the user used on each of the last days (UTC), the oldest first, also where it was nothing."""
+        days = daily_usage(request.user.pk, **validated_query(DaysQuery, request))
+        return Response({"days": [day.as_body() for day in days]})
+
+
+class OrganizationUsageView(APIView):
+    @extend_schema(
+        operation_id="usage_organization",
+        tags=["usage"],
+        parameters=[OpenApiParameter("organization_id", type=int, location="path")],
+        responses=OrganizationUsageOutput,
+        examples=[
+            OpenApiExample("Usage", value={"tokens": _TOKENS, "quota": _QUOTA, "members": _MEMBERS}, response_only=True)
+        ],
+    )
+    def get(self, request: AuthenticatedRequest, organization_id: str) -> Response:
+        """What an organization used, and who of it: for its owners and admins.
+
+        First its members, in the order in which they were added; then those who have left and used its tokens, the most
+        first; then, with neither id nor e-mail, all deleted accounts together. There are 1000 people at most, and those
+        beyond are counted with the deleted accounts: the members' tokens are the organization's.
+        """
+        usage = organization_usage(user=request.user, organization_id=integer_id(organization_id))
+        return Response(
+            {
+                "tokens": usage.tokens.as_body(),
+                "quota": quota_body(usage.organization),
+                "members": [member.as_body() for member in usage.members],
+            }
+        )

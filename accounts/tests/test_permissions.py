@@ -56,6 +56,7 @@ def test_the_table_says_who_may_do_each_action() -> None:
     }
     assert allowed == {
         Action.READ: IN_IT,
+        Action.READ_USAGE: MANAGERS,
         Action.LEAVE: IN_IT,
         Action.RENAME: MANAGERS,
         Action.DELETE: OWNERS,

@@ -19,6 +19,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.tests.organizations import new_organization
 from accounts.tests.staff import make_user
 from usage import ledger_report
 from usage.management.commands.usage_report import COLUMNS
@@ -46,8 +47,8 @@ def _report(*options: str) -> str:
 
 def test_users_come_with_tokens_calls_and_requests_the_most_tokens_first() -> None:
     ada, bea, idle = make_user("ada"), make_user("bea"), make_user("idle")
-    _call(ada, _at("1981-02-01T00:00"), cached_tokens=4, thinking_tokens=3)
-    _call(ada, _at("1981-02-28T23:59"))
+    _call(ada, _at("1981-02-01T00:00"), cached_tokens=4, thinking_tokens=3, cost_micros=70)
+    _call(ada, _at("1981-02-28T23:59"), cost_micros=0)
     _call(bea, _at("1981-02-10T12:00"), input_tokens=1000)
     _call(None, _at("1981-02-11T12:00"), input_tokens=1, output_tokens=0)
     _call(ada, _at("1981-01-31T23:59"))  # before
@@ -56,7 +57,7 @@ def test_users_come_with_tokens_calls_and_requests_the_most_tokens_first() -> No
     HourlyUsage.objects.create(user=ada, hour=_at("1981-02-28T23:00"), requests=7)
     HourlyUsage.objects.create(user=idle, hour=_at("1981-02-01T00:00"), requests=2)
     HourlyUsage.objects.create(user=idle, hour=_at("1981-03-01T00:00"), requests=50)
-    names = ("name", *COLUMNS)
+    names = ("name", "requests", *COLUMNS)
     body = json.loads(_report("--since", "1981-02-01", "--until", "1981-02-28", "--format", "json"))
     assert body == {
         "since": "1981-02-01",
@@ -65,10 +66,10 @@ def test_users_come_with_tokens_calls_and_requests_the_most_tokens_first() -> No
         "rows": [
             dict(zip(names, row, strict=True))
             for row in [
-                (bea.email, 0, 1, 1000, 5, 1005, 0, 0),
-                (ada.email, 7, 2, 20, 10, 30, 4, 3),
-                (None, 0, 1, 1, 0, 1, 0, 0),
-                (idle.email, 2, 0, 0, 0, 0, 0, 0),
+                (bea.email, 0, 1, 1000, 5, 1005, 0, 0, 0, 1),
+                (ada.email, 7, 2, 20, 10, 30, 4, 3, 70, 0),
+                (None, 0, 1, 1, 0, 1, 0, 0, 0, 1),
+                (idle.email, 2, 0, 0, 0, 0, 0, 0, 0, 0),
             ]
         ],
     }
@@ -76,42 +77,75 @@ def test_users_come_with_tokens_calls_and_requests_the_most_tokens_first() -> No
 
 def test_purposes_and_models_are_summed_up_as_csv() -> None:
     user = make_user()
-    for purpose, model in [("chat", "model-a"), ("chat", "model-b"), ("title", "model-b")]:
-        _call(user, _at("1982-05-05T05:05"), purpose=purpose, model=model)
+    for purpose, model, cost in [("chat", "model-a", None), ("chat", "model-b", 5), ("title", "model-b", 2_000_000)]:
+        _call(user, _at("1982-05-05T05:05"), purpose=purpose, model=model, cost_micros=cost)
     span = ("--since", "1982-05-05", "--until", "1982-05-05", "--format", "csv")
-    header = ["calls", "input_tokens", "output_tokens", "total_tokens", "cached_tokens", "thinking_tokens"]
+    header = list(COLUMNS)
     assert list(csv.reader(io.StringIO(_report(*span, "--by", "purpose")))) == [
         ["purpose", *header],
-        ["chat", "2", "20", "10", "30", "0", "0"],
-        ["title", "1", "10", "5", "15", "0", "0"],
+        ["chat", "2", "20", "10", "30", "0", "0", "5", "1"],
+        ["title", "1", "10", "5", "15", "0", "0", "2000000", "0"],
     ]
     assert list(csv.reader(io.StringIO(_report(*span, "--by", "model")))) == [
         ["model", *header],
-        ["model-b", "2", "20", "10", "30", "0", "0"],
-        ["model-a", "1", "10", "5", "15", "0", "0"],
+        ["model-b", "2", "20", "10", "30", "0", "0", "2000005", "0"],
+        ["model-a", "1", "10", "5", "15", "0", "0", "0", "1"],
     ]
 
 
 def test_the_table_is_aligned_and_ends_with_a_sum() -> None:
     user = make_user()
-    _call(user, _at("1983-06-01T00:00"), input_tokens=123456)
+    _call(user, _at("1983-06-01T00:00"), input_tokens=123456, cost_micros=1_234_567)
     _call(None, _at("1983-06-02T00:00"))
     lines = _report("--since", "1983-06-01", "--until", "1983-06-30").splitlines()
     assert lines[0] == "1983-06-01 to 1983-06-30, UTC, by user"
     assert {len(line) for line in lines[1:]} == {len(lines[1])}
-    assert [line.split()[-7:] for line in lines[2:]] == [
-        ["0", "1", "123456", "5", "123461", "0", "0"],
-        ["0", "1", "10", "5", "15", "0", "0"],
-        ["0", "2", "123466", "10", "123476", "0", "0"],
+    assert lines[1].split()[-2:] == ["cost", "unpriced_calls"]
+    assert [line.split()[-9:] for line in lines[2:]] == [
+        ["0", "1", "123456", "5", "123461", "0", "0", "1.234567", "0"],
+        ["0", "1", "10", "5", "15", "0", "0", "0.000000", "1"],
+        ["0", "2", "123466", "10", "123476", "0", "0", "1.234567", "1"],
     ]
     assert [line.split()[0] for line in lines[1:]] == ["user", user.email, "(deleted", "all"]
+
+
+def test_organizations_of_one_name_are_told_apart_by_their_id() -> None:
+    user, first, second = make_user(), new_organization("Readers"), new_organization("Readers")
+    for organization, tokens in ((second, 300), (None, 200), (first, 100)):
+        _call(user, _at("1989-06-01T00:00"), organization=organization, input_tokens=tokens, cost_micros=tokens)
+    _call(None, _at("1989-06-02T00:00"), organization=first, input_tokens=1)
+    span = ("--since", "1989-06-01", "--until", "1989-06-30", "--by", "organization")
+    names = ("name", "id", *COLUMNS)
+    assert json.loads(_report(*span, "--format", "json"))["rows"] == [
+        dict(zip(names, row, strict=True))
+        for row in [
+            ("Readers", second.pk, 1, 300, 5, 305, 0, 0, 300, 0),
+            (None, None, 1, 200, 5, 205, 0, 0, 200, 0),
+            ("Readers", first.pk, 2, 101, 10, 111, 0, 0, 100, 1),
+        ]
+    ]
+    assert list(csv.reader(io.StringIO(_report(*span, "--format", "csv"))))[:3] == [
+        ["organization", "id", *COLUMNS],
+        ["Readers", str(second.pk), "1", "300", "5", "305", "0", "0", "300", "0"],
+        ["(none, or deleted)", "", "1", "200", "5", "205", "0", "0", "200", "0"],
+    ]
+    lines = _report(*span).splitlines()
+    assert {len(line) for line in lines[1:]} == {len(lines[1])}
+    assert lines[-1].split() == ["all", "4", "601", "20", "621", "0", "0", "0.000600", "1"]
+
+
+def test_a_name_cannot_break_the_table_or_command_the_terminal() -> None:
+    organization = new_organization("Rea\n\x1b[2Jders")
+    _call(None, _at("1990-06-01T00:00"), organization=organization)
+    span = ("--since", "1990-06-01", "--until", "1990-06-30", "--by", "organization")
+    assert _report(*span).splitlines()[2].startswith("Rea  [2Jders   ")
 
 
 def test_an_empty_span_is_an_empty_report() -> None:
     span = ("--since", "1984-01-01", "--until", "1984-01-31")
     assert json.loads(_report(*span, "--format", "json"))["rows"] == []
     assert _report(*span, "--format", "csv").count("\n") == 1
-    assert _report(*span).splitlines()[-1].split() == ["all", *["0"] * 7]
+    assert _report(*span).splitlines()[-1].split() == ["all", *["0"] * 7, "0.000000", "0"]
 
 
 def test_this_month_is_the_default() -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import httpx2
 from django.utils import timezone
 
+from accounts.models import User
 from conftest import Api, Person, new_address
 from edgechat.local.stack import start_valkey
 from edgechat.local.web import WebServer
-from usage.models import HourlyUsage, LedgerEntry
+from usage.budgets import set_budget
+from usage.models import HourlyUsage, LedgerEntry, Spending
 
 Eventually = Callable[[Callable[[], Any]], Any]
 StartWeb = Callable[..., WebServer]
@@ -106,6 +108,24 @@ def test_tokens_are_what_the_model_counted(alice: Person, model_calls: Callable[
     }
     assert body["quota"] == {"limit": None, "used": total, "remaining": None, "resets_at": None}
     assert LedgerEntry.objects.filter(user_id=alice.id, settled_at__isnull=False).count() == 5
+
+
+def test_the_quota_is_the_budget_with_the_least_left(alice: Person) -> None:
+    user = User.objects.get(pk=alice.id)
+    today = timezone.now().date()
+    month = today.replace(day=1)
+    Spending.objects.create(user=user, month=month, month_tokens=700, day=today, day_tokens=70)
+    set_budget(subject=user, period="month", token_limit=1000)
+    end_of_month = f"{(month + timedelta(days=31)).replace(day=1)}T00:00:00Z"
+    assert usage(alice)["quota"] == {"limit": 1000, "used": 700, "remaining": 300, "resets_at": end_of_month}
+    set_budget(subject=user, period="day", token_limit=100)
+    quota = usage(alice)["quota"]
+    if timezone.now().date() == today:
+        tomorrow = f"{today + timedelta(days=1)}T00:00:00Z"
+        assert quota == {"limit": 100, "used": 70, "remaining": 30, "resets_at": tomorrow}
+    set_budget(subject=user, period="day", token_limit=None)
+    set_budget(subject=user, period="month", token_limit=None)
+    assert usage(alice)["quota"] == {"limit": None, "used": 700, "remaining": None, "resets_at": None}
 
 
 def test_nobody_is_charged_for_anothers_requests(alice: Person, bob: Person) -> None:

@@ -10,28 +10,40 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from decimal import Decimal
+from typing import Any, get_args
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from usage.ledger_report import ReportRow, ledger_report
+from usage.ledger_report import Grouping, ReportRow, ledger_report
 
-DELETED = "(deleted accounts)"
-COLUMNS = ("requests", "calls", "input_tokens", "output_tokens", "total_tokens", "cached_tokens", "thinking_tokens")
+NAMELESS = {"user": "(deleted accounts)", "organization": "(none, or deleted)"}
+COLUMNS = (
+    "calls",
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "cached_tokens",
+    "thinking_tokens",
+    "cost_micros",
+    "unpriced_calls",
+)
+FIRST_COLUMNS = {"user": ("requests",), "organization": ("id",)}
 NAME_WIDTH = 40
 
 
 class Command(BaseCommand):
     help = (
-        "Print tokens, calls to the model and requests of a time span (days in UTC, this month by default), "
-        "the most tokens first."
+        "Print tokens, calls to the model, their cost, and requests of a time span (days in UTC, this month by "
+        "default), the most tokens first. Costs are in the currency of the prices, in millionths of it as CSV and "
+        "JSON; calls of a model that had no price are unpriced."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--since", type=_day, metavar="YYYY-MM-DD", help="first day (default: first of this month)")
         parser.add_argument("--until", type=_day, metavar="YYYY-MM-DD", help="last day (default: today)")
-        parser.add_argument("--by", choices=("user", "purpose", "model"), default="user", help="default: user")
+        parser.add_argument("--by", choices=tuple(get_args(Grouping)), default="user", help="default: user")
         parser.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: table")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -42,7 +54,7 @@ class Command(BaseCommand):
             raise CommandError(f"--since {since} is after --until {until}.")
         by = options["by"]
         rows = ledger_report(by=by, since=_midnight(since), until=_midnight(until + timedelta(days=1)))
-        columns = COLUMNS if by == "user" else COLUMNS[1:]
+        columns = (*FIRST_COLUMNS.get(by, ()), *COLUMNS)
         try:
             if options["format"] == "csv":
                 self._write_csv(by, columns, rows)
@@ -57,20 +69,24 @@ class Command(BaseCommand):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _write_table(self, by: str, columns: tuple[str, ...], rows: Iterator[ReportRow]) -> None:
-        self.stdout.write(f"{by:<{NAME_WIDTH}}" + "".join(f"{name:>17}" for name in columns))
-        totals = dict.fromkeys(columns, 0)
+        headings = (f"{name.removesuffix('_micros'):>17}" for name in columns)
+        self.stdout.write(f"{by:<{NAME_WIDTH}}" + "".join(headings))
+        totals: dict[str, int | None] = {name: None if name == "id" else 0 for name in columns}
         for row in rows:
             values = _values(row, columns)
-            for name, value in values.items():
-                totals[name] += value
-            self.stdout.write(f"{row.name or DELETED:<{NAME_WIDTH}}" + "".join(f"{v:>17}" for v in values.values()))
-        self.stdout.write(f"{'all':<{NAME_WIDTH}}" + "".join(f"{v:>17}" for v in totals.values()))
+            for name, total in totals.items():
+                totals[name] = None if total is None else total + (values[name] or 0)
+            self._write_line(_printable(row.name or NAMELESS[by]), values)
+        self._write_line("all", totals)
+
+    def _write_line(self, name: str, values: dict[str, int | None]) -> None:
+        self.stdout.write(f"{name:<{NAME_WIDTH}}" + "".join(f"{_cell(*item):>17}" for item in values.items()))
 
     def _write_csv(self, by: str, columns: tuple[str, ...], rows: Iterator[ReportRow]) -> None:
         writer = csv.writer(self.stdout, lineterminator="\n")
         writer.writerow([by, *columns])
         for row in rows:
-            writer.writerow([row.name or DELETED, *_values(row, columns).values()])
+            writer.writerow([row.name or NAMELESS[by], *_values(row, columns).values()])
 
     def _write_json(self, span: dict[str, str], columns: tuple[str, ...], rows: Iterator[ReportRow]) -> None:
         """One JSON object, written as the rows come; a deleted account's name is null."""
@@ -82,9 +98,20 @@ class Command(BaseCommand):
         self.stdout.write("\n]}")
 
 
-def _values(row: ReportRow, columns: tuple[str, ...]) -> dict[str, int]:
+def _values(row: ReportRow, columns: tuple[str, ...]) -> dict[str, int | None]:
     values = {**asdict(row), "total_tokens": row.total_tokens}
     return {name: values[name] for name in columns}
+
+
+def _cell(column: str, value: int | None) -> str:
+    if value is None:
+        return ""
+    return f"{Decimal(value) / 1_000_000:.6f}" if column == "cost_micros" else str(value)
+
+
+def _printable(name: str) -> str:
+    """On one line, and nothing that a terminal obeys: people name their organizations themselves."""
+    return "".join(character if character.isprintable() else " " for character in name)
 
 
 def _day(text: str) -> date:

@@ -1,0 +1,89 @@
+"""Limits the tokens of a user or an organization."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+
+from accounts.models import Organization, User
+from usage.budgets import Period, default_limit, remove_budget, set_budget
+from usage.models import Budget
+
+MAX_NUMBER = 2**63 - 1
+
+
+class Command(BaseCommand):
+    help = (
+        "Set how many tokens a user or an organization may use in a calendar month or day (UTC). "
+        "What was used in it before counts too."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        whose = parser.add_mutually_exclusive_group(required=True)
+        whose.add_argument("--user", metavar="EMAIL|ID")
+        whose.add_argument("--organization", metavar="ID")
+        parser.add_argument("--period", choices=Budget.Period.values, default="month", help="default: month")
+        limit = parser.add_mutually_exclusive_group(required=True)
+        limit.add_argument("--tokens", metavar="N", type=_tokens, help="0: nothing at all")
+        limit.add_argument("--unlimited", action="store_true", help="no limit, whatever MONTHLY_TOKEN_LIMIT says")
+        limit.add_argument("--default", action="store_true", help="as if nothing had been set for this period")
+        parser.add_argument("--dry-run", action="store_true", help="only say what would change")
+
+    @transaction.atomic
+    def handle(self, *args: Any, **options: Any) -> None:
+        subject = _organization(options["organization"]) if options["user"] is None else _user(options["user"])
+        name = f"user {subject.pk}, {subject.email}," if isinstance(subject, User) else f"organization {subject.pk}"
+        period: Period = options["period"]
+        own = {"user": subject} if isinstance(subject, User) else {"organization": subject}
+        chosen = Budget.objects.select_for_update().filter(**own, period=period).first()
+        was = _default(period) if chosen is None else _limit(chosen.token_limit, period)
+        wanted = _default(period) if options["default"] else _limit(options["tokens"], period)
+        if was == wanted:
+            self.stdout.write(f"{name} has {was} already.")
+            return
+        if options["dry_run"]:
+            self.stdout.write(f"{name} has {was}, and would have {wanted}.")
+            return
+        if options["default"]:
+            remove_budget(subject=subject, period=period)
+        else:
+            set_budget(subject=subject, period=period, token_limit=options["tokens"])
+        self.stdout.write(f"{name} had {was}, and has {wanted} now.")
+
+
+def _user(text: str) -> User:
+    # Every address has an @, and no id has.
+    user = User.objects.with_email(text) if "@" in text else User.objects.filter(pk=_number(text) or 0).first()
+    if user is None:
+        raise CommandError(f"There is no user {text}.")
+    return user
+
+
+def _organization(text: str) -> Organization:
+    organization = Organization.objects.filter(pk=_number(text) or 0).first()
+    if organization is None:
+        raise CommandError(f"There is no organization {text}.")
+    return organization
+
+
+def _number(text: str) -> int | None:
+    """None for what is no number, or none of PostgreSQL's."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= MAX_NUMBER else None
+
+
+def _tokens(text: str) -> int:
+    tokens = _number(text)
+    if tokens is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of tokens from 0 to {MAX_NUMBER}")
+    return tokens
+
+
+def _limit(tokens: int | None, period: Period) -> str:
+    return f"no limit of tokens a {period}" if tokens is None else f"{tokens} tokens a {period}"
+
+
+def _default(period: Period) -> str:
+    return f"the default, {_limit(default_limit(period), period)}"

@@ -1,0 +1,18 @@
+from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    """Request records may have been deleted before it was written down since when they are whole."""
+
+    dependencies = [("usage", "0004_ledger_holders")]
+
+    operations = [
+        migrations.RunSQL(
+            """
+            UPDATE usage_recorderposition
+               SET raw_since = coalesce((SELECT min(at) FROM usage_requestrecord), now())
+             WHERE raw_since IS NULL AND EXISTS (SELECT FROM usage_hourlyusage WHERE requests > 0)
+            """,
+            migrations.RunSQL.noop,
+        )
+    ]
