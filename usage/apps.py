@@ -8,10 +8,11 @@ class UsageConfig(AppConfig):
         from accounts.data_export import register_exporter
         from accounts.deletion import register_eraser
         from edgechat import periodic
-        from usage import account_export, ledger, recorder
+        from usage import account_export, daily_costs, ledger, recorder
 
         register_eraser(ledger.anonymize_user)
         register_exporter(account_export.export_usage, types=account_export.TYPES)
         periodic.register(recorder.collect_requests, seconds=1)
         periodic.register(ledger.settle_deferred, seconds=2)
         periodic.register(ledger.settle_abandoned, seconds=60)
+        periodic.register(daily_costs.sum_up_costs, seconds=60)
