@@ -45,7 +45,6 @@ class SessionInline(TabularInline):  # type: ignore[misc]
     extra = 0
     per_page = 10
     hide_title = True
-    tab = True
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -37,6 +37,7 @@ class MembershipInline(TabularInline):  # type: ignore[misc]
     readonly_fields = ("status",)
     extra = 0
     per_page = 10
+    hide_title = True
 
     @admin.display(description="status")
     def status(self, membership: Membership) -> str:

@@ -341,7 +341,7 @@ GRACEFUL_TIMEOUT = env.int("GRACEFUL_TIMEOUT", 30, validate=Range(min=1, max=360
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
-DATETIME_FORMAT = "Y-m-d H:i:s"  # the admin's
+FORMAT_MODULE_PATH = ["edgechat.date_formats"]  # the admin's
 USE_TZ = True
 USE_I18N = False
 
@@ -408,7 +408,9 @@ UNFOLD = {
     "SIDEBAR": {
         "navigation": [
             {
-                "items": [{"title": "Dashboard", "icon": "monitoring", "link": reverse_lazy("admin:index")}],
+                "items": [
+                    {**_page("Dashboard", "monitoring", "usage.ledgerentry"), "link": reverse_lazy("admin:index")}
+                ],
             },
             {
                 "title": "People",

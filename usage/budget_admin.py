@@ -124,3 +124,4 @@ class BudgetInline(TabularInline):  # type: ignore[misc]
     fields = ("period", "token_limit")
     extra = 0
     max_num = len(Budget.Period)
+    hide_title = True

@@ -54,6 +54,7 @@ class Day:
     active_users: int = 0
     latency: Percentiles = (None,) * len(FRACTIONS)
     costs: Costs = field(default_factory=Costs)
+    cost_by_model: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,9 @@ def read_dashboard(*, days: int, now: datetime | None = None) -> Dashboard:
     for each, model, organization_id, costs in _costs_since(first):
         if each is None:
             by_organization[organization_id].add(costs)
-        elif each in shown:
+        elif each in shown:  # not what a clock that is ahead settled tomorrow
             shown[each].costs.add(costs)
+            shown[each].cost_by_model[model] = costs.cost_micros
             by_model[model].add(costs)
             total.add(costs)
 
@@ -120,14 +122,18 @@ def read_dashboard(*, days: int, now: datetime | None = None) -> Dashboard:
     )
 
 
+def costs_until() -> date | None:
+    """The day from which on costs are not summed up yet; None: none are."""
+    return RecorderPosition.objects.filter(pk=1).values_list("costs_until", flat=True).first()
+
+
 def _costs_since(first: date) -> Iterator[tuple[date | None, str, int | None, Costs]]:
     """(day, model, None, costs) of each day and model; (None, "", id or None, costs) of each organization and of none.
 
     Days that are summed up come from the sums. Where they end is read first, and only days before it are taken from
     them, so nothing is counted twice when more days are summed up meanwhile.
     """
-    until = RecorderPosition.objects.filter(pk=1).values_list("costs_until", flat=True).first()
-    live = max(first, until or first)
+    live = max(first, costs_until() or first)
     with connection.cursor() as cursor:
         cursor.execute(
             """

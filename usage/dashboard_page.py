@@ -18,6 +18,7 @@ USUAL_RANGE = 30
 
 # Legible on light and on dark; unfold's script looks the variable up.
 FIRST, SECOND, THIRD, BAD = "var(--color-primary-600)", "#f59e0b", "#14b8a6", "#ef4444"
+COLORS = (FIRST, SECOND, THIRD, "#3b82f6", "#ec4899", "#9ca3af")
 TICKS = "#9ca3af"
 
 Series = tuple[str, str, Sequence[float | None]]
@@ -32,6 +33,7 @@ def add_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, An
     board = read_dashboard(days=days)
     return {
         **context,
+        "title": "Dashboard",
         "dashboard": {
             "template": "usage/dashboard.html",
             "days": days,
@@ -41,7 +43,7 @@ def add_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, An
             "charts": _charts(board),
             "by_model": _cost_table("Model", board.by_model),
             "by_organization": _cost_table("Organization", board.by_organization),
-            "unpriced_calls": board.costs.unpriced_calls,
+            "unpriced": _unpriced(board.costs.unpriced_calls),
             "budgets": [_budget_row(request, budget) for budget in board.budgets],
         },
     }
@@ -99,12 +101,7 @@ def _charts(board: Dashboard) -> list[dict[str, Any]]:
             ],
         ),
         _chart("Active users per day", "bar", labels, [("Users", THIRD, [day.active_users for day in days])]),
-        _chart(
-            f"Cost per day ({settings.PRICE_CURRENCY})",
-            "bar",
-            labels,
-            [("Cost", FIRST, [day.costs.cost_micros / 10**6 for day in days])],
-        ),
+        _chart(f"Cost per day ({settings.PRICE_CURRENCY})", "bar", labels, _cost_series(board)),
         _chart(
             "Errors per day",
             "bar",
@@ -124,6 +121,18 @@ def _charts(board: Dashboard) -> list[dict[str, Any]]:
             ],
         ),
     ]
+
+
+def _cost_series(board: Dashboard) -> list[Series]:
+    """The models that cost the most, and all others in one."""
+    priced = [named.name for named in board.by_model if named.kind == "model" and named.costs.cost_micros]
+    names = priced[: len(COLORS) - 1]
+    series: list[Series] = [
+        (name, color, [day.cost_by_model.get(name, 0) / 10**6 for day in board.days])
+        for name, color in zip(names, COLORS, strict=False)
+    ]
+    rest = [sum(cost for name, cost in day.cost_by_model.items() if name not in names) / 10**6 for day in board.days]
+    return [*series, ("Others", COLORS[-1], rest)] if any(rest) else series
 
 
 def _chart(title: str, kind: str, labels: list[str], series: list[Series]) -> dict[str, Any]:
@@ -175,8 +184,14 @@ def _numbers(costs: Costs) -> list[str]:
         f"{costs.calls:,}" + (f" ({costs.unpriced_calls:,} unpriced)" if costs.unpriced_calls else ""),
         f"{costs.input_tokens:,}",
         f"{costs.output_tokens:,}",
-        money(costs.cost_micros),
+        "-" if costs.calls == costs.unpriced_calls else money(costs.cost_micros),
     ]
+
+
+def _unpriced(calls: int) -> str:
+    if calls == 1:
+        return "1 call had no price and is not in the costs"
+    return f"{calls:,} calls had no price and are not in the costs" if calls else ""
 
 
 def _budget_row(request: HttpRequest, budget: NearBudget) -> dict[str, Any]:
@@ -188,8 +203,7 @@ def _budget_row(request: HttpRequest, budget: NearBudget) -> dict[str, Any]:
         "period": budget.period,
         "used": f"{budget.used:,}",
         "limit": f"{budget.limit:,}",
-        "percent": f"{100 * budget.share:.0f}",
-        "bar": min(100, round(100 * budget.share)),
+        "percent": int(100 * budget.share),
         "spent": budget.used >= budget.limit,
     }
 

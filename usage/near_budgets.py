@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -54,7 +55,7 @@ _FULLEST = """
     ), unchosen AS (
         SELECT user_id, organization_id, 'month' AS period, %(default)s::bigint AS token_limit, month_tokens AS used
           FROM usage_spending AS spending
-         WHERE spending.month = %(month)s AND month_tokens >= %(near)s::float8 * %(default)s::bigint
+         WHERE spending.month = %(month)s AND month_tokens >= %(default_near)s::bigint
            AND NOT EXISTS (SELECT FROM usage_budget AS budget
                             WHERE budget.user_id = spending.user_id AND budget.period = 'month')
            AND NOT EXISTS (SELECT FROM usage_budget AS budget
@@ -76,14 +77,16 @@ _FULLEST = """
 
 def near_budgets(*, now: datetime | None = None) -> list[NearBudget]:
     """The ROWS fullest of the budgets that are nearing their end, the fullest first."""
-    now = now or timezone.now()
+    now, default = now or timezone.now(), default_limit("month")
     with connection.cursor() as cursor:
         cursor.execute(
             _FULLEST,
             {
                 "month": period_start("month", now),
                 "day": period_start("day", now),
-                "default": default_limit("month"),
+                "default": default,
+                # A whole number, or the index would not do.
+                "default_near": None if default is None else math.ceil(NEAR * default),
                 "near": NEAR,
                 "rows": ROWS,
             },

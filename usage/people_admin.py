@@ -114,13 +114,13 @@ def _budget_table(subject: User | Organization) -> dict[str, Any]:
     now = timezone.now()
     states = {state.period: state for state in budgets_of(subject)}
     spending = Spending.objects.filter(**{type(subject).__name__.lower(): subject}).first()
+    names: dict[Period, str] = {"month": "This month", "day": "Today"}
     rows = []
-    period: Period
-    for period in ("month", "day"):
+    for period, name in names.items():
         state = states.get(period)
         used = used_in(spending, period, now) if spending is not None else 0
         limit, left = ("no limit", "-") if state is None else _numbers(state.limit, state.remaining)
-        rows.append([f"This {period}", *_numbers(used), limit, left, f"{period_end(period, now):%Y-%m-%d}"])
+        rows.append([name, *_numbers(used), limit, left, f"{period_end(period, now):%Y-%m-%d}"])
     return {
         "title": "Tokens and budgets",
         "headers": ["", "Used", "Budget", "Left", "Begins anew"],
