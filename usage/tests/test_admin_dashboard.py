@@ -107,7 +107,8 @@ def test_requests_errors_users_and_latencies_are_those_of_the_days() -> None:
     # Nothing was called, so there is neither a chart of it nor an axis without bars.
     assert not {"Tokens per day", "Cost per day (USD)"} & set(charts)
     assert "5,400" in _text(_page(days="90"))
-    for query in ({}, {"days": "30"}, {"days": "1000"}, {"days": "x"}):
+    queries: list[dict[str, Any]] = [{}, {"days": "30"}, {"days": "1000"}, {"days": "x"}]
+    for query in queries:
         assert len(_charts(_page(**query))["Requests per day"]["Requests"]) == 30
 
 
