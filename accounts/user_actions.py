@@ -168,7 +168,7 @@ class UserActions(StaffModelAdmin):
         with transaction.atomic():
             for user in users:
                 act(user)
-        self.message_user(request, f"{title}: {', '.join(str(user) for user in users)}")
+        self.message_user(request, f"{title}: done for {', '.join(str(user) for user in users)}", messages.SUCCESS)
         return HttpResponseRedirect(self._back(request, users))
 
     def ask(
