@@ -1,16 +1,15 @@
-"""Users, sessions, organizations and the audit log, for staff."""
+"""Users, sessions and the audit log, for staff."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.contrib.admin import SimpleListFilter
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, Permission
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import ManyToManyField, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
@@ -22,13 +21,18 @@ from unfold.widgets import UnfoldAdminSelect2MultipleWidget
 from accounts.audit import record_event
 from accounts.deletion import delete_user
 from accounts.members import accept_invitations
-from accounts.models import AuditEvent, Membership, Organization, Session, User
+from accounts.models import AuditEvent, Session, User
+from accounts.organization_admin import OrganizationAdmin
 from accounts.roles import record_activity
 from accounts.sessions import end_session
 from accounts.staff_forms import NewUserForm, SetPasswordForm, UserForm
+from accounts.staff_rights import is_superuser, may_touch
 from accounts.staff_site import password_change_watched
+from accounts.user_actions import UserActions
 from edgechat.admin_pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin, is_id, users_matching
 from edgechat.client_address import caller_of
+
+__all__ = ["AccountAdmin", "OrganizationAdmin"]
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
@@ -41,7 +45,6 @@ class SessionInline(TabularInline):  # type: ignore[misc]
     extra = 0
     per_page = 10
     hide_title = True
-    tab = True
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -51,7 +54,7 @@ class SessionInline(TabularInline):  # type: ignore[misc]
 
 
 @admin.register(User)
-class AccountAdmin(StaffModelAdmin, UserAdmin):  # type: ignore[type-arg]
+class AccountAdmin(UserActions, UserAdmin):  # type: ignore[type-arg]
     """Users. Nobody gives themselves rights, and only superusers give any.
 
     Staff without superuser's rights leave other staff alone: who may set somebody's password or e-mail can become them.
@@ -100,7 +103,7 @@ class AccountAdmin(StaffModelAdmin, UserAdmin):  # type: ignore[type-arg]
         fields = list(super().get_readonly_fields(request, obj))
         if obj == request.user:
             fields += [*RIGHTS, "is_active"]
-        elif not _is_superuser(request):
+        elif not is_superuser(request):
             fields += RIGHTS
         return fields
 
@@ -113,11 +116,11 @@ class AccountAdmin(StaffModelAdmin, UserAdmin):  # type: ignore[type-arg]
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return super().has_change_permission(request, obj) and (obj is None or _may_touch(request, obj))
+        return super().has_change_permission(request, obj) and (obj is None or may_touch(request, obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         allowed: bool = super().has_delete_permission(request, obj)
-        return allowed and (obj is None or (obj != request.user and _may_touch(request, obj)))
+        return allowed and (obj is None or (obj != request.user and may_touch(request, obj)))
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:  # noqa: A002
         if not is_id(id):
@@ -224,39 +227,6 @@ class SessionAdmin(OfUsersAdmin, RecordAdmin):
         self.message_user(request, f"Sessions ended: {ended}.")
 
 
-class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
-    class Meta:
-        model = Membership
-        fields = ("user", "invited_email", "role")
-
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean()
-        if not self.errors and not (self.cleaned_data.get("user") or self.cleaned_data.get("invited_email")):
-            raise ValidationError("Choose a user, or write the e-mail of somebody who has no account yet.")
-        if not self.errors and "invited_email" in self.changed_data and not self.cleaned_data.get("user"):
-            account = User.objects.with_email(self.cleaned_data["invited_email"])
-            if account is not None and account.is_verified:
-                raise ValidationError("This e-mail has a verified account: choose the user.")
-        return cleaned
-
-
-class MembershipInline(TabularInline):  # type: ignore[misc]
-    model = Membership
-    form = MembershipForm
-    autocomplete_fields = ("user",)
-    extra = 0
-    per_page = 10
-
-
-@admin.register(Organization)
-class OrganizationAdmin(StaffModelAdmin):
-    list_display = ("name", "id", "created_at")
-    search_fields = ("name",)
-    ordering = ("-id",)
-    readonly_fields = ("created_at",)
-    inlines = (MembershipInline,)
-
-
 @admin.register(AuditEvent)
 class AuditEventAdmin(RecordAdmin):
     """The audit log, which nobody may change: superusers neither."""
@@ -308,10 +278,10 @@ class RightsGroupAdmin(StaffModelAdmin, GroupAdmin):
         return _permissions_field(super().formfield_for_manytomany(db_field, request, **kwargs))
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return _is_superuser(request)
+        return is_superuser(request)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return _is_superuser(request)
+        return is_superuser(request)
 
     has_add_permission = has_change_permission = has_delete_permission = has_view_permission
 
@@ -322,17 +292,6 @@ def _permissions_field(field: Any) -> Any:
     field.widget, field.help_text = UnfoldAdminSelect2MultipleWidget(), ""
     field.widget.choices = field.choices
     return field
-
-
-def _is_superuser(request: HttpRequest) -> bool:
-    return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser
-
-
-def _may_touch(request: HttpRequest, user: User) -> bool:
-    """Whether the one who asks may change this user at all. What is being deleted is nobody's any more."""
-    if user.deletion_requested_at is not None:
-        return False
-    return _is_superuser(request) or user == request.user or not (user.is_staff or user.is_superuser)
 
 
 def _email_of(column: str) -> Subquery:

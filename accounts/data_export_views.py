@@ -7,7 +7,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.views import APIView
 
-from accounts.data_export import export_lines
+from accounts.export_response import export_response
 from accounts.requests import AuthenticatedRequest
 
 
@@ -32,7 +32,4 @@ class UserExportView(APIView):
 
         The last line is `{"counts": {...}}`, how many there are of each type; an export without it broke off.
         """
-        response = StreamingHttpResponse(export_lines(request.user), content_type="application/x-ndjson")
-        response["Content-Disposition"] = f'attachment; filename="edgechat-{request.user.pk}.ndjson"'
-        response["Cache-Control"] = "no-store"
-        return response
+        return export_response(request.user)

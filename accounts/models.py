@@ -59,6 +59,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         ordering = ("id",)
+        permissions = (("export_user", "Can export all data of a user"),)
         constraints = (models.UniqueConstraint(Lower("email"), name="user_email_unique_without_case"),)
         indexes = (
             models.Index(
@@ -211,6 +212,8 @@ class AuditEvent(models.Model):
         DEACTIVATED = "deactivated"
         ACCOUNT_DELETED = "account_deleted"
         TRANSCRIPT_READ = "transcript_read"
+        DATA_EXPORTED = "data_exported"
+        BUDGET_SET = "budget_set"
 
     event = models.CharField(max_length=30, choices=Event.choices)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)

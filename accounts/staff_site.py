@@ -26,6 +26,7 @@ from edgechat.errors import RateLimited
 
 class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
     login_form = StaffLoginForm
+    index_template = "edgechat/staff_index.html"
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method == "POST":

@@ -152,6 +152,8 @@ GEMINI_BASE_URL = env.str("GEMINI_BASE_URL", "").rstrip("/")
 if GEMINI_BASE_URL and not re.fullmatch(r"https?://[^?#\s]+", GEMINI_BASE_URL):
     env.fault("GEMINI_BASE_URL", "must be a URL such as https://generativelanguage.googleapis.com")
 MONTHLY_TOKEN_LIMIT = env.int("MONTHLY_TOKEN_LIMIT", 0, validate=Range(min=0))
+# A name beside numbers, no more: nothing is converted.
+PRICE_CURRENCY = env.str("PRICE_CURRENCY", "USD", validate=Regexp(r"[A-Z]{3}\Z"))
 AI_MAX_OUTPUT_TOKENS = env.int("AI_MAX_OUTPUT_TOKENS", 8192, validate=Range(min=1))
 AI_TIMEOUT_SECONDS = env.float("AI_TIMEOUT_SECONDS", 120.0, validate=Range(min=0.1, max=3600))
 AI_CACHE_SECONDS = env.int("AI_CACHE_SECONDS", 0, validate=Range(min=0))
@@ -339,7 +341,7 @@ GRACEFUL_TIMEOUT = env.int("GRACEFUL_TIMEOUT", 30, validate=Range(min=1, max=360
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
-DATETIME_FORMAT = "Y-m-d H:i:s"  # the admin's
+FORMAT_MODULE_PATH = ["edgechat.date_formats"]  # the admin's
 USE_TZ = True
 USE_I18N = False
 
@@ -402,8 +404,14 @@ UNFOLD = {
     ],
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "usage.dashboard_page.add_dashboard",
     "SIDEBAR": {
         "navigation": [
+            {
+                "items": [
+                    {**_page("Dashboard", "monitoring", "usage.ledgerentry"), "link": reverse_lazy("admin:index")}
+                ],
+            },
             {
                 "title": "People",
                 "separator": True,
@@ -432,7 +440,11 @@ UNFOLD = {
                     _page("Hourly usage", "bar_chart", "usage.hourlyusage"),
                     _page("Requests", "swap_horiz", "usage.requestrecord"),
                     _page("Ledger", "receipt_long", "usage.ledgerentry"),
+                    _page("Organization usage", "domain", "usage.organizationusage"),
+                    _page("Daily traffic", "calendar_month", "usage.dailytraffic"),
                     _page("Budgets", "savings", "usage.budget"),
+                    _page("Spending", "account_balance_wallet", "usage.spending"),
+                    _page("Prices", "sell", "usage.modelprice"),
                 ],
             },
             {

@@ -1,15 +1,17 @@
-"""Requests, tokens, the ledger and budgets, for staff. Only budgets can be changed."""
+"""Requests, tokens, the ledger, prices and budgets, for staff. Only prices and budgets can be changed."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from django import forms
+from django.conf import settings
 from django.contrib import admin
-from django.core.exceptions import ValidationError
 
-from edgechat.admin_pages import OfUsersAdmin, RecordAdmin
-from usage.models import Budget, HourlyUsage, LedgerEntry, RequestRecord
+from edgechat.admin_pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin
+from usage.budget_admin import BudgetAdmin
+from usage.dashboard_page import money
+from usage.models import DailyTraffic, HourlyUsage, LedgerEntry, ModelPrice, OrganizationUsage, RequestRecord, Spending
+from usage.people_admin import OrganizationWithUsageAdmin, UserWithUsageAdmin
+
+__all__ = ["BudgetAdmin", "OrganizationWithUsageAdmin", "UserWithUsageAdmin"]
 
 
 @admin.register(HourlyUsage)
@@ -37,6 +39,8 @@ class LedgerEntryAdmin(OfUsersAdmin, RecordAdmin):
         "model",
         "input_tokens",
         "output_tokens",
+        "reserved_tokens",
+        "cost",
         "estimated",
         "settled_at",
     )
@@ -44,24 +48,49 @@ class LedgerEntryAdmin(OfUsersAdmin, RecordAdmin):
     list_filter = ("purpose", "estimated", "settled_at")
     ordering = ("-id",)
 
-
-class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]
-    class Meta:
-        model = Budget
-        fields = ("user", "organization", "period", "token_limit")
-
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean()
-        if not self.errors and bool(self.cleaned_data.get("user")) == bool(self.cleaned_data.get("organization")):
-            raise ValidationError("A budget is of one user or of one organization.")
-        return cleaned
+    @admin.display(description=f"cost ({settings.PRICE_CURRENCY})")
+    def cost(self, entry: LedgerEntry) -> str:
+        return "-" if entry.cost_micros is None else money(entry.cost_micros)
 
 
-@admin.register(Budget)
-class BudgetAdmin(OfUsersAdmin):
-    form = BudgetForm
-    list_display = ("id", "user", "organization", "period", "token_limit")
+@admin.register(OrganizationUsage)
+class OrganizationUsageAdmin(OfUsersAdmin, RecordAdmin):
+    list_display = ("hour", "organization", "user", "input_tokens", "output_tokens")
+    list_select_related = ("organization", "user")
+    ordering = ("-id",)  # as hourly usage
+
+
+@admin.register(Spending)
+class SpendingAdmin(OfUsersAdmin, RecordAdmin):
+    list_display = ("user", "organization", "month", "month_tokens", "day", "day_tokens", "reserved_tokens")
     list_select_related = ("user", "organization")
-    list_filter = ("period",)
     ordering = ("-id",)
-    autocomplete_fields = ("user", "organization")
+
+
+@admin.register(DailyTraffic)
+class DailyTrafficAdmin(RecordAdmin):
+    list_display = ("date", "requests", "client_errors", "server_errors", "active_users")
+    ordering = ("-date",)
+
+
+@admin.register(ModelPrice)
+class ModelPriceAdmin(StaffModelAdmin):
+    """Prices count for calls that are settled from now on; nothing is calculated again."""
+
+    list_display = ("model", "input_price", "cached_input_price", "output_price", "updated_at")
+    ordering = ("model",)
+    search_fields = ("model",)
+    fields = ("model", "input_micros", "cached_input_micros", "output_micros", "updated_at")
+    readonly_fields = ("updated_at",)
+
+    @admin.display(description=f"input ({settings.PRICE_CURRENCY} per million tokens)")
+    def input_price(self, price: ModelPrice) -> str:
+        return money(price.input_micros)
+
+    @admin.display(description="cached input")
+    def cached_input_price(self, price: ModelPrice) -> str:
+        return money(price.cached_input_micros)
+
+    @admin.display(description="output")
+    def output_price(self, price: ModelPrice) -> str:
+        return money(price.output_micros)

@@ -8,7 +8,7 @@ class UsageConfig(AppConfig):
         from accounts.data_export import register_exporter
         from accounts.deletion import register_eraser
         from edgechat import periodic
-        from usage import account_export, holders, ledger, recorder
+        from usage import account_export, daily_costs, holders, ledger, recorder
 
         register_eraser(ledger.anonymize_user)
         register_exporter(account_export.export_usage, types=account_export.TYPES)
@@ -16,3 +16,4 @@ class UsageConfig(AppConfig):
         periodic.register(ledger.settle_deferred, seconds=2)
         periodic.register(holders.keep_alive, seconds=holders.RENEW_SECONDS)
         periodic.register(ledger.settle_abandoned, seconds=5)
+        periodic.register(daily_costs.sum_up_costs, seconds=60)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from usage.latency import BOUNDS, BUCKETS
+from usage.latency import BUCKETS, LIMITS
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ DAILY_TRAFFIC = RebuiltTable(
     recounted=f"""
         WITH answered AS NOT MATERIALIZED (
             SELECT (at AT TIME ZONE 'UTC')::date AS date, user_id, status,
-                   width_bucket(milliseconds, ARRAY[{_columns(tuple(map(str, BOUNDS)))}]) AS bucket
+                   width_bucket(milliseconds::float8, ARRAY[{_columns(tuple(map(str, LIMITS)))}]::float8[]) AS bucket
               FROM usage_requestrecord WHERE at >= %(raw_day)s::timestamptz
         ), buckets AS MATERIALIZED (
             SELECT date, bucket, count(*) AS requests FROM answered GROUP BY 1, 2

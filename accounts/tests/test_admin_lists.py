@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Group
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -15,9 +17,19 @@ from django.utils import timezone
 
 from accounts.models import AuditEvent, Organization, Session, User
 from accounts.tests.staff import make_user
-from conversations.models import Todo
+from conftest import new_address
+from conversations.models import Conversation, Todo
 from edgechat import admin_pages
-from usage.models import Budget, HourlyUsage, LedgerEntry, RequestRecord
+from usage.models import (
+    Budget,
+    DailyTraffic,
+    HourlyUsage,
+    LedgerEntry,
+    ModelPrice,
+    OrganizationUsage,
+    RequestRecord,
+    Spending,
+)
 
 ROWS = 60  # more than a page
 
@@ -68,6 +80,38 @@ def _budgets(users: list[User]) -> None:
     Budget.objects.bulk_create([Budget(user=user, token_limit=1) for user in users])
 
 
+def _organization_usage(users: list[User]) -> None:
+    organization, hour = Organization.objects.create(name="listed"), timezone.now()
+    OrganizationUsage.objects.bulk_create(
+        [OrganizationUsage(organization=organization, user=user, hour=hour) for user in users]
+    )
+
+
+def _spending(users: list[User]) -> None:
+    today = timezone.now().date()
+    Spending.objects.bulk_create([Spending(user=user, month=today.replace(day=1), day=today) for user in users])
+
+
+def _daily_traffic(users: list[User]) -> None:
+    """Of days that no other test has, or that were made before."""
+    days = [date(1900, 1, 1) + timedelta(days=number) for number in range(len(users))]
+    rows = [DailyTraffic(date=day, latencies=[]) for day in days]
+    DailyTraffic.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def _prices(users: list[User]) -> None:
+    prices = [ModelPrice(model=user.email, input_micros=1, cached_input_micros=1, output_micros=1) for user in users]
+    ModelPrice.objects.bulk_create(prices)
+
+
+def _organizations(users: list[User]) -> None:
+    Organization.objects.bulk_create([Organization(name=user.email) for user in users])
+
+
+def _groups(users: list[User]) -> None:
+    Group.objects.bulk_create([Group(name=user.email) for user in users])
+
+
 def _todos(users: list[User]) -> None:
     Todo.objects.bulk_create([Todo(owner=user, title="listed") for user in users])
 
@@ -80,16 +124,22 @@ LISTS: dict[str, Callable[[list[User]], None]] = {
     "accounts/user": _nothing_more,
     "accounts/session": _sessions,
     "accounts/auditevent": _audit_events,
+    "accounts/organization": _organizations,
+    "auth/group": _groups,
     "usage/hourlyusage": _hours,
     "usage/requestrecord": _requests,
     "usage/ledgerentry": _ledger,
     "usage/budget": _budgets,
+    "usage/organizationusage": _organization_usage,
+    "usage/spending": _spending,
+    "usage/dailytraffic": _daily_traffic,
+    "usage/modelprice": _prices,
     "conversations/todo": _todos,
 }
 
 
 def _browser() -> Client:
-    browser = Client(headers={"X-Forwarded-For": "10.200.0.1"})
+    browser = Client(headers=new_address())
     browser.force_login(make_user("root", is_staff=True, is_superuser=True))
     return browser
 
@@ -97,7 +147,7 @@ def _browser() -> Client:
 def _queries(path: str, **query: Any) -> list[str]:
     browser = _browser()
     with CaptureQueriesContext(connection) as captured:
-        answer = browser.get(f"/admin/{path}/", query)
+        answer = browser.get(f"/admin/{path}", query)
     assert answer.status_code == 200
     return [query["sql"] for query in captured.captured_queries]
 
@@ -106,11 +156,35 @@ def _queries(path: str, **query: Any) -> list[str]:
 def test_a_page_of_rows_takes_few_queries_and_none_counts_the_whole_table(path: str) -> None:
     users = _users()
     LISTS[path](users)
-    queries = _queries(path)
+    queries = _queries(f"{path}/")
     assert len(queries) <= 10, "\n".join(queries)
     counts = [sql for sql in queries if "COUNT(" in sql]
     assert len(counts) == 1
     assert f"LIMIT {admin_pages.MAX_COUNTED + 1}" in counts[0]
+
+
+def test_every_list_is_looked_at_here() -> None:
+    """Conversations are in MongoDB and have pages of their own."""
+    registered = {f"{model._meta.app_label}/{model._meta.model_name}" for model in admin.site._registry}
+    assert registered - {f"conversations/{Conversation._meta.model_name}"} == set(LISTS)
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_a_page_of_one_row_takes_as_many_queries(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    LISTS[path](_users())
+    many = len(_queries(f"{path}/"))
+    monkeypatch.setattr(admin_pages.StaffModelAdmin, "list_per_page", 1)
+    assert len(_queries(f"{path}/")) == many
+
+
+def test_the_first_page_and_a_users_page_take_few_queries() -> None:
+    users = _users()
+    for fill in (_sessions, _hours, _ledger, _budgets, _spending):
+        fill(users)
+    assert len(_queries("")) <= 10
+    assert len(_queries("conversations/conversation/")) <= 10
+    assert len(_queries(f"accounts/user/{users[0].pk}/change/")) < 20
+    assert len(_queries(f"accounts/user/{users[0].pk}/set-budget/")) < 20
 
 
 def test_a_long_list_says_that_there_is_more(monkeypatch: pytest.MonkeyPatch) -> None:

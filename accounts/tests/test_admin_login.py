@@ -95,7 +95,11 @@ def test_the_sidebar_shows_what_one_may_see(web_url: str) -> None:
             "/admin/usage/hourlyusage/",
             "/admin/usage/requestrecord/",
             "/admin/usage/ledgerentry/",
+            "/admin/usage/organizationusage/",
+            "/admin/usage/dailytraffic/",
             "/admin/usage/budget/",
+            "/admin/usage/spending/",
+            "/admin/usage/modelprice/",
         }
 
 

@@ -202,8 +202,8 @@ def test_the_command_writes_all_of_it_for_its_owner_alone(
 
     assert list(lasting(file.read_text())) == list(lasting(printed.getvalue()))
     assert next(lasting(printed.getvalue()))["email"] == alice.email
-    events = AuditEvent.objects.filter(user_id=alice.id, event="transcript_read").values_list("details", "actor_id")
-    assert list(events) == [({"export": True}, None)] * 2
+    events = AuditEvent.objects.filter(user_id=alice.id, event="data_exported").values_list("details", "actor_id")
+    assert list(events) == [({}, None)] * 2
 
 
 def test_the_command_overwrites_nothing_and_knows_only_users(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def test_the_admin_has_a_policy_of_its_own(web_url: str) -> None:
             inline = re.findall(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)[^>]*>", answer.text)
             assert inline == []
             assert re.findall(r"\son(?:click|change|submit|load)=", answer.text) == []
+            assert re.findall(r'\s(?:src|href)="(?:https?:)?//[^"]*"', answer.text) == []
 
 
 def test_the_mode_can_be_relaxed_or_disabled(start_web: Callable[..., WebServer]) -> None:

@@ -2,15 +2,27 @@
 
 import html
 import uuid
+from importlib import import_module
 
 import pytest
+from django.apps import apps
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import Organization
 from accounts.tests.staff import helper, make_user, superuser
-from usage.models import Budget, HourlyUsage, LedgerEntry, RequestRecord
+from usage.models import (
+    Budget,
+    DailyTraffic,
+    HourlyUsage,
+    LedgerEntry,
+    ModelPrice,
+    OrganizationUsage,
+    RequestRecord,
+    Spending,
+)
 
-RECORDS = ["hourlyusage", "requestrecord", "ledgerentry"]
+RECORDS = ["hourlyusage", "requestrecord", "ledgerentry", "organizationusage", "spending"]
 
 
 def _record(model: str, user_id: int) -> int:
@@ -22,6 +34,11 @@ def _record(model: str, user_id: int) -> int:
             return RequestRecord.objects.create(
                 user_id=user_id, at=now, method="GET", route="r", status=200, milliseconds=1
             ).pk
+        case "organizationusage":
+            organization = Organization.objects.create(name="with usage")
+            return OrganizationUsage.objects.create(organization=organization, user_id=user_id, hour=now).pk
+        case "spending":
+            return Spending.objects.create(user_id=user_id, month=now.date().replace(day=1), day=now.date()).pk
         case _:
             return LedgerEntry.objects.create(
                 attempt_id=uuid.uuid4().hex, user_id=user_id, purpose="chat", model="m", abandoned_after=now
@@ -42,6 +59,68 @@ def test_records_are_found_by_user_and_nobody_changes_them(web_url: str, model: 
         assert root.get(f"usage/{model}/add/").status_code == 403
         assert root.post_form(f"usage/{model}/{key}/change/", {"requests": "7"}).status_code == 403
         assert root.post_form(f"usage/{model}/{key}/delete/", {"post": "yes"}).status_code == 403
+
+
+def test_the_traffic_of_days_is_read_only(web_url: str) -> None:
+    DailyTraffic.objects.get_or_create(date="1899-12-31", defaults={"requests": 1_234_567, "latencies": [1]})
+    with superuser(web_url) as root:
+        assert root.get("usage/dailytraffic/").status_code == 200
+        assert "1234567" in root.get("usage/dailytraffic/1899-12-31/change/").text
+        assert root.get("usage/dailytraffic/add/").status_code == 403
+        assert root.post_form("usage/dailytraffic/1899-12-31/change/", {"requests": "7"}).status_code == 403
+
+
+def test_the_ledger_says_what_a_call_cost_if_its_model_had_a_price(web_url: str) -> None:
+    user = make_user()
+    for cost in (1_234_567_890, None):
+        LedgerEntry.objects.create(
+            attempt_id=uuid.uuid4().hex,
+            user=user,
+            purpose="chat",
+            model="m",
+            abandoned_after=timezone.now(),
+            reserved_tokens=4321,
+            cost_micros=cost,
+        )
+    with superuser(web_url) as root:
+        page = root.get("usage/ledgerentry/", params={"q": user.email}).text
+    assert "cost (USD)" in page.replace("Cost", "cost")
+    assert page.count("1,234.567890") == 1
+    assert page.count("4321") == 2
+
+
+def test_the_first_prices_replace_none_that_is_there() -> None:
+    migration = import_module("usage.migrations.0004_first_prices")
+    prices = ModelPrice.objects.filter(model__in=migration.PRICES).order_by("model")
+    with transaction.atomic():
+        prices.delete()
+        ModelPrice.objects.create(model="gemini-2.5-pro", input_micros=1, cached_input_micros=2, output_micros=3)
+        migration.add_prices(apps, None)
+        found = list(prices.values_list("model", "input_micros", "cached_input_micros", "output_micros"))
+        transaction.set_rollback(True)
+    assert found == [
+        ("gemini-2.5-flash", 300_000, 30_000, 2_500_000),
+        ("gemini-2.5-flash-lite", 100_000, 10_000, 400_000),
+        ("gemini-2.5-pro", 1, 2, 3),
+    ]
+    assert migration.PRICES["gemini-2.5-pro"] == (1_250_000, 125_000, 10_000_000)
+
+
+def test_prices_can_be_added_and_changed(web_url: str) -> None:
+    model = f"priced-{uuid.uuid4().hex}"
+    fields = {"model": model, "input_micros": "1500000", "cached_input_micros": "1", "output_micros": "0"}
+    with superuser(web_url) as root:
+        assert root.submit("usage/modelprice/add/", **fields).status_code == 302
+        price = ModelPrice.objects.get(model=model)
+        page = root.get("usage/modelprice/", params={"q": model}).text
+        assert [text for text in ("1.500000", "0.000001", "0.000000") if text not in page] == []
+        assert root.submit("usage/modelprice/add/", **fields).status_code == 200  # there is one
+        assert root.submit(f"usage/modelprice/{price.pk}/change/", output_micros="-1").status_code == 200
+        assert root.submit(f"usage/modelprice/{price.pk}/change/", output_micros="7").status_code == 302
+    with helper(web_url, "view_modelprice") as staff:
+        assert staff.post_form(f"usage/modelprice/{price.pk}/change/", fields).status_code == 403
+    price.refresh_from_db()
+    assert price.output_micros == 7
 
 
 def test_staff_without_the_right_see_nothing_of_the_ledger(web_url: str) -> None:

@@ -24,7 +24,7 @@ class Command(BaseCommand):
         user = User.objects.with_email(options["email"])
         if user is None:
             raise CommandError(f"There is no user {options['email']}.")
-        record_event(AuditEvent.Event.TRANSCRIPT_READ, user_id=user.pk, export=True)
+        record_event(AuditEvent.Event.DATA_EXPORTED, user_id=user.pk)
         try:
             if options["output"] is None:
                 for line in export_lines(user):

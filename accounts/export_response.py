@@ -1,0 +1,15 @@
+"""A user's whole data as a file that is saved while it is being read."""
+
+from __future__ import annotations
+
+from django.http import StreamingHttpResponse
+
+from accounts.data_export import export_lines
+from accounts.models import User
+
+
+def export_response(user: User) -> StreamingHttpResponse:
+    response = StreamingHttpResponse(export_lines(user), content_type="application/x-ndjson")
+    response["Content-Disposition"] = f'attachment; filename="edgechat-{user.pk}.ndjson"'
+    response["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,55 @@
+"""Organizations and who is in them, for staff."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from unfold.admin import TabularInline
+
+from accounts.models import Membership, Organization, User
+from edgechat.admin_pages import StaffModelAdmin
+
+
+class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Membership
+        fields = ("user", "invited_email", "role")
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        if not self.errors and not (self.cleaned_data.get("user") or self.cleaned_data.get("invited_email")):
+            raise ValidationError("Choose a user, or write the e-mail of somebody who has no account yet.")
+        if not self.errors and "invited_email" in self.changed_data and not self.cleaned_data.get("user"):
+            account = User.objects.with_email(self.cleaned_data["invited_email"])
+            if account is not None and account.is_verified:
+                raise ValidationError("This e-mail has a verified account: choose the user.")
+        return cleaned
+
+
+class MembershipInline(TabularInline):  # type: ignore[misc]
+    model = Membership
+    form = MembershipForm
+    autocomplete_fields = ("user",)
+    fields = ("user", "invited_email", "role", "status")
+    readonly_fields = ("status",)
+    extra = 0
+    per_page = 10
+    hide_title = True
+
+    @admin.display(description="status")
+    def status(self, membership: Membership) -> str:
+        if membership.pk is None:
+            return "-"
+        return "invited" if membership.user_id is None else "active"
+
+
+@admin.register(Organization)
+class OrganizationAdmin(StaffModelAdmin):
+    list_display = ("name", "id", "created_at")
+    search_fields = ("name",)
+    ordering = ("-id",)
+    readonly_fields = ("created_at",)
+    inlines: Any = (MembershipInline,)

@@ -1,0 +1,127 @@
+"""Budgets in the admin: every way to set one is written to the audit log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import TabularInline
+from unfold.widgets import UnfoldAdminBigIntegerFieldWidget, UnfoldAdminSelectWidget
+
+from accounts.audit import record_event
+from accounts.models import AuditEvent, User
+from accounts.staff_rights import is_superuser
+from edgechat.admin_pages import OfUsersAdmin
+from edgechat.client_address import caller_of
+from usage.models import Budget
+
+
+def may_set_budget(request: HttpRequest, user: User | None) -> bool:
+    """Staff without superuser's rights leave the budgets of all staff alone, their own included."""
+    if user is None or is_superuser(request):
+        return True
+    return not (user.is_staff or user.is_superuser)
+
+
+def record_budget(request: HttpRequest, budget: Budget, limit: int | str | None) -> None:
+    """Write to the audit log what a budget is now: tokens, None for no limit, or `default` when it was removed."""
+    organization = {} if budget.organization_id is None else {"organization": budget.organization_id}
+    record_event(
+        AuditEvent.Event.BUDGET_SET,
+        caller=caller_of(request),
+        user_id=budget.user_id,
+        actor_id=request.user.pk,
+        period=budget.period,
+        limit=limit,
+        **organization,
+    )
+
+
+class SetBudgetForm(forms.Form):
+    """One budget of a user: so many tokens, no limit, or what everybody has."""
+
+    TOKENS, UNLIMITED, DEFAULT = "tokens", "unlimited", "default"
+
+    period = forms.ChoiceField(choices=Budget.Period.choices, widget=UnfoldAdminSelectWidget)
+    budget = forms.ChoiceField(
+        choices=[
+            (TOKENS, "So many tokens"),
+            (UNLIMITED, "No limit"),
+            (DEFAULT, "The default: MONTHLY_TOKEN_LIMIT a month, no limit a day"),
+        ],
+        widget=UnfoldAdminSelectWidget,
+    )
+    tokens = forms.IntegerField(
+        min_value=0,
+        max_value=2**62,
+        required=False,
+        widget=UnfoldAdminBigIntegerFieldWidget,
+        help_text="In the calendar month or day, UTC. 0: nothing at all.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = dict(super().clean() or {})
+        if not self.errors and (cleaned["budget"] == self.TOKENS) != (cleaned.get("tokens") is not None):
+            raise ValidationError("Write how many tokens, or choose no limit or the default and leave them empty.")
+        return cleaned
+
+
+class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Budget
+        fields = ("user", "organization", "period", "token_limit")
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        if (
+            not self.errors
+            and self.instance.pk is None
+            and bool(self.cleaned_data.get("user")) == bool(self.cleaned_data.get("organization"))
+        ):
+            raise ValidationError("A budget is of one user or of one organization.")
+        return cleaned
+
+
+@admin.register(Budget)
+class BudgetAdmin(OfUsersAdmin):
+    form = BudgetForm
+    list_display = ("id", "user", "organization", "period", "token_limit")
+    list_select_related = ("user", "organization")
+    list_filter = ("period",)
+    ordering = ("-id",)
+    autocomplete_fields = ("user", "organization")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Budget | None = None) -> tuple[str, ...]:
+        return () if obj is None else ("user", "organization", "period")
+
+    def has_change_permission(self, request: HttpRequest, obj: Budget | None = None) -> bool:
+        return super().has_change_permission(request, obj) and (obj is None or may_set_budget(request, obj.user))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Budget | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and (obj is None or may_set_budget(request, obj.user))
+
+    def save_model(self, request: HttpRequest, obj: Budget, form: Any, change: bool) -> None:
+        if not may_set_budget(request, obj.user):
+            raise PermissionDenied
+        super().save_model(request, obj, form, change)
+        record_budget(request, obj, obj.token_limit)
+
+    def delete_model(self, request: HttpRequest, obj: Budget) -> None:
+        super().delete_model(request, obj)
+        record_budget(request, obj, SetBudgetForm.DEFAULT)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Budget]) -> None:
+        for budget in queryset:
+            self.delete_model(request, budget)
+
+
+class BudgetInline(TabularInline):  # type: ignore[misc]
+    model = Budget
+    fields = ("period", "token_limit")
+    extra = 0
+    max_num = len(Budget.Period)
+    hide_title = True

@@ -1,0 +1,41 @@
+"""What the tests of sums by the day share: a time that no other test has, and a database that forgets what they did."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from usage.models import LedgerEntry, RecorderPosition
+
+
+@contextmanager
+def costs_summed_until(day: date | None) -> Iterator[None]:
+    """In a transaction that is rolled back, and that keeps the servers from summing up meanwhile."""
+    with transaction.atomic():
+        position = RecorderPosition.objects.select_for_update().get(pk=1)
+        position.costs_until = day
+        position.save(update_fields=["costs_until"])
+        yield
+        transaction.set_rollback(True)
+
+
+def at(day: date, clock: str = "12:00") -> datetime:
+    return datetime.combine(day, time.fromisoformat(clock), UTC)
+
+
+def settled(moment: datetime | None, *, cost: int | None, model: str = "m", **fields: Any) -> LedgerEntry:
+    return LedgerEntry.objects.create(
+        attempt_id=uuid.uuid4().hex,
+        purpose="chat",
+        model=model,
+        abandoned_after=timezone.now(),
+        settled_at=moment,
+        cost_micros=cost,
+        **fields,
+    )
