@@ -151,7 +151,7 @@ GEMINI_MODEL = env.str("GEMINI_MODEL", "gemini-2.5-flash", validate=Regexp(r"[A-
 GEMINI_BASE_URL = env.str("GEMINI_BASE_URL", "").rstrip("/")
 if GEMINI_BASE_URL and not re.fullmatch(r"https?://[^?#\s]+", GEMINI_BASE_URL):
     env.fault("GEMINI_BASE_URL", "must be a URL such as https://generativelanguage.googleapis.com")
-MONTHLY_TOKEN_LIMIT = env.int("MONTHLY_TOKEN_LIMIT", 0, validate=Range(min=0))
+MONTHLY_TOKEN_LIMIT = env.int("MONTHLY_TOKEN_LIMIT", 0, validate=Range(min=0, max=2**62))
 # A name beside numbers, no more: nothing is converted.
 PRICE_CURRENCY = env.str("PRICE_CURRENCY", "USD", validate=Regexp(r"[A-Z]{3}\Z"))
 AI_MAX_OUTPUT_TOKENS = env.int("AI_MAX_OUTPUT_TOKENS", 8192, validate=Range(min=1))

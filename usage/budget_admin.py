@@ -12,11 +12,11 @@ from django.http import HttpRequest
 from unfold.admin import TabularInline
 from unfold.widgets import UnfoldAdminBigIntegerFieldWidget, UnfoldAdminSelectWidget
 
-from accounts.audit import record_event
-from accounts.models import AuditEvent, User
+from accounts.models import User
 from accounts.staff_rights import is_superuser
 from edgechat.admin_pages import OfUsersAdmin
 from edgechat.client_address import caller_of
+from usage.budgets import record_budget
 from usage.models import Budget
 
 
@@ -27,18 +27,8 @@ def may_set_budget(request: HttpRequest, user: User | None) -> bool:
     return not (user.is_staff or user.is_superuser)
 
 
-def record_budget(request: HttpRequest, budget: Budget, limit: int | str | None) -> None:
-    """Write to the audit log what a budget is now: tokens, None for no limit, or `default` when it was removed."""
-    organization = {} if budget.organization_id is None else {"organization": budget.organization_id}
-    record_event(
-        AuditEvent.Event.BUDGET_SET,
-        caller=caller_of(request),
-        user_id=budget.user_id,
-        actor_id=request.user.pk,
-        period=budget.period,
-        limit=limit,
-        **organization,
-    )
+def record_change(request: HttpRequest, budget: Budget, limit: int | str | None) -> None:
+    record_budget(budget, limit, caller=caller_of(request), actor_id=request.user.pk)
 
 
 class SetBudgetForm(forms.Form):
@@ -108,11 +98,11 @@ class BudgetAdmin(OfUsersAdmin):
         if not may_set_budget(request, obj.user):
             raise PermissionDenied
         super().save_model(request, obj, form, change)
-        record_budget(request, obj, obj.token_limit)
+        record_change(request, obj, obj.token_limit)
 
     def delete_model(self, request: HttpRequest, obj: Budget) -> None:
         super().delete_model(request, obj)
-        record_budget(request, obj, SetBudgetForm.DEFAULT)
+        record_change(request, obj, SetBudgetForm.DEFAULT)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Budget]) -> None:
         for budget in queryset:

@@ -13,7 +13,9 @@ from typing import Any, Literal
 from django.conf import settings
 from django.utils import timezone
 
-from accounts.models import Organization, User
+from accounts.audit import record_event
+from accounts.models import AuditEvent, Organization, User
+from edgechat.client_address import Caller
 from edgechat.errors import ApiError
 from usage.models import Budget, Spending
 
@@ -134,6 +136,22 @@ def set_budget(*, subject: User | Organization, period: Period, token_limit: int
 def remove_budget(*, subject: User | Organization, period: Period) -> bool:
     """Go back to the default; False if there was no budget."""
     return Budget.objects.filter(**_of(subject), period=period).delete()[0] > 0
+
+
+def record_budget(
+    budget: Budget, limit: int | str | None, *, caller: Caller | None = None, actor_id: int | None = None
+) -> None:
+    """Write to the audit log what a budget is now: tokens, None for no limit, or `default` when it was removed."""
+    organization = {} if budget.organization_id is None else {"organization": budget.organization_id}
+    record_event(
+        AuditEvent.Event.BUDGET_SET,
+        caller=caller,
+        user_id=budget.user_id,
+        actor_id=actor_id,
+        period=budget.period,
+        limit=limit,
+        **organization,
+    )
 
 
 def _of(subject: User | Organization) -> dict[str, Any]:

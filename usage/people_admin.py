@@ -13,7 +13,7 @@ from unfold.decorators import action
 
 from accounts.admin import AccountAdmin, OrganizationAdmin
 from accounts.models import Organization, User
-from usage.budget_admin import BudgetInline, SetBudgetForm, may_set_budget, record_budget
+from usage.budget_admin import BudgetInline, SetBudgetForm, may_set_budget, record_change
 from usage.budgets import Period, budgets_of, period_end, remove_budget, set_budget, used_in
 from usage.models import Budget, Spending
 from usage.reports import user_usage
@@ -43,7 +43,7 @@ class UserWithUsageAdmin(AccountAdmin):
                 tokens = SetBudgetForm.DEFAULT
             else:
                 set_budget(subject=user, period=period, token_limit=tokens)
-            record_budget(request, Budget(user=user, period=period), tokens)
+            record_change(request, Budget(user=user, period=period), tokens)
 
         return self.ask_or_act(
             request,
@@ -80,9 +80,9 @@ class OrganizationWithUsageAdmin(OrganizationAdmin):
         if formset.model is not Budget:
             return
         for budget in formset.deleted_objects:
-            record_budget(request, budget, SetBudgetForm.DEFAULT)
+            record_change(request, budget, SetBudgetForm.DEFAULT)
         for budget in (*formset.new_objects, *(changed for changed, _ in formset.changed_objects)):
-            record_budget(request, budget, budget.token_limit)
+            record_change(request, budget, budget.token_limit)
 
 
 def _tables(request: HttpRequest, subject: User | Organization) -> list[dict[str, Any]]:

@@ -90,7 +90,7 @@ def test_the_ledger_says_what_a_call_cost_if_its_model_had_a_price(web_url: str)
 
 
 def test_the_first_prices_replace_none_that_is_there() -> None:
-    migration = import_module("usage.migrations.0004_first_prices")
+    migration = import_module("usage.migrations.0006_first_prices")
     prices = ModelPrice.objects.filter(model__in=migration.PRICES).order_by("model")
     with transaction.atomic():
         prices.delete()
