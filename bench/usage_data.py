@@ -94,9 +94,7 @@ def fill_usage(site: Site) -> Person:
     with connection.cursor() as cursor:
         # What is made refers to what was just made: not looked up two million times.
         cursor.execute("SET session_replication_role = replica")
-    with tqdm(
-        total=USERS + REQUESTS + CALLS, unit="row", unit_scale=True, file=sys.stdout, position=1, leave=False
-    ) as bar:
+    with _bar(total=USERS + REQUESTS + CALLS, unit="row", unit_scale=True) as bar:
         _insert(_USERS, USERS, values, bar.update)
         values["user"] = User.objects.filter(email__endswith="@example.org").earliest("pk").pk
         with connection.cursor() as cursor:
@@ -108,8 +106,9 @@ def fill_usage(site: Site) -> Person:
         for model in ("model-a", "model-b")
     )
     RecorderPosition.objects.update(costs_until=now.date())
-    for _ in tqdm(rebuild_usage(), total=len(TABLES), unit="table", file=sys.stdout, position=1, leave=False):
-        pass
+    with _bar(total=len(TABLES), unit="table") as bar:
+        for _ in rebuild_usage():
+            bar.update()
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")  # or PostgreSQL does it by itself, while something is measured
     connection.close()
@@ -123,3 +122,9 @@ def _insert(statement: str, count: int, values: dict[str, Any], made: Callable[[
             last = min(first + _SLICE - 1, count)
             cursor.execute(statement, {**values, "first": first, "last": last})
             made(last - first + 1)
+
+
+def _bar(**options: Any) -> Any:
+    """Below that of the whole run; without a terminal each refreshed line stays, so there are fewer."""
+    every = 0.1 if sys.stdout.isatty() else 10.0
+    return tqdm(file=sys.stdout, position=1, leave=False, mininterval=every, **options)
