@@ -78,18 +78,17 @@ class UserActions(StaffModelAdmin):
         caller = caller_of(request)
 
         def end(user: User) -> None:
-            with transaction.atomic():
-                # A login that is under way ends with the others, or begins after this.
-                User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
-                ended = end_all_sessions(user_id=user.pk, reason="ended_by_staff")
-                if ended:
-                    record_event(
-                        AuditEvent.Event.SESSION_ENDED,
-                        caller=caller,
-                        user_id=user.pk,
-                        actor_id=request.user.pk,
-                        sessions=ended,
-                    )
+            # A login that is under way ends with the others, or begins after this.
+            User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+            ended = end_all_sessions(user_id=user.pk, reason="ended_by_staff")
+            if ended:
+                record_event(
+                    AuditEvent.Event.SESSION_ENDED,
+                    caller=caller,
+                    user_id=user.pk,
+                    actor_id=request.user.pk,
+                    sessions=ended,
+                )
 
         return self.ask_or_act(
             request,
@@ -156,7 +155,7 @@ class UserActions(StaffModelAdmin):
         text: str,
         form: forms.Form | None = None,
     ) -> HttpResponseBase:
-        """The question, or once it is answered the act, on all of them or on none. Raises PermissionDenied."""
+        """The question, or once it is answered the act, in one transaction on all of them. Raises PermissionDenied."""
         forbidden = [str(user) for user in users if not self.may(name, request, user)]
         if forbidden and ACTION_CHECKBOX_NAME in request.POST:
             self.message_user(request, f"{title}: you may not do this to {', '.join(forbidden)}", messages.ERROR)
