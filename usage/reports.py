@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from usage.recorder import pending_requests
+from usage.recorder import one_snapshot, pending_requests
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ def user_usage(user_id: int, *, now: datetime | None = None) -> UserUsage:
     hour = now.replace(minute=0, second=0, microsecond=0)
     day_ago, week_ago = hour - timedelta(hours=24), hour - timedelta(hours=168)
     month = hour.replace(day=1, hour=0)
-    with connection.cursor() as cursor:
-        # Totals and position in one statement, so one snapshot: what is not in the totals is behind the position.
+    with one_snapshot(), connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT coalesce(sum(requests), 0),
@@ -66,10 +65,9 @@ def user_usage(user_id: int, *, now: datetime | None = None) -> UserUsage:
             """,
             {"user": user_id, "day": day_ago, "week": week_ago, "month": month},
         )
-        row = cursor.fetchone()
-    *sums, position = row
+        *sums, position = cursor.fetchone()
+        pending = pending_requests(user_id, after=position)
     totals = [int(value) for value in sums]
-    pending = pending_requests(user_id, after=position)
     return UserUsage(
         totals[0] + len(pending),
         totals[1] + sum(at >= day_ago for at in pending),
