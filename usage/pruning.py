@@ -1,4 +1,4 @@
-"""Forgetting single requests; what was counted of them stays in the hourly totals."""
+"""Forgetting single requests; what was counted of them stays in the sums of hours and days."""
 
 from __future__ import annotations
 

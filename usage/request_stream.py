@@ -179,10 +179,14 @@ class RequestStream:
         if time.monotonic() < self._paused_until:
             raise RedisError("Redis failed less than a second ago")
         self._paused_until = time.monotonic() + PAUSE_SECONDS
-        connection.connect()
-        connection.send_command("SCRIPT", "LOAD", _ADD)
-        self._sha = connection.read_response()
-        connection.send_command("CLIENT", "REPLY", "OFF")
+        try:
+            connection.connect()
+            connection.send_command("SCRIPT", "LOAD", _ADD)
+            self._sha = connection.read_response()
+            connection.send_command("CLIENT", "REPLY", "OFF")
+        except BaseException:
+            connection.disconnect()  # or the next one would take it for open
+            raise
         self._paused_until = 0.0
         self._arrived_key = f"edgechat:usage:arrived:{secrets.token_hex(8)}"
         self._count = self._due = 0
