@@ -264,14 +264,28 @@ def test_what_redis_has_no_memory_for_is_written_by_the_process_itself(
 
 @pytest.mark.faults
 def test_a_process_that_ends_without_redis_writes_what_it_holds(
-    own_web: StartWeb, stores: Stores, register: Register
+    own_web: StartWeb, stores: Stores, register: Register, eventually: Eventually
 ) -> None:
     web = own_web(workers=2)
     alice = register("alice", web.url)
     stores.valkey.kill()
+    answers: list[httpx2.Response] = []
+
+    def ask_until_refused(number: int) -> None:
+        try:
+            while True:
+                with alice.signed_in(alice.tokens["access_token"]) as client:
+                    answers.append(client.get("auth/me").raise_for_status())
+        except httpx2.TransportError:
+            pass
+
     with ThreadPoolExecutor(CLIENTS) as pool:
-        answered = REGISTERED + sum(pool.map(lambda _: ask(alice, 2), range(CLIENTS)))
-    assert web.terminate()
+        asking = [pool.submit(ask_until_refused, number) for number in range(CLIENTS)]
+        eventually(lambda: len(answers) > CLIENTS)
+        assert web.terminate()
+        for one in asking:
+            one.result()
+    answered = REGISTERED + len(answers)
     assert stores.written(alice) == (answered, answered)
 
 
