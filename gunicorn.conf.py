@@ -76,5 +76,7 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     from edgechat import periodic
+    from usage import recorder
 
     periodic.stop()
+    recorder.flush_requests()

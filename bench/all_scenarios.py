@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench import login_scenarios, reply_scenarios, scenarios, upload_scenario, usage_scenarios
+from bench import login_scenarios, overhead_scenarios, reply_scenarios, scenarios, upload_scenario, usage_scenarios
 from bench.scenarios import Scenario
 
 _CLASSES: tuple[Callable[[], Scenario], ...] = (
     scenarios.Health,
     scenarios.Me,
+    overhead_scenarios.RequestOverhead,
+    overhead_scenarios.RequestRoundTrips,
+    overhead_scenarios.RequestCommands,
     scenarios.ConversationList,
     scenarios.HistoryPage,
     scenarios.Send,

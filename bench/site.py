@@ -148,6 +148,10 @@ class Site:
     def open_transactions(self) -> int:
         return self._watch.open_transactions()
 
+    def redis_commands(self) -> Counter[str]:
+        """How often Redis has run each command, but those of the watch itself."""
+        return self._watch.redis_commands()
+
     def log_text(self) -> str:
         return self._web.log_text()
 

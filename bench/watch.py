@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -66,6 +67,12 @@ class Watch:
         with self._lock:
             row = self._postgres.execute(_CONNECTIONS).fetchone()
         return int(row[1]) if row else 0
+
+    def redis_commands(self) -> Counter[str]:
+        """By name, those inside scripts included; not INFO, which is the watch's."""
+        with self._lock:
+            stats = self._redis.info("commandstats")
+        return Counter({name: int(stat["calls"]) for name, stat in stats.items() if name != "cmdstat_info"})
 
     def _repeat(self) -> None:
         while not self._ending.wait(_EVERY_SECONDS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from typing import Any
 
@@ -57,6 +58,26 @@ class _GuardedMixin:
         except redis.exceptions.TimeoutError:
             _breaker.trip()
             raise
+
+    def write_at_once(self, packed: bytes) -> None:
+        """Hand a command to the operating system, without waiting, on a connection on which Redis answers nothing.
+
+        Raises RedisError, and disconnects, where Redis has closed the connection or has not read for so long that no
+        more can be sent.
+        """
+        sock = self._sock  # type: ignore[attr-defined]
+        try:
+            sock.settimeout(0)
+            try:
+                closed = sock.recv(1) is not None
+            except (BlockingIOError, ssl.SSLWantReadError):
+                closed = False
+            if not closed and sock.send(packed) == len(packed):
+                return
+        except OSError:
+            pass
+        self.disconnect()  # type: ignore[attr-defined]
+        raise redis.exceptions.ConnectionError("Redis does not take what is sent to it")
 
 
 class GuardedConnection(_GuardedMixin, Connection):

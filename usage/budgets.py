@@ -90,9 +90,12 @@ def default_limit(period: Period) -> int | None:
 
 def budgets_of(subject: User | Organization) -> list[BudgetState]:
     """The limits that a user or an organization has by itself, the tightest first."""
+    return _states(subject, Spending.objects.filter(**_of(subject)).first())
+
+
+def _states(subject: User | Organization, spending: Spending | None) -> list[BudgetState]:
     now = timezone.now()
     chosen = dict(Budget.objects.filter(**_of(subject)).values_list("period", "token_limit"))
-    spending = Spending.objects.filter(**_of(subject)).first()
     kind: Subject = "user" if isinstance(subject, User) else "organization"
     found = []
     period: Period
@@ -114,7 +117,8 @@ def used_in(spending: Spending, period: Period, now: datetime) -> int:
 
 def quota_body(subject: User | Organization) -> dict[str, Any]:
     """The `quota` of the API: the tightest budget; without any the use of this month, and null for the rest."""
-    states = budgets_of(subject)
+    spending = Spending.objects.filter(**_of(subject)).first()
+    states = _states(subject, spending)
     if states:
         tightest = states[0]
         return {
@@ -123,7 +127,6 @@ def quota_body(subject: User | Organization) -> dict[str, Any]:
             "remaining": tightest.remaining,
             "resets_at": _iso(tightest.resets_at),
         }
-    spending = Spending.objects.filter(**_of(subject)).first()
     used = 0 if spending is None else used_in(spending, "month", timezone.now())
     return {"limit": None, "used": used, "remaining": None, "resets_at": None}
 

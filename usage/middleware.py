@@ -14,7 +14,8 @@ from django.utils import timezone
 from accounts.authentication import authenticate_request
 from edgechat.errors import NotAuthenticated
 from edgechat.request_state import state_of
-from usage.recorder import AnsweredRequest, record_request
+from usage.recorder import record_request
+from usage.request_stream import AnsweredRequest
 
 
 class CountRequestsMiddleware:

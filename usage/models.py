@@ -15,7 +15,9 @@ from django.db.models import F, Q
 class HourlyUsage(models.Model):
     """Requests and tokens of a user in one hour, so that a total costs the same after 200 or 20 million requests."""
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="hourly_usage")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="hourly_usage", db_index=False
+    )  # the constraint's index begins with it
     hour = models.DateTimeField(help_text="Start of the hour, UTC.")
     requests = models.PositiveBigIntegerField(default=0)
     input_tokens = models.PositiveBigIntegerField(default=0)
@@ -33,7 +35,9 @@ class HourlyUsage(models.Model):
 class OrganizationUsage(models.Model):
     """Tokens that one member's calls took from an organization in one hour."""
 
-    organization = models.ForeignKey("accounts.Organization", on_delete=models.CASCADE, related_name="+")
+    organization = models.ForeignKey(
+        "accounts.Organization", on_delete=models.CASCADE, related_name="+", db_index=False
+    )  # the constraint's index begins with it
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,

@@ -1,106 +1,174 @@
 """Counting requests: into a Redis stream when they are answered, from there to PostgreSQL in batches.
 
-What Redis has acknowledged survives a killed process. While Redis is down a process keeps its records in memory and
-writes them to PostgreSQL itself; what it holds when it is killed, a second's worth as a rule, is lost.
+What may be lost, and when: docs/decisions/0016-counting-requests.md.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from typing import cast
 
 import structlog
 from django.db import connection, transaction
 
 from edgechat.redis import RedisError, redis_client
+from usage.latency import LIMITS
 from usage.models import RecorderPosition, RequestRecord
+from usage.request_stream import STREAM, AnsweredRequest, RequestStream
 
 logger = structlog.get_logger(__name__)
 
-STREAM = "edgechat:usage:requests"
 BATCH = 5000
 # Readers look up the position first and the stream after it, so what was written stays in the stream for a while.
 KEEP_MILLISECONDS = 10_000
-# Bounds on what an outage of PostgreSQL, or of Redis, can pile up.
-MAX_WAITING_IN_REDIS = 1_000_000
-MAX_WAITING_HERE = 100_000
 
+# What arrives a second time is not inserted again, and only what is inserted is counted. All parts of a statement see
+# the tables as they were before it: so users of a day without requests until then are active for the first time in it.
+_COUNT = """
+    WITH inserted AS (
+        INSERT INTO usage_requestrecord (user_id, at, method, route, status, milliseconds, key)
+        SELECT * FROM unnest(%(user_ids)s::bigint[], %(times)s::timestamptz[], %(methods)s::text[], %(routes)s::text[],
+                             %(statuses)s::smallint[], %(milliseconds)s::integer[], %(keys)s::text[])
+        ON CONFLICT (key) DO NOTHING
+        RETURNING user_id, at, (at AT TIME ZONE 'UTC')::date AS date, status, milliseconds
+    ), hourly AS (
+        INSERT INTO usage_hourlyusage (user_id, hour, requests, input_tokens, output_tokens)
+        SELECT user_id, date_trunc('hour', at, 'UTC') AS hour, count(*), 0, 0
+          FROM inserted
+         GROUP BY user_id, hour
+         ORDER BY user_id, hour
+        ON CONFLICT (user_id, hour) DO UPDATE SET requests = usage_hourlyusage.requests + excluded.requests
+    ), counted AS (
+        SELECT date,
+               count(*) AS requests,
+               count(*) FILTER (WHERE status BETWEEN 400 AND 499) AS client_errors,
+               count(*) FILTER (WHERE status >= 500) AS server_errors
+          FROM inserted
+         GROUP BY date
+    ), active AS (
+        SELECT date, count(*) AS users
+          FROM (SELECT DISTINCT date, user_id FROM inserted) AS present
+         WHERE NOT EXISTS (
+                   SELECT FROM usage_hourlyusage AS earlier
+                    WHERE earlier.user_id = present.user_id
+                      AND earlier.hour >= date::timestamp AT TIME ZONE 'UTC'
+                      AND earlier.hour < (date + 1)::timestamp AT TIME ZONE 'UTC'
+                      AND earlier.requests > 0
+               )
+         GROUP BY date
+    ), bucketed AS (
+        SELECT date, width_bucket(milliseconds::float8, %(limits)s::float8[]) AS bucket, count(*) AS requests
+          FROM inserted
+         GROUP BY date, bucket
+    ), histogram AS (
+        SELECT date, array_agg(coalesce(bucketed.requests, 0) ORDER BY bucket) AS latencies
+          FROM counted
+         CROSS JOIN generate_series(0, cardinality(%(limits)s::float8[])) AS bucket
+          LEFT JOIN bucketed USING (date, bucket)
+         GROUP BY date
+    ), daily AS (
+        INSERT INTO usage_dailytraffic AS day
+                    (date, requests, client_errors, server_errors, active_users, latencies)
+        SELECT date, requests, client_errors, server_errors, coalesce(users, 0), latencies
+          FROM counted
+          JOIN histogram USING (date)
+          LEFT JOIN active USING (date)
+        ON CONFLICT (date) DO UPDATE
+           SET requests = day.requests + excluded.requests,
+               client_errors = day.client_errors + excluded.client_errors,
+               server_errors = day.server_errors + excluded.server_errors,
+               active_users = day.active_users + excluded.active_users,
+               latencies = ARRAY(
+                   SELECT before + added
+                     FROM unnest(day.latencies, excluded.latencies) WITH ORDINALITY AS pair (before, added, bucket)
+                    ORDER BY bucket
+               )
+    )
+    SELECT count(*) FROM inserted
+"""
 
-@dataclass(frozen=True)
-class AnsweredRequest:
-    user_id: int
-    at: datetime
-    method: str
-    route: str
-    status: int
-    milliseconds: int
-
-
-_here: deque[AnsweredRequest] = deque(maxlen=MAX_WAITING_HERE)
-_here_lock = threading.Lock()
+_stream = RequestStream()
 
 
 def record_request(record: AnsweredRequest) -> None:
     """Count an answered request. Never raises: an answer is not lost over its bookkeeping."""
-    fields = {
-        "u": record.user_id,
-        "t": record.at.timestamp(),
-        "m": record.method,
-        "r": record.route,
-        "s": record.status,
-        "d": record.milliseconds,
-    }
-    try:
-        redis_client().xadd(STREAM, fields, maxlen=MAX_WAITING_IN_REDIS, approximate=True)  # type: ignore[arg-type]
-    except RedisError:
-        with _here_lock:
-            _here.append(record)
+    _stream.add(record)
+
+
+@contextmanager
+def one_snapshot() -> Iterator[None]:
+    """All queries in the block see the same moment of the database; they may only read. Not inside a transaction."""
+    with transaction.atomic(durable=True):
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
 
 
 def pending_requests(user_id: int, *, after: str) -> list[datetime]:
-    """When a user's requests were answered that are in the stream behind position `after`; empty without Redis."""
+    """When those of a user's requests were answered that are not in PostgreSQL yet; `after` is the position there.
+
+    Exact if the sums, the position and this are read in `one_snapshot`. Without Redis, those that this process has.
+    """
+    pending = {record.key: record.at for record in _stream.held() if record.user_id == user_id}
     try:
         entries = _read_stream(after)
     except RedisError:
-        return []
-    return [datetime.fromtimestamp(float(fields[b"t"]), UTC) for _, fields in entries if int(fields[b"u"]) == user_id]
+        entries = []
+    for entry_id, fields in entries:
+        if int(fields[b"u"]) == user_id:
+            record = AnsweredRequest.from_entry(fields)
+            pending[record.key or entry_id.decode()] = record.at
+    # Some may have come to PostgreSQL by another way, and are still behind the position.
+    known = set(RequestRecord.objects.filter(key__in=pending).values_list("key", flat=True)) if pending else set()
+    return [at for key, at in pending.items() if key not in known]
 
 
-def collect_requests() -> int:
-    """Move what was counted into PostgreSQL, in one transaction; how many records. One process at a time does it."""
-    with _here_lock:
-        mine = list(_here)
-        _here.clear()
+def collect_requests(*, last: bool = False) -> int:
+    """Move what was counted into PostgreSQL, in one transaction; how many records were new.
+
+    One process at a time does it; each writes by itself what Redis does not take from it. To be called every second;
+    with `last` when the process ends.
+    """
+    mine = _stream.settle(last=last)
     try:
-        return _collect(mine)
-    except Exception:
-        with _here_lock:
-            _here.extendleft(reversed(mine))
+        count = _collect(mine)
+    except BaseException:
+        _stream.put_back(mine)
         raise
+    _stream.forget(mine)
+    return count
+
+
+def flush_requests() -> None:
+    """Leave nothing in this process, which ends. Never raises."""
+    try:
+        collect_requests(last=True)
+    except Exception:
+        logger.exception("usage_records_lost", count=len(_stream.held()))
 
 
 def _collect(mine: list[AnsweredRequest]) -> int:
     with transaction.atomic():
-        position = RecorderPosition.objects.select_for_update(skip_locked=not mine).filter(pk=1).first()
+        positions = RecorderPosition.objects.select_for_update(skip_locked=not mine)
+        position = positions.get(pk=1) if mine else positions.filter(pk=1).first()
         if position is None:
             return 0
         try:
             entries = _read_stream(position.last_id, count=BATCH)
         except RedisError:
             entries = []
-        records = [*mine, *(_parse(fields) for _, fields in entries)]
+        records = [*mine, *(AnsweredRequest.from_entry(fields) for _, fields in entries)]
         if not records:
             return 0
-        _write(records)
+        count = _write(records)
         if entries:
             position.last_id = entries[-1][0].decode()
             position.save(update_fields=["last_id"])
     if entries:
         _trim(position.last_id)
-    return len(records)
+    return count
 
 
 def _read_stream(after: str, *, count: int | None = None) -> list[tuple[bytes, dict[bytes, bytes]]]:
@@ -108,18 +176,7 @@ def _read_stream(after: str, *, count: int | None = None) -> list[tuple[bytes, d
     return cast("list[tuple[bytes, dict[bytes, bytes]]]", answer)
 
 
-def _parse(fields: dict[bytes, bytes]) -> AnsweredRequest:
-    return AnsweredRequest(
-        user_id=int(fields[b"u"]),
-        at=datetime.fromtimestamp(float(fields[b"t"]), UTC),
-        method=fields[b"m"].decode(),
-        route=fields[b"r"].decode(),
-        status=int(fields[b"s"]),
-        milliseconds=int(fields[b"d"]),
-    )
-
-
-def _write(records: list[AnsweredRequest]) -> None:
+def _write(records: list[AnsweredRequest]) -> int:
     with connection.cursor() as cursor:
         # Accounts may have been deleted since; their rows are locked against it until this is committed.
         cursor.execute(
@@ -128,30 +185,19 @@ def _write(records: list[AnsweredRequest]) -> None:
         existing = {row[0] for row in cursor.fetchall()}
         kept = [record for record in records if record.user_id in existing]
         cursor.execute(
-            """
-            INSERT INTO usage_hourlyusage (user_id, hour, requests, input_tokens, output_tokens)
-            SELECT user_id, date_trunc('hour', at, 'UTC') AS hour, count(*), 0, 0
-              FROM unnest(%s::bigint[], %s::timestamptz[]) AS answered (user_id, at)
-             GROUP BY user_id, hour
-             ORDER BY user_id, hour
-            ON CONFLICT (user_id, hour) DO UPDATE SET requests = usage_hourlyusage.requests + excluded.requests
-            """,
-            [[record.user_id for record in kept], [record.at for record in kept]],
+            _COUNT,
+            {
+                "user_ids": [record.user_id for record in kept],
+                "times": [record.at for record in kept],
+                "methods": [record.method for record in kept],
+                "routes": [record.route[:200] for record in kept],
+                "statuses": [record.status for record in kept],
+                "milliseconds": [record.milliseconds for record in kept],
+                "keys": [record.key for record in kept],
+                "limits": list(LIMITS),
+            },
         )
-    RequestRecord.objects.bulk_create(
-        [
-            RequestRecord(
-                user_id=record.user_id,
-                at=record.at,
-                method=record.method,
-                route=record.route[:200],
-                status=record.status,
-                milliseconds=record.milliseconds,
-            )
-            for record in kept
-        ],
-        batch_size=1000,
-    )
+        return int(cursor.fetchone()[0])
 
 
 def _trim(last_id: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from usage.recorder import pending_requests
+from usage.recorder import one_snapshot, pending_requests
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,7 @@ def recent_hours(now: datetime) -> tuple[datetime, datetime]:
 def user_usage(user_id: int, *, now: datetime | None = None) -> UserUsage:
     """A user's totals up to the last answered request."""
     day_ago, week_ago = recent_hours(now or timezone.now())
-    with connection.cursor() as cursor:
-        # Totals and position in one statement, so one snapshot: what is not in the totals is behind the position.
+    with one_snapshot(), connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT coalesce(sum(requests), 0),
@@ -110,8 +109,8 @@ def user_usage(user_id: int, *, now: datetime | None = None) -> UserUsage:
             {"user": user_id, "day": day_ago, "week": week_ago},
         )
         *sums, position = cursor.fetchone()
+        pending = pending_requests(user_id, after=position)
     totals = [int(value) for value in sums]
-    pending = pending_requests(user_id, after=position)
     return UserUsage(
         totals[0] + len(pending),
         totals[1] + sum(at >= day_ago for at in pending),
@@ -124,8 +123,8 @@ def daily_usage(user_id: int, *, days: int, now: datetime | None = None) -> list
     """A user's last days (UTC) up to the last answered request: as many as asked, the oldest first, today the last."""
     today = (now or timezone.now()).astimezone(UTC).date()
     first = today - timedelta(days=days - 1)
-    with connection.cursor() as cursor:
-        # The position is in each row, as in `user_usage` from the same snapshot; there is a row for each day.
+    with one_snapshot(), connection.cursor() as cursor:
+        # The position is in each row; there is a row for each day.
         cursor.execute(
             """
             WITH used AS (
@@ -144,7 +143,7 @@ def daily_usage(user_id: int, *, days: int, now: datetime | None = None) -> list
             {"user": user_id, "since": datetime.combine(first, time(), UTC), "first": first, "today": today},
         )
         rows = cursor.fetchall()
-    pending = Counter(at.date() for at in pending_requests(user_id, after=rows[0][-1]))
+        pending = Counter(at.date() for at in pending_requests(user_id, after=rows[0][-1]))
     return [
         DayUsage(day, int(requests) + pending[day], int(input_tokens), int(output_tokens))
         for day, requests, input_tokens, output_tokens, _ in rows

@@ -20,7 +20,7 @@ from accounts.models import User
 from accounts.tests.staff import make_user
 from usage import pruning
 from usage.management.commands import prune_usage
-from usage.models import HourlyUsage, LedgerEntry, RequestRecord
+from usage.models import HourlyUsage, LedgerEntry, RecorderPosition, RequestRecord
 
 
 def _record(user: User, *ages_in_days: float) -> None:
@@ -58,6 +58,25 @@ def test_records_older_than_usage_raw_days_go_and_sums_stay() -> None:
     assert LedgerEntry.objects.filter(user=user).count() == 1
     assert _prune().startswith("Deleted ")  # again, with nothing of ours left
     assert _ages(user) == [0, 9]
+
+
+def test_it_is_noted_since_when_records_are_whole() -> None:
+    ten_days_ago = timezone.now() - timedelta(days=10)
+    _prune("--days", "10")
+    noted = RecorderPosition.objects.get().raw_since
+    assert noted is not None
+    assert noted >= ten_days_ago
+    _prune("--days", "20")
+    later = RecorderPosition.objects.get().raw_since
+    assert later is not None
+    assert later >= noted
+
+
+def test_a_dry_run_notes_nothing() -> None:
+    before = RecorderPosition.objects.get().raw_since
+    _prune("--days", "1", "--dry-run")
+    after = RecorderPosition.objects.get().raw_since
+    assert after == before or (after is not None and after < timezone.now() - timedelta(days=9))
 
 
 def test_days_can_be_chosen() -> None:

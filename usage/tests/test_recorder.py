@@ -2,62 +2,322 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx2
+import psycopg
 import pytest
+import redis
 from django.db.models import Sum
 
-from conftest import Person
+from conftest import Api, Person, at_once
 from edgechat.local.stack import start_valkey
 from edgechat.local.valkey import Valkey
 from edgechat.local.web import WebServer
+from usage.latency import BUCKETS, bucket_of
 from usage.models import HourlyUsage, RequestRecord
+
+StartWeb = Callable[..., WebServer]
+Eventually = Callable[[Callable[[], Any]], Any]
+Register = Callable[..., Person]
+
+PROJECT = Path(__file__).parents[2]
+REGISTERED = 1  # a Person has asked for auth/me
+CLIENTS = 12
 
 
 def written(person: Person) -> tuple[int, int]:
-    """Requests in PostgreSQL: by the hour, and one by one."""
+    """Requests in the PostgreSQL that tests share: by the hour, and one by one."""
     hourly = HourlyUsage.objects.filter(user_id=person.id).aggregate(total=Sum("requests"))["total"]
     return hourly or 0, RequestRecord.objects.filter(user_id=person.id).count()
 
 
+def total(person: Api) -> int:
+    answer = person.get("usage/me")
+    assert answer.status_code == 200, answer.text
+    number: int = answer.json()["total_requests"]
+    return number
+
+
+def kill_all_workers(web: WebServer) -> None:
+    pids = web.pids
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    for pid in pids:
+        assert web.wait_for_workers(without=pid)
+
+
 @pytest.mark.faults
-def test_a_killed_worker_loses_no_request_that_it_answered(
-    start_web: Callable[..., WebServer], register: Callable[..., Person], eventually: Callable[..., Any]
+def test_killed_processes_lose_no_request_that_they_answered(
+    start_web: StartWeb, register: Register, eventually: Eventually
 ) -> None:
-    web = start_web(workers=1)
+    web = start_web(workers=2)
     alice = register("alice", web.url)
-    for _ in range(30):
-        assert alice.get("auth/me").status_code == 200
-    killed = web.kill_worker()
-    assert web.wait_for_workers(without=killed)
-    with alice.signed_in(alice.tokens["access_token"]) as again:
-        assert again.get("usage/me").json()["total_requests"] == 31
-    eventually(lambda: written(alice) == (32, 32))
+    answered = REGISTERED
+
+    def ask(number: int) -> int:
+        with alice.signed_in(alice.tokens["access_token"]) as client:
+            return sum(client.get("auth/me").status_code == 200 for _ in range(3))
+
+    for _ in range(3):
+        answered += sum(at_once(CLIENTS, ask))
+        kill_all_workers(web)
+        with alice.signed_in(alice.tokens["access_token"]) as client:
+            assert total(client) == answered
+        answered += 1
+    eventually(lambda: written(alice) == (answered, answered))
+
+
+@pytest.mark.faults
+def test_a_kill_in_mid_burst_loses_no_answered_request_either(start_web: StartWeb, register: Register) -> None:
+    web = start_web(workers=2)
+    alice = register("alice", web.url)
+    answered, cut = [], []
+
+    def ask(number: int) -> None:
+        for asked in range(10):
+            try:
+                with alice.signed_in(alice.tokens["access_token"]) as client:
+                    answered.append(client.get("auth/me").raise_for_status())
+            except httpx2.TransportError:
+                cut.append(number)
+            if (number, asked) in ((0, 2), (0, 6)):
+                web.kill_worker()
+
+    at_once(CLIENTS, ask)
+    assert len(answered) + len(cut) == 10 * CLIENTS
+    # Whoever was cut off may have been answered too: on the way back.
+    assert 0 <= total(alice) - REGISTERED - len(answered) <= len(cut)
+
+
+def test_a_request_to_one_process_is_seen_by_another_at_once(start_web: StartWeb, register: Register) -> None:
+    one, other = start_web(), start_web()
+    alice = register("alice", one.url)
+    with Api(other.url, token=alice.tokens["access_token"]) as there:
+        for asked in range(10):
+            assert total(there) == REGISTERED + 3 * asked
+            assert alice.get("auth/me").status_code == 200
+            assert total(alice) == REGISTERED + 3 * asked + 2
+
+
+@pytest.fixture(scope="module")
+def own_database() -> Iterator[str]:
+    """Of these tests alone: the position in the stream belongs to one Redis, and theirs have one of their own."""
+    name = f"recorder_{uuid.uuid4().hex}"
+    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl()
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+        subprocess.run(migrate, check=True, cwd=PROJECT, env={**os.environ, "DATABASE_URL": url})
+        yield url
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+
+@dataclass
+class Stores:
+    """A PostgreSQL database and a Redis that only the test's own web processes use."""
+
+    url: str
+    valkey: Valkey
+
+    def rows(self, query: str, *values: object) -> list[Any]:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            return connection.execute(query.encode(), values).fetchall()
+
+    def written(self, person: Person) -> tuple[int, int]:
+        """Requests: by the hour, and one by one."""
+        [row] = self.rows(
+            "SELECT (SELECT coalesce(sum(requests), 0)::int FROM usage_hourlyusage WHERE user_id = %s),"
+            " (SELECT count(*) FROM usage_requestrecord WHERE user_id = %s)",
+            *[person.id] * 2,
+        )
+        return row[0], row[1]
+
+    def keys_in_stream(self) -> list[bytes]:
+        with redis.Redis.from_url(self.valkey.url) as client:
+            return [fields[b"k"] for _, fields in client.xrange("edgechat:usage:requests")]
+
+    def stream_is_read(self) -> bool:
+        with redis.Redis.from_url(self.valkey.url) as client:
+            [(last_id, _)] = client.xrevrange("edgechat:usage:requests", count=1)
+        return bool(self.rows("SELECT last_id FROM usage_recorderposition") == [(last_id.decode(),)])
 
 
 @pytest.fixture
-def valkey(data_dir: Path) -> Iterator[Valkey]:
-    server = start_valkey(data_dir, durable=False)
-    yield server
-    server.kill()
+def stores(own_database: str, data_dir: Path) -> Iterator[Stores]:
+    valkey = start_valkey(data_dir)
+    stores = Stores(own_database, valkey)
+    stores.rows("UPDATE usage_recorderposition SET last_id = '0-0' RETURNING 1")
+    stores.rows("DELETE FROM usage_dailytraffic RETURNING 1")
+    yield stores
+    valkey.kill()
+
+
+@pytest.fixture
+def own_web(stores: Stores, start_web: StartWeb) -> StartWeb:
+    """`start_web` on the test's own stores."""
+    return lambda **options: start_web(DATABASE_URL=stores.url, REDIS_URL=stores.valkey.url, **options)
+
+
+def ask(person: Person, times: int) -> int:
+    for _ in range(times):
+        assert person.get("auth/me").status_code == 200
+    return times
 
 
 @pytest.mark.faults
-def test_what_is_counted_without_redis_is_written_by_the_process_itself(
-    start_web: Callable[..., WebServer],
-    register: Callable[..., Person],
-    valkey: Valkey,
-    eventually: Callable[..., Any],
+def test_redis_may_die_and_come_back(
+    own_web: StartWeb, stores: Stores, register: Register, eventually: Eventually
 ) -> None:
-    web = start_web(REDIS_URL=valkey.url)
+    web = own_web(workers=1)
     alice = register("alice", web.url)
-    # The position in the stream is this Redis' no longer: tests share one PostgreSQL, whose position is another's.
-    valkey.kill()
-    with alice.signed_in(alice.tokens["access_token"]) as again:
-        before = written(alice)
-        for _ in range(10):
-            assert again.get("auth/me").status_code == 200
-        eventually(lambda: written(alice) == (before[0] + 10, before[1] + 10))
-        assert again.get("usage/me").json()["total_requests"] >= 10
+    answered = REGISTERED
+    for _ in range(3):
+        answered += ask(alice, 5)
+        stores.valkey.kill()
+        answered += ask(alice, 5)
+        stores.valkey.start()
+        answered += ask(alice, 5)
+        assert total(alice) == answered
+        answered += 1
+    eventually(lambda: stores.written(alice) == (answered, answered))
+    web.terminate()
+    assert stores.written(alice) == (answered, answered)
+
+
+@pytest.mark.faults
+def test_what_arrives_after_it_was_given_up_is_counted_once(
+    own_web: StartWeb, stores: Stores, register: Register, eventually: Eventually
+) -> None:
+    web = own_web(workers=1)
+    alice = register("alice", web.url)
+    eventually(stores.stream_is_read)
+    os.kill(stores.valkey.pid, signal.SIGSTOP)  # takes what is sent, and does nothing with it
+    answered = REGISTERED + ask(alice, 5)
+    eventually(lambda: stores.written(alice) == (answered, answered))
+    os.kill(stores.valkey.pid, signal.SIGCONT)
+    for _ in range(10):
+        assert total(alice) == answered
+        answered += 1
+    eventually(stores.stream_is_read)
+    by_another_way = stores.rows(
+        "SELECT key FROM usage_requestrecord WHERE user_id = %s ORDER BY at LIMIT 5 OFFSET %s", alice.id, REGISTERED
+    )
+    assert {key.encode() for (key,) in by_another_way} & set(stores.keys_in_stream())
+    eventually(lambda: stores.written(alice) == (answered, answered))
+    web.terminate()
+    assert stores.written(alice) == (answered, answered)
+
+
+@pytest.mark.faults
+def test_what_is_sent_again_over_a_cut_connection_is_counted_once(
+    own_web: StartWeb, stores: Stores, register: Register, eventually: Eventually
+) -> None:
+    web = own_web(workers=1)
+    alice = register("alice", web.url)
+    answered = REGISTERED
+
+    def sent_twice() -> bool:
+        nonlocal answered
+        answered += ask(alice, 1)
+        with redis.Redis.from_url(stores.valkey.url) as client:
+            client.client_kill_filter(_type="normal", skipme=True)
+        assert total(alice) == answered
+        answered += 1
+        keys = stores.keys_in_stream()
+        return len(keys) > len(set(keys))
+
+    eventually(sent_twice)
+    eventually(lambda: stores.written(alice) == (answered, answered))
+    web.terminate()
+    assert stores.written(alice) == (answered, answered)
+
+
+@pytest.mark.faults
+def test_what_redis_has_no_memory_for_is_written_by_the_process_itself(
+    own_web: StartWeb, stores: Stores, register: Register, eventually: Eventually
+) -> None:
+    web = own_web(workers=1)
+    alice = register("alice", web.url)
+    eventually(stores.stream_is_read)
+    with redis.Redis.from_url(stores.valkey.url) as client:
+        client.config_set("maxmemory", "1")
+        answered = REGISTERED + ask(alice, 5)
+        eventually(lambda: stores.written(alice) == (answered, answered))
+        client.config_set("maxmemory", "0")
+    assert len(stores.keys_in_stream()) == REGISTERED
+    answered += ask(alice, 5)
+    assert total(alice) == answered
+    web.terminate()
+    assert stores.written(alice) == (answered + 1, answered + 1)
+
+
+@pytest.mark.faults
+def test_a_process_that_ends_without_redis_writes_what_it_holds(
+    own_web: StartWeb, stores: Stores, register: Register, eventually: Eventually
+) -> None:
+    web = own_web(workers=2)
+    alice = register("alice", web.url)
+    stores.valkey.kill()
+    answers: list[httpx2.Response] = []
+
+    def ask_until_refused(number: int) -> None:
+        try:
+            while True:
+                with alice.signed_in(alice.tokens["access_token"]) as client:
+                    answers.append(client.get("auth/me").raise_for_status())
+        except httpx2.TransportError:
+            pass
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        asking = [pool.submit(ask_until_refused, number) for number in range(CLIENTS)]
+        eventually(lambda: len(answers) > CLIENTS)
+        assert web.terminate()
+        for one in asking:
+            one.result()
+    answered = REGISTERED + len(answers)
+    assert stores.written(alice) == (answered, answered)
+
+
+def test_a_days_traffic_is_that_of_its_records(
+    own_web: StartWeb, stores: Stores, register: Register, eventually: Eventually
+) -> None:
+    web = own_web(workers=2)
+    people = [register(name, web.url) for name in ("alice", "bob", "carol")]
+    for answered in (REGISTERED + 2, REGISTERED + 4):
+        for person in people:
+            assert person.get("chat/conversations/x").status_code == 404
+            assert person.post("ai/complete", json={"prompt": "[[status=503]]"}).status_code == 503
+        # The next are counted in another transaction, in which nobody is active for the first time.
+        eventually(lambda: [stores.written(person) for person in people] == [(answered, answered)] * 3)  # noqa: B023
+    web.terminate()
+    found = stores.rows(
+        "SELECT date, requests, client_errors, server_errors, active_users, latencies FROM usage_dailytraffic"
+        " ORDER BY date"
+    )
+    records = stores.rows(
+        "SELECT (at AT TIME ZONE 'UTC')::date, user_id, status, milliseconds FROM usage_requestrecord"
+        " WHERE user_id = ANY(%s)",
+        [person.id for person in people],
+    )
+    expected = []
+    for date in sorted({record[0] for record in records}):  # one, or two at midnight
+        rows = [record for record in records if record[0] == date]
+        errors = [status // 100 for _, _, status, _ in rows]
+        latencies = [0] * BUCKETS
+        for *_, milliseconds in rows:
+            latencies[bucket_of(milliseconds)] += 1
+        users = len({user_id for _, user_id, _, _ in rows})
+        expected.append((date, len(rows), errors.count(4), errors.count(5), users, latencies))
+    assert found == expected
+    assert sum(row[2] for row in found) == sum(row[3] for row in found) == 6

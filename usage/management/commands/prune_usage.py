@@ -18,7 +18,7 @@ SAY_EVERY_SECONDS = 5.0
 class Command(BaseCommand):
     help = (
         "Delete the records of single requests that are older than USAGE_RAW_DAYS. "
-        "Hourly totals and the ledger stay. May be run at any time, daily for instance."
+        "What was summed up of them, and the ledger, stay. May be run at any time, daily for instance."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
