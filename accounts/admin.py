@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin import SimpleListFilter
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, Permission
@@ -211,8 +211,11 @@ class SessionAdmin(OfUsersAdmin, RecordAdmin):
 
     @admin.action(description="End the chosen sessions", permissions=["end"])
     def end_sessions(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
-        caller, ended = caller_of(request), 0
-        for session in queryset:
+        caller, ended, refused = caller_of(request), 0, 0
+        for session in queryset.select_related("user"):
+            if not may_touch(request, session.user):
+                refused += 1
+                continue
             with transaction.atomic():
                 if not end_session(session_id=session.pk, user_id=session.user_id, reason="ended_by_staff"):
                     continue
@@ -225,6 +228,8 @@ class SessionAdmin(OfUsersAdmin, RecordAdmin):
                     session=str(session.pk),
                 )
         self.message_user(request, f"Sessions ended: {ended}.")
+        if refused:
+            self.message_user(request, f"Sessions of others of the staff, left alone: {refused}.", messages.WARNING)
 
 
 @admin.register(AuditEvent)

@@ -7,7 +7,7 @@ import pytest
 from django.urls import reverse
 
 from accounts.audit import record_event
-from accounts.models import AuditEvent, Membership, Organization, Session
+from accounts.models import AuditEvent, Membership, Organization, Session, User
 from accounts.tests.staff import helper, make_user, superuser
 from conftest import Person
 
@@ -36,6 +36,17 @@ def test_who_may_only_see_sessions_cannot_end_them(web_url: str, alice: Person) 
         assert alice.email in staff.get("accounts/session/", params={"q": alice.email}).text
         staff.act("accounts/session/", "end_sessions", session.pk)
     assert alice.get("auth/me").status_code == 200
+
+
+def test_the_sessions_of_staff_are_ended_by_superusers_alone(web_url: str, alice: Person) -> None:
+    User.objects.filter(pk=alice.id).update(is_staff=True)
+    session = Session.objects.get(user_id=alice.id)
+    with helper(web_url, "view_session", "change_session") as staff:
+        staff.act("accounts/session/", "end_sessions", session.pk)
+    assert alice.get("auth/me").status_code == 200
+    with superuser(web_url) as root:
+        root.act("accounts/session/", "end_sessions", session.pk)
+    assert alice.get("auth/me").status_code == 401
 
 
 def test_sessions_are_found_by_email_and_state(web_url: str, alice: Person, bob: Person) -> None:

@@ -14,8 +14,10 @@ from accounts.models import User
 from conftest import Api, Person, new_address
 from edgechat.local.stack import start_valkey
 from edgechat.local.web import WebServer
+from edgechat.redis import redis_client
 from usage.budgets import set_budget
-from usage.models import HourlyUsage, LedgerEntry, Spending
+from usage.models import HourlyUsage, LedgerEntry, RequestRecord, Spending
+from usage.request_stream import STREAM, AnsweredRequest
 
 Eventually = Callable[[Callable[[], Any]], Any]
 StartWeb = Callable[..., WebServer]
@@ -182,3 +184,20 @@ def test_without_redis_requests_go_on_and_are_counted_in_postgresql(
         carol.close()
     finally:
         valkey.kill()
+
+
+def test_a_request_that_came_by_two_ways_is_one(alice: Person, eventually: Eventually) -> None:
+    """Written to PostgreSQL by its process, and found in the stream as well, before and after that was collected."""
+    eventually(lambda: written(alice) == REGISTERED)
+    record = AnsweredRequest(
+        user_id=alice.id, at=timezone.now(), method="GET", route="twice", status=200, milliseconds=1
+    )
+    RequestRecord.objects.create(
+        user_id=alice.id, at=record.at, method="GET", route="twice", status=200, milliseconds=1, key=record.key
+    )
+    HourlyUsage.objects.filter(user_id=alice.id).update(requests=REGISTERED + 1)
+    entry = record.as_arguments()
+    redis_client().xadd(STREAM, dict(zip(entry[::2], entry[1::2], strict=True)))
+    assert usage(alice)["total_requests"] == REGISTERED + 1
+    eventually(lambda: written(alice) == REGISTERED + 2)  # with the request for usage/me
+    assert usage(alice)["total_requests"] == REGISTERED + 2
