@@ -53,12 +53,12 @@ _REQUESTS = """
 # Each fifth for an organization. One of three models has no price.
 _CALLS = """
     INSERT INTO usage_ledgerentry (attempt_id, user_id, organization_id, purpose, model, input_tokens, output_tokens,
-                                   cached_tokens, thinking_tokens, estimated, opened_at, reserved_tokens, cost_micros,
+                                   cached_tokens, thinking_tokens, estimated, opened_at, reserved_tokens, cost_micros, holder,
                                    abandoned_after, settled_at)
     SELECT 'bench:' || number, coalesce(member.user_id, CASE WHEN number %% 20 = 1 THEN %(heavy)s
                                                              ELSE %(user)s + floor(%(users)s * power(chance, 3)) END),
            member.organization_id, 'chat', (ARRAY['model-a', 'model-b', 'unpriced'])[1 + number %% 3], input, output,
-           0, 0, false, at, 0, CASE WHEN number %% 3 < 2 THEN (input * 3 + output * 25) / 10 END, at, at
+           0, 0, false, at, 0, CASE WHEN number %% 3 < 2 THEN (input * 3 + output * 25) / 10 END, '', at, at
       FROM (SELECT number, random() AS chance, 10 + floor(2000 * power(random(), 2))::int AS input,
                    10 + floor(800 * random())::int AS output,
                    %(since)s + interval '1 day' * %(days)s * number / %(calls)s AS at

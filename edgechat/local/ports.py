@@ -1,18 +1,27 @@
 """Free TCP ports on the loopback address, and who listens on them."""
 
+import random
 import socket
 
 import psutil
 
+from edgechat.local.process import LocalError
+
 HOST = "127.0.0.1"
+
+
+# Below those that systems give to connections that go out (Linux from 32768, others from 49152): a server that is
+# started again on its port must not find somebody's connection there.
+_PORTS = range(10_240, 32_768)
+_ATTEMPTS = 100
 
 
 def free_port() -> int:
     """A port that nobody had a moment ago. Another process may take it first: whoever uses it must try again then."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    for port in random.SystemRandom().sample(_PORTS, _ATTEMPTS):
+        if not port_is_taken(port):
+            return port
+    raise LocalError(f"No port from {_PORTS.start} to {_PORTS.stop - 1} is free.")
 
 
 def port_is_taken(port: int) -> bool:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from edgechat.local.ports import free_port
+
 PROJECT = Path(__file__).parents[3]
 START_SECONDS = 60.0
 
@@ -86,8 +88,8 @@ def test_a_signal_ends_it_cleanly_and_at_once_while_a_call_hangs(tmp_path: Path,
 
 
 def test_it_is_on_the_port_it_was_given_again_right_after_a_kill(tmp_path: Path) -> None:
-    server = ModelServerProcess(tmp_path, "--scripted")
-    port = server.url.rsplit(":", 1)[1]
+    port = str(free_port())
+    server = ModelServerProcess(tmp_path, "--scripted", "--port", port)
     server.process.kill()
     server.process.communicate(timeout=60)
     server.ready_file.unlink()
