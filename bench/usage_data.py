@@ -53,8 +53,8 @@ _REQUESTS = """
 # Each fifth for an organization. One of three models has no price.
 _CALLS = """
     INSERT INTO usage_ledgerentry (attempt_id, user_id, organization_id, purpose, model, input_tokens, output_tokens,
-                                   cached_tokens, thinking_tokens, estimated, opened_at, reserved_tokens, cost_micros, holder,
-                                   abandoned_after, settled_at)
+                                   cached_tokens, thinking_tokens, estimated, opened_at, reserved_tokens, cost_micros,
+                                   holder, abandoned_after, settled_at)
     SELECT 'bench:' || number, coalesce(member.user_id, CASE WHEN number %% 20 = 1 THEN %(heavy)s
                                                              ELSE %(user)s + floor(%(users)s * power(chance, 3)) END),
            member.organization_id, 'chat', (ARRAY['model-a', 'model-b', 'unpriced'])[1 + number %% 3], input, output,
