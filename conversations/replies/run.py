@@ -57,7 +57,6 @@ def _run(
 ) -> None:
     final: dict[str, Any] = {}
     try:
-        begin_work()
         final = _write(live, asked.call)
         if final["status"] == "failed" and not final["content"] and earlier_text:
             final = {**final, "status": "interrupted", "content": earlier_text, "failure": None}
