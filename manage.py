@@ -5,9 +5,25 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+PROJECT = Path(__file__).parent
+
+
+def join_make_run() -> None:
+    """Beside `make run` a command is in its environment, unless a variable or the .env file names one."""
+    said = {**dotenv_values(PROJECT / os.environ.get("ENV_FILE", ".env")), **os.environ}
+    if said.get("ENVIRONMENT"):
+        return
+    running = dotenv_values(PROJECT / (said.get("DATA_DIR") or ".data") / "run.env")
+    if environment := running.get("ENVIRONMENT"):
+        os.environ["ENVIRONMENT"] = environment
 
 
 def main() -> None:
+    join_make_run()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "edgechat.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line

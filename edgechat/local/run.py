@@ -83,7 +83,7 @@ def _run(configuration: Configuration, progress: Progress, signals: _Signals, *,
             "DATA_DIR": str(configuration.data_dir),
             "GRACEFUL_TIMEOUT": str(int(configuration.graceful_seconds)),
         }
-        stack.data_dir.write_run_env(stack.env)
+        stack.data_dir.write_run_env({"ENVIRONMENT": configuration.environment, **stack.env})
         _manage(configuration, env, progress)
         web = WebServer(
             env,

@@ -138,7 +138,14 @@ def test_a_run_serves_until_it_is_asked_to_stop_and_keeps_its_data(launch: Launc
     for path in ("/docs", "/admin/"):
         assert f"http://127.0.0.1:{first.port}{path}" in first.output()
     env = first.run_env()
-    assert set(env) == {"DATABASE_URL", "MONGODB_URL", "REDIS_URL", "GEMINI_BASE_URL", "GEMINI_API_KEY"}
+    assert env["ENVIRONMENT"] == "development"
+    assert set(env) - {"ENVIRONMENT"} == {
+        "DATABASE_URL",
+        "MONGODB_URL",
+        "REDIS_URL",
+        "GEMINI_BASE_URL",
+        "GEMINI_API_KEY",
+    }
     assert stat.S_IMODE((first.data_dir / "run.env").stat().st_mode) == 0o600
     with psycopg.connect(env["DATABASE_URL"]) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS value")
@@ -214,7 +221,7 @@ def test_parts_whose_variables_are_set_are_not_embedded(launch: Launch, data_dir
     (data_dir / "project" / ".env").write_text("REDIS_URL=redis://127.0.0.1:1/0\nMONGODB_URL=\n")
     run = launch(GEMINI_API_KEY="a-key")
     run.wait_ready()
-    assert set(run.run_env()) == {"MONGODB_URL"}
+    assert set(run.run_env()) == {"ENVIRONMENT", "MONGODB_URL"}
     assert "postgres: not embedded" in run.output()
     assert run.end() == 0
 
