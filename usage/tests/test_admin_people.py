@@ -112,7 +112,7 @@ def test_an_organizations_budgets_are_set_on_its_page_and_audited(web_url: str) 
         new = {"budgets-TOTAL_FORMS": "1", **row(period="month", token_limit="700", organization=organization.pk)}
         assert root.submit(path, **new).status_code == 302
         assert list(budgets.values_list("period", "token_limit")) == [("month", 700)]
-        assert root.submit(path, **row(token_limit="")).status_code == 302
+        assert root.submit(path, **row(token_limit="", period="day")).status_code == 302
         assert list(budgets.values_list("period", "token_limit")) == [("month", None)]
         assert root.submit(path).status_code == 302
         assert root.submit(path, **row(DELETE="on")).status_code == 302
