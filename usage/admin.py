@@ -94,6 +94,7 @@ class ModelPriceAdmin(StaffModelAdmin):
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name.endswith("_micros"):
             kwargs["max_value"] = MAX_PRICE_MICROS
+            kwargs["help_text"] = f"{db_field.help_text} 300000 is 0.30 {settings.PRICE_CURRENCY}."
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     @admin.display(description=f"input ({settings.PRICE_CURRENCY} per million tokens)")
