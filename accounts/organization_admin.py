@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
+from django.http import HttpRequest
 from unfold.admin import TabularInline
 
 from accounts.models import Membership, Organization, User
@@ -53,3 +54,12 @@ class OrganizationAdmin(StaffModelAdmin):
     ordering = ("-id",)
     readonly_fields = ("created_at",)
     inlines: Any = (MembershipInline,)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """The organizations alone. Django would ask for the right to delete what was summed up of them, too, which
+        nobody has."""
+        organizations = [str(organization) for organization in objs]
+        lacking = set() if self.has_delete_permission(request) else {str(self.opts.verbose_name)}
+        return organizations, {str(self.opts.verbose_name_plural): len(organizations)}, lacking, []

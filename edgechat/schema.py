@@ -33,7 +33,7 @@ _REQUEST_ID = "0b7c1c2e-6d1f-4f4b-9a55-3a1c0e6f2d11"
 _DESCRIPTIONS = {
     "400": ("Malformed JSON, or the call's own refusal", "malformed_json", "Malformed JSON"),
     "401": ("No, bad, expired or revoked token", "not_authenticated", "Not authenticated"),
-    "403": ("Not allowed", "permission_denied", "Access denied. Required role: ['admin']"),
+    "403": ("Not allowed", "permission_denied", "You do not have permission to do this"),
     "404": ("Absent, or somebody else's", "not_found", "Not found"),
     "409": ("A conflict; `code` says with what", "generation_in_progress", "Conflict"),
     "413": ("Too large", "too_large", "Too large"),
@@ -77,7 +77,7 @@ _OF_OPERATION = {
     "conversation_delete": ["403"],
     "message_send": ["403", "409"],
     "message_stop": ["403"],
-    "message_regenerate": ["403"],
+    "message_regenerate": ["403", "409"],
     "message_feedback": ["403"],
     "attachment_create": ["409"],
     "attachment_get": ["416"],
@@ -96,7 +96,7 @@ def add_error_responses(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]
     for path, operations in result["paths"].items():
         for operation in operations.values():
             for status in _statuses(path, operation):
-                operation["responses"].setdefault(status, _response(status))
+                operation["responses"].setdefault(status, _response(status, operation))
             if operation["operationId"] in _MODEL_OPERATIONS:
                 operation["responses"]["429"] = _model_429()
     return result
@@ -130,10 +130,21 @@ def _model_429() -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": schema, "examples": examples}}}
 
 
-def _response(status: str) -> dict[str, Any]:
+def _validation_error(operation: dict[str, Any]) -> dict[str, str]:
+    if "requestBody" in operation:
+        return {"field": "body.email", "message": "Enter a valid email address."}
+    for one in operation.get("parameters", []):
+        if one["in"] == "query":
+            integer = one["schema"].get("type") == "integer"
+            message = "A valid integer is required." if integer else "Not a valid string."
+            return {"field": f"query.{one['name']}", "message": message}
+    return {"field": "path.id", "message": "A valid integer is required."}
+
+
+def _response(status: str, operation: dict[str, Any]) -> dict[str, Any]:
     description, code, detail = _DESCRIPTIONS[status]
     example: dict[str, Any] = {"detail": detail, "code": code, "request_id": _REQUEST_ID}
     if status == "422":
-        example["errors"] = [{"field": "body.email", "message": "Enter a valid email address."}]
+        example["errors"] = [_validation_error(operation)]
     schema = {"$ref": "#/components/schemas/Error"}
     return {"description": description, "content": {"application/json": {"schema": schema, "example": example}}}

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.contrib import admin
+from django.db.models import Field
+from django.http import HttpRequest
 
 from edgechat.admin_pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin
 from usage.budget_admin import BudgetAdmin
 from usage.dashboard_page import money
 from usage.models import DailyTraffic, HourlyUsage, LedgerEntry, ModelPrice, OrganizationUsage, RequestRecord, Spending
 from usage.people_admin import OrganizationWithUsageAdmin, UserWithUsageAdmin
+
+# Ten million of the currency for a million tokens. A cost that the ledger, or a day's sum, has no room for would keep
+# calls from being settled.
+MAX_PRICE_MICROS = 10**13
 
 __all__ = ["BudgetAdmin", "OrganizationWithUsageAdmin", "UserWithUsageAdmin"]
 
@@ -82,6 +90,12 @@ class ModelPriceAdmin(StaffModelAdmin):
     search_fields = ("model",)
     fields = ("model", "input_micros", "cached_input_micros", "output_micros", "updated_at")
     readonly_fields = ("updated_at",)
+
+    def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name.endswith("_micros"):
+            kwargs["max_value"] = MAX_PRICE_MICROS
+            kwargs["help_text"] = f"{db_field.help_text} 300000 is 0.30 {settings.PRICE_CURRENCY}."
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     @admin.display(description=f"input ({settings.PRICE_CURRENCY} per million tokens)")
     def input_price(self, price: ModelPrice) -> str:

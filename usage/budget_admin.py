@@ -109,8 +109,19 @@ class BudgetAdmin(OfUsersAdmin):
             self.delete_model(request, budget)
 
 
+class OwnedBudgetForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A budget on its owner's page. Its period stays: a budget that moved would leave the period it had without one,
+    and the audit log without a word of it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk is not None and "period" in self.fields:
+            self.fields["period"].disabled = True
+
+
 class BudgetInline(TabularInline):  # type: ignore[misc]
     model = Budget
+    form = OwnedBudgetForm
     fields = ("period", "token_limit")
     extra = 0
     max_num = len(Budget.Period)

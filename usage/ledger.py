@@ -97,8 +97,9 @@ _SETTLE = f"""
                attempt_id = CASE WHEN user_id IS NULL AND purpose <> 'check' THEN 'erased:' || entry.id
                                  ELSE attempt_id END,
                cost_micros = (
-                   SELECT ((%(input)s::bigint - %(cached)s) * input_micros + %(cached)s::bigint * cached_input_micros
-                           + %(output)s::bigint * output_micros + 500000) / 1000000
+                   SELECT round(((%(input)s::numeric - %(cached)s) * input_micros
+                                 + %(cached)s::numeric * cached_input_micros
+                                 + %(output)s::numeric * output_micros) / 1000000)
                      FROM usage_modelprice AS price WHERE price.model = entry.model)
          WHERE attempt_id = %(attempt_id)s AND settled_at IS NULL
         RETURNING user_id, organization_id, reserved_tokens

@@ -189,7 +189,7 @@ def _write(records: list[AnsweredRequest]) -> int:
             {
                 "user_ids": [record.user_id for record in kept],
                 "times": [record.at for record in kept],
-                "methods": [record.method for record in kept],
+                "methods": [record.method[:10] for record in kept],
                 "routes": [record.route[:200] for record in kept],
                 "statuses": [record.status for record in kept],
                 "milliseconds": [record.milliseconds for record in kept],

@@ -127,3 +127,19 @@ def test_the_documentation_pages_load_nothing_from_elsewhere(anonymous: Api, pag
     for asset in assets:
         if asset.startswith("/static/"):
             assert anonymous.get(anonymous.origin + asset).status_code == 200
+
+
+def test_the_example_of_a_validation_error_is_one_of_the_operation(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        if "422" in operation["responses"]:
+            example = operation["responses"]["422"]["content"]["application/json"]["example"]
+            place, _, name = example["errors"][0]["field"].partition(".")
+            named = {one["name"] for one in operation.get("parameters", []) if one["in"] == place}
+            assert place != "body" or "requestBody" in operation, (method, path)
+            assert place != "query" or name in named, (method, path)
+            assert place != "path" or named, (method, path)
+
+
+def test_a_regeneration_can_be_a_conflict(document: dict[str, Any]) -> None:
+    [regenerate] = [one for _, _, one in operations(document) if one["operationId"] == "message_regenerate"]
+    assert "409" in regenerate["responses"]

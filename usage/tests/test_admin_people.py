@@ -9,7 +9,7 @@ from django.utils import timezone
 from accounts.models import AuditEvent, Membership, Organization, User
 from accounts.tests.staff import helper, make_user, superuser
 from conftest import Person
-from usage.models import Budget, HourlyUsage, Spending
+from usage.models import Budget, HourlyUsage, OrganizationUsage, Spending
 
 
 def _text(page: str) -> str:
@@ -76,6 +76,30 @@ def test_an_organizations_page_shows_who_is_in_it_and_what_is_left(web_url: str)
     assert re.findall(r">\s*(active|invited)\s*<", page) == ["active", "invited"]
 
 
+def test_an_organization_that_used_tokens_can_be_deleted_by_who_may(web_url: str) -> None:
+    organization = Organization.objects.create(name="<b>spent</b>")
+    others = [Organization.objects.create(name="another") for _ in range(2)]
+    user, hour = make_user(), timezone.now().replace(minute=0, second=0, microsecond=0)
+    for each in (organization, *others):
+        OrganizationUsage.objects.create(organization=each, user=user, hour=hour, input_tokens=5)
+        Budget.objects.create(organization=each, token_limit=10)
+        _spend(each, 5, 5)
+    path = f"accounts/organization/{organization.pk}/delete/"
+    with helper(web_url, "view_organization", "change_organization", "delete_budget") as staff:
+        assert staff.get(path).status_code == 403
+        assert staff.post_form(path, {"post": "yes"}).status_code == 403
+    with helper(web_url, "view_organization", "delete_organization") as staff:
+        page = staff.get(path).text
+        assert "&lt;b&gt;spent&lt;/b&gt;" in page
+        assert "<b>spent</b>" not in page
+        assert Organization.objects.filter(pk=organization.pk).exists()
+        assert staff.submit(path).status_code == 302
+        keys = [each.pk for each in others]
+        assert staff.act("accounts/organization/", "delete_selected", *keys, post="yes").status_code == 302
+    assert not Organization.objects.filter(pk__in=[organization.pk, *keys]).exists()
+    assert User.objects.filter(pk=user.pk).exists()
+
+
 def test_an_organizations_budgets_are_set_on_its_page_and_audited(web_url: str) -> None:
     organization = Organization.objects.create(name="with budgets")
     path = f"accounts/organization/{organization.pk}/change/"
@@ -88,7 +112,7 @@ def test_an_organizations_budgets_are_set_on_its_page_and_audited(web_url: str) 
         new = {"budgets-TOTAL_FORMS": "1", **row(period="month", token_limit="700", organization=organization.pk)}
         assert root.submit(path, **new).status_code == 302
         assert list(budgets.values_list("period", "token_limit")) == [("month", 700)]
-        assert root.submit(path, **row(token_limit="")).status_code == 302
+        assert root.submit(path, **row(token_limit="", period="day")).status_code == 302
         assert list(budgets.values_list("period", "token_limit")) == [("month", None)]
         assert root.submit(path).status_code == 302
         assert root.submit(path, **row(DELETE="on")).status_code == 302

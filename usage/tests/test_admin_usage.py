@@ -116,6 +116,10 @@ def test_prices_can_be_added_and_changed(web_url: str) -> None:
         assert [text for text in ("1.500000", "0.000001", "0.000000") if text not in page] == []
         assert root.submit("usage/modelprice/add/", **fields).status_code == 200  # there is one
         assert root.submit(f"usage/modelprice/{price.pk}/change/", output_micros="-1").status_code == 200
+        assert "Per million tokens, in millionths. 300000 is 0.30 USD." in root.get("usage/modelprice/add/").text
+        for name in ("input", "cached_input", "output"):
+            too_much = {f"{name}_micros": str(10**13 + 1)}
+            assert root.submit(f"usage/modelprice/{price.pk}/change/", **too_much).status_code == 200
         assert root.submit(f"usage/modelprice/{price.pk}/change/", output_micros="7").status_code == 302
     with helper(web_url, "view_modelprice") as staff:
         assert staff.post_form(f"usage/modelprice/{price.pk}/change/", fields).status_code == 403

@@ -134,11 +134,26 @@ def test_organizations_of_one_name_are_told_apart_by_their_id() -> None:
     assert lines[-1].split() == ["all", "4", "601", "20", "621", "0", "0", "0.000600", "1"]
 
 
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r\n=1"])
+def test_a_name_is_no_formula_to_a_spreadsheet(name: str) -> None:
+    organization, day = new_organization(name), _at("1991-06-01T00:00")
+    _call(None, day, organization=organization)
+    found = []
+    try:
+        span = ("--since", "1991-06-01", "--until", "1991-06-01", "--by", "organization", "--format")
+        found = [list(csv.reader(io.StringIO(_report(*span, "csv"))))[1][0]]
+        found += [row["name"] for row in json.loads(_report(*span, "json"))["rows"]]
+    finally:
+        LedgerEntry.objects.filter(settled_at=day).delete()
+    assert found == ["'" + name.replace("\t", " ").replace("\r\n", "  "), name]
+
+
 def test_a_name_cannot_break_the_table_or_command_the_terminal() -> None:
     organization = new_organization("Rea\n\x1b[2Jders")
     _call(None, _at("1990-06-01T00:00"), organization=organization)
     span = ("--since", "1990-06-01", "--until", "1990-06-30", "--by", "organization")
     assert _report(*span).splitlines()[2].startswith("Rea  [2Jders   ")
+    assert _report(*span, "--format", "csv").splitlines()[1].startswith("Rea  [2Jders,")
 
 
 def test_an_empty_span_is_an_empty_report() -> None:

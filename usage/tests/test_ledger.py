@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,10 @@ from django.conf import settings
 from conftest import Person, at_once
 from conversations.tests.events import EVENT_STREAM
 from conversations.tests.test_attachments import picture
+from usage.admin import MAX_PRICE_MICROS
+from usage.ledger import open_entry, settle_entry
 from usage.models import LedgerEntry, ModelPrice, Spending
+from usage.tokens import TokenUsage
 
 Eventually = Callable[..., Any]
 ModelCalls = Callable[[str], list[dict[str, Any]]]
@@ -167,6 +171,23 @@ def test_a_call_costs_what_its_model_costs(alice: Person) -> None:
         + entry.output_tokens * price.output_micros
     )
     assert entry.cost_micros == (micros + 500_000) // 1_000_000
+
+
+def test_a_call_of_the_dearest_model_is_settled() -> None:
+    model, attempt = f"dear-{uuid.uuid4().hex}", uuid.uuid4().hex
+    prices = dict.fromkeys(("input_micros", "cached_input_micros", "output_micros"), MAX_PRICE_MICROS)
+    price = ModelPrice.objects.create(model=model, **prices)
+    open_entry(
+        attempt_id=attempt,
+        user_id=None,
+        purpose=LedgerEntry.Purpose.CHECK,
+        model=model,
+        input_tokens=1,
+        max_output_tokens=1,
+    )
+    settle_entry(attempt, TokenUsage(input_tokens=2_000_000, output_tokens=1_000_000, cached_tokens=500_000))
+    price.delete()
+    assert LedgerEntry.objects.get(attempt_id=attempt).cost_micros == 3 * MAX_PRICE_MICROS
 
 
 def test_a_send_that_is_repeated_at_once_is_charged_once(alice: Person) -> None:

@@ -100,6 +100,14 @@ def test_a_kill_in_mid_burst_loses_no_answered_request_either(start_web: StartWe
     assert 0 <= total(alice) - REGISTERED - len(answered) <= len(cut)
 
 
+def test_a_method_of_any_length_is_counted_and_stops_no_counting(alice: Person, eventually: Eventually) -> None:
+    answer = alice.request("ABCDEFGHIJKLMNOPQRST", "auth/me")
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert total(alice) == REGISTERED + 1
+    eventually(lambda: written(alice) == (REGISTERED + 2, REGISTERED + 2))
+    assert RequestRecord.objects.filter(user_id=alice.id, method="ABCDEFGHIJ", status=405).count() == 1
+
+
 def test_a_request_to_one_process_is_seen_by_another_at_once(start_web: StartWeb, register: Register) -> None:
     one, other = start_web(), start_web()
     alice = register("alice", one.url)

@@ -37,7 +37,8 @@ class Command(BaseCommand):
     help = (
         "Print tokens, calls to the model, their cost, and requests of a time span (days in UTC, this month by "
         "default), the most tokens first. Costs are in the currency of the prices, in millionths of it as CSV and "
-        "JSON; calls of a model that had no price are unpriced."
+        "JSON; calls of a model that had no price are unpriced. As CSV, a name that a spreadsheet would take for a "
+        "formula has an apostrophe before it; as JSON names are exact."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -86,7 +87,7 @@ class Command(BaseCommand):
         writer = csv.writer(self.stdout, lineterminator="\n")
         writer.writerow([by, *columns])
         for row in rows:
-            writer.writerow([row.name or NAMELESS[by], *_values(row, columns).values()])
+            writer.writerow([_plain(row.name or NAMELESS[by]), *_values(row, columns).values()])
 
     def _write_json(self, span: dict[str, str], columns: tuple[str, ...], rows: Iterator[ReportRow]) -> None:
         """One JSON object, written as the rows come; a deleted account's name is null."""
@@ -112,6 +113,12 @@ def _cell(column: str, value: int | None) -> str:
 def _printable(name: str) -> str:
     """On one line, and nothing that a terminal obeys: people name their organizations themselves."""
     return "".join(character if character.isprintable() else " " for character in name)
+
+
+def _plain(name: str) -> str:
+    """Nothing that a spreadsheet calculates: it shows what follows an apostrophe as it is."""
+    name = _printable(name)
+    return f"'{name}" if name.lstrip().startswith(("=", "+", "-", "@")) else name
 
 
 def _day(text: str) -> date:
