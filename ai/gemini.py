@@ -25,6 +25,8 @@ from usage.tokens import TokenUsage, estimate_tokens
 logger = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 5.0
+# Of each kind of token; the sum of two has to fit into a column of 31 bits.
+MAX_COUNT = 2**30 - 1
 MODELS_CACHED_SECONDS = 300.0
 
 # Reasons for which Gemini withholds an answer on safety or policy grounds.
@@ -271,13 +273,18 @@ def _usage(metadata: types.GenerateContentResponseUsageMetadata | None) -> Token
     """Gemini's counts are cumulative, and its candidates exclude thoughts."""
     if metadata is None or metadata.prompt_token_count is None:
         return None
-    thinking = metadata.thoughts_token_count or 0
+    thinking = _count(metadata.thoughts_token_count)
     return TokenUsage(
-        input_tokens=metadata.prompt_token_count,
-        output_tokens=(metadata.candidates_token_count or 0) + thinking,
-        cached_tokens=metadata.cached_content_token_count or 0,
+        input_tokens=_count(metadata.prompt_token_count),
+        output_tokens=_count(metadata.candidates_token_count) + thinking,
+        cached_tokens=_count(metadata.cached_content_token_count),
         thinking_tokens=thinking,
     )
+
+
+def _count(tokens: int | None) -> int:
+    """A count that the ledger can hold, whatever the model says: a call has to be settled."""
+    return min(max(tokens or 0, 0), MAX_COUNT)
 
 
 def _generates(model: types.Model) -> bool:

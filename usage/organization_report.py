@@ -19,7 +19,10 @@ MAX_LISTED = 1000
 
 @dataclass(frozen=True)
 class MemberUsage:
-    """`user_id` and `email` are None for deleted accounts, and those beyond MAX_LISTED, all together."""
+    """`email` is None for who has left, whose address is no business of the organization's any more.
+
+    `user_id` is too for deleted accounts, and those beyond MAX_LISTED, all together.
+    """
 
     user_id: int | None
     email: str | None
@@ -49,7 +52,8 @@ _MEMBERS = """
          GROUP BY user_id
         HAVING sum(input_tokens + output_tokens) > 0
     ), people AS (
-        SELECT users.id, users.email, input, output, last_24h, last_7d,
+        SELECT users.id, CASE WHEN membership.id IS NOT NULL THEN users.email END AS email,
+               input, output, last_24h, last_7d,
                row_number() OVER (ORDER BY membership.id, users.id IS NULL, input + output DESC, users.id) AS place
           FROM used
           FULL JOIN (

@@ -79,9 +79,10 @@ class OrganizationUsageView(APIView):
     def get(self, request: AuthenticatedRequest, organization_id: str) -> Response:
         """What an organization used, and who of it: for its owners and admins.
 
-        First its members, in the order in which they were added; then those who have left and used its tokens, the most
-        first; then, with neither id nor e-mail, all deleted accounts together. There are 1000 people at most, and those
-        beyond are counted with the deleted accounts: the members' tokens are the organization's.
+        First its members, in the order in which they were added; then those who have left and used its tokens, without
+        their e-mail, the most first; then, with neither id nor e-mail, all deleted accounts together. There are 1000
+        people at most, and those beyond are counted with the deleted accounts: the members' tokens are the
+        organization's.
         """
         usage = organization_usage(user=request.user, organization_id=integer_id(organization_id))
         return Response(

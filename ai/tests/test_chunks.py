@@ -28,3 +28,13 @@ def test_whatever_blocks_a_prompt_blocks_its_answer(reason: str) -> None:
     feedback = types.GenerateContentResponsePromptFeedback(block_reason=types.BlockedReason(reason))
     chunk = _chunk(types.GenerateContentResponse(prompt_feedback=feedback))
     assert (chunk.blocked, chunk.finish_reason, chunk.text) == (True, reason, "")
+
+
+def test_counts_that_no_ledger_can_hold_are_brought_to_what_it_can() -> None:
+    metadata = types.GenerateContentResponseUsageMetadata(
+        prompt_token_count=-5, candidates_token_count=2**40, thoughts_token_count=2**40, cached_content_token_count=-1
+    )
+    usage = _chunk(types.GenerateContentResponse(usage_metadata=metadata)).usage
+    assert usage is not None
+    assert (usage.input_tokens, usage.cached_tokens, usage.thinking_tokens) == (0, 0, 2**30 - 1)
+    assert usage.output_tokens == 2**31 - 2
