@@ -100,7 +100,9 @@ def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
     owner_id, conversation_id, reply = conversation["owner_id"], conversation["_id"], conversation["reply"]
     if reply is None:
         return False
-    taken: ReplyDocument = {**reply, "worker": held_worker()}
+    # Versions before budgets named an attempt so in the ledger, and left that out here.
+    ledger_id = reply.get("ledger_id", f"{reply['message_id']}:{reply['attempt']}")
+    taken: ReplyDocument = {**reply, "worker": held_worker(), "ledger_id": ledger_id}
     if not transcripts.take_reply(owner_id, conversation_id, reply, worker=taken["worker"]):
         return False
     reply = taken
