@@ -245,6 +245,11 @@ def discard_entry(attempt_id: str) -> None:
         settle_entry(attempt_id, TokenUsage())
 
 
+def has_open_entry(prefix: str) -> bool:
+    """Whether a call is open whose attempt id begins so."""
+    return LedgerEntry.objects.filter(attempt_id__startswith=prefix, settled_at=None).exists()
+
+
 def settle_deferred() -> None:
     """Settle what had to wait for the database."""
     while _deferred:

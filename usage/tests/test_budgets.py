@@ -222,6 +222,18 @@ def test_a_message_that_no_budget_allows_is_not_stored(alice: Person) -> None:
     assert alice.say(conversation, "more", client_message_id="second").status_code == 200
 
 
+def test_a_send_that_is_repeated_at_once_needs_room_for_one(alice: Person) -> None:
+    limit(alice, 1000)
+    conversation = alice.new_conversation(title="Once")
+    answers = at_once(
+        20, lambda _: alice.say(conversation, "[[delay=0.5]][[length=400]]once", client_message_id="the-one")
+    )
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.text for answer in answers}) == 1
+    assert LedgerEntry.objects.filter(user_id=alice.id).count() == 1
+    assert spending(alice).reserved_tokens == 0
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("path", "body"), [("ai/complete", {"prompt": "hello"}), ("ai/summarize", {"text": "One. Two. Three."})]
