@@ -321,3 +321,12 @@ def test_a_days_traffic_is_that_of_its_records(
         expected.append((date, len(rows), errors.count(4), errors.count(5), users, latencies))
     assert found == expected
     assert sum(row[2] for row in found) == sum(row[3] for row in found) == 6
+
+
+def test_a_method_that_is_longer_than_all_known_ones_does_not_end_the_counting(
+    alice: Person, eventually: Eventually
+) -> None:
+    assert alice.request("A" * 20, "auth/me").status_code == 405
+    assert alice.get("auth/me").status_code == 200
+    eventually(lambda: written(alice) == (REGISTERED + 2, REGISTERED + 2))
+    assert RequestRecord.objects.filter(user_id=alice.id, status=405).get().method == "A" * 10
