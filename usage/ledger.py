@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -20,6 +21,7 @@ from django.db.models import CharField, F, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
+from accounts.models import Organization
 from usage import holders
 from usage.budgets import BudgetExceeded, BudgetState, default_limit, period_start
 from usage.models import LedgerEntry, Spending
@@ -159,6 +161,7 @@ _FORGET_MEMBER = """
     )
     INSERT INTO usage_organizationusage (organization_id, user_id, hour, input_tokens, output_tokens)
     SELECT organization_id, NULL, hour, input_tokens, output_tokens FROM known
+     ORDER BY organization_id, hour
     ON CONFLICT (organization_id, user_id, hour) DO UPDATE
        SET input_tokens = usage_organizationusage.input_tokens + excluded.input_tokens,
            output_tokens = usage_organizationusage.output_tokens + excluded.output_tokens
@@ -186,8 +189,36 @@ def open_entry(
     """Write down that a call is about to be made, and reserve what it can cost: the estimate of its input and its
     output, which is lowered to what the budgets have left.
 
-    Raises BudgetExceeded, and OperationalError: no call without a row.
+    An organization that has been deleted meanwhile does not pay. Raises BudgetExceeded, and OperationalError: no call
+    without a row.
     """
+    opening = partial(
+        _open,
+        attempt_id=attempt_id,
+        user_id=user_id,
+        purpose=purpose,
+        model=model,
+        input_tokens=input_tokens,
+        max_output_tokens=max_output_tokens,
+    )
+    try:
+        return opening(organization_id=organization_id)
+    except IntegrityError:
+        if organization_id is None or Organization.objects.filter(pk=organization_id).exists():
+            raise
+    return opening(organization_id=None)
+
+
+def _open(
+    *,
+    attempt_id: str,
+    user_id: int | None,
+    purpose: LedgerEntry.Purpose,
+    model: str,
+    input_tokens: int,
+    max_output_tokens: int,
+    organization_id: int | None,
+) -> OpenEntry:
     now = timezone.now()
     accounts = [
         Spending(**{column: subject_id}, month=period_start("month", now), day=period_start("day", now))
@@ -215,6 +246,8 @@ def open_entry(
     if found < len(accounts):  # their first call
         Spending.objects.bulk_create(accounts, ignore_conflicts=True)
         found, output, short = _one_row(_OPEN, values)
+        if found < len(accounts):
+            raise IntegrityError("An account or an organization was deleted while its call was opened")
     if output <= 0:
         raise BudgetExceeded([BudgetState(*budget) for budget in short], needed=input_tokens + 1)
     return OpenEntry(attempt_id, output)
@@ -286,6 +319,17 @@ def anonymize_user(user_id: int) -> None:
     entries.filter(settled_at=None).update(user=None)
     entries.update(user=None, attempt_id=Concat(Value("erased:"), Cast(F("id"), CharField())))
     _execute(_FORGET_MEMBER, {"user": user_id})
+
+
+def forget_organization(organization_id: int) -> None:
+    """Take an organization that is about to be deleted out of the entries; in the transaction that deletes it.
+
+    Calls lock their entry first and the spending after it, so entries come before the rows that the deletion takes
+    along, and those of calls that may end meanwhile come last: there may be very many of the others.
+    """
+    entries = LedgerEntry.objects.filter(organization_id=organization_id)
+    entries.exclude(settled_at=None).update(organization=None)
+    entries.filter(settled_at=None).update(organization=None)
 
 
 def _settle(attempt_id: str, usage: TokenUsage) -> None:
