@@ -93,7 +93,9 @@ def _try_to_take_over(conversation: ConversationDocument, *, restart: bool) -> b
     except (StoreUnavailable, OperationalError) as error:
         # It is this process's now, if it was taken: a stray.
         logger.warning("take_over_deferred", conversation_id=conversation["_id"], reason=type(error).__name__)
-        return False
+    except Exception:  # whatever it is with this one, the others are to be taken over
+        logger.exception("take_over_failed", conversation_id=conversation["_id"])
+    return False
 
 
 def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:

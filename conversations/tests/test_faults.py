@@ -258,3 +258,33 @@ def test_a_reply_that_an_older_version_had_begun_is_taken_over(alice: Person, ev
     eventually(lambda: statuses(alice, {conversation: mid}) == ["complete"])
     assert LedgerEntry.objects.get(attempt_id=f"{mid}:1").settled_at is not None
     assert alice.say(conversation, "and on").status_code == 200
+
+
+def test_a_reply_that_cannot_be_taken_over_keeps_no_other_from_it(alice: Person, eventually: Eventually) -> None:
+    worker = next(worker for worker in find_workers().values() if not worker["dead"])
+
+    def leave(content: str, *, without: str = "") -> tuple[str, str]:
+        conversation = alice.new_conversation(title="Left")
+        stored = find_conversation(alice.id, conversation)
+        assert stored is not None
+        mid = message_id(conversation, 2)
+        reply: Any = {
+            "message_id": mid,
+            "user_message": {"content": content, "client_message_id": None, "body_hash": "", "attachments": []},
+            "attempt": 1,
+            "ledger_id": new_ledger_id(mid, 1),
+            "first_attempt": 1,
+            "worker": worker["_id"],
+            "stop_requested": False,
+            "expires_at": None,
+            "started_at": stored["created_at"],
+        }
+        reply.pop(without, None)
+        assert claim_reply(stored, reply)
+        return conversation, mid
+
+    broken, _ = leave("broken", without="first_attempt")
+    eventually(lambda: len(alice.messages(broken)["messages"]) == 2)
+    whole = dict([leave("whole")])
+    eventually(lambda: [m["status"] for c in whole for m in alice.messages(c)["messages"]] == ["complete"] * 2)
+    assert alice.delete(f"chat/conversations/{broken}").status_code == 204
