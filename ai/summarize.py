@@ -17,6 +17,7 @@ from ai.sources import Source
 from ai.summary_prompts import Wishes
 from ai.text_parts import split_text
 from edgechat.threads import start_thread
+from usage.budgets import BudgetExceeded
 from usage.models import LedgerEntry
 from usage.tokens import TokenUsage, estimate_tokens, prompt_budget
 
@@ -39,6 +40,33 @@ _SOME_SUMMARIES = "some summaries of consecutive parts of a text"
 
 class NotShortened(ModelError):
     detail = "The model did not make the text shorter, please try again"
+
+
+class _Siblings:
+    """How many parts of one text are with the model, and how many have been answered."""
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._answered = 0
+        self._changed = threading.Condition()
+
+    def begin(self) -> int:
+        """How many had been answered before."""
+        with self._changed:
+            self._running += 1
+            return self._answered
+
+    def end(self, *, answered: bool) -> None:
+        with self._changed:
+            self._running -= 1
+            self._answered += answered
+            self._changed.notify_all()
+
+    def wait_for_another(self, answered_before: int) -> bool:
+        """Whether one more has been answered; False when none is left that could be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._answered > answered_before or not self._running)
+            return self._answered > answered_before
 
 
 class SummaryAnswer(Answer):
@@ -97,6 +125,7 @@ class SummaryAnswer(Answer):
         ended: SimpleQueue[tuple[int, Completion | Exception]] = SimpleQueue()
         waiting = iter(enumerate(parts))
         taking = threading.Lock()
+        siblings = _Siblings()
 
         def work() -> None:
             while True:
@@ -105,10 +134,7 @@ class SummaryAnswer(Answer):
                 if not part:
                     return
                 try:
-                    with _part_calls:
-                        call = self.new_call(self._prompt(part, instruction))
-                        call.run()
-                    ended.put((number, finished(call)))
+                    ended.put((number, self._summarize_part(self._prompt(part, instruction), siblings)))
                 except Exception as error:  # whatever it is, the one who waits is to raise it
                     ended.put((number, error))
                     return
@@ -124,6 +150,26 @@ class SummaryAnswer(Answer):
             summaries[number] = self._counted(result).text
             yield Progress(done_before + done, done_before + len(parts))
         return summaries
+
+    def _summarize_part(self, prompt: Prompt, siblings: _Siblings) -> Completion:
+        """One that a budget has no room for beside the others is tried again when one of those has ended: all at once
+        reserve more than they use, and would be refused as often as they are tried.
+        """
+        while True:
+            ended_before = siblings.begin()
+            answered = False
+            try:
+                with _part_calls:
+                    call = self.new_call(prompt)
+                    call.run()
+                answered = True
+                return finished(call)
+            except BudgetExceeded as error:
+                refusal = error
+            finally:
+                siblings.end(answered=answered)
+            if refusal.spent or not siblings.wait_for_another(ended_before):
+                raise refusal
 
     def _prompt(self, text: str, instruction: str) -> Prompt:
         return Prompt(

@@ -1,4 +1,7 @@
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.models.signals import pre_delete
 
 
 class UsageConfig(AppConfig):
@@ -11,9 +14,16 @@ class UsageConfig(AppConfig):
         from usage import account_export, daily_costs, holders, ledger, recorder
 
         register_eraser(ledger.anonymize_user)
+        pre_delete.connect(_forget_organization, sender="accounts.Organization", dispatch_uid="usage")
         register_exporter(account_export.export_usage, types=account_export.TYPES)
         periodic.register(recorder.collect_requests, seconds=1)
         periodic.register(ledger.settle_deferred, seconds=2)
         periodic.register(holders.keep_alive, seconds=holders.RENEW_SECONDS)
         periodic.register(ledger.settle_abandoned, seconds=5)
         periodic.register(daily_costs.sum_up_costs, seconds=60)
+
+
+def _forget_organization(instance: Any, **_: Any) -> None:
+    from usage import ledger
+
+    ledger.forget_organization(instance.pk)

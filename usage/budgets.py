@@ -51,7 +51,10 @@ class BudgetState:
 
 
 class BudgetExceeded(ApiError):
-    """A budget has not enough left for the call."""
+    """A budget has not enough left for the call.
+
+    `spent`: nor will it have when the calls that are being made have ended.
+    """
 
     status, code = 429, "budget_exceeded"
 
@@ -59,6 +62,7 @@ class BudgetExceeded(ApiError):
         """`budgets`: all that the call would take from; `needed`: the tokens that it takes at least."""
         short = [state for state in budgets if state.limit - state.used - state.reserved < needed]
         spent = [state for state in short if state.remaining < needed]
+        self.spent = bool(spent)
         # Where several are, the last one to come back is the one to wait for.
         named = max(spent or short, key=lambda state: (state.resets_at, -state.remaining))
         seconds = (named.resets_at - timezone.now()).total_seconds() if spent else RESERVED_RETRY_SECONDS

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -20,6 +21,7 @@ from django.db.models import CharField, F, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
+from accounts.models import Organization
 from usage import holders
 from usage.budgets import BudgetExceeded, BudgetState, default_limit, period_start
 from usage.models import LedgerEntry, Spending
@@ -77,6 +79,14 @@ _OPEN = """
       FROM room
 """
 
+_ACCOUNT = """account AS (
+        SELECT spending.id, closed.reserved_tokens
+          FROM usage_spending AS spending, closed
+         WHERE spending.user_id = closed.user_id OR spending.organization_id = closed.organization_id
+         ORDER BY spending.id
+           FOR UPDATE OF spending
+    )"""
+
 # A count of a month or a day that is over is begun anew, unless the clock of another process is ahead of this one's.
 _TAKE_FROM_SPENDING = """
     UPDATE usage_spending
@@ -90,7 +100,7 @@ _TAKE_FROM_SPENDING = """
 """
 
 _SETTLE = f"""
-    WITH settled AS (
+    WITH closed AS (
         UPDATE usage_ledgerentry AS entry
            SET input_tokens = %(input)s, output_tokens = %(output)s, cached_tokens = %(cached)s,
                thinking_tokens = %(thinking)s, estimated = %(estimated)s, settled_at = %(now)s,
@@ -103,18 +113,12 @@ _SETTLE = f"""
                      FROM usage_modelprice AS price WHERE price.model = entry.model)
          WHERE attempt_id = %(attempt_id)s AND settled_at IS NULL
         RETURNING user_id, organization_id, reserved_tokens
-    ), account AS (
-        SELECT spending.id, settled.reserved_tokens
-          FROM usage_spending AS spending, settled
-         WHERE spending.user_id = settled.user_id OR spending.organization_id = settled.organization_id
-         ORDER BY spending.id
-           FOR UPDATE OF spending
-    ), spent AS (
+    ), {_ACCOUNT}, spent AS (
         {_TAKE_FROM_SPENDING}
     ), of_organization AS (
         INSERT INTO usage_organizationusage (organization_id, user_id, hour, input_tokens, output_tokens)
         SELECT organization_id, user_id, date_trunc('hour', %(now)s, 'UTC'), %(input)s, %(output)s
-          FROM settled
+          FROM closed
          WHERE organization_id IS NOT NULL
         ON CONFLICT (organization_id, user_id, hour) DO UPDATE
            SET input_tokens = usage_organizationusage.input_tokens + excluded.input_tokens,
@@ -122,7 +126,7 @@ _SETTLE = f"""
     )
     INSERT INTO usage_hourlyusage (user_id, hour, requests, input_tokens, output_tokens)
     SELECT user_id, date_trunc('hour', %(now)s, 'UTC'), 0, %(input)s, %(output)s
-      FROM settled
+      FROM closed
      WHERE user_id IS NOT NULL
     ON CONFLICT (user_id, hour) DO UPDATE
        SET input_tokens = usage_hourlyusage.input_tokens + excluded.input_tokens,
@@ -130,16 +134,10 @@ _SETTLE = f"""
 """  # noqa: S608  (constants)
 
 _DISCARD = f"""
-    WITH discarded AS (
+    WITH closed AS (
         DELETE FROM usage_ledgerentry WHERE attempt_id = %(attempt_id)s AND settled_at IS NULL
         RETURNING user_id, organization_id, reserved_tokens
-    ), account AS (
-        SELECT spending.id, discarded.reserved_tokens
-          FROM usage_spending AS spending, discarded
-         WHERE spending.user_id = discarded.user_id OR spending.organization_id = discarded.organization_id
-         ORDER BY spending.id
-           FOR UPDATE OF spending
-    )
+    ), {_ACCOUNT}
     {_TAKE_FROM_SPENDING}
 """  # noqa: S608
 
@@ -160,6 +158,7 @@ _FORGET_MEMBER = """
     )
     INSERT INTO usage_organizationusage (organization_id, user_id, hour, input_tokens, output_tokens)
     SELECT organization_id, NULL, hour, input_tokens, output_tokens FROM known
+     ORDER BY organization_id, hour
     ON CONFLICT (organization_id, user_id, hour) DO UPDATE
        SET input_tokens = usage_organizationusage.input_tokens + excluded.input_tokens,
            output_tokens = usage_organizationusage.output_tokens + excluded.output_tokens
@@ -187,8 +186,36 @@ def open_entry(
     """Write down that a call is about to be made, and reserve what it can cost: the estimate of its input and its
     output, which is lowered to what the budgets have left.
 
-    Raises BudgetExceeded, and OperationalError: no call without a row.
+    An organization that has been deleted meanwhile does not pay. Raises BudgetExceeded, and OperationalError: no call
+    without a row.
     """
+    opening = partial(
+        _open,
+        attempt_id=attempt_id,
+        user_id=user_id,
+        purpose=purpose,
+        model=model,
+        input_tokens=input_tokens,
+        max_output_tokens=max_output_tokens,
+    )
+    try:
+        return opening(organization_id=organization_id)
+    except IntegrityError:
+        if organization_id is None or Organization.objects.filter(pk=organization_id).exists():
+            raise
+    return opening(organization_id=None)
+
+
+def _open(
+    *,
+    attempt_id: str,
+    user_id: int | None,
+    purpose: LedgerEntry.Purpose,
+    model: str,
+    input_tokens: int,
+    max_output_tokens: int,
+    organization_id: int | None,
+) -> OpenEntry:
     now = timezone.now()
     accounts = [
         Spending(**{column: subject_id}, month=period_start("month", now), day=period_start("day", now))
@@ -216,6 +243,8 @@ def open_entry(
     if found < len(accounts):  # their first call
         Spending.objects.bulk_create(accounts, ignore_conflicts=True)
         found, output, short = _one_row(_OPEN, values)
+        if found < len(accounts):
+            raise IntegrityError("An account or an organization was deleted while its call was opened")
     if output <= 0:
         raise BudgetExceeded([BudgetState(*budget) for budget in short], needed=input_tokens + 1)
     return OpenEntry(attempt_id, output)
@@ -244,6 +273,11 @@ def discard_entry(attempt_id: str) -> None:
         _execute(_DISCARD, {"attempt_id": attempt_id, "total": 0, **_periods()})
     except OperationalError:
         settle_entry(attempt_id, TokenUsage())
+
+
+def has_open_entry(prefix: str) -> bool:
+    """Whether a call is open whose attempt id begins so."""
+    return LedgerEntry.objects.filter(attempt_id__startswith=prefix, settled_at=None).exists()
 
 
 def settle_deferred() -> None:
@@ -282,6 +316,17 @@ def anonymize_user(user_id: int) -> None:
     entries.filter(settled_at=None).update(user=None)
     entries.update(user=None, attempt_id=Concat(Value("erased:"), Cast(F("id"), CharField())))
     _execute(_FORGET_MEMBER, {"user": user_id})
+
+
+def forget_organization(organization_id: int) -> None:
+    """Take an organization that is about to be deleted out of the entries; in the transaction that deletes it.
+
+    Calls lock their entry first and the spending after it, so entries come before the rows that the deletion takes
+    along, and those of calls that may end meanwhile come last: there may be very many of the others.
+    """
+    entries = LedgerEntry.objects.filter(organization_id=organization_id)
+    entries.exclude(settled_at=None).update(organization=None)
+    entries.filter(settled_at=None).update(organization=None)
 
 
 def _settle(attempt_id: str, usage: TokenUsage) -> None:

@@ -19,7 +19,7 @@ from ai.tests.test_complete import BLOCKED, QUOTA, UNAVAILABLE
 from ai.tests.test_complete_stream import EVENT_STREAM, read_events, text_of
 from conftest import Api, Person, assert_error, new_address
 from edgechat.local.web import WebServer
-from usage.models import LedgerEntry
+from usage.models import Budget, LedgerEntry
 from usage.tokens import estimate_tokens
 
 ModelCalls = Callable[[str], list[dict[str, Any]]]
@@ -233,6 +233,19 @@ def test_faults_and_blocks_are_those_of_complete(
     answer = carol.post("ai/summarize", json={"text": text}, headers=headers)
     assert (answer.status_code, answer.json()) == (status, {**error, "request_id": answer.headers["X-Request-ID"]})
     assert answer.headers.get("Retry-After") == ("7" if status == 429 else None)
+
+
+def test_parts_wait_for_each_other_where_a_budget_has_no_room_for_all_at_once(
+    carol: Person, model_calls: ModelCalls
+) -> None:
+    """Together they reserve more than there is, one after the other they use less."""
+    marker = f"narrow{carol.id}"
+    Budget.objects.create(user_id=carol.id, period="month", token_limit=8000)
+    answer = carol.post("ai/summarize", json={"text": paragraphs(marker, *["[[say=short]][[delay=0.3]]"] * 3)})
+    assert (answer.status_code, answer.json().get("summary")) == (200, "Echo: short\n\nshort\n\nshort")
+    assert len(model_calls(marker)) == 3
+    assert len(rows(carol)) == 4
+    assert sum(row.input_tokens + row.output_tokens for row in rows(carol)) <= 8000
 
 
 def test_a_block_after_progress_is_an_error_event(carol: Person) -> None:

@@ -32,7 +32,12 @@ class ReplyCall:
 
 def new_ledger_id(mid: str, attempt: int) -> str:
     """The ledger's name for an attempt: two that prepare the same one at once, of which one gets the claim, differ."""
-    return f"{mid}:{attempt}:{secrets.token_hex(4)}"
+    return f"{ledger_id_prefix(mid, attempt)}{secrets.token_hex(4)}"
+
+
+def ledger_id_prefix(mid: str, attempt: int) -> str:
+    """What the names of all that prepare the same attempt begin with."""
+    return f"{mid}:{attempt}:"
 
 
 def open_reply_call(conversation: ConversationDocument, reply: ReplyDocument) -> ReplyCall:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,15 +22,21 @@ from conversations.documents import (
     message_id,
     reply_seq,
 )
-from conversations.replies.call import new_ledger_id, open_reply_call
+from conversations.replies.call import ledger_id_prefix, new_ledger_id, open_reply_call
 from conversations.replies.exchange import Exchange, Pair, find_pair
 from conversations.replies.leases import held_worker
 from conversations.replies.live import claiming
 from conversations.replies.run import run_detached
 from conversations.services import IdempotencyConflict, get_conversation, get_message
 from edgechat.errors import ApiError, TooLarge
-from edgechat.threads import release_database
+from edgechat.threads import begin_work, end_work, release_database
+from usage import ledger
+from usage.budgets import BudgetExceeded
 from usage.tokens import prompt_budget
+
+# A send that its budget has no room for waits so long for one like it that is being begun, and looks so often.
+LIKE_IT_SECONDS = 30.0
+LOOK_SECONDS = 0.1
 
 
 class GenerationInProgress(ApiError):
@@ -59,6 +67,8 @@ def start_reply(
     that alone is more than the context window, BudgetExceeded and MongoUnavailable.
     """
     body_hash = hashlib.sha256(json.dumps([content, *attachment_ids]).encode()).hexdigest()
+    deadline = time.monotonic() + LIKE_IT_SECONDS
+    refusal: BudgetExceeded | None = None
     while True:
         conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
         if client_message_id is not None:
@@ -67,6 +77,8 @@ def start_reply(
                 return earlier
         if conversation["reply"] is not None:
             raise GenerationInProgress(conversation["reply"]["message_id"])
+        if refusal is not None:
+            raise refusal
         attachments = get_attachments(owner_id=owner_id, attachment_ids=attachment_ids)
         bodies = [attachment_body(attachment) for attachment in attachments]
         _refuse_too_long(conversation, content, bodies)
@@ -78,8 +90,16 @@ def start_reply(
             "body_hash": body_hash,
             "attachments": bodies,
         }
-        if _begin(conversation, _new_reply(conversation, seq, draft, attempt=1)):
-            return Exchange(owner_id, conversation_id, seq), True
+        reply = _new_reply(conversation, seq, draft, attempt=1)
+        try:
+            if _begin(conversation, reply):
+                return Exchange(owner_id, conversation_id, seq), True
+        except BudgetExceeded as error:
+            # What there was may have gone to the same send, which this one follows then, and needs no room for it.
+            if client_message_id is None:
+                raise
+            if time.monotonic() > deadline or not _is_being_begun(reply):
+                refusal = error
         # Another request was faster: perhaps the same send, so everything is looked at again.
 
 
@@ -132,6 +152,17 @@ def _begin(conversation: ConversationDocument, reply: ReplyDocument) -> bool:
         if not begun:
             asked.call.discard()
     return begun
+
+
+def _is_being_begun(reply: ReplyDocument) -> bool:
+    """Whether another request has opened a call for the same exchange; waits a moment for what comes of it if so."""
+    if not ledger.has_open_entry(ledger_id_prefix(reply["message_id"], reply["attempt"])):
+        return False
+    release_database()
+    end_work()
+    threading.Event().wait(LOOK_SECONDS)
+    begin_work()
+    return True
 
 
 def _new_reply(conversation: ConversationDocument, seq: int, draft: UserMessageDraft, *, attempt: int) -> ReplyDocument:

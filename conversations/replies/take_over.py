@@ -93,14 +93,18 @@ def _try_to_take_over(conversation: ConversationDocument, *, restart: bool) -> b
     except (StoreUnavailable, OperationalError) as error:
         # It is this process's now, if it was taken: a stray.
         logger.warning("take_over_deferred", conversation_id=conversation["_id"], reason=type(error).__name__)
-        return False
+    except Exception:  # whatever it is with this one, the others are to be taken over
+        logger.exception("take_over_failed", conversation_id=conversation["_id"])
+    return False
 
 
 def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
     owner_id, conversation_id, reply = conversation["owner_id"], conversation["_id"], conversation["reply"]
     if reply is None:
         return False
-    taken: ReplyDocument = {**reply, "worker": held_worker()}
+    # Versions before budgets named an attempt so in the ledger, and left that out here.
+    ledger_id = reply.get("ledger_id", f"{reply['message_id']}:{reply['attempt']}")
+    taken: ReplyDocument = {**reply, "worker": held_worker(), "ledger_id": ledger_id}
     if not transcripts.take_reply(owner_id, conversation_id, reply, worker=taken["worker"]):
         return False
     reply = taken

@@ -8,11 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from django.utils import timezone
 
 from conftest import Person, new_address
 from conversations.documents import message_id
@@ -225,3 +227,64 @@ def test_a_claimed_reply_that_no_thread_writes_is_found_and_written(alice: Perso
     eventually(lambda: statuses(alice, {conversation: mid}) == ["complete"])
     assert [message["content"] for message in alice.messages(conversation)["messages"]] == ["left", "Echo: left"]
     assert alice.say(conversation, "and on").status_code == 200
+
+
+def test_a_reply_that_an_older_version_had_begun_is_taken_over(alice: Person, eventually: Eventually) -> None:
+    """Whoever replaces it while replies are written gets them from it: then they had no name in the ledger yet."""
+    conversation = alice.new_conversation()
+    worker = next(worker for worker in find_workers().values() if not worker["dead"])
+    stored = find_conversation(alice.id, conversation)
+    assert stored is not None
+    mid = message_id(conversation, 2)
+    reply: Any = {
+        "message_id": mid,
+        "user_message": {"content": "left", "client_message_id": None, "body_hash": "", "attachments": []},
+        "attempt": 1,
+        "first_attempt": 1,
+        "worker": worker["_id"],
+        "stop_requested": False,
+        "expires_at": None,
+        "started_at": stored["created_at"],
+    }
+    LedgerEntry.objects.create(
+        attempt_id=f"{mid}:1",
+        user_id=alice.id,
+        purpose="chat",
+        input_tokens=3,
+        abandoned_after=timezone.now() + timedelta(days=1),
+    )
+    assert claim_reply(stored, reply)
+    eventually(lambda: len(alice.messages(conversation)["messages"]) == 2)
+    eventually(lambda: statuses(alice, {conversation: mid}) == ["complete"])
+    assert LedgerEntry.objects.get(attempt_id=f"{mid}:1").settled_at is not None
+    assert alice.say(conversation, "and on").status_code == 200
+
+
+def test_a_reply_that_cannot_be_taken_over_keeps_no_other_from_it(alice: Person, eventually: Eventually) -> None:
+    worker = next(worker for worker in find_workers().values() if not worker["dead"])
+
+    def leave(content: str, *, without: str = "") -> tuple[str, str]:
+        conversation = alice.new_conversation(title="Left")
+        stored = find_conversation(alice.id, conversation)
+        assert stored is not None
+        mid = message_id(conversation, 2)
+        reply: Any = {
+            "message_id": mid,
+            "user_message": {"content": content, "client_message_id": None, "body_hash": "", "attachments": []},
+            "attempt": 1,
+            "ledger_id": new_ledger_id(mid, 1),
+            "first_attempt": 1,
+            "worker": worker["_id"],
+            "stop_requested": False,
+            "expires_at": None,
+            "started_at": stored["created_at"],
+        }
+        reply.pop(without, None)
+        assert claim_reply(stored, reply)
+        return conversation, mid
+
+    broken, _ = leave("broken", without="first_attempt")
+    eventually(lambda: len(alice.messages(broken)["messages"]) == 2)
+    whole = dict([leave("whole")])
+    eventually(lambda: [m["status"] for c in whole for m in alice.messages(c)["messages"]] == ["complete"] * 2)
+    assert alice.delete(f"chat/conversations/{broken}").status_code == 204

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.models import Membership, Organization
@@ -202,6 +204,53 @@ def test_a_hundred_calls_of_one_organization_at_once_do_not_pass_its_budget(
         assert len(person.messages(conversation)["messages"]) == (2 if status == 200 else 0)
 
 
+def waits_for_this_connection() -> bool:
+    """Whether a statement of a server's waits for a lock of this test's transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) > 0 FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))")
+        found: bool = cursor.fetchone()[0]
+        return found
+
+
+def test_an_organization_is_deleted_without_keeping_its_members_calls_from_ending(
+    alice: Person, organization: Organization, model_calls: ModelCalls, eventually: Eventually
+) -> None:
+    """What has very many ledger rows takes a while; and calls lock their row first, its spending after that."""
+    conversation = alice.new_conversation(title="Ours", organization_id=organization.pk)
+    assert alice.say(conversation, "hello").status_code == 200
+    with ThreadPoolExecutor(2) as pool:
+        reply = pool.submit(alice.say, conversation, f"[[chunks=2]][[gap=600]]stopped-{alice.id} one two")
+        eventually(lambda: model_calls(f"stopped-{alice.id}"))
+        with transaction.atomic():
+            assert LedgerEntry.objects.select_for_update().exclude(settled_at=None).get(organization=organization)
+            deletion = pool.submit(alice.delete, f"organizations/{organization.pk}")
+            eventually(waits_for_this_connection)
+            stopped = alice.post(f"chat/conversations/{conversation}/messages/{conversation}:00000004/stop")
+            assert stopped.json()["status"] == "stopped"
+            ended = LedgerEntry.objects.filter(user_id=alice.id, settled_at__isnull=False)
+            eventually(lambda: ended.count() == 2, seconds=30)
+        assert deletion.result().status_code == 204
+        assert reply.result().status_code == 200
+    assert not Spending.objects.filter(organization_id=organization.pk).exists()
+    assert not LedgerEntry.objects.filter(organization_id=organization.pk).exists()
+    assert (spending(alice).reserved_tokens, spending(alice).month_tokens) == (0, total_of(alice))
+
+
+def test_an_organization_that_is_deleted_as_a_call_begins_does_not_pay_for_it(
+    alice: Person, organization: Organization, eventually: Eventually
+) -> None:
+    conversation = alice.new_conversation(title="Ours", organization_id=organization.pk)
+    assert alice.say(conversation, "hello").status_code == 200
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            assert Spending.objects.select_for_update().get(organization=organization)
+            answer = pool.submit(alice.say, conversation, "and on")
+            eventually(waits_for_this_connection)
+            organization.delete()
+        assert answer.result().status_code == 200, answer.result().text
+    assert (spending(alice).reserved_tokens, spending(alice).month_tokens) == (0, total_of(alice))
+
+
 def test_a_message_that_no_budget_allows_is_not_stored(alice: Person) -> None:
     conversation = alice.new_conversation(title="Talk")
     assert alice.say(conversation, "hello", client_message_id="first").status_code == 200
@@ -220,6 +269,18 @@ def test_a_message_that_no_budget_allows_is_not_stored(alice: Person) -> None:
     assert alice.say(conversation, "hello", client_message_id="first").status_code == 200
     limit(alice, None)
     assert alice.say(conversation, "more", client_message_id="second").status_code == 200
+
+
+def test_a_send_that_is_repeated_at_once_needs_room_for_one(alice: Person) -> None:
+    limit(alice, 1000)
+    conversation = alice.new_conversation(title="Once")
+    answers = at_once(
+        20, lambda _: alice.say(conversation, "[[delay=0.5]][[length=400]]once", client_message_id="the-one")
+    )
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.text for answer in answers}) == 1
+    assert LedgerEntry.objects.filter(user_id=alice.id).count() == 1
+    assert spending(alice).reserved_tokens == 0
 
 
 @pytest.mark.parametrize("stream", [False, True])
