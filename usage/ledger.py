@@ -29,10 +29,12 @@ from usage.tokens import TokenUsage
 
 logger = structlog.get_logger(__name__)
 
-# What could not be settled because the database was away. If this process ends first, `settle_abandoned` of another
-# one settles the row by its estimate.
-_deferred: deque[tuple[str, TokenUsage]] = deque()
+# What could not be settled, or discarded (None), because the database was away. If this process ends first,
+# `settle_abandoned` of another one settles the row by its estimate.
+_deferred: deque[tuple[str, TokenUsage | None]] = deque()
 _deferred_lock = threading.Lock()
+# Every request of an outage may leave one, unlike settlements, of which there are as many as calls were open.
+MAX_DEFERRED_OPENINGS = 10_000
 
 # A least() of nothing but its first argument, where there is no limit, is that argument: all that was asked for.
 _OPEN = """
@@ -199,11 +201,17 @@ def open_entry(
         max_output_tokens=max_output_tokens,
     )
     try:
-        return opening(organization_id=organization_id)
-    except IntegrityError:
-        if organization_id is None or Organization.objects.filter(pk=organization_id).exists():
-            raise
-    return opening(organization_id=None)
+        try:
+            return opening(organization_id=organization_id)
+        except IntegrityError:
+            if organization_id is None or Organization.objects.filter(pk=organization_id).exists():
+                raise
+        return opening(organization_id=None)
+    except OperationalError:
+        # Perhaps it was the answer that got lost, and the row is there.
+        if len(_deferred) < MAX_DEFERRED_OPENINGS:
+            _defer(attempt_id, None)
+        raise
 
 
 def _open(
@@ -252,12 +260,7 @@ def _open(
 
 def settle_entry(attempt_id: str, usage: TokenUsage) -> None:
     """Write what the call used, now or as soon as the database is back. The first settlement counts."""
-    try:
-        _settle(attempt_id, usage)
-    except OperationalError:
-        logger.warning("settlement_deferred", attempt_id=attempt_id)
-        with _deferred_lock:
-            _deferred.append((attempt_id, usage))
+    _close_or_defer(attempt_id, usage)
 
 
 def settle_from_estimate(attempt_id: str, *, output_tokens: int) -> None:
@@ -268,11 +271,8 @@ def settle_from_estimate(attempt_id: str, *, output_tokens: int) -> None:
 
 
 def discard_entry(attempt_id: str) -> None:
-    """Take back an entry whose call never reached the model, and what was reserved for it."""
-    try:
-        _execute(_DISCARD, {"attempt_id": attempt_id, "total": 0, **_periods()})
-    except OperationalError:
-        settle_entry(attempt_id, TokenUsage())
+    """Take back an entry whose call never reached the model, with what was reserved for it; if need be later."""
+    _close_or_defer(attempt_id, None)
 
 
 def has_open_entry(prefix: str) -> bool:
@@ -281,14 +281,14 @@ def has_open_entry(prefix: str) -> bool:
 
 
 def settle_deferred() -> None:
-    """Settle what had to wait for the database."""
+    """Settle and discard what had to wait for the database."""
     while _deferred:
         with _deferred_lock:
             waiting = _deferred.popleft() if _deferred else None
         if waiting is None:
             return
         try:
-            _settle(*waiting)
+            _close(*waiting)
         except OperationalError:
             with _deferred_lock:
                 _deferred.appendleft(waiting)
@@ -327,6 +327,26 @@ def forget_organization(organization_id: int) -> None:
     entries = LedgerEntry.objects.filter(organization_id=organization_id)
     entries.exclude(settled_at=None).update(organization=None)
     entries.filter(settled_at=None).update(organization=None)
+
+
+def _close_or_defer(attempt_id: str, usage: TokenUsage | None) -> None:
+    try:
+        _close(attempt_id, usage)
+    except OperationalError:
+        logger.warning("settlement_deferred", attempt_id=attempt_id)
+        _defer(attempt_id, usage)
+
+
+def _defer(attempt_id: str, usage: TokenUsage | None) -> None:
+    with _deferred_lock:
+        _deferred.append((attempt_id, usage))
+
+
+def _close(attempt_id: str, usage: TokenUsage | None) -> None:
+    if usage is None:
+        _execute(_DISCARD, {"attempt_id": attempt_id, "total": 0, **_periods()})
+    else:
+        _settle(attempt_id, usage)
 
 
 def _settle(attempt_id: str, usage: TokenUsage) -> None:
