@@ -5,6 +5,7 @@ What may be lost, and when: docs/decisions/0016-counting-requests.md.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -90,6 +91,8 @@ _COUNT = """
 """
 
 _stream = RequestStream()
+# One round at a time: a process that ends must not go while another round has what it holds.
+_collecting = threading.Lock()
 
 
 def record_request(record: AnsweredRequest) -> None:
@@ -131,14 +134,15 @@ def collect_requests(*, last: bool = False) -> int:
     One process at a time does it; each writes by itself what Redis does not take from it. To be called every second;
     with `last` when the process ends.
     """
-    mine = _stream.settle(last=last)
-    try:
-        count = _collect(mine)
-    except BaseException:
-        _stream.put_back(mine)
-        raise
-    _stream.forget(mine)
-    return count
+    with _collecting:
+        mine = _stream.settle(last=last)
+        try:
+            count = _collect(mine)
+        except BaseException:
+            _stream.put_back(mine)
+            raise
+        _stream.forget(mine)
+        return count
 
 
 def flush_requests() -> None:
