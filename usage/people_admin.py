@@ -13,6 +13,7 @@ from unfold.decorators import action
 
 from accounts.admin import AccountAdmin, OrganizationAdmin
 from accounts.models import Organization, User
+from accounts.user_actions import CONFIRMED
 from usage.budget_admin import BudgetInline, SetBudgetForm, may_set_budget, record_change
 from usage.budgets import Period, budgets_of, period_end, remove_budget, set_budget, used_in
 from usage.models import Budget, Spending
@@ -33,7 +34,7 @@ class UserWithUsageAdmin(AccountAdmin):
 
     @action(description="Set budget", url_path="set-budget", icon="savings")  # type: ignore[untyped-decorator]
     def set_budget(self, request: HttpRequest, queryset: Any = None, object_id: str | None = None) -> HttpResponseBase:
-        answered = request.method == "POST" and "confirmed" in request.POST
+        answered = request.method == "POST" and CONFIRMED in request.POST
         form = SetBudgetForm(request.POST if answered else None)
 
         def store(user: User) -> None:

@@ -7,6 +7,8 @@ from the budgets before anything is stored.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -18,16 +20,21 @@ from conversations.context_window import instruction_with_summary, select_turns
 from conversations.documents import ConversationDocument, ReplyDocument, reply_seq
 from conversations.history import newest_first
 from conversations.services import charged_organization
+from edgechat.threads import release_database
 from usage.models import LedgerEntry
 from usage.tokens import prompt_budget
 
 
-@dataclass(frozen=True)
+@dataclass
 class ReplyCall:
-    """An opened call; `overflowed`: the conversation has outgrown the context window."""
+    """An opened call; `overflowed`: the conversation has outgrown the context window.
+
+    `handed_over`: a thread makes it, and settles it.
+    """
 
     call: MeteredCall
     overflowed: bool
+    handed_over: bool = False
 
 
 def new_ledger_id(mid: str, attempt: int) -> str:
@@ -40,8 +47,22 @@ def ledger_id_prefix(mid: str, attempt: int) -> str:
     return f"{mid}:{attempt}:"
 
 
-def open_reply_call(conversation: ConversationDocument, reply: ReplyDocument) -> ReplyCall:
-    """Raises BudgetExceeded, MongoUnavailable, and OperationalError when the ledger can't be written."""
+@contextmanager
+def reply_call(conversation: ConversationDocument, reply: ReplyDocument) -> Iterator[ReplyCall]:
+    """The call, opened, and discarded at the end of the block if it was not handed over in it.
+
+    Raises BudgetExceeded, MongoUnavailable, and OperationalError when the ledger can't be written.
+    """
+    asked = _open_reply_call(conversation, reply)
+    try:
+        release_database()
+        yield asked
+    finally:
+        if not asked.handed_over:
+            asked.call.discard()
+
+
+def _open_reply_call(conversation: ConversationDocument, reply: ReplyDocument) -> ReplyCall:
     summary, draft = conversation["summary"], reply["user_message"]
     instruction = instruction_with_summary(conversation["system_instruction"], summary["text"] if summary else None)
     window = select_turns(

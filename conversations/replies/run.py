@@ -50,12 +50,12 @@ def run_detached(
     )
     add_running(live)
     start_thread(_run, live, conversation, reply, asked, earlier_text)
+    asked.handed_over = True
 
 
 def _run(
     live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument, asked: ReplyCall, earlier_text: str
 ) -> None:
-    final: dict[str, Any] = {}
     try:
         final = _write(live, asked.call)
         if final["status"] == "failed" and not final["content"] and earlier_text:

@@ -22,7 +22,7 @@ from conversations.documents import (
     message_id,
     reply_seq,
 )
-from conversations.replies.call import ledger_id_prefix, new_ledger_id, open_reply_call
+from conversations.replies.call import ledger_id_prefix, new_ledger_id, reply_call
 from conversations.replies.exchange import Exchange, Pair, find_pair
 from conversations.replies.leases import held_worker
 from conversations.replies.live import claiming
@@ -139,19 +139,12 @@ def _begin(conversation: ConversationDocument, reply: ReplyDocument) -> bool:
     If a store fails in between, or its answer is lost, `take_over` finds the reply.
     """
     owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
-    asked = open_reply_call(conversation, reply)
-    begun = False
-    try:
-        release_database()
-        with claiming(conversation_id):
-            if transcripts.claim_reply(conversation, reply):
-                pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, reply))
-                run_detached(conversation, reply, pair, asked)
-                begun = True
-    finally:
-        if not begun:
-            asked.call.discard()
-    return begun
+    with reply_call(conversation, reply) as asked, claiming(conversation_id):
+        if not transcripts.claim_reply(conversation, reply):
+            return False
+        pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, reply))
+        run_detached(conversation, reply, pair, asked)
+        return True
 
 
 def _is_being_begun(reply: ReplyDocument) -> bool:

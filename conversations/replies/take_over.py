@@ -10,14 +10,13 @@ from django.utils import timezone
 
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, reply_seq
-from conversations.replies.call import new_ledger_id, open_reply_call
+from conversations.replies.call import new_ledger_id, reply_call
 from conversations.replies.exchange import Pair
 from conversations.replies.leases import has_seen_a_whole_lease, held_worker
 from conversations.replies.live import claiming, is_accounted_for
 from conversations.replies.run import run_detached
 from conversations.replies.shutdown import is_shutting_down
 from edgechat.errors import StoreUnavailable
-from edgechat.threads import release_database
 from usage import ledger
 from usage.budgets import BudgetExceeded
 from usage.tokens import estimate_tokens
@@ -130,20 +129,12 @@ def _begin_again(conversation: ConversationDocument, reply: ReplyDocument, messa
     owner_id, conversation_id, attempt = conversation["owner_id"], conversation["_id"], reply["attempt"] + 1
     again: ReplyDocument = {**reply, "attempt": attempt, "ledger_id": new_ledger_id(reply["message_id"], attempt)}
     try:
-        asked = open_reply_call(conversation, again)
+        with reply_call(conversation, again) as asked:
+            if transcripts.begin_attempt(owner_id, conversation_id, again):
+                pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, again))
+                run_detached(conversation, again, pair, asked, earlier_text=message["content"])
     except BudgetExceeded:
         _end(conversation, reply, message, status="interrupted")
-        return
-    begun = False
-    try:
-        release_database()
-        if transcripts.begin_attempt(owner_id, conversation_id, again):
-            pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, again))
-            run_detached(conversation, again, pair, asked, earlier_text=message["content"])
-            begun = True
-    finally:
-        if not begun:
-            asked.call.discard()
 
 
 def _end(conversation: ConversationDocument, reply: ReplyDocument, message: MessageDocument, *, status: str) -> None:
