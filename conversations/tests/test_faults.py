@@ -201,28 +201,38 @@ def test_the_scripted_model_is_the_one_in_use() -> None:
     assert [model["name"] for model in answer.json()["models"]] == ["models/local-scripted"]
 
 
+def live_worker() -> str:
+    return next(worker["_id"] for worker in find_workers().values() if not worker["dead"])
+
+
+def leave(person: Person, conversation: str, content: str, *, worker: str, without: str = "") -> str:
+    """Claim an empty conversation for a reply in the name of a process that lives, and write nothing: its message id.
+
+    `without`: what is missing of the reply.
+    """
+    stored = find_conversation(person.id, conversation)
+    assert stored is not None
+    mid = message_id(conversation, 2)
+    reply: Any = {
+        "message_id": mid,
+        "user_message": {"content": content, "client_message_id": None, "body_hash": "", "attachments": []},
+        "attempt": 1,
+        "ledger_id": new_ledger_id(mid, 1),
+        "first_attempt": 1,
+        "worker": worker,
+        "stop_requested": False,
+        "expires_at": None,
+        "started_at": stored["created_at"],
+    }
+    reply.pop(without, None)
+    assert claim_reply(stored, reply)
+    return mid
+
+
 def test_a_claimed_reply_that_no_thread_writes_is_found_and_written(alice: Person, eventually: Eventually) -> None:
     """As a fault of MongoDB between the claim and the two messages leaves it."""
     conversation = alice.new_conversation()
-    worker = next(worker for worker in find_workers().values() if not worker["dead"])
-    stored = find_conversation(alice.id, conversation)
-    assert stored is not None
-    mid = message_id(conversation, 2)
-    claimed = claim_reply(
-        stored,
-        {
-            "message_id": mid,
-            "user_message": {"content": "left", "client_message_id": None, "body_hash": "", "attachments": []},
-            "attempt": 1,
-            "ledger_id": new_ledger_id(mid, 1),
-            "first_attempt": 1,
-            "worker": worker["_id"],
-            "stop_requested": False,
-            "expires_at": None,
-            "started_at": stored["created_at"],
-        },
-    )
-    assert claimed
+    mid = leave(alice, conversation, "left", worker=live_worker())
     eventually(lambda: len(alice.messages(conversation)["messages"]) == 2)
     eventually(lambda: statuses(alice, {conversation: mid}) == ["complete"])
     assert [message["content"] for message in alice.messages(conversation)["messages"]] == ["left", "Echo: left"]
@@ -232,20 +242,7 @@ def test_a_claimed_reply_that_no_thread_writes_is_found_and_written(alice: Perso
 def test_a_reply_that_an_older_version_had_begun_is_taken_over(alice: Person, eventually: Eventually) -> None:
     """Whoever replaces it while replies are written gets them from it: then they had no name in the ledger yet."""
     conversation = alice.new_conversation()
-    worker = next(worker for worker in find_workers().values() if not worker["dead"])
-    stored = find_conversation(alice.id, conversation)
-    assert stored is not None
     mid = message_id(conversation, 2)
-    reply: Any = {
-        "message_id": mid,
-        "user_message": {"content": "left", "client_message_id": None, "body_hash": "", "attachments": []},
-        "attempt": 1,
-        "first_attempt": 1,
-        "worker": worker["_id"],
-        "stop_requested": False,
-        "expires_at": None,
-        "started_at": stored["created_at"],
-    }
     LedgerEntry.objects.create(
         attempt_id=f"{mid}:1",
         user_id=alice.id,
@@ -253,7 +250,7 @@ def test_a_reply_that_an_older_version_had_begun_is_taken_over(alice: Person, ev
         input_tokens=3,
         abandoned_after=timezone.now() + timedelta(days=1),
     )
-    assert claim_reply(stored, reply)
+    leave(alice, conversation, "left", worker=live_worker(), without="ledger_id")
     eventually(lambda: len(alice.messages(conversation)["messages"]) == 2)
     eventually(lambda: statuses(alice, {conversation: mid}) == ["complete"])
     assert LedgerEntry.objects.get(attempt_id=f"{mid}:1").settled_at is not None
@@ -261,30 +258,10 @@ def test_a_reply_that_an_older_version_had_begun_is_taken_over(alice: Person, ev
 
 
 def test_a_reply_that_cannot_be_taken_over_keeps_no_other_from_it(alice: Person, eventually: Eventually) -> None:
-    worker = next(worker for worker in find_workers().values() if not worker["dead"])
-
-    def leave(content: str, *, without: str = "") -> tuple[str, str]:
-        conversation = alice.new_conversation(title="Left")
-        stored = find_conversation(alice.id, conversation)
-        assert stored is not None
-        mid = message_id(conversation, 2)
-        reply: Any = {
-            "message_id": mid,
-            "user_message": {"content": content, "client_message_id": None, "body_hash": "", "attachments": []},
-            "attempt": 1,
-            "ledger_id": new_ledger_id(mid, 1),
-            "first_attempt": 1,
-            "worker": worker["_id"],
-            "stop_requested": False,
-            "expires_at": None,
-            "started_at": stored["created_at"],
-        }
-        reply.pop(without, None)
-        assert claim_reply(stored, reply)
-        return conversation, mid
-
-    broken, _ = leave("broken", without="first_attempt")
+    worker = live_worker()
+    broken, whole = (alice.new_conversation(title="Left") for _ in range(2))
+    leave(alice, broken, "broken", worker=worker, without="first_attempt")
     eventually(lambda: len(alice.messages(broken)["messages"]) == 2)
-    whole = dict([leave("whole")])
-    eventually(lambda: [m["status"] for c in whole for m in alice.messages(c)["messages"]] == ["complete"] * 2)
+    leave(alice, whole, "whole", worker=worker)
+    eventually(lambda: [message["status"] for message in alice.messages(whole)["messages"]] == ["complete"] * 2)
     assert alice.delete(f"chat/conversations/{broken}").status_code == 204
