@@ -238,7 +238,8 @@ def model_calls() -> Callable[[str], list[dict[str, Any]]]:
 
     def calls(contains: str) -> list[dict[str, Any]]:
         url = f"{os.environ['GEMINI_BASE_URL']}/scripted/calls"
-        answer = httpx2.get(url, params={"contains": contains}, trust_env=False, verify=_NO_CERTIFICATES)
+        key = {"x-goog-api-key": os.environ["GEMINI_API_KEY"]}
+        answer = httpx2.get(url, params={"contains": contains}, headers=key, trust_env=False, verify=_NO_CERTIFICATES)
         found: list[dict[str, Any]] = answer.json()["calls"]
         return found
 

@@ -132,7 +132,9 @@ def _stream_request(site: Site, person: Person, conversation_id: str, marker: st
 
 def _model_calls(contains: str) -> list[dict[str, Any]]:
     url = f"{os.environ['GEMINI_BASE_URL']}/scripted/calls"
-    calls: list[dict[str, Any]] = httpx2.get(url, params={"contains": contains}, trust_env=False).json()["calls"]
+    key = {"x-goog-api-key": os.environ["GEMINI_API_KEY"]}
+    answer = httpx2.get(url, params={"contains": contains}, headers=key, trust_env=False)
+    calls: list[dict[str, Any]] = answer.json()["calls"]
     return calls
 
 

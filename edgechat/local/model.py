@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from edgechat.local.data_dir import kept_secret
 from edgechat.local.ports import HOST
 from edgechat.local.process import LocalError
 from edgechat.local.server import Server
@@ -12,7 +13,7 @@ _PROJECT = Path(__file__).parents[2]
 
 
 class Model(Server):
-    """Gemini's REST over a small local model, or over scripted answers."""
+    """Gemini's REST over a small local model, or over scripted answers, for those who have its key."""
 
     start_seconds = 120.0
     stop_seconds = 5.0
@@ -22,6 +23,7 @@ class Model(Server):
         self._set_scripted(scripted)
         self.wheels_were_missing = False
         self._ready_file = self.folder / "url"
+        self._key_file = self.folder / "key"
 
     def _set_scripted(self, scripted: bool) -> None:
         self.scripted = scripted
@@ -32,12 +34,19 @@ class Model(Server):
         """The base URL, without a slash at its end."""
         return self._ready_file.read_text(encoding="utf-8").strip()
 
+    @property
+    def key(self) -> str:
+        """What the SDK has to send as its API key."""
+        return kept_secret(self._key_file)
+
     def prepare(self) -> None:
         self.folder.chmod(0o700)
+        _ = self.key
         self._ready_file.unlink(missing_ok=True)
 
     def command(self, port: int) -> list[str]:
-        options = ["--port", str(port), "--ready-file", str(self._ready_file), "--die-with-parent"]
+        files = ["--ready-file", str(self._ready_file), "--key-file", str(self._key_file)]
+        options = ["--port", str(port), *files, "--die-with-parent"]
         scripted = ["--scripted"] if self.scripted else []
         return [sys.executable, "-m", "edgechat.local.model_server", *options, *scripted]
 

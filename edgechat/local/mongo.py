@@ -13,11 +13,15 @@ from typing import Literal
 import pymongo
 from pymongo.errors import PyMongoError
 
+from edgechat.local.data_dir import kept_secret
 from edgechat.local.ports import HOST
 from edgechat.local.process import LocalError
+from edgechat.local.secantus_server import USER
 from edgechat.local.server import Server
 
 MongoKind = Literal["secantus", "nx"]
+
+_PROJECT = Path(__file__).parents[2]
 
 
 class _Mongo(Server):
@@ -39,15 +43,15 @@ class _Mongo(Server):
 
     def check(self) -> None:
         client: pymongo.MongoClient[dict[str, object]] = pymongo.MongoClient(
-            HOST, self.port, serverSelectionTimeoutMS=2000, directConnection=True
+            self.url, serverSelectionTimeoutMS=2000, directConnection=True
         )
         with client:
             client.admin.command("ping")
 
 
 class Secantus(_Mongo):
-    """SecantusDB over WiredTiger. If `durable`, each write is on the disk before its answer: a killed process loses
-    its last writes otherwise.
+    """SecantusDB over WiredTiger, with a password (SCRAM-SHA-256) that is kept beside its data. If `durable`, each
+    write is on the disk before its answer: a killed process loses its last writes otherwise.
     """
 
     label = "SecantusDB"
@@ -59,17 +63,24 @@ class Secantus(_Mongo):
     def __init__(self, data_dir: Path, *, durable: bool = True, name: str = "secantus") -> None:
         super().__init__(name, data_dir)
         self._durable = durable
+        self._password = ""
+
+    @property
+    def url(self) -> str:
+        return f"mongodb://{USER}:{self._password}@{self.address}/?authSource=admin"
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._password = kept_secret(self.folder / "password")
+
+    def working_folder(self) -> Path:
+        return _PROJECT
 
     def command(self, port: int) -> list[str]:
-        # A file of our own, or it would read one from the user's home.
-        configuration = self.folder / "secantusd.toml"
-        configuration.touch(mode=0o600)
-        store = self.folder / "data"
-        options = ["--standalone", "--cache-size", "256M", "--log-level", "WARNING"]
-        if self._durable:
-            options.append("--sync-on-commit")
-        place = ["--config", str(configuration), "--host", HOST, "--port", str(port), "--storage-path", str(store)]
-        return [sys.executable, "-m", self.module, *options, *place]
+        folder = self.folder
+        places = ["--storage-path", str(folder / "data"), "--password-file", str(folder / "password")]
+        durable = ["--durable"] if self._durable else []
+        return [sys.executable, "-m", "edgechat.local.secantus_server", "--port", str(port), *places, *durable]
 
     def check(self) -> None:
         super().check()
@@ -77,7 +88,10 @@ class Secantus(_Mongo):
 
 
 class Nx(_Mongo):
-    """NX-27017 over SQLite. Its pid file, log and data would be one for the whole machine by default."""
+    """NX-27017 over SQLite. Its pid file, log and data would be one for the whole machine by default.
+
+    It knows no passwords and no Unix sockets: every user of the machine can read what it stores.
+    """
 
     label = "NX-27017"
     module = "nx_27017"

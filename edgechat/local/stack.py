@@ -56,8 +56,7 @@ class Stack:
         if self.valkey is not None:
             values["REDIS_URL"] = self.valkey.url
         if self.model is not None:
-            # The SDK wants a key, the local server does not look at it.
-            values |= {"GEMINI_BASE_URL": self.model.url, "GEMINI_API_KEY": "local"}
+            values |= {"GEMINI_BASE_URL": self.model.url, "GEMINI_API_KEY": self.model.key}
         return values
 
     def start(self, *, started: Report | None = None, waiting: Waiting | None = None) -> None:

@@ -1,4 +1,4 @@
-"""`python -m edgechat.local.model_server --port 0 --ready-file PATH [--scripted] [--die-with-parent]`.
+"""The local model server; `python -m edgechat.local.model_server --help` lists its options.
 
 Exit codes: 0 after SIGTERM or SIGINT or the parent's death, 1 when the address can't be had, 2 for wrong arguments,
 3 when the real model's wheels are not installed.
@@ -41,7 +41,8 @@ def main() -> int:
             print(missing, file=sys.stderr)
             return EXIT_WHEELS
     # Not asyncio.run, which would wait for a picture that is being read in a thread.
-    asyncio.Runner().run(serve(listener, model, options.ready_file, parent if options.die_with_parent else None))
+    service = Service(model, key=options.key_file.read_text(encoding="utf-8").strip() if options.key_file else None)
+    asyncio.Runner().run(serve(listener, service, options.ready_file, parent if options.die_with_parent else None))
     sys.stdout.flush()
     sys.stderr.flush()
     # llama.cpp's threads may be in the middle of a prompt, and are not waited for.
@@ -55,6 +56,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
     parser.add_argument("--ready-file", type=Path, help="where the base URL is written once calls are answered")
+    parser.add_argument(
+        "--key-file", type=Path, help="holds the API key that calls must have; without it none is needed"
+    )
     parser.add_argument("--scripted", action="store_true", help="echoes and scripted faults instead of the real model")
     parser.add_argument(
         "--die-with-parent", action="store_true", help="end when the process that started this one ends"
@@ -62,19 +66,19 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def serve(listener: socket.socket, model: Model, ready_file: Path | None, parent: int | None) -> None:
+async def serve(listener: socket.socket, service: Service, ready_file: Path | None, parent: int | None) -> None:
     """Serves until SIGTERM, SIGINT or, where `parent` is its process id, until that process is gone."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopped.set)
-    server = HttpServer(listener, Service(model).handle, error_body)
+    server = HttpServer(listener, service.handle, error_body)
     host, port = listener.getsockname()[:2]
     await server.start()
     url = f"http://{host}:{port}"
     if ready_file is not None:
         write_atomically(ready_file, url)
-    print(f"{model.card.name} serves on {url}", flush=True)
+    print(f"{service.model.card.name} serves on {url}", flush=True)
     # Polled, not asked of the kernel: Linux's death signal comes when the *thread* that started a process ends.
     while not stopped.is_set() and (parent is None or os.getppid() == parent):
         try:

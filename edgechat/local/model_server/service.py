@@ -1,5 +1,6 @@
 """The routes, in front of either model: finds the operation, parses it, and turns faults into Gemini's shape."""
 
+import secrets
 from typing import Protocol
 
 from edgechat.local.model_server.gemini_protocol import (
@@ -30,8 +31,10 @@ class Model(Protocol):
 class Service:
     """The handler that is given to the HTTP server."""
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, model: Model, *, key: str | None) -> None:
+        """`key`: the API key that all calls but /health must have; None lets everybody call."""
+        self.model = model
+        self._key = key
 
     async def handle(self, exchange: Exchange) -> None:
         try:
@@ -43,19 +46,24 @@ class Service:
 
     async def _route(self, exchange: Exchange) -> None:
         request = exchange.request
+        if request.path == "/health" and request.method in ("GET", "HEAD"):
+            health = {"status": "ok", "mode": self.model.mode, "model": self.model.card.name}
+            await exchange.respond_json(200, health)
+            return
+        # Bytes: a header may hold what compare_digest takes for no text.
+        given = request.headers.get("x-goog-api-key", "").encode()
+        if self._key is not None and not secrets.compare_digest(given, self._key.encode()):
+            raise GeminiError(403, "API key not valid. Please pass a valid API key.")
         matched = MODEL_PATH.match(request.path)
         if matched is None:
-            if request.path == "/health" and request.method in ("GET", "HEAD"):
-                health = {"status": "ok", "mode": self._model.mode, "model": self._model.card.name}
-                await exchange.respond_json(200, health)
-            elif not await self._model.handle_own_route(exchange):
+            if not await self.model.handle_own_route(exchange):
                 raise GeminiError(404, f"There is no {request.method} {request.path} here.")
             return
         name, action = matched["model"], matched["action"]
         if action is None:
             if request.method != "GET":
                 raise GeminiError(405, f"{request.method} is not allowed on {request.path}.")
-            card = self._model.card.to_json()
+            card = self.model.card.to_json()
             await exchange.respond_json(200, card if name else {"models": [card]})
             return
         if action not in ("generateContent", "streamGenerateContent", "countTokens"):
@@ -64,6 +72,6 @@ class Service:
             raise GeminiError(405, f"{request.method} is not allowed on {request.path}.")
         call = parse_call(name, action, request.query.get("alt") == "sse", request.body)
         if action == "countTokens":
-            await exchange.respond_json(200, {"totalTokens": await self._model.count_tokens(call)})
+            await exchange.respond_json(200, {"totalTokens": await self.model.count_tokens(call)})
         else:
-            await self._model.generate(call, exchange)
+            await self.model.generate(call, exchange)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +100,24 @@ def test_it_is_on_the_port_it_was_given_again_right_after_a_kill(tmp_path: Path)
         assert again.get("/health") == {"status": "ok", "mode": "scripted", "model": "local-scripted"}
     finally:
         assert again.stop() == 0
+
+
+def test_nobody_calls_it_or_reads_its_calls_without_the_key(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("the-key\n")
+    server = ModelServerProcess(tmp_path, "--scripted", "--key-file", str(tmp_path / "key"))
+    try:
+        for path in ("/scripted/calls", "/v1beta/models", "/nothing"):
+            for headers in ({}, {"x-goog-api-key": "the-ke"}, {"x-goog-api-key": "\xe9"}):
+                with pytest.raises(urllib.error.HTTPError) as refused:
+                    urllib.request.urlopen(urllib.request.Request(server.url + path, headers=headers), timeout=60)
+                assert refused.value.code == 403
+                refused.value.close()
+        asked = urllib.request.Request(f"{server.url}/scripted/calls", headers={"x-goog-api-key": "the-key"})
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            assert json.load(answer) == {"calls": []}
+        assert server.get("/health")["status"] == "ok"
+    finally:
+        assert server.stop() == 0
 
 
 def test_a_taken_port_is_one_sentence_and_exit_code_1() -> None:

@@ -44,7 +44,7 @@ workers = int(os.environ["WEB_CONCURRENCY"])
 _MODEL = """
 import argparse, http.server, os, sys
 parser = argparse.ArgumentParser()
-for name in ("--port", "--ready-file"):
+for name in ("--port", "--ready-file", "--key-file"):
     parser.add_argument(name)
 for name in ("--scripted", "--die-with-parent"):
     parser.add_argument(name, action="store_true")
@@ -133,6 +133,7 @@ def test_a_run_serves_until_it_is_asked_to_stop_and_keeps_its_data(launch: Launc
     first.wait_ready()
     with urllib.request.urlopen(f"http://127.0.0.1:{first.port}/", timeout=5) as answer:
         assert answer.read() == b"ok"
+    assert "NX-27017 knows no passwords: other users of this machine can read" in first.output()
     for shown in ("PostgreSQL 18", "Valkey 9", "NX-27017", "Model (scripted)", "Migrations", "Transcript indexes"):
         assert f"ok {shown}" in first.output()
     for path in ("/docs", "/admin/"):

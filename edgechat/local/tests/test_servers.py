@@ -1,12 +1,15 @@
 """Each embedded server, for real: what was acknowledged is there after a stop and after a SIGKILL, on the same port."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pymongo
+import pymongo.errors
 import pytest
 import redis
 
@@ -105,8 +108,15 @@ def test_a_port_that_another_process_took_first_is_replaced(store: Store, monkey
         assert read(server.url) == [1]
 
 
-@pytest.mark.parametrize("make", [Postgres, Valkey])
-def test_the_password_is_needed(make: type[Postgres | Valkey], data_dir: Path) -> None:
+_READ: dict[type[Server], Callable[[str], list[int]]] = {
+    Postgres: _read_postgres,
+    Valkey: _read_valkey,
+    Secantus: _read_mongo,
+}
+
+
+@pytest.mark.parametrize("make", [Postgres, Valkey, Secantus])
+def test_the_password_is_needed(make: type[Postgres | Valkey | Secantus], data_dir: Path) -> None:
     server = make(data_dir)
     server.start()
     try:
@@ -114,8 +124,43 @@ def test_the_password_is_needed(make: type[Postgres | Valkey], data_dir: Path) -
         assert password in server.url
         assert (server.folder / "password").stat().st_mode & 0o777 == 0o600
         wrong = server.url.replace(password, "wrong")
-        with pytest.raises((psycopg.OperationalError, redis.AuthenticationError)):
-            _read_postgres(wrong) if isinstance(server, Postgres) else _read_valkey(wrong)
+        with pytest.raises((psycopg.OperationalError, redis.AuthenticationError, pymongo.errors.OperationFailure)):
+            _READ[make](wrong)
+    finally:
+        server.kill()
+
+
+def test_without_a_password_mongodb_shows_and_takes_nothing(data_dir: Path) -> None:
+    server = Secantus(data_dir)
+    server.start()
+    try:
+        _write_mongo(server.url, 1)
+        anybody = f"mongodb://{server.address}"
+        with pytest.raises(pymongo.errors.OperationFailure):
+            _read_mongo(anybody)
+        with pytest.raises(pymongo.errors.OperationFailure):
+            _write_mongo(anybody, 2)
+        with pymongo.MongoClient[dict[str, Any]](anybody) as client, pytest.raises(pymongo.errors.OperationFailure):
+            client.admin.command("createUser", "mallory", pwd="mallory", roles=["root"])
+        assert _read_mongo(server.url) == [1]
+    finally:
+        server.kill()
+
+
+def test_a_store_from_before_there_was_a_password_gets_one(data_dir: Path) -> None:
+    port = free_port()
+    folder = data_dir / "secantus"
+    folder.mkdir()
+    store = ["--storage-path", str(folder / "data"), "--port", str(port), "--standalone", "--sync-on-commit"]
+    with subprocess.Popen([sys.executable, "-m", "secantus", *store], cwd=folder) as earlier:
+        _write_mongo(f"mongodb://127.0.0.1:{port}/?serverSelectionTimeoutMS=60000", 1)
+        earlier.terminate()
+    server = Secantus(data_dir)
+    server.start()
+    try:
+        assert _read_mongo(server.url) == [1]
+        with pytest.raises(pymongo.errors.OperationFailure):
+            _read_mongo(f"mongodb://{server.address}")
     finally:
         server.kill()
 
