@@ -20,7 +20,6 @@ from unfold.widgets import UnfoldAdminSelect2MultipleWidget
 
 from accounts.audit import record_event
 from accounts.deletion import delete_user
-from accounts.members import accept_invitations
 from accounts.models import AuditEvent, Session, User
 from accounts.organization_admin import OrganizationAdmin
 from accounts.roles import record_activity
@@ -137,7 +136,6 @@ class AccountAdmin(UserActions, UserAdmin):  # type: ignore[type-arg]
             obj.save(update_fields=[*columns.intersection(form.changed_data), "updated_at"])
         else:
             super().save_model(request, obj, form, change)
-        accept_invitations(obj)
         caller, actor_id = caller_of(request), request.user.pk
         if not change:
             record_event(AuditEvent.Event.REGISTERED, caller=caller, user_id=obj.pk, actor_id=actor_id)

@@ -1,41 +1,26 @@
-"""Who is in an organization: members, and invitations of e-mail addresses.
-
-An address counts as somebody's once its account is verified: until then, account or not, it is only invited. Else who
-registers somebody else's address would be let in with it.
-"""
+"""Who is in an organization: members, and invitations of e-mail addresses. Taking those up: accounts.invitations."""
 
 from __future__ import annotations
 
 from django.db import transaction
-from django.db.models import QuerySet, Value
-from django.db.models.functions import Coalesce, Lower
+from django.db.models import QuerySet
 
 from accounts.models import Membership, Organization, User
 from accounts.organizations import access_organization
-from accounts.permissions import Action, Role, managing
+from accounts.permissions import Action, Role, is_allowed, managing
 from edgechat.errors import ApiError, NotFound
 
 # Invitations count as members, for that is what they become.
 MAX_MEMBERS = 500
-# An invitation beyond them stays one, for a refusal would tell that the address has an account.
-MAX_MEMBERSHIPS = 500
 
 
 class MemberNotFound(NotFound):
     detail = "Member not found"
 
 
-class InvitationNotFound(NotFound):
-    detail = "Invitation not found"
-
-
 class LastOwner(ApiError):
     status, code = 409, "last_owner"
     detail = "The last owner of an organization can neither leave nor get another role"
-
-
-class AlreadyMember(ApiError):
-    status, code, detail = 409, "already_member", "This address is a member, or invited, already"
 
 
 class TooManyMembers(ApiError):
@@ -52,30 +37,6 @@ def list_members(*, user: User, organization_id: int) -> list[Membership]:
     return list(Membership.objects.filter(organization=access.organization).select_related("user"))
 
 
-def add_member(*, user: User, organization_id: int, email: str, role: str) -> None:
-    """Make the verified user with this address a member, or invite the address.
-
-    Returns nothing in either case, for the one who adds is not told which it was. Raises OrganizationNotFound,
-    PermissionDenied, AlreadyMember and TooManyMembers.
-    """
-    with transaction.atomic():
-        access = access_organization(user=user, organization_id=organization_id, lock=True)
-        access.require(managing(role))
-        members = Membership.objects.filter(organization=access.organization)
-        address = Lower(Coalesce("user__email", "invited_email"))
-        if members.annotate(address=address).filter(address=Lower(Value(email))).exists():
-            raise AlreadyMember
-        if members.count() >= MAX_MEMBERS:
-            raise TooManyMembers
-        # Locked, so that who is verified at this moment is either seen to be, or sees the invitation.
-        accounts = User.objects.select_for_update(no_key=True).annotate(lower_email=Lower("email"))
-        invitee = accounts.filter(lower_email=Lower(Value(email))).first()
-        if invitee is not None and invitee.is_verified and _room(invitee) > 0:
-            Membership.objects.create(organization=access.organization, user=invitee, role=role)
-        else:
-            Membership.objects.create(organization=access.organization, invited_email=email, role=role)
-
-
 def change_role(*, user: User, organization_id: int, member_id: int, role: str) -> Membership:
     """Raises OrganizationNotFound, PermissionDenied, MemberNotFound and LastOwner."""
     with transaction.atomic():
@@ -87,6 +48,7 @@ def change_role(*, user: User, organization_id: int, member_id: int, role: str) 
             _refuse_last_owner(member)
         member.role = role
         member.save(update_fields=["role"])
+        _withdraw_invitations(member, role)
     return member
 
 
@@ -101,41 +63,7 @@ def remove_member(*, user: User, organization_id: int, member_id: int) -> None:
             access.require(managing(member.role))
         _refuse_last_owner(member)
         member.delete()
-
-
-def revoke_invitation(*, user: User, organization_id: int, invitation_id: int) -> None:
-    """Raises OrganizationNotFound, PermissionDenied and InvitationNotFound, also for one that was taken up."""
-    with transaction.atomic():
-        access = access_organization(user=user, organization_id=organization_id, lock=True)
-        access.require(Action.MANAGE_MEMBERS)
-        invitations = Membership.objects.select_for_update().filter(organization=access.organization, user=None)
-        invitation = invitations.filter(pk=invitation_id).first()
-        if invitation is None:
-            raise InvitationNotFound
-        access.require(managing(invitation.role))
-        invitation.delete()
-
-
-def accept_invitations(user: User) -> int:
-    """Make a user a member wherever the user's address is invited; how many organizations.
-
-    To be called wherever an account becomes verified, after `is_verified` was stored, best in the same transaction.
-    Repeatable, and does nothing for a user who is not verified.
-    """
-    with transaction.atomic():
-        verified = User.objects.select_for_update(no_key=True).filter(
-            pk=user.pk, is_verified=True, deletion_requested_at=None
-        )
-        account = verified.first()
-        if account is None:
-            return 0
-        invitations = Membership.objects.annotate(lower_email=Lower("invited_email")).filter(
-            user=None, lower_email=Lower(Value(account.email))
-        )
-        # Staff can invite, in the admin, an address that is in the organization.
-        invitations.filter(organization__in=account.memberships.values("organization")).delete()
-        accepted = list(invitations.order_by("pk").values_list("pk", flat=True)[: max(0, _room(account))])
-        return Membership.objects.filter(pk__in=accepted, user=None).update(user=account, invited_email="")
+        _withdraw_invitations(member, None)
 
 
 def leave_all_organizations(user_id: int) -> None:
@@ -158,6 +86,7 @@ def leave_all_organizations(user_id: int) -> None:
         else:
             heir.role = Role.OWNER
             heir.save(update_fields=["role"])
+    Membership.objects.filter(invited_by_id=user_id, user=None).delete()
 
 
 def is_member(*, user_id: int, organization_id: int) -> bool:
@@ -183,6 +112,13 @@ def _find_member(organization: Organization, member_id: int) -> Membership:
     return member
 
 
+def _withdraw_invitations(member: Membership, role: str | None) -> None:
+    """Those that this member has made and, with the new role or none, may no longer make."""
+    made = Membership.objects.filter(organization=member.organization, invited_by=member.user, user=None)
+    kept = [each for each in Role.values if is_allowed(managing(each), role=role, is_superuser=False)]
+    made.exclude(role__in=kept).delete()
+
+
 def _refuse_last_owner(member: Membership) -> None:
     if member.role == Role.OWNER and not _owners(member.organization).exclude(pk=member.pk).exists():
         raise LastOwner
@@ -191,7 +127,3 @@ def _refuse_last_owner(member: Membership) -> None:
 def _owners(organization: Organization) -> QuerySet[Membership]:
     """Those who can act: a deactivated account owns nothing alone."""
     return Membership.objects.filter(organization=organization, role=Role.OWNER, user__is_active=True)
-
-
-def _room(user: User) -> int:
-    return MAX_MEMBERSHIPS - user.memberships.count()

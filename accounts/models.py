@@ -167,7 +167,7 @@ class Organization(models.Model):
 
 
 class Membership(models.Model):
-    """A user's role in an organization, or an invitation of an e-mail address that no verified account has."""
+    """A user's role in an organization, or an invitation of an e-mail address, which has no user until accepted."""
 
     class Role(models.TextChoices):
         OWNER = "owner"
@@ -177,6 +177,9 @@ class Membership(models.Model):
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, null=True, blank=True, related_name="memberships")
     invited_email = models.EmailField(max_length=254, blank=True)
+    invited_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.MEMBER)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from unfold.admin import TabularInline
 
-from accounts.models import Membership, Organization, User
+from accounts.models import Membership, Organization
 from edgechat.admin_pages import StaffModelAdmin
 
 
@@ -22,11 +22,7 @@ class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
         if not self.errors and not (self.cleaned_data.get("user") or self.cleaned_data.get("invited_email")):
-            raise ValidationError("Choose a user, or write the e-mail of somebody who has no account yet.")
-        if not self.errors and "invited_email" in self.changed_data and not self.cleaned_data.get("user"):
-            account = User.objects.with_email(self.cleaned_data["invited_email"])
-            if account is not None and account.is_verified:
-                raise ValidationError("This e-mail has a verified account: choose the user.")
+            raise ValidationError("Choose a user, or write the e-mail of somebody to invite.")
         return cleaned
 
 

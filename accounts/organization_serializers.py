@@ -41,14 +41,27 @@ class MemberOutput(serializers.Serializer[Any]):
     email = serializers.CharField()
     role = serializers.ChoiceField(choices=Role.choices)
     status = serializers.ChoiceField(choices=["active", "invited"])
-
-
-class ListedMemberOutput(MemberOutput):
-    invitation_id = serializers.IntegerField(allow_null=True, help_text="Null for who is active.")
+    invitation_id = serializers.CharField(allow_null=True, help_text="Null for who is active.")
 
 
 class MembersOutput(serializers.Serializer[Any]):
-    members = ListedMemberOutput(many=True)
+    members = MemberOutput(many=True)
+
+
+class InvitingOrganizationOutput(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+
+
+class InvitationOutput(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    organization = InvitingOrganizationOutput()
+    role = serializers.ChoiceField(choices=Role.choices, help_text="What whoever accepts will be.")
+    created_at = serializers.DateTimeField()
+
+
+class InvitationsOutput(serializers.Serializer[Any]):
+    invitations = InvitationOutput(many=True)
 
 
 def organization_body(access: Access) -> dict[str, Any]:
@@ -69,7 +82,7 @@ def member_body(member: Membership) -> dict[str, Any]:
             "email": member.invited_email,
             "role": member.role,
             "status": "invited",
-            "invitation_id": member.pk,
+            "invitation_id": str(member.pk),
         }
     return {
         "user_id": member.user.pk,
@@ -77,4 +90,14 @@ def member_body(member: Membership) -> dict[str, Any]:
         "role": member.role,
         "status": "active",
         "invitation_id": None,
+    }
+
+
+def invitation_body(invitation: Membership) -> dict[str, Any]:
+    """An invitation as those see it who are invited."""
+    return {
+        "id": str(invitation.pk),
+        "organization": {"id": invitation.organization.pk, "name": invitation.organization.name},
+        "role": invitation.role,
+        "created_at": invitation.created_at,
     }

@@ -7,9 +7,17 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from accounts.members import add_member, change_role, list_members, remove_member, revoke_invitation
+from accounts.invitations import (
+    InvitationNotFound,
+    accept_invitation,
+    decline_invitation,
+    invite,
+    list_invitations,
+    revoke_invitation,
+)
+from accounts.members import change_role, list_members, remove_member
 from accounts.organization_serializers import (
-    ListedMemberOutput,
+    InvitationsOutput,
     MemberInput,
     MemberOutput,
     MembersOutput,
@@ -17,6 +25,7 @@ from accounts.organization_serializers import (
     OrganizationOutput,
     OrganizationsOutput,
     RoleInput,
+    invitation_body,
     member_body,
     organization_body,
 )
@@ -28,12 +37,13 @@ from accounts.organizations import (
     rename_organization,
 )
 from accounts.requests import AuthenticatedRequest
+from edgechat.errors import Invalid
 from edgechat.rate_limit import AuthRateThrottle
 from edgechat.validation import integer_id, validated_body
 
 _ORGANIZATION_ID = OpenApiParameter("organization_id", type=int, location="path")
 _MEMBER_ID = OpenApiParameter("user_id", type=int, location="path")
-_INVITATION_ID = OpenApiParameter("invitation_id", type=int, location="path")
+_INVITATION_ID = OpenApiParameter("invitation_id", type=str, location="path")
 _ORGANIZATION = {
     "id": 5,
     "name": "The Analytical Society",
@@ -41,7 +51,7 @@ _ORGANIZATION = {
     "created_at": "2026-01-01T12:00:00.123456Z",
 }
 _MEMBER = {"user_id": 7, "email": "ann@example.com", "role": "admin", "status": "active", "invitation_id": None}
-_INVITED = {"user_id": None, "email": "ben@example.com", "role": "member", "status": "invited"}
+_INVITED = {"user_id": None, "email": "ben@example.com", "role": "member", "status": "invited", "invitation_id": "12"}
 _ORGANIZATION_EXAMPLE = OpenApiExample("Organization", value=_ORGANIZATION, response_only=True)
 _NAME_EXAMPLE = OpenApiExample("Name", value={"name": "The Analytical Society"}, request_only=True)
 
@@ -108,7 +118,7 @@ class OrganizationView(APIView):
 
 class MembersView(APIView):
     def get_throttles(self) -> list[BaseThrottle]:
-        # The list of members tells in time which addresses have accounts, so nobody tries them by the thousand.
+        # Invitations lie before other people's eyes, so nobody makes them by the thousand.
         return [AuthRateThrottle()] if self.request.method == "POST" else []
 
     @extend_schema(
@@ -116,11 +126,7 @@ class MembersView(APIView):
         tags=["organizations"],
         parameters=[_ORGANIZATION_ID],
         responses=MembersOutput,
-        examples=[
-            OpenApiExample(
-                "Members", value={"members": [_MEMBER, {**_INVITED, "invitation_id": 12}]}, response_only=True
-            )
-        ],
+        examples=[OpenApiExample("Members", value={"members": [_MEMBER, _INVITED]}, response_only=True)],
     )
     def get(self, request: AuthenticatedRequest, organization_id: str) -> Response:
         """Members and invitations, in the order in which they were added. Every member sees them."""
@@ -139,16 +145,16 @@ class MembersView(APIView):
         ],
     )
     def post(self, request: AuthenticatedRequest, organization_id: str) -> Response:
-        """Add somebody by e-mail: owners add anybody, admins add admins and members.
+        """Invite somebody by e-mail: owners invite anybody, admins invite admins and members.
 
-        The answer is the same whether or not the address has an account. A verified account is a member at once;
-        every other address is invited, and becomes a member when an account with it is verified. An organization can
-        have 500 members and invitations; past them it is 409 `too_many_members`.
+        The answer and the list are the same whether or not the address has an account. Whoever has it, verified, finds
+        the invitation in GET `/organizations/invitations`, and is a member once they accept it. It ends when whoever
+        made it may no longer invite. An address that is a member, or invited, is 409 `already_member`. An organization
+        can have 500 members and invitations; past them it is 409 `too_many_members`.
         """
         number = integer_id(organization_id)
         data = validated_body(MemberInput, request)
-        add_member(user=request.user, organization_id=number, **data)
-        return Response({"user_id": None, **data, "status": "invited"}, status=201)
+        return Response(member_body(invite(user=request.user, organization_id=number, **data)), status=201)
 
 
 class MemberView(APIView):
@@ -157,7 +163,7 @@ class MemberView(APIView):
         tags=["organizations"],
         parameters=[_ORGANIZATION_ID, _MEMBER_ID],
         request=RoleInput,
-        responses=ListedMemberOutput,
+        responses=MemberOutput,
         examples=[
             OpenApiExample("Member", value=_MEMBER, response_only=True),
             OpenApiExample("Role", value={"role": "admin"}, request_only=True),
@@ -187,7 +193,7 @@ class MemberView(APIView):
 
 class InvitationView(APIView):
     @extend_schema(
-        operation_id="invitation_delete",
+        operation_id="invitation_revoke",
         tags=["organizations"],
         parameters=[_ORGANIZATION_ID, _INVITATION_ID],
         responses={204: None},
@@ -195,6 +201,71 @@ class InvitationView(APIView):
     def delete(self, request: AuthenticatedRequest, organization_id: str, invitation_id: str) -> Response:
         """Take an invitation back, by its `invitation_id` in the list of members."""
         revoke_invitation(
-            user=request.user, organization_id=integer_id(organization_id), invitation_id=integer_id(invitation_id)
+            user=request.user,
+            organization_id=integer_id(organization_id),
+            invitation_id=_parse_invitation_id(invitation_id),
         )
         return Response(status=204)
+
+
+class OwnInvitationsView(APIView):
+    @extend_schema(
+        operation_id="invitation_list",
+        tags=["organizations"],
+        responses=InvitationsOutput,
+        examples=[
+            OpenApiExample(
+                "Invitations",
+                value={
+                    "invitations": [
+                        {
+                            "id": "12",
+                            "organization": {"id": 5, "name": "The Analytical Society"},
+                            "role": "member",
+                            "created_at": "2026-01-01T12:00:00.123456Z",
+                        }
+                    ]
+                },
+                response_only=True,
+            )
+        ],
+    )
+    def get(self, request: AuthenticatedRequest) -> Response:
+        """The organizations that the user's address is invited to, the latest 500; none until it is verified."""
+        invitations = list_invitations(user=request.user)
+        return Response({"invitations": [invitation_body(invitation) for invitation in invitations]})
+
+
+class OwnInvitationView(APIView):
+    @extend_schema(
+        operation_id="invitation_decline", tags=["organizations"], parameters=[_INVITATION_ID], responses={204: None}
+    )
+    def delete(self, request: AuthenticatedRequest, invitation_id: str) -> Response:
+        """Decline an invitation. Whoever made it sees that it is gone, and may invite again."""
+        decline_invitation(user=request.user, invitation_id=_parse_invitation_id(invitation_id))
+        return Response(status=204)
+
+
+class AcceptInvitationView(APIView):
+    @extend_schema(
+        operation_id="invitation_accept",
+        tags=["organizations"],
+        parameters=[_INVITATION_ID],
+        request=None,
+        responses=OrganizationOutput,
+        examples=[_ORGANIZATION_EXAMPLE],
+    )
+    def post(self, request: AuthenticatedRequest, invitation_id: str) -> Response:
+        """Accept an invitation and be a member; accepting it again changes nothing.
+
+        An account can be in 500 organizations; past them it is 409 `too_many_organizations`.
+        """
+        access = accept_invitation(user=request.user, invitation_id=_parse_invitation_id(invitation_id))
+        return Response(organization_body(access))
+
+
+def _parse_invitation_id(text: str) -> int:
+    try:
+        return integer_id(text)
+    except Invalid:
+        raise InvitationNotFound from None

@@ -17,10 +17,10 @@ class OrganizationNotFound(NotFound):
 
 
 class TooManyOrganizations(ApiError):
-    status, code, detail = 409, "too_many_organizations", f"An account can make {MAX_ORGANIZATIONS} organizations"
+    status, code = 409, "too_many_organizations"
 
-    def __init__(self) -> None:
-        super().__init__(context={"limit": MAX_ORGANIZATIONS})
+    def __init__(self, detail: str, limit: int) -> None:
+        super().__init__(detail, context={"limit": limit})
 
 
 def access_organization(*, user: User, organization_id: int, lock: bool = False) -> Access:
@@ -43,7 +43,7 @@ def create_organization(*, user: User, name: str) -> Access:
         if User.objects.select_for_update(no_key=True).filter(pk=user.pk, is_active=True).first() is None:
             raise NotAuthenticated
         if Organization.objects.filter(created_by=user).count() >= MAX_ORGANIZATIONS:
-            raise TooManyOrganizations
+            raise TooManyOrganizations(f"An account can make {MAX_ORGANIZATIONS} organizations", MAX_ORGANIZATIONS)
         organization = Organization.objects.create(name=name, created_by=user)
         Membership.objects.create(organization=organization, user=user, role=Role.OWNER)
     return Access(organization, Role.OWNER, user.is_superuser)

@@ -8,7 +8,6 @@ from django.utils import timezone
 from accounts.audit import record_event
 from accounts.emailed_tokens import user_of_token
 from accounts.login_lock import forget_failures
-from accounts.members import accept_invitations
 from accounts.models import AuditEvent, User
 from accounts.services import hash_password, refuse_common_password
 from accounts.sessions import end_all_sessions
@@ -45,11 +44,9 @@ def verify_email(*, token: str) -> None:
 
 
 def mark_verified(user: User) -> bool:
-    """The one place where an address becomes verified, for whatever follows from that; False if it was before."""
+    """The one place where an address becomes verified; False if it was before."""
     unverified = User.objects.filter(pk=user.pk, email=user.email, is_verified=False)
-    with transaction.atomic():
-        if not unverified.update(is_verified=True, updated_at=timezone.now()):
-            return False
-        user.is_verified = True
-        accept_invitations(user)
+    if not unverified.update(is_verified=True, updated_at=timezone.now()):
+        return False
+    user.is_verified = True
     return True

@@ -8,12 +8,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.models import AuditEvent, Session, User
 from accounts.tests.staff import form_fields, helper, make_user, superuser
-from accounts.tests.test_organization_members import blocks_another
 from conftest import Api, Person
 from edgechat.mongo import database
 
@@ -246,3 +245,12 @@ def _assert_gone(person: Person) -> None:
     for collection in ("conversations", "messages"):
         assert transcripts[collection].count_documents({"owner_id": person.id}) == 0
     assert person.get("auth/me").status_code == 401
+
+
+def blocks_another() -> bool:
+    """Whether somebody waits for a lock that this connection holds."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        )
+        return bool(cursor.fetchone()[0])

@@ -106,10 +106,15 @@ def test_a_malformed_id_is_422(alice: Person, malformed: str) -> None:
         ("PATCH", f"organizations/{own}/members/{malformed}"),
         ("DELETE", f"organizations/{own}/members/{malformed}"),
         ("DELETE", f"organizations/{malformed}/members/{alice.id}"),
-        ("DELETE", f"organizations/{own}/invitations/{malformed}"),
     ):
         answer = alice.request(method, path, json={} if method in ("POST", "PATCH") else None)
         assert_invalid(answer, "path.id", "A valid integer is required.")
+    for method, path in (
+        ("DELETE", f"organizations/{own}/invitations/{malformed}"),
+        ("DELETE", f"organizations/invitations/{malformed}"),
+        ("POST", f"organizations/invitations/{malformed}/accept"),
+    ):
+        assert_error(alice.request(method, path), 404, "not_found", "Invitation not found")
 
 
 def test_one_account_makes_50_at_most_also_at_once(alice: Person) -> None:

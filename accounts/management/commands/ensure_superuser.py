@@ -10,7 +10,6 @@ from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
 from accounts.audit import record_event
-from accounts.members import accept_invitations
 from accounts.models import AuditEvent, User
 from accounts.serializers import MAX_PASSWORD, MIN_PASSWORD
 
@@ -37,7 +36,6 @@ class Command(BaseCommand):
             try:
                 with transaction.atomic():
                     user = User.objects.create_superuser(email, password, is_verified=True)
-                    accept_invitations(user)
                     record_event(AuditEvent.Event.REGISTERED, user_id=user.pk, role=user.role, superuser=True)
             except IntegrityError:  # another instance that starts at the same time
                 pass
