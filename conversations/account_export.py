@@ -25,7 +25,7 @@ def export_conversations(user_id: int) -> Iterator[Record]:
     """Each conversation before its messages; an attachment's `content` is the stored file in Base64, null if gone."""
     for conversation in _conversations(user_id):
         yield "conversation", conversation_body(conversation)
-        for message in stored_messages(conversation):
+        for message in stored_messages(conversation, variants=True):
             yield "message", {"conversation_id": conversation["_id"], **message_body(message)}
     todo = ("id", "title", "description", "completed", "conversation_id", "message_id", "created_at", "updated_at")
     for each in rows_of(Todo.objects.filter(owner_id=user_id)):

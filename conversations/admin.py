@@ -17,7 +17,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.utils.html import escape, format_html
 from django.utils.http import urlencode
 from django.views.decorators.http import require_GET
 
@@ -29,6 +29,7 @@ from conversations.models import Conversation, Todo
 from conversations.pages import Page, message_page
 from conversations.transcript_repository import ConversationMetadata, ReplyMetadata
 from edgechat.admin_pages import OfUsersAdmin, RecordAdmin, is_id
+from edgechat.answer_bytes import take_page
 from edgechat.client_address import caller_of
 from edgechat.mongo import MongoUnavailable
 
@@ -170,6 +171,9 @@ class ConversationAdmin(RecordAdmin):
         conversation = transcripts.find_conversation(owner_id, conversation_id)
         if conversation is None:
             raise Http404
+        stored = transcripts.read_messages(owner_id, conversation_id, page.seqs)
+        shown, cut = take_page(stored, lambda message: len(escape(message["content"]).encode()))
+        upto_seq = shown[-1]["seq"] if cut else page.seqs.stop - 1
         return self._render(
             request,
             "staff_transcript",
@@ -179,12 +183,12 @@ class ConversationAdmin(RecordAdmin):
             conversation_id=conversation_id,
             owner=_owner_link(request, owner_id, _emails([owner_id])),
             # `messages` are what every page of the admin shows at its top.
-            page_messages=transcripts.find_messages(owner_id, conversation_id, page.seqs),
+            page_messages=shown,
             first_seq=page.seqs.start,
-            upto_seq=page.seqs.stop - 1,
+            upto_seq=upto_seq,
             last_seq=last_seq,
             earlier=max(0, page.seqs.start - 1 - MESSAGES_A_PAGE) if page.seqs.start > 1 else None,
-            later=page.seqs.stop - 1 if page.has_more else None,
+            later=upto_seq if page.has_more or cut else None,
         )
 
     def _find(self, conversation_id: str) -> ConversationMetadata | None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from conversations import transcript_repository as transcripts
-from conversations.documents import ConversationDocument, is_over
+from conversations.documents import is_over
+from conversations.serializers import conversation_body
+from edgechat.answer_bytes import encode_json, take_page
 
 
 @dataclass(frozen=True)
 class Changes:
-    conversations: list[ConversationDocument]
+    """`bodies` are conversations as JSON."""
+
+    bodies: list[bytes]
     deleted: list[str]
     next_since: int
     has_more: bool
@@ -25,9 +29,14 @@ def changes_since(*, owner_id: int, since: int, limit: int) -> Changes:
     has_more = len(numbers) > limit
     if has_more:
         upto = numbers[limit - 1]
+    encoded = ((each, encode_json(conversation_body(each))) for each in changed if each["change"] <= upto)
+    page, cut = take_page(encoded, lambda each: len(each[1]))
+    if cut:
+        upto = page[-1][0]["change"]
+    moment = transcripts.now()
     return Changes(
-        [each for each in changed if each["change"] <= upto and not is_over(each, transcripts.now())],
+        [body for conversation, body in page if not is_over(conversation, moment)],
         [gone for change, gone in deleted if change <= upto],
         max(since, upto),
-        has_more,
+        has_more or cut,
     )

@@ -11,15 +11,13 @@ from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument
 from conversations.serializers import conversation_body, message_body
 
-MESSAGES_AT_ONCE = 100
-
 SPEAKERS = {"user": "User", "model": "Model"}
 
 
 def export_json(conversation: ConversationDocument) -> Iterator[bytes]:
-    """`{"conversation": C, "messages": [M]}`, a page of messages in memory at a time."""
+    """`{"conversation": C, "messages": [M]}`, a few messages in memory at a time."""
     yield b'{"conversation": ' + _json(conversation_body(conversation)) + b', "messages": ['
-    for number, message in enumerate(stored_messages(conversation)):
+    for number, message in enumerate(stored_messages(conversation, variants=True)):
         yield (b",\n" if number else b"\n") + _json(message_body(message))
     yield b"\n]}\n"
 
@@ -35,11 +33,10 @@ def export_markdown(conversation: ConversationDocument) -> Iterator[bytes]:
         yield f"\n## {heading}\n\n{message['content']}\n".encode()
 
 
-def stored_messages(conversation: ConversationDocument) -> Iterator[MessageDocument]:
-    """All messages, oldest first, a page of them in memory at a time."""
-    for first in range(1, conversation["next_seq"], MESSAGES_AT_ONCE):
-        seqs = range(first, min(first + MESSAGES_AT_ONCE, conversation["next_seq"]))
-        yield from transcripts.find_messages(conversation["owner_id"], conversation["_id"], seqs)
+def stored_messages(conversation: ConversationDocument, *, variants: bool = False) -> Iterator[MessageDocument]:
+    """All messages, oldest first, a few in memory at a time."""
+    seqs = range(1, conversation["next_seq"])
+    return transcripts.read_messages(conversation["owner_id"], conversation["_id"], seqs, variants=variants)
 
 
 def _json(body: object) -> bytes:

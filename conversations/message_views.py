@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
@@ -40,6 +41,7 @@ from conversations.services import (
     get_readable_message,
     give_feedback,
 )
+from edgechat.answer_bytes import encode_json, list_response, take_page
 from edgechat.errors import Invalid
 from edgechat.event_stream import STREAM, event_stream_response, wants_event_stream
 from edgechat.idempotency import IDEMPOTENCY_KEY, idempotency_key
@@ -79,13 +81,21 @@ class MessagesView(APIView):
         return _answer(request, exchange, running=running)
 
     @extend_schema(operation_id="message_list", tags=["chat"], parameters=[MessagesQuery], responses=MessagesOutput)
-    def get(self, request: AuthenticatedRequest, conversation_id: str) -> Response:
-        """A page of the conversation's messages, oldest first."""
+    def get(self, request: AuthenticatedRequest, conversation_id: str) -> HttpResponse:
+        """A page of the conversation's messages, oldest first. It ends early at 1 MB, with `has_more`.
+
+        Who pages on begins behind the last message, or before the first one, that came: not `limit` further.
+        """
         query = validated_query(MessagesQuery, request)
         conversation = get_readable_conversation(user_id=request.user.pk, conversation_id=conversation_id)
         page = message_page(conversation["next_seq"] - 1, **query)
-        messages = transcripts.find_messages(conversation["owner_id"], conversation_id, page.seqs)
-        return Response({"messages": [message_body(message) for message in messages], "has_more": page.has_more})
+        # From the end that the page begins at, for that is what must be on it.
+        backwards = query["latest"] or "before" in query
+        stored = transcripts.read_messages(
+            conversation["owner_id"], conversation_id, page.seqs[::-1] if backwards else page.seqs, variants=True
+        )
+        bodies, cut = take_page((encode_json(message_body(message)) for message in stored), len)
+        return list_response("messages", bodies[::-1] if backwards else bodies, has_more=page.has_more or cut)
 
 
 class MessageView(APIView):

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from conversations import transcript_repository as transcripts
-from conversations.documents import MessageDocument
 
 SNIPPET_CHARACTERS = 160
 MAX_WORDS = 10
@@ -30,7 +29,11 @@ def is_search_cursor(text: str) -> bool:
 def search_messages(*, owner_id: int, query: str, limit: int, cursor: str | None = None) -> SearchPage:
     """The owner's messages that contain every word of `query`, the newest first."""
     words = query.split()[:MAX_WORDS]
-    found = transcripts.search_messages(owner_id, words, limit=limit + 1, before=_parse_cursor(cursor))
+    found = []
+    for message in transcripts.search_messages(owner_id, words, limit=limit + 1, before=_parse_cursor(cursor)):
+        # All that is kept of it, for one message can be as long as a page of others.
+        message["content"] = snippet(message["content"], words)
+        found.append(message)
     page = found[:limit]
     titles = transcripts.titles(owner_id, sorted({message["conversation_id"] for message in page}))
     results = [
@@ -38,7 +41,7 @@ def search_messages(*, owner_id: int, query: str, limit: int, cursor: str | None
             "conversation_id": message["conversation_id"],
             "message_id": message["_id"],
             "title": titles.get(message["conversation_id"]),
-            "snippet": snippet(message["content"], words),
+            "snippet": message["content"],
         }
         for message in page
         if message["conversation_id"] in titles
@@ -55,7 +58,7 @@ def snippet(content: str, words: list[str]) -> str:
     return f"{'…' if start else ''}{part}{'…' if start + SNIPPET_CHARACTERS < len(content) else ''}"
 
 
-def _cursor(message: MessageDocument) -> str:
+def _cursor(message: transcripts.FoundMessage) -> str:
     return f"{round(message['created_at'].timestamp() * 1000)}.{message['_id']}"
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from django.http import StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.response import Response
@@ -38,6 +38,7 @@ from conversations.services import (
     update_conversation,
 )
 from conversations.shared_cursor import parse_shared_cursor, shared_cursor
+from edgechat.answer_bytes import encode_json, list_response, take_page
 from edgechat.idempotency import IDEMPOTENCY_KEY, idempotency_key
 from edgechat.threads import release_database
 from edgechat.validation import validated_body, validated_query
@@ -64,11 +65,14 @@ class ConversationsView(APIView):
         parameters=[ConversationsQuery],
         responses=ConversationsOutput,
     )
-    def get(self, request: AuthenticatedRequest) -> Response:
-        """The user's conversations, the latest changed first; with `organization_id` those of all its members."""
+    def get(self, request: AuthenticatedRequest) -> HttpResponse:
+        """The user's conversations, the latest changed first; with `organization_id` those of all its members.
+
+        A page ends early at 1 MB, with `has_more`.
+        """
         query = validated_query(ConversationsQuery, request)
         if "organization_id" in query:
-            return Response(_shared_page(request.user.pk, query))
+            return _shared_page(request.user.pk, query)
         limit: int = query["limit"]
         found = transcripts.list_conversations(
             request.user.pk,
@@ -79,14 +83,7 @@ class ConversationsView(APIView):
             pinned_first=query["pinned_first"],
             title_contains=query.get("q"),
         )
-        page, has_more = found[:limit], len(found) > limit
-        return Response(
-            {
-                "conversations": [conversation_body(each) for each in page if not is_over(each, transcripts.now())],
-                "has_more": has_more,
-                "next_cursor": _cursor(page[-1]) if has_more else None,
-            }
-        )
+        return _page(found, limit, _cursor)
 
 
 class ConversationView(APIView):
@@ -148,21 +145,23 @@ class SearchView(APIView):
 
 class ChangesView(APIView):
     @extend_schema(operation_id="chat_changes", tags=["chat"], parameters=[ChangesQuery], responses=ChangesOutput)
-    def get(self, request: AuthenticatedRequest) -> Response:
-        """What changed on other devices since `next_since` of an earlier call; 0, or nothing, tells all."""
+    def get(self, request: AuthenticatedRequest) -> HttpResponse:
+        """What changed on other devices since `next_since` of an earlier call; 0, or nothing, tells all.
+
+        An answer ends early at 1 MB, with `has_more`.
+        """
         query = validated_query(ChangesQuery, request)
         changes = changes_since(owner_id=request.user.pk, since=query["since"], limit=query["limit"])
-        return Response(
-            {
-                "conversations": [conversation_body(conversation) for conversation in changes.conversations],
-                "deleted": changes.deleted,
-                "next_since": changes.next_since,
-                "has_more": changes.has_more,
-            }
+        return list_response(
+            "conversations",
+            changes.bodies,
+            deleted=changes.deleted,
+            next_since=changes.next_since,
+            has_more=changes.has_more,
         )
 
 
-def _shared_page(user_id: int, query: dict[str, Any]) -> dict[str, Any]:
+def _shared_page(user_id: int, query: dict[str, Any]) -> HttpResponse:
     limit: int = query["limit"]
     found = list_shared_conversations(
         user_id=user_id,
@@ -172,12 +171,19 @@ def _shared_page(user_id: int, query: dict[str, Any]) -> dict[str, Any]:
         archived=query["archived"],
         title_contains=query.get("q"),
     )
-    page, has_more = found[:limit], len(found) > limit
-    return {
-        "conversations": [conversation_body(each) for each in page if not is_over(each, transcripts.now())],
-        "has_more": has_more,
-        "next_cursor": shared_cursor(page[-1]) if has_more else None,
-    }
+    return _page(found, limit, shared_cursor)
+
+
+def _page(found: list[ConversationDocument], limit: int, cursor: Callable[[ConversationDocument], str]) -> HttpResponse:
+    """A page of what was found, which is one more than its limit if there are more."""
+    encoded = ((each, encode_json(conversation_body(each))) for each in found[:limit])
+    page, cut = take_page(encoded, lambda each: len(each[1]))
+    has_more = cut or len(found) > limit
+    moment = transcripts.now()
+    bodies = [body for conversation, body in page if not is_over(conversation, moment)]
+    return list_response(
+        "conversations", bodies, has_more=has_more, next_cursor=cursor(page[-1][0]) if has_more else None
+    )
 
 
 def _cursor(conversation: ConversationDocument) -> str:

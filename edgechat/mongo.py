@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import pymongo.errors
 import structlog
@@ -60,16 +62,29 @@ def _new_client(pool_size: int) -> MongoClient[Document]:
 
 
 def mongo_errors(function: Callable[P, T]) -> Callable[P, T]:
-    """Turn the driver's errors into MongoUnavailable. A duplicate key is an answer and passes as it is."""
+    """Turn the driver's errors into MongoUnavailable, a generator's too.
 
-    @functools.wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+    A duplicate key is an answer and passes as it is.
+    """
+
+    @contextmanager
+    def turned() -> Iterator[None]:
         try:
-            return function(*args, **kwargs)
+            yield
         except pymongo.errors.DuplicateKeyError:
             raise
         except pymongo.errors.PyMongoError as error:
             logger.error("mongo_unavailable", operation=function.__name__, exc_info=error)
             raise MongoUnavailable from error
 
-    return wrapped
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        with turned():
+            return function(*args, **kwargs)
+
+    @functools.wraps(function)
+    def wrapped_generator(*args: P.args, **kwargs: P.kwargs) -> Any:
+        with turned():
+            yield from cast(Iterator[Any], function(*args, **kwargs))
+
+    return wrapped_generator if inspect.isgeneratorfunction(function) else wrapped

@@ -183,10 +183,10 @@ def _earlier_send(
     if reply is not None and reply["user_message"]["client_message_id"] == client_message_id:
         seq, earlier_hash, running = reply_seq(reply), reply["user_message"]["body_hash"], True
     else:
-        message = transcripts.find_message_by_client_id(owner_id, conversation_id, client_message_id)
-        if message is None:
+        sent = transcripts.find_sent(owner_id, conversation_id, client_message_id)
+        if sent is None:
             return None
-        seq, earlier_hash, running = message["seq"] + 1, message["body_hash"] or "", False
+        seq, earlier_hash, running = sent[0] + 1, sent[1], False
     if earlier_hash != body_hash:
         raise IdempotencyConflict
     return Exchange(owner_id, conversation_id, seq), running

@@ -49,7 +49,7 @@ def take_over_replies(*, restart: bool = True) -> int:
                 continue
             if not transcripts.end_worker(worker["_id"], expired_at=now):
                 continue
-        conversations = transcripts.find_replies_of(worker["_id"], limit=AT_ONCE)
+        conversations = list(transcripts.find_replies_of(worker["_id"], limit=AT_ONCE))
         for conversation in conversations:
             taken += _try_to_take_over(conversation, restart=restart)
         if not conversations and worker["lease_until"] < now - FORGOTTEN_AFTER:
@@ -144,5 +144,5 @@ def _end(conversation: ConversationDocument, reply: ReplyDocument, message: Mess
 
 
 def _model_message(owner_id: int, conversation_id: str, reply: ReplyDocument) -> MessageDocument | None:
-    found = transcripts.find_messages(owner_id, conversation_id, [reply_seq(reply)])
+    found = transcripts.find_messages(owner_id, conversation_id, [reply_seq(reply)], variants=False)
     return found[0] if found else None

@@ -16,7 +16,8 @@ from conftest import Person
 from conversations import transcript_repository as transcripts
 from conversations.context_window import Window, select_turns
 from conversations.history import newest_first
-from conversations.transcript_repository import collections
+from conversations.tests.stored_messages import store_messages
+from conversations.transcript_repository import message_store
 from edgechat.local.web import WebServer
 from usage.models import LedgerEntry
 from usage.tokens import estimate_tokens
@@ -63,36 +64,7 @@ def said(seq: int) -> str:
 
 def store_exchanges(person: Person, conversation: str, count: int) -> None:
     """Write that many exchanges into an empty conversation, as an import does."""
-    at = collections.now()
-    documents = []
-    for seq in range(1, 2 * count + 1):
-        document: dict[str, Any] = {
-            "_id": f"{conversation}:{seq:08d}",
-            "version": 1,
-            "conversation_id": conversation,
-            "owner_id": person.id,
-            "seq": seq,
-            "role": "user" if seq % 2 else "model",
-            "content": said(seq),
-            "status": "complete",
-            "attempt": 1,
-            "attachments": [],
-            "client_message_id": None,
-            "body_hash": None,
-            "finish_reason": None if seq % 2 else "STOP",
-            "failure": None,
-            "usage": None,
-            "feedback": None,
-            "variants": [],
-            "outbox": None,
-            "expires_at": None,
-            "created_at": at,
-        }
-        documents.append(document)
-    collections.messages().insert_many(documents)
-    collections.conversations().update_one(
-        {"_id": conversation}, {"$set": {"next_seq": 2 * count + 1, "message_count": 2 * count}}
-    )
+    store_messages(person, conversation, [said(seq) for seq in range(1, 2 * count + 1)])
 
 
 def test_a_long_conversation_sends_its_latest_whole_turns_and_a_summary(
@@ -229,14 +201,14 @@ def test_5000_messages_send_the_model_no_more_than_50(carol: Person, model_calls
 def test_reading_the_window_takes_as_many_reads_of_5000_messages_as_of_50(
     alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find_messages = transcripts.find_messages
+    find_messages = message_store.find_messages
     reads: list[int] = []
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         reads.append(1)
         return find_messages(*args, **kwargs)
 
-    monkeypatch.setattr(transcripts, "find_messages", counted)
+    monkeypatch.setattr(message_store, "find_messages", counted)
     windows: list[Window] = []
     needed = []
     for count in (25, 2500):
@@ -246,7 +218,7 @@ def test_reading_the_window_takes_as_many_reads_of_5000_messages_as_of_50(
         earlier = newest_first(alice.id, conversation, before_seq=2 * count + 1)
         windows.append(select_turns(Turn("user", "now"), earlier, instruction=None, budget=200))
         needed.append(len(reads))
-    assert needed == [1, 1]  # of 40 messages each
+    assert needed[0] == needed[1] <= 3
     assert [window.overflowed for window in windows] == [True, True]
     assert len(windows[1].turns) <= len(windows[0].turns)
 

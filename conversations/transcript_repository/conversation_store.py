@@ -19,8 +19,8 @@ from edgechat.mongo import Document, mongo_errors
 TEMPORARY_LIFETIME = timedelta(hours=24)
 CREATION_KEY_LIFETIME = timedelta(hours=24)
 
-# What lists return; the draft in `reply` can be as long as a message.
-WITHOUT_DRAFT = {"reply.user_message": 0}
+# What lists leave out: the draft in `reply` can be as long as a message, a summary longer than all that is listed.
+UNLISTED = {"reply": 0, "summary": 0}
 
 
 @mongo_errors
@@ -121,7 +121,7 @@ def list_conversations(
         found: list[Document] = []
         for each in ranges:
             if len(found) < limit:
-                matching = conversations().find({**chosen, **each}, WITHOUT_DRAFT).sort(order)
+                matching = conversations().find({**chosen, **each}, UNLISTED).sort(order)
                 found += matching.skip(skip).limit(limit - len(found))
         return found
 
@@ -176,7 +176,7 @@ def set_summary(owner_id: int, conversation_id: str, *, text: str, upto_seq: int
 def changed_conversations(owner_id: int, *, since: int, upto: int, limit: int) -> list[ConversationDocument]:
     """Conversations whose latest change lies in (since, upto], in the order of their changes."""
     chosen = {"owner_id": owner_id, "change": {"$gt": since, "$lte": upto}}
-    found = conversations().find(chosen, WITHOUT_DRAFT).sort("change", 1).limit(limit)
+    found = conversations().find(chosen, UNLISTED).sort("change", 1).limit(limit)
     return cast("list[ConversationDocument]", list(found))
 
 

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 from pymongo import UpdateOne
 from pymongo.errors import OperationFailure
 
 from conversations.documents import MESSAGE_VERSION, MessageDocument, ReplyDocument, message_id, reply_seq
 from conversations.transcript_repository.collections import messages, now
+from edgechat.answer_bytes import text_bytes
 from edgechat.mongo import Document, mongo_errors
 
-# Keeps a message, with texts of the greatest length, well below the 16 MB of a document.
-MAX_VARIANTS = 50
+# Of one message, together; the oldest go. An exchange is told whole, so this bounds answers.
+MAX_VARIANTS, MAX_VARIANTS_BYTES = 50, 256 * 1024
+
+# How many messages are read at once: a few at first, later what their size lets expect.
+_READ_FIRST, _READ_AT_MOST, _READ_CHARACTERS = 5, 25, 500_000
 
 _INDEXED_TERM = re.compile(r"[^\W_]+")
+
+
+class FoundMessage(TypedDict):
+    """What a search reads of a message."""
+
+    _id: str
+    conversation_id: str
+    content: str
+    created_at: datetime
 
 
 @mongo_errors
@@ -74,21 +87,43 @@ def prepare_messages(
 
 
 @mongo_errors
-def find_messages(owner_id: int, conversation_id: str, seqs: Iterable[int]) -> list[MessageDocument]:
-    """The messages with these sequence numbers, in order; those that are not there are left out."""
+def find_messages(
+    owner_id: int, conversation_id: str, seqs: Iterable[int], *, variants: bool = True
+) -> list[MessageDocument]:
+    """The few messages with these sequence numbers, in order; those that are not there are left out.
+
+    Without `variants`, which can be longer than all else, they have none.
+    """
     keys = [message_id(conversation_id, seq) for seq in seqs]
     if not keys:
         return []
-    found = list(messages().find({"_id": {"$in": keys}, "owner_id": owner_id}))
-    return cast("list[MessageDocument]", sorted(found, key=lambda message: int(message["seq"])))
+    chosen = messages().find({"_id": {"$in": keys}, "owner_id": owner_id}, None if variants else {"variants": 0})
+    found = [_with_fewer_variants(message) for message in chosen]
+    return sorted(found, key=lambda message: message["seq"])
+
+
+def read_messages(
+    owner_id: int, conversation_id: str, seqs: range, *, variants: bool = False
+) -> Iterator[MessageDocument]:
+    """The messages with these sequence numbers, in the order of the range, read as far as the reader goes on.
+
+    However long they are, a few MB of them are in memory at once.
+    """
+    at_once = _READ_FIRST
+    while seqs:
+        some, seqs = seqs[:at_once], seqs[at_once:]
+        found = find_messages(owner_id, conversation_id, some, variants=variants)
+        yield from found if seqs.step > 0 else reversed(found)
+        mean = sum(map(_characters, found)) // max(1, len(found)) + 1
+        at_once = max(1, min(4 * at_once, _READ_CHARACTERS // mean, _READ_AT_MOST))
 
 
 @mongo_errors
-def find_message_by_client_id(owner_id: int, conversation_id: str, client_message_id: str) -> MessageDocument | None:
-    found = messages().find_one(
-        {"owner_id": owner_id, "conversation_id": conversation_id, "client_message_id": client_message_id}
-    )
-    return cast("MessageDocument | None", found)
+def find_sent(owner_id: int, conversation_id: str, client_message_id: str) -> tuple[int, str] | None:
+    """(seq, hash of the body) of the message that was sent with this key; None if there is none."""
+    sent = {"owner_id": owner_id, "conversation_id": conversation_id, "client_message_id": client_message_id}
+    found = messages().find_one(sent, {"seq": 1, "body_hash": 1})
+    return None if found is None else (found["seq"], found["body_hash"] or "")
 
 
 @mongo_errors
@@ -126,16 +161,18 @@ def set_feedback(owner_id: int, mid: str, feedback: Mapping[str, Any] | None) ->
     """Keep, or with None take back, what the user thinks of an answer; None if there is no such message."""
     answer = {"_id": mid, "owner_id": owner_id, "role": "model"}
     messages().update_one(answer, {"$set": {"feedback": feedback}})
-    return cast("MessageDocument | None", messages().find_one(answer))
+    found = messages().find_one(answer)
+    return None if found is None else _with_fewer_variants(found)
 
 
 @mongo_errors
 def search_messages(
     owner_id: int, words: list[str], *, limit: int, before: tuple[datetime, str] | None = None
-) -> list[MessageDocument]:
+) -> Iterator[FoundMessage]:
     """The owner's messages that contain all words, whatever their case, the newest first; those behind (time, id).
 
-    With a text index (MongoDB) words are whole words. Servers without one compare all messages of the owner.
+    Read as they are asked for, a few in memory at once. With a text index (MongoDB) words are whole words. Servers
+    without one compare all messages of the owner.
     """
     patterns = [{"content": {"$regex": re.escape(word), "$options": "i"}} for word in words]
     chosen: Document = {"owner_id": owner_id, "$and": patterns}
@@ -146,22 +183,27 @@ def search_messages(
     # The index only narrows down what is compared: it knows neither punctuation nor emoji, and it does not know where
     # words begin in scripts without spaces, which have no upper case either.
     terms = [term for word in words for term in _INDEXED_TERM.findall(word) if term.lower() != term.upper()]
-    if terms:
-        try:
-            return _newest({**chosen, "$text": {"$search": max(terms, key=len)}}, ranges, limit)
-        except OperationFailure:
-            pass  # this server has no text index
-    return _newest(chosen, ranges, limit)
+    narrowed = {**chosen, "$text": {"$search": max(terms, key=len)}} if terms else chosen
+    found = _newest(narrowed, ranges, limit)
+    try:
+        first = next(found, None)
+    except OperationFailure:  # this server has no text index
+        found = _newest(chosen, ranges, limit)
+        first = next(found, None)
+    if first is not None:
+        yield first
+        yield from found
 
 
-def _newest(chosen: Document, ranges: list[Document], limit: int) -> list[MessageDocument]:
+def _newest(chosen: Document, ranges: list[Document], limit: int) -> Iterator[FoundMessage]:
     """Up to `limit` of the chosen messages, those of the first range first."""
-    found: list[Document] = []
+    fields = dict.fromkeys(FoundMessage.__annotations__, 1)
     for each in ranges:
-        if len(found) < limit:
-            matching = messages().find({**chosen, **each}, {"variants": 0}).sort([("created_at", -1), ("_id", -1)])
-            found += matching.limit(limit - len(found))
-    return cast("list[MessageDocument]", found)
+        if limit:
+            newest = messages().find({**chosen, **each}, fields).sort([("created_at", -1), ("_id", -1)]).limit(limit)
+            for found in newest.batch_size(_READ_FIRST):
+                limit -= 1
+                yield cast(FoundMessage, found)
 
 
 def _with_variant(message: MessageDocument) -> list[dict[str, Any]]:
@@ -169,7 +211,27 @@ def _with_variant(message: MessageDocument) -> list[dict[str, Any]]:
     if not message["content"]:
         return message["variants"]
     said_now = {name: message[name] for name in ("content", "finish_reason", "created_at")}
-    return [*message["variants"], said_now][-MAX_VARIANTS:]
+    return _latest([*message["variants"], said_now])
+
+
+def _latest(variants: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As many of them as may be kept."""
+    variants = variants[-MAX_VARIANTS:]
+    left = MAX_VARIANTS_BYTES
+    for number, variant in enumerate(reversed(variants)):
+        left -= text_bytes(variant["content"])
+        if left < 0:
+            return variants[len(variants) - number :]
+    return variants
+
+
+def _with_fewer_variants(found: Document) -> MessageDocument:
+    """A stored message with the variants that may be kept: earlier versions kept more, and some reads leave all out."""
+    return cast(MessageDocument, {**found, "variants": _latest(found.get("variants", []))})
+
+
+def _characters(message: MessageDocument) -> int:
+    return len(message["content"]) + sum(len(variant["content"]) for variant in message["variants"])
 
 
 def _new_message(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
 from conversations.documents import ConversationDocument, ReplyDocument
 from conversations.transcript_repository.change_numbers import unnumbered_change
 from conversations.transcript_repository.collections import WRITTEN_BY, conversations, now, workers
-from conversations.transcript_repository.conversation_store import WITHOUT_DRAFT
 from edgechat.mongo import Document, mongo_errors
+
+REPLIES_AT_ONCE = 20
 
 
 @mongo_errors
@@ -74,16 +76,16 @@ def find_stop_requests(*, worker: str) -> set[str]:
 
 
 @mongo_errors
-def find_replies_of(worker: str, *, limit: int) -> list[ConversationDocument]:
-    """Conversations of all owners whose running reply this worker writes."""
+def find_replies_of(worker: str, *, limit: int) -> Iterator[ConversationDocument]:
+    """Conversations of all owners whose running reply this worker writes; a few in memory at once."""
     found = conversations().find({"reply.worker": worker}).hint(WRITTEN_BY).limit(limit)
-    return cast("list[ConversationDocument]", list(found))
+    yield from cast("Iterator[ConversationDocument]", found.batch_size(REPLIES_AT_ONCE))
 
 
 @mongo_errors
 def find_running_replies(*, limit: int) -> list[ConversationDocument]:
     """Conversations of all owners in which a reply is being written, for operators."""
-    found = conversations().find({"reply.worker": {"$exists": True}}, WITHOUT_DRAFT).limit(limit)
+    found = conversations().find({"reply.worker": {"$exists": True}}, {"reply.user_message": 0}).limit(limit)
     return cast("list[ConversationDocument]", list(found))
 
 

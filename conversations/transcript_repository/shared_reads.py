@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 from conversations.documents import ConversationDocument, is_over
 from conversations.transcript_repository.change_numbers import unnumbered_change
 from conversations.transcript_repository.collections import conversations, now
-from conversations.transcript_repository.conversation_store import WITHOUT_DRAFT
+from conversations.transcript_repository.conversation_store import UNLISTED
 from edgechat.mongo import Document, mongo_errors
 
 
@@ -70,7 +70,7 @@ def list_shared(
         found = _changed_at({**chosen, "_id": {"$lt": conversation_id}}, at)
         chosen["updated_at"] = {"$lt": at}
     # The index has no ids: those of one time are put in order apart, and with all of them where the page ends.
-    earlier = list(conversations().find(chosen, WITHOUT_DRAFT).sort("updated_at", -1).limit(limit))
+    earlier = list(conversations().find(chosen, UNLISTED).sort("updated_at", -1).limit(limit))
     if len(earlier) == limit:
         last = earlier[-1]["updated_at"]
         chosen.pop("updated_at", None)
@@ -90,4 +90,4 @@ def unshare_conversations(owner_id: int, *, organization_id: int) -> None:
 
 
 def _changed_at(chosen: Document, at: datetime) -> list[Document]:
-    return list(conversations().find({**chosen, "updated_at": at}, WITHOUT_DRAFT).sort("_id", -1))
+    return list(conversations().find({**chosen, "updated_at": at}, UNLISTED).sort("_id", -1))

@@ -20,8 +20,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["dry_run"]:
-            lost = [find_replies_of(worker["_id"], limit=10_000) for worker in find_lost_workers(timezone.now())]
-            self.stdout.write(f"{sum(map(len, lost))} replies have lost their process.")
+            lost = find_lost_workers(timezone.now())
+            count = sum(1 for worker in lost for _ in find_replies_of(worker["_id"], limit=10_000))
+            self.stdout.write(f"{count} replies have lost their process.")
             return
         declare_unknown_worker_dead()
         ended = 0

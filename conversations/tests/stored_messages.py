@@ -1,0 +1,48 @@
+"""Messages written straight into MongoDB, as an import or an earlier version writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from conftest import Person
+from conversations.transcript_repository import collections
+
+
+def store_messages(person: Person, conversation: str, contents: Sequence[str], *, variants: Sequence[str] = ()) -> None:
+    """Write messages of user and model in turns into an empty conversation, each with these earlier versions."""
+    at = collections.now()
+    documents: list[dict[str, Any]] = [
+        {
+            "_id": f"{conversation}:{seq:08d}",
+            "version": 1,
+            "conversation_id": conversation,
+            "owner_id": person.id,
+            "seq": seq,
+            "role": "user" if seq % 2 else "model",
+            "content": content,
+            "status": "complete",
+            "attempt": 1,
+            "attachments": [],
+            "client_message_id": None,
+            "body_hash": None,
+            "finish_reason": None if seq % 2 else "STOP",
+            "failure": None,
+            "usage": None,
+            "feedback": None,
+            "variants": [{"content": text, "finish_reason": "STOP", "created_at": at} for text in variants],
+            "outbox": None,
+            "expires_at": None,
+            "created_at": at,
+        }
+        for seq, content in enumerate(contents, start=1)
+    ]
+    size = sum(len(content) for content in [*contents, *variants]) * (len(documents) if variants else 1)
+    # Below what one command may have.
+    at_once = max(1, len(documents) * 4_000_000 // max(size, 1))
+    for first in range(0, len(documents), at_once):
+        collections.messages().insert_many(documents[first : first + at_once])
+    count = len(documents)
+    collections.conversations().update_one(
+        {"_id": conversation}, {"$set": {"next_seq": count + 1, "message_count": count}}
+    )

@@ -1,0 +1,52 @@
+"""Bounding answers in bytes: texts when they are stored, and pages of lists when they are told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from django.http import HttpResponse
+from rest_framework.utils.encoders import JSONEncoder
+
+T = TypeVar("T")
+
+# A page ends before the item that does not fit.
+PAGE_BYTES = 1_000_000
+
+
+def text_bytes(text: str) -> int:
+    """How many bytes a text takes in an answer: UTF-8, and what JSON escapes, which can be six times as long."""
+    return len(json.dumps(text, ensure_ascii=False).encode(errors="replace")) - 2
+
+
+def beginning_within(text: str, *, limit: int) -> str:
+    """The beginning of a text that takes about `limit` bytes in an answer, and never more."""
+    while (size := text_bytes(text)) > limit:
+        text = text[: len(text) * max(0, limit) // size]
+    return text
+
+
+def take_page(items: Iterable[T], size: Callable[[T], int], *, limit: int = PAGE_BYTES) -> tuple[list[T], bool]:
+    """The items that fit together, the first one always; and whether others were left.
+
+    `items` is read no further than the first that does not fit.
+    """
+    taken: list[T] = []
+    left = limit
+    for item in items:
+        left -= size(item)
+        if left < 0 and taken:
+            return taken, True
+        taken.append(item)
+    return taken, False
+
+
+def encode_json(body: Any) -> bytes:
+    return json.dumps(body, cls=JSONEncoder, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def list_response(name: str, items: Sequence[bytes], **more: Any) -> HttpResponse:
+    """`{name: [...], **more}` of items that are encoded already, as they had to be to count their bytes."""
+    body = b'{"%s":[%s],%s' % (name.encode(), b",".join(items), encode_json(more)[1:])
+    return HttpResponse(body, content_type="application/json")
