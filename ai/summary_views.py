@@ -18,6 +18,9 @@ from edgechat.validation import validated_body
 
 
 class SummarizeView(APIView):
+    # A million characters of UTF-8.
+    max_json_bytes = 4 * 1024 * 1024
+
     @extend_schema(
         operation_id="ai_summarize",
         tags=["ai"],

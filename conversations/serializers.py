@@ -12,6 +12,7 @@ from conversations.documents import ConversationDocument, MessageDocument
 from conversations.replies.exchange import Pair
 from conversations.search import is_search_cursor
 from conversations.shared_cursor import is_shared_cursor
+from edgechat.validation import BoundedListField
 
 MAX_CONTENT_CHARACTERS = 32_000
 MAX_TITLE_CHARACTERS = 200
@@ -81,7 +82,7 @@ class ConversationsQuery(serializers.Serializer[Any]):
 
 class MessageInput(serializers.Serializer[Any]):
     content = serializers.CharField(max_length=MAX_CONTENT_CHARACTERS, trim_whitespace=False)
-    attachment_ids = serializers.ListField(
+    attachment_ids = BoundedListField(
         child=serializers.CharField(max_length=64),
         max_length=MAX_ATTACHMENTS_OF_A_MESSAGE,
         required=False,

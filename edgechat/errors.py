@@ -5,7 +5,8 @@ makes every error body (CONTRACT section 1).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import django.db
@@ -18,6 +19,9 @@ from rest_framework.response import Response
 from edgechat.request_state import state_of
 
 logger = structlog.get_logger(__name__)
+
+MAX_FIELD_ERRORS = 20
+MAX_TEXT_CHARACTERS = 100
 
 
 class ApiError(Exception):
@@ -83,14 +87,15 @@ class UnsupportedType(ApiError):
 
 
 class Invalid(ApiError):
-    """One or more faulty fields: `Invalid({"body.email": "message"})`."""
+    """One or more faulty fields: `Invalid({"body.email": "message"})`. The first MAX_FIELD_ERRORS are told, and no text
+    is longer than MAX_TEXT_CHARACTERS: it may quote what was sent.
+    """
 
     status, code, detail = 422, "validation_error", "Validation error"
 
-    def __init__(self, fields: Mapping[str, str] | list[dict[str, str]]) -> None:
-        errors = (
-            fields if isinstance(fields, list) else [{"field": name, "message": text} for name, text in fields.items()]
-        )
+    def __init__(self, fields: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
+        pairs = fields.items() if isinstance(fields, Mapping) else fields
+        errors = [{"field": name, "message": shorten(text)} for name, text in islice(pairs, MAX_FIELD_ERRORS)]
         super().__init__(errors=errors)
 
 
@@ -146,7 +151,7 @@ def to_api_error(exception: Exception, *, accepted: str = "application/json") ->
         case ApiError():
             return exception
         case drf.ValidationError():
-            return Invalid(list(field_errors(exception.detail, prefix="body")))
+            return Invalid(field_errors(exception.detail, prefix="body"))
         case drf.ParseError():
             return MalformedJSON()
         case drf.NotAuthenticated() | drf.AuthenticationFailed():
@@ -169,18 +174,25 @@ def to_api_error(exception: Exception, *, accepted: str = "application/json") ->
     return None
 
 
-def field_errors(detail: Any, *, prefix: str) -> Iterator[dict[str, str]]:
-    """REST framework's nested error detail, flattened to `{"field": "body.a.0.b", "message": ...}`."""
+def field_errors(detail: Any, *, prefix: str) -> Iterator[tuple[str, str]]:
+    """REST framework's nested error detail, flattened to pairs `("body.a.0.b", message)`."""
     if isinstance(detail, Mapping):
         for name, value in detail.items():
-            yield from field_errors(value, prefix=prefix if name == "non_field_errors" else f"{prefix}.{name}")
+            # The name of a value in an object of the client's own may be of any length.
+            nested = prefix if name == "non_field_errors" else f"{prefix}.{shorten(str(name))}"
+            yield from field_errors(value, prefix=nested)
     elif isinstance(detail, list):
         for index, value in enumerate(detail):
-            nested = isinstance(value, (Mapping, list))
-            yield from field_errors(value, prefix=f"{prefix}.{index}" if nested else prefix)
+            nested = f"{prefix}.{index}" if isinstance(value, (Mapping, list)) else prefix
+            yield from field_errors(value, prefix=nested)
     else:
         # REST framework quotes what it refuses, and a lone surrogate can't be written as UTF-8.
-        yield {"field": prefix, "message": str(detail).encode(errors="replace").decode()}
+        yield prefix, str(detail).encode(errors="replace").decode()
+
+
+def shorten(text: str) -> str:
+    """The text, without its middle if it is longer than MAX_TEXT_CHARACTERS: its end often says what is wrong."""
+    return text if len(text) <= MAX_TEXT_CHARACTERS else f"{text[:59]}…{text[-40:]}"
 
 
 # --- What Django calls when no view of ours is reached ---------------------------------------------------------------

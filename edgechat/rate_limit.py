@@ -22,8 +22,11 @@ from edgechat.request_state import state_of
 
 logger = structlog.get_logger(__name__)
 
-_UNLIMITED = ("/api/v1/health", "/api/health", "/health", "/metrics")
-_UNLIMITED_BELOW = "/api/v1/health/"
+# These and no others: what lies below them is nobody's, and an unknown path counts like any other.
+_UNLIMITED = {
+    *("/health", "/api/health", "/metrics"),
+    *("/api/v1/health", "/api/v1/health/ready", "/api/v1/health/db", "/api/v1/health/mongo", "/api/v1/health/redis"),
+}
 
 # KEYS[1] the address's counter, ARGV[1] the window in ms. Answers the count and the ms left of the window.
 # A window begins with an address's first request and is never moved by later ones. A counter that lost its expiry
@@ -52,8 +55,8 @@ def count_request(address: str) -> tuple[int, float]:
 
 
 def is_unlimited(path: str) -> bool:
-    """Whether a path must answer whatever else goes on: health and metrics."""
-    return path in _UNLIMITED or path.startswith(_UNLIMITED_BELOW)
+    """Whether a path must answer whatever else goes on, and counts for nobody: health and metrics."""
+    return path in _UNLIMITED
 
 
 class RateLimitMiddleware:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgechat.errors import MAX_FIELD_ERRORS, MAX_TEXT_CHARACTERS
+
 _ERROR = {
     "type": "object",
     "required": ["detail", "code", "request_id"],
@@ -13,11 +15,15 @@ _ERROR = {
         "request_id": {"type": "string"},
         "errors": {
             "type": "array",
-            "description": "With 422: what is wrong with which field.",
+            "description": "With 422: what is wrong with which field; the first 20 faults.",
+            "maxItems": MAX_FIELD_ERRORS,
             "items": {
                 "type": "object",
                 "required": ["field", "message"],
-                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+                "properties": {
+                    "field": {"type": "string"},
+                    "message": {"type": "string", "maxLength": MAX_TEXT_CHARACTERS},
+                },
             },
         },
         "context": {
@@ -31,12 +37,12 @@ _ERROR = {
 _REQUEST_ID = "0b7c1c2e-6d1f-4f4b-9a55-3a1c0e6f2d11"
 
 _DESCRIPTIONS = {
-    "400": ("Malformed JSON, or the call's own refusal", "malformed_json", "Malformed JSON"),
+    "400": ("Malformed JSON or body, or the call's own refusal", "malformed_json", "Malformed JSON"),
     "401": ("No, bad, expired or revoked token", "not_authenticated", "Not authenticated"),
     "403": ("Not allowed", "permission_denied", "You do not have permission to do this"),
     "404": ("Absent, or somebody else's", "not_found", "Not found"),
     "409": ("A conflict; `code` says with what", "generation_in_progress", "Conflict"),
-    "413": ("Too large", "too_large", "Too large"),
+    "413": ("Too large; `detail` names the limit", "too_large", "The body may have 262144 bytes at most"),
     "415": ("Type not accepted", "unsupported_type", "Unsupported media type; accepted: application/json"),
     "416": ("No such part of the file", "range_not_satisfiable", "The file has no such part"),
     "422": ("Validation", "validation_error", "Validation error"),

@@ -139,6 +139,7 @@ RATELIMIT_USE_CACHE = "limits"
 RATELIMIT_FAIL_OPEN = True
 TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", 0, validate=Range(min=0, max=10))
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 8 * 1024 * 1024, validate=Range(min=1024))
+MAX_JSON_BYTES = env.int("MAX_JSON_BYTES", 256 * 1024, validate=Range(min=1024))
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 # The largest of all uploads: five pictures of 10 MB for /ai/vision, and what is around them.
 MAX_UPLOAD_BYTES = 51 * 1024 * 1024

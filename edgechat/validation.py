@@ -10,6 +10,19 @@ from rest_framework.request import Request
 from edgechat.errors import Invalid, field_errors
 
 
+class BoundedListField(serializers.ListField):
+    """A list whose length is checked first: REST framework checks, and makes an error of, each entry before it."""
+
+    def __init__(self, *, max_length: int, **kwargs: Any) -> None:
+        super().__init__(max_length=max_length, **kwargs)
+        self._most = max_length
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        if isinstance(data, list) and len(data) > self._most:
+            self.fail("max_length", max_length=self._most)
+        return super().to_internal_value(data)
+
+
 def validated_body(serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
     """The JSON body's fields; Invalid with `body.*` fields. An absent body is an empty object."""
     return _validated(serializer, request.data, prefix="body")
@@ -30,6 +43,6 @@ def integer_id(text: str) -> int:
 def _validated(serializer: type[serializers.Serializer[Any]], data: Any, *, prefix: str) -> dict[str, Any]:
     checked = serializer(data=data)
     if not checked.is_valid():
-        raise Invalid(list(field_errors(checked.errors, prefix=prefix)))
+        raise Invalid(field_errors(checked.errors, prefix=prefix))
     validated: dict[str, Any] = checked.validated_data
     return validated

@@ -1,4 +1,4 @@
-"""Counts each answered request of a signed-in user."""
+"""Counts each answered request of a signed-in user, but for health checks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from accounts.authentication import authenticate_request
 from edgechat.errors import NotAuthenticated
+from edgechat.rate_limit import is_unlimited
 from edgechat.request_state import state_of
 from usage.recorder import record_request
 from usage.request_stream import AnsweredRequest
@@ -25,6 +26,8 @@ class CountRequestsMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.monotonic()
         response = self.get_response(request)
+        if is_unlimited(request.path_info):
+            return response
         user_id = _user_id(request)
         if user_id is not None:
             match = request.resolver_match

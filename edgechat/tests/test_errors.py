@@ -12,8 +12,8 @@ import pytest
 from conftest import Api, Person, assert_error
 
 JSON = {"Content-Type": "application/json"}
-MAX_BODY_BYTES = 8 * 1024 * 1024
-TOO_LARGE = f"The body may have {MAX_BODY_BYTES} bytes at most"
+LIMIT = 64 * 1024  # of callers without a token
+TOO_LARGE = f"The body may have {LIMIT} bytes at most"
 NO_TYPE = "Unsupported media type; accepted: application/json"
 
 
@@ -31,8 +31,8 @@ NO_TYPE = "Unsupported media type; accepted: application/json"
         '{"email": "a@example.com"}'.encode("utf-16"),
         b'{"email": "a@example.com"} {}',
         b'{"email": "line\nbreak"}',
-        b"[" * 100_000,
-        b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+        b"[" * 60_000,
+        b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
         b"[" * 5_000 + b"]" * 5_000,
         b"1" * 5_000,
         b'{"email": 1e999}',
@@ -131,9 +131,8 @@ def test_json_is_known_whatever_the_parameters_of_its_type(anonymous: Api, conte
     assert answer.status_code == 422
 
 
-@pytest.mark.parametrize("path", ["auth/login", "nothing", "chat/conversations"])
-def test_a_body_above_the_limit_is_413(anonymous: Api, path: str) -> None:
-    answer = anonymous.post(path, content=b" " * (MAX_BODY_BYTES + 1), headers=JSON)
+def test_a_body_above_the_limit_is_413(anonymous: Api) -> None:
+    answer = anonymous.post("auth/login", content=b" " * (LIMIT + 1), headers=JSON)
     assert_error(answer, 413, "too_large", TOO_LARGE)
 
 
@@ -143,7 +142,7 @@ def chunks(count: int) -> Iterator[bytes]:
 
 
 def test_a_chunked_body_above_the_limit_is_413(anonymous: Api) -> None:
-    answer = anonymous.post("auth/login", content=chunks(MAX_BODY_BYTES // 65536 + 1), headers=JSON)
+    answer = anonymous.post("auth/login", content=chunks(LIMIT // 65536 + 1), headers=JSON)
     assert_error(answer, 413, "too_large", TOO_LARGE)
 
 
@@ -157,7 +156,7 @@ def test_a_chunked_body_is_read_like_any_other(anonymous: Api) -> None:
 
 
 def test_a_body_of_exactly_the_limit_is_read(anonymous: Api) -> None:
-    answer = anonymous.post("auth/login", content=b"{}".ljust(MAX_BODY_BYTES), headers=JSON)
+    answer = anonymous.post("auth/login", content=b"{}".ljust(LIMIT), headers=JSON)
     assert answer.status_code == 422
 
 

@@ -40,7 +40,7 @@ def test_beyond_the_limit_is_429_until_the_window_ends(start_web: StartWeb) -> N
         ask(web, "/api/v1/chat/conversations/", f"{home}:1:2:3:4"),
     ]
     assert [answer.status_code for answer in allowed] == [200, 404, 401, 422, 401]
-    for path in ("/", "/nowhere", "/docs", "/admin/", "/api/v1/healthy", "/static/x"):
+    for path in ("/", "/nowhere", "/docs", "/admin/", "/api/v1/healthy", "/api/v1/health/x", "/static/x"):
         refused = ask(web, path, f"{home}::5")
         assert (refused.status_code, refused.json()) == (
             429,

@@ -81,6 +81,16 @@ def test_paths_that_do_not_exist_and_bodies_that_are_too_large_count_too(alice: 
     assert usage(alice)["total_requests"] == REGISTERED + 2
 
 
+def test_health_checks_do_not_count_and_nothing_else_is_one(alice: Person) -> None:
+    counted = usage(alice)["total_requests"]
+    for path in ("health", "health/ready", "health/db", "health/", "../health", "../../health"):
+        assert alice.get(path).status_code == 200
+        assert alice.post(path, json={}).status_code == 405
+    for path in ("health/x", "health/ready/x", "health//", "healthy"):
+        assert alice.get(path).status_code == 404
+    assert usage(alice)["total_requests"] == counted + 1 + 4
+
+
 def test_429_by_address_does_not_count(alice: Person, start_web: StartWeb) -> None:
     web = start_web(RATE_LIMIT_REQUESTS="3", RATE_LIMIT_WINDOW_SECONDS="600")
     headers = {**alice.headers, **new_address()}
