@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
+from accounts.devices import given_tokens, remember_device
 from accounts.logout import log_out_with
 from accounts.older_serializers import AccessTokenOutput, CredentialsInput
 from accounts.older_views import CREDENTIALS_EXAMPLE
@@ -72,11 +73,14 @@ class CookieLoginView(CookieView):
     def post(self, request: AuthenticatedRequest) -> Response:
         """Log in; the refresh token comes as the cookie `refresh_token`. 403 to pages of other sites."""
         data = validated_body(CredentialsInput, request)
+        given = given_tokens(request._request, data.pop("device_token"))
         try:
-            _, tokens = log_in_user(**data, caller=caller_of(request._request))
+            user, tokens = log_in_user(**data, caller=caller_of(request._request), device_tokens=given)
         except InvalidCredentials:
             raise InvalidCredentials("Incorrect email or password") from None
-        return tokens_response(tokens)
+        response = tokens_response(tokens)
+        remember_device(response, user, given)
+        return response
 
 
 class CookieRefreshView(CookieView):

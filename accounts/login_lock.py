@@ -1,8 +1,11 @@
 """At most five failed logins for one e-mail in 15 minutes, whoever tries and from wherever.
 
+A device on which the account was logged in before (accounts.devices) has a count of its own, so that attackers lock out
+attackers; and so has a session that is asked for its user's password.
+
 PostgreSQL counts, so that the limit holds without Redis. An attempt is counted by one atomic statement before its
 password is looked at: of many at once no more than the limit are under way, and the others wait to see how these end.
-What is kept of an e-mail is a keyed hash, for people type other secrets into that field too.
+What is kept is a keyed hash, for people type other secrets into the field of the e-mail too.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import hmac
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
@@ -64,9 +68,20 @@ class LoginAttempt:
         LoginAttempts.objects.filter(key=self.key).delete()
 
 
-def begin_login(email: str) -> LoginAttempt:
-    """Count an attempt to log in with an e-mail as it was typed. Raises LoginLocked."""
-    key = _key(email)
+def begin_login(email: str, *, device: str | None = None) -> LoginAttempt:
+    """Count an attempt to log in with an e-mail as it was typed; `device`: on a device that knows the account.
+
+    Raises LoginLocked.
+    """
+    return _begin(_email_key(email) if device is None else _key("device", device))
+
+
+def begin_password_check(session_id: UUID) -> LoginAttempt:
+    """Count an attempt to give the password of a session's user. Raises LoginLocked."""
+    return _begin(_key("session", str(session_id)))
+
+
+def _begin(key: str) -> LoginAttempt:
     give_up = time.monotonic() + WAIT_SECONDS
     while True:
         now = timezone.now()
@@ -88,7 +103,7 @@ def begin_login(email: str) -> LoginAttempt:
 
 def forget_failures(email: str) -> None:
     """Let an e-mail's next login be tried at once."""
-    LoginAttempts.objects.filter(key=_key(email)).delete()
+    LoginAttempts.objects.filter(key=_email_key(email)).delete()
 
 
 def prune_login_attempts() -> int:
@@ -96,10 +111,14 @@ def prune_login_attempts() -> int:
     return LoginAttempts.objects.filter(last_at__lt=timezone.now() - 2 * WINDOW).delete()[0]
 
 
-def _key(email: str) -> str:
+def _email_key(email: str) -> str:
     # PostgreSQL lowers first, as it does to find the user: it may take letters for the same that Python tells apart,
     # and then every spelling would have five attempts of its own.
     with connection.cursor() as cursor:
         cursor.execute("SELECT lower(%s)", [email.strip()])
         lowered: str = cursor.fetchone()[0]
-    return hmac.new(settings.SECRET_KEY.encode(), lowered.casefold().encode(), hashlib.sha256).hexdigest()
+    return _key("email", lowered.casefold())
+
+
+def _key(kind: str, name: str) -> str:
+    return hmac.new(settings.SECRET_KEY.encode(), f"{kind}:{name}".encode(), hashlib.sha256).hexdigest()

@@ -6,12 +6,16 @@ from typing import Any
 
 from rest_framework import serializers
 
-from accounts.serializers import GivenPasswordField, PasswordField, UserOutput
+from accounts.serializers import DeviceTokenField, GivenPasswordField, PasswordField, UserOutput, without_nulls
 
 
 class CredentialsInput(serializers.Serializer[Any]):
     email = serializers.CharField(max_length=254)  # any text, as in LoginInput
     password = GivenPasswordField()
+    device_token = DeviceTokenField()
+
+    def to_internal_value(self, data: Any) -> Any:
+        return super().to_internal_value(without_nulls(data, "device_token"))
 
 
 class NewCredentialsInput(serializers.Serializer[Any]):
@@ -39,3 +43,4 @@ class AccessTokenOutput(serializers.Serializer[Any]):
 class SigninOutput(AccessTokenOutput):
     user = UserOutput()
     refresh_token = serializers.CharField()
+    device_token = serializers.CharField(help_text="To be kept, and sent with the next login of this account.")

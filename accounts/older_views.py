@@ -5,11 +5,12 @@ from __future__ import annotations
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.response import Response
 
+from accounts.devices import given_tokens, remember_device
 from accounts.older_serializers import CredentialsInput, NewCredentialsInput, SigninOutput, SignupInput, SignupOutput
 from accounts.requests import AuthenticatedRequest
 from accounts.serializers import IdentityOutput, UserOutput
 from accounts.services import log_in_user, register_user
-from accounts.views import AnonymousView
+from accounts.views import DEVICE_TOKEN, AnonymousView
 from edgechat.client_address import caller_of
 from edgechat.validation import validated_body
 
@@ -60,6 +61,7 @@ class SigninView(AnonymousView):
                     "access_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3In0.c2ln",
                     "refresh_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3In0.Z25z",
                     "token_type": "bearer",
+                    "device_token": DEVICE_TOKEN,
                 },
                 response_only=True,
             ),
@@ -67,8 +69,10 @@ class SigninView(AnonymousView):
     )
     def post(self, request: AuthenticatedRequest) -> Response:
         """Log in, and get the account with the token pair."""
-        user, tokens = log_in_user(**validated_body(CredentialsInput, request), caller=caller_of(request._request))
-        return Response(
+        data = validated_body(CredentialsInput, request)
+        given = given_tokens(request._request, data.pop("device_token"))
+        user, tokens = log_in_user(**data, caller=caller_of(request._request), device_tokens=given)
+        response = Response(
             {
                 "user": UserOutput(user).data,
                 "access_token": tokens.access_token,
@@ -76,6 +80,8 @@ class SigninView(AnonymousView):
                 "token_type": "bearer",
             }
         )
+        response.data["device_token"] = remember_device(response, user, given)
+        return response
 
 
 class UserRegisterView(AnonymousView):

@@ -17,8 +17,8 @@ from edgechat.errors import Invalid
 BAD_TOKEN = {"body.token": "This is not valid, has expired, or was used already."}
 
 
-def reset_password(*, token: str, password: str, caller: Caller) -> None:
-    """Set the password of a token's user and end all sessions. Raises Invalid."""
+def reset_password(*, token: str, password: str, caller: Caller) -> User:
+    """Set the password of a token's user, and end all sessions. Raises Invalid."""
     user = user_of_token(token, "reset")
     if user is None:
         raise Invalid(BAD_TOKEN)
@@ -34,6 +34,8 @@ def reset_password(*, token: str, password: str, caller: Caller) -> None:
         record_event(
             AuditEvent.Event.PASSWORD_CHANGED, caller=caller, user_id=user.pk, actor_id=user.pk, by="password_reset"
         )
+    user.password = encoded
+    return user
 
 
 def verify_email(*, token: str) -> None:

@@ -9,11 +9,12 @@ from rest_framework import serializers
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.devices import given_tokens, remember_device
 from accounts.emails import send_password_reset, send_verification
 from accounts.recovery import reset_password, verify_email
 from accounts.requests import AuthenticatedRequest
 from accounts.serializers import PasswordField
-from accounts.views import AnonymousView
+from accounts.views import DEVICE_TOKEN, AnonymousView
 from edgechat.client_address import caller_of
 from edgechat.rate_limit import AuthRateThrottle
 from edgechat.validation import validated_body
@@ -35,10 +36,15 @@ class AnswerOutput(serializers.Serializer[Any]):
     message = serializers.CharField()
 
 
+class ResetOutput(AnswerOutput):
+    device_token = serializers.CharField(help_text="To be sent with the next login.")
+
+
 def _example(text: str) -> OpenApiExample:
     return OpenApiExample("Answer", value={"message": text}, response_only=True)
 
 
+PASSWORD_CHANGED = "The password was changed"  # noqa: S105  (no password)
 SENT = "If there is something to send, an e-mail is on its way"
 
 
@@ -62,13 +68,22 @@ class PasswordResetView(AnonymousView):
         operation_id="password_reset",
         tags=["accounts"],
         request=ResetInput,
-        responses=AnswerOutput,
-        examples=[_example("The password was changed")],
+        responses=ResetOutput,
+        examples=[
+            OpenApiExample(
+                "Answer", value={"message": PASSWORD_CHANGED, "device_token": DEVICE_TOKEN}, response_only=True
+            )
+        ],
     )
     def post(self, request: AuthenticatedRequest) -> Response:
-        """Choose a new password with the token of an e-mail: once, within an hour. It ends all sessions."""
-        reset_password(**validated_body(ResetInput, request), caller=caller_of(request._request))
-        return Response({"message": "The password was changed"})
+        """Choose a new password with the token of an e-mail: once, within an hour. It ends all sessions.
+
+        With the `device_token` the next login is let through, however many others fail.
+        """
+        user = reset_password(**validated_body(ResetInput, request), caller=caller_of(request._request))
+        response = Response({"message": PASSWORD_CHANGED})
+        response.data["device_token"] = remember_device(response, user, given_tokens(request._request))
+        return response
 
 
 class EmailVerifyView(AnonymousView):

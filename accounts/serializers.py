@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from accounts.devices import MAX_TOKEN
 from accounts.models import User
 
 MIN_PASSWORD, MAX_PASSWORD = 8, 128
@@ -25,6 +26,20 @@ class GivenPasswordField(serializers.CharField):
         super().__init__(trim_whitespace=False, max_length=1024, **kwargs)
 
 
+class DeviceTokenField(serializers.CharField):
+    """Anything: one that is not good is none."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            max_length=MAX_TOKEN,
+            required=False,
+            allow_blank=True,
+            default="",
+            help_text="What the last login on this device answered: others' failed logins do not lock it then.",
+            **kwargs,
+        )
+
+
 class RegisterInput(serializers.Serializer[Any]):
     email = serializers.EmailField(max_length=254)
     password = PasswordField()
@@ -32,7 +47,7 @@ class RegisterInput(serializers.Serializer[Any]):
     device_name = serializers.CharField(max_length=100, required=False, allow_blank=True, default="")
 
     def to_internal_value(self, data: Any) -> Any:
-        return super().to_internal_value(_without_nulls(data, "full_name", "device_name"))
+        return super().to_internal_value(without_nulls(data, "full_name", "device_name"))
 
 
 class LoginInput(serializers.Serializer[Any]):
@@ -40,9 +55,10 @@ class LoginInput(serializers.Serializer[Any]):
     email = serializers.CharField(max_length=254)
     password = GivenPasswordField()
     device_name = serializers.CharField(max_length=100, required=False, allow_blank=True, default="")
+    device_token = DeviceTokenField()
 
     def to_internal_value(self, data: Any) -> Any:
-        return super().to_internal_value(_without_nulls(data, "device_name"))
+        return super().to_internal_value(without_nulls(data, "device_name", "device_token"))
 
 
 class RefreshInput(serializers.Serializer[Any]):
@@ -57,7 +73,7 @@ class ProfileInput(serializers.Serializer[Any]):
     current_password = GivenPasswordField(required=False, allow_null=True)
 
     def to_internal_value(self, data: Any) -> Any:
-        return super().to_internal_value(_without_nulls(data, "password", "current_password"))
+        return super().to_internal_value(without_nulls(data, "password", "current_password"))
 
 
 class TokensOutput(serializers.Serializer[Any]):
@@ -65,6 +81,10 @@ class TokensOutput(serializers.Serializer[Any]):
     refresh_token = serializers.CharField()
     token_type = serializers.CharField(help_text="Always `bearer`.")
     expires_in = serializers.IntegerField(help_text="Seconds until the access token expires.")
+
+
+class LoginOutput(TokensOutput):
+    device_token = serializers.CharField(help_text="To be kept, and sent with the next login of this account.")
 
 
 class IdentityOutput(serializers.ModelSerializer[User]):
@@ -85,7 +105,14 @@ class UserOutput(serializers.ModelSerializer[User]):
         return user.full_name or None
 
 
-def _without_nulls(data: Any, *optional: str) -> Any:
+class ProfileOutput(UserOutput):
+    device_token = serializers.CharField(required=False, help_text="After a change of the password only.")
+
+    class Meta(UserOutput.Meta):
+        fields = (*UserOutput.Meta.fields, "device_token")  # type: ignore[assignment]
+
+
+def without_nulls(data: Any, *optional: str) -> Any:
     """JSON null for an optional field means that it was not given, as mobile clients serialize it."""
     if not isinstance(data, dict):
         return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -13,8 +14,9 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.audit import record_event
+from accounts.devices import device_of
 from accounts.emails import send_verification
-from accounts.login_lock import LoginLocked, begin_login
+from accounts.login_lock import LoginLocked, begin_login, begin_password_check
 from accounts.models import AuditEvent, Session, User
 from accounts.sessions import AccountChanged, IssuedTokens, end_all_sessions, start_session
 from edgechat.client_address import Caller
@@ -61,15 +63,18 @@ def register_user(*, email: str, password: str, caller: Caller, full_name: str =
     return user
 
 
-def authenticate_user(*, email: str, password: str, caller: Caller) -> User:
+def authenticate_user(*, email: str, password: str, caller: Caller, device_tokens: Sequence[str] = ()) -> User:
     """The active user with this e-mail and password, else InvalidCredentials; LoginLocked after five failures.
+
+    Those of a device whose token is among `device_tokens` are counted apart from everybody else's.
 
     A password is checked whether or not there is such a user, and each refusal waits for the same moment, so that the
     time tells nothing. A hash that is not of the present kind, such as an imported one, is replaced.
     """
     started = time.monotonic()
+    device = device_of(User.objects.with_email(email), device_tokens) if any(device_tokens) else None
     try:
-        attempt = begin_login(email)
+        attempt = begin_login(email, device=device)
     except LoginLocked:
         _wait_until(started + FAILED_LOGIN_SECONDS)
         raise
@@ -90,10 +95,12 @@ def authenticate_user(*, email: str, password: str, caller: Caller) -> User:
     return user
 
 
-def log_in_user(*, email: str, password: str, caller: Caller, device_name: str = "") -> tuple[User, IssuedTokens]:
+def log_in_user(
+    *, email: str, password: str, caller: Caller, device_name: str = "", device_tokens: Sequence[str] = ()
+) -> tuple[User, IssuedTokens]:
     """The user with this e-mail and password, and a new session. Raises InvalidCredentials and LoginLocked."""
     for _ in range(2):
-        user = authenticate_user(email=email, password=password, caller=caller)
+        user = authenticate_user(email=email, password=password, caller=caller, device_tokens=device_tokens)
         # Once more if it changed meanwhile: another login may have stored the same password's hash anew.
         with suppress(AccountChanged):
             return user, start_session(user=user, caller=caller, device_name=device_name)
@@ -109,10 +116,12 @@ def change_password(
     ReauthenticationRequired when it was not given and the session's login is more than 15 minutes old.
     """
     if current_password is not None:
-        # Counted as logins are: a token that was stolen must not serve to guess the password.
-        attempt = begin_login(user.email)
+        # A token that was stolen must not serve to guess the password; nor do failed logins lock who is logged in.
+        attempt = begin_password_check(session.pk)
         if not _verify_password(current_password, user.password)[0]:
             attempt.fail()
+            with suppress(LoginLocked):
+                begin_login(user.email).fail()
             record_event(AuditEvent.Event.LOGIN_FAILED, caller=caller, user_id=user.pk, by="password_change")
             raise Invalid({"body.current_password": "The current password is not right"})
         attempt.succeed()

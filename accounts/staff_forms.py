@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator, MinLengthValidator
 from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm, AuthenticationForm, UserCreationForm
 
+from accounts.devices import given_tokens
 from accounts.models import User
 from accounts.serializers import MAX_PASSWORD, MIN_PASSWORD
 from accounts.services import InvalidCredentials, authenticate_user
@@ -23,7 +24,12 @@ class StaffLoginForm(AuthenticationForm):  # type: ignore[misc]
         email, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
         if email and password:
             try:
-                self.user_cache = authenticate_user(email=email, password=password, caller=caller_of(self.request))
+                self.user_cache = authenticate_user(
+                    email=email,
+                    password=password,
+                    caller=caller_of(self.request),
+                    device_tokens=given_tokens(self.request),
+                )
             except InvalidCredentials:
                 raise self.get_invalid_login_error() from None
             except ApiError as error:

@@ -17,6 +17,7 @@ from django_ratelimit.core import get_usage
 from unfold.sites import UnfoldAdminSite
 
 from accounts.audit import record_event
+from accounts.devices import given_tokens, remember_device
 from accounts.models import AuditEvent, User
 from accounts.sessions import end_all_sessions
 from accounts.staff_forms import OwnPasswordForm, StaffLoginForm
@@ -35,6 +36,8 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
             # Unfold's page sends its form to its own address, and forgets where to go after that.
             return redirect_to_login(reverse(f"{self.name}:index", current_app=self.name), request.path)
         response: HttpResponse = super().login(request, extra_context)
+        if request.method == "POST" and isinstance(request.user, User):
+            remember_device(response, request.user, given_tokens(request))
         return response
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
@@ -45,7 +48,10 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
             extra_context={**self.each_context(request), **(extra_context or {})},
         )
         with password_change_watched(request, user_id=cast(User, request.user).pk):
-            return view(request)
+            response = view(request)
+        if request.method == "POST":  # the new password ended what the old one had made known
+            remember_device(response, cast(User, request.user), given_tokens(request))
+        return response
 
 
 @contextmanager

@@ -11,11 +11,14 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.deletion import delete_user
+from accounts.devices import given_tokens, remember_device
 from accounts.requests import AuthenticatedRequest
 from accounts.serializers import (
     IdentityOutput,
     LoginInput,
+    LoginOutput,
     ProfileInput,
+    ProfileOutput,
     RefreshInput,
     RegisterInput,
     TokensOutput,
@@ -27,16 +30,15 @@ from edgechat.client_address import caller_of
 from edgechat.rate_limit import AuthRateThrottle
 from edgechat.validation import validated_body
 
-TOKENS_EXAMPLE = OpenApiExample(
-    "Token pair",
-    value={
-        "access_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3In0.c2ln",
-        "refresh_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3In0.Z25z",
-        "token_type": "bearer",
-        "expires_in": 900,
-    },
-    response_only=True,
-)
+DEVICE_TOKEN = "eyJ1c2VyIjo3fQ:1vOZ1y:c2lnbmVk"  # noqa: S105  (an example)
+_TOKENS = {
+    "access_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3In0.c2ln",
+    "refresh_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3In0.Z25z",
+    "token_type": "bearer",
+    "expires_in": 900,
+}
+TOKENS_EXAMPLE = OpenApiExample("Token pair", value=_TOKENS, response_only=True)
+LOGIN_EXAMPLE = OpenApiExample("Token pair", value={**_TOKENS, "device_token": DEVICE_TOKEN}, response_only=True)
 
 
 def tokens_body(tokens: IssuedTokens) -> dict[str, Any]:
@@ -56,9 +58,9 @@ class RegisterView(AnonymousView):
         operation_id="register",
         tags=["accounts"],
         request=RegisterInput,
-        responses={201: TokensOutput},
+        responses={201: LoginOutput},
         examples=[
-            TOKENS_EXAMPLE,
+            LOGIN_EXAMPLE,
             OpenApiExample(
                 "Registration",
                 value={"email": "ann@example.com", "password": "correct horse", "device_name": "Ann's phone"},
@@ -73,7 +75,9 @@ class RegisterView(AnonymousView):
         device_name = data.pop("device_name")
         user = register_user(**data, caller=caller)
         tokens = start_session(user=user, caller=caller, device_name=device_name)
-        return Response(tokens_body(tokens), status=201)
+        response = Response(tokens_body(tokens), status=201)
+        response.data["device_token"] = remember_device(response, user, given_tokens(request._request))
+        return response
 
 
 class LoginView(AnonymousView):
@@ -81,17 +85,25 @@ class LoginView(AnonymousView):
         operation_id="login",
         tags=["accounts"],
         request=LoginInput,
-        responses=TokensOutput,
+        responses=LoginOutput,
         examples=[
-            TOKENS_EXAMPLE,
+            LOGIN_EXAMPLE,
             OpenApiExample("Login", value={"email": "ann@example.com", "password": "correct horse"}, request_only=True),
         ],
     )
     def post(self, request: AuthenticatedRequest) -> Response:
-        """Log in with e-mail and password; a new session begins."""
+        """Log in with e-mail and password; a new session begins.
+
+        After five failures for one e-mail within 15 minutes, whoever made them, it is 429 `login_locked`. A device that
+        sends the `device_token` of its last login or registration, or the cookie `device` with the same, is counted by
+        itself: others do not lock it out. The token is good for 180 days, until the password changes.
+        """
         data = validated_body(LoginInput, request)
-        _, tokens = log_in_user(**data, caller=caller_of(request._request))
-        return Response(tokens_body(tokens))
+        given = given_tokens(request._request, data.pop("device_token"))
+        user, tokens = log_in_user(**data, caller=caller_of(request._request), device_tokens=given)
+        response = Response(tokens_body(tokens))
+        response.data["device_token"] = remember_device(response, user, given)
+        return response
 
 
 class RefreshView(AnonymousView):
@@ -126,11 +138,12 @@ class UserMeView(APIView):
         """The user's own account."""
         return Response(UserOutput(request.user).data)
 
-    @extend_schema(operation_id="users_me_update", tags=["accounts"], request=ProfileInput, responses=UserOutput)
+    @extend_schema(operation_id="users_me_update", tags=["accounts"], request=ProfileInput, responses=ProfileOutput)
     def patch(self, request: AuthenticatedRequest) -> Response:
         """Change the name or the password.
 
-        A new password ends all other sessions. It needs `current_password`, or a login within the last 15 minutes.
+        A new password ends all other sessions. It needs `current_password`, or a login within the last 15 minutes; its
+        answer has a new `device_token`, for the next login.
         """
         data = validated_body(ProfileInput, request)
         if "password" in data:
@@ -143,7 +156,10 @@ class UserMeView(APIView):
             )
         if "full_name" in data:
             rename_user(user=request.user, full_name=data["full_name"] or "")
-        return Response(UserOutput(request.user).data)
+        response = Response(UserOutput(request.user).data)
+        if "password" in data:
+            response.data["device_token"] = remember_device(response, request.user, given_tokens(request._request))
+        return response
 
     @extend_schema(operation_id="users_me_delete", tags=["accounts"], responses={204: None})
     def delete(self, request: AuthenticatedRequest) -> Response:

@@ -30,11 +30,9 @@ def cookie_login(api: Api, person: Person) -> tuple[dict[str, str], str]:
 
 def set_cookie(answer: httpx2.Response) -> tuple[str, set[str]]:
     """The value of the cookie that is set, and its attributes."""
-    [header] = answer.headers.get_list("Set-Cookie")
+    [header] = [one for one in answer.headers.get_list("Set-Cookie") if one.startswith("refresh_token=")]
     pair, *attributes = header.split("; ")
-    name, _, value = pair.partition("=")
-    assert name == "refresh_token"
-    return value, set(attributes)
+    return pair.partition("=")[2], set(attributes)
 
 
 def post(api: Api, path: str, token: str | None, **headers: str) -> httpx2.Response:

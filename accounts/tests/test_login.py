@@ -34,7 +34,7 @@ def test_a_login_answers_a_token_pair_of_a_new_session(anonymous: Api, alice: Pe
     answer = login(anonymous, email=alice.email, password=alice.password, device_name="tablet")
     assert answer.status_code == 200
     body = answer.json()
-    assert set(body) == {"access_token", "refresh_token", "token_type", "expires_in"}
+    assert set(body) == {"access_token", "refresh_token", "token_type", "expires_in", "device_token"}
     assert body["token_type"] == "bearer"
     session = Session.objects.get(user_id=alice.id, device_name="tablet")
     for kind, lifetime in (("access", 900), ("refresh", 7 * 24 * 3600)):

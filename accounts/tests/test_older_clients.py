@@ -83,6 +83,7 @@ def test_a_signin_answers_the_account_and_a_token_pair(anonymous: Api, alice: Pe
         "access_token": body["access_token"],
         "refresh_token": body["refresh_token"],
         "token_type": "bearer",
+        "device_token": body["device_token"],
     }
     assert status_with(anonymous, body) == (200, None)
     assert anonymous.post("auth/refresh", json={"refresh_token": body["refresh_token"]}).status_code == 200

@@ -73,7 +73,7 @@ def test_a_forgotten_password_is_reset_by_mail_and_ends_all_sessions(
         assert "https://chat.example.com/reset-password#token=" in text
         body = {"token": token_in(text), "password": NEW}
         done = anonymous.post("auth/password/reset", json=body)
-        assert (done.status_code, done.json()) == (200, {"message": "The password was changed"})
+        assert (done.status_code, done.json()["message"]) == (200, "The password was changed")
         assert_error(ann.get("auth/me"), 401, "token_revoked", "The session has ended")
         again = anonymous.post("auth/password/reset", json=body)
         assert_error(again, 422, "validation_error", "Validation error", errors=BAD)

@@ -59,7 +59,7 @@ def test_a_registration_answers_a_token_pair(anonymous: Api) -> None:
     answer = register(anonymous, email=email, full_name="Ann Lee", device_name="Ann's phone")
     assert answer.status_code == 201
     body = answer.json()
-    assert set(body) == {"access_token", "refresh_token", "token_type", "expires_in"}
+    assert set(body) == {"access_token", "refresh_token", "token_type", "expires_in", "device_token"}
     assert body["token_type"] == "bearer"
     assert 0 < body["expires_in"] <= 900
     user = profile(anonymous, answer)
