@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin import SimpleListFilter
@@ -12,7 +12,8 @@ from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import ManyToManyField, OuterRef, Q, QuerySet, Subquery
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from unfold.admin import TabularInline
@@ -22,13 +23,14 @@ from accounts.audit import record_event
 from accounts.deletion import delete_user
 from accounts.models import AuditEvent, Session, User
 from accounts.organization_admin import OrganizationAdmin
-from accounts.roles import record_activity
+from accounts.roles import record_activity, record_role
 from accounts.sessions import end_session
+from accounts.staff_accounts import follow_change_of_address
 from accounts.staff_forms import NewUserForm, SetPasswordForm, UserForm
+from accounts.staff_pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin, is_id, users_matching
 from accounts.staff_rights import is_superuser, may_touch
 from accounts.staff_site import password_change_watched
 from accounts.user_actions import UserActions
-from edgechat.admin_pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin, is_id, users_matching
 from edgechat.client_address import caller_of
 
 __all__ = ["AccountAdmin", "OrganizationAdmin"]
@@ -53,12 +55,14 @@ class SessionInline(TabularInline):  # type: ignore[misc]
 
 
 @admin.register(User)
-class AccountAdmin(UserActions, UserAdmin):  # type: ignore[type-arg]
+class AccountAdmin(UserActions, UserAdmin):  # type: ignore[type-arg, misc]
     """Users. Nobody gives themselves rights, and only superusers give any.
 
     Staff without superuser's rights leave other staff alone: who may set somebody's password or e-mail can become them.
     """
 
+    audited_apart = frozenset({"email", "is_active", "is_staff", "is_superuser"})
+    texts_of_users = frozenset({"full_name"})
     form = UserForm
     add_form = NewUserForm
     change_password_form = SetPasswordForm
@@ -101,7 +105,7 @@ class AccountAdmin(UserActions, UserAdmin):  # type: ignore[type-arg]
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
         fields = list(super().get_readonly_fields(request, obj))
         if obj == request.user:
-            fields += [*RIGHTS, "is_active"]
+            fields += [*RIGHTS, "is_active", "is_verified"]
         elif not is_superuser(request):
             fields += RIGHTS
         return fields
@@ -124,33 +128,36 @@ class AccountAdmin(UserActions, UserAdmin):  # type: ignore[type-arg]
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:  # noqa: A002
         if not is_id(id):
             return super().user_change_password(request, id, form_url)
+        if int(id) == request.user.pk:
+            return HttpResponseRedirect(reverse("admin:password_change", current_app=self.admin_site.name))
         with password_change_watched(request, user_id=int(id)):
             return super().user_change_password(request, id, form_url)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        if change:
-            # Not what the form only showed: since it was read, somebody may have set a password or left.
-            if not User.objects.select_for_update(no_key=True).filter(pk=obj.pk, deletion_requested_at=None).exists():
-                raise PermissionDenied
-            columns = {column.name for column in User._meta.concrete_fields}
-            obj.save(update_fields=[*columns.intersection(form.changed_data), "updated_at"])
-        else:
-            super().save_model(request, obj, form, change)
-        caller, actor_id = caller_of(request), request.user.pk
+        caller, actor_id = caller_of(request), cast(int, request.user.pk)
         if not change:
+            super().save_model(request, obj, form, change)
             record_event(AuditEvent.Event.REGISTERED, caller=caller, user_id=obj.pk, actor_id=actor_id)
             return
-        if "is_active" in form.changed_data:
-            record_activity(obj, caller=caller, actor_id=request.user.pk)
-        if {"is_staff", "is_superuser"} & set(form.changed_data):
-            record_event(
-                AuditEvent.Event.ROLE_CHANGED,
-                caller=caller,
-                user_id=obj.pk,
-                actor_id=actor_id,
-                role=obj.role,
-                superuser=obj.is_superuser,
-            )
+        before = User.objects.select_for_update(no_key=True).filter(pk=obj.pk, deletion_requested_at=None).first()
+        if before is None:
+            raise PermissionDenied
+        # Not what the form only showed: since it was read, somebody may have set a password or left.
+        columns = {column.name for column in User._meta.concrete_fields}.intersection(form.changed_data)
+        if "email" in columns:
+            obj.is_verified = form.cleaned_data["is_verified"] = False
+            obj.address_set_by_staff = True
+            columns |= {"is_verified", "address_set_by_staff"}
+        obj.save(update_fields=[*columns, "updated_at"])
+        if "email" in columns:
+            follow_change_of_address(obj, before=before, actor_id=actor_id, caller=caller)
+        if "is_active" in columns:
+            record_activity(obj, caller=caller, actor_id=actor_id)
+        if columns & {"is_staff", "is_superuser"}:
+            record_role(obj, before=before, actor_id=actor_id, caller=caller)
+
+    def described(self, obj: User) -> None:
+        """The row of a deletion is written with it."""
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
@@ -270,7 +277,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class RightsGroupAdmin(StaffModelAdmin, GroupAdmin):
+class RightsGroupAdmin(StaffModelAdmin, GroupAdmin):  # type: ignore[misc]
     """Superusers' business alone: who changes a group that they are in gives themselves rights."""
 
     filter_horizontal = ()

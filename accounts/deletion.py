@@ -51,6 +51,8 @@ def delete_user(*, user: User, caller: Caller | None, actor_id: int | None) -> b
             full_name="",
         )
         _rename_in_staff_log(user.email, anonymous)
+        # That it was changed stays, with who did it; what it was does not.
+        AuditEvent.objects.filter(user_id=user.pk, event=AuditEvent.Event.EMAIL_CHANGED).update(details={})
         end_all_sessions(user_id=user.pk, reason="account_deleted")
         record_event(AuditEvent.Event.ACCOUNT_DELETED, caller=caller, user_id=user.pk, actor_id=actor_id)
     return _try_to_erase(user.pk)

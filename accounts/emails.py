@@ -36,6 +36,11 @@ def send_verification(email: str) -> None:
     start_thread(_send, "verify", email)
 
 
+def send_notice(address: str, subject: str, text: str) -> None:
+    """Tell an address what was done to its account. Unlimited: others must not be able to use up what it is told."""
+    start_thread(_deliver, address, subject, text)
+
+
 def _send(purpose: Purpose, email: str) -> None:
     if not _may_be_sent(email):
         return
@@ -43,15 +48,21 @@ def _send(purpose: Purpose, email: str) -> None:
     release_database()
     if user is None or not user.is_active or (purpose == "verify" and user.is_verified):
         return
+    if purpose == "reset" and user.address_set_by_staff:
+        return  # see accounts.staff_accounts
     subject, beginning, page = _TEXTS[purpose]
     token = make_emailed_token(user, purpose)
     # Behind the #, which browsers do not send, so that it stands in no log of a server.
     link = f"open {settings.PUBLIC_URL}/{page}#token={token}" if settings.PUBLIC_URL else f"give this code: {token}"
     text = f"{beginning} {link}\n\nIf you did not ask {settings.APP_NAME} for this, there is nothing to do.\n"
+    _deliver(user.email, subject, text)
+
+
+def _deliver(address: str, subject: str, text: str) -> None:
     try:
-        send_mail(f"{settings.APP_NAME}: {subject}", text, None, [user.email])
+        send_mail(f"{settings.APP_NAME}: {subject}", text, None, [address])
     except (OSError, SMTPException) as error:
-        logger.error("mail_not_sent", purpose=purpose, user_id=user.pk, reason=type(error).__name__)
+        logger.error("mail_not_sent", subject=subject, reason=type(error).__name__)
 
 
 def _may_be_sent(email: str) -> bool:

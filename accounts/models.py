@@ -45,6 +45,12 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField("staff", default=False, help_text="`admin` in the API; may open this admin.")
     is_verified = models.BooleanField("e-mail verified", default=False)
+    address_set_by_staff = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="Until its holder verifies it, it gets no mail to reset the password.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     deletion_requested_at = models.DateTimeField(
@@ -217,6 +223,9 @@ class AuditEvent(models.Model):
         TRANSCRIPT_READ = "transcript_read"
         DATA_EXPORTED = "data_exported"
         BUDGET_SET = "budget_set"
+        EMAIL_CHANGED = "email_changed"
+        MEMBERSHIP_CHANGED = "membership_changed"
+        STAFF_CHANGE = "staff_change"
 
     event = models.CharField(max_length=30, choices=Event.choices)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)

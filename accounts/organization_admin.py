@@ -10,20 +10,31 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from unfold.admin import TabularInline
 
-from accounts.models import Membership, Organization
-from edgechat.admin_pages import StaffModelAdmin
+from accounts.models import Membership, Organization, User
+from accounts.staff_audit import MAX_KEYS, values_of
+from accounts.staff_pages import StaffModelAdmin
 
 
 class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
+    staff: User
+
     class Meta:
         model = Membership
         fields = ("user", "invited_email", "role")
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
+        if self.changed_data and self._is_ones_own():
+            raise ValidationError("Nobody adds themselves to an organization, or changes their own role in it.")
         if not self.errors and not (self.cleaned_data.get("user") or self.cleaned_data.get("invited_email")):
             raise ValidationError("Choose a user, or write the e-mail of somebody to invite.")
         return cleaned
+
+    def _is_ones_own(self) -> bool:
+        user, email = self.cleaned_data.get("user"), self.cleaned_data.get("invited_email")
+        invited = User.objects.with_email(email) if email else None
+        # The member of before counts too: a membership of one's own is not given to somebody else either.
+        return self.staff.pk in (getattr(user, "pk", None), getattr(invited, "pk", None), self.instance.user_id)
 
 
 class MembershipInline(TabularInline):  # type: ignore[misc]
@@ -35,6 +46,11 @@ class MembershipInline(TabularInline):  # type: ignore[misc]
     extra = 0
     per_page = 10
     hide_title = True
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        formset = super().get_formset(request, obj, **kwargs)
+        formset.form.staff = request.user  # the class is made for this request
+        return formset
 
     @admin.display(description="status")
     def status(self, membership: Membership) -> str:
@@ -50,6 +66,11 @@ class OrganizationAdmin(StaffModelAdmin):
     ordering = ("-id",)
     readonly_fields = ("created_at",)
     inlines: Any = (MembershipInline,)
+
+    def described(self, obj: Organization) -> dict[str, Any]:
+        """With its members, whose memberships go with it."""
+        members = obj.memberships.values_list("user_id", "role")[:MAX_KEYS]
+        return {**values_of(obj), "members": [{"user": user_id, "role": role} for user_id, role in members]}
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest

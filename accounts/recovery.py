@@ -48,7 +48,7 @@ def verify_email(*, token: str) -> None:
 def mark_verified(user: User) -> bool:
     """The one place where an address becomes verified; False if it was before."""
     unverified = User.objects.filter(pk=user.pk, email=user.email, is_verified=False)
-    if not unverified.update(is_verified=True, updated_at=timezone.now()):
+    if not unverified.update(is_verified=True, address_set_by_staff=False, updated_at=timezone.now()):
         return False
-    user.is_verified = True
+    user.is_verified, user.address_set_by_staff = True, False
     return True

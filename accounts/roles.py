@@ -66,9 +66,15 @@ def change_user(
 
 def set_role(*, user: User, role: Role, actor_id: int | None, caller: Caller | None) -> None:
     """Give a user these rights and no more; `actor_id` and `caller` are None for a command."""
+    before = User(is_staff=user.is_staff, is_superuser=user.is_superuser)
     user.is_staff, user.is_superuser = role != "user", role == "superuser"
     user.updated_at = timezone.now()
     user.save(update_fields=["is_staff", "is_superuser", "updated_at"])
+    record_role(user, before=before, actor_id=actor_id, caller=caller)
+
+
+def record_role(user: User, *, before: User, actor_id: int | None, caller: Caller | None) -> None:
+    """A row of the audit log for rights that were given or taken away; `before` has those of before."""
     record_event(
         AuditEvent.Event.ROLE_CHANGED,
         caller=caller,
@@ -76,6 +82,8 @@ def set_role(*, user: User, role: Role, actor_id: int | None, caller: Caller | N
         actor_id=actor_id,
         role=user.role,
         superuser=user.is_superuser,
+        before={"role": before.role, "superuser": before.is_superuser},
+        after={"role": user.role, "superuser": user.is_superuser},
     )
 
 
@@ -84,4 +92,5 @@ def record_activity(user: User, *, actor_id: int | None, caller: Caller) -> None
     if not user.is_active:
         end_all_sessions(user_id=user.pk, reason="deactivated")
     event = AuditEvent.Event.ACTIVATED if user.is_active else AuditEvent.Event.DEACTIVATED
-    record_event(event, caller=caller, user_id=user.pk, actor_id=actor_id)
+    change = {"before": {"is_active": not user.is_active}, "after": {"is_active": user.is_active}}
+    record_event(event, caller=caller, user_id=user.pk, actor_id=actor_id, **change)

@@ -20,6 +20,7 @@ from accounts.audit import record_event
 from accounts.devices import given_tokens, remember_device
 from accounts.models import AuditEvent, User
 from accounts.sessions import end_all_sessions
+from accounts.staff_accounts import tell_of_new_password
 from accounts.staff_forms import OwnPasswordForm, StaffLoginForm
 from edgechat.client_address import caller_of, limit_key
 from edgechat.errors import RateLimited
@@ -69,6 +70,8 @@ def password_change_watched(request: HttpRequest, *, user_id: int) -> Iterator[N
                 user_id=user_id,
                 actor_id=request.user.pk,
             )
+            if user_id != request.user.pk:
+                tell_of_new_password(User.objects.get(pk=user_id))
 
 
 def _limit_logins(request: HttpRequest) -> None:

@@ -27,8 +27,8 @@ from accounts.export_response import export_response
 from accounts.models import AuditEvent, User
 from accounts.roles import change_user
 from accounts.sessions import end_all_sessions
+from accounts.staff_pages import StaffModelAdmin
 from accounts.staff_rights import may_touch
-from edgechat.admin_pages import StaffModelAdmin
 from edgechat.client_address import caller_of
 
 CONFIRMED = "confirmed"

@@ -12,7 +12,7 @@ from typing import Any
 
 import django.db
 import structlog
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -20,15 +20,16 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import escape, format_html
 from django.utils.http import urlencode
 from django.views.decorators.http import require_GET
+from unfold.views import ChangeList
 
 from accounts.audit import record_event
 from accounts.models import AuditEvent, User
+from accounts.staff_pages import OfUsersAdmin, RecordAdmin, is_id
 from conversations import transcript_repository as transcripts
 from conversations.documents import is_conversation_id
 from conversations.models import Conversation, Todo
 from conversations.pages import Page, message_page
 from conversations.transcript_repository import ConversationMetadata, ReplyMetadata
-from edgechat.admin_pages import OfUsersAdmin, RecordAdmin, is_id
 from edgechat.answer_bytes import take_page
 from edgechat.client_address import caller_of
 from edgechat.mongo import MongoUnavailable
@@ -37,6 +38,8 @@ logger = structlog.get_logger(__name__)
 
 CONVERSATIONS_A_PAGE = 50
 MESSAGES_A_PAGE = 50
+
+UNREADABLE = "(found in a conversation)"
 
 HEADERS = ["Conversation", "Owner", "Messages", "Last change", "State", "Running reply"]
 
@@ -222,16 +225,74 @@ class ConversationAdmin(RecordAdmin):
         return TemplateResponse(request, f"conversations/{template}.html", shown, status=status)
 
 
+class TodoList(ChangeList):  # type: ignore[misc]
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list: list[Todo] = list(self.result_list)
+        self.model_admin.read(request, self.result_list)
+
+
 @admin.register(Todo)
 class TodoAdmin(OfUsersAdmin):
-    """Todos are read, and deleted for users, who cannot do that themselves."""
+    """Todos are read, and deleted for users, who cannot do that themselves.
 
-    list_display = ("id", "owner", "title", "completed", "conversation_id", "created_at", "updated_at")
+    The text of one that was found in a conversation is a part of that: it needs the right to read transcripts.
+    """
+
+    list_display = ("id", "owner", "shown_title", "completed", "conversation_id", "created_at", "updated_at")
     list_select_related = ("owner",)
     list_filter = ("completed",)
     ordering = ("-id",)
     search_fields = ("owner__email",)
     user_field = "owner_id"
+    fields = (
+        "owner",
+        "shown_title",
+        "shown_description",
+        "completed",
+        ("conversation_id", "message_id"),
+        ("created_at", "updated_at"),
+    )
+    readonly_fields = ("shown_title", "shown_description", "created_at")
+    texts_of_users = frozenset({"title", "description"})
+
+    @admin.display(description="title")
+    def shown_title(self, todo: Todo) -> str:
+        return todo.title if _is_readable(todo) else UNREADABLE
+
+    @admin.display(description="description")
+    def shown_description(self, todo: Todo) -> str:
+        return (todo.description or "-") if _is_readable(todo) else UNREADABLE
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return TodoList
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Todo | None:
+        todo: Todo | None = super().get_object(request, object_id, from_field)
+        match = request.resolver_match
+        if todo is not None and match is not None and match.url_name == "conversations_todo_change":
+            self.read(request, [todo])
+        return todo
+
+    def read(self, request: HttpRequest, todos: list[Todo]) -> None:
+        """Let a page show the texts of todos that were found in conversations, if the one who asks may read those.
+
+        One audit row for each owner is written before.
+        """
+        found: dict[int, list[Todo]] = {}
+        for todo in todos:
+            if todo.conversation_id:
+                found.setdefault(todo.owner_id, []).append(todo)
+        if request.method != "GET" or not request.user.has_perm("conversations.view_transcript"):
+            return
+        try:
+            for owner_id, theirs in found.items():
+                _record_reading(request, owner_id, todos=[todo.pk for todo in theirs])
+                for todo in theirs:
+                    todo.was_audited = True  # type: ignore[attr-defined]
+        except ReadingNotAudited:
+            text = "This reading could not be written to the audit log, so no text of a conversation is shown."
+            self.message_user(request, text, messages.ERROR)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -240,17 +301,30 @@ class TodoAdmin(OfUsersAdmin):
         return False
 
 
+def _is_readable(todo: Todo) -> bool:
+    return not todo.conversation_id or getattr(todo, "was_audited", False)
+
+
 def _audit(request: HttpRequest, conversation: ConversationMetadata, page: Page) -> None:
     """One row for one reading; the messages of a conversation that has none are 1 to 0."""
+    _record_reading(
+        request,
+        conversation["owner_id"],
+        conversation=conversation["_id"],
+        first_seq=page.seqs.start,
+        last_seq=page.seqs.stop - 1,
+    )
+
+
+def _record_reading(request: HttpRequest, owner_id: int, **details: Any) -> None:
+    """Raises ReadingNotAudited."""
     try:
         record_event(
             AuditEvent.Event.TRANSCRIPT_READ,
             caller=caller_of(request),
-            user_id=conversation["owner_id"],
+            user_id=owner_id,
             actor_id=request.user.pk,
-            conversation=conversation["_id"],
-            first_seq=page.seqs.start,
-            last_seq=page.seqs.stop - 1,
+            **details,
         )
     except django.db.Error as error:
         logger.error("reading_not_audited", exc_info=error)

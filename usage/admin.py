@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.db.models import Field
 from django.http import HttpRequest
 
-from edgechat.admin_pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin
+from accounts.staff_pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin
 from usage.budget_admin import BudgetAdmin
 from usage.dashboard_page import money
 from usage.models import DailyTraffic, HourlyUsage, LedgerEntry, ModelPrice, OrganizationUsage, RequestRecord, Spending

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
@@ -12,11 +12,11 @@ from django.http import HttpRequest
 from unfold.admin import TabularInline
 from unfold.widgets import UnfoldAdminBigIntegerFieldWidget, UnfoldAdminSelectWidget
 
-from accounts.models import User
+from accounts.models import Organization, User
+from accounts.staff_pages import OfUsersAdmin
 from accounts.staff_rights import is_superuser
-from edgechat.admin_pages import OfUsersAdmin
 from edgechat.client_address import caller_of
-from usage.budgets import record_budget
+from usage.budgets import DEFAULT, Period, limit_of, record_budget
 from usage.models import Budget
 
 
@@ -27,14 +27,14 @@ def may_set_budget(request: HttpRequest, user: User | None) -> bool:
     return not (user.is_staff or user.is_superuser)
 
 
-def record_change(request: HttpRequest, budget: Budget, limit: int | str | None) -> None:
-    record_budget(budget, limit, caller=caller_of(request), actor_id=request.user.pk)
+def record_change(request: HttpRequest, budget: Budget, limit: int | str | None, *, before: int | str | None) -> None:
+    record_budget(budget, limit, before=before, caller=caller_of(request), actor_id=request.user.pk)
 
 
 class SetBudgetForm(forms.Form):
     """One budget of a user: so many tokens, no limit, or what everybody has."""
 
-    TOKENS, UNLIMITED, DEFAULT = "tokens", "unlimited", "default"
+    TOKENS, UNLIMITED, DEFAULT = "tokens", "unlimited", DEFAULT
 
     period = forms.ChoiceField(choices=Budget.Period.choices, widget=UnfoldAdminSelectWidget)
     budget = forms.ChoiceField(
@@ -97,12 +97,20 @@ class BudgetAdmin(OfUsersAdmin):
     def save_model(self, request: HttpRequest, obj: Budget, form: Any, change: bool) -> None:
         if not may_set_budget(request, obj.user):
             raise PermissionDenied
+        before = limit_of(obj.user or cast(Organization, obj.organization), cast(Period, obj.period))
         super().save_model(request, obj, form, change)
-        record_change(request, obj, obj.token_limit)
+        record_change(request, obj, obj.token_limit, before=before)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Its row was written as it was saved."""
+
+    def described(self, obj: Budget) -> None:
+        """The row of a deletion is written with it."""
 
     def delete_model(self, request: HttpRequest, obj: Budget) -> None:
+        before = obj.token_limit
         super().delete_model(request, obj)
-        record_change(request, obj, SetBudgetForm.DEFAULT)
+        record_change(request, obj, DEFAULT, before=before)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Budget]) -> None:
         for budget in queryset:

@@ -22,6 +22,8 @@ from usage.models import Budget, Spending
 Period = Literal["month", "day"]
 Subject = Literal["user", "organization"]
 
+DEFAULT = "default"  # what the audit log says where no budget is set
+
 # When room will come back as soon as calls that are being made have ended, by which nobody can say when.
 RESERVED_RETRY_SECONDS = 5
 
@@ -145,10 +147,21 @@ def remove_budget(*, subject: User | Organization, period: Period) -> bool:
     return Budget.objects.filter(**_of(subject), period=period).delete()[0] > 0
 
 
+def limit_of(subject: User | Organization, period: Period) -> int | str | None:
+    """The tokens of a budget as the audit log tells them, locked; None for no limit, `default` where there is none."""
+    found = Budget.objects.select_for_update().filter(**_of(subject), period=period).first()
+    return DEFAULT if found is None else found.token_limit
+
+
 def record_budget(
-    budget: Budget, limit: int | str | None, *, caller: Caller | None = None, actor_id: int | None = None
+    budget: Budget,
+    limit: int | str | None,
+    *,
+    before: int | str | None,
+    caller: Caller | None = None,
+    actor_id: int | None = None,
 ) -> None:
-    """Write to the audit log what a budget is now: tokens, None for no limit, or `default` when it was removed."""
+    """Write to the audit log what a budget was and is: tokens, None for no limit, `default` where there is none."""
     organization = {} if budget.organization_id is None else {"organization": budget.organization_id}
     record_event(
         AuditEvent.Event.BUDGET_SET,
@@ -157,6 +170,8 @@ def record_budget(
         actor_id=actor_id,
         period=budget.period,
         limit=limit,
+        before={"limit": before},
+        after={"limit": limit},
         **organization,
     )
 

@@ -13,13 +13,15 @@ from unfold.decorators import action
 
 from accounts.admin import AccountAdmin, OrganizationAdmin
 from accounts.models import Organization, User
+from accounts.staff_audit import WITH_ROWS_OF_THEIR_OWN
 from accounts.user_actions import CONFIRMED
 from usage.budget_admin import BudgetInline, SetBudgetForm, may_set_budget, record_change
-from usage.budgets import Period, budgets_of, period_end, remove_budget, set_budget, used_in
+from usage.budgets import DEFAULT, Period, budgets_of, limit_of, period_end, remove_budget, set_budget, used_in
 from usage.models import Budget, Spending
 from usage.reports import user_usage
 
 admin.site.unregister((User, Organization))
+WITH_ROWS_OF_THEIR_OWN.add(Budget._meta.label_lower)
 
 
 @admin.register(User)
@@ -39,12 +41,13 @@ class UserWithUsageAdmin(AccountAdmin):
 
         def store(user: User) -> None:
             period, tokens = form.cleaned_data["period"], form.cleaned_data["tokens"]
+            before = limit_of(user, period)
             if form.cleaned_data["budget"] == SetBudgetForm.DEFAULT:
                 remove_budget(subject=user, period=period)
                 tokens = SetBudgetForm.DEFAULT
             else:
                 set_budget(subject=user, period=period, token_limit=tokens)
-            record_change(request, Budget(user=user, period=period), tokens)
+            record_change(request, Budget(user=user, period=period), tokens, before=before)
 
         return self.ask_or_act(
             request,
@@ -80,10 +83,13 @@ class OrganizationWithUsageAdmin(OrganizationAdmin):
         super().save_formset(request, form, formset, change)
         if formset.model is not Budget:
             return
+        limits = {id(form.instance): form.initial.get("token_limit") for form in formset.initial_forms}
         for budget in formset.deleted_objects:
-            record_change(request, budget, SetBudgetForm.DEFAULT)
-        for budget in (*formset.new_objects, *(changed for changed, _ in formset.changed_objects)):
-            record_change(request, budget, budget.token_limit)
+            record_change(request, budget, DEFAULT, before=limits.get(id(budget)))
+        for budget in formset.new_objects:
+            record_change(request, budget, budget.token_limit, before=DEFAULT)
+        for budget, _ in formset.changed_objects:
+            record_change(request, budget, budget.token_limit, before=limits.get(id(budget)))
 
 
 def _tables(request: HttpRequest, subject: User | Organization) -> list[dict[str, Any]]:

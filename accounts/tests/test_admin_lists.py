@@ -15,11 +15,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts import staff_pages
 from accounts.models import AuditEvent, Organization, Session, User
 from accounts.tests.staff import make_user
 from conftest import new_address
 from conversations.models import Conversation, Todo
-from edgechat import admin_pages
 from usage.models import (
     Budget,
     DailyTraffic,
@@ -160,7 +160,7 @@ def test_a_page_of_rows_takes_few_queries_and_none_counts_the_whole_table(path: 
     assert len(queries) <= 10, "\n".join(queries)
     counts = [sql for sql in queries if "COUNT(" in sql]
     assert len(counts) == 1
-    assert f"LIMIT {admin_pages.MAX_COUNTED + 1}" in counts[0]
+    assert f"LIMIT {staff_pages.MAX_COUNTED + 1}" in counts[0]
 
 
 def test_every_list_is_looked_at_here() -> None:
@@ -173,7 +173,7 @@ def test_every_list_is_looked_at_here() -> None:
 def test_a_page_of_one_row_takes_as_many_queries(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     LISTS[path](_users())
     many = len(_queries(f"{path}/"))
-    monkeypatch.setattr(admin_pages.StaffModelAdmin, "list_per_page", 1)
+    monkeypatch.setattr(staff_pages.StaffModelAdmin, "list_per_page", 1)
     assert len(_queries(f"{path}/")) == many
 
 
@@ -189,7 +189,7 @@ def test_the_first_page_and_a_users_page_take_few_queries() -> None:
 
 def test_a_long_list_says_that_there_is_more(monkeypatch: pytest.MonkeyPatch) -> None:
     _users()
-    monkeypatch.setattr(admin_pages, "MAX_COUNTED", 55)
+    monkeypatch.setattr(staff_pages, "MAX_COUNTED", 55)
     page = _browser().get("/admin/accounts/user/").content.decode()
     assert "and there are more: search or filter for them" in page
     assert _browser().get("/admin/accounts/user/?p=2").status_code == 200

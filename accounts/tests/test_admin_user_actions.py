@@ -75,7 +75,9 @@ def test_ending_the_sessions_of_a_user(web_url: str, alice: Person, bob: Person)
 def test_deactivating_a_user(web_url: str, alice: Person) -> None:
     with superuser(web_url) as root:
         assert root.submit(_page("deactivate", alice.id)).status_code == 302
-        assert _events(alice.id, "deactivated") == [(root.user.pk, {})]
+        assert _events(alice.id, "deactivated") == [
+            (root.user.pk, {"before": {"is_active": True}, "after": {"is_active": False}})
+        ]
         assert f'href="/admin/{_page("deactivate", alice.id)}"' not in root.get(f"{LIST}{alice.id}/change/").text
         assert root.submit(_page("deactivate", alice.id)).status_code == 302  # is so already
         assert len(_events(alice.id, "deactivated")) == 1
@@ -139,13 +141,16 @@ def test_setting_budgets(web_url: str, alice: Person) -> None:
             assert root.submit(page, period=budget, budget="default").status_code == 302
         assert budgets() == []
         assert _events(alice.id, "budget_set") == [
-            (root.user.pk, {"period": period, "limit": limit})
-            for period, limit in [
-                ("month", 5000),
-                ("day", 0),
-                ("month", None),
-                ("month", "default"),
-                ("day", "default"),
+            (
+                root.user.pk,
+                {"period": period, "limit": after, "before": {"limit": before}, "after": {"limit": after}},
+            )
+            for period, before, after in [
+                ("month", "default", 5000),
+                ("day", "default", 0),
+                ("month", 5000, None),
+                ("month", None, "default"),
+                ("day", 0, "default"),
             ]
         ]
 

@@ -40,6 +40,10 @@ def test_a_user_made_here_can_log_in(web_url: str, anonymous: Api) -> None:
     assert _login(anonymous, email, "long enough").status_code == 200
 
 
+def _roles(before: str, after: str) -> dict[str, Any]:
+    return {"before": {"role": before, "superuser": False}, "after": {"role": after, "superuser": False}}
+
+
 @pytest.mark.parametrize(
     ("password1", "password2", "message"),
     [
@@ -136,8 +140,8 @@ def test_a_superuser_makes_staff_and_it_is_audited(web_url: str, alice: Person) 
         assert root.submit(path, full_name="Alice").status_code == 302
         assert root.submit(path, is_staff=None).status_code == 302
         assert _events(alice.id, "role_changed") == [
-            (root.user.pk, {"role": "user", "superuser": False}),
-            (root.user.pk, {"role": "admin", "superuser": False}),
+            (root.user.pk, {"role": after, "superuser": False, **_roles(before, after)})
+            for before, after in [("admin", "user"), ("user", "admin")]
         ]
 
 

@@ -27,8 +27,10 @@ def test_a_role_is_given(role: str, rights: tuple[bool, bool]) -> None:
     assert set_role(user.email, role) == f"{user.email} has the role {role} already.\n"
     user.refresh_from_db()
     assert (user.is_staff, user.is_superuser) == rights
-    events = AuditEvent.objects.filter(user_id=user.pk).values_list("event", "actor_id", "details")
-    assert list(events) == [("role_changed", None, {"role": user.role, "superuser": rights[1]})]
+    event = AuditEvent.objects.get(user_id=user.pk)
+    assert (event.event, event.actor_id) == ("role_changed", None)
+    assert event.details["after"] == {"role": user.role, "superuser": rights[1]}
+    assert event.details["before"] == {"role": "admin" if role == "user" else "user", "superuser": role != "superuser"}
 
 
 def test_an_unknown_e_mail_is_a_fault() -> None:

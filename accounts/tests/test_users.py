@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -136,9 +137,9 @@ def test_superusers_change_roles(alice: Person, root: Person) -> None:
         assert (answer.status_code, answer.json()["role"]) == (200, role)
         assert User.objects.get(pk=alice.id).is_staff is is_staff
     events = AuditEvent.objects.filter(user_id=alice.id, event="role_changed").order_by("id")
+    rights = [{"role": role, "superuser": False} for role in ("user", "admin", "user")]
     assert list(events.values_list("actor_id", "details")) == [
-        (root.id, {"role": "admin", "superuser": False}),
-        (root.id, {"role": "user", "superuser": False}),
+        (root.id, {**after, "before": before, "after": after}) for before, after in itertools.pairwise(rights)
     ]
 
 

@@ -8,17 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.db import connection, transaction
 
-from accounts.models import User
-from accounts.tests.staff import superuser
+from accounts.models import AuditEvent, User
+from accounts.tests.staff import helper, superuser
 from conftest import Person, assert_error, at_once
 from conversations.models import Todo
+from conversations.tests.staff_pages import audit_refused
 from conversations.todos import MAX_TODOS, create_todo
 
 JSON = {"Content-Type": "application/json"}
 NOT_FOUND = "Todo not found"
 LARGEST_ID = 2**63 - 1
+FOUND_IN = "0" * 24
 
 
 def new_todo(person: Person, title: str = "Book the ferry", **body: Any) -> dict[str, Any]:
@@ -243,3 +246,51 @@ def test_staff_find_todos_by_their_owner_and_may_delete_them_but_change_none(
         assert todos_of(alice) == [todo]
         assert root.submit(f"{path}/delete/", post="yes").status_code == 302
     assert todos_of(alice) == []
+
+
+@pytest.mark.parametrize("permissions", [("view_todo", "delete_todo"), ("view_todo", "delete_todo", "view_transcript")])
+def test_todos_found_in_a_conversation_show_their_text_to_who_may_read_that(
+    web_url: str, alice: Person, bob: Person, permissions: tuple[str, ...]
+) -> None:
+    found = [
+        Todo.objects.create(
+            owner_id=person.id, title=f"secret {number}", description="secret", conversation_id="0" * 24
+        )
+        for number, person in enumerate((alice, alice, bob))
+    ]
+    own = new_todo(alice, "Written by hand")
+    path, reads = f"conversations/todo/{found[0].pk}", "view_transcript" in permissions
+    with helper(web_url, *permissions) as staff:
+        events = AuditEvent.objects.filter(actor_id=staff.user.pk, event="transcript_read").order_by("id")
+        listed = staff.get("conversations/todo/", params={"q": "alice"}).text + staff.get("conversations/todo/").text
+        assert ("secret" in listed, "Written by hand" in listed) == (reads, True)
+        told = {(row.user_id, todo) for row in events.all() for todo in row.details["todos"]}
+        assert ({(each.owner_id, each.pk) for each in found} <= told) is reads
+        before = events.count()
+        detail = staff.get(f"{path}/change/").text
+        assert ("secret 0" in detail, "secret 1" in detail) == (reads, False)
+        new = list(events.all())[before:]
+        assert [(row.user_id, row.details) for row in new] == [(alice.id, {"todos": [found[0].pk]})] * reads
+        for query in ("title__startswith=secret", "description__contains=e", "found_hash__gt=0"):
+            assert staff.get(f"conversations/todo/?{query}").status_code == 400
+        question = staff.act("conversations/todo/", "delete_selected", found[1].pk, found[2].pk).text
+        pages = [staff.get(f"{path}/{name}/").text for name in ("delete", "history")]
+        assert staff.submit(f"{path}/delete/", post="yes").status_code == 302
+        after = staff.get("").text
+        assert [page for page in (question, *pages, after) if "secret" in page] == []
+        before = events.count()
+        assert staff.get(f"conversations/todo/{own['id']}/change/").status_code == 200
+        assert events.count() == before
+    log = LogEntry.objects.filter(user_id=staff.user.pk).values_list("object_repr", "change_message")
+    assert list(log) == [(f"todo {found[0].pk}", "")]
+
+
+def test_without_its_audit_row_no_text_of_a_conversation_is_shown(web_url: str, alice: Person) -> None:
+    todo = Todo.objects.create(owner_id=alice.id, title="secret", conversation_id=FOUND_IN)
+    with superuser(web_url) as root:
+        with audit_refused(root.user.pk):
+            for path in ("conversations/todo/", f"conversations/todo/{todo.pk}/change/"):
+                answer = root.get(path, params={"q": alice.email} if path.endswith("todo/") else None)
+                assert (answer.status_code, "secret" in answer.text) == (200, False)
+                assert "could not be written to the audit log" in answer.text
+        assert "secret" in root.get(f"conversations/todo/{todo.pk}/change/").text

@@ -32,6 +32,10 @@ def _budget_events(**which: object) -> list[tuple[int | None, dict[str, object]]
     return list(rows.values_list("actor_id", "details"))
 
 
+def _set(period: str, before: object, after: object) -> dict[str, object]:
+    return {"period": period, "limit": after, "before": {"limit": before}, "after": {"limit": after}}
+
+
 def test_a_users_page_shows_what_they_used_and_what_is_left(web_url: str) -> None:
     user = make_user()
     HourlyUsage.objects.create(
@@ -118,8 +122,8 @@ def test_an_organizations_budgets_are_set_on_its_page_and_audited(web_url: str) 
         assert root.submit(path, **row(DELETE="on")).status_code == 302
         assert not budgets.exists()
         assert _budget_events(details__organization=organization.pk) == [
-            (root.user.pk, {"organization": organization.pk, "period": "month", "limit": limit})
-            for limit in (700, None, "default")
+            (root.user.pk, {"organization": organization.pk, **_set("month", before, after)})
+            for before, after in [("default", 700), (700, None), (None, "default")]
         ]
 
 
@@ -133,7 +137,8 @@ def test_every_change_of_a_budget_in_the_list_is_audited(web_url: str, alice: Pe
         assert root.act("usage/budget/", "delete_selected", budget.pk, post="yes").status_code == 302
         assert not Budget.objects.filter(user_id=alice.id).exists()
         assert _budget_events(user_id=alice.id) == [
-            (root.user.pk, {"period": "month", "limit": limit}) for limit in (1000, 2000, "default")
+            (root.user.pk, _set("month", before, after))
+            for before, after in [("default", 1000), (1000, 2000), (2000, "default")]
         ]
 
 

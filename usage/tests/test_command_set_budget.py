@@ -39,7 +39,10 @@ def test_a_users_budget_is_set_by_e_mail_or_id_and_again_changes_nothing() -> No
     assert said == f"{name} had 5000 tokens a month, and has 0 tokens a month now.\n"
     assert budgets(user) == [("month", 0)]
     events = AuditEvent.objects.filter(user_id=user.pk, event="budget_set").order_by("id")
-    assert [event.details for event in events] == [{"period": "month", "limit": limit} for limit in (5000, 0)]
+    assert [event.details for event in events] == [
+        {"period": "month", "limit": after, "before": {"limit": before}, "after": {"limit": after}}
+        for before, after in [("default", 5000), (5000, 0)]
+    ]
     assert Budget.objects.get(user=user).pk == row.pk
 
 

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from accounts.models import Organization, User
-from usage.budgets import Period, default_limit, record_budget, remove_budget, set_budget
+from usage.budgets import DEFAULT, Period, default_limit, record_budget, remove_budget, set_budget
 from usage.models import Budget
 
 MAX_NUMBER = 2**63 - 1
@@ -51,7 +51,11 @@ class Command(BaseCommand):
             remove_budget(subject=subject, period=period)
         else:
             set_budget(subject=subject, period=period, token_limit=options["tokens"])
-        record_budget(Budget(**own, period=period), "default" if options["default"] else options["tokens"])
+        record_budget(
+            Budget(**own, period=period),
+            DEFAULT if options["default"] else options["tokens"],
+            before=DEFAULT if chosen is None else chosen.token_limit,
+        )
         self.stdout.write(f"{name} had {was}, and has {wanted} now.")
 
 

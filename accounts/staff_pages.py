@@ -12,6 +12,8 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
 
+from accounts.staff_audit import AuditedAdmin
+
 # A page of results costs the same whatever the table's size; so must the number of pages.
 MAX_COUNTED = 10_000
 MAX_USERS_OF_A_SEARCH = 1000
@@ -37,8 +39,11 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
         return self._counted > MAX_COUNTED
 
 
-class StaffModelAdmin(ModelAdmin):  # type: ignore[misc]
-    """Lists that stay cheap: bounded counts, no facets, and no order but the one that an index serves."""
+class StaffModelAdmin(AuditedAdmin, ModelAdmin):  # type: ignore[misc]
+    """Lists that stay cheap: bounded counts, no facets, and no order but the one that an index serves.
+
+    Every class of the admin is one of these: what its forms change is in the audit log.
+    """
 
     paginator: Any = BoundedPaginator
     show_full_result_count = False
@@ -47,6 +52,16 @@ class StaffModelAdmin(ModelAdmin):  # type: ignore[misc]
     list_max_show_all = 50
     list_disable_select_all = True
     sortable_by: Any = ()
+
+    def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
+        """The filters alone: Django lets everybody ask for `title__startswith`, of columns too that no page shows."""
+        field = lookup.partition("__")[0]
+        filters = self.get_list_filter(request) if request is not None else self.list_filter
+        named = {
+            each[0] if isinstance(each, tuple | list) else getattr(each, "parameter_name", each) for each in filters
+        }
+        allowed: bool = field in named and super().lookup_allowed(lookup, value, request)
+        return allowed
 
 
 class RecordAdmin(StaffModelAdmin):
