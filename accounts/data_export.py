@@ -30,6 +30,8 @@ _plurals: dict[str, str] = {}
 def register_exporter(export: Exporter, *, types: Mapping[str, str]) -> None:
     """Have `export(user_id)` yield what an app keeps of a user, each as (type, fields).
 
+    A record's last field may be an iterator of ASCII text, which is told as one string.
+
     `types` has each type's name in the counts of the last line, for example `{"todo": "todos"}`. It must keep little in
     memory, hold no connection while it is not asked for the next record, and may raise StoreUnavailable.
     """
@@ -39,6 +41,7 @@ def register_exporter(export: Exporter, *, types: Mapping[str, str]) -> None:
 
 def export_lines(user: User) -> Iterator[bytes]:
     """`{"type": ..., ...}` for each thing that belongs to the user, the account first; at the end `{"counts": {...}}`.
+    A long line comes in pieces.
 
     An export without that last line broke off. Raises StoreUnavailable.
     """
@@ -46,8 +49,8 @@ def export_lines(user: User) -> Iterator[bytes]:
     for export in _exporters:
         for kind, fields in export(user.pk):
             counts[kind] += 1
-            yield _line({"type": kind, **fields})
-    yield _line({"counts": {plural: counts[kind] for kind, plural in _plurals.items()}})
+            yield from _line({"type": kind, **fields})
+    yield from _line({"counts": {plural: counts[kind] for kind, plural in _plurals.items()}})
 
 
 def rows_of(queryset: QuerySet[M]) -> Iterator[M]:
@@ -89,5 +92,13 @@ def export_account(user_id: int) -> Iterator[Record]:
         yield "audit_event", row_fields(recorded, *event)
 
 
-def _line(record: dict[str, Any]) -> bytes:
-    return json.dumps(record, cls=JSONEncoder, ensure_ascii=False).encode() + b"\n"
+def _line(record: dict[str, Any]) -> Iterator[bytes]:
+    *fields, (name, last) = record.items()
+    if not isinstance(last, Iterator):
+        yield json.dumps(record, cls=JSONEncoder, ensure_ascii=False).encode() + b"\n"
+        return
+    opened = json.dumps({**dict(fields), name: ""}, cls=JSONEncoder, ensure_ascii=False).removesuffix('"}')
+    yield opened.encode()
+    for piece in last:
+        yield piece.encode()
+    yield b'"}\n'

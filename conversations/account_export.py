@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from typing import IO
 
 from accounts.data_export import Record, row_fields, rows_of
 from conversations import transcript_repository as transcripts
@@ -12,6 +13,9 @@ from conversations.documents import ConversationDocument
 from conversations.export import stored_messages
 from conversations.models import Attachment, Todo
 from conversations.serializers import conversation_body, message_body
+
+# A multiple of three, or there would be padding between the pieces.
+PIECE_BYTES = 3 * 64 * 1024
 
 TYPES = {
     "conversation": "conversations",
@@ -43,10 +47,15 @@ def _conversations(owner_id: int) -> Iterator[ConversationDocument]:
             yield conversation
 
 
-def _content(attachment: Attachment) -> str | None:
+def _content(attachment: Attachment) -> Iterator[str] | None:
     try:
         file, _, _ = open_attachment(attachment, "stored")
     except AttachmentNotFound:
         return None
+    return _base64(file)
+
+
+def _base64(file: IO[bytes]) -> Iterator[str]:
     with file:
-        return base64.b64encode(file.read()).decode()
+        while piece := file.read(PIECE_BYTES):
+            yield base64.b64encode(piece).decode()

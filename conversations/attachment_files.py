@@ -14,6 +14,7 @@ from django.core.files.storage import default_storage
 
 from ai.pictures import Picture
 from edgechat.errors import StoreUnavailable
+from edgechat.threads import waiting
 
 logger = structlog.get_logger(__name__)
 
@@ -24,13 +25,17 @@ FOLDER = "attachments"
 _PNG = b"\x89PNG"
 
 
-def _storage_errors(function: Callable[P, T]) -> Callable[P, T]:
-    """Whatever a storage raises becomes StoreUnavailable, but for a file that is not there."""
+def _storage_call(function: Callable[P, T]) -> Callable[P, T]:
+    """Whatever a storage raises becomes StoreUnavailable, but for a file that is not there.
+
+    It may be an object store that takes minutes: no database connection and no turn to work is held meanwhile.
+    """
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return function(*args, **kwargs)
+            with waiting():
+                return function(*args, **kwargs)
         except FileNotFoundError:
             raise
         except Exception as error:
@@ -45,7 +50,7 @@ def _name(attachment_id: uuid.UUID, rendering: RenderingName) -> str:
     return f"{FOLDER}/{attachment_id.hex[:2]}/{attachment_id.hex}/{rendering}"
 
 
-@_storage_errors
+@_storage_call
 def save_files(attachment_id: uuid.UUID, picture: Picture) -> None:
     for rendering, made in (
         ("stored", picture.stored),
@@ -55,17 +60,21 @@ def save_files(attachment_id: uuid.UUID, picture: Picture) -> None:
         default_storage.save(_name(attachment_id, rendering), ContentFile(made.data))  # type: ignore[arg-type]
 
 
-@_storage_errors
+@_storage_call
 def open_file(attachment_id: uuid.UUID, rendering: RenderingName) -> tuple[IO[bytes], int, str]:
     """The file, its size in bytes and its type. Raises FileNotFoundError and StoreUnavailable."""
-    file: IO[bytes] = default_storage.open(_name(attachment_id, rendering), "rb")
-    mime_type = "image/png" if file.read(len(_PNG)) == _PNG else "image/jpeg"
-    size = file.seek(0, 2)
-    file.seek(0)
-    return file, size, mime_type
+    return _open(attachment_id, rendering)
 
 
-@_storage_errors
+@_storage_call
+def read_file(attachment_id: uuid.UUID, rendering: RenderingName) -> tuple[bytes, str]:
+    """A whole file and its type; raises as `open_file`."""
+    file, _, mime_type = _open(attachment_id, rendering)
+    with file:
+        return file.read(), mime_type
+
+
+@_storage_call
 def delete_files(attachment_id: uuid.UUID) -> None:
     """Delete what is there of an attachment's files."""
     renderings: tuple[RenderingName, ...] = ("stored", "model", "thumb")
@@ -78,7 +87,7 @@ def delete_files(attachment_id: uuid.UUID) -> None:
         logger.info("attachment_folder_kept", attachment_id=str(attachment_id))
 
 
-@_storage_errors
+@_storage_call
 def stored_attachments(*, saved_before: datetime) -> list[uuid.UUID]:
     """The ids of all attachments whose files are all older than that."""
     found = []
@@ -91,6 +100,14 @@ def stored_attachments(*, saved_before: datetime) -> list[uuid.UUID]:
             if all(time < saved_before for time in times):
                 found.append(uuid.UUID(hex=name))
     return found
+
+
+def _open(attachment_id: uuid.UUID, rendering: RenderingName) -> tuple[IO[bytes], int, str]:
+    file: IO[bytes] = default_storage.open(_name(attachment_id, rendering), "rb")
+    mime_type = "image/png" if file.read(len(_PNG)) == _PNG else "image/jpeg"
+    size = file.seek(0, 2)
+    file.seek(0)
+    return file, size, mime_type
 
 
 def _folders(folder: str) -> list[str]:

@@ -11,16 +11,24 @@ from typing import IO, Any
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Count, Sum
 from django.utils import timezone
 
+from accounts.models import User
 from ai.gemini import PromptPicture
 from ai.pictures import MODEL_SIDE, read_picture
 from conversations import transcript_repository as transcripts
-from conversations.attachment_files import RenderingName, delete_files, open_file, save_files, stored_attachments
+from conversations.attachment_files import (
+    RenderingName,
+    delete_files,
+    open_file,
+    read_file,
+    save_files,
+    stored_attachments,
+)
 from conversations.models import Attachment, AttachmentUse, UploadKey
 from conversations.services import IdempotencyConflict, is_shared_with
-from edgechat.errors import NotAuthenticated, NotFound, PermissionDenied, TooLarge
-from edgechat.threads import release_database
+from edgechat.errors import ApiError, NotAuthenticated, NotFound, PermissionDenied, TooLarge
 
 KEY_LIFETIME = timedelta(hours=24)
 # How long an upload may wait for the message that it is for, and a conversation for its first use of it.
@@ -49,25 +57,33 @@ def store_attachment(*, owner_id: int, file: IO[bytes], idempotency_key: str | N
     # Uploaded anew it has its time to be sent anew, unless it was pruned this moment.
     if found is not None and Attachment.objects.filter(pk=found.pk).update(created_at=timezone.now()):
         return found
-    if Attachment.objects.filter(owner_id=owner_id).count() >= settings.MAX_ATTACHMENTS:
-        raise TooLarge(f"You have {settings.MAX_ATTACHMENTS} pictures, as many as are kept; delete some of them first")
+    size = len(picture.stored.data)
+    # Looked at again below, where it counts: this spares the storage what would be refused.
+    _refuse_too_many(owner_id, more=1, more_bytes=size)
     attachment = Attachment(
         id=uuid.uuid4(),
         owner_id=owner_id,
         mime_type=picture.stored.mime_type,
         width=picture.stored.width,
         height=picture.stored.height,
-        bytes=len(picture.stored.data),
+        bytes=size,
         sha256=picture.sha256,
     )
     # The files first: a row always has its files, and files without a row are found by `prune_attachments`.
     save_files(attachment.id, picture)
     try:
         with transaction.atomic():
+            # Locked, so that uploads at once do not all find the same room.
+            if User.objects.select_for_update(no_key=True).filter(pk=owner_id).first() is None:
+                raise NotAuthenticated
             attachment.save(force_insert=True)
-    except IntegrityError:  # the same picture at the same moment, or an account that was deleted
+            _refuse_too_many(owner_id)
+    except IntegrityError:  # the same picture at the same moment
         delete_files(attachment.id)
         return get_attachment_by_sha256(owner_id=owner_id, sha256=picture.sha256)
+    except ApiError:
+        delete_files(attachment.id)
+        raise
     return attachment
 
 
@@ -159,7 +175,6 @@ def delete_attachment(*, owner_id: int, attachment_id: str) -> None:
 def delete_attachments_of(owner_id: int) -> None:
     """Delete all of a user's files and rows; repeatable."""
     for attachment_id in Attachment.objects.filter(owner_id=owner_id).values_list("id", flat=True):
-        release_database()
         delete_files(attachment_id)
         Attachment.objects.filter(id=attachment_id).delete()
 
@@ -222,6 +237,16 @@ def delete_old_keys() -> int:
     return deleted
 
 
+def _refuse_too_many(owner_id: int, *, more: int = 0, more_bytes: int = 0) -> None:
+    """Raises TooLarge if the owner has, or would have with more, too many pictures or too much of them."""
+    kept = Attachment.objects.filter(owner_id=owner_id).aggregate(number=Count("id"), bytes=Sum("bytes", default=0))
+    if kept["number"] + more > settings.MAX_ATTACHMENTS:
+        raise TooLarge(f"You have {settings.MAX_ATTACHMENTS} pictures, as many as are kept; delete some of them first")
+    quota = settings.ATTACHMENT_QUOTA_MB
+    if kept["bytes"] + more_bytes > quota * 1024 * 1024:
+        raise TooLarge(f"Your pictures may have {quota} MB together; delete some of them first")
+
+
 def _key_sha256(owner_id: int, key: str, sha256: str) -> str:
     """The picture that came with this key first in the last 24 hours: this one, if there was none."""
     now = timezone.now()
@@ -248,10 +273,8 @@ def _prompt_picture(body: dict[str, Any]) -> PromptPicture:
 
     def read() -> tuple[bytes, str] | None:
         try:
-            file, _, mime_type = open_file(attachment_id, "model")
+            return read_file(attachment_id, "model")
         except FileNotFoundError:
             return None
-        with file:
-            return file.read(), mime_type
 
     return PromptPicture(round(body["width"] * scale), round(body["height"] * scale), read)

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from django.db import OperationalError
+from django.conf import settings
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from accounts.members import common_organizations, is_member, member_ids
+from accounts.models import User
 from accounts.organizations import OrganizationNotFound
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, is_conversation_id, message_seq
-from edgechat.errors import ApiError, NotFound, PermissionDenied, StoreUnavailable
+from edgechat.errors import ApiError, NotAuthenticated, NotFound, PermissionDenied, StoreUnavailable
 from edgechat.threads import release_database
 
 logger = structlog.get_logger(__name__)
 
 PURGE_AFTER = timedelta(minutes=1)
+# More than one user can be making at the same moment.
+NEAR_LIMIT = 100
 
 
 class ConversationNotFound(NotFound):
@@ -34,6 +40,14 @@ class IdempotencyConflict(ApiError):
 
 class MessageNotFound(NotFound):
     detail = "Message not found"
+
+
+class TooManyConversations(ApiError):
+    status, code = 409, "too_many_conversations"
+
+    def __init__(self) -> None:
+        limit = settings.MAX_CONVERSATIONS
+        super().__init__(f"An account can have {limit} conversations", context={"limit": limit})
 
 
 def get_conversation(*, owner_id: int, conversation_id: str) -> ConversationDocument:
@@ -147,11 +161,12 @@ def create_conversation(
 ) -> ConversationDocument:
     """Begin a conversation, or give the one that was begun with this key in the last 24 hours.
 
-    Raises OrganizationNotFound for an organization that the owner is not in, and IdempotencyConflict for a key that
-    was used with another body.
+    Raises OrganizationNotFound for an organization that the owner is not in, IdempotencyConflict for a key that was
+    used with another body, and TooManyConversations.
     """
     if organization_id is not None and not is_member(user_id=owner_id, organization_id=organization_id):
         raise OrganizationNotFound
+    release_database()
     body = json.dumps([title, system_instruction, organization_id, temporary])
     body_hash = hashlib.sha256(body.encode()).hexdigest()
     while True:
@@ -160,15 +175,16 @@ def create_conversation(
             if earlier["creation_hash"] != body_hash:
                 raise IdempotencyConflict
             return earlier
-        created = transcripts.insert_conversation(
-            owner_id,
-            title=title,
-            system_instruction=system_instruction,
-            organization_id=organization_id,
-            temporary=temporary,
-            creation_key=idempotency_key,
-            creation_hash=body_hash,
-        )
+        with _room_for_another(owner_id):
+            created = transcripts.insert_conversation(
+                owner_id,
+                title=title,
+                system_instruction=system_instruction,
+                organization_id=organization_id,
+                temporary=temporary,
+                creation_key=idempotency_key,
+                creation_hash=body_hash,
+            )
         if created is not None:
             return created
 
@@ -208,6 +224,24 @@ def delete_conversation(*, owner_id: int, conversation_id: str) -> None:
 def purge_conversations() -> int:
     """Delete temporary conversations whose time is over, and finish deletions whose process died; how many."""
     return transcripts.expire_temporary() + transcripts.purge_deleted(older_than=timezone.now() - PURGE_AFTER)
+
+
+@contextmanager
+def _room_for_another(owner_id: int) -> Iterator[None]:
+    """Around the making of a conversation; TooManyConversations if there is no room for it.
+
+    Near the limit they are made one after the other, so that those at once do not all find the same room.
+    """
+    if transcripts.count_conversations(owner_id) < settings.MAX_CONVERSATIONS - NEAR_LIMIT:
+        yield
+        return
+    with transaction.atomic():
+        if User.objects.select_for_update(no_key=True).filter(pk=owner_id).first() is None:
+            raise NotAuthenticated
+        if transcripts.count_conversations(owner_id) >= settings.MAX_CONVERSATIONS:
+            raise TooManyConversations
+        yield
+    release_database()
 
 
 def _find_message(owner_id: int, conversation_id: str, mid: str) -> MessageDocument:

@@ -54,7 +54,10 @@ class ConversationsView(APIView):
         examples=[OpenApiExample("Conversation", value={"title": "Travel plans"}, request_only=True)],
     )
     def post(self, request: AuthenticatedRequest) -> Response:
-        """Begin a conversation; the body may be absent. A temporary one is deleted after 24 hours."""
+        """Begin a conversation; the body may be absent. A temporary one is deleted after 24 hours.
+
+        An account that has as many as it can have gets 409 `too_many_conversations`.
+        """
         data = validated_body(ConversationInput, request)
         conversation = create_conversation(owner_id=request.user.pk, **data, idempotency_key=idempotency_key(request))
         return Response(conversation_body(conversation), status=201)

@@ -337,6 +337,8 @@ _mail_host = re.sub(r"^https?://|:.*$", "", PUBLIC_URL) or "localhost"
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM", "") or f"no-reply@{_mail_host}"
 
 MAX_ATTACHMENTS = env.int("MAX_ATTACHMENTS", 2000, validate=Range(min=1))
+ATTACHMENT_QUOTA_MB = env.int("ATTACHMENT_QUOTA_MB", 500, validate=Range(min=1))
+MAX_CONVERSATIONS = env.int("MAX_CONVERSATIONS", 10_000, validate=Range(min=1))
 USAGE_RAW_DAYS = env.int("USAGE_RAW_DAYS", 90, validate=Range(min=1))
 GRACEFUL_TIMEOUT = env.int("GRACEFUL_TIMEOUT", 30, validate=Range(min=1, max=3600))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextvars
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import gevent
 import gevent.monkey
 import structlog
-from django.db import connections
+from django.db import connection, connections
 
 logger = structlog.get_logger(__name__)
 
@@ -51,6 +52,23 @@ def release_database() -> None:
     that kept its connection through a model call would let ten conversations block all others.
     """
     connections.close_all()
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Around a wait that is no store's: without a database connection, and without a turn to work, which is waited for
+    again at the end if this thread had one. Not in a transaction.
+    """
+    if connection.in_atomic_block:
+        raise RuntimeError("A transaction must not wait for anything but its store")
+    had_turn = getattr(_working, "now", False)
+    release_database()
+    end_work()
+    try:
+        yield
+    finally:
+        if had_turn:
+            begin_work()
 
 
 def start_thread(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> threading.Thread:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -211,3 +212,33 @@ def test_more_pictures_than_are_kept_are_refused(
     files = [picture() for _ in range(3)]
     assert [upload(carol, data).status_code for data in files] == [201, 201, 413]
     assert upload(carol, files[0]).status_code == 201
+
+
+def noise(side: int = 512) -> bytes:
+    """A picture that hardly gets smaller by being stored."""
+    file = io.BytesIO()
+    Image.frombytes("RGB", (side, side), os.urandom(3 * side * side)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_pictures_beyond_the_quota_are_refused_also_when_they_come_at_once(
+    start_web: Callable[..., Any], register: Callable[..., Person]
+) -> None:
+    web = start_web(ATTACHMENT_QUOTA_MB="1", RATE_LIMIT_REQUESTS="1000")
+    carol, dave = register("carol", web.url), register("dave", web.url)
+    files = [noise() for _ in range(12)]
+    answers = at_once(12, lambda number: upload(carol, files[number]))
+    kept = [answer for answer in answers if answer.status_code == 201]
+    refused = [answer for answer in answers if answer.status_code != 201]
+    sizes = [answer.json()["bytes"] for answer in kept]
+    assert sum(sizes) <= 1024 * 1024 < sum(sizes) + max(sizes) * 1.1
+    assert refused
+    detail = "Your pictures may have 1 MB together; delete some of them first"
+    for answer in refused:
+        assert_error(answer, 413, "too_large", detail)
+    # One that is there takes no more room, and one that is deleted leaves its own to another.
+    again = files[answers.index(kept[0])]
+    assert upload(carol, again).json() == kept[0].json()
+    assert carol.delete(f"chat/attachments/{kept[1].json()['id']}").status_code == 204
+    assert [upload(carol, noise()).status_code for _ in range(2)] == [201, 413]
+    assert upload(dave, noise()).status_code == 201

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from accounts.models import Membership, Organization
-from conftest import Api, Person
+from conftest import Api, Person, assert_error, at_once
 from conversations.transcript_repository.collections import conversations, messages
 
 NOT_FOUND = {"detail": "Conversation not found", "code": "not_found"}
@@ -288,3 +289,21 @@ def test_every_call_needs_a_token(anonymous: Api, method: str, path: str, body: 
         "not_authenticated",
         "Bearer",
     )
+
+
+def test_more_conversations_than_an_account_can_have_are_409_also_at_once(
+    start_web: Callable[..., Any], register: Callable[..., Person]
+) -> None:
+    web = start_web(workers=2, MAX_CONVERSATIONS="7", RATE_LIMIT_REQUESTS="1000")
+    carol, dave = register("carol", web.url), register("dave", web.url)
+    first = carol.post("chat/conversations", headers={"Idempotency-Key": "first"})
+    answers = at_once(16, lambda number: carol.post("chat/conversations", json={"temporary": number % 2 == 0}))
+    assert sorted(answer.status_code for answer in answers) == [201] * 6 + [409] * 10
+    detail = "An account can have 7 conversations"
+    for refused in (answer for answer in answers if answer.status_code == 409):
+        assert_error(refused, 409, "too_many_conversations", detail, context={"limit": 7})
+    again = carol.post("chat/conversations", headers={"Idempotency-Key": "first"})
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert carol.delete(f"chat/conversations/{first.json()['id']}").status_code == 204
+    assert [carol.post("chat/conversations").status_code for _ in range(2)] == [201, 409]
+    dave.new_conversation()

@@ -12,6 +12,7 @@ from conversations.transcript_repository.collections import ensure_indexes, now
 from conversations.transcript_repository.conversation_store import (
     changed_conversations,
     conversation_ids,
+    count_conversations,
     deleted_conversations,
     find_conversation,
     find_created,
@@ -86,6 +87,7 @@ __all__ = [
     "changed_conversations",
     "claim_reply",
     "conversation_ids",
+    "count_conversations",
     "delete_conversation",
     "delete_everything_of",
     "delete_messages",

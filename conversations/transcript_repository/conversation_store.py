@@ -138,6 +138,11 @@ def numbered(owner_id: int, find: Callable[[], list[Document]]) -> list[Document
 
 
 @mongo_errors
+def count_conversations(owner_id: int) -> int:
+    return conversations().count_documents({"owner_id": owner_id})
+
+
+@mongo_errors
 def conversation_ids(owner_id: int) -> list[str]:
     """The ids of all that the owner has, in the order in which they were begun."""
     return sorted(found["_id"] for found in conversations().find({"owner_id": owner_id}, {"_id": 1}))
