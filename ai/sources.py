@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ai.fetch_url import fetch_page
 from edgechat.errors import Invalid, TooLarge
+from edgechat.sandbox.places import working_for
 from edgechat.threads import end_work, release_database
 
 MAX_CONVERSATION_CHARACTERS = 5_000_000
@@ -61,7 +62,8 @@ def read_source(
     if url is not None:
         release_database()
         end_work()
-        page = fetch_page(url)
+        with working_for(user_id):
+            page = fetch_page(url)
         _require_words(page.text, "body.url", "This page has no text.")
         return Source("url", page.text, _count_words(page.text), url=page.url, title=page.title)
     _require_words(text or "", "body.text", "This text has no words.")

@@ -13,12 +13,14 @@ from rest_framework.views import APIView
 from accounts.requests import AuthenticatedRequest
 from ai.answer_response import answer_response
 from ai.completion import PictureAnswer
-from ai.pictures import MAX_BYTES, TOO_MANY_BYTES, read_picture
+from ai.parsing.limits import MAX_PICTURE_BYTES
+from ai.pictures import TOO_MANY_BYTES, read_picture
 from ai.serializers import MAX_PROMPT_CHARACTERS, TokenUsageOutput
 from ai.services import image_body
 from edgechat.errors import Invalid
 from edgechat.event_stream import STREAM
 from edgechat.rate_limit import AuthRateThrottle
+from edgechat.sandbox.places import working_for
 from edgechat.uploads import UploadParser
 from edgechat.validation import validated_body
 
@@ -51,7 +53,7 @@ class VisionOutput(serializers.Serializer[Any]):
 class VisionView(APIView):
     parser_classes = (UploadParser,)
     throttle_classes = (AuthRateThrottle,)
-    max_upload_bytes = MAX_PICTURES * MAX_BYTES
+    max_upload_bytes = MAX_PICTURES * MAX_PICTURE_BYTES
     too_large = TOO_MANY_BYTES
 
     @extend_schema(
@@ -115,7 +117,8 @@ class VisionView(APIView):
             raise Invalid({"body.image": f"From 1 to {MAX_PICTURES} pictures are needed."})
         images, shown = [], []
         for file in files:
-            picture = read_picture(file)
+            with working_for(request.user.pk):
+                picture = read_picture(file)
             images.append(image_body(picture))
             shown.append(picture.for_model)
         answer = PictureAnswer(

@@ -9,7 +9,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.requests import AuthenticatedRequest
-from ai.pictures import MAX_BYTES, TOO_MANY_BYTES
+from ai.parsing.limits import MAX_PICTURE_BYTES
+from ai.pictures import TOO_MANY_BYTES
 from conversations.attachments import (
     attachment_body,
     delete_attachment,
@@ -45,7 +46,7 @@ _UPLOAD = {
 
 class AttachmentsView(APIView):
     parser_classes = (UploadParser,)
-    max_upload_bytes = MAX_BYTES
+    max_upload_bytes = MAX_PICTURE_BYTES
     too_large = TOO_MANY_BYTES
     throttle_classes = (AuthRateThrottle,)
 

@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from accounts.models import User
 from ai.gemini import PromptPicture
-from ai.pictures import MODEL_SIDE, read_picture
+from ai.parsing.limits import MODEL_SIDE
+from ai.pictures import read_picture
 from conversations import transcript_repository as transcripts
 from conversations.attachment_files import (
     RenderingName,
@@ -29,6 +30,7 @@ from conversations.attachment_files import (
 from conversations.models import Attachment, AttachmentUse, UploadKey
 from conversations.services import IdempotencyConflict, is_shared_with
 from edgechat.errors import ApiError, NotAuthenticated, NotFound, PermissionDenied, TooLarge
+from edgechat.sandbox.places import working_for
 
 KEY_LIFETIME = timedelta(hours=24)
 # How long an upload may wait for the message that it is for, and a conversation for its first use of it.
@@ -47,7 +49,8 @@ def store_attachment(*, owner_id: int, file: IO[bytes], idempotency_key: str | N
     Raises TooLarge, UnsupportedType, StoreUnavailable, and IdempotencyConflict for a key that came with another
     picture.
     """
-    picture = read_picture(file)
+    with working_for(owner_id):
+        picture = read_picture(file)
     try:
         if idempotency_key is not None and _key_sha256(owner_id, idempotency_key, picture.sha256) != picture.sha256:
             raise IdempotencyConflict

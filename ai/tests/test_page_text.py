@@ -11,7 +11,8 @@ import pytest
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from ai.fetch_url.limits import CANNOT_READ, WRONG_TYPE, Deadline, PageRefused
-from ai.fetch_url.text import MAX_PDF_PAGES, read_text
+from ai.fetch_url.text import read_text
+from ai.parsing.limits import MAX_PDF_PAGES
 
 ARTICLE = "The lighthouse was built on the northern rock and has warned ships of the reef since then. "
 HTML = f"""<!DOCTYPE html><html><head><title>The lighthouse</title>
@@ -220,8 +221,11 @@ DEEP = "<div>" * 250 + "x" + "</div>" * 250
         (f"<html><body>{DEEP * 1000}</body></html>".encode(), "text/html"),
         (f"<html><body>{'<p>a</p>' * 300_000}</body></html>".encode(), "text/html"),
         (pdf_of_streams(*[b"BT /F1 12 Tf 72 720 Td " + b"(a) Tj " * 100_000 + b"ET"] * 20), "application/pdf"),
+        # In one call of C each, which nothing in the process can interrupt.
+        (f'<html><head><meta name="author" content="{"(" * 100_000}"></head></html>'.encode(), "text/html"),
+        (f"<!DOCTYPE {'/' * 200_000}<html><body>x</body></html>".encode(), "text/html"),
     ],
-    ids=["deep HTML", "many paragraphs", "a long PDF"],
+    ids=["deep HTML", "many paragraphs", "a long PDF", "an author", "a doctype"],
 )
 def test_a_document_that_takes_minutes_is_left_at_the_deadline(body: bytes, content_type: str) -> None:
     started = time.monotonic()

@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import pillow_heif
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from hypothesis import given
@@ -28,6 +29,7 @@ TOO_MANY_BYTES = (413, "too_large", "A picture may have 10 MB at most")
 TOO_MANY_PIXELS = (413, "too_large", "A picture may have 40 megapixels and 65500 pixels a side at most")
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "HEIF"]
+pillow_heif.register_heif_opener()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">secret-xmp</x:xmpmeta>'
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 160, 30), (30, 30, 220), (220, 220, 30)
 
@@ -491,10 +493,10 @@ def test_half_a_file_is_415(kind: str) -> None:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_file_that_is_cut_off_is_415_or_lacks_none_of_its_pixels(kind: str) -> None:
     data = file_of(corners(), kind)
-    outcomes = [outcome(data[:end]) for end in range(len(data))]
+    outcomes = [outcome(data[:end]) for end in range(0, len(data), 5)]
     whole = read(data)
     assert [made for made in outcomes if made not in (whole, OTHER_TYPE, DAMAGED)] == []
-    assert outcomes.count(DAMAGED) > len(data) * 0.8
+    assert outcomes.count(DAMAGED) > len(outcomes) * 0.8
 
 
 WHOLE = {kind: file_of(corners(), kind) for kind in FORMATS}

@@ -68,7 +68,9 @@ class WebServer(Server):
         if not self.is_running():
             return []
         try:
-            return [child.pid for child in psutil.Process(self.pid).children()]
+            children = psutil.Process(self.pid).children()
+            # The master has another child, which reads what is other people's (edgechat.sandbox).
+            return [child.pid for child in children if "edgechat.sandbox.fork_server" not in child.cmdline()]
         except psutil.NoSuchProcess:
             return []
 

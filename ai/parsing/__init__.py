@@ -1,0 +1,1 @@
+"""What reads other people's bytes, in `edgechat.sandbox` only. It imports neither Django nor what knows secrets."""

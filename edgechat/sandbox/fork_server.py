@@ -1,0 +1,136 @@
+"""`python -m edgechat.sandbox.fork_server MODULE ...`: imports the modules once, then forks a process for each job.
+
+Its stdin is a Unix socket, on which a byte with a descriptor asks for a process that talks on that descriptor. When
+the other end of that one is closed, the process is killed; when nobody has the socket any more, all end. It reads no
+byte of a job itself.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from edgechat.sandbox.limits import confine, limit_job
+from edgechat.sandbox.messages import receive_message, send_message
+
+READY = b"+"
+_NICE = 5
+_MAX_JOB_BYTES = 64 * 1024 * 1024
+_RECEIVE_SECONDS = 60.0
+
+
+def main(modules: Sequence[str]) -> None:
+    # What the web process has open, its listening socket among it, is not ours; Ctrl-C neither.
+    os.closerange(3, min(os.sysconf("SC_OPEN_MAX"), 1_000_000))
+    os.setpgid(0, 0)
+    for name in modules:
+        importlib.import_module(name).prepare()
+    gc.collect()
+    gc.freeze()
+    with socket.socket(fileno=os.dup(0)) as control:
+        _serve(control)
+
+
+def _serve(control: socket.socket) -> None:
+    awake, waker = socket.socketpair()
+    for sock in (awake, waker):
+        sock.setblocking(False)
+    signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    poll.register(awake, select.POLLIN)
+    children: dict[int, socket.socket] = {}  # by process id
+    watched: dict[int, int] = {}  # process ids by the descriptors of their sockets
+    own_pid = os.getpid()
+    while True:
+        for descriptor, _ in poll.poll():
+            if descriptor == control.fileno():
+                data, received, _, _ = socket.recv_fds(control, 1, 1)
+                if not data:
+                    for pid in children:
+                        os.kill(pid, signal.SIGKILL)
+                    return
+                sock = socket.socket(fileno=received[0])
+                try:
+                    pid = os.fork()
+                except OSError:  # the one who asked sees that nobody answers
+                    sock.close()
+                    continue
+                if pid == 0:
+                    _run_child(sock, parent=own_pid)
+                children[pid] = sock
+                watched[sock.fileno()] = pid
+                # Without a mask it reports nothing but that the other end was closed.
+                poll.register(sock, 0)
+            elif descriptor == awake.fileno():
+                _drain(awake)
+                for pid in _ended():
+                    sock = children.pop(pid)
+                    if watched.pop(sock.fileno(), None):
+                        poll.unregister(sock)
+                    sock.close()
+            elif descriptor in watched:
+                os.kill(watched.pop(descriptor), signal.SIGKILL)
+                poll.unregister(descriptor)
+
+
+def _drain(sock: socket.socket) -> None:
+    try:
+        while sock.recv(4096):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def _ended() -> list[int]:
+    ended = []
+    try:
+        while pid := os.waitpid(-1, os.WNOHANG)[0]:
+            ended.append(pid)
+    except ChildProcessError:
+        pass
+    return ended
+
+
+def _run_child(sock: socket.socket, *, parent: int) -> NoReturn:
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(nowhere, descriptor)
+        own = os.dup2(sock.fileno(), 3) if sock.fileno() != 3 else 3
+        sock.detach()
+        os.closerange(4, min(os.sysconf("SC_OPEN_MAX"), 1_000_000))
+        # The web processes go first.
+        os.nice(_NICE)
+        confine(parent=parent)
+        _work(socket.socket(fileno=own))
+    finally:
+        os._exit(0)
+
+
+def _work(sock: socket.socket) -> None:
+    signal.setitimer(signal.ITIMER_REAL, _RECEIVE_SECONDS)
+    sock.setblocking(True)  # gevent's sockets are not, and both ends of a hand-over are one
+    sock.sendall(READY)
+    head, files = receive_message(sock, max_bytes=_MAX_JOB_BYTES)
+    limit_job(seconds=head["seconds"], memory=head["memory"])
+    try:
+        result, made = importlib.import_module(head["module"]).run(head["arguments"], *files)
+        answer = {"result": result}
+    except BaseException as error:  # broken files raise anything, MemoryError and RecursionError among it
+        answer, made = {"failed": type(error).__name__}, []
+    send_message(sock, answer, made)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

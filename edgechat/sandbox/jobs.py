@@ -1,0 +1,183 @@
+"""Work that is done in a process of its own, which its deadline, its memory limit or a fault of its file may kill.
+
+One process imports what the work needs (`edgechat.sandbox.fork_server`), and forks another one for each job: that takes
+a few milliseconds, shares its memory, and leaves nothing of one user's file behind when the next one's is read.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import gevent.monkey
+import structlog
+
+from edgechat.errors import StoreUnavailable
+from edgechat.sandbox.messages import BadMessage, receive_message, send_message
+from edgechat.sandbox.places import OutOfTime, Places
+
+logger = structlog.get_logger(__name__)
+
+_PROJECT = Path(__file__).parents[2]
+_READY = b"+"
+_START_SECONDS = 30.0
+
+_modules: list[str] = []
+_server: _ForkServer | None = None
+
+
+class JobFailed(Exception):
+    """The job raised, was killed, or gave an answer that is none; the text says which, for the log."""
+
+
+class Job:
+    """What a module does: its `run(arguments, *files)` returns an object that JSON can hold, and files (bytes).
+
+    Its `prepare()` loads all that `run` needs. `memory` is what one run may take, `max_bytes` what its files may have
+    together. To be made when its module is imported: what exists when the first job runs is loaded for all of them.
+    """
+
+    def __init__(self, module: str, *, places: Places, memory: int, max_bytes: int) -> None:
+        self._module = module
+        self._places = places
+        self._memory = memory
+        self._max_bytes = max_bytes
+        _modules.append(module)
+
+    def run(
+        self, arguments: dict[str, Any], *files: bytes, seconds: float, wait_seconds: float | None = None
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        """What `run` returned; but a hostile file may have had its way with it, so the caller checks it.
+
+        It may take `seconds`, with what it waits for its place, or else wait `wait_seconds` beside. Raises OutOfTime,
+        NotBegun, JobFailed, and StoreUnavailable where no process can be started. The caller gives its database
+        connection and its turn to work back first.
+        """
+        until = time.monotonic() + seconds
+        with self._places.one(seconds if wait_seconds is None else wait_seconds):
+            if wait_seconds is not None:
+                until = time.monotonic() + seconds
+            try:
+                return self._run(arguments, files, until)
+            except TimeoutError as error:
+                raise OutOfTime from error
+
+    def _run(
+        self, arguments: dict[str, Any], files: Sequence[bytes], until: float
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        began = time.monotonic()
+        sock, fork_server_was_new = _new_process(until)
+        with sock:
+            if fork_server_was_new:  # it takes about a second, for which the file can do nothing
+                until += time.monotonic() - began
+            head = {
+                "module": self._module,
+                "arguments": arguments,
+                "seconds": _left(until),
+                "memory": self._memory,
+            }
+            try:
+                sock.settimeout(_left(until))
+                send_message(sock, head, files)
+                answer, made = receive_message(sock, max_bytes=self._max_bytes, until=until)
+            except (BadMessage, ConnectionError) as error:
+                _left(until)  # it may have been killed because its time was over
+                raise JobFailed("ended") from error
+        if not isinstance(answer.get("result"), dict):
+            raise JobFailed(str(answer.get("failed"))[:100])
+        return answer["result"], made
+
+
+def start_fork_server() -> None:
+    """Start it for this process and those that are forked from it; else each starts one with its first job."""
+    global _server
+    _server = _ForkServer(_modules)
+
+
+def _left(until: float) -> float:
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _new_process(until: float) -> tuple[socket.socket, bool]:
+    """The connection to a process that waits for its job, and whether it took a new fork server.
+
+    Closing it kills the process.
+    """
+    global _server
+    new = False
+    for _ in range(2):
+        try:
+            if _server is None or not _server.lives():
+                _server, new = _ForkServer(_modules), True
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            logger.error("no_fork_server", reason=repr(error))
+            break
+        try:
+            with theirs:
+                _server.hand_over(theirs)
+            ours.settimeout(_left(until) + (_START_SECONDS if new else 0))
+            if ours.recv(1) == _READY:
+                return ours, new
+        except TimeoutError:
+            ours.close()
+            raise
+        except OSError:
+            pass
+        ours.close()
+    logger.error("no_process_for_a_job")
+    raise StoreUnavailable
+
+
+class _ForkServer:
+    def __init__(self, modules: Sequence[str]) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        # None of our environment: it has the secrets.
+        environment = {
+            "PYTHONPATH": str(_PROJECT),
+            "PYTHONSAFEPATH": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUTF8": "1",
+        }
+        for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"):
+            if name in os.environ:
+                environment[name] = os.environ[name]
+        # Not gevent's, which would watch the process with a signal handler of its own, in gunicorn's master too.
+        spawn = gevent.monkey.get_original("os", "posix_spawn")
+        with theirs:
+            self._pid: int = spawn(
+                sys.executable,
+                [sys.executable, "-m", "edgechat.sandbox.fork_server", *modules],
+                environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
+                    (os.POSIX_SPAWN_DUP2, 2, 1),
+                ],
+            )
+        self._control = ours
+
+    def lives(self) -> bool:
+        try:
+            alive = self._control.recv(1) != b""  # it never says anything
+        except BlockingIOError:
+            return True
+        except OSError:
+            alive = False
+        if not alive:
+            with suppress(OSError):  # it may be gunicorn's master's to wait for
+                os.waitpid(self._pid, os.WNOHANG)
+        return alive
+
+    def hand_over(self, sock: socket.socket) -> None:
+        """Have a process begin that talks on this. Raises OSError."""
+        socket.send_fds(self._control, [b"+"], [sock.fileno()])

@@ -1,0 +1,90 @@
+"""What a process of the sandbox is made to do by `test_sandbox`."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def prepare() -> None:
+    pass
+
+
+def run(arguments: dict[str, Any], *files: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    made: tuple[dict[str, Any], list[bytes]] = globals()[arguments["do"]](arguments, *files)
+    return made
+
+
+def echo(arguments: dict[str, Any], *files: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    return arguments, list(files)
+
+
+def process(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    """What the process is and has."""
+    own = Path("/proc/self/fd")
+    return {
+        "pid": os.getpid(),
+        "parent": os.getppid(),
+        "environment": dict(os.environ),
+        "descriptors": sorted(int(entry.name) for entry in own.iterdir() if entry.exists()),
+        "core": resource.getrlimit(resource.RLIMIT_CORE),
+        "processes": resource.getrlimit(resource.RLIMIT_NPROC),
+        "modules": [name for name in ("django", "structlog", "gevent", "edgechat.settings") if name in sys.modules],
+    }, []
+
+
+def hold_the_interpreter(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    """For minutes, in one call of C."""
+    re.match("(a*)*b", "a" * 100)
+    return {}, []
+
+
+def ignore_the_clock(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    """As a process would that a file has taken over."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    time.sleep(600)
+    return {}, []
+
+
+def take_memory(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    return {"bytes": len(bytearray(arguments["bytes"]))}, []
+
+
+def die(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    os.kill(os.getpid(), arguments["signal"])
+    return {}, []
+
+
+def write_a_file(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    Path(arguments["path"]).write_bytes(b"x" * 100_000)
+    return {}, []
+
+
+def raise_in_depth(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    return raise_in_depth(arguments)
+
+
+def exit_early(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    sys.exit(0)
+
+
+def start_a_process(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    return {"printed": subprocess.run(["id"], capture_output=True, check=True).stdout.decode()}, []
+
+
+def say(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    """Whatever a hostile process would, on the socket of its answer."""
+    with socket.socket(fileno=3) as sock:
+        data = bytes.fromhex(arguments["hex"])
+        sock.sendall(struct.pack(">I", arguments.get("length", len(data))) + data * arguments.get("times", 1))
+    os._exit(0)
