@@ -28,6 +28,8 @@ from edgechat.threads import end_work, release_database
 LOOK_SECONDS = 5.0
 LOOK_SECONDS_WITHOUT_REDIS = 0.5
 AFTER_HANDOVER_SECONDS = 0.1
+# What another process tells of a reply needs this long at most to be here, if it comes at all.
+CATCH_UP_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,9 @@ class Position:
 
     def __str__(self) -> str:
         return f"{self.attempt}-{'end' if self.ended else self.offset}"
+
+    def is_ahead_of(self, attempt: int, text: str) -> bool:
+        return self.attempt > attempt or (self.attempt == attempt and (self.ended or self.offset > len(text)))
 
 
 # Only the end is news to a follower who is here.
@@ -78,16 +83,27 @@ def stream_reply(exchange: Exchange, *, since: Position | None = None, first: Pa
         position = Position(first.model_message["attempt"], 0)
         yield event("message", pair_body(_as_begun(first)), event_id=str(position))
     pinged = time.monotonic()
+    looked = since is None
     with closing(_Follower(exchange)) as follower:
         while not is_shutting_down():
+            timeout = max(0.0, pinged + PING_SECONDS - time.monotonic())
             try:
-                found = follower.next(position, timeout=max(0.0, pinged + PING_SECONDS - time.monotonic()))
+                found = follower.next(position, timeout=timeout if looked else min(timeout, LOOK_SECONDS_WITHOUT_REDIS))
             except ConversationNotFound:
                 return
             if isinstance(found, Pair):
                 yield from replay_ended(found.model_message, position)
                 return
-            news, position = _news(found, position)
+            news: list[bytes] = []
+            if not looked and position.is_ahead_of(found.epoch, found.text):
+                if not follower.has_caught_up():
+                    continue
+                # More than was told so far: the text would go on behind a gap.
+                position = Position(found.epoch, 0)
+                news.append(event("restart", {}, event_id=str(position)))
+            looked = True
+            more, position = _news(found, position)
+            news += more
             if news:
                 yield b"".join(news)
                 pinged = time.monotonic()
@@ -106,7 +122,7 @@ def replay_ended(message: MessageDocument, since: Position) -> Iterator[bytes]:
     """What is left to tell of a reply that has ended, from the stored message."""
     attempt, text = message["attempt"], message["content"]
     position = since
-    if since.attempt > attempt or (since.attempt == attempt and (since.ended or since.offset > len(text))):
+    if since.is_ahead_of(attempt, text):
         # More than is stored: a killed process had told it, and could not keep it.
         position = Position(0, 0)
         yield event("restart", {}, event_id=str(Position(attempt, 0)))
@@ -166,6 +182,7 @@ class _Follower:
         self._live: LiveReply | None = None
         self._copy: TextFeed | None = None
         self._look_at = 0.0
+        self._begun_at = time.monotonic()
         self._pause = threading.Event()
 
     def next(self, position: Position, *, timeout: float) -> Pair | FeedState:
@@ -200,6 +217,10 @@ class _Follower:
             # Handed over: whoever takes the reply will begin a later attempt.
             self._pause.wait(AFTER_HANDOVER_SECONDS)
         return state
+
+    def has_caught_up(self) -> bool:
+        """Whether all that was told of the reply is known here: by its writer always, by a copy after a while."""
+        return self._live is not None or time.monotonic() >= self._begun_at + CATCH_UP_SECONDS
 
     def close(self) -> None:
         if self._copy is not None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import Person
+from conftest import Api, Person
 from conversations.tests.events import EVENT_STREAM, follow, read_events, stream_send, text_of
+from edgechat.local.web import WebServer
 from edgechat.redis import redis_client
 
 TEXT = "[[chunks=5]][[gap=0.03]]one 😀 two 👩‍👩‍👧 three four"
@@ -97,3 +103,64 @@ def test_stopped_blocked_and_failed_replies_are_told_like_any_other(alice: Perso
         again = follow(alice, conversation, final["data"]["id"])[1]
         assert (text_of(again), again[-1]) == (final["data"]["content"], final)
         assert follow(alice, conversation, final["data"]["id"], final["id"]) == (204, [])
+
+
+@pytest.fixture(scope="module")
+def two_processes() -> Iterator[list[str]]:
+    """Where two servers of one process each answer, over the same stores."""
+    folder = Path(tempfile.mkdtemp(prefix="edgechat-test-"))
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(WebServer({}, data_dir=folder, workers=1, ready_path="/api/v1/health", name=name))
+            for name in ("one", "two")
+        ]
+        yield [server.url for server in servers]
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("last_id", ["1-99999999", "7-3", "1-end"])
+@pytest.mark.parametrize("where", ["the process that writes", "another process"])
+def test_a_position_ahead_of_a_running_reply_gets_a_restart_and_the_text(
+    two_processes: list[str], register: Callable[..., Person], last_id: str, where: str
+) -> None:
+    writer, other = two_processes
+    alice = register("alice", writer)
+    follower = alice if where == "the process that writes" else Api(other, token=alice.tokens["access_token"])
+    path = f"chat/conversations/{alice.new_conversation(title='Titled')}/messages"
+    body = {"content": "[[chunks=400]][[gap=0.2]]" + "word " * 400}
+    with alice.stream("POST", path, json=body, headers=EVENT_STREAM) as sent:
+        running = read_events(sent.iter_lines())
+        mid = [next(running) for _ in range(3)][1]["data"]["model_message"]["id"]
+        with follower.stream("GET", f"{path}/{mid}/stream", headers={"Last-Event-ID": last_id}) as answer:
+            assert answer.status_code == 200
+            followed = read_events(answer.iter_lines())
+            events = [next(followed) for _ in range(4)]
+            assert [each.get("event") for each in events] == [None, "restart", "delta", "delta"]
+            assert (events[1]["id"], events[1]["data"]) == ("1-0", {})
+            final = alice.post(f"{path}/{mid}/stop").json()
+            assert final["status"] == "stopped"
+            events += followed
+    assert (text_of(events), events[-1]["event"], events[-1]["data"]) == (final["content"], "done", final)
+    assert [each.get("event") for each in events].count("restart") == 1
+
+
+def test_a_position_that_another_process_has_told_goes_on_without_a_restart(
+    two_processes: list[str], register: Callable[..., Person]
+) -> None:
+    writer, other = two_processes
+    alice = register("alice", writer)
+    follower = Api(other, token=alice.tokens["access_token"])
+    path = f"chat/conversations/{alice.new_conversation(title='Titled')}/messages"
+    body = {"content": "[[chunks=400]][[gap=0.1]]" + "word " * 400}
+    with alice.stream("POST", path, json=body, headers=EVENT_STREAM) as sent:
+        running = read_events(sent.iter_lines())
+        events = [next(running) for _ in range(20)]
+        mid = events[1]["data"]["model_message"]["id"]
+        headers = {"Last-Event-ID": events[-1]["id"]}
+        with follower.stream("GET", f"{path}/{mid}/stream", headers=headers) as answer:
+            followed = read_events(answer.iter_lines())
+            events += [next(followed) for _ in range(3)]
+            final = alice.post(f"{path}/{mid}/stop").json()
+            events += followed
+    assert "restart" not in [each.get("event") for each in events]
+    assert (text_of(events), events[-1]["data"]) == (final["content"], final)
