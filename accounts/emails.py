@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from smtplib import SMTPException
 
 import structlog
@@ -17,8 +16,8 @@ from edgechat.threads import release_database, start_thread
 
 logger = structlog.get_logger(__name__)
 
-# To one recipient, whoever asks for them and from wherever.
-MAILS_PER_RECIPIENT = "5/h"
+# To one user for one purpose, whoever asks for them, from wherever and by whatever spelling of the address.
+MAILS_PER_USER = "5/h"
 
 _TEXTS: dict[Purpose, tuple[str, str, str]] = {
     "reset": ("Reset your password", "To choose a new password, within an hour,", "reset-password"),
@@ -28,12 +27,12 @@ _TEXTS: dict[Purpose, tuple[str, str, str]] = {
 
 def send_password_reset(email: str) -> None:
     """Send a link to who has this address, if anybody has."""
-    start_thread(_send, "reset", email)
+    start_thread(_send_to, email)
 
 
-def send_verification(email: str) -> None:
-    """Send a link to who has this address, unless it is verified."""
-    start_thread(_send, "verify", email)
+def send_verification(user: User) -> None:
+    """Send a link to a user, unless the address is verified."""
+    start_thread(_send, "verify", user)
 
 
 def send_notice(address: str, subject: str, text: str) -> None:
@@ -41,15 +40,20 @@ def send_notice(address: str, subject: str, text: str) -> None:
     start_thread(_deliver, address, subject, text)
 
 
-def _send(purpose: Purpose, email: str) -> None:
-    if not _may_be_sent(email):
-        return
+def _send_to(email: str) -> None:
     user = User.objects.with_email(email)
     release_database()
-    if user is None or not user.is_active or (purpose == "verify" and user.is_verified):
+    if user is not None:
+        _send("reset", user)
+
+
+def _send(purpose: Purpose, user: User) -> None:
+    if not user.is_active or (purpose == "verify" and user.is_verified):
         return
     if purpose == "reset" and user.address_set_by_staff:
         return  # see accounts.staff_accounts
+    if not _may_be_sent(purpose, user):
+        return
     subject, beginning, page = _TEXTS[purpose]
     token = make_emailed_token(user, purpose)
     # Behind the #, which browsers do not send, so that it stands in no log of a server.
@@ -65,12 +69,12 @@ def _deliver(address: str, subject: str, text: str) -> None:
         logger.error("mail_not_sent", subject=subject, reason=type(error).__name__)
 
 
-def _may_be_sent(email: str) -> bool:
-    recipient = hashlib.sha256(email.strip().lower().encode()).hexdigest()
+def _may_be_sent(purpose: Purpose, user: User) -> bool:
     return not is_ratelimited(
         HttpRequest(),
-        group="accounts.mails",
-        key=lambda *_: recipient,
-        rate=MAILS_PER_RECIPIENT,
+        group=f"accounts.mails.{purpose}",
+        # The address as it is stored; one that is new has not got any yet.
+        key=lambda *_: f"{user.pk} {user.email}",
+        rate=MAILS_PER_USER,
         increment=True,
     )

@@ -6,7 +6,14 @@ from typing import Any
 
 from rest_framework import serializers
 
-from accounts.serializers import DeviceTokenField, GivenPasswordField, PasswordField, UserOutput, without_nulls
+from accounts.serializers import (
+    DeviceTokenField,
+    GivenPasswordField,
+    NewEmailField,
+    PasswordField,
+    UserOutput,
+    without_nulls,
+)
 
 
 class CredentialsInput(serializers.Serializer[Any]):
@@ -19,7 +26,7 @@ class CredentialsInput(serializers.Serializer[Any]):
 
 
 class NewCredentialsInput(serializers.Serializer[Any]):
-    email = serializers.EmailField(max_length=254)
+    email = NewEmailField()
     password = PasswordField()
 
 

@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from accounts.models import Membership
 from accounts.permissions import Access, Role
+from accounts.serializers import NewEmailField
 
 
 class OrganizationInput(serializers.Serializer[Any]):
@@ -15,7 +16,7 @@ class OrganizationInput(serializers.Serializer[Any]):
 
 
 class MemberInput(serializers.Serializer[Any]):
-    email = serializers.EmailField(max_length=254)
+    email = NewEmailField()
     role = serializers.ChoiceField(choices=Role.choices, default=Role.MEMBER)
 
 

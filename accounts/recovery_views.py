@@ -112,5 +112,5 @@ class EmailResendView(APIView):
     )
     def post(self, request: AuthenticatedRequest) -> Response:
         """Have the e-mail for the verification sent again, unless the address is verified."""
-        send_verification(request.user.email)
+        send_verification(request.user)
         return Response({"message": SENT}, status=202)

@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from accounts.addresses import refuse_unnamed_domain
 from accounts.devices import MAX_TOKEN
 from accounts.models import User
 
@@ -26,6 +27,14 @@ class GivenPasswordField(serializers.CharField):
         super().__init__(trim_whitespace=False, max_length=1024, **kwargs)
 
 
+class NewEmailField(serializers.EmailField):
+    """Of an account or an invitation that is made now; older ones may have any address."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=254, **kwargs)
+        self.validators.append(refuse_unnamed_domain)
+
+
 class DeviceTokenField(serializers.CharField):
     """Anything: one that is not good is none."""
 
@@ -41,7 +50,7 @@ class DeviceTokenField(serializers.CharField):
 
 
 class RegisterInput(serializers.Serializer[Any]):
-    email = serializers.EmailField(max_length=254)
+    email = NewEmailField()
     password = PasswordField()
     full_name = serializers.CharField(max_length=255, required=False, allow_blank=True, default="")
     device_name = serializers.CharField(max_length=100, required=False, allow_blank=True, default="")

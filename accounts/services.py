@@ -59,7 +59,7 @@ def register_user(*, email: str, password: str, caller: Caller, full_name: str =
             record_event(AuditEvent.Event.REGISTERED, caller=caller, user_id=user.pk, actor_id=user.pk)
     except IntegrityError:  # the same address twice at once
         raise EmailTaken from None
-    send_verification(user.email)
+    send_verification(user)
     return user
 
 
