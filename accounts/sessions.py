@@ -53,7 +53,10 @@ class IssuedTokens:
 
 
 def start_session(*, user: User, caller: Caller, device_name: str = "") -> IssuedTokens:
-    """Make a session for a user who has shown who they are, and its first token pair. Raises AccountChanged."""
+    """Make a session for a user who has shown who they are, and its first token pair. Raises AccountChanged.
+
+    Beyond MAX_SESSIONS_PER_USER the oldest ends.
+    """
     now = timezone.now()
     with transaction.atomic():
         # Locked, as whoever ends all of a user's sessions changes the user's row first: none begins behind their back.
@@ -69,6 +72,7 @@ def start_session(*, user: User, caller: Caller, device_name: str = "") -> Issue
         )
         TokenPair.objects.create(session=session, generation=0, issued_at=now)
         User.objects.filter(pk=user.pk).update(last_login=now)
+        _end_surplus(user_id=user.pk, caller=caller)
     return _tokens(session, user, generation=0, issued_at=now)
 
 
@@ -116,6 +120,14 @@ def end_all_sessions(*, user_id: int, reason: str, but: UUID | None = None) -> i
     if but is not None:
         sessions = sessions.exclude(pk=but)
     return sessions.update(ended_at=timezone.now(), end_reason=reason)
+
+
+def _end_surplus(*, user_id: int, caller: Caller) -> None:
+    live = Session.objects.live().filter(user_id=user_id).order_by("-created_at", "-pk")
+    for session_id in live.values_list("pk", flat=True)[settings.MAX_SESSIONS_PER_USER :]:
+        if end_session(session_id=session_id, user_id=user_id, reason="too_many_sessions"):
+            event = AuditEvent.Event.SESSION_ENDED
+            record_event(event, caller=caller, user_id=user_id, session=str(session_id), reason="too_many_sessions")
 
 
 def _rotate(session: Session, claims: Claims, now: datetime) -> None:

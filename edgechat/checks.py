@@ -49,6 +49,15 @@ def check_mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return [checks.Warning("E-mails are not sent, or their links lead nowhere.", hint=hint, id="edgechat.W004")]
 
 
+@register(Tags.security, deploy=True)
+def check_budget(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Whoever registers uses as much of the model as they like, and the operator pays."""
+    if settings.MONTHLY_TOKEN_LIMIT or settings.UNVERIFIED_TOKEN_LIMIT is not None:
+        return []
+    hint = "Set MONTHLY_TOKEN_LIMIT, and perhaps a smaller UNVERIFIED_TOKEN_LIMIT."
+    return [checks.Warning("No account has a budget of tokens.", hint=hint, id="edgechat.W005")]
+
+
 @register(Tags.security)
 def check_credentials(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Any web site may call with the cookies of whoever looks at it."""

@@ -137,6 +137,7 @@ if not re.fullmatch(r"[1-9]\d*/(\d*[smhd])", AUTH_RATE_LIMIT or ""):
     env.fault("AUTH_RATE_LIMIT", "must look like 30/m (a count, a slash, and s, m, h or d)")
 RATELIMIT_USE_CACHE = "limits"
 RATELIMIT_FAIL_OPEN = True
+MAX_SESSIONS_PER_USER = env.int("MAX_SESSIONS_PER_USER", 100, validate=Range(min=1, max=1000))
 TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", 0, validate=Range(min=0, max=10))
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 8 * 1024 * 1024, validate=Range(min=1024))
 MAX_JSON_BYTES = env.int("MAX_JSON_BYTES", 256 * 1024, validate=Range(min=1024))
@@ -153,6 +154,7 @@ GEMINI_BASE_URL = env.str("GEMINI_BASE_URL", "").rstrip("/")
 if GEMINI_BASE_URL and not re.fullmatch(r"https?://[^?#\s]+", GEMINI_BASE_URL):
     env.fault("GEMINI_BASE_URL", "must be a URL such as https://generativelanguage.googleapis.com")
 MONTHLY_TOKEN_LIMIT = env.int("MONTHLY_TOKEN_LIMIT", 0, validate=Range(min=0, max=2**62))
+UNVERIFIED_TOKEN_LIMIT: int | None = env.int("UNVERIFIED_TOKEN_LIMIT", None, validate=Range(min=0, max=2**62))
 # A name beside numbers, no more: nothing is converted.
 PRICE_CURRENCY = env.str("PRICE_CURRENCY", "USD", validate=Regexp(r"[A-Z]{3}\Z"))
 AI_MAX_OUTPUT_TOKENS = env.int("AI_MAX_OUTPUT_TOKENS", 8192, validate=Range(min=1))

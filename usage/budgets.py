@@ -106,11 +106,20 @@ def _states(subject: User | Organization, spending: Spending | None) -> list[Bud
     found = []
     period: Period
     for period in ("month", "day"):
-        limit = chosen[period] if period in chosen else default_limit(period)
-        if limit is not None:
+        set_limit = chosen[period] if period in chosen else default_limit(period)
+        limits = [limit for limit in (set_limit, _unverified_limit(subject, period)) if limit is not None]
+        if limits:
+            limit = min(limits)
             used, reserved = (0, 0) if spending is None else (used_in(spending, period, now), spending.reserved_tokens)
             found.append(BudgetState(kind, period, limit, used, reserved))
     return sorted(found, key=lambda state: state.remaining)
+
+
+def _unverified_limit(subject: User | Organization, period: Period) -> int | None:
+    """What counts besides every other budget until a user's address is verified; None: nothing."""
+    if period == "month" and isinstance(subject, User) and not subject.is_verified:
+        return settings.UNVERIFIED_TOKEN_LIMIT
+    return None
 
 
 def used_in(spending: Spending, period: Period, now: datetime) -> int:

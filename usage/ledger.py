@@ -48,13 +48,16 @@ _OPEN = """
            FOR UPDATE
     ), budget AS (
         SELECT CASE WHEN account.user_id IS NULL THEN 'organization' ELSE 'user' END AS subject, period.name,
-               CASE WHEN chosen.id IS NULL THEN period.usual ELSE chosen.token_limit END AS token_limit,
+               least(CASE WHEN chosen.id IS NULL THEN period.usual ELSE chosen.token_limit END, period.unverified)
+                   AS token_limit,
                period.used, account.reserved_tokens AS reserved
           FROM account
          CROSS JOIN LATERAL (
-                VALUES ('month', account.month_tokens, %(monthly_limit)s::bigint),
-                       ('day', account.day_tokens, NULL)
-               ) AS period (name, used, usual)
+                VALUES ('month', account.month_tokens, %(monthly_limit)s::bigint,
+                        (SELECT %(unverified_limit)s::bigint
+                           FROM accounts_user WHERE id = account.user_id AND NOT is_verified)),
+                       ('day', account.day_tokens, NULL, NULL)
+               ) AS period (name, used, usual, unverified)
           LEFT JOIN usage_budget AS chosen
             ON chosen.period = period.name
            AND (chosen.user_id = account.user_id OR chosen.organization_id = account.organization_id)
@@ -241,6 +244,7 @@ def _open(
         "month": period_start("month", now),
         "day": period_start("day", now),
         "monthly_limit": default_limit("month"),
+        "unverified_limit": settings.UNVERIFIED_TOKEN_LIMIT,
         "accounts": len(accounts),
         "now": now,
         "holder": holders.holder(),

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from accounts.models import AuditEvent, Session
 from accounts.tests.logins import logged_in, session_id_of, status_with
-from conftest import Api, Person, assert_error
+from conftest import Api, Person, assert_error, at_once
 from edgechat.local.web import WebServer
 
 REVOKED = (401, "token_revoked")
@@ -116,3 +116,21 @@ def test_logging_out_everywhere_ends_all_sessions_of_one_user(anonymous: Api, al
     assert status_with(anonymous, bob.tokens) == (200, None)
     event = AuditEvent.objects.get(user_id=alice.id, event="session_ended")
     assert (event.actor_id, event.details) == (alice.id, {"sessions": 3})
+
+
+def test_beyond_the_limit_the_oldest_session_ends(
+    start_web: Callable[..., WebServer], register: Callable[..., Person]
+) -> None:
+    alice = register("alice", start_web(MAX_SESSIONS_PER_USER="3").url)
+    tokens = [alice.tokens, *(logged_in(alice, alice.email, alice.password) for _ in range(2))]
+    Session.objects.filter(pk=session_id_of(tokens[0])).update(last_used_at=timezone.now() + timedelta(minutes=5))
+    assert [status_with(alice, each)[0] for each in tokens] == [200, 200, 200]
+    tokens.append(logged_in(alice, alice.email, alice.password))
+    assert [status_with(alice, each) for each in tokens] == [REVOKED, *[(200, None)] * 3]
+    refused = alice.post("auth/refresh", json={"refresh_token": tokens[0]["refresh_token"]})
+    assert_error(refused, 401, "refresh_invalid", "Invalid or expired refresh token")
+    event = AuditEvent.objects.get(user_id=alice.id, event="session_ended")
+    assert event.details == {"session": session_id_of(tokens[0]), "reason": "too_many_sessions"}
+    body = {"email": alice.email, "password": alice.password}
+    assert {answer.status_code for answer in at_once(6, lambda _: alice.post("auth/login", json=body))} == {200}
+    assert Session.objects.live().filter(user_id=alice.id).count() == 3

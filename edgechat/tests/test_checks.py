@@ -23,6 +23,7 @@ PRODUCTION = {
     "PUBLIC_URL": "https://chat.example.com",
     "TRUSTED_PROXY_COUNT": "1",
     "GEMINI_API_KEY": "key",
+    "MONTHLY_TOKEN_LIMIT": "1000000",
     "EMAIL_URL": "submission://user:password@mail.example.com:587",
 }
 
@@ -45,11 +46,17 @@ def test_production_settings_pass_every_check() -> None:
 
 
 def test_what_is_unsafe_in_production_is_told_with_a_hint() -> None:
-    done = check_deploy(ALLOWED_HOSTS="*", TRUSTED_PROXY_COUNT="0", GEMINI_API_KEY="", EMAIL_URL="")
+    nothing = dict.fromkeys(("GEMINI_API_KEY", "EMAIL_URL", "MONTHLY_TOKEN_LIMIT"), "")
+    done = check_deploy(ALLOWED_HOSTS="*", TRUSTED_PROXY_COUNT="0", **nothing)
     assert done.returncode == 1
-    for number in ("W001", "W002", "W003", "W004"):
+    for number in ("W001", "W002", "W003", "W004", "W005"):
         assert f"?: (edgechat.{number}) " in done.stderr
-    assert done.stderr.count("HINT: ") == 4
+    assert done.stderr.count("HINT: ") == 5
+
+
+def test_a_budget_of_the_unverified_is_one() -> None:
+    done = check_deploy(MONTHLY_TOKEN_LIMIT="0", UNVERIFIED_TOKEN_LIMIT="0")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from accounts.models import Membership, Organization
+from accounts.models import Membership, Organization, User
 from conftest import Person, assert_error, at_once
 from conversations.tests.events import EVENT_STREAM
 from edgechat.local.web import WebServer
@@ -326,6 +326,39 @@ def test_the_limit_for_everybody_is_a_setting(start_web: StartWeb, register: Any
     assert_exceeded(complete(carol, "x" * 200), budget="user_month", limit=40)
     limit(carol, 10_000)
     assert complete(carol, "x" * 200).status_code == 200
+
+
+def test_until_the_address_is_verified_a_tighter_limit_counts_besides(start_web: StartWeb, register: Any) -> None:
+    web = start_web(MONTHLY_TOKEN_LIMIT="10000", UNVERIFIED_TOKEN_LIMIT="40")
+    carol = register("carol", web.url)
+
+    def quota() -> Any:
+        return carol.get("usage/me").json()["quota"]
+
+    assert quota() == {"limit": 40, "used": 0, "remaining": 40, "resets_at": end_of("month")}
+    for tokens in (20_000, None):
+        limit(carol, tokens)
+        assert quota()["limit"] == 40
+        assert_exceeded(complete(carol, "x" * 200), budget="user_month", limit=40)
+    limit(carol, 30)
+    assert quota()["limit"] == 30
+    assert_exceeded(complete(carol, "x" * 200), budget="user_month", limit=30)
+    Budget.objects.filter(user_id=carol.id).delete()
+    answers = at_once(8, lambda _: complete(carol, "[[length=1000]]"))
+    assert {answer.status_code for answer in answers} <= {200, 429}
+    assert total_of(carol) <= 40
+    User.objects.filter(pk=carol.id).update(is_verified=True)
+    assert quota()["limit"] == 10_000
+    assert complete(carol, "x" * 200).status_code == 200
+
+
+def test_without_another_budget_the_unverified_have_theirs_alone(start_web: StartWeb, register: Any) -> None:
+    carol = register("carol", start_web(UNVERIFIED_TOKEN_LIMIT="0").url)
+    assert carol.get("usage/me").json()["quota"]["limit"] == 0
+    assert_exceeded(complete(carol), budget="user_month", limit=0)
+    User.objects.filter(pk=carol.id).update(is_verified=True)
+    assert carol.get("usage/me").json()["quota"]["limit"] is None
+    assert complete(carol).status_code == 200
 
 
 def test_a_month_that_is_over_is_forgotten(alice: Person) -> None:
