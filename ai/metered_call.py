@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
+import structlog
 from django.conf import settings
 
 from ai.call_control import CallControl
 from ai.gemini import ModelError, Prompt, stream_answer
+from edgechat.answer_bytes import beginning_within, text_bytes
 from edgechat.threads import begin_work, end_work, release_database
 from usage import ledger
 from usage.ledger import OpenEntry
 from usage.models import LedgerEntry
 from usage.tokens import TokenUsage, estimate_tokens
+
+logger = structlog.get_logger(__name__)
+
+# Of one answer, as JSON: far beyond AI_MAX_OUTPUT_TOKENS, for a model that does not keep to it. What comes later is cut
+# off, as Gemini itself does it.
+MAX_ANSWER_BYTES = 1_000_000
+TOO_LONG = "MAX_TOKENS"
 
 
 class MeteredCall:
@@ -93,15 +102,22 @@ class MeteredCall:
             finally:
                 release_database()
                 end_work()
+        left = MAX_ANSWER_BYTES
         try:
             for chunk in stream_answer(self._prompt, self.control, entry=cast(OpenEntry, self._entry)):
                 self._reported = chunk.usage or self._reported
                 self.model = chunk.model or self.model
                 self.finish_reason = chunk.finish_reason or self.finish_reason
                 self.blocked = self.blocked or chunk.blocked
-                if chunk.text:
-                    self.text += chunk.text
-                    yield chunk.text
+                text = beginning_within(chunk.text, limit=left)
+                left -= text_bytes(text)
+                if text:
+                    self.text += text
+                    yield text
+                if text != chunk.text:
+                    logger.warning("model_answer_too_long", attempt_id=self._attempt_id)
+                    self.finish_reason = TOO_LONG
+                    break
         except ModelError as error:
             # What the model refused with a status, it does not charge; what broke off on the way, it may have.
             self._refused = error.refused

@@ -25,6 +25,12 @@ class TodoChange(serializers.Serializer[Any]):
     completed = serializers.BooleanField(required=False)
 
 
+class TodosQuery(serializers.Serializer[Any]):
+    after = serializers.IntegerField(
+        min_value=0, max_value=2**63 - 1, default=0, help_text="The id of the last todo of the answer before."
+    )
+
+
 class TodoOutput(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     title = serializers.CharField()

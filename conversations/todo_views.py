@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.requests import AuthenticatedRequest
 from conversations.action_items import find_action_items
-from conversations.todo_serializers import TodoChange, TodoInput, TodoOutput, todo_body
+from conversations.todo_serializers import TodoChange, TodoInput, TodoOutput, TodosQuery, todo_body
 from conversations.todos import create_todo, delete_todo, get_todo, list_todos, update_todo
-from edgechat.validation import integer_id, validated_body
+from edgechat.answer_bytes import encode_json, take_page
+from edgechat.validation import integer_id, validated_body, validated_query
 
+LIST_BYTES = 1_990_000
 TODO_ID = OpenApiParameter("todo_id", type=int, location="path")
 TODO = {
     "id": 7,
@@ -52,14 +55,26 @@ class TodosView(APIView):
         ],
     )
     def post(self, request: AuthenticatedRequest) -> Response:
-        """Write down a todo. An account can have 5000; past them it is 409 `too_many_todos`."""
+        """Write down a todo. An account can have 5000, and 1.9 MB of them; past either it is 409 `too_many_todos`."""
         todo = create_todo(owner_id=request.user.pk, **validated_body(TodoInput, request))
         return Response(todo_body(todo))
 
-    @extend_schema(operation_id="todo_list", tags=["todos"], responses=TodoOutput(many=True), examples=[TODO_EXAMPLE])
-    def get(self, request: AuthenticatedRequest) -> Response:
-        """All todos of the user, oldest first. Those found in a conversation stay when it is deleted."""
-        return Response([todo_body(todo) for todo in list_todos(owner_id=request.user.pk)])
+    @extend_schema(
+        operation_id="todo_list",
+        tags=["todos"],
+        parameters=[TodosQuery],
+        responses=TodoOutput(many=True),
+        examples=[TODO_EXAMPLE],
+    )
+    def get(self, request: AuthenticatedRequest) -> HttpResponse:
+        """All todos of the user, oldest first. Those found in a conversation stay when it is deleted.
+
+        The list ends at 2 MB, which only an account from before there was that bound can reach; `after` gives the rest.
+        """
+        after = validated_query(TodosQuery, request)["after"]
+        todos = list_todos(owner_id=request.user.pk, after=after)
+        page, _ = take_page((encode_json(todo_body(todo)) for todo in todos), len, limit=LIST_BYTES)
+        return HttpResponse(b"[%s]" % b",".join(page), content_type="application/json")
 
 
 class TodoView(APIView):

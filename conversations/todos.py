@@ -8,14 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Count, Func, IntegerField, Sum
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from accounts.models import User
 from conversations.models import Todo
+from edgechat.answer_bytes import take_page, text_bytes
 from edgechat.errors import ApiError, NotAuthenticated, NotFound, PermissionDenied
 
-# The list has no pages in the older API, and users cannot delete todos: this bounds both, far beyond what is of use.
+# The list has no pages in the older API, and users cannot delete todos: these bound both, far beyond what is of use.
+# The bytes are those of the list, in which each has up to TODO_BYTES beside its texts.
 MAX_TODOS = 5000
+MAX_LIST_BYTES = 1_900_000
+TODO_BYTES = 330
 MAX_TITLE_CHARACTERS = 255
 MAX_DESCRIPTION_CHARACTERS = 1000
 
@@ -35,6 +41,13 @@ class TooManyTodos(ApiError):
         super().__init__(context={"limit": MAX_TODOS})
 
 
+class TodosTooLong(ApiError):
+    status, code, detail = 409, "too_many_todos", "The todos of an account can have 1.9 MB together"
+
+    def __init__(self) -> None:
+        super().__init__(context={"limit_bytes": MAX_LIST_BYTES})
+
+
 @dataclass(frozen=True)
 class FoundTask:
     """A task in a conversation; `message_id` is None where the model did not say in which message."""
@@ -49,8 +62,24 @@ class FoundTask:
         return hashlib.sha256(" ".join(self.title.casefold().split()).encode()).hexdigest()
 
 
-def list_todos(*, owner_id: int) -> list[Todo]:
-    return list(Todo.objects.filter(owner_id=owner_id))
+@dataclass(frozen=True)
+class Room:
+    """How many more todos an account may have, and of how many bytes in the list."""
+
+    todos: int
+    bytes: int
+
+    def refuse(self, more_bytes: int, *, more: int = 0) -> None:
+        """Raises TooManyTodos or TodosTooLong for more than there is room for."""
+        if more > self.todos:
+            raise TooManyTodos
+        if more_bytes > self.bytes:
+            raise TodosTooLong
+
+
+def list_todos(*, owner_id: int, after: int = 0) -> list[Todo]:
+    """The oldest first; those with ids above `after`."""
+    return list(Todo.objects.filter(owner_id=owner_id, pk__gt=after))
 
 
 def get_todo(*, owner_id: int, todo_id: int) -> Todo:
@@ -62,21 +91,31 @@ def get_todo(*, owner_id: int, todo_id: int) -> Todo:
 
 
 def create_todo(*, owner_id: int, title: str, description: str | None = None) -> Todo:
-    """Raises TooManyTodos."""
+    """Raises TooManyTodos and TodosTooLong."""
     with transaction.atomic():
-        if _lock_room(owner_id) <= 0:
-            raise TooManyTodos
+        _lock_room(owner_id).refuse(_bytes(title, description), more=1)
         return Todo.objects.create(owner_id=owner_id, title=title, description=description)
 
 
 def update_todo(*, owner_id: int, todo_id: int, changes: dict[str, Any]) -> Todo:
-    """Change title, description or completed; what is as it was leaves `updated_at` as it was. Raises TodoNotFound."""
+    """Change title, description or completed; what is as it was leaves `updated_at` as it was.
+
+    Raises TodoNotFound and TodosTooLong.
+    """
     todo = get_todo(owner_id=owner_id, todo_id=todo_id)
     changes = {name: value for name, value in changes.items() if getattr(todo, name) != value}
     if not changes:
         return todo
-    Todo.objects.filter(pk=todo_id, owner_id=owner_id).update(**changes, updated_at=timezone.now())
-    return get_todo(owner_id=owner_id, todo_id=todo_id)
+    with transaction.atomic():
+        if "title" in changes or "description" in changes:
+            room = _lock_room(owner_id)
+            todo = get_todo(owner_id=owner_id, todo_id=todo_id)
+            changed = _bytes(changes.get("title", todo.title), changes.get("description", todo.description))
+            grown = changed - _bytes(todo.title, todo.description)
+            if grown > 0:
+                room.refuse(grown)
+        Todo.objects.filter(pk=todo_id, owner_id=owner_id).update(**changes, updated_at=timezone.now())
+        return get_todo(owner_id=owner_id, todo_id=todo_id)
 
 
 def delete_todo(*, user: User, todo_id: int) -> None:
@@ -89,9 +128,8 @@ def delete_todo(*, user: User, todo_id: int) -> None:
 
 
 def refuse_without_room(*, owner_id: int) -> None:
-    """Raises TooManyTodos if the user can have no more: looked up before a call to the model is paid for."""
-    if _room(owner_id) <= 0:
-        raise TooManyTodos
+    """Raises TooManyTodos or TodosTooLong if the user can have no more: before a call to the model is paid for."""
+    _room(owner_id).refuse(_bytes("", None), more=1)
 
 
 def file_tasks(*, owner_id: int, conversation_id: str, tasks: Iterable[FoundTask]) -> list[Todo]:
@@ -119,13 +157,16 @@ def file_tasks(*, owner_id: int, conversation_id: str, tasks: Iterable[FoundTask
             for found_hash, task in wanted.items()
             if found_hash not in todos
         ]
-        for todo in Todo.objects.bulk_create(new[: max(0, room)]):
+        fitting, _ = take_page(
+            new[: max(0, room.todos)], lambda todo: _bytes(todo.title, todo.description), limit=room.bytes, least=0
+        )
+        for todo in Todo.objects.bulk_create(fitting):
             todos[todo.found_hash] = todo
     return [todos[found_hash] for found_hash in wanted if found_hash in todos]
 
 
-def _lock_room(owner_id: int) -> int:
-    """How many more todos a user may have; nobody else adds one before the transaction ends.
+def _lock_room(owner_id: int) -> Room:
+    """What room there is; nobody else adds a todo before the transaction ends.
 
     Raises NotAuthenticated if the account was deleted meanwhile, as by then its tokens are worth nothing.
     """
@@ -135,5 +176,19 @@ def _lock_room(owner_id: int) -> int:
     return _room(owner_id)
 
 
-def _room(owner_id: int) -> int:
-    return MAX_TODOS - Todo.objects.filter(owner_id=owner_id).count()
+def _room(owner_id: int) -> Room:
+    texts = Coalesce(_JsonBytes("title"), 0) + Coalesce(_JsonBytes("description"), 0)
+    had = Todo.objects.filter(owner_id=owner_id).aggregate(number=Count("id"), bytes=Sum(texts, default=0))
+    return Room(MAX_TODOS - had["number"], MAX_LIST_BYTES - had["bytes"] - TODO_BYTES * had["number"])
+
+
+def _bytes(title: str, description: str | None) -> int:
+    """What a todo takes of the list."""
+    return TODO_BYTES + text_bytes(title) + text_bytes(description or "")
+
+
+class _JsonBytes(Func):
+    """`text_bytes` and two quotes, in PostgreSQL."""
+
+    template = "octet_length(to_json(%(expressions)s)::text)"
+    output_field = IntegerField()

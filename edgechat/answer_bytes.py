@@ -27,8 +27,10 @@ def beginning_within(text: str, *, limit: int) -> str:
     return text
 
 
-def take_page(items: Iterable[T], size: Callable[[T], int], *, limit: int = PAGE_BYTES) -> tuple[list[T], bool]:
-    """The items that fit together, the first one always; and whether others were left.
+def take_page(
+    items: Iterable[T], size: Callable[[T], int], *, limit: int = PAGE_BYTES, least: int = 1
+) -> tuple[list[T], bool]:
+    """The items that fit together, and the first `least` ones always; and whether others were left.
 
     `items` is read no further than the first that does not fit.
     """
@@ -36,7 +38,7 @@ def take_page(items: Iterable[T], size: Callable[[T], int], *, limit: int = PAGE
     left = limit
     for item in items:
         left -= size(item)
-        if left < 0 and taken:
+        if left < 0 and len(taken) >= least:
             return taken, True
         taken.append(item)
     return taken, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
@@ -18,6 +19,7 @@ from conversations.tests.events import EVENT_STREAM, follow, read_events
 from conversations.tests.stored_messages import store_messages
 from conversations.transcript_repository import collections, message_store
 from edgechat.answer_bytes import PAGE_BYTES, text_bytes
+from usage.models import LedgerEntry
 
 MB = 1_000_000
 VARIANTS_BYTES = 256 * 1024
@@ -148,6 +150,26 @@ def test_what_is_answered_about_one_message_of_before_is_below_2_mb(alice: Perso
         events = list(read_events(streamed.iter_lines()))
     for told in [*events, *follow(alice, conversation, mid)[1]]:
         assert len(json.dumps(told)) < 2 * MB
+
+
+def test_an_answer_of_a_model_that_does_not_end_is_cut_at_1_mb(
+    start_web: Callable[..., Any], register: Callable[..., Person], eventually: Callable[..., Any]
+) -> None:
+    web = start_web(AI_MAX_OUTPUT_TOKENS="1000000", CONTEXT_MAX_TOKENS="2000000")
+    alice = register("alice", web.url)
+    conversation = alice.new_conversation(title="Titled")
+    answer = alice.say(conversation, "[[length=3000000]][[chunks=50]]")
+    assert answer.status_code == 200
+    message = answer.json()["model_message"]
+    assert (message["status"], message["finish_reason"]) == ("complete", "MAX_TOKENS")
+    assert 0.95 * MB < text_bytes(message["content"]) <= MB
+    assert page(alice, conversation, after=1)["messages"] == [message]
+    entries = LedgerEntry.objects.filter(user_id=alice.id, purpose="chat")
+    eventually(lambda: entries.get().output_tokens > 0)
+    # It is longer than what a message keeps of earlier answers.
+    path = f"chat/conversations/{conversation}/messages/{message['id']}/regenerate"
+    again = alice.post(path, json={"content": "short"}).json()["model_message"]
+    assert (again["content"], again["variants"]) == ("Echo: short", [])
 
 
 # --- Lists -----------------------------------------------------------------------------------------------------------

@@ -211,6 +211,48 @@ def test_an_account_has_so_many_todos_and_no_more(alice: Person, bob: Person) ->
     new_todo(bob)
 
 
+@pytest.mark.parametrize("character", ["x", "😀", "\x01", '"', "\u2028"])
+def test_the_list_of_an_account_that_is_full_is_below_2_mb(alice: Person, character: str) -> None:
+    """By what characters take in the list: 1, 4, 6, 2 and 3 bytes."""
+    longest = {"title": f"a{character * 253}z", "description": f"a{character * 998}z"}
+    todo_bytes = len(alice.post("todos", json=longest).content)
+    count = 1_800_000 // todo_bytes - 2
+    Todo.objects.bulk_create([Todo(owner_id=alice.id, **longest) for _ in range(min(count, MAX_TODOS - 21))])
+    statuses = [answer.status_code for answer in at_once(20, lambda _: alice.post("todos", json=longest))]
+    while statuses[-1] == 200:
+        statuses.append(alice.post("todos", json=longest).status_code)
+    refused = alice.post("todos", json=longest)
+    detail = "The todos of an account can have 1.9 MB together"
+    assert_error(refused, 409, "too_many_todos", detail, context={"limit_bytes": 1_900_000})
+    listed = alice.get("todos")
+    assert 1_500_000 < len(listed.content) < 1_900_000
+    assert len(listed.json()) == Todo.objects.filter(owner_id=alice.id).count()
+    # A short one becomes no long one, whatever else of it is changed.
+    Todo.objects.filter(pk=listed.json()[0]["id"]).update(title="short", description=None)
+    short = f"todos/{listed.json()[0]['id']}"
+    while alice.post("todos", json={"title": "small", "description": f"a{character * 100}z"}).status_code == 200:
+        pass
+    assert_error(alice.put(short, json=longest), 409, "too_many_todos", detail, context={"limit_bytes": 1_900_000})
+    assert alice.patch(short, json={"completed": True}).json()["title"] == "short"
+    assert alice.patch(short, json={"title": "s"}).status_code == 200
+
+
+def test_a_list_from_before_there_was_a_bound_comes_in_parts(alice: Person) -> None:
+    Todo.objects.bulk_create([Todo(owner_id=alice.id, title=f"{n}", description="x" * 1000) for n in range(4000)])
+    found: list[str] = []
+    after = 0
+    while True:
+        page = alice.get("todos", params={"after": after})
+        assert len(page.content) < 2_000_000
+        if not page.json():
+            break
+        found += [todo["title"] for todo in page.json()]
+        after = page.json()[-1]["id"]
+    assert found == [f"{n}" for n in range(4000)]
+    for faulty in ("x", "-1", str(2**63)):
+        assert alice.get("todos", params={"after": faulty}).json()["errors"][0]["field"] == "query.after"
+
+
 def test_a_todo_waits_for_one_that_is_being_written_and_may_be_the_last(
     alice: Person, eventually: Callable[..., Any]
 ) -> None:
