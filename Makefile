@@ -31,7 +31,7 @@ help:
 	@echo 'make dev     the same, and start again when a source file changes'
 	@echo 'make test    run the tests on the same real servers'
 	@echo 'make faults  run the tests that kill servers, with their figures'
-	@echo 'make check   lint, types, migrations, settings, known vulnerabilities'
+	@echo 'make check   lint, types, migrations, settings, security, known vulnerabilities'
 	@echo 'make bench   measure requests per second and simultaneous replies'
 	@echo 'make clean   remove .venv and caches; the data in DATA_DIR (.data) stays'
 	@echo
@@ -55,6 +55,7 @@ check: install
 	$(PRODUCTION_LIKE) $(BIN)/python -m mypy
 	$(PRODUCTION_LIKE) $(BIN)/python manage.py makemigrations --check --dry-run
 	$(PRODUCTION_LIKE) $(BIN)/python manage.py check --fail-level WARNING
+	$(BIN)/python -m bandit -c pyproject.toml -r . --quiet
 	$(BIN)/python -m edgechat.local audit requirements.txt
 
 bench: install

@@ -18,7 +18,8 @@ _mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
 if _mallopt is not None:
     _mallopt(-3, 1024 * 1024)
 
-bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT') or '8000'}"  # noqa: S104  (a container's port)
+_HOST = "0.0.0.0"  # noqa: S104  # nosec B104 # a container's port
+bind = f"{os.environ.get('HOST', _HOST)}:{os.environ.get('PORT') or '8000'}"
 workers = max(1, int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1))
 worker_class = "edgechat.gunicorn_worker.Worker"
 worker_connections = 4000  # open streams, each a greenlet
@@ -37,7 +38,7 @@ control_socket_disable = True  # it would be one file in the home folder for all
 accesslog = None  # edgechat.request_id logs each request, with its id
 errorlog = "-"
 loglevel = (os.environ.get("LOG_LEVEL") or "info").lower()
-worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  (a heartbeat file without disk waits)
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  # nosec B108 # a heartbeat file without disk waits
 
 
 def on_starting(server: Any) -> None:

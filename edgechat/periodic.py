@@ -51,7 +51,7 @@ def stop() -> None:
 def _repeat(task: PeriodicTask) -> None:
     name = f"{task.function.__module__}.{task.function.__qualname__}"
     # Spread over the interval, so that the processes of a deployment do not all ask at the same instant.
-    while not _stopping.wait(task.seconds * random.uniform(0.8, 1.2)):  # noqa: S311  (no secret)
+    while not _stopping.wait(task.seconds * random.uniform(0.8, 1.2)):  # noqa: S311  # nosec B311 # no secret
         try:
             task.function()
         except StoreUnavailable as error:

@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
         if os.getppid() != int(parent):
             return 126  # the parent died before the signal was asked for
     try:
-        os.execv(program, [program, *rest])  # noqa: S606  (no shell is the point)
+        os.execv(program, [program, *rest])  # noqa: S606  # nosec B606 # no shell is the point
     except OSError as error:
         print(f"cannot run {program}: {error.strerror}", file=sys.stderr)
     return 126
