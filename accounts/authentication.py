@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from datetime import timedelta
 
 from django.db import connection
@@ -12,7 +13,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from accounts.models import Session, User
-from accounts.sessions import mark_pair_used
+from accounts.sessions import SessionEnded, mark_pair_used
 from accounts.tokens import Claims, TokenExpired, TokenInvalid, read_token
 from edgechat.errors import NotAuthenticated
 from edgechat.request_state import state_of
@@ -48,6 +49,7 @@ def authenticate_request(request: HttpRequest) -> Session | None:
         raise NotAuthenticated("The access token has expired", code="token_expired") from None
     except TokenInvalid:
         raise NotAuthenticated("The access token is not valid") from None
+    state.authenticated_at = time.monotonic()
     session = live_session(claims)
     # Most calls need PostgreSQL no more, and wait for MongoDB or the model next: others must not wait with them.
     release_database()
@@ -89,7 +91,7 @@ def live_session(claims: Claims) -> Session:
     """The token's session with its user; NotAuthenticated if it was ended or the user is no longer active."""
     session = _find_session(claims)
     if session is None or session.ended_at is not None or not session.user.is_active:
-        raise NotAuthenticated("The session has ended", code="token_revoked")
+        raise SessionEnded
     if claims.generation > session.used_generation:
         mark_pair_used(session.pk, claims.generation)
     now = timezone.now()

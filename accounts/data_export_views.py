@@ -8,6 +8,7 @@ from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.views import APIView
 
 from accounts.export_response import export_response
+from accounts.open_calls import open_call
 from accounts.requests import AuthenticatedRequest
 
 
@@ -30,6 +31,8 @@ class UserExportView(APIView):
     def get(self, request: AuthenticatedRequest) -> StreamingHttpResponse:
         """All data of the user, a JSON object a line: `{"type": "message", ...}`, pictures in Base64.
 
-        The last line is `{"counts": {...}}`, how many there are of each type; an export without it broke off.
+        The last line is `{"counts": {...}}`, how many there are of each type; an export without it broke off, as
+        one does whose session is ended.
         """
-        return export_response(request.user)
+        with open_call(request) as call:
+            return export_response(request.user, call)

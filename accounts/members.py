@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from django.db import transaction
 from django.db.models import QuerySet
 
@@ -97,6 +99,14 @@ def member_ids(*, organization_id: int) -> list[int]:
     """The users who are in an organization now."""
     users = Membership.objects.filter(organization_id=organization_id, user__isnull=False)
     return [user_id for user_id in users.values_list("user_id", flat=True) if user_id is not None]
+
+
+def memberships_among(*, users: Collection[int], organizations: Collection[int]) -> set[tuple[int, int]]:
+    """(user, organization) of those of these users who are in one of these organizations now."""
+    if not organizations:
+        return set()
+    found = Membership.objects.filter(user_id__in=users, organization_id__in=organizations)
+    return {(user_id, each) for user_id, each in found.values_list("user_id", "organization_id") if user_id is not None}
 
 
 def common_organizations(user_id: int, other_id: int) -> set[int]:

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.audit import record_event
+from accounts.endings import tell_ended, user_subject
 from accounts.models import AuditEvent, User
 from accounts.sessions import end_all_sessions
 from edgechat.client_address import Caller
@@ -75,6 +76,7 @@ def set_role(*, user: User, role: Role, actor_id: int | None, caller: Caller | N
 
 def record_role(user: User, *, before: User, actor_id: int | None, caller: Caller | None) -> None:
     """A row of the audit log for rights that were given or taken away; `before` has those of before."""
+    tell_ended(user_subject(user.pk))
     record_event(
         AuditEvent.Event.ROLE_CHANGED,
         caller=caller,

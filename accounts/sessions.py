@@ -17,7 +17,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.audit import record_event
-from accounts.models import AuditEvent, Session, TokenPair, User
+from accounts.endings import EVERYBODY, tell_ended, user_subject
+from accounts.models import AuditEvent, Session, SessionQuerySet, TokenPair, User
 from accounts.tokens import Claims, TokenExpired, TokenInvalid, access_token_seconds_left, make_token, read_token
 from edgechat.client_address import Caller
 from edgechat.errors import ApiError, NotAuthenticated
@@ -37,10 +38,12 @@ class RefreshExpired(RefreshInvalid):
     """Told apart for older clients alone (accounts.cookie_views)."""
 
 
-class AccountChanged(NotAuthenticated):
-    """The account was deleted, shut out or given another password after its password had been checked."""
-
+class SessionEnded(NotAuthenticated):
     code, detail = "token_revoked", "The session has ended"
+
+
+class AccountChanged(SessionEnded):
+    """The account was deleted, shut out or given another password after its password had been checked."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,9 @@ def mark_pair_used(session_id: UUID, generation: int) -> None:
 
 def end_session(*, session_id: UUID, user_id: int, reason: str) -> bool:
     """End a user's session with all its tokens, now and on every process; False if it was over, or is another's."""
-    sessions = Session.objects.live().filter(pk=session_id, user_id=user_id)
-    return bool(sessions.update(ended_at=timezone.now(), end_reason=reason))
+    ended = _end(Session.objects.live().filter(pk=session_id, user_id=user_id), reason)
+    tell_ended(user_subject(user_id))
+    return bool(ended)
 
 
 def end_all_sessions(*, user_id: int, reason: str, but: UUID | None = None) -> int:
@@ -119,6 +123,19 @@ def end_all_sessions(*, user_id: int, reason: str, but: UUID | None = None) -> i
     sessions = Session.objects.live().filter(user_id=user_id)
     if but is not None:
         sessions = sessions.exclude(pk=but)
+    ended = _end(sessions, reason)
+    tell_ended(user_subject(user_id))
+    return ended
+
+
+def end_everybodys_sessions(*, reason: str) -> int:
+    """End all sessions of all users; how many were ended."""
+    ended = _end(Session.objects.live(), reason)
+    tell_ended(EVERYBODY)
+    return ended
+
+
+def _end(sessions: SessionQuerySet, reason: str) -> int:
     return sessions.update(ended_at=timezone.now(), end_reason=reason)
 
 

@@ -25,6 +25,7 @@ from unfold.enums import ActionVariant
 from accounts.audit import record_event
 from accounts.export_response import export_response
 from accounts.models import AuditEvent, User
+from accounts.open_calls import open_staff_call
 from accounts.roles import change_user
 from accounts.sessions import end_all_sessions
 from accounts.staff_pages import StaffModelAdmin
@@ -133,7 +134,8 @@ class UserActions(StaffModelAdmin):
         record_event(
             AuditEvent.Event.DATA_EXPORTED, caller=caller_of(request), user_id=user.pk, actor_id=request.user.pk
         )
-        return export_response(user)
+        with open_staff_call(request) as call:
+            return export_response(user, call)
 
     def chosen(self, request: HttpRequest, queryset: QuerySet[User] | None, object_id: str | None) -> list[User]:
         """The users of a list's action, or the one of a page's button. Raises Http404."""

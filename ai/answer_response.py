@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.open_calls import OpenCall
 from ai.answers import Answer
 from ai.completion_stream import stream_completion
-from edgechat.event_stream import event_stream_response, has_hung_up, wants_event_stream
+from edgechat.event_stream import event_stream_response, wants_event_stream
 
 
-def answer_response(request: Request, answer: Answer) -> HttpResponseBase:
-    """The answer as JSON once it is made, or as events while it is; who closes an event stream ends the calls."""
+def answer_response(request: Request, answer: Answer, call: OpenCall) -> HttpResponseBase:
+    """The answer as JSON once it is made, or as events while it is.
+
+    Who closes an event stream, or loses the session under either, ends the calls to the model.
+    """
+    call.on_end = answer.cancel
     if wants_event_stream(request):
-        return event_stream_response(stream_completion(answer, partial(has_hung_up, request)), on_close=answer.cancel)
-    return Response(answer.run())
+        events = stream_completion(answer, call)
+        call.on_close.append(answer.cancel)
+        call.keep()
+        return event_stream_response(events, on_close=call.close)
+    return Response(call.run(answer.run))

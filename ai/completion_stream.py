@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 import structlog
 from django.db import OperationalError
 
+from accounts.open_calls import HungUp, OpenCall
 from ai.answers import Answer, Progress
 from ai.call_control import CallCancelled
 from edgechat.errors import ApiError, StoreUnavailable, error_body
@@ -19,11 +19,8 @@ from edgechat.threads import end_work, release_database, start_thread
 
 logger = structlog.get_logger(__name__)
 
-# While the model says nothing, the client is looked at so often.
-LOOK_SECONDS = 1.0
 
-
-def stream_completion(answer: Answer, has_hung_up: Callable[[], bool]) -> Iterator[bytes]:
+def stream_completion(answer: Answer, call: OpenCall) -> Iterator[bytes]:
     """`progress` events where there are any, `delta` events, then `done` with the answer's body, or `error`.
 
     Waits for the first of them, for one ping's time at most, so that what fails before it is raised here and becomes
@@ -32,10 +29,12 @@ def stream_completion(answer: Answer, has_hung_up: Callable[[], bool]) -> Iterat
     release_database()
     end_work()
     writer = _Writer(answer)
-    pieces, ended = writer.beyond(0, timeout=PING_SECONDS)
+    with call.waking(writer.wake):
+        pieces, ended = writer.beyond(0, timeout=PING_SECONDS, unless=call.is_over)
+    call.raise_if_over()
     if ended and not pieces and writer.error is not None:
         raise writer.error
-    return _events(answer, writer, has_hung_up)
+    return _events(answer, writer, call)
 
 
 class _Writer:
@@ -48,11 +47,18 @@ class _Writer:
         self._changed = threading.Condition()
         start_thread(self._run, answer)
 
-    def beyond(self, told: int, *, timeout: float) -> tuple[list[str | Progress], bool]:
-        """The pieces after the first `told`, as soon as there are any, and whether there will be no more."""
+    def beyond(self, told: int, *, timeout: float, unless: Callable[[], bool]) -> tuple[list[str | Progress], bool]:
+        """The pieces after the first `told`, as soon as there are any, and whether there will be no more.
+
+        Without waiting any longer once `unless` holds.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or len(self._pieces) > told, timeout)
+            self._changed.wait_for(lambda: self._ended or len(self._pieces) > told or unless(), timeout)
             return self._pieces[told:], self._ended
+
+    def wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _run(self, answer: Answer) -> None:
         try:
@@ -75,13 +81,13 @@ class _Writer:
                 self._changed.notify_all()
 
 
-def _events(answer: Answer, writer: _Writer, has_hung_up: Callable[[], bool]) -> Iterator[bytes]:
+def _events(answer: Answer, writer: _Writer, call: OpenCall) -> Iterator[bytes]:
     told = 0
-    pinged = time.monotonic()
     try:
         while True:
-            until_ping = max(0.0, pinged + PING_SECONDS - time.monotonic())
-            pieces, ended = writer.beyond(told, timeout=min(until_ping, LOOK_SECONDS))
+            with call.waking(writer.wake):
+                pieces, ended = writer.beyond(told, timeout=PING_SECONDS, unless=call.is_over)
+            call.raise_if_over()
             if pieces:
                 told += len(pieces)
                 for piece in pieces:
@@ -91,16 +97,14 @@ def _events(answer: Answer, writer: _Writer, has_hung_up: Callable[[], bool]) ->
                     yield event("delta", {"text": text})
             elif ended:
                 break
-            elif has_hung_up():
-                return
-            elif until_ping > LOOK_SECONDS:
-                continue
             else:
                 yield PING
-            pinged = time.monotonic()
         if writer.error is not None:
-            yield event("error", error_body(writer.error, current_request_id()))
-        else:
-            yield event("done", answer.body())
+            raise writer.error
+        yield event("done", answer.body())
+    except HungUp:
+        return
+    except ApiError as error:
+        yield event("error", error_body(error, current_request_id()))
     finally:
         answer.cancel()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.views import APIView
 
+from accounts.open_calls import open_call
 from accounts.requests import AuthenticatedRequest
 from ai.answer_response import answer_response
 from ai.sources import read_source
 from ai.summarize import SummaryAnswer
 from ai.summary_prompts import Wishes
 from ai.summary_serializers import SOURCES, SummarizeInput, SummaryOutput
-from edgechat.event_stream import STREAM
+from edgechat.event_stream import STREAM, wants_event_stream
 from edgechat.validation import validated_body
 
 
@@ -68,6 +71,8 @@ class SummarizeView(APIView):
         with the same wishes gets the same summary, with `cached` true and a usage of zeros, for it cost no tokens.
         """
         wished = validated_body(SummarizeInput, request)
-        source = read_source(user_id=request.user.pk, **{name: wished.pop(name) for name in SOURCES})
-        answer = SummaryAnswer(user_id=request.user.pk, source=source, wishes=Wishes(**wished))
-        return answer_response(request, answer)
+        wanted = {name: wished.pop(name) for name in SOURCES}
+        with open_call(request, events=wants_event_stream(request), reply=True) as call:
+            source = call.run(partial(read_source, user_id=request.user.pk, **wanted))
+            answer = SummaryAnswer(user_id=request.user.pk, source=source, wishes=Wishes(**wished))
+            return answer_response(request, answer, call)

@@ -10,12 +10,13 @@ from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.open_calls import open_call
 from accounts.requests import AuthenticatedRequest
 from ai.answer_response import answer_response
 from ai.completion import PromptAnswer
 from ai.gemini import list_models
 from ai.serializers import CompleteInput, CompletionOutput, ModelsOutput
-from edgechat.event_stream import STREAM
+from edgechat.event_stream import STREAM, wants_event_stream
 from edgechat.threads import end_work, release_database
 from edgechat.validation import validated_body
 
@@ -53,11 +54,12 @@ class CompleteView(APIView):
         """Ask the model one thing, outside any conversation.
 
         With `Accept: text/event-stream` or `?stream=true` the answer comes as `delta` events, then `done`; closing
-        the connection ends the call. Where the server keeps answers for a while, the same prompt again gets the same
-        answer, with `cached` true and a usage of zeros, for it cost no tokens.
+        the connection, or ending the session, ends the call. Where the server keeps answers for a while, the same
+        prompt again gets the same answer, with `cached` true and a usage of zeros, for it cost no tokens.
         """
         answer = PromptAnswer(user_id=request.user.pk, **validated_body(CompleteInput, request))
-        return answer_response(request, answer)
+        with open_call(request, events=wants_event_stream(request), reply=True) as call:
+            return answer_response(request, answer, call)
 
 
 class ModelsView(APIView):

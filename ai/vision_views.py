@@ -10,6 +10,7 @@ from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
 from rest_framework.views import APIView
 
+from accounts.open_calls import open_call
 from accounts.requests import AuthenticatedRequest
 from ai.answer_response import answer_response
 from ai.completion import PictureAnswer
@@ -18,7 +19,7 @@ from ai.pictures import TOO_MANY_BYTES, read_picture
 from ai.serializers import MAX_PROMPT_CHARACTERS, TokenUsageOutput
 from ai.services import image_body
 from edgechat.errors import Invalid
-from edgechat.event_stream import STREAM
+from edgechat.event_stream import STREAM, wants_event_stream
 from edgechat.rate_limit import AuthRateThrottle
 from edgechat.sandbox.places import working_for
 from edgechat.uploads import UploadParser
@@ -115,16 +116,17 @@ class VisionView(APIView):
         files = request.FILES.getlist("image")
         if not 1 <= len(files) <= MAX_PICTURES:
             raise Invalid({"body.image": f"From 1 to {MAX_PICTURES} pictures are needed."})
-        images, shown = [], []
-        for file in files:
-            with working_for(request.user.pk):
-                picture = read_picture(file)
-            images.append(image_body(picture))
-            shown.append(picture.for_model)
-        answer = PictureAnswer(
-            user_id=request.user.pk,
-            pictures=shown,
-            images=images,
-            prompt=data["prompt"].strip() or DEFAULT_PROMPT,
-        )
-        return answer_response(request, answer)
+        with open_call(request, events=wants_event_stream(request), reply=True) as call:
+            images, shown = [], []
+            for file in files:
+                with working_for(request.user.pk):
+                    picture = read_picture(file)
+                images.append(image_body(picture))
+                shown.append(picture.for_model)
+            answer = PictureAnswer(
+                user_id=request.user.pk,
+                pictures=shown,
+                images=images,
+                prompt=data["prompt"].strip() or DEFAULT_PROMPT,
+            )
+            return answer_response(request, answer, call)

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 
+from accounts.open_calls import OpenCall
 from ai.gemini import ModelError, Prompt, Turn
 from ai.metered_call import MeteredCall
 from ai.services import ContentBlocked
@@ -16,7 +17,7 @@ from conversations.context_window import numbered_dialogue
 from conversations.documents import ConversationDocument, message_id
 from conversations.history import newest_first
 from conversations.models import Todo
-from conversations.services import charged_organization, get_conversation
+from conversations.services import charged_organization, get_conversation, reading_of
 from conversations.todos import (
     MAX_DESCRIPTION_CHARACTERS,
     MAX_TITLE_CHARACTERS,
@@ -39,10 +40,10 @@ INSTRUCTION = (
 )
 
 
-def find_action_items(*, owner_id: int, conversation_id: str) -> list[Todo]:
+def find_action_items(*, owner_id: int, conversation_id: str, caller: OpenCall) -> list[Todo]:
     """The tasks that the model finds in the exchanges that it answered, as todos, filed if they were not before.
 
-    Raises ConversationNotFound, TooManyTodos, ModelError, ContentBlocked and MongoUnavailable.
+    Raises ConversationNotFound, TooManyTodos, ModelError, ContentBlocked, MongoUnavailable, and what ended the call.
     """
     conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
     text, seqs = _transcript(conversation)
@@ -58,7 +59,9 @@ def find_action_items(*, owner_id: int, conversation_id: str) -> list[Todo]:
             turns=(Turn("user", text),), system_instruction=INSTRUCTION, response_schema=_schema(seqs[0], seqs[-1])
         ),
     )
-    answer = call.run()
+    caller.reads(reading_of(conversation, user_id=owner_id))
+    caller.on_end = call.control.cancel
+    answer = caller.run(call.run)
     if call.blocked:
         raise ContentBlocked(call.finish_reason)
     tasks = _parse(answer, {seq: message_id(conversation_id, seq) for seq in seqs})

@@ -14,12 +14,15 @@ class ConversationsConfig(AppConfig):
         from accounts.data_export import register_exporter
         from accounts.deletion import register_eraser
         from accounts.models import Membership
+        from accounts.open_calls import register_reading_check
         from ai.sources import register_conversation_reader
         from conversations import account_export, attachments, services, summary_source, transcript_repository
-        from conversations.replies import erase, leases, take_over
-        from edgechat import periodic
+        from conversations.replies import channel, erase, leases, take_over
+        from edgechat import notices, periodic
 
         register_conversation_reader(summary_source.read_conversation)
+        register_reading_check(services.end_unreadable)
+        notices.listen(channel.STOP, channel.hear_stop)
         # A signal, for memberships also end with their organization, and in the admin.
         post_delete.connect(_end_sharing, sender=Membership)
         # Before the transcripts, which know the replies' names.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
@@ -9,6 +11,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.open_calls import OpenCall, Reading, open_call
 from accounts.requests import AuthenticatedRequest
 from conversations import transcript_repository as transcripts
 from conversations.pages import message_page
@@ -37,9 +40,11 @@ from conversations.serializers import (
 )
 from conversations.services import (
     MessageNotFound,
+    find_message,
     get_readable_conversation,
     get_readable_message,
     give_feedback,
+    reading_of,
 )
 from edgechat.answer_bytes import encode_json, list_response, take_page
 from edgechat.errors import Invalid
@@ -68,17 +73,19 @@ class MessagesView(APIView):
         """Send a message and get the model's answer.
 
         The message is stored before the model is asked. If the model fails, the answer is an error whose `context`
-        holds both messages, the model's with status `failed`.
+        holds both messages, the model's with status `failed`. Who logs out meanwhile gets 401 `token_revoked`, in a
+        stream as its last event `error`; the reply goes on. An access token that expires ends nothing.
         """
         data = validated_body(MessageInput, request)
-        exchange, running = start_reply(
-            owner_id=request.user.pk,
-            conversation_id=conversation_id,
-            content=data["content"],
-            attachment_ids=data["attachment_ids"],
-            client_message_id=_one_key(request, data["client_message_id"]),
-        )
-        return _answer(request, exchange, running=running)
+        with open_call(request, events=wants_event_stream(request)) as call:
+            exchange, running = start_reply(
+                owner_id=request.user.pk,
+                conversation_id=conversation_id,
+                content=data["content"],
+                attachment_ids=data["attachment_ids"],
+                client_message_id=_one_key(request, data["client_message_id"]),
+            )
+            return _answer(request, exchange, running=running, call=call)
 
     @extend_schema(operation_id="message_list", tags=["chat"], parameters=[MessagesQuery], responses=MessagesOutput)
     def get(self, request: AuthenticatedRequest, conversation_id: str) -> HttpResponse:
@@ -125,8 +132,9 @@ class StopView(APIView):
     @extend_schema(operation_id="message_stop", tags=["chat"], request=None, responses=MessageOutput)
     def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Response:
         """Stop a running reply and the model's work on it; its text is kept. One that has ended stays as it is."""
-        message = stop_reply(owner_id=request.user.pk, conversation_id=conversation_id, mid=mid)
-        return Response(message_body(message))
+        with open_call(request) as call:
+            message = stop_reply(owner_id=request.user.pk, conversation_id=conversation_id, mid=mid, call=call)
+            return Response(message_body(message))
 
 
 class RegenerateView(APIView):
@@ -140,10 +148,11 @@ class RegenerateView(APIView):
     def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
         """Answer the last exchange again, perhaps with the user's message changed; what was there becomes a variant."""
         data = validated_body(RegenerateInput, request)
-        exchange = regenerate_reply(
-            owner_id=request.user.pk, conversation_id=conversation_id, mid=mid, content=data["content"]
-        )
-        return _answer(request, exchange, running=True)
+        with open_call(request, events=wants_event_stream(request)) as call:
+            exchange = regenerate_reply(
+                owner_id=request.user.pk, conversation_id=conversation_id, mid=mid, content=data["content"]
+            )
+            return _answer(request, exchange, running=True, call=call)
 
 
 class StreamView(APIView):
@@ -154,33 +163,48 @@ class StreamView(APIView):
         responses={(200, "text/event-stream"): EVENTS, 204: None},
     )
     def get(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
-        """Follow a reply from where the client lost it, while it runs or after; 204 behind its final event."""
-        message = get_readable_message(user_id=request.user.pk, conversation_id=conversation_id, mid=mid)
-        if message["role"] != "model":
-            raise MessageNotFound
-        since = parse_position(request.headers.get("Last-Event-ID")) or Position(0, 0)
-        if message["status"] != "generating":
-            if since.ended and since.attempt == message["attempt"]:
-                return Response(status=204)
-            return event_stream_response(replay_ended(message, since))
-        exchange = Exchange(message["owner_id"], conversation_id, message["seq"])
-        return event_stream_response(stream_reply(exchange, since=since))
+        """Follow a reply from where the client lost it, while it runs or after; 204 behind its final event.
+
+        When the session ends, or the conversation can be read no more, the last event is `error`, 401 `token_revoked`
+        or 404. A user can have MAX_STREAMS_PER_USER (20) event streams open; past them it is 429 `too_many_replies`.
+        """
+        with open_call(request, events=True) as call:
+            conversation = get_readable_conversation(user_id=request.user.pk, conversation_id=conversation_id)
+            message = find_message(conversation, mid)
+            if message["role"] != "model":
+                raise MessageNotFound
+            since = parse_position(request.headers.get("Last-Event-ID")) or Position(0, 0)
+            if message["status"] != "generating":
+                if since.ended and since.attempt == message["attempt"]:
+                    return Response(status=204)
+                events = replay_ended(message, since)
+            else:
+                call.reads(reading_of(conversation, user_id=request.user.pk))
+                exchange = Exchange(message["owner_id"], conversation_id, message["seq"])
+                events = stream_reply(exchange, call=call, since=since)
+            return _events(call, events)
 
 
-def _answer(request: AuthenticatedRequest, exchange: Exchange, *, running: bool) -> HttpResponseBase:
+def _answer(request: AuthenticatedRequest, exchange: Exchange, *, running: bool, call: OpenCall) -> HttpResponseBase:
     """The pair once its reply has ended, or its events as they come.
 
     A reply that fails while it is waited for is an error with the pair as `context`; one that an earlier call saw
     fail is told as it is.
     """
+    call.reads(Reading(exchange.owner_id, exchange.conversation_id, organization_id=None))
     if wants_event_stream(request):
-        return event_stream_response(stream_reply(exchange, first=opening_pair(exchange)))
-    pair = wait_for_reply(exchange)
+        return _events(call, stream_reply(exchange, call=call, first=opening_pair(exchange)))
+    pair = wait_for_reply(exchange, call=call)
     failure = failure_of(pair.model_message) if running else None
     if failure is not None:
         failure.context = pair_body(pair)
         raise failure
     return Response(pair_body(pair))
+
+
+def _events(call: OpenCall, events: Iterator[bytes]) -> HttpResponseBase:
+    call.keep()
+    return event_stream_response(events, on_close=call.close)
 
 
 def _one_key(request: AuthenticatedRequest, client_message_id: str | None) -> str | None:

@@ -14,8 +14,10 @@ from django.conf import settings
 from django.db import OperationalError, transaction
 from django.utils import timezone
 
-from accounts.members import common_organizations, is_member, member_ids
+from accounts.endings import conversation_subject, tell_ended
+from accounts.members import common_organizations, is_member, member_ids, memberships_among
 from accounts.models import User
+from accounts.open_calls import OpenCall, Reading
 from accounts.organizations import OrganizationNotFound
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, is_conversation_id, message_seq
@@ -85,7 +87,49 @@ def get_readable_conversation(*, user_id: int, conversation_id: str) -> Conversa
 def get_readable_message(*, user_id: int, conversation_id: str, mid: str) -> MessageDocument:
     """One message of a conversation that the user may read; ConversationNotFound and MessageNotFound."""
     conversation = get_readable_conversation(user_id=user_id, conversation_id=conversation_id)
-    return _find_message(conversation["owner_id"], conversation_id, mid)
+    return find_message(conversation, mid)
+
+
+def find_message(conversation: ConversationDocument, mid: str) -> MessageDocument:
+    """Raises MessageNotFound."""
+    seq = message_seq(conversation["_id"], mid)
+    found = transcripts.find_messages(conversation["owner_id"], conversation["_id"], [seq]) if seq is not None else []
+    if not found:
+        raise MessageNotFound
+    return found[0]
+
+
+def reading_of(conversation: ConversationDocument, *, user_id: int) -> Reading:
+    """What a call depends on that tells this user of a conversation."""
+    own = conversation["owner_id"] == user_id
+    organization_id = None if own else conversation["organization_id"]
+    return Reading(conversation["owner_id"], conversation["_id"], organization_id)
+
+
+def end_unreadable(calls: list[OpenCall]) -> None:
+    """End the calls whose conversation is gone, or not shared with the caller any more; all in one look."""
+    readings = [(call, call.reading) for call in calls if call.reading is not None]
+    sharings = transcripts.find_sharings({reading.conversation_id for _, reading in readings})
+    shared = [(call.user_id, reading) for call, reading in readings if reading.organization_id is not None]
+    members = memberships_among(
+        users={user for user_id, reading in shared for user in (user_id, reading.owner_id)},
+        organizations={reading.organization_id for _, reading in shared if reading.organization_id is not None},
+    )
+    for call, reading in readings:
+        sharing = sharings.get(reading.conversation_id)
+        organization_id = reading.organization_id
+        if (
+            sharing is None
+            or sharing.owner_id != reading.owner_id
+            or (
+                organization_id is not None
+                and (
+                    sharing.organization_id != organization_id
+                    or not {(call.user_id, organization_id), (reading.owner_id, organization_id)} <= members
+                )
+            )
+        ):
+            call.end(ConversationNotFound())
 
 
 def is_shared_with(*, user_id: int, owner_id: int, conversation_ids: list[str]) -> bool:
@@ -146,8 +190,7 @@ def unshare_conversations(*, owner_id: int, organization_id: int) -> None:
 
 def get_message(*, owner_id: int, conversation_id: str, mid: str) -> MessageDocument:
     """One message, to change it; raises as `get_conversation`, and MessageNotFound."""
-    get_conversation(owner_id=owner_id, conversation_id=conversation_id)
-    return _find_message(owner_id, conversation_id, mid)
+    return find_message(get_conversation(owner_id=owner_id, conversation_id=conversation_id), mid)
 
 
 def create_conversation(
@@ -219,6 +262,7 @@ def delete_conversation(*, owner_id: int, conversation_id: str) -> None:
     if not is_conversation_id(conversation_id) or not transcripts.delete_conversation(owner_id, conversation_id):
         get_conversation(owner_id=owner_id, conversation_id=conversation_id)
         raise ConversationNotFound
+    tell_ended(conversation_subject(conversation_id))
 
 
 def purge_conversations() -> int:
@@ -242,14 +286,6 @@ def _room_for_another(owner_id: int) -> Iterator[None]:
             raise TooManyConversations
         yield
     release_database()
-
-
-def _find_message(owner_id: int, conversation_id: str, mid: str) -> MessageDocument:
-    seq = message_seq(conversation_id, mid)
-    found = transcripts.find_messages(owner_id, conversation_id, [seq]) if seq is not None else []
-    if not found:
-        raise MessageNotFound
-    return found[0]
 
 
 def _common_organizations(user_id: int, owner_id: int) -> set[int]:

@@ -7,6 +7,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.open_calls import open_call
 from accounts.requests import AuthenticatedRequest
 from conversations.action_items import find_action_items
 from conversations.todo_serializers import TodoChange, TodoInput, TodoOutput, TodosQuery, todo_body
@@ -137,5 +138,6 @@ class ActionItemsView(APIView):
         an earlier call filed (the same title, whatever its letter case and white space) is that todo as it is now, and
         not filed again. Todos stay when their conversation is deleted.
         """
-        todos = find_action_items(owner_id=request.user.pk, conversation_id=conversation_id)
+        with open_call(request, reply=True) as call:
+            todos = find_action_items(owner_id=request.user.pk, conversation_id=conversation_id, caller=call)
         return Response([todo_body(todo) for todo in todos], status=201)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
@@ -11,6 +11,7 @@ from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.open_calls import open_call
 from accounts.requests import AuthenticatedRequest
 from conversations import transcript_repository as transcripts
 from conversations.changes import changes_since
@@ -35,6 +36,7 @@ from conversations.services import (
     delete_conversation,
     get_readable_conversation,
     list_shared_conversations,
+    reading_of,
     update_conversation,
 )
 from conversations.shared_cursor import parse_shared_cursor, shared_cursor
@@ -126,11 +128,15 @@ class ExportView(APIView):
     def get(self, request: AuthenticatedRequest, conversation_id: str) -> StreamingHttpResponse:
         """The whole transcript as a file: `{"conversation": C, "messages": [M]}`, or Markdown."""
         query = validated_query(ExportQuery, request)
-        conversation = get_readable_conversation(user_id=request.user.pk, conversation_id=conversation_id)
-        release_database()
-        if query["format"] == "json":
-            return _download(export_json(conversation), "application/json", f"{conversation_id}.json")
-        return _download(export_markdown(conversation), "text/markdown; charset=utf-8", f"{conversation_id}.md")
+        with open_call(request) as call:
+            conversation = get_readable_conversation(user_id=request.user.pk, conversation_id=conversation_id)
+            call.reads(reading_of(conversation, user_id=request.user.pk))
+            release_database()
+            if query["format"] == "json":
+                body = call.body(export_json(conversation))
+                return _download(body, "application/json", f"{conversation_id}.json")
+            body = call.body(export_markdown(conversation))
+            return _download(body, "text/markdown; charset=utf-8", f"{conversation_id}.md")
 
 
 class SearchView(APIView):
@@ -198,6 +204,6 @@ def _parse_cursor(cursor: str) -> tuple[bool, int]:
     return pinned == "1", int(change)
 
 
-def _download(body: Iterator[bytes], content_type: str, name: str) -> StreamingHttpResponse:
+def _download(body: Iterable[bytes], content_type: str, name: str) -> StreamingHttpResponse:
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return StreamingHttpResponse(body, content_type=content_type, headers=headers)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import select
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import gevent.monkey
 from django.http import StreamingHttpResponse
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
@@ -63,13 +61,3 @@ def wants_event_stream(request: Request) -> bool:
         return True
     accepted = (entry.partition(";")[0].strip().lower() for entry in request.headers.get("Accept", "").split(","))
     return "text/event-stream" in accepted
-
-
-def has_hung_up(request: Request) -> bool:
-    """Whether the client has closed its connection. Writing to it would tell too, but only the second time."""
-    sock = request.META.get("gunicorn.socket")
-    if sock is None or sock.fileno() < 0:
-        return False
-    poll = gevent.monkey.get_original("select", "poll")()  # gevent's own looks for nothing but data
-    poll.register(sock.fileno(), getattr(select, "POLLRDHUP", 0))
-    return bool(poll.poll(0))

@@ -10,12 +10,16 @@ from django.http import HttpRequest
 
 @dataclass
 class RequestState:
-    """`authenticated_user_id` is None until an access token proved valid; `token_checked` once one was looked at."""
+    """`authenticated_user_id` is None until an access token proved valid; `token_checked` once one was looked at.
+
+    `authenticated_at` is the monotonic time just before the valid token's session was looked at.
+    """
 
     request_id: str
     client_address: str
     authenticated_user_id: int | None = None
     token_checked: bool = False
+    authenticated_at: float = 0.0
 
 
 def attach_state(request: HttpRequest, state: RequestState) -> None:

@@ -60,6 +60,10 @@ _MODEL_429: dict[str, dict[str, Any]] = {
         "context": {"budget": "user_month", "resets_at": "2026-12-01T00:00:00Z"},
     },
     "model_quota": {"detail": "The model's quota is used up, please try again later", "code": "model_quota"},
+    "too_many_replies": {
+        "detail": "10 replies are being written for this account, as many as there may be; wait for one of them to end",
+        "code": "too_many_replies",
+    },
 }
 
 # Beyond what follows from an operation's parameters.
@@ -131,7 +135,8 @@ def _model_429() -> dict[str, Any]:
     examples = {name: {"value": {**body, "request_id": _REQUEST_ID}} for name, body in _MODEL_429.items()}
     description = (
         "Too many requests, a budget without room (`context.budget`: `user_month`, `user_day`, `organization_month`, "
-        "`organization_day`), or the model's own quota; see Retry-After"
+        "`organization_day`), the model's own quota, or too many replies or event streams of this account at once; see "
+        "Retry-After"
     )
     schema = {"$ref": "#/components/schemas/Error"}
     return {"description": description, "content": {"application/json": {"schema": schema, "examples": examples}}}

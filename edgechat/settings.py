@@ -338,6 +338,8 @@ EMAIL_TIMEOUT = 10
 _mail_host = re.sub(r"^https?://|:.*$", "", PUBLIC_URL) or "localhost"
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM", "") or f"no-reply@{_mail_host}"
 
+MAX_REPLIES_PER_USER = env.int("MAX_REPLIES_PER_USER", 10, validate=Range(min=1))
+MAX_STREAMS_PER_USER = env.int("MAX_STREAMS_PER_USER", 20, validate=Range(min=1))
 MAX_ATTACHMENTS = env.int("MAX_ATTACHMENTS", 2000, validate=Range(min=1))
 ATTACHMENT_QUOTA_MB = env.int("ATTACHMENT_QUOTA_MB", 500, validate=Range(min=1))
 MAX_CONVERSATIONS = env.int("MAX_CONVERSATIONS", 10_000, validate=Range(min=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -44,15 +45,22 @@ class TextFeed:
             self._state = FeedState(self._state.epoch, self._state.text, ended=True)
             self._changed.notify_all()
 
-    def wait_beyond(self, epoch: int, offset: int, *, timeout: float) -> FeedState:
+    def wake(self) -> None:
+        """Have those who wait look at their `unless` again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait_beyond(
+        self, epoch: int, offset: int, *, timeout: float, unless: Callable[[], bool] = lambda: False
+    ) -> FeedState:
         """The state once there is more than `offset` characters of `epoch`, a later epoch, or the end; or as it is
-        after `timeout` seconds.
+        after `timeout` seconds, or once `unless` holds.
         """
         deadline = time.monotonic() + timeout
         with self._changed:
             while not self._state.ended and (self._state.epoch, len(self._state.text)) <= (epoch, offset):
                 left = deadline - time.monotonic()
-                if left <= 0:
+                if left <= 0 or unless():
                     break
                 self._changed.wait(left)
             return self._state

@@ -139,7 +139,7 @@ def test_a_reply_that_is_being_written_leaves_nothing_behind(
         sending = pool.submit(alice.say, conversation, f"{conversation} [[delay=1]]")
         eventually(lambda: model_calls(conversation))
         assert alice.delete("users/me").status_code == 204
-        assert_error(sending.result(), 404, "not_found", "Conversation not found")
+        assert_error(sending.result(), 401, "token_revoked", "The session has ended")
     eventually(lambda: all(call["ended_at"] for call in model_calls(conversation)))
     assert rows_of_user(alice.id) == []
     assert documents_with(alice.id, conversation) == []

@@ -218,5 +218,5 @@ def test_what_is_answered_after_the_deletion_is_not_kept(carol: Person) -> None:
         assert [next(events)[0], next(events)[0]] == ["retry", "delta"]
         assert carol.delete("users/me").status_code == 204
         *_, (name, _) = events
-    assert name == "done"
+    assert name == "error"
     assert keys_of(carol) == []

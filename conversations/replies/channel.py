@@ -5,17 +5,19 @@ it belongs at. One thread publishes for all replies of a process and one reads f
 open streams need two connections. Redis is only the fast way: followers look at MongoDB too, now and then, and every
 second when Redis is away.
 
-Stops travel the same way, on one stream that every process reads.
+The thread that reads hands on the notices of all processes too (`edgechat.notices`); stops are among them.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
 
 from conversations.replies.live import LiveReply, find_running
+from edgechat import notices
 from edgechat.process_name import process_name
 from edgechat.redis import RedisError, blocking_redis_client, redis_client
 from edgechat.text_feed import TextFeed
@@ -29,7 +31,7 @@ STREAM_SECONDS = 3600
 COALESCE_SECONDS = 0.02
 BLOCK_MILLISECONDS = 1000
 RETRY_SECONDS = 1.0
-CONTROL = "edgechat:replies:control"
+STOP = "stop"
 
 
 def _key(message_id: str) -> str:
@@ -111,11 +113,8 @@ def request_stop(message_id: str) -> None:
     live = find_running(message_id)
     if live is not None:
         live.control.cancel()
-        return
-    try:
-        redis_client().xadd(CONTROL, {"stop": message_id}, maxlen=1000, approximate=True)
-    except RedisError:
-        logger.warning("stop_not_published", message_id=message_id)
+    else:
+        notices.tell(STOP, [message_id])
 
 
 # --- Following -------------------------------------------------------------------------------------------------------
@@ -134,7 +133,7 @@ class _Reader:
     def __init__(self) -> None:
         self._followed: dict[str, _Followed] = {}
         self._lock = threading.Lock()
-        self._control_id = "$"
+        self._notices_id: str | None = None
         self.healthy = True
 
     def follow(self, message_id: str) -> TextFeed:
@@ -157,18 +156,17 @@ class _Reader:
                 del self._followed[message_id]
 
     def run(self) -> None:
-        """Read for ever: the control stream, and the streams of all replies that are followed here."""
+        """Read for ever: the notices, and the streams of all replies that are followed here."""
         pause = threading.Event()
         wake_id = "0"
         while True:
             with self._lock:
                 streams = {_key(mid): followed.last_id for mid, followed in self._followed.items()}
-            streams[CONTROL] = self._control_id
             streams[self._wake_key()] = wake_id
             try:
-                if self._control_id == "$":
-                    self._control_id = self._newest_control_id()
-                    continue
+                if self._notices_id is None:
+                    self._notices_id = notices.newest_id()
+                streams[notices.KEY] = self._notices_id
                 answer = blocking_redis_client().xread(streams, block=BLOCK_MILLISECONDS)  # type: ignore[arg-type]
             except RedisError as error:
                 if self.healthy:
@@ -179,9 +177,9 @@ class _Reader:
             self.healthy = True
             for key, entries in _pairs(answer):
                 name = key.decode()
-                if name == CONTROL:
-                    self._control_id = entries[-1][0].decode()
-                    _stop_named(entries)
+                if name == notices.KEY:
+                    self._notices_id = entries[-1][0].decode()
+                    notices.deliver(entries)
                 elif name == self._wake_key():
                     wake_id = entries[-1][0].decode()
                 else:
@@ -210,11 +208,6 @@ class _Reader:
             if offset <= len(known):
                 followed.feed.put(attempt, known[:offset] + fields[b"t"].decode())
 
-    def _newest_control_id(self) -> str:
-        """Where the control stream ends now; "$" again and again would miss what comes between two reads."""
-        newest: Any = redis_client().xrevrange(CONTROL, count=1)
-        return str(newest[0][0].decode()) if newest else "0"
-
     @staticmethod
     def _wake_key() -> str:
         return f"edgechat:replies:wake:{process_name()}"
@@ -229,9 +222,10 @@ def _pairs(answer: Any) -> list[tuple[bytes, list[Any]]]:
     return [(key, entries) for key, entries in answer]
 
 
-def _stop_named(entries: list[Any]) -> None:
-    for _, fields in entries:
-        live = find_running(fields[b"stop"].decode())
+def hear_stop(message_ids: Sequence[str]) -> None:
+    """The listener of STOP."""
+    for message_id in message_ids:
+        live = find_running(message_id)
         if live is not None:
             live.control.cancel()
 

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, cast
 
+from accounts.open_calls import HungUp, OpenCall
 from ai.gemini import ModelError, ModelQuotaExceeded
 from conversations.documents import MessageDocument
 from conversations.replies import channel
@@ -17,7 +18,6 @@ from conversations.replies.exchange import Exchange, Pair, find_pair
 from conversations.replies.live import LiveReply, find_running
 from conversations.replies.shutdown import ShuttingDown, is_shutting_down
 from conversations.serializers import message_body, pair_body
-from conversations.services import ConversationNotFound
 from edgechat.errors import ApiError, StoreUnavailable, error_body
 from edgechat.event_stream import PING, PING_SECONDS, event
 from edgechat.logs import current_request_id
@@ -60,11 +60,11 @@ def parse_position(text: str | None) -> Position | None:
     return Position(int(match[1]), 0 if ended else int(match[2]), ended)
 
 
-def wait_for_reply(exchange: Exchange) -> Pair:
-    """Both messages, once the reply has ended. ConversationNotFound if it was deleted meanwhile."""
+def wait_for_reply(exchange: Exchange, *, call: OpenCall) -> Pair:
+    """Both messages, once the reply has ended. ConversationNotFound if it was deleted, and what ended the call."""
     release_database()
     end_work()
-    with closing(_Follower(exchange)) as follower:
+    with closing(_Follower(exchange, call)) as follower:
         while True:
             found = follower.next(_BEYOND_ALL, timeout=LOOK_SECONDS)
             if isinstance(found, Pair):
@@ -73,10 +73,13 @@ def wait_for_reply(exchange: Exchange) -> Pair:
                 raise ShuttingDown
 
 
-def stream_reply(exchange: Exchange, *, since: Position | None = None, first: Pair | None = None) -> Iterator[bytes]:
+def stream_reply(
+    exchange: Exchange, *, call: OpenCall, since: Position | None = None, first: Pair | None = None
+) -> Iterator[bytes]:
     """The reply's events: those after `since`, or all; `first` is told as the opening `message` event.
 
-    Ends with `done` or `error`. The connection may be closed at any point: nothing here belongs to the reply.
+    Ends with `done` or `error`, the latter also for what ended the call. The connection may be closed at any point:
+    nothing here belongs to the reply.
     """
     position = since or Position(0, 0)
     if first is not None:
@@ -84,12 +87,16 @@ def stream_reply(exchange: Exchange, *, since: Position | None = None, first: Pa
         yield event("message", pair_body(_as_begun(first)), event_id=str(position))
     pinged = time.monotonic()
     looked = since is None
-    with closing(_Follower(exchange)) as follower:
+    with closing(_Follower(exchange, call)) as follower:
         while not is_shutting_down():
             timeout = max(0.0, pinged + PING_SECONDS - time.monotonic())
             try:
                 found = follower.next(position, timeout=timeout if looked else min(timeout, LOOK_SECONDS_WITHOUT_REDIS))
-            except ConversationNotFound:
+            except HungUp:
+                return
+            except ApiError as error:
+                # Without an id: who may read it again goes on where they were.
+                yield event("error", error_body(error, current_request_id()))
                 return
             if isinstance(found, Pair):
                 yield from replay_ended(found.model_message, position)
@@ -177,8 +184,9 @@ def opening_pair(exchange: Exchange) -> Pair:
 class _Follower:
     """One follower's view: this process's own feed while it writes the reply, else a copy of the writer's."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, call: OpenCall) -> None:
         self._exchange = exchange
+        self._call = call
         self._live: LiveReply | None = None
         self._copy: TextFeed | None = None
         self._look_at = 0.0
@@ -188,8 +196,9 @@ class _Follower:
     def next(self, position: Position, *, timeout: float) -> Pair | FeedState:
         """What is new behind `position`, or nothing new after `timeout` seconds; the pair once the reply has ended.
 
-        Raises ConversationNotFound when it was deleted.
+        Raises ConversationNotFound when it was deleted, and what ended the call.
         """
+        self._call.raise_if_over()
         if self._live is None or self._live.lease_lost:
             self._live = find_running(self._exchange.message_id)
         live = self._live
@@ -206,7 +215,9 @@ class _Follower:
                     # What Redis lost, the snapshot may have.
                     feed.put(pair.model_message["attempt"], pair.model_message["content"])
             timeout = min(timeout, max(0.0, self._look_at - time.monotonic()))
-        state = feed.wait_beyond(position.attempt, position.offset, timeout=timeout)
+        with self._call.waking(feed.wake):
+            state = feed.wait_beyond(position.attempt, position.offset, timeout=timeout, unless=self._call.is_over)
+        self._call.raise_if_over()
         if state.ended:
             if live is not None and live.stored:
                 return live.pair

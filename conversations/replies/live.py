@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from accounts.slots import Slot
 from ai.call_control import CallControl
 from conversations.documents import ReplyDocument
 from conversations.replies.exchange import Pair
@@ -15,7 +16,14 @@ class LiveReply:
     """One running attempt at a reply, shared by the thread that writes it and those that follow it."""
 
     def __init__(
-        self, *, owner_id: int, conversation_id: str, reply: ReplyDocument, pair: Pair, control: CallControl
+        self,
+        *,
+        owner_id: int,
+        conversation_id: str,
+        reply: ReplyDocument,
+        pair: Pair,
+        control: CallControl,
+        slot: Slot,
     ) -> None:
         self.owner_id = owner_id
         self.conversation_id = conversation_id
@@ -23,6 +31,7 @@ class LiveReply:
         self.attempt = reply["attempt"]
         self.worker = reply["worker"]
         self.control = control
+        self.slot = slot
         # Both messages as this process has stored them; the final ones once `stored` says so.
         self.pair = pair
         self.stored = False

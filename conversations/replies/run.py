@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import structlog
 
+from accounts.slots import Slot
 from ai.call_control import CallCancelled
 from ai.gemini import ModelError
 from ai.metered_call import MeteredCall
@@ -35,9 +36,15 @@ UPKEEP_PATIENCE_SECONDS = 60.0
 
 
 def run_detached(
-    conversation: ConversationDocument, reply: ReplyDocument, pair: Pair, asked: ReplyCall, *, earlier_text: str = ""
+    conversation: ConversationDocument,
+    reply: ReplyDocument,
+    pair: Pair,
+    asked: ReplyCall,
+    slot: Slot,
+    *,
+    earlier_text: str = "",
 ) -> None:
-    """Begin to write a claimed reply in a thread of its own, by a call that was opened for it.
+    """Begin to write a claimed reply in a thread of its own, by a call that was opened for it; it keeps the slot.
 
     `earlier_text`: what a dead process had written of it, kept if this attempt comes to nothing.
     """
@@ -47,10 +54,12 @@ def run_detached(
         reply=reply,
         pair=pair,
         control=asked.call.control,
+        slot=slot,
     )
     add_running(live)
     start_thread(_run, live, conversation, reply, asked, earlier_text)
     asked.handed_over = True
+    slot.keep()
 
 
 def _run(
@@ -68,6 +77,7 @@ def _run(
         remove_running(live)
         live.feed.end()
         publish(live)
+        live.slot.release()
     if final["status"] == "complete" and not live.lease_lost:
         _look_after(conversation, reply, final["content"], overflowed=asked.overflowed)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
+from accounts.slots import Slot, TooManyReplies, take_slot
 from ai.gemini import Turn
 from conversations import transcript_repository as transcripts
 from conversations.attachments import attachment_body, get_attachments, prompt_pictures, record_uses
@@ -64,11 +65,11 @@ def start_reply(
     and that had ended before this one.
 
     Raises ConversationNotFound, AttachmentNotFound, GenerationInProgress, IdempotencyConflict, TooLarge for a message
-    that alone is more than the context window, BudgetExceeded and MongoUnavailable.
+    that alone is more than the context window, TooManyReplies, BudgetExceeded and MongoUnavailable.
     """
     body_hash = hashlib.sha256(json.dumps([content, *attachment_ids]).encode()).hexdigest()
     deadline = time.monotonic() + LIKE_IT_SECONDS
-    refusal: BudgetExceeded | None = None
+    refusal: BudgetExceeded | TooManyReplies | None = None
     while True:
         conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
         if client_message_id is not None:
@@ -82,7 +83,6 @@ def start_reply(
         attachments = get_attachments(owner_id=owner_id, attachment_ids=attachment_ids)
         bodies = [attachment_body(attachment) for attachment in attachments]
         _refuse_too_long(conversation, content, bodies)
-        record_uses(attachments, conversation_id=conversation_id)
         seq = conversation["next_seq"] + 1
         draft: UserMessageDraft = {
             "content": content,
@@ -92,8 +92,12 @@ def start_reply(
         }
         reply = _new_reply(conversation, seq, draft, attempt=1)
         try:
-            if _begin(conversation, reply):
-                return Exchange(owner_id, conversation_id, seq), True
+            with take_slot("replies", owner_id, group=conversation_id) as slot:
+                record_uses(attachments, conversation_id=conversation_id)
+                if _begin(conversation, reply, slot):
+                    return Exchange(owner_id, conversation_id, seq), True
+        except TooManyReplies as error:
+            refusal = error
         except BudgetExceeded as error:
             # What there was may have gone to the same send, which this one follows then, and needs no room for it.
             if client_message_id is None:
@@ -107,7 +111,7 @@ def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: 
     """Answer the last exchange again, its user's message changed to `content` if that is given.
 
     `mid` names either of its messages. What was there is kept in `variants`. Raises ConversationNotFound,
-    MessageNotFound, NotLastExchange, GenerationInProgress, TooLarge, BudgetExceeded and
+    MessageNotFound, NotLastExchange, GenerationInProgress, TooLarge, TooManyReplies, BudgetExceeded and
     MongoUnavailable.
     """
     while True:
@@ -128,11 +132,12 @@ def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: 
             "attachments": pair.user_message["attachments"],
         }
         attempt = pair.model_message["attempt"] + 1
-        if _begin(conversation, _new_reply(conversation, exchange.seq, draft, attempt=attempt)):
-            return exchange
+        with take_slot("replies", owner_id, group=conversation_id) as slot:
+            if _begin(conversation, _new_reply(conversation, exchange.seq, draft, attempt=attempt), slot):
+                return exchange
 
 
-def _begin(conversation: ConversationDocument, reply: ReplyDocument) -> bool:
+def _begin(conversation: ConversationDocument, reply: ReplyDocument, slot: Slot) -> bool:
     """Claim the conversation for a reply, store both messages and begin to write; False if another was faster.
 
     What the reply can cost is reserved before, so a budget that is spent leaves no message behind.
@@ -143,7 +148,7 @@ def _begin(conversation: ConversationDocument, reply: ReplyDocument) -> bool:
         if not transcripts.claim_reply(conversation, reply):
             return False
         pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, reply))
-        run_detached(conversation, reply, pair, asked)
+        run_detached(conversation, reply, pair, asked, slot)
         return True
 
 

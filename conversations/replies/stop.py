@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from accounts.open_calls import OpenCall
 from conversations import transcript_repository as transcripts
 from conversations.documents import MessageDocument
 from conversations.replies import channel
@@ -10,7 +11,7 @@ from conversations.replies.follow import wait_for_reply
 from conversations.services import MessageNotFound, get_message
 
 
-def stop_reply(*, owner_id: int, conversation_id: str, mid: str) -> MessageDocument:
+def stop_reply(*, owner_id: int, conversation_id: str, mid: str, call: OpenCall) -> MessageDocument:
     """End a running reply with the text that it has; one that has ended is answered as it is.
 
     The wish is stored first, so whoever writes the reply, or takes it over, will find it.
@@ -22,4 +23,4 @@ def stop_reply(*, owner_id: int, conversation_id: str, mid: str) -> MessageDocum
         return message
     transcripts.request_stop(owner_id, conversation_id, mid=mid)
     channel.request_stop(mid)
-    return wait_for_reply(Exchange(owner_id, conversation_id, message["seq"])).model_message
+    return wait_for_reply(Exchange(owner_id, conversation_id, message["seq"]), call=call).model_message

@@ -8,6 +8,7 @@ import structlog
 from django.db import OperationalError
 from django.utils import timezone
 
+from accounts.slots import take_slot
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, reply_seq
 from conversations.replies.call import new_ledger_id, reply_call
@@ -129,10 +130,11 @@ def _begin_again(conversation: ConversationDocument, reply: ReplyDocument, messa
     owner_id, conversation_id, attempt = conversation["owner_id"], conversation["_id"], reply["attempt"] + 1
     again: ReplyDocument = {**reply, "attempt": attempt, "ledger_id": new_ledger_id(reply["message_id"], attempt)}
     try:
-        with reply_call(conversation, again) as asked:
+        slot = take_slot("replies", owner_id, group=conversation_id, always=True)
+        with slot, reply_call(conversation, again) as asked:
             if transcripts.begin_attempt(owner_id, conversation_id, again):
                 pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, again))
-                run_detached(conversation, again, pair, asked, earlier_text=message["content"])
+                run_detached(conversation, again, pair, asked, slot, earlier_text=message["content"])
     except BudgetExceeded:
         _end(conversation, reply, message, status="interrupted")
 

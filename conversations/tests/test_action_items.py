@@ -331,4 +331,4 @@ def test_an_account_deleted_while_the_model_is_asked_gets_no_todos(
 
     asked, deleted = at_once(2, act)
     assert deleted.status_code == 204
-    assert_error(asked, 401, "not_authenticated", "Not authenticated")
+    assert_error(asked, 401, "token_revoked", "The session has ended")

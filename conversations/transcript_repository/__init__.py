@@ -54,6 +54,7 @@ from conversations.transcript_repository.reply_store import (
 )
 from conversations.transcript_repository.shared_reads import (
     find_sharing,
+    find_sharings,
     has_shared,
     list_shared,
     unshare_conversations,
@@ -107,6 +108,7 @@ __all__ = [
     "find_running_replies",
     "find_sent",
     "find_sharing",
+    "find_sharings",
     "find_stop_requests",
     "find_unknown_worker",
     "find_workers",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -17,7 +18,7 @@ from edgechat.mongo import Document, mongo_errors
 
 class Sharing(NamedTuple):
     owner_id: int
-    organization_id: int
+    organization_id: int | None
 
 
 @mongo_errors
@@ -27,6 +28,19 @@ def find_sharing(conversation_id: str) -> Sharing | None:
     if found is None or found["organization_id"] is None:
         return None
     return Sharing(found["owner_id"], found["organization_id"])
+
+
+@mongo_errors
+def find_sharings(conversation_ids: Collection[str]) -> dict[str, Sharing]:
+    """The same of those of these conversations that are there, and whose time is not over."""
+    fields = {"owner_id": 1, "organization_id": 1, "expires_at": 1}
+    found = conversations().find({"_id": {"$in": sorted(conversation_ids)}}, fields)
+    moment = now()
+    return {
+        each["_id"]: Sharing(each["owner_id"], each["organization_id"])
+        for each in cast("list[ConversationDocument]", list(found))
+        if not is_over(each, moment)
+    }
 
 
 @mongo_errors

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
-from django.utils import timezone
 
 from accounts.audit import record_event
 from accounts.models import AuditEvent, Session, User
+from accounts.sessions import end_all_sessions, end_everybodys_sessions
 
 
 class Command(BaseCommand):
@@ -37,7 +37,10 @@ class Command(BaseCommand):
         if options["dry_run"]:
             self.stdout.write(f"Live sessions: {sessions.count()}.")
             return
-        ended = sessions.update(ended_at=timezone.now(), end_reason="revoked")
+        if user is None:
+            ended = end_everybodys_sessions(reason="revoked")
+        else:
+            ended = end_all_sessions(user_id=user.pk, reason="revoked")
         if ended:
             record_event(AuditEvent.Event.SESSION_ENDED, user_id=user.pk if user else None, sessions=ended)
         self.stdout.write(f"Sessions ended: {ended}.")

@@ -1,0 +1,60 @@
+"""Short notices to every process, through one stream in Redis, which one thread of each process reads.
+
+They only make haste: who misses one, while Redis is away, looks for itself a little later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import structlog
+
+from edgechat.process_name import process_name
+from edgechat.redis import RedisError, redis_client
+
+logger = structlog.get_logger(__name__)
+
+KEY = "edgechat:notices"
+MAX_KEPT = 1000
+
+Listener = Callable[[Sequence[str]], None]
+
+_listeners: dict[str, list[Listener]] = {}
+
+
+def listen(kind: str, listener: Listener) -> None:
+    """Have `listener(names)` called for each notice of this kind. It must neither wait for a store nor raise."""
+    _listeners.setdefault(kind, []).append(listener)
+
+
+def tell(kind: str, names: Sequence[str]) -> None:
+    """Tell all processes, this one before it returns. Never raises."""
+    _hear(kind, names)
+    entry = {"kind": kind, "names": json.dumps(list(names)), "from": process_name()}
+    try:
+        redis_client().xadd(KEY, entry, maxlen=MAX_KEPT, approximate=True)  # type: ignore[arg-type]
+    except RedisError as error:
+        logger.warning("notice_not_told", kind=kind, reason=type(error).__name__)
+
+
+def deliver(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> None:
+    """Hand on what the reading thread has read; what this process told it has heard."""
+    for _, fields in entries:
+        if fields[b"from"].decode() != process_name():
+            _hear(fields[b"kind"].decode(), json.loads(fields[b"names"]))
+
+
+def newest_id() -> str:
+    """Where the stream ends now, for a reader that begins; "$" again and again would miss what comes between reads.
+
+    Raises RedisError.
+    """
+    newest: Any = redis_client().xrevrange(KEY, count=1)
+    return str(newest[0][0].decode()) if newest else "0"
+
+
+def _hear(kind: str, names: Sequence[str]) -> None:
+    for listener in _listeners.get(kind, ()):
+        listener(names)
