@@ -35,6 +35,8 @@ keepalive = 30
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 control_socket_disable = True  # it would be one file in the home folder for all runs of a user
+# It would send past the bounds of edgechat.client_socket.
+sendfile = False
 accesslog = None  # edgechat.request_id logs each request, with its id
 errorlog = "-"
 loglevel = (os.environ.get("LOG_LEVEL") or "info").lower()

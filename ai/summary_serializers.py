@@ -9,8 +9,10 @@ from rest_framework import serializers
 
 from ai.serializers import TokenUsageOutput
 from ai.summary_prompts import Style
+from edgechat.validation import LongCharField
 
 MAX_TEXT_CHARACTERS = 1_000_000
+MAX_REFERENCE_CHARACTERS = 8_000
 SOURCES = ("text", "url", "conversation_id")
 STYLES: tuple[Style, ...] = ("paragraph", "bullets", "headline")
 
@@ -18,15 +20,21 @@ STYLES: tuple[Style, ...] = ("paragraph", "bullets", "headline")
 class SummarizeInput(serializers.Serializer[Any]):
     """One source, and wishes."""
 
-    text = serializers.CharField(
+    text = LongCharField(
         max_length=MAX_TEXT_CHARACTERS, trim_whitespace=False, required=False, allow_null=True, default=None
     )
-    url = serializers.CharField(required=False, allow_null=True, default=None, help_text="Of a page of the public web.")
-    conversation_id = serializers.CharField(required=False, allow_null=True, default=None)
+    url = LongCharField(
+        max_length=MAX_REFERENCE_CHARACTERS,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Of a page of the public web.",
+    )
+    conversation_id = LongCharField(max_length=MAX_REFERENCE_CHARACTERS, required=False, allow_null=True, default=None)
     # The names of attributes of REST framework's own, which it takes declared fields out of the way of.
     style = serializers.ChoiceField(STYLES, required=False, default="paragraph")  # type: ignore[assignment]
     max_words = serializers.IntegerField(min_value=5, max_value=2000, required=False, allow_null=True, default=None)
-    language = serializers.CharField(
+    language = LongCharField(
         max_length=40,
         required=False,
         allow_null=True,

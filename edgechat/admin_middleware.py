@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.http import HttpRequest, HttpResponseForbidden
+from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
+from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
+
+from edgechat.errors import ApiError, error_response
+from edgechat.request_body import MAX_STRANGERS_BYTES, accept_body
+from edgechat.threads import begin_work
 
 ADMIN_PATH = "/admin/"
 
@@ -25,6 +31,36 @@ class _AdminOnly:
 
 class AdminSessionMiddleware(_AdminOnly, SessionMiddleware):
     pass
+
+
+class AdminBodyMiddleware:
+    """Reads the admin's forms when it is known whose they are, and before the check of them reads without a bound."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, callback: Any, callback_args: Any, callback_kwargs: Any
+    ) -> HttpResponse | None:
+        if not request.path_info.startswith(ADMIN_PATH) or request.META.get("CONTENT_LENGTH", "") in ("", "0"):
+            return None
+        limit = settings.MAX_BODY_BYTES
+        if not request.user.is_staff:
+            limit = min(limit, MAX_STRANGERS_BYTES)
+        try:
+            accept_body(request, limit)
+            body = request.read()
+        except ApiError as error:
+            return error_response(request, error)
+        finally:
+            begin_work()
+        # As Django's own `HttpRequest.body` keeps it, for a chunked body too.
+        request._body = body
+        request.META["CONTENT_LENGTH"] = str(len(body))
+        return None
 
 
 class AdminCsrfMiddleware(_AdminOnly, CsrfViewMiddleware):

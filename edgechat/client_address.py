@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -34,6 +35,11 @@ def limit_key(address: str) -> str:
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, 64), strict=False).network_address) + "/64"
     return address
+
+
+def connection_key(peer: Any) -> str:
+    """What a connection is counted under, from what the socket tells of its other end; "" for a unix socket."""
+    return limit_key(_canonical(peer[0])) if isinstance(peer, tuple) else ""
 
 
 def _canonical(text: str) -> str:

@@ -187,7 +187,7 @@ def field_errors(detail: Any, *, prefix: str) -> Iterator[tuple[str, str]]:
             yield from field_errors(value, prefix=nested)
     else:
         # REST framework quotes what it refuses, and a lone surrogate can't be written as UTF-8.
-        yield prefix, str(detail).encode(errors="replace").decode()
+        yield prefix, shorten(str(detail)).encode(errors="replace").decode()
 
 
 def shorten(text: str) -> str:

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-from itertools import accumulate
 from typing import Any, NoReturn
 
+import gevent
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-from edgechat.errors import Invalid, MalformedJSON, TooLarge
+from edgechat.errors import Invalid, MalformedJSON
+from edgechat.request_body import MAX_STRANGERS_BYTES, accept_body
+from edgechat.threads import begin_work
 
 # Beyond what any call takes. A body of 256 KiB may otherwise be 87,000 objects.
 MAX_VALUES = 10_000
 MAX_DEPTH = 64
-# Of callers without a token, who have no more to say than an address, a password and a name.
-MAX_STRANGERS_BYTES = 64 * 1024
 
 
 class JSONBodyParser(BaseParser):
     """UTF-8 JSON. MalformedJSON for everything that is not, infinities and too deep nesting included.
 
-    It takes MAX_JSON_BYTES, and what is more only for a view that says so: `max_json_bytes`.
+    It reads after the caller was authenticated, and takes MAX_JSON_BYTES, or more for a view that says so:
+    `max_json_bytes`.
     """
 
     media_type = "application/json"
@@ -36,46 +36,51 @@ class JSONBodyParser(BaseParser):
         limit = min(max(settings.MAX_JSON_BYTES, getattr(view, "max_json_bytes", 0)), settings.MAX_BODY_BYTES)
         if request.auth is None:
             limit = min(limit, MAX_STRANGERS_BYTES)
+        accept_body(request._request, limit)
         try:
-            body = stream.read(limit + 1)
-            if len(body) > limit:
-                raise TooLarge(f"The body may have {limit} bytes at most")
-            check_shape(body)
+            body = stream.read()
+        finally:
+            begin_work()
+        if not body:
+            return {}
+        check_shape(body)
+        try:
             return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite_float)
-        except RequestDataTooBig:
-            raise
-        except (ValueError, RecursionError, OSError) as error:
+        except (ValueError, RecursionError) as error:
             raise MalformedJSON from error
 
 
 def check_shape(body: bytes) -> None:
     """MalformedJSON where arrays and objects are more than MAX_DEPTH deep, Invalid beyond MAX_VALUES values.
 
-    It only counts, in time that is linear in the length, for the parser makes an object of each value.
+    It only counts, for the parser makes an object of each value. A long body is counted block by block, and the other
+    requests get their turn between them.
     """
-    if _bound(body) <= MAX_DEPTH:
-        return
-    # What is left of the text when strings are taken out. Escaped backslashes go first, then escaped quotes, so that
-    # each quote that remains begins or ends a string. Each value may be one, and have a name that is another.
-    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    *strings, rest = plain.split(b'"', 4 * MAX_VALUES)
-    too_many_strings = len(strings) == 4 * MAX_VALUES
-    outside = b"".join([*strings[::2], b"" if too_many_strings or len(strings) % 2 else rest])
-    # More brackets than these are too many values, if they are not too deep before that.
-    brackets = outside.translate(_STEPS, _ALL_BUT_BRACKETS)[: 2 * MAX_VALUES]
-    if max(accumulate(step - 1 for step in brackets), default=0) > MAX_DEPTH:
-        raise MalformedJSON
-    if too_many_strings or _bound(outside) > MAX_VALUES:
-        raise Invalid({"body": f"May hold {MAX_VALUES} values at most."})
+    values, strings, depth, in_string, start = 1, 0, 0, 0, 0
+    while start < len(body):
+        block = body[start : start + _BLOCK_BYTES]
+        # A backslash that escapes what follows goes with it.
+        block = block[: len(block) - (len(block) - len(block.rstrip(b"\\"))) % 2] or block
+        start += len(block)
+        # Without escaped backslashes, and then without escaped quotes, each quote begins or ends a string.
+        parts = block.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+        outside = b"".join(parts[in_string::2])
+        strings += len(parts) - 1
+        in_string = strings % 2
+        values += outside.count(b",") + outside.count(b"[") + outside.count(b"{")
+        for step in outside.translate(_STEPS, _ALL_BUT_BRACKETS):
+            depth += step - 1
+            if not 0 <= depth <= MAX_DEPTH:
+                raise MalformedJSON
+        if values > MAX_VALUES or strings > 4 * MAX_VALUES:  # a value may be two strings, with its name
+            raise Invalid({"body": f"May hold {MAX_VALUES} values at most."})
+        if start < len(body):
+            gevent.sleep(0)
 
 
+_BLOCK_BYTES = 32 * 1024
 _STEPS = bytes.maketrans(b"[{]}", b"\2\2\0\0")  # one up and one down, plus 1
 _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
-
-
-def _bound(text: bytes) -> int:
-    """More values than this are not in it."""
-    return 1 + text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -18,7 +18,9 @@ from rest_framework.throttling import BaseThrottle
 from edgechat.client_address import limit_key
 from edgechat.errors import RateLimited, error_response
 from edgechat.redis import RedisError, redis_client
+from edgechat.request_body import body_of
 from edgechat.request_state import state_of
+from edgechat.tally import Tally
 
 logger = structlog.get_logger(__name__)
 
@@ -27,6 +29,8 @@ _UNLIMITED = {
     *("/health", "/api/health", "/metrics"),
     *("/api/v1/health", "/api/v1/health/ready", "/api/v1/health/db", "/api/v1/health/mongo", "/api/v1/health/redis"),
 }
+
+_open_requests = Tally()
 
 # KEYS[1] the address's counter, ARGV[1] the window in ms. Answers the count and the ms left of the window.
 # A window begins with an address's first request and is never moved by later ones. A counter that lost its expiry
@@ -59,8 +63,24 @@ def is_unlimited(path: str) -> bool:
     return path in _UNLIMITED
 
 
+def _open_request(request: HttpRequest) -> bool:
+    """Count a request among the open ones of its address; False if it is one too many.
+
+    Behind a proxy it stands for its client's connection, which the worker cannot see.
+    """
+    body, key = body_of(request), limit_key(state_of(request).client_address)
+    if _open_requests.of(key) >= settings.MAX_CONNECTIONS_PER_ADDRESS:
+        return False
+    if body is not None:
+        _open_requests.add(key, 1)
+        body.when_done(lambda: _open_requests.add(key, -1))
+    return True
+
+
 class RateLimitMiddleware:
-    """429 beyond RATE_LIMIT_REQUESTS per window and address; passes everything while Redis is down."""
+    """429 beyond RATE_LIMIT_REQUESTS per window and address, and beyond MAX_CONNECTIONS_PER_ADDRESS at once behind a
+    proxy; passes everything while Redis is down.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -68,6 +88,8 @@ class RateLimitMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if is_unlimited(request.path_info):
             return self.get_response(request)
+        if settings.TRUSTED_PROXY_COUNT and not _open_request(request):
+            return error_response(request, RateLimited("Too many requests at once", retry_after=1))
         try:
             count, left = count_request(state_of(request).client_address)
         except RedisError as error:

@@ -141,9 +141,11 @@ MAX_SESSIONS_PER_USER = env.int("MAX_SESSIONS_PER_USER", 100, validate=Range(min
 TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", 0, validate=Range(min=0, max=10))
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 8 * 1024 * 1024, validate=Range(min=1024))
 MAX_JSON_BYTES = env.int("MAX_JSON_BYTES", 256 * 1024, validate=Range(min=1024))
-DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
-# The largest of all uploads: five pictures of 10 MB for /ai/vision, and what is around them.
-MAX_UPLOAD_BYTES = 51 * 1024 * 1024
+MAX_HELD_BYTES = env.int("MAX_HELD_BYTES", 256 * 1024 * 1024, validate=Range(min=1024))
+MAX_CONNECTIONS_PER_ADDRESS = env.int("MAX_CONNECTIONS_PER_ADDRESS", 200, validate=Range(min=1))
+SLOW_READER_SECONDS = env.int("SLOW_READER_SECONDS", 30, validate=Range(min=1, max=3600))
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_JSON_BYTES  # of the fields beside the files
+DATA_UPLOAD_MAX_NUMBER_FILES = 20
 FILE_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 FILE_UPLOAD_TEMP_DIR = DATA_DIR / "uploads"
 
@@ -252,10 +254,10 @@ MIDDLEWARE = [
     "edgechat.trailing_slash.TrailingSlashMiddleware",
     "edgechat.rate_limit.RateLimitMiddleware",
     "usage.middleware.CountRequestsMiddleware",
-    "edgechat.body_limit.BodyLimitMiddleware",
     "edgechat.admission.AdmissionMiddleware",
     "edgechat.admin_middleware.AdminSessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    "edgechat.admin_middleware.AdminBodyMiddleware",
     "edgechat.admin_middleware.AdminCsrfMiddleware",
     "edgechat.admin_middleware.AdminAuthenticationMiddleware",
     "edgechat.admin_middleware.AdminMessageMiddleware",

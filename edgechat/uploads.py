@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, UnreadablePostError
+from django.utils.http import parse_header_parameters
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import DataAndFiles, MultiPartParser
 
-from edgechat.body_time import BodyTooSlow, time_limit
 from edgechat.errors import MalformedRequest, TooLarge
+from edgechat.request_body import accept_body
 from edgechat.threads import begin_work, end_work, release_database
 
 # Beside the files: boundaries, names, other fields.
 ENVELOPE_BYTES = 256 * 1024
-UPLOAD_SECONDS = 300.0
+MAX_PARTS = 50
 
 
 def upload_folder() -> Path:
@@ -26,9 +26,19 @@ def upload_folder() -> Path:
     return folder
 
 
-def is_upload(request: HttpRequest) -> bool:
-    """Whether the body is left to an UploadParser; the admin's forms, which have no files, are read whole."""
-    return request.content_type == "multipart/form-data" and request.path_info.startswith("/api/")
+class _Parts:
+    """The body as Django reads it; TooLarge for more than MAX_PARTS parts, each of which is work."""
+
+    def __init__(self, stream: Any, media_type: str) -> None:
+        boundary = parse_header_parameters(media_type)[1].get("boundary", "")
+        self._stream, self._delimiter, self._count = stream, f"--{boundary}".encode(), 0
+
+    def read(self, size: int) -> Any:
+        data = self._stream.read(size)
+        self._count += data.count(self._delimiter)
+        if self._count > MAX_PARTS:
+            raise TooLarge(f"The body may have {MAX_PARTS} parts at most")
+        return data
 
 
 class UploadParser(MultiPartParser):
@@ -39,16 +49,21 @@ class UploadParser(MultiPartParser):
     """
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> DataAndFiles[Any, Any]:
-        view = parser_context["view"]
-        if int(parser_context["request"].META.get("CONTENT_LENGTH") or 0) > view.max_upload_bytes + ENVELOPE_BYTES:
-            raise TooLarge(view.too_large)
+        view, request = parser_context["view"], parser_context["request"]._request
+        accept_body(request, view.max_upload_bytes + ENVELOPE_BYTES, too_large=view.too_large)
         upload_folder()
         release_database()
         end_work()
         try:
-            with time_limit(UPLOAD_SECONDS):
-                return super().parse(stream, media_type, parser_context)
-        except (ParseError, UnreadablePostError, BodyTooSlow) as error:
-            raise MalformedRequest("The multipart body is malformed, or did not come whole in time") from error
+            parts: Any = _Parts(stream, media_type or "")
+            return super().parse(parts, media_type, parser_context)
+        except BaseException as error:
+            # Django closes the files that have come whole.
+            for handler in request.upload_handlers:
+                if getattr(handler, "file", None) is not None:
+                    handler.file.close()
+            if isinstance(error, ParseError):
+                raise MalformedRequest("The multipart body is malformed") from error
+            raise
         finally:
             begin_work()

@@ -4,10 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from rest_framework import serializers
+from rest_framework import serializers, validators
 from rest_framework.request import Request
 
 from edgechat.errors import Invalid, field_errors
+
+
+class LongCharField(serializers.CharField):
+    """A text that may be long: REST framework looks at each character, in Python, before it looks at the length."""
+
+    def __init__(self, *, max_length: int, **kwargs: Any) -> None:
+        super().__init__(max_length=max_length, **kwargs)
+        self._most = max_length
+        self.validators = [
+            one for one in self.validators if not isinstance(one, validators.ProhibitSurrogateCharactersValidator)
+        ]
+
+    def to_internal_value(self, data: Any) -> str:
+        text: str = super().to_internal_value(data)
+        if len(text) > self._most:
+            self.fail("max_length", max_length=self._most)
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise serializers.ValidationError("Surrogate characters are not allowed.") from None
+        return text
 
 
 class BoundedListField(serializers.ListField):

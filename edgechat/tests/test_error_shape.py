@@ -230,10 +230,26 @@ def announce_body(web_url: str, path: str, length: int) -> httpx2.Response:
         connection.close()
 
 
-@pytest.mark.parametrize("path", ["/api/v1/auth/login", "/api/v1/nothing", "/api/v1/health/"])
-def test_a_body_above_the_limit_is_413_before_it_is_sent(web_url: str, path: str) -> None:
-    limit = 8 * 1024 * 1024
-    assert_error(announce_body(web_url, path, limit + 1), 413, "too_large", f"The body may have {limit} bytes at most")
+def test_a_body_above_the_limit_is_413_before_it_is_sent(web_url: str) -> None:
+    limit = 64 * 1024
+    answer = announce_body(web_url, "/api/v1/auth/login", limit + 1)
+    assert_error(answer, 413, "too_large", f"The body may have {limit} bytes at most")
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/api/v1/nothing", 404, "not_found"),
+        ("/api/v1/health/", 405, "method_not_allowed"),
+        ("/api/v1/ai/summarize", 401, "not_authenticated"),
+        ("/api/v1/chat/attachments", 401, "not_authenticated"),
+    ],
+)
+def test_a_body_that_nobody_takes_is_answered_before_it_is_sent(
+    web_url: str, path: str, status: int, code: str
+) -> None:
+    answer = announce_body(web_url, path, 2**40)
+    assert (answer.status_code, answer.json()["code"], answer.headers["Connection"]) == (status, code, "close")
 
 
 def test_a_small_limit_holds_for_chunked_bodies_too(start_web: StartWeb) -> None:

@@ -76,5 +76,5 @@ def test_without_mongodb(start_web: Callable[..., WebServer], register: Callable
     assert_error(alice.get("chat/conversations/malformed"), 404, "not_found", "Conversation not found")
     assert alice.get("users/me").status_code == 200
     assert alice.post("ai/complete", json={"prompt": "hello"}).json()["text"] == "Echo: hello"
-    # Seven calls that met no MongoDB, five others, and the one of the registration.
-    assert alice.get("usage/me").json()["total_requests"] == 13
+    # Seven calls that met no MongoDB, three others, and the one of the registration; health checks do not count.
+    assert alice.get("usage/me").json()["total_requests"] == 11
