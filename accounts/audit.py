@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from accounts.models import AuditEvent
+from accounts.models import AuditEvent, Membership
 from edgechat.client_address import Caller
 
 
@@ -24,4 +24,19 @@ def record_event(
         ip=(caller.address or None) if caller else None,
         request_id=caller.request_id if caller else "",
         details=details,
+    )
+
+
+def record_membership(
+    member: Membership, *, caller: Caller, actor_id: int, before: str | None, after: str | None
+) -> None:
+    """One row for a role that somebody got, had changed or lost; None for who was not, or is no longer, a member."""
+    record_event(
+        AuditEvent.Event.MEMBERSHIP_CHANGED,
+        caller=caller,
+        user_id=member.user_id,
+        actor_id=actor_id,
+        organization=member.organization_id,
+        before=None if before is None else {"role": before},
+        after=None if after is None else {"role": after},
     )

@@ -10,10 +10,12 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Lower
 
+from accounts.audit import record_membership
 from accounts.members import MAX_MEMBERS, TooManyMembers
 from accounts.models import Membership, Organization, User
-from accounts.organizations import TooManyOrganizations, access_organization
+from accounts.organizations import TooManyOrganizations, access_organization, record_by_staff
 from accounts.permissions import ALLOWED, Access, Action, Role, managing
+from edgechat.client_address import Caller
 from edgechat.errors import ApiError, NotFound, PermissionDenied
 
 MAX_MEMBERSHIPS = 500
@@ -28,7 +30,7 @@ class AlreadyMember(ApiError):
     status, code, detail = 409, "already_member", "This address is a member, or invited, already"
 
 
-def invite(*, user: User, organization_id: int, email: str, role: str) -> Membership:
+def invite(*, user: User, organization_id: int, email: str, role: str, caller: Caller) -> Membership:
     """Invite an address. Raises OrganizationNotFound, PermissionDenied, AlreadyMember and TooManyMembers."""
     with transaction.atomic():
         access = access_organization(user=user, organization_id=organization_id, lock=True)
@@ -41,12 +43,13 @@ def invite(*, user: User, organization_id: int, email: str, role: str) -> Member
             raise AlreadyMember
         if members.count() >= MAX_MEMBERS:
             raise TooManyMembers
+        record_by_staff(access, actor=user, caller=caller, before=None, after={"invited": role})
         return Membership.objects.create(
             organization=access.organization, invited_email=email, invited_by=user, role=role
         )
 
 
-def revoke_invitation(*, user: User, organization_id: int, invitation_id: int) -> None:
+def revoke_invitation(*, user: User, organization_id: int, invitation_id: int, caller: Caller) -> None:
     """Raises OrganizationNotFound, PermissionDenied and InvitationNotFound, also for one that was accepted."""
     with transaction.atomic():
         access = access_organization(user=user, organization_id=organization_id, lock=True)
@@ -56,6 +59,7 @@ def revoke_invitation(*, user: User, organization_id: int, invitation_id: int) -
         if invitation is None:
             raise InvitationNotFound
         access.require(managing(invitation.role))
+        record_by_staff(access, actor=user, caller=caller, before={"invited": invitation.role}, after=None)
         invitation.delete()
 
 
@@ -64,7 +68,7 @@ def list_invitations(*, user: User) -> list[Membership]:
     return list(_invitations_of(user).select_related("organization").order_by("-pk")[:MAX_LISTED])
 
 
-def accept_invitation(*, user: User, invitation_id: int) -> Access:
+def accept_invitation(*, user: User, invitation_id: int, caller: Caller) -> Access:
     """Become a member; once more by the same user changes nothing.
 
     Raises InvitationNotFound, also for one that is another's or was taken back, and TooManyOrganizations.
@@ -84,6 +88,7 @@ def accept_invitation(*, user: User, invitation_id: int) -> Access:
             invitation.user, invitation.invited_email = account, ""
             invitation.save(update_fields=["user", "invited_email"])
             member = invitation
+            record_membership(member, caller=caller, actor_id=user.pk, before=None, after=member.role)
         elif member.pk != invitation.pk:  # staff added them meanwhile
             invitation.delete()
     return Access(organization, member.role, user.is_superuser)

@@ -7,9 +7,11 @@ from collections.abc import Collection
 from django.db import transaction
 from django.db.models import QuerySet
 
+from accounts.audit import record_membership
 from accounts.models import Membership, Organization, User
 from accounts.organizations import access_organization
 from accounts.permissions import Action, Role, is_allowed, managing
+from edgechat.client_address import Caller
 from edgechat.errors import ApiError, NotFound
 
 # Invitations count as members, for that is what they become.
@@ -39,7 +41,7 @@ def list_members(*, user: User, organization_id: int) -> list[Membership]:
     return list(Membership.objects.filter(organization=access.organization).select_related("user"))
 
 
-def change_role(*, user: User, organization_id: int, member_id: int, role: str) -> Membership:
+def change_role(*, user: User, organization_id: int, member_id: int, role: str, caller: Caller) -> Membership:
     """Raises OrganizationNotFound, PermissionDenied, MemberNotFound and LastOwner."""
     with transaction.atomic():
         access = access_organization(user=user, organization_id=organization_id, lock=True)
@@ -48,13 +50,14 @@ def change_role(*, user: User, organization_id: int, member_id: int, role: str) 
         access.require(managing(member.role, role))
         if role != Role.OWNER:
             _refuse_last_owner(member)
+        record_membership(member, caller=caller, actor_id=user.pk, before=member.role, after=role)
         member.role = role
         member.save(update_fields=["role"])
         _withdraw_invitations(member, role)
     return member
 
 
-def remove_member(*, user: User, organization_id: int, member_id: int) -> None:
+def remove_member(*, user: User, organization_id: int, member_id: int, caller: Caller) -> None:
     """Remove a member, or leave. Raises OrganizationNotFound, PermissionDenied, MemberNotFound and LastOwner."""
     leaving = member_id == user.pk
     with transaction.atomic():
@@ -64,6 +67,7 @@ def remove_member(*, user: User, organization_id: int, member_id: int) -> None:
         if not leaving:
             access.require(managing(member.role))
         _refuse_last_owner(member)
+        record_membership(member, caller=caller, actor_id=user.pk, before=member.role, after=None)
         member.delete()
         _withdraw_invitations(member, None)
 

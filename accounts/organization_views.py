@@ -37,6 +37,7 @@ from accounts.organizations import (
     rename_organization,
 )
 from accounts.requests import AuthenticatedRequest
+from edgechat.client_address import caller_of
 from edgechat.errors import Invalid
 from edgechat.rate_limit import AuthRateThrottle
 from edgechat.validation import integer_id, validated_body
@@ -105,14 +106,17 @@ class OrganizationView(APIView):
         """Rename an organization: its owners and admins."""
         number = integer_id(organization_id)
         data = validated_body(OrganizationInput, request)
-        return Response(organization_body(rename_organization(user=request.user, organization_id=number, **data)))
+        caller = caller_of(request._request)
+        access = rename_organization(user=request.user, organization_id=number, caller=caller, **data)
+        return Response(organization_body(access))
 
     @extend_schema(
         operation_id="organization_delete", tags=["organizations"], parameters=[_ORGANIZATION_ID], responses={204: None}
     )
     def delete(self, request: AuthenticatedRequest, organization_id: str) -> Response:
         """Delete an organization: its owners. Conversations stay with their authors, and are shared no longer."""
-        delete_organization(user=request.user, organization_id=integer_id(organization_id))
+        number, caller = integer_id(organization_id), caller_of(request._request)
+        delete_organization(user=request.user, organization_id=number, caller=caller)
         return Response(status=204)
 
 
@@ -154,7 +158,9 @@ class MembersView(APIView):
         """
         number = integer_id(organization_id)
         data = validated_body(MemberInput, request)
-        return Response(member_body(invite(user=request.user, organization_id=number, **data)), status=201)
+        caller = caller_of(request._request)
+        invitation = invite(user=request.user, organization_id=number, caller=caller, **data)
+        return Response(member_body(invitation), status=201)
 
 
 class MemberView(APIView):
@@ -173,7 +179,8 @@ class MemberView(APIView):
         """Give a member another role; 409 `last_owner` for the last owner's."""
         number, member_id = integer_id(organization_id), integer_id(user_id)
         data = validated_body(RoleInput, request)
-        member = change_role(user=request.user, organization_id=number, member_id=member_id, **data)
+        caller = caller_of(request._request)
+        member = change_role(user=request.user, organization_id=number, member_id=member_id, caller=caller, **data)
         return Response(member_body(member))
 
     @extend_schema(
@@ -187,7 +194,8 @@ class MemberView(APIView):
 
         The member's own conversations stay the member's, and are shared no longer.
         """
-        remove_member(user=request.user, organization_id=integer_id(organization_id), member_id=integer_id(user_id))
+        number, member_id, caller = integer_id(organization_id), integer_id(user_id), caller_of(request._request)
+        remove_member(user=request.user, organization_id=number, member_id=member_id, caller=caller)
         return Response(status=204)
 
 
@@ -204,6 +212,7 @@ class InvitationView(APIView):
             user=request.user,
             organization_id=integer_id(organization_id),
             invitation_id=_parse_invitation_id(invitation_id),
+            caller=caller_of(request._request),
         )
         return Response(status=204)
 
@@ -260,7 +269,8 @@ class AcceptInvitationView(APIView):
 
         An account can be in 500 organizations; past them it is 409 `too_many_organizations`.
         """
-        access = accept_invitation(user=request.user, invitation_id=_parse_invitation_id(invitation_id))
+        number, caller = _parse_invitation_id(invitation_id), caller_of(request._request)
+        access = accept_invitation(user=request.user, invitation_id=number, caller=caller)
         return Response(organization_body(access))
 
 

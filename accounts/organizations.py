@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from accounts.models import Membership, Organization, User
+from accounts.audit import record_event
+from accounts.models import AuditEvent, Membership, Organization, User
 from accounts.permissions import Access, Action, Role
+from edgechat.client_address import Caller
 from edgechat.errors import ApiError, NotAuthenticated, NotFound
 
 # Of those that a user made and that are still there, whoever owns them now: being made an owner uses up nothing.
@@ -36,6 +38,22 @@ def access_organization(*, user: User, organization_id: int, lock: bool = False)
     return Access(organization, role, user.is_superuser)
 
 
+def record_by_staff(
+    access: Access, *, actor: User, caller: Caller, before: dict[str, str] | None, after: dict[str, str] | None
+) -> None:
+    """What a superuser changes in an organization that they are not in is a change by staff, as in the admin."""
+    if access.role is None:
+        record_event(
+            AuditEvent.Event.STAFF_CHANGE,
+            caller=caller,
+            actor_id=actor.pk,
+            model=Organization._meta.label_lower,
+            id=str(access.organization.pk),
+            before=before,
+            after=after,
+        )
+
+
 def create_organization(*, user: User, name: str) -> Access:
     """Make an organization that the user owns. Raises TooManyOrganizations."""
     with transaction.atomic():
@@ -62,19 +80,23 @@ def get_organization(*, user: User, organization_id: int) -> Access:
     return access
 
 
-def rename_organization(*, user: User, organization_id: int, name: str) -> Access:
+def rename_organization(*, user: User, organization_id: int, name: str, caller: Caller) -> Access:
     """Raises OrganizationNotFound and PermissionDenied."""
     with transaction.atomic():
         access = access_organization(user=user, organization_id=organization_id, lock=True)
         access.require(Action.RENAME)
+        before = {"name": access.organization.name}
+        record_by_staff(access, actor=user, caller=caller, before=before, after={"name": name})
         access.organization.name = name
         access.organization.save(update_fields=["name"])
     return access
 
 
-def delete_organization(*, user: User, organization_id: int) -> None:
+def delete_organization(*, user: User, organization_id: int, caller: Caller) -> None:
     """Conversations stay with their authors. Raises OrganizationNotFound and PermissionDenied."""
     with transaction.atomic():
         access = access_organization(user=user, organization_id=organization_id, lock=True)
         access.require(Action.DELETE)
+        before = {"name": access.organization.name}
+        record_by_staff(access, actor=user, caller=caller, before=before, after=None)
         access.organization.delete()

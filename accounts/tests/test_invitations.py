@@ -10,7 +10,7 @@ import pytest
 
 from accounts.emailed_tokens import make_emailed_token
 from accounts.invitations import MAX_MEMBERSHIPS
-from accounts.models import Membership, Organization, User
+from accounts.models import AuditEvent, Membership, Organization, User
 from accounts.tests.logins import new_email
 from accounts.tests.organizations import (
     accept,
@@ -311,6 +311,46 @@ def test_an_account_is_in_500_organizations_at_most_also_at_once(alice: Person, 
             assert_error(answer, 409, "too_many_organizations", detail, context={"limit": 500})
     assert len(invitations_of(bob)) == 2
     Organization.objects.filter(pk__in=ids).delete()
+
+
+def audited(organization: Organization, event: str) -> list[tuple[int | None, int | None, Any, Any]]:
+    """(whom, by whom, before, after) of each row, the first one first."""
+    key = "organization" if event == "membership_changed" else "id"
+    rows = AuditEvent.objects.filter(
+        event=event, **{f"details__{key}": organization.pk if key == "organization" else str(organization.pk)}
+    )
+    return [(row.user_id, row.actor_id, row.details["before"], row.details["after"]) for row in rows.order_by("pk")]
+
+
+def test_who_joins_changes_and_leaves_is_written_to_the_audit_log(alice: Person, bob: Person) -> None:
+    verify(bob)
+    organization = new_organization(owner=alice)
+    path = f"organizations/{organization.pk}/members/{bob.id}"
+    assert accept(bob, invited(alice, organization, bob.email)).status_code == 200
+    assert alice.patch(path, json={"role": "admin"}).status_code == 200
+    assert bob.delete(path).status_code == 204
+    assert audited(organization, "membership_changed") == [
+        (bob.id, bob.id, None, {"role": "member"}),
+        (bob.id, alice.id, {"role": "member"}, {"role": "admin"}),
+        (bob.id, bob.id, {"role": "admin"}, None),
+    ]
+    assert audited(organization, "staff_change") == []
+
+
+def test_what_a_superuser_does_in_an_organization_of_others_is_audited(alice: Person, bob: Person) -> None:
+    organization = new_organization(owner=alice)
+    User.objects.filter(pk=bob.id).update(is_superuser=True)
+    invitation_id = invited(bob, organization, new_email(), "owner")
+    path = f"organizations/{organization.pk}"
+    assert bob.delete(f"{path}/invitations/{invitation_id}").status_code == 204
+    assert bob.patch(path, json={"name": "Writers"}).status_code == 200
+    assert bob.delete(path).status_code == 204
+    assert audited(organization, "staff_change") == [
+        (None, bob.id, None, {"invited": "owner"}),
+        (None, bob.id, {"invited": "owner"}, None),
+        (None, bob.id, {"name": "Readers"}, {"name": "Writers"}),
+        (None, bob.id, {"name": "Writers"}, None),
+    ]
 
 
 def test_the_invitations_are_no_organization(alice: Person, anonymous: Any) -> None:
