@@ -73,11 +73,16 @@ def when_ready(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """The application is loaded: refuse to run half-patched, then start what each process does by itself."""
+    from ai import gemini
+    from ai.fetch_url import fetcher
     from conversations.replies import channel
     from edgechat import periodic
     from edgechat.gevent_check import require_patched_process
 
     require_patched_process()
+    # Each loads the system's certificates, during which nobody else would be answered.
+    gemini.prepare()
+    fetcher.prepare()
     periodic.start()
     channel.start()
 

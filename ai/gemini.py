@@ -203,6 +203,12 @@ _client_lock = threading.Lock()
 _client_of_this_process: genai.Client | None = None
 
 
+def prepare() -> None:
+    """Make the client, if there is to be one, which takes a tenth of a second."""
+    if settings.GEMINI_API_KEY or settings.GEMINI_BASE_URL:
+        _client()
+
+
 def _client() -> genai.Client:
     """One client in a process, kept for good: a client that nobody holds closes in the middle of a call."""
     global _client_of_this_process

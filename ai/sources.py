@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ai.fetch_url import fetch_page
+from ai.text_parts import count_words, has_words
 from edgechat.errors import Invalid, TooLarge
 from edgechat.sandbox.places import working_for
 from edgechat.threads import end_work, release_database
@@ -65,9 +66,9 @@ def read_source(
         with working_for(user_id):
             page = fetch_page(url)
         _require_words(page.text, "body.url", "This page has no text.")
-        return Source("url", page.text, _count_words(page.text), url=page.url, title=page.title)
+        return Source("url", page.text, count_words(page.text), url=page.url, title=page.title)
     _require_words(text or "", "body.text", "This text has no words.")
-    return Source("text", text or "", _count_words(text or ""))
+    return Source("text", text or "", count_words(text or ""))
 
 
 def _conversation(user_id: int, conversation_id: str) -> Source:
@@ -77,7 +78,7 @@ def _conversation(user_id: int, conversation_id: str) -> Source:
     for speaker, content in transcript.messages:
         said.append(f"{speaker}: {content}")
         characters += len(content)
-        words += _count_words(content)
+        words += count_words(content)
         if characters > MAX_CONVERSATION_CHARACTERS:
             raise TooLarge(f"A conversation of more than {MAX_CONVERSATION_CHARACTERS} characters can't be summarized")
     if not words:
@@ -92,9 +93,5 @@ def _conversation(user_id: int, conversation_id: str) -> Source:
 
 
 def _require_words(text: str, field: str, message: str) -> None:
-    if not any(character.isalnum() for character in text):
+    if not has_words(text):
         raise Invalid({field: message})
-
-
-def _count_words(text: str) -> int:
-    return len(text.split())

@@ -15,7 +15,7 @@ from ai.gemini import ModelError, Prompt, Turn
 from ai.services import Completion, finished
 from ai.sources import Source
 from ai.summary_prompts import Wishes
-from ai.text_parts import split_text
+from ai.text_parts import hash_text, split_text
 from edgechat.threads import start_thread
 from usage.budgets import BudgetExceeded
 from usage.models import LedgerEntry
@@ -87,7 +87,7 @@ class SummaryAnswer(Answer):
 
     def shape(self) -> list[Any]:
         part = self._wishes.for_part(_PART[self._source.kind], words=0)
-        return ["summarize", self._whole, part, self._room, self._max_output_tokens, self._source.text]
+        return ["summarize", self._whole, part, self._room, self._max_output_tokens, hash_text(self._source.text)]
 
     def make(self) -> Pieces:
         text, instruction, what = self._source.text.strip(), self._whole, _PART[self._source.kind]

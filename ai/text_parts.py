@@ -1,14 +1,49 @@
-"""Cutting a long text into parts that fit. Pure."""
+"""Long texts: counting their words, and cutting them into parts that fit. Others have their turn meanwhile."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
+from collections.abc import Iterator
+
+from edgechat.threads import Pauses
 
 # A sentence's end with what closes it; Chinese and Japanese put no space behind.
 _SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*\s+|[。！？]["”’」』）]*\s*""")
 _JOINER = "\u200d"
 _LONGEST_CLUSTER = 40
+_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
+_PIECE = 32_000  # characters, a millisecond's work or so
+
+
+def has_words(text: str) -> bool:
+    """Whether there is a letter or a digit in it."""
+    return any(_LETTER_OR_DIGIT.search(piece) for piece in _pieces(text))
+
+
+def count_words(text: str) -> int:
+    """What is between white space."""
+    words, within = 0, False
+    for piece in _pieces(text):
+        words += len(piece.split()) - (within and not piece[0].isspace())
+        within = not piece[-1].isspace()
+    return words
+
+
+def hash_text(text: str) -> str:
+    """The hexadecimal SHA-256 of its UTF-8."""
+    digest = hashlib.sha256()
+    for piece in _pieces(text):
+        digest.update(piece.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _pieces(text: str) -> Iterator[str]:
+    pauses = Pauses()
+    for start in range(0, len(text), _PIECE):
+        pauses.pause()
+        yield text[start : start + _PIECE]
 
 
 def split_text(text: str, *, tokens: int) -> list[str]:
@@ -19,7 +54,9 @@ def split_text(text: str, *, tokens: int) -> list[str]:
     """
     parts = []
     start = 0
+    pauses = Pauses()
     while start < len(text):
+        pauses.pause()
         end = start + _fitting(text[start : start + 3 * tokens], 3 * tokens)
         if end < len(text):
             end = start + _last_boundary(text[start:end], text[end])

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench import login_scenarios, overhead_scenarios, reply_scenarios, scenarios, upload_scenario, usage_scenarios
+from bench import (
+    login_scenarios,
+    overhead_scenarios,
+    page_scenarios,
+    reply_scenarios,
+    scenarios,
+    upload_scenario,
+    usage_scenarios,
+)
 from bench.scenarios import Scenario
 
 _CLASSES: tuple[Callable[[], Scenario], ...] = (
@@ -28,6 +36,11 @@ _CLASSES: tuple[Callable[[], Scenario], ...] = (
     login_scenarios.LoginTimes,
     reply_scenarios.HistoryGrowth,
     reply_scenarios.ListGrowth,
+    page_scenarios.PageInProcess,
+    page_scenarios.PageOverhead,
+    page_scenarios.PagesMemory,
+    page_scenarios.HealthBesideOrdinaryPages,
+    page_scenarios.HealthBesideHostilePages,
     usage_scenarios.UsageMe,
     usage_scenarios.Dashboard,
 )

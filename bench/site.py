@@ -81,6 +81,14 @@ class Site:
         return len(self._web.pids)
 
     @property
+    def master(self) -> int:
+        return self._web.pid
+
+    @property
+    def worker_pids(self) -> list[int]:
+        return self._web.pids
+
+    @property
     def address(self) -> str:
         """HOST:PORT of the web processes."""
         return self._web.address

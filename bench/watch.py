@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -82,7 +83,7 @@ class Watch:
         with self._lock:
             row = self._postgres.execute(_CONNECTIONS).fetchone()
             clients = int(self._redis.info("clients")["connected_clients"]) - 1  # without this one
-        now = Holding(_memory([self._web.pid, *self._web.pids]), int(row[0]) if row else 0, clients)
+        now = Holding(_memory(self._web.pid), int(row[0]) if row else 0, clients)
         self.peak = self.peak.peak(now)
 
     def __enter__(self) -> Self:
@@ -98,11 +99,11 @@ class Watch:
         self._redis.close()
 
 
-def _memory(pids: list[int]) -> float:
+def _memory(master: int) -> float:
+    """Of gunicorn's master, its workers, and what reads pages and pictures for them."""
     total = 0
-    for pid in pids:
-        try:
-            total += psutil.Process(pid).memory_full_info().pss
-        except psutil.NoSuchProcess:
-            continue
+    with suppress(psutil.NoSuchProcess):
+        for process in (psutil.Process(master), *psutil.Process(master).children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += process.memory_full_info().pss
     return total / _MEBIBYTE

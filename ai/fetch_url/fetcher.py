@@ -17,6 +17,7 @@ from ai.fetch_url.addresses import is_public, look_up
 from ai.fetch_url.limits import CANNOT_OPEN, CANNOT_READ, WRONG_ADDRESS, Deadline, PageRefused
 from ai.fetch_url.text import read_text
 from ai.fetch_url.transport import PinnedTransport, too_large
+from edgechat.sandbox.places import NotBegun, Places
 
 logger = structlog.get_logger(__name__)
 
@@ -35,6 +36,9 @@ _AMBIGUOUS = re.compile(r"[\s\\\x00-\x20\x7f-\x9f]")
 # getaddrinfo knows no timeout, so it runs where it can be left behind; a few at a time, because under gevent each
 # holds one of the real threads that passwords are hashed in.
 _lookups = ThreadPoolExecutor(max_workers=4, thread_name_prefix="look-up")
+
+# Each may hold a body of `max_bytes` while it waits to be read.
+_places = Places(32, per_user=8)
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,13 @@ class Fetcher:
         """
         deadline = Deadline(self.max_seconds)
         target = self._checked(url)
+        try:
+            with _places.one(deadline.left()):
+                return self._fetch(target, deadline)
+        except NotBegun:
+            raise deadline.refusal() from None
+
+    def _fetch(self, target: httpx2.URL, deadline: Deadline) -> Page:
         for _ in range(1 + self.max_redirects):
             answer = self._get(target, deadline)
             if isinstance(answer, _Document):
@@ -107,7 +118,10 @@ class Fetcher:
             )
             with closing(transport), closing(transport.handle_request(request)) as response:
                 if response.has_redirect_location:
-                    return self._checked(url.join(response.headers["Location"]))
+                    location = response.headers["Location"]
+                    if len(location) > MAX_URL_LENGTH:
+                        raise PageRefused(CANNOT_OPEN)
+                    return self._checked(url.join(location))
                 if response.status_code != 200:
                     raise PageRefused(CANNOT_OPEN)
                 refusal = CANNOT_READ
@@ -154,6 +168,11 @@ class _Document:
 
 def _port(url: httpx2.URL) -> int:
     return {"http": 80, "https": 443}.get(url.scheme, 0) if url.port is None else url.port
+
+
+def prepare() -> None:
+    """Load the certificates of authorities, which takes a tenth of a second."""
+    _ssl_context()
 
 
 @functools.cache

@@ -12,9 +12,16 @@ from typing import Any
 import httpcore2
 import httpx2
 
-from ai.fetch_url.limits import Deadline, PageRefused
+from ai.fetch_url.limits import CANNOT_READ, Deadline, PageRefused
+from edgechat.threads import Pauses
 
 CONNECT_SECONDS = 3.0
+# Status line and headers, with those of the informational answers before them.
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEAD_LINES = 1000
+# Servers send kilobytes at a time; each piece costs the same work, of one byte or of many.
+MAX_PIECES = 20_000
+_READ_BYTES = 8 * 1024
 
 
 class PinnedTransport(httpx2.HTTPTransport):
@@ -36,6 +43,7 @@ class PinnedTransport(httpx2.HTTPTransport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         response = super().handle_request(request)
+        self._backend.head_is_read()
         if isinstance(response.stream, httpx2.SyncByteStream):
             response.stream = _BoundedStream(response.stream, self._max_bytes)
         return response
@@ -52,10 +60,14 @@ class _BoundedStream(httpx2.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         left = self._max_bytes
-        for piece in self._stream:
+        pauses = Pauses()
+        for number, piece in enumerate(self._stream):
             left -= len(piece)
             if left < 0:
                 raise too_large(self._max_bytes)
+            if number >= MAX_PIECES:
+                raise PageRefused(CANNOT_READ)
+            pauses.pause()
             yield piece
 
     def close(self) -> None:
@@ -66,10 +78,63 @@ def too_large(max_bytes: int) -> PageRefused:
     return PageRefused(f"The page is larger than {max_bytes / 1024**2:g} MB")
 
 
+class _Reading:
+    """What a connection may still send before its answer's head is complete; None after that."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+        self._pauses = Pauses()
+        self.head_left: int | None = MAX_HEAD_BYTES
+        self._lines_left = MAX_HEAD_LINES
+
+    def begin(self) -> None:
+        """Raises PageRefused at the deadline, and lets others work: a server that sends as fast as it is read never
+        makes its reader wait, and so would keep the process for itself.
+        """
+        self._deadline.left()
+        self._pauses.pause()
+
+    def count(self, data: bytes) -> None:
+        if self.head_left is not None:
+            self.head_left -= len(data)
+            self._lines_left -= data.partition(b"\r\n\r\n")[0].count(b"\n")
+            if self.head_left < 0 or self._lines_left < 0:
+                raise httpcore2.RemoteProtocolError("a head without end")
+
+
+class _Stream(httpcore2.NetworkStream):
+    """Reads little at a time, as `_Reading` says."""
+
+    def __init__(self, stream: httpcore2.NetworkStream, reading: _Reading) -> None:
+        self._stream = stream
+        self._reading = reading
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self._reading.begin()
+        data = self._stream.read(min(max_bytes, _READ_BYTES), timeout)
+        self._reading.count(data)
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, timeout), self._reading)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
 class _PinnedBackend(httpcore2.SyncBackend):
     def __init__(self, addresses: list[str], deadline: Deadline) -> None:
         self._addresses = addresses
         self._deadline = deadline
+        self._reading = _Reading(deadline)
         self._alarm: threading.Timer | None = None
         self._line: socket.socket | None = None
 
@@ -90,8 +155,11 @@ class _PinnedBackend(httpcore2.SyncBackend):
                 failure = error
             else:
                 self._cut_at_the_deadline(stream.get_extra_info("socket"))
-                return stream
+                return _Stream(stream, self._reading)
         raise failure
+
+    def head_is_read(self) -> None:
+        self._reading.head_left = None
 
     def _cut_at_the_deadline(self, sock: socket.socket) -> None:
         """A socket's timeout begins again with each byte that comes, in TLS's handshake and records too."""

@@ -384,6 +384,41 @@ def test_under_gevent_the_deadline_holds_and_nobody_else_waits(site: Callable[..
     assert printed == "The page took longer than 1 seconds\nTrue True\n"
 
 
+def endless_hints(visit: Visit) -> None:
+    """Informational answers, as fast as they are read."""
+    while not visit.closing.is_set():
+        visit.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 1000)
+
+
+def many_headers(visit: Visit) -> None:
+    visit.send(b"HTTP/1.1 200 OK\r\n" + b"a:b\r\n" * 100_000 + b"\r\n")
+
+
+def tiny_chunks(visit: Visit) -> None:
+    visit.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while not visit.closing.is_set():
+        visit.send(b"1\r\na\r\n" * 10_000)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"), [(endless_hints, CANNOT_OPEN), (many_headers, CANNOT_OPEN), (tiny_chunks, CANNOT_READ)]
+)
+def test_an_answer_in_very_many_pieces_is_refused_and_nobody_waits(
+    site: Callable[..., Site], answer: Answer, message: str
+) -> None:
+    """A server that always has more makes its reader never wait, so that nothing would end it but the reader."""
+    server = site(answer)
+    assert refusal(server, max_seconds=60) == message
+    printed = under_gevent("http", server.port, 60).splitlines()
+    assert printed[0] == message
+    assert printed[1].startswith("True")
+
+
+def test_a_redirect_to_a_very_long_address_is_refused(site: Callable[..., Site]) -> None:
+    server = site(lambda visit: visit.send(http(b"", status="302 Found", Location="/" + "a" * 3000)))
+    assert refusal(server) == CANNOT_OPEN
+
+
 @pytest.mark.parametrize(
     ("body", "printed"),
     [(b"<html><body><p>Hello from a page</p></body></html>", "Hello from a page"), (b"%PDF-1.7", CANNOT_READ)],

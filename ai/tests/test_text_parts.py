@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from unittest.mock import patch
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ai.text_parts import split_text
+from ai import text_parts
+from ai.text_parts import count_words, has_words, hash_text, split_text
 from usage.tokens import estimate_tokens
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Z", "Cc", "Cf", "M"]), min_size=1, max_size=12)
@@ -43,3 +47,11 @@ def test_a_word_that_is_too_long_is_cut_between_characters() -> None:
     assert split_text("x" * 70, tokens=10) == ["x" * 30, "x" * 30, "x" * 10]
     assert split_text("👩‍👩‍👧👩‍👩‍👧", tokens=7) == ["👩‍👩‍👧", "👩‍👩‍👧"]
     assert split_text("e\u0301" * 20, tokens=5) == ["e\u0301" * 5] * 4
+
+
+@given(st.text("a \n\u3000_é.", max_size=40), st.integers(1, 9))
+def test_words_are_counted_whatever_the_pieces(text: str, piece: int) -> None:
+    with patch.object(text_parts, "_PIECE", piece):
+        assert count_words(text) == len(text.split())
+        assert has_words(text) == any(character.isalnum() for character in text)
+        assert hash_text(text) == hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,18 @@
+"""The application as gunicorn serves it, but for what `ai.tests.local_pages` is for."""
+
+from __future__ import annotations
+
+import os
+
+from ai import sources
+from ai.fetch_url import Fetcher
+from edgechat.wsgi import application
+
+__all__ = ["application"]
+
+sources.fetch_page = Fetcher(  # type: ignore[attr-defined]
+    resolve=lambda *_: ["127.0.0.1"],
+    is_allowed=lambda _: True,
+    ports=frozenset({int(os.environ["LOCAL_PAGES_PORT"])}),
+    max_seconds=float(os.environ["LOCAL_PAGES_SECONDS"]),
+).fetch
