@@ -29,6 +29,7 @@ from accounts.staff_accounts import follow_change_of_address
 from accounts.staff_forms import NewUserForm, SetPasswordForm, UserForm
 from accounts.staff_pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin, is_id, users_matching
 from accounts.staff_rights import is_superuser, may_touch
+from accounts.staff_sessions import require_recent_password
 from accounts.staff_site import password_change_watched
 from accounts.user_actions import UserActions
 from edgechat.client_address import caller_of
@@ -126,6 +127,7 @@ class AccountAdmin(UserActions, UserAdmin):  # type: ignore[type-arg, misc]
         return allowed and (obj is None or (obj != request.user and may_touch(request, obj)))
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:  # noqa: A002
+        require_recent_password(request)
         if not is_id(id):
             return super().user_change_password(request, id, form_url)
         if int(id) == request.user.pk:

@@ -90,11 +90,16 @@ def _find_session(claims: Claims) -> Session | None:
 def live_session(claims: Claims) -> Session:
     """The token's session with its user; NotAuthenticated if it was ended or the user is no longer active."""
     session = _find_session(claims)
-    if session is None or session.ended_at is not None or not session.user.is_active:
+    ended = session is None or session.ended_at is not None or session.kind != Session.Kind.API
+    if session is None or ended or not session.user.is_active:
         raise SessionEnded
     if claims.generation > session.used_generation:
         mark_pair_used(session.pk, claims.generation)
+    note_use(session)
+    return session
+
+
+def note_use(session: Session) -> None:
     now = timezone.now()
     if now - session.last_used_at > LAST_USED_PRECISION:
         Session.objects.filter(pk=session.pk).update(last_used_at=now)
-    return session

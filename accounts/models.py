@@ -97,16 +97,24 @@ class SessionQuerySet(models.QuerySet["Session"]):
 
 
 class Session(models.Model):
-    """One login on one device. Its tokens are good as long as `ended_at` is empty; this row is the truth."""
+    """One login on one device, or to the admin, which has no tokens. Good as long as `ended_at` is empty."""
+
+    class Kind(models.TextChoices):
+        API = "api", "API"
+        ADMIN = "admin", "admin site"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sessions")
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.API, db_default=Kind.API)
     device_name = models.CharField(max_length=100, blank=True)
     user_agent = models.CharField(max_length=300, blank=True)
     ip = models.GenericIPAddressField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(auto_now_add=True, help_text="To the minute.")
     expires_at = models.DateTimeField(help_text="When the newest refresh token expires.")
+    reauthenticated_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the password was last given again, in the admin."
+    )
     ended_at = models.DateTimeField(null=True, blank=True)
     end_reason = models.CharField(max_length=30, blank=True)
     generation = models.PositiveIntegerField(default=0, help_text="Number of the newest token pair.")
@@ -226,6 +234,7 @@ class AuditEvent(models.Model):
         EMAIL_CHANGED = "email_changed"
         MEMBERSHIP_CHANGED = "membership_changed"
         STAFF_CHANGE = "staff_change"
+        REAUTHENTICATED = "reauthenticated"
 
     event = models.CharField(max_length=30, choices=Event.choices)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)

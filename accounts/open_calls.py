@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 import gevent.monkey
@@ -25,10 +25,11 @@ from django.db import OperationalError
 from django.http import HttpRequest
 
 from accounts.endings import EVERYBODY, conversation_subject, organization_subject, user_subject
-from accounts.models import Session, User
+from accounts.models import Session
 from accounts.requests import AuthenticatedRequest
 from accounts.sessions import SessionEnded
 from accounts.slots import take_slot
+from accounts.staff_sessions import session_of
 from edgechat.errors import ApiError, StoreUnavailable
 from edgechat.request_state import state_of
 from edgechat.threads import end_work, release_database, start_thread
@@ -62,8 +63,7 @@ class OpenCall:
     It is closed at the end of its `with` block, unless it was kept in it. `on_end` ends the work that is done for it.
     """
 
-    def __init__(self, *, user_id: int, session_id: UUID | None, since: float, connection: Any = None) -> None:
-        """Without a session it is one of staff, in the admin."""
+    def __init__(self, *, user_id: int, session_id: UUID, since: float, connection: Any = None) -> None:
         self.user_id = user_id
         self.session_id = session_id
         self.since = since
@@ -260,9 +260,12 @@ def notice_hang_ups() -> None:
 
 
 def open_staff_call(request: HttpRequest) -> OpenCall:
-    """Register a call in the admin, which ends when its user is no active staff any more."""
+    """Register a call in the admin, which ends with its login there. Raises SessionEnded."""
+    session = session_of(request)
+    if session is None:
+        raise SessionEnded
     # When it was looked at whose the request is, nobody wrote down: it is looked at again.
-    call = OpenCall(user_id=cast(User, request.user).pk, session_id=None, since=-1.0)
+    call = OpenCall(user_id=session.user_id, session_id=session.pk, since=-1.0)
     _remember(call)
     return call
 
@@ -321,17 +324,10 @@ def _look_at_due() -> None:
 
 
 def _end_what_is_over(calls: list[OpenCall]) -> None:
-    sessions = {call.session_id for call in calls if call.session_id is not None}
-    staff = {call.user_id for call in calls if call.session_id is None}
-    live: set[UUID | int] = set()
-    if sessions:
-        live.update(
-            Session.objects.filter(pk__in=sessions, ended_at=None, user__is_active=True).values_list("pk", flat=True)
-        )
-    if staff:
-        live.update(User.objects.filter(pk__in=staff, is_active=True, is_staff=True).values_list("pk", flat=True))
+    sessions = Session.objects.filter(pk__in={call.session_id for call in calls}, ended_at=None, user__is_active=True)
+    live = set(sessions.exclude(kind=Session.Kind.ADMIN, user__is_staff=False).values_list("pk", flat=True))
     for call in calls:
-        if (call.session_id or call.user_id) not in live:
+        if call.session_id not in live:
             call.end(SessionEnded())
     reading = [call for call in calls if call.reading is not None and not call.is_over()]
     for end_unreadable in _end_unreadable if reading else ():

@@ -10,7 +10,7 @@ from django.utils import timezone
 from accounts.audit import record_event
 from accounts.endings import tell_ended, user_subject
 from accounts.models import AuditEvent, User
-from accounts.sessions import end_all_sessions
+from accounts.sessions import end_admin_sessions, end_all_sessions
 from edgechat.client_address import Caller
 from edgechat.errors import NotFound, PermissionDenied
 
@@ -75,7 +75,13 @@ def set_role(*, user: User, role: Role, actor_id: int | None, caller: Caller | N
 
 
 def record_role(user: User, *, before: User, actor_id: int | None, caller: Caller | None) -> None:
-    """A row of the audit log for rights that were given or taken away; `before` has those of before."""
+    """What follows when rights were given or taken away; `before` has those of before.
+
+    A row of the audit log, and the end of the logins to the admin of who has lost some: they do not come back with
+    the rights.
+    """
+    if (before.is_staff and not user.is_staff) or (before.is_superuser and not user.is_superuser):
+        end_admin_sessions(user_id=user.pk, reason="role_changed")
     tell_ended(user_subject(user.pk))
     record_event(
         AuditEvent.Event.ROLE_CHANGED,

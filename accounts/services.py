@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 from django.contrib.auth.hashers import make_password, verify_password
 from django.contrib.auth.password_validation import validate_password
@@ -63,8 +64,12 @@ def register_user(*, email: str, password: str, caller: Caller, full_name: str =
     return user
 
 
-def authenticate_user(*, email: str, password: str, caller: Caller, device_tokens: Sequence[str] = ()) -> User:
+def authenticate_user(
+    *, email: str, password: str, caller: Caller, device_tokens: Sequence[str] = (), for_admin: bool = False
+) -> User:
     """The active user with this e-mail and password, else InvalidCredentials; LoginLocked after five failures.
+
+    For a login to the admin, who is not of the staff is refused like a stranger.
 
     Those of a device whose token is among `device_tokens` are counted apart from everybody else's.
 
@@ -80,9 +85,10 @@ def authenticate_user(*, email: str, password: str, caller: Caller, device_token
         raise
     user = User.objects.with_email(email)
     matches, is_outdated = _verify_password(password, user.password if user else _UNKNOWN_USERS_HASH)
-    if user is None or not matches or not user.is_active:
+    details: dict[str, Any] = {"site": "admin"} if for_admin else {}
+    if user is None or not matches or not user.is_active or (for_admin and not user.is_staff):
         attempt.fail()
-        record_event(AuditEvent.Event.LOGIN_FAILED, caller=caller, user_id=user.pk if user else None)
+        record_event(AuditEvent.Event.LOGIN_FAILED, caller=caller, user_id=user.pk if user else None, **details)
         _wait_until(started + FAILED_LOGIN_SECONDS)
         raise InvalidCredentials
     attempt.succeed()
@@ -91,7 +97,7 @@ def authenticate_user(*, email: str, password: str, caller: Caller, device_token
         encoded = hash_password(password)
         if User.objects.filter(pk=user.pk, password=user.password).update(password=encoded):
             user.password = encoded
-    record_event(AuditEvent.Event.LOGIN, caller=caller, user_id=user.pk, actor_id=user.pk)
+    record_event(AuditEvent.Event.LOGIN, caller=caller, user_id=user.pk, actor_id=user.pk, **details)
     return user
 
 
@@ -116,15 +122,12 @@ def change_password(
     ReauthenticationRequired when it was not given and the session's login is more than 15 minutes old.
     """
     if current_password is not None:
-        # A token that was stolen must not serve to guess the password; nor do failed logins lock who is logged in.
-        attempt = begin_password_check(session.pk)
-        if not _verify_password(current_password, user.password)[0]:
-            attempt.fail()
-            with suppress(LoginLocked):
-                begin_login(user.email).fail()
-            record_event(AuditEvent.Event.LOGIN_FAILED, caller=caller, user_id=user.pk, by="password_change")
-            raise Invalid({"body.current_password": "The current password is not right"})
-        attempt.succeed()
+        try:
+            check_own_password(
+                user=user, session=session, password=current_password, caller=caller, by="password_change"
+            )
+        except InvalidCredentials:
+            raise Invalid({"body.current_password": "The current password is not right"}) from None
     elif timezone.now() - session.created_at > REAUTHENTICATION_WINDOW:
         raise ReauthenticationRequired
     refuse_common_password(password, field="body.password")
@@ -138,6 +141,19 @@ def change_password(
         end_all_sessions(user_id=user.pk, reason="password_changed", but=session.pk)
         record_event(AuditEvent.Event.PASSWORD_CHANGED, caller=caller, user_id=user.pk, actor_id=user.pk)
     user.password, user.updated_at = encoded, now
+
+
+def check_own_password(*, user: User, session: Session, password: str, caller: Caller, by: str) -> None:
+    """Make sure that who uses a session knows its user's password. Raises InvalidCredentials and LoginLocked."""
+    # A token that was stolen must not serve to guess the password; nor do failed logins lock who is logged in.
+    attempt = begin_password_check(session.pk)
+    if not _verify_password(password, user.password)[0]:
+        attempt.fail()
+        with suppress(LoginLocked):
+            begin_login(user.email).fail()
+        record_event(AuditEvent.Event.LOGIN_FAILED, caller=caller, user_id=user.pk, by=by)
+        raise InvalidCredentials
+    attempt.succeed()
 
 
 def rename_user(*, user: User, full_name: str) -> None:

@@ -75,7 +75,7 @@ def start_session(*, user: User, caller: Caller, device_name: str = "") -> Issue
         )
         TokenPair.objects.create(session=session, generation=0, issued_at=now)
         User.objects.filter(pk=user.pk).update(last_login=now)
-        _end_surplus(user_id=user.pk, caller=caller)
+        end_surplus(user_id=user.pk, caller=caller)
     return _tokens(session, user, generation=0, issued_at=now)
 
 
@@ -87,7 +87,8 @@ def refresh_session(*, refresh_token: str, caller: Caller) -> IssuedTokens:
         raise RefreshExpired from None
     except TokenInvalid:
         raise RefreshInvalid from None
-    session = Session.objects.select_related("user").filter(pk=claims.session_id, user_id=claims.user_id).first()
+    sessions = Session.objects.select_related("user").filter(kind=Session.Kind.API, user_id=claims.user_id)
+    session = sessions.filter(pk=claims.session_id).first()
     if session is None or session.ended_at is not None or not session.user.is_active:
         raise RefreshInvalid
     now = timezone.now()
@@ -139,12 +140,20 @@ def _end(sessions: SessionQuerySet, reason: str) -> int:
     return sessions.update(ended_at=timezone.now(), end_reason=reason)
 
 
-def _end_surplus(*, user_id: int, caller: Caller) -> None:
+def end_surplus(*, user_id: int, caller: Caller) -> None:
+    """End a user's oldest sessions, as far as there are more than MAX_SESSIONS_PER_USER."""
     live = Session.objects.live().filter(user_id=user_id).order_by("-created_at", "-pk")
     for session_id in live.values_list("pk", flat=True)[settings.MAX_SESSIONS_PER_USER :]:
         if end_session(session_id=session_id, user_id=user_id, reason="too_many_sessions"):
             event = AuditEvent.Event.SESSION_ENDED
             record_event(event, caller=caller, user_id=user_id, session=str(session_id), reason="too_many_sessions")
+
+
+def end_admin_sessions(*, user_id: int, reason: str) -> int:
+    """End a user's logins to the admin; how many were ended."""
+    ended = _end(Session.objects.live().filter(user_id=user_id, kind=Session.Kind.ADMIN), reason)
+    tell_ended(user_subject(user_id))
+    return ended
 
 
 def _rotate(session: Session, claims: Claims, now: datetime) -> None:

@@ -7,12 +7,15 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator, MinLengthValidator
+from django.http import HttpRequest
 from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm, AuthenticationForm, UserCreationForm
+from unfold.widgets import UnfoldAdminPasswordWidget
 
 from accounts.devices import given_tokens
 from accounts.models import User
 from accounts.serializers import MAX_PASSWORD, MIN_PASSWORD
 from accounts.services import InvalidCredentials, authenticate_user
+from accounts.staff_sessions import reauthenticate
 from edgechat.client_address import caller_of
 from edgechat.errors import ApiError
 
@@ -29,6 +32,7 @@ class StaffLoginForm(AuthenticationForm):  # type: ignore[misc]
                     password=password,
                     caller=caller_of(self.request),
                     device_tokens=given_tokens(self.request),
+                    for_admin=True,
                 )
             except InvalidCredentials:
                 raise self.get_invalid_login_error() from None
@@ -36,6 +40,30 @@ class StaffLoginForm(AuthenticationForm):  # type: ignore[misc]
                 raise ValidationError(error.detail) from None
             self.confirm_login_allowed(self.user_cache)
         return dict(self.cleaned_data)
+
+
+class ConfirmPasswordForm(forms.Form):
+    """The own password once more, of who is logged in."""
+
+    password = forms.CharField(
+        max_length=MAX_PASSWORD,
+        strip=False,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "current-password", "autofocus": True}),
+    )
+
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.request = request
+
+    def clean_password(self) -> str:
+        password: str = self.cleaned_data["password"]
+        try:
+            reauthenticate(self.request, password)
+        except InvalidCredentials:
+            raise ValidationError("This is not your password.") from None
+        except ApiError as error:
+            raise ValidationError(error.detail) from None
+        return password
 
 
 class _FreeEmail(forms.ModelForm):  # type: ignore[type-arg]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.admin import ShowFacets
@@ -13,6 +14,7 @@ from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
 
 from accounts.staff_audit import AuditedAdmin
+from accounts.staff_sessions import require_recent_password
 
 # A page of results costs the same whatever the table's size; so must the number of pages.
 MAX_COUNTED = 10_000
@@ -52,6 +54,25 @@ class StaffModelAdmin(AuditedAdmin, ModelAdmin):  # type: ignore[misc]
     list_max_show_all = 50
     list_disable_select_all = True
     sortable_by: Any = ()
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        require_recent_password(request)
+        return super().delete_view(request, object_id, extra_context)
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        if "delete_selected" in request.POST.getlist("action"):
+            require_recent_password(request)
+        return super().response_action(request, queryset)
+
+    def log_deletions(self, request: HttpRequest, queryset: Iterable[Any]) -> Any:
+        # Every deletion of Django's comes by here before it is made.
+        require_recent_password(request)
+        return super().log_deletions(request, queryset)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        if any(formset.deleted_forms for formset in formsets):
+            require_recent_password(request)
+        super().save_related(request, form, formsets, change)
 
     def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
         """The filters alone: Django lets everybody ask for `title__startswith`, of columns too that no page shows."""

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import wraps
 from typing import Any, cast
 
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.views import PasswordChangeView, redirect_to_login
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
-from django.urls import reverse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 from django_ratelimit.core import get_usage
 from unfold.sites import UnfoldAdminSite
 
 from accounts.audit import record_event
 from accounts.devices import given_tokens, remember_device
 from accounts.models import AuditEvent, User
+from accounts.services import REAUTHENTICATION_WINDOW
 from accounts.sessions import end_all_sessions
 from accounts.staff_accounts import tell_of_new_password
-from accounts.staff_forms import OwnPasswordForm, StaffLoginForm
+from accounts.staff_forms import ConfirmPasswordForm, OwnPasswordForm, StaffLoginForm
+from accounts.staff_sessions import PasswordNeeded, session_of
 from edgechat.client_address import caller_of, limit_key
 from edgechat.errors import RateLimited
 
@@ -40,6 +47,49 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
         if request.method == "POST" and isinstance(request.user, User):
             remember_device(response, request.user, given_tokens(request))
         return response
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """A page of the admin, which may ask for the password once more."""
+
+        @wraps(view)
+        def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            try:
+                answer: HttpResponseBase = view(request, *args, **kwargs)
+            except PasswordNeeded:
+                if request.method == "POST":
+                    text = "Nothing was done yet: after your password, please send the form once more."
+                    messages.warning(request, text)
+                return redirect_to_login(request.get_full_path(), reverse(f"{self.name}:confirm_password"))
+            return answer
+
+        return super().admin_view(page, cacheable)
+
+    def extra_urls(self) -> list[URLPattern]:
+        return [path("confirm-password/", self.admin_view(self.confirm_password), name="confirm_password")]
+
+    def confirm_password(self, request: HttpRequest) -> HttpResponseBase:
+        """Ask who is logged in for their password, then go on to `next`."""
+        index = reverse(f"{self.name}:index", current_app=self.name)
+        wanted = request.POST.get(REDIRECT_FIELD_NAME) or request.GET.get(REDIRECT_FIELD_NAME, "")
+        inside = wanted.startswith(index) and url_has_allowed_host_and_scheme(wanted, allowed_hosts=None)
+        target = wanted if inside else index
+        if request.method == "POST":
+            _limit_logins(request)
+        form = ConfirmPasswordForm(request, request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            return HttpResponseRedirect(target)
+        minutes = REAUTHENTICATION_WINDOW // timedelta(minutes=1)
+        request.current_app = self.name
+        context = {
+            **self.each_context(request),
+            "title": "Your password, please",
+            "text": "Before something is deleted, exported or read here, and before a password is set, the admin asks "
+            f"for your password again if you gave it more than {minutes} minutes ago.",
+            "form": form,
+            "next": target,
+            "back": index,
+        }
+        return TemplateResponse(request, "accounts/confirm_password.html", context)
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
         request.current_app = self.name
@@ -63,7 +113,9 @@ def password_change_watched(request: HttpRequest, *, user_id: int) -> Iterator[N
         before = passwords.select_for_update().first()
         yield
         if passwords.first() != before:
-            end_all_sessions(user_id=user_id, reason="password_changed")
+            # Who changes their own stays logged in here.
+            own = session_of(request) if user_id == request.user.pk else None
+            end_all_sessions(user_id=user_id, reason="password_changed", but=None if own is None else own.pk)
             record_event(
                 AuditEvent.Event.PASSWORD_CHANGED,
                 caller=caller_of(request),

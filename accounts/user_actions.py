@@ -30,6 +30,7 @@ from accounts.roles import change_user
 from accounts.sessions import end_all_sessions
 from accounts.staff_pages import StaffModelAdmin
 from accounts.staff_rights import may_touch
+from accounts.staff_sessions import require_recent_password
 from edgechat.client_address import caller_of
 
 CONFIRMED = "confirmed"
@@ -97,7 +98,7 @@ class UserActions(StaffModelAdmin):
             end,
             self.chosen(request, queryset, object_id),
             title="End all sessions",
-            text="They are logged out of every device, at once. A login to this admin is not among them.",
+            text="They are logged out of every device and of this admin, at once.",
         )
 
     @action(description="Deactivate", url_path="deactivate", icon="block", variant=ActionVariant.DANGER)  # type: ignore[untyped-decorator]
@@ -123,6 +124,7 @@ class UserActions(StaffModelAdmin):
         [user] = users = self.chosen(request, None, object_id)
         if not self.may("export", request, user):
             raise PermissionDenied
+        require_recent_password(request)
         if request.method != "POST":
             return self.ask(
                 request,

@@ -53,15 +53,14 @@ class Dashboard(LookAtUsage):
 def _superuser_cookie() -> str:
     """Of somebody who has logged in to the admin."""
     from django.conf import settings
-    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+    from django.contrib.auth import login
     from django.contrib.sessions.backends.db import SessionStore
+    from django.http import HttpRequest
 
     from accounts.models import User
 
-    user = User.objects.create_superuser("root@example.com")
-    session = SessionStore()
-    session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
-    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    session.save()
-    return f"{settings.SESSION_COOKIE_NAME}={session.session_key}"
+    request = HttpRequest()
+    request.session = SessionStore()
+    login(request, User.objects.create_superuser("root@example.com"))
+    request.session.save()
+    return f"{settings.SESSION_COOKIE_NAME}={request.session.session_key}"

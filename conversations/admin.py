@@ -25,6 +25,7 @@ from unfold.views import ChangeList
 from accounts.audit import record_event
 from accounts.models import AuditEvent, User
 from accounts.staff_pages import OfUsersAdmin, RecordAdmin, is_id
+from accounts.staff_sessions import password_is_recent, require_recent_password
 from conversations import transcript_repository as transcripts
 from conversations.documents import is_conversation_id
 from conversations.models import Conversation, Todo
@@ -164,6 +165,7 @@ class ConversationAdmin(RecordAdmin):
         """A page of what was said. Nothing of it is even fetched before the audit log has the reading."""
         if not self.has_transcript_permission(request):
             raise PermissionDenied
+        require_recent_password(request)
         metadata = self._get(conversation_id)
         owner_id, last_seq = metadata["owner_id"], metadata["next_seq"] - 1
         given = request.GET.get("after", "0")
@@ -271,11 +273,15 @@ class TodoAdmin(OfUsersAdmin):
         todo: Todo | None = super().get_object(request, object_id, from_field)
         match = request.resolver_match
         if todo is not None and match is not None and match.url_name == "conversations_todo_change":
+            if todo.conversation_id and request.user.has_perm("conversations.view_transcript"):
+                require_recent_password(request)
             self.read(request, [todo])
         return todo
 
     def read(self, request: HttpRequest, todos: list[Todo]) -> None:
         """Let a page show the texts of todos that were found in conversations, if the one who asks may read those.
+
+        A list shows them as long as the password was given lately, and the page of each asks for it.
 
         One audit row for each owner is written before.
         """
@@ -283,7 +289,8 @@ class TodoAdmin(OfUsersAdmin):
         for todo in todos:
             if todo.conversation_id:
                 found.setdefault(todo.owner_id, []).append(todo)
-        if request.method != "GET" or not request.user.has_perm("conversations.view_transcript"):
+        may_read = request.user.has_perm("conversations.view_transcript") and password_is_recent(request)
+        if request.method != "GET" or not may_read:
             return
         try:
             for owner_id, theirs in found.items():

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
@@ -20,7 +19,9 @@ from edgechat.threads import begin_work
 ADMIN_PATH = "/admin/"
 
 
-class _AdminOnly:
+class AdminOnly:
+    """For a middleware of Django's, or beside its base: only requests of the admin meet it."""
+
     get_response: Callable[[HttpRequest], Any]
 
     def __call__(self, request: HttpRequest) -> Any:
@@ -29,7 +30,7 @@ class _AdminOnly:
         return self.get_response(request)
 
 
-class AdminSessionMiddleware(_AdminOnly, SessionMiddleware):
+class AdminSessionMiddleware(AdminOnly, SessionMiddleware):
     pass
 
 
@@ -63,7 +64,7 @@ class AdminBodyMiddleware:
         return None
 
 
-class AdminCsrfMiddleware(_AdminOnly, CsrfViewMiddleware):
+class AdminCsrfMiddleware(AdminOnly, CsrfViewMiddleware):
     def process_view(
         self, request: HttpRequest, callback: Any, callback_args: Any, callback_kwargs: Any
     ) -> HttpResponseForbidden | None:
@@ -72,9 +73,5 @@ class AdminCsrfMiddleware(_AdminOnly, CsrfViewMiddleware):
         return None
 
 
-class AdminAuthenticationMiddleware(_AdminOnly, AuthenticationMiddleware):
-    pass
-
-
-class AdminMessageMiddleware(_AdminOnly, MessageMiddleware):
+class AdminMessageMiddleware(AdminOnly, MessageMiddleware):
     pass

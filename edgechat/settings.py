@@ -215,6 +215,7 @@ CORS_PREFLIGHT_MAX_AGE = 3600
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
 SESSION_COOKIE_NAME = "edgechat_admin"
+SESSION_COOKIE_AGE = 12 * 3600  # accounts.staff_sessions.LIFETIME
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
@@ -259,7 +260,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "edgechat.admin_middleware.AdminBodyMiddleware",
     "edgechat.admin_middleware.AdminCsrfMiddleware",
-    "edgechat.admin_middleware.AdminAuthenticationMiddleware",
+    "accounts.staff_sessions.AdminAuthenticationMiddleware",
     "edgechat.admin_middleware.AdminMessageMiddleware",
 ]
 

@@ -13,10 +13,7 @@ from accounts.sessions import end_all_sessions, end_everybodys_sessions
 
 
 class Command(BaseCommand):
-    help = (
-        "End the sessions of one user, or everybody's, with all their tokens and at once. Logins to the admin site "
-        "are not among them."
-    )
+    help = "End the sessions of one user, or everybody's, with all their tokens and logins to the admin, at once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         whose = parser.add_mutually_exclusive_group(required=True)
