@@ -50,10 +50,11 @@ def change_role(*, user: User, organization_id: int, member_id: int, role: str, 
         access.require(managing(member.role, role))
         if role != Role.OWNER:
             _refuse_last_owner(member)
-        record_membership(member, caller=caller, actor_id=user.pk, before=member.role, after=role)
-        member.role = role
-        member.save(update_fields=["role"])
-        _withdraw_invitations(member, role)
+        if member.role != role:
+            record_membership(member, caller=caller, actor_id=user.pk, before=member.role, after=role)
+            member.role = role
+            member.save(update_fields=["role"])
+            _withdraw_invitations(member, role)
     return member
 
 

@@ -327,7 +327,8 @@ def test_who_joins_changes_and_leaves_is_written_to_the_audit_log(alice: Person,
     organization = new_organization(owner=alice)
     path = f"organizations/{organization.pk}/members/{bob.id}"
     assert accept(bob, invited(alice, organization, bob.email)).status_code == 200
-    assert alice.patch(path, json={"role": "admin"}).status_code == 200
+    for _ in range(2):
+        assert alice.patch(path, json={"role": "admin"}).status_code == 200
     assert bob.delete(path).status_code == 204
     assert audited(organization, "membership_changed") == [
         (bob.id, bob.id, None, {"role": "member"}),
