@@ -10,15 +10,14 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
-from django.contrib.admin.models import LogEntry
 from django.db import transaction
-from django.db.models import Q, Value
-from django.db.models.functions import Left, Replace
+from django.db.models import Value
+from django.db.models.functions import Lower
 from django.utils import timezone
 
 from accounts.audit import record_event
 from accounts.members import leave_all_organizations
-from accounts.models import AuditEvent, User
+from accounts.models import AuditEvent, Membership, User
 from accounts.sessions import end_all_sessions
 from edgechat.client_address import Caller
 from edgechat.errors import StoreUnavailable
@@ -50,9 +49,7 @@ def delete_user(*, user: User, caller: Caller | None, actor_id: int | None) -> b
             email=anonymous,
             full_name="",
         )
-        _rename_in_staff_log(user.email, anonymous)
-        # That it was changed stays, with who did it; what it was does not.
-        AuditEvent.objects.filter(user_id=user.pk, event=AuditEvent.Event.EMAIL_CHANGED).update(details={})
+        _forget_addresses(user)
         end_all_sessions(user_id=user.pk, reason="account_deleted")
         record_event(AuditEvent.Event.ACCOUNT_DELETED, caller=caller, user_id=user.pk, actor_id=actor_id)
     return _try_to_erase(user.pk)
@@ -96,9 +93,25 @@ def _erase(user_id: int) -> None:
         User.objects.filter(pk=user_id).delete()
 
 
-def _rename_in_staff_log(email: str, anonymous: str) -> None:
-    """The admin's own log names users by e-mail, in what was changed and in how."""
-    LogEntry.objects.filter(Q(object_repr__contains=email) | Q(change_message__contains=email)).update(
-        object_repr=Left(Replace("object_repr", Value(email), Value(anonymous)), 200),
-        change_message=Replace("change_message", Value(email), Value(anonymous)),
-    )
+def _forget_addresses(user: User) -> None:
+    """Take the address, and those that it was before, out of rows that are not the user's; in a transaction.
+
+    That staff changed something of the account stays in the audit log, with who did it; what it was does not.
+    """
+    about = AuditEvent.objects.filter(user_id=user.pk)
+    changes = about.filter(event=AuditEvent.Event.EMAIL_CHANGED)
+    addresses = {user.email} | {
+        side["email"]
+        for change in changes
+        for side in change.details.values()
+        if isinstance(side, dict) and "email" in side
+    }
+    for address in addresses:
+        # Else whoever gets the address next would find what was meant for this user.
+        Membership.objects.annotate(lower_email=Lower("invited_email")).filter(
+            user=None, lower_email=Lower(Value(address))
+        ).delete()
+    changes.update(details={})
+    for event in about.filter(event=AuditEvent.Event.STAFF_CHANGE):
+        event.details = {name: event.details.get(name) for name in ("model", "id")}
+        event.save(update_fields=["details"])

@@ -30,6 +30,7 @@ from accounts.requests import AuthenticatedRequest
 from accounts.sessions import SessionEnded
 from accounts.slots import take_slot
 from accounts.staff_sessions import session_of
+from edgechat import notices
 from edgechat.errors import ApiError, StoreUnavailable
 from edgechat.request_state import state_of
 from edgechat.threads import end_work, release_database, start_thread
@@ -77,13 +78,13 @@ class OpenCall:
 
     @property
     def subjects(self) -> set[str]:
-        """What a notice names it by."""
+        """The digests that a notice names it by."""
         found = {EVERYBODY, user_subject(self.user_id)}
         if self.reading is not None:
             found.add(conversation_subject(self.reading.conversation_id))
             if self.reading.organization_id is not None:
                 found.add(organization_subject(self.reading.organization_id))
-        return found
+        return {notices.digest(subject) for subject in found}
 
     def is_over(self) -> bool:
         return self._end is not None
@@ -205,7 +206,9 @@ def open_call(request: AuthenticatedRequest, *, events: bool = False, reply: boo
     return call
 
 
-_calls: dict[str, set[OpenCall]] = {EVERYBODY: set()}
+# By the digests of their subjects.
+_all = notices.digest(EVERYBODY)
+_calls: dict[str, set[OpenCall]] = {_all: set()}
 _told: dict[str, float] = {}
 _remembered_since = 0.0
 _due: set[OpenCall] = set()
@@ -237,7 +240,7 @@ def hear_ended(subjects: Collection[str]) -> None:
 def check_open_calls() -> None:
     """Look at all; called every CHECK_SECONDS."""
     with _lock:
-        calls = list(_calls[EVERYBODY])
+        calls = list(_calls[_all])
     if calls:
         _end_what_is_over(calls)
 
@@ -250,7 +253,7 @@ def notice_hang_ups() -> None:
     poll = gevent.monkey.get_original("select", "poll")()  # gevent's own looks for nothing but data
     by_file: dict[int, OpenCall] = {}
     with _lock:
-        calls = list(_calls[EVERYBODY])
+        calls = list(_calls[_all])
     for call in calls:
         if call.connection is not None and (file := call.connection.fileno()) >= 0:
             by_file[file] = call
@@ -291,7 +294,7 @@ def _forget(call: OpenCall) -> None:
             known = _calls.get(subject)
             if known is not None:
                 known.discard(call)
-                if not known and subject != EVERYBODY:
+                if not known and subject != _all:
                     del _calls[subject]
 
 

@@ -13,21 +13,21 @@ class ConversationsConfig(AppConfig):
 
         from accounts.data_export import register_exporter
         from accounts.deletion import register_eraser
+        from accounts.endings import ENDED
         from accounts.models import Membership
         from accounts.open_calls import register_reading_check
         from ai.sources import register_conversation_reader
-        from conversations import account_export, attachments, services, summary_source, transcript_repository
+        from conversations import account_export, attachments, services, summary_source
         from conversations.replies import channel, erase, leases, take_over
         from edgechat import notices, periodic
 
         register_conversation_reader(summary_source.read_conversation)
         register_reading_check(services.end_unreadable)
         notices.listen(channel.STOP, channel.hear_stop)
+        notices.listen(ENDED, erase.hear_ended)
         # A signal, for memberships also end with their organization, and in the admin.
         post_delete.connect(_end_sharing, sender=Membership)
-        # Before the transcripts, which know the replies' names.
-        register_eraser(erase.forget_replies_of)
-        register_eraser(transcript_repository.delete_everything_of)
+        register_eraser(erase.delete_conversations_of)
         register_eraser(attachments.delete_attachments_of)
         register_exporter(account_export.export_conversations, types=account_export.TYPES)
         periodic.register(leases.keep_lease, seconds=leases.HEARTBEAT_SECONDS)

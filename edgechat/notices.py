@@ -1,10 +1,12 @@
 """Short notices to every process, through one stream in Redis, which one thread of each process reads.
 
-They only make haste: who misses one, while Redis is away, looks for itself a little later.
+They only make haste: who misses one, while Redis is away, looks for itself a little later. What they name is told by
+its digest: the stream must hold nothing of what is deleted.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -25,14 +27,20 @@ _listeners: dict[str, list[Listener]] = {}
 
 
 def listen(kind: str, listener: Listener) -> None:
-    """Have `listener(names)` called for each notice of this kind. It must neither wait for a store nor raise."""
+    """Have `listener(digests)` called for each notice of this kind. It must neither wait for a store nor raise."""
     _listeners.setdefault(kind, []).append(listener)
+
+
+def digest(name: str) -> str:
+    """What listeners know a name by."""
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
 def tell(kind: str, names: Sequence[str]) -> None:
     """Tell all processes, this one before it returns. Never raises."""
-    _hear(kind, names)
-    entry = {"kind": kind, "names": json.dumps(list(names)), "from": process_name()}
+    digests = [digest(name) for name in names]
+    _hear(kind, digests)
+    entry = {"kind": kind, "digests": json.dumps(digests), "from": process_name()}
     try:
         redis_client().xadd(KEY, entry, maxlen=MAX_KEPT, approximate=True)  # type: ignore[arg-type]
     except RedisError as error:
@@ -43,7 +51,7 @@ def deliver(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> None:
     """Hand on what the reading thread has read; what this process told it has heard."""
     for _, fields in entries:
         if fields[b"from"].decode() != process_name():
-            _hear(fields[b"kind"].decode(), json.loads(fields[b"names"]))
+            _hear(fields[b"kind"].decode(), json.loads(fields[b"digests"]))
 
 
 def newest_id() -> str:
@@ -55,6 +63,6 @@ def newest_id() -> str:
     return str(newest[0][0].decode()) if newest else "0"
 
 
-def _hear(kind: str, names: Sequence[str]) -> None:
+def _hear(kind: str, digests: Sequence[str]) -> None:
     for listener in _listeners.get(kind, ()):
-        listener(names)
+        listener(digests)

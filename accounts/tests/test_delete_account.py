@@ -145,6 +145,34 @@ def test_a_reply_that_is_being_written_leaves_nothing_behind(
     assert documents_with(alice.id, conversation) == []
 
 
+def test_the_text_of_a_running_reply_is_nowhere(
+    register: Callable[..., Person],
+    start_web: Callable[..., WebServer],
+    web_url: str,
+    model_calls: Callable[[str], list[dict[str, Any]]],
+    eventually: Callable[..., Any],
+) -> None:
+    """The reply is written by one process, and the account deleted in another."""
+    writer = start_web(workers=1)
+    carol = register("carol", writer.url)
+    secret = uuid.uuid4().hex
+    conversation = carol.new_conversation(title="Titled")
+    content = f"[[chunks=150]][[gap=0.1]]{secret} " + "word " * 150
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(carol.say, conversation, content)
+        eventually(lambda: redis_keys_with(secret))
+        with Api(web_url, token=carol.tokens["access_token"]) as elsewhere:
+            assert elsewhere.delete("users/me").status_code == 204
+        assert_error(sending.result(), 401, "token_revoked", "The session has ended")
+    eventually(lambda: [call["outcome"] for call in model_calls(secret)] == ["client_gone"])
+    eventually(lambda: not LedgerEntry.objects.filter(attempt_id__contains=conversation).exists())
+    eventually(lambda: not redis_keys_with(secret, conversation))
+    assert rows_with(secret) + rows_with(conversation) + rows_with(carol.email) + rows_of_user(carol.id) == []
+    assert documents_with(secret, conversation, carol.id) == []
+    assert files_with(conversation) == []
+    assert "thread_failed" not in writer.log_text()
+
+
 def test_deleting_twice_at_once_deletes_once(alice: Person) -> None:
     statuses = at_once(5, lambda _: alice.delete("users/me").status_code)
     assert set(statuses) <= {204, 401}
@@ -224,12 +252,29 @@ def test_an_account_that_cannot_be_deleted_does_not_keep_others(
     assert not User.objects.filter(pk=stuck.pk).exists()
 
 
-def test_the_staff_s_log_forgets_the_e_mail(web_url: str) -> None:
-    user = make_user("noted")
+def test_nothing_that_staff_did_or_wrote_names_the_account(
+    web_url: str, register: Callable[..., Person], bob: Person
+) -> None:
+    carol = register("carol")
+    named, quoted = uuid.uuid4().hex, f'"o\'neil,{uuid.uuid4().hex[:8]}"@example.com'
+    first = carol.email
+    carol.patch("users/me", json={"full_name": f"Ann {named}"})
+    todo = carol.post("todos", json={"title": f"Call {named}"}).json()["id"]
+    organization = bob.post("organizations", json={"name": "Readers"}).json()["id"]
+    for address in (first, quoted):
+        invited = bob.post(f"organizations/{organization}/members", json={"email": address, "role": "member"})
+        assert invited.status_code == 201, invited.text
     with superuser(web_url) as staff:
-        answer = staff.submit(f"accounts/user/{user.pk}/change/", full_name="Noted")
-        assert answer.status_code == 302
-    assert LogEntry.objects.get(object_id=str(user.pk)).object_repr == user.email
-    assert deletion.delete_user(user=user, caller=None, actor_id=None)
-    assert LogEntry.objects.get(object_id=str(user.pk)).object_repr == f"deleted-{user.pk}"
-    assert rows_with(user.email) == []
+        page = f"accounts/user/{carol.id}/change/"
+        for fields in ({"full_name": f"Anna {named}"}, {"email": quoted}, {"is_active": None}, {"is_active": "on"}):
+            assert staff.submit(page, **fields).status_code == 302, fields
+        assert staff.submit(f"conversations/todo/{todo}/change/", title=f"Ring {named}").status_code in (302, 403, 404)
+    assert User.objects.get(pk=carol.id).email == quoted
+    assert rows_with(named)
+    assert deletion.delete_user(user=User.objects.get(pk=carol.id), caller=None, actor_id=None)
+    assert LogEntry.objects.filter(object_id=str(carol.id)).exists(), "that staff did something is kept"
+    assert AuditEvent.objects.filter(user_id=carol.id, event="email_changed").get().details == {}
+    # As it stands in a text, and as JSON has it.
+    for text in (named, first, quoted, quoted.replace('"', '\\"'), quoted.split('"')[1]):
+        assert rows_with(text) == [], text
+    assert redis_keys_with(named, first, quoted) == []

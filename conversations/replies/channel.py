@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from conversations.replies.live import LiveReply, find_running
+from conversations.replies.live import LiveReply, all_running, find_running
 from edgechat import notices
 from edgechat.process_name import process_name
 from edgechat.redis import RedisError, blocking_redis_client, redis_client
@@ -66,7 +66,7 @@ class _Publisher:
                 logger.warning("reply_not_published", reason=type(error).__name__, replies=len(waiting))
                 with self._lock:
                     # What has ended meanwhile is answered from MongoDB; the others' text goes out with their next try.
-                    kept = {key: reply for key, reply in waiting.items() if not reply.ended}
+                    kept = {key: reply for key, reply in waiting.items() if reply.erased or not reply.ended}
                     self._waiting = {**kept, **self._waiting}
                 if kept:
                     self._wake.set()
@@ -79,20 +79,33 @@ class _Publisher:
     @staticmethod
     def _publish(replies: list[LiveReply]) -> None:
         offsets: list[tuple[LiveReply, int]] = []
+        added: list[LiveReply | None] = []
         pipeline = redis_client().pipeline(transaction=False)
         for reply in replies:
             state = reply.feed.state
             key = _key(reply.message_id)
+            if reply.erased:
+                pipeline.unlink(key)
+                added.append(None)
+                continue
+            # What was deleted stays so: only the first piece makes the stream.
+            goes_on = reply.published_offset > 0
             if len(state.text) > reply.published_offset:
                 entry = {"a": state.epoch, "o": reply.published_offset, "t": state.text[reply.published_offset :]}
-                pipeline.xadd(key, entry)  # type: ignore[arg-type]
+                pipeline.xadd(key, entry, nomkstream=goes_on)  # type: ignore[arg-type]
+                added.append(reply)
             if state.ended and not reply.lease_lost:
-                pipeline.xadd(key, {"a": state.epoch, "e": 1})
+                pipeline.xadd(key, {"a": state.epoch, "e": 1}, nomkstream=goes_on)
+                added.append(reply)
             pipeline.expire(key, STREAM_SECONDS)
+            added.append(None)
             offsets.append((reply, len(state.text)))
-        pipeline.execute()
+        answers = pipeline.execute()
         for reply, offset in offsets:
             reply.published_offset = offset
+        for added_to, answer in zip(added, answers, strict=True):
+            if added_to is not None and answer is None:
+                added_to.stream_lost = True
 
 
 _publisher = _Publisher()
@@ -222,11 +235,10 @@ def _pairs(answer: Any) -> list[tuple[bytes, list[Any]]]:
     return [(key, entries) for key, entries in answer]
 
 
-def hear_stop(message_ids: Sequence[str]) -> None:
+def hear_stop(digests: Sequence[str]) -> None:
     """The listener of STOP."""
-    for message_id in message_ids:
-        live = find_running(message_id)
-        if live is not None:
+    for live in all_running():
+        if notices.digest(live.message_id) in digests and not live.lease_lost:
             live.control.cancel()
 
 

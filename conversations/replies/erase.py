@@ -1,26 +1,62 @@
-"""Forgetting what Redis has of a user's replies."""
+"""Leaving nothing of replies whose conversations are deleted, those that are being written included."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import structlog
+
+from accounts.endings import conversation_subject, tell_ended
+from accounts.slots import forget_slots
 from conversations import transcript_repository as transcripts
 from conversations.documents import message_id
 from conversations.replies import channel
+from conversations.replies.live import LiveReply, all_running
+from edgechat import notices
 from edgechat.errors import StoreUnavailable
 from edgechat.redis import RedisError
+from edgechat.threads import start_thread
+
+logger = structlog.get_logger(__name__)
 
 KEYS_AT_ONCE = 1000
 
 
-def forget_replies_of(owner_id: int) -> None:
-    """Delete the text of a user's replies that is kept for resuming streams; repeatable. Raises StoreUnavailable.
+def delete_conversations_of(owner_id: int) -> None:
+    """Delete a user's conversations, and the text of their replies in Redis; repeatable. Raises StoreUnavailable.
 
-    It has to come before the transcripts go, which know the replies' names. A reply that is still being written may
-    leave its key behind, for an hour at most.
+    Redis first, for the transcripts know the replies' names; and once more after them, for what was published between.
+    Replies that are being written end, wherever that is.
     """
-    for conversation_id, last_seq in transcripts.everything_of(owner_id):
-        for first in range(1, last_seq + 1, KEYS_AT_ONCE):
-            seqs = range(first, min(first + KEYS_AT_ONCE, last_seq + 1))
-            try:
+    known = transcripts.everything_of(owner_id)
+    _forget(owner_id, known)
+    transcripts.delete_everything_of(owner_id)
+    if known:
+        tell_ended(*(conversation_subject(conversation_id) for conversation_id, _ in known))
+    _forget(owner_id, known)
+
+
+def hear_ended(digests: Sequence[str]) -> None:
+    """The listener of `accounts.endings.tell_ended`: a reply ends when its conversation is deleted."""
+    for live in all_running():
+        if notices.digest(conversation_subject(live.conversation_id)) in digests:
+            start_thread(_erase_if_deleted, live)
+
+
+def _erase_if_deleted(live: LiveReply) -> None:
+    try:
+        if transcripts.find_conversation(live.owner_id, live.conversation_id) is None:
+            live.erase()
+    except StoreUnavailable:
+        logger.warning("deleted_reply_goes_on", message_id=live.message_id)  # its next snapshot tells
+
+
+def _forget(owner_id: int, known: list[tuple[str, int]]) -> None:
+    try:
+        for conversation_id, last_seq in known:
+            for first in range(1, last_seq + 1, KEYS_AT_ONCE):
+                seqs = range(first, min(first + KEYS_AT_ONCE, last_seq + 1))
                 channel.forget([message_id(conversation_id, seq) for seq in seqs])
-            except RedisError as error:
-                raise StoreUnavailable from error
+        forget_slots(owner_id)
+    except RedisError as error:
+        raise StoreUnavailable from error

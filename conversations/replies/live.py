@@ -40,6 +40,10 @@ class LiveReply:
         self.lease_lost = False
         # How far the text has got to Redis; the channel's business.
         self.published_offset = 0
+        # Redis has no stream of it any more: it was deleted, or Redis lost it. Its writer finds out which.
+        self.stream_lost = False
+        # Its conversation was deleted: nothing of it may be left.
+        self.erased = False
 
     @property
     def text(self) -> str:
@@ -48,6 +52,10 @@ class LiveReply:
     @property
     def ended(self) -> bool:
         return self.feed.state.ended
+
+    def erase(self) -> None:
+        self.erased = True
+        self.control.cancel()
 
     def lose_lease(self) -> None:
         self.lease_lost = True

@@ -76,9 +76,11 @@ def _run(
         end_work()
         remove_running(live)
         live.feed.end()
+        if not live.stored and _is_deleted(live):
+            live.erased = True
         publish(live)
         live.slot.release()
-    if final["status"] == "complete" and not live.lease_lost:
+    if final["status"] == "complete" and not live.lease_lost and not live.erased:
         _look_after(conversation, reply, final["content"], overflowed=asked.overflowed)
 
 
@@ -121,6 +123,10 @@ def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:
                 _save_snapshot(live)
                 now = time.monotonic()
                 snapshot_due = now + min(now - started, MAX_SNAPSHOT_SECONDS)
+            if live.stream_lost:
+                live.stream_lost = False
+                if _save_snapshot(live):
+                    live.published_offset = 0
         if call.blocked:
             status = "blocked"
     except CallCancelled:
@@ -164,12 +170,22 @@ def _finish(live: LiveReply, conversation: ConversationDocument, reply: ReplyDoc
         transcripts.delete_messages(live.owner_id, live.conversation_id, (seq - 1, seq))
 
 
-def _save_snapshot(live: LiveReply) -> None:
+def _save_snapshot(live: LiveReply) -> bool:
+    """Whether it was kept; a reply that is not this process's any more, or that was deleted, loses its lease."""
     try:
-        if not transcripts.save_snapshot(live.owner_id, live.message_id, attempt=live.attempt, content=live.text):
-            live.lose_lease()
+        if transcripts.save_snapshot(live.owner_id, live.message_id, attempt=live.attempt, content=live.text):
+            return True
+        live.lose_lease()
     except StoreUnavailable:
         pass  # the next one, or the end, will have it all
+    return False
+
+
+def _is_deleted(live: LiveReply) -> bool:
+    try:
+        return transcripts.find_conversation(live.owner_id, live.conversation_id) is None
+    except StoreUnavailable:
+        return False
 
 
 def _until_it_lands(live: LiveReply, write: Callable[[], None]) -> None:
