@@ -213,7 +213,7 @@ def test_pages_of_conversations_and_of_changes_end_at_1_mb_and_lead_on(alice: Pe
 
 def test_a_search_that_finds_long_messages_keeps_their_snippets_only(alice: Person, conversation: str) -> None:
     word = f"needle{conversation}"
-    store_messages(alice, conversation, [f"{word} {'x' * 400_000}" for _ in range(30)])
+    store_messages(alice, conversation, [f"{word} {'x' * 60_000}" for _ in range(30)])
     answer = alice.get("chat/search", params={"q": word, "limit": 25})
     assert len(answer.content) < 20_000
     first = answer.json()
