@@ -21,8 +21,10 @@ ACCEPTED = "accepted: image/jpeg, image/png, image/webp, image/gif, image/heic, 
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 
 WORK_SECONDS, WAIT_SECONDS = 60.0, 120.0
-# 40 megapixels take over 300 MB while they are worked on, and of WebP over 700 MB.
-_job = Job("ai.parsing.picture", places=Places(2, per_user=1), memory=1536 * 1024**2, max_bytes=128 * 1024**2)
+# 40 megapixels take over 300 MB while they are worked on, and of WebP over 700 MB. HEIC is decoded in a thread.
+_job = Job(
+    "ai.parsing.picture", places=Places(2, per_user=1), memory=1536 * 1024**2, max_bytes=128 * 1024**2, threads=True
+)
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def _work(sock: socket.socket) -> None:
     sock.setblocking(True)  # gevent's sockets are not, and both ends of a hand-over are one
     sock.sendall(READY)
     head, files = receive_message(sock, max_bytes=_MAX_JOB_BYTES)
-    limit_job(seconds=head["seconds"], memory=head["memory"])
+    limit_job(seconds=head["seconds"], memory=head["memory"], threads=head["threads"])
     try:
         result, made = importlib.import_module(head["module"]).run(head["arguments"], *files)
         answer = {"result": result}

@@ -40,14 +40,16 @@ class Job:
     """What a module does: its `run(arguments, *files)` returns an object that JSON can hold, and files (bytes).
 
     Its `prepare()` loads all that `run` needs. `memory` is what one run may take, `max_bytes` what its files may have
-    together. To be made when its module is imported: what exists when the first job runs is loaded for all of them.
+    together, `threads` whether a library in it needs some. To be made when its module is imported: what exists when
+    the first job runs is loaded for all of them.
     """
 
-    def __init__(self, module: str, *, places: Places, memory: int, max_bytes: int) -> None:
+    def __init__(self, module: str, *, places: Places, memory: int, max_bytes: int, threads: bool = False) -> None:
         self._module = module
         self._places = places
         self._memory = memory
         self._max_bytes = max_bytes
+        self._threads = threads
         _modules.append(module)
 
     def run(
@@ -81,6 +83,7 @@ class Job:
                 "arguments": arguments,
                 "seconds": _left(until),
                 "memory": self._memory,
+                "threads": self._threads,
             }
             try:
                 sock.settimeout(_left(until))

@@ -17,7 +17,7 @@ _page_size = resource.getpagesize()
 
 
 def confine(*, parent: int) -> None:
-    """No children, no files, no core, and the end when the parent ends; the first to go where memory runs out."""
+    """No files, no core, and the end when the parent ends; the first to go where memory runs out."""
     if _prctl is not None:
         _prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
         _prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
@@ -29,15 +29,16 @@ def confine(*, parent: int) -> None:
     _limit(resource.RLIMIT_FSIZE, 0)
     # Modules and tables that are imported late are still opened.
     _limit(resource.RLIMIT_NOFILE, 32)
-    # Binds nobody who is root.
-    _limit(resource.RLIMIT_NPROC, 0)
 
 
-def limit_job(*, seconds: float, memory: int) -> None:
+def limit_job(*, seconds: float, memory: int, threads: bool) -> None:
     """The time by the clock and of the processor, and the bytes that may be taken beyond what is in use now.
 
-    Both are the system's: no code in C keeps them from killing.
+    All is the system's: no code in C keeps it from killing. Without `threads` no process can be started either: to the
+    system both are one.
     """
+    if not threads:
+        _limit(resource.RLIMIT_NPROC, 0)  # binds nobody who is root
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     _limit(resource.RLIMIT_CPU, math.ceil(seconds) + 1)

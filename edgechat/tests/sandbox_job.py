@@ -8,8 +8,8 @@ import resource
 import signal
 import socket
 import struct
-import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,22 @@ def exit_early(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
     sys.exit(0)
 
 
-def start_a_process(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
-    return {"printed": subprocess.run(["id"], capture_output=True, check=True).stdout.decode()}, []
+def begin_as_nobody(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    """Another process and another thread, as a user who is not root."""
+    if os.geteuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+    begun = {"process": True, "thread": True}
+    try:
+        if os.fork() == 0:
+            os._exit(0)
+    except OSError:
+        begun["process"] = False
+    try:
+        threading.Thread(target=int).start()
+    except RuntimeError:
+        begun["thread"] = False
+    return begun, []
 
 
 def say(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:

@@ -96,10 +96,12 @@ def test_its_death_or_fault_costs_one_job(what: str, arguments: dict[str, Any]) 
     assert do("take_memory", bytes=100 * 1024**2) == {"bytes": 100 * 1024**2}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root has no limit of processes")
-def test_it_can_not_start_processes() -> None:
-    with pytest.raises(JobFailed):
-        do("start_a_process")
+def test_it_can_not_start_processes_and_threads_only_where_it_needs_them() -> None:
+    assert do("begin_as_nobody") == {"process": False, "thread": False}
+    threaded = Job(
+        "edgechat.tests.sandbox_job", places=Places(1, per_user=1), memory=256 * 1024**2, max_bytes=100, threads=True
+    )
+    assert threaded.run({"do": "begin_as_nobody"}, seconds=LONG)[0]["thread"]
 
 
 @pytest.mark.parametrize(
