@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from django.core.management import call_command
 from PIL import Image
@@ -28,6 +29,7 @@ from usage.models import LedgerEntry
 # Far longer than a call that is ended takes, far shorter than what would end it otherwise.
 LONG = "[[chunks=150]][[gap=0.1]]" + "word " * 150
 ENDED = {"detail": "The session has ended", "code": "token_revoked"}
+CONVERSATION = "CONVERSATION"
 GONE = {"detail": "Conversation not found", "code": "not_found"}
 
 
@@ -361,3 +363,32 @@ def test_without_redis_open_calls_end_a_little_later(
     assert [call.told() for call in calls.calls] == [ENDED] * 3
     longest = max(call.ended_at for call in calls.calls) - ended_at
     figure(f"without Redis: {len(calls.calls)} open calls ended within {longest:.2f} s")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "path", ["users/me/export", f"{CONVERSATION}/export", f"{CONVERSATION}/export?format=markdown"]
+)
+def test_an_export_breaks_off(alice: Person, web_url: str, elsewhere: str, path: str) -> None:
+    conversation = alice.new_conversation(title="Titled")
+    alice.say(conversation, "first")
+    messages = database()["messages"]
+    message = messages.find_one({"_id": f"{conversation}:00000001"})
+    assert message is not None
+    many = 800  # more than the sockets on the way hold
+    copies = [{**message, "_id": f"{conversation}:{seq:08d}", "seq": seq} for seq in range(3, many + 1)]
+    messages.insert_many([{**copy, "content": "word " * 6400, "client_message_id": None} for copy in copies])
+    database()["conversations"].update_one({"_id": conversation}, {"$set": {"next_seq": many + 1}})
+    read: list[int] = []
+    with (
+        Api(web_url, token=alice.tokens["access_token"]) as api,
+        api.stream("GET", path.replace(CONVERSATION, f"chat/conversations/{conversation}")) as answer,
+    ):
+        assert answer.status_code == 200
+        chunks = answer.iter_raw()
+        read.append(len(next(chunks)))
+        log_out(alice, elsewhere)
+        with pytest.raises(httpx2.RemoteProtocolError):
+            read.extend(map(len, chunks))
+    assert sum(read) < many * 32000
+    figure(f"{path}: {sum(read)} of {many * 32000} bytes were read of an export whose session had ended")
