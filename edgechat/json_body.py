@@ -45,9 +45,12 @@ class JSONBodyParser(BaseParser):
             return {}
         check_shape(body)
         try:
-            return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite_float)
+            data = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite_float)
         except (ValueError, RecursionError) as error:
             raise MalformedJSON from error
+        if len(body) > _BLOCK_BYTES:
+            gevent.sleep(0)
+        return data
 
 
 def check_shape(body: bytes) -> None:

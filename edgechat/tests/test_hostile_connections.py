@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,6 +45,26 @@ def test_a_client_that_does_not_read_is_cut(
     patient = connect(web.url, buffer=4096)
     patient.begin("GET", "openapi.json")
     assert len(patient.answer().content) > 100_000
+
+
+def test_a_follower_that_does_not_read_is_cut_and_the_reply_goes_on(
+    connect: Connect, start_web: StartWeb, register: Callable[..., Person], eventually: Callable[..., Any]
+) -> None:
+    web = start_web(SLOW_READER_SECONDS="1", CONTEXT_MAX_TOKENS="200000")
+    carol = register("carol", web.url)
+    conversation = carol.new_conversation(title="Talk")
+    client = connect(web.url, token=carol.tokens["access_token"], buffer=4096)
+    content = json.dumps({"content": "[[chunks=20]] " + "\U0001f600" * 30_000}, ensure_ascii=False).encode()
+    client.begin(
+        "POST",
+        f"chat/conversations/{conversation}/messages",
+        content,
+        Content_Type="application/json",
+        Accept="text/event-stream",
+        Content_Length=len(content),
+    )
+    eventually(lambda: client.state == TCP_CLOSED)
+    eventually(lambda: [one["status"] for one in carol.messages(conversation)["messages"]][1:] == ["complete"])
 
 
 def test_an_address_has_a_bounded_number_of_connections(
