@@ -37,6 +37,9 @@ _SETTINGS = {
     "ALLOWED_HOSTS": "127.0.0.1",
     "RATE_LIMIT_REQUESTS": "1000000000",
     "AUTH_RATE_LIMIT": "1000000000/m",
+    # A few people do what many would.
+    "MAX_REPLIES_PER_USER": "1000000",
+    "MAX_STREAMS_PER_USER": "1000000",
     "JWT_ACCESS_EXPIRE_MINUTES": "720",
     "PYTHONWARNINGS": "ignore:No directory at",  # static files are collected in images only
 }
