@@ -16,6 +16,7 @@ from accounts.models import Session, User
 from accounts.sessions import SessionEnded, mark_pair_used
 from accounts.tokens import Claims, TokenExpired, TokenInvalid, read_token
 from edgechat.errors import NotAuthenticated
+from edgechat.request_body import body_of
 from edgechat.request_state import state_of
 from edgechat.threads import release_database
 
@@ -54,6 +55,8 @@ def authenticate_request(request: HttpRequest) -> Session | None:
     # Most calls need PostgreSQL no more, and wait for MongoDB or the model next: others must not wait with them.
     release_database()
     state.authenticated_user_id = session.user_id
+    if body := body_of(request):
+        body.when_late(functools.partial(_look_again, session, claims))
     return session
 
 
@@ -97,6 +100,12 @@ def live_session(claims: Claims) -> Session:
         mark_pair_used(session.pk, claims.generation)
     note_use(session)
     return session
+
+
+def _look_again(session: Session, claims: Claims) -> None:
+    """After a body that came slowly: the session may have ended since, or its user have other rights."""
+    session.user.__dict__.update(live_session(claims).user.__dict__)
+    release_database()
 
 
 def note_use(session: Session) -> None:

@@ -6,6 +6,7 @@ Django's own session is only how the browser's cookie finds the row: each reques
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.contrib.auth import get_user, user_logged_in, user_logged_out
@@ -25,6 +26,7 @@ from accounts.services import REAUTHENTICATION_WINDOW, check_own_password
 from accounts.sessions import AccountChanged, end_session, end_surplus
 from edgechat.admin_middleware import AdminOnly
 from edgechat.client_address import Caller, caller_of
+from edgechat.request_body import body_of
 
 LIFETIME = timedelta(hours=12)
 DEVICE_NAME = "Admin site"
@@ -40,7 +42,9 @@ class AdminAuthenticationMiddleware(AdminOnly, AuthenticationMiddleware):
     """`request.user` of the admin: who has a live session there and is still of the staff, else nobody."""
 
     def process_request(self, request: HttpRequest) -> None:
-        request.user = SimpleLazyObject(lambda: _staff_of(request))  # type: ignore[assignment]
+        _look_up(request)
+        if body := body_of(request):
+            body.when_late(partial(_look_up, request))
 
 
 def session_of(request: HttpRequest) -> Session | None:
@@ -76,6 +80,10 @@ def reauthenticate(request: HttpRequest, password: str) -> None:
         session.save(update_fields=["reauthenticated_at"])
         event = AuditEvent.Event.REAUTHENTICATED
         record_event(event, caller=caller, user_id=user.pk, actor_id=user.pk, session=str(session.pk))
+
+
+def _look_up(request: HttpRequest) -> None:
+    request.user = SimpleLazyObject(lambda: _staff_of(request))  # type: ignore[assignment]
 
 
 def _staff_of(request: HttpRequest) -> User | AnonymousUser:

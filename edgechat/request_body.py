@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,6 +27,8 @@ _PIECE_BYTES = 64 * 1024
 # A chunk takes more time than its bytes: those of a long body must have some.
 _FREE_CHUNKS = 1000
 _MIN_CHUNK_BYTES = 64
+# What was looked at longer ago than this, when a body has come, is looked at again.
+LATE_SECONDS = 0.5
 
 # Bytes of bodies that requests of this process hold, in memory or in files.
 held = Tally()
@@ -50,6 +53,7 @@ class RequestBody(io.IOBase):
         self._pieces: Iterator[bytes] | None = None
         self._rest = memoryview(b"")
         self._when_done: list[Callable[[], None]] = []
+        self._when_late: tuple[float, Callable[[], object]] | None = None
         # gunicorn's name for: where the next request begins is not known.
         self.failed = False
         # gunicorn would tell the client to go on before anybody has looked at the request.
@@ -66,6 +70,13 @@ class RequestBody(io.IOBase):
         self._limit, self._too_large, self._address = limit, too_large, limit_key(address)
         if self._length is not None and self._length > limit:
             raise TooLarge(too_large)
+
+    def when_late(self, look_again: Callable[[], object]) -> None:
+        """Call a function once the whole body has come, if that is LATE_SECONDS from now or later.
+
+        Whoever sends slowly may lose meanwhile what they were let in for. What it raises, the reader of the body gets.
+        """
+        self._when_late = time.monotonic() + LATE_SECONDS, look_again
 
     def when_done(self, function: Callable[[], None]) -> None:
         """Call a function when the request has its answer, or its client is gone."""
@@ -108,6 +119,10 @@ class RequestBody(io.IOBase):
         if not piece:
             self._length = self._read
         self._check_bounds()
+        if self.is_whole and self._when_late is not None:
+            late_at, look_again = self._when_late
+            if time.monotonic() >= late_at:
+                look_again()
         return piece
 
     def _iterate(self) -> Iterator[bytes]:
@@ -139,6 +154,7 @@ class RequestBody(io.IOBase):
     def settle(self) -> None:
         """Before the answer is sent: a body that was not read ends the connection, unless it is small and has come."""
         if not self.is_whole and not self.failed and not self._expects_continue:
+            self._when_late = None
             self._sock.expect("arrived")
             self._limit = self._read + MAX_DROPPED_BYTES
             self._pieces = self._pieces or self._iterate()
