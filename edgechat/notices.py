@@ -48,10 +48,15 @@ def tell(kind: str, names: Sequence[str]) -> None:
 
 
 def deliver(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> None:
-    """Hand on what the reading thread has read; what this process told it has heard."""
-    for _, fields in entries:
-        if fields[b"from"].decode() != process_name():
-            _hear(fields[b"kind"].decode(), json.loads(fields[b"digests"]))
+    """Hand on what the reading thread has read; what this process told it has heard. Never raises."""
+    for entry_id, fields in entries:
+        try:
+            if fields[b"from"].decode() != process_name():
+                digests = [each for each in json.loads(fields[b"digests"]) if isinstance(each, str)]
+                _hear(fields[b"kind"].decode(), digests)
+        except Exception:
+            # Whatever stands there, of another version or damaged: it must not end the reading of all others.
+            logger.exception("notice_not_understood", entry=entry_id.decode(errors="replace"))
 
 
 def newest_id() -> str:

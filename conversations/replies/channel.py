@@ -196,30 +196,37 @@ class _Reader:
                 elif name == self._wake_key():
                     wake_id = entries[-1][0].decode()
                 else:
-                    self._apply(name.removeprefix("edgechat:reply:"), entries)
+                    self._follow_on(name.removeprefix("edgechat:reply:"), entries)
             if answer:
                 pause.wait(COALESCE_SECONDS)
 
-    def _apply(self, message_id: str, entries: list[Any]) -> None:
+    def _follow_on(self, message_id: str, entries: list[Any]) -> None:
         with self._lock:
             followed = self._followed.get(message_id)
         if followed is None:
             return
         for entry_id, fields in entries:
             followed.last_id = entry_id.decode()
-            attempt = int(fields[b"a"])
-            state = followed.feed.state
-            if attempt < state.epoch:
-                continue  # the last words of a process that had lost its lease
-            if b"e" in fields:
-                followed.feed.put(attempt, state.text if attempt == state.epoch else "")
-                followed.feed.end()
-                continue
-            offset = int(fields[b"o"])
-            known = state.text if attempt == state.epoch else ""
-            # A piece beyond what is known comes after a gap, when Redis had lost the pieces before: wait for MongoDB.
-            if offset <= len(known):
-                followed.feed.put(attempt, known[:offset] + fields[b"t"].decode())
+            try:
+                self._apply(followed.feed, fields)
+            except Exception:
+                # Whatever stands there: no reply may end the reading of all others.
+                logger.exception("piece_not_understood", message_id=message_id)
+
+    @staticmethod
+    def _apply(feed: TextFeed, fields: dict[bytes, bytes]) -> None:
+        attempt, state = int(fields[b"a"]), feed.state
+        if attempt < state.epoch:
+            return  # the last words of a process that had lost its lease
+        if b"e" in fields:
+            feed.put(attempt, state.text if attempt == state.epoch else "")
+            feed.end()
+            return
+        offset = int(fields[b"o"])
+        known = state.text if attempt == state.epoch else ""
+        # A piece beyond what is known comes after a gap, when Redis had lost the pieces before: wait for MongoDB.
+        if 0 <= offset <= len(known):
+            feed.put(attempt, known[:offset] + fields[b"t"].decode())
 
     @staticmethod
     def _wake_key() -> str:

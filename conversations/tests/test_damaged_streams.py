@@ -1,0 +1,62 @@
+"""What nobody understands in Redis' streams ends neither the hearing of notices nor the following of replies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from conftest import Person
+from conversations.tests.events import EVENT_STREAM, read_events
+from edgechat import notices
+from edgechat.local.web import WebServer
+from edgechat.redis import redis_client
+
+Entry = dict[str, Any]
+NOTICES: list[Entry] = [
+    {"of": "another version"},
+    {"kind": "ended", "digests": "no JSON", "from": "x"},
+    {"kind": "ended", "digests": "[[1], {}]", "from": "x"},
+    {"kind": "ended", "digests": "5", "from": "x"},
+    {"kind": "stop", "digests": "null", "from": "x"},
+    {"kind": "ended", "digests": "[" * 100_000, "from": "x"},
+    {"kind": b"\xff", "digests": "[]", "from": b"\xff"},
+]
+PIECES: list[Entry] = [
+    {"a": "1"},
+    {"a": "x", "e": "1"},
+    {"a": "1", "o": "-3", "t": "no"},
+    {"a": 1, "o": 0, "t": b"\xff"},
+]
+
+
+@pytest.mark.faults
+def test_entries_that_nobody_understands_are_passed_over(
+    alice: Person, start_web: Callable[..., WebServer], eventually: Callable[..., Any]
+) -> None:
+    web = start_web(workers=1)
+    redis: Any = redis_client()
+    conversation = alice.new_conversation(title="Titled")
+    path = f"chat/conversations/{conversation}/messages"
+    said = "word " * 30
+    key = f"edgechat:reply:{conversation}:00000002"
+    with alice.stream(
+        "POST", path, headers=EVENT_STREAM, json={"content": f"[[chunks=30]][[gap=0.1]]{said}"}
+    ) as sending:
+        sent = read_events(sending.iter_lines())
+        eventually(lambda: redis.exists(key))
+        with alice.signed_in(alice.tokens["access_token"]) as api:
+            url = f"{web.url}/api/v1/{path}/{conversation}:00000002/stream"
+            with api.stream("GET", url, headers=EVENT_STREAM) as following:
+                told = read_events(following.iter_lines())
+                next(each for each in told if each.get("event") == "delta")
+                ids = [redis.xadd(notices.KEY, entry).decode() for entry in NOTICES]
+                for piece in PIECES:
+                    redis.xadd(key, piece)
+                last = [each for each in told if "event" in each][-1]
+        assert [each["event"] for each in sent if "event" in each][-1] == "done"
+    assert (last["event"], last["data"]["content"]) == ("done", f"Echo: {said.strip()}")
+    eventually(lambda: ids[-1] in web.log_text())
+    eventually(lambda: web.log_text().count("piece_not_understood") >= 3)
+    assert "thread_failed" not in web.log_text()
