@@ -18,7 +18,8 @@ from edgechat.threads import end_work, release_database
 logger = structlog.get_logger(__name__)
 
 MAX_HEAD_BYTES = 64 * 1024
-# What a body may be late by, and how fast it must come beyond that.
+# What a body may be late by, and how fast it must come beyond that. What comes faster saves time for later, but no more
+# than SLOW_READER_SECONDS: an upload that stops near its end would hold its file for hours.
 BODY_GRACE_SECONDS = 5.0
 BODY_BYTES_PER_SECOND = 4096
 # An answer is sent in such pieces. Each may wait for SLOW_READER_SECONDS, behind as much in the operating system.
@@ -48,11 +49,11 @@ class ClientSocket(socket):  # type: ignore[misc]
         self.timeout: float | None = None
         self._expected: Expected = "head"
         self._received = 0
-        self._waited = 0.0
+        self._patience = BODY_GRACE_SECONDS
 
     def expect(self, what: Expected) -> None:
         """What comes next; it is counted from now on."""
-        self._expected, self._received, self._waited = what, 0, 0.0
+        self._expected, self._received, self._patience = what, 0, BODY_GRACE_SECONDS
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         if self._expected == "body":
@@ -73,18 +74,18 @@ class ClientSocket(socket):  # type: ignore[misc]
             release_database()
             end_work()
             began = time.monotonic()
-            left = BODY_GRACE_SECONDS + self._received / BODY_BYTES_PER_SECOND - self._waited
-            if left <= 0:
+            if self._patience <= 0:
                 raise BodyTooSlow from None
-            self.timeout = left
+            self.timeout = self._patience
             try:
                 data = super().recv(size, flags)
             except TimeoutError:
                 raise BodyTooSlow from None
             finally:
                 self.timeout = None
-                self._waited += time.monotonic() - began
-        self._received += len(data)
+                self._patience -= time.monotonic() - began
+        earned = self._patience + len(data) / BODY_BYTES_PER_SECOND
+        self._patience = min(earned, max(BODY_GRACE_SECONDS, settings.SLOW_READER_SECONDS))
         return data  # type: ignore[no-any-return]
 
     def sendall(self, data: Any, flags: int = 0) -> None:

@@ -47,6 +47,20 @@ def test_a_client_that_does_not_read_is_cut(
     assert len(patient.answer().content) > 100_000
 
 
+def test_an_upload_that_came_fast_may_not_stop_for_minutes(
+    connect: Connect, start_web: StartWeb, register: Callable[..., Person]
+) -> None:
+    web = start_web(SLOW_READER_SECONDS="1")
+    client = connect(web.url, token=register("carol", web.url).tokens["access_token"])
+    # A mean of 4 KB a second would allow another 17 minutes.
+    body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n' + b"x" * 4_000_000
+    kind = "multipart/form-data; boundary=b"
+    client.begin("POST", "chat/attachments", body, Content_Type=kind, Content_Length=9_000_000)
+    answer = client.answer()
+    assert (answer.status, answer.code) == (400, "malformed_request")
+    assert client.is_closed()
+
+
 def test_a_follower_that_does_not_read_is_cut_and_the_reply_goes_on(
     connect: Connect, start_web: StartWeb, register: Callable[..., Person], eventually: Callable[..., Any]
 ) -> None:
