@@ -116,7 +116,8 @@ def _invitations_of(user: User) -> QuerySet[Membership]:
     inviter = Membership.objects.filter(organization=OuterRef("organization"), user=OuterRef("invited_by"))
     by_owner = Exists(inviter.filter(role__in=ALLOWED[Action.MANAGE_OWNERS]))
     by_manager = Exists(inviter.filter(role__in=ALLOWED[Action.MANAGE_MEMBERS]))
-    may_invite = Q(invited_by__is_superuser=True) | by_owner | (~Q(role=Role.OWNER) & by_manager)
+    by_staff = Q(invited_by__is_staff=True) | Q(invited_by__is_superuser=True)
+    may_invite = by_staff | by_owner | (~Q(role=Role.OWNER) & by_manager)
     return (
         Membership.objects.annotate(lower_email=Lower("invited_email"))
         .filter(user=None, lower_email=Lower(Value(user.email)))

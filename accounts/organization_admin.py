@@ -28,7 +28,7 @@ class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
             raise ValidationError("Nobody adds themselves to an organization, or changes their own role in it.")
         if not self.errors and not (self.cleaned_data.get("user") or self.cleaned_data.get("invited_email")):
             raise ValidationError("Choose a user, or write the e-mail of somebody to invite.")
-        if "invited_email" in self.changed_data and self.staff.is_superuser:
+        if "invited_email" in self.changed_data:
             # Nobody accepts an invitation of their own, by whatever address they have later.
             self.instance.invited_by = self.staff
         return cleaned
