@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
+
 from accounts.models import AuditEvent, Membership
 from edgechat.client_address import Caller
 
@@ -40,3 +42,10 @@ def record_membership(
         before=None if before is None else {"role": before},
         after=None if after is None else {"role": after},
     )
+
+
+def forget_changes(events: QuerySet[AuditEvent]) -> None:
+    """Of these changes by staff, keep what was changed and by whom, but not what it was before and after."""
+    for event in events:
+        event.details = {name: event.details.get(name) for name in ("model", "id")}
+        event.save(update_fields=["details"])

@@ -15,7 +15,7 @@ from django.db.models import Value
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-from accounts.audit import record_event
+from accounts.audit import forget_changes, record_event
 from accounts.members import leave_all_organizations
 from accounts.models import AuditEvent, Membership, User
 from accounts.sessions import end_all_sessions
@@ -112,6 +112,4 @@ def _forget_addresses(user: User) -> None:
             user=None, lower_email=Lower(Value(address))
         ).delete()
     changes.update(details={})
-    for event in about.filter(event=AuditEvent.Event.STAFF_CHANGE):
-        event.details = {name: event.details.get(name) for name in ("model", "id")}
-        event.save(update_fields=["details"])
+    forget_changes(about.filter(event=AuditEvent.Event.STAFF_CHANGE))

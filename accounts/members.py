@@ -7,8 +7,8 @@ from collections.abc import Collection
 from django.db import transaction
 from django.db.models import QuerySet
 
-from accounts.audit import record_membership
-from accounts.models import Membership, Organization, User
+from accounts.audit import forget_changes, record_membership
+from accounts.models import AuditEvent, Membership, Organization, User
 from accounts.organizations import access_organization
 from accounts.permissions import Action, Role, is_allowed, managing
 from edgechat.client_address import Caller
@@ -89,6 +89,10 @@ def leave_all_organizations(user_id: int) -> None:
         # The deactivated may come back: one of them inherits rather than nobody, an owner before all.
         heir = left.filter(user__is_active=True).first() or left.filter(role=Role.OWNER).first() or left.first()
         if heir is None:
+            # Its name was this user's words.
+            changes = AuditEvent.objects.filter(event=AuditEvent.Event.STAFF_CHANGE, user_id=None)
+            about = {"model": Organization._meta.label_lower, "id": str(organization.pk)}
+            forget_changes(changes.filter(created_at__gte=organization.created_at, details__contains=about))
             organization.delete()
         else:
             heir.role = Role.OWNER

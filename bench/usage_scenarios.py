@@ -54,7 +54,7 @@ def _superuser_cookie() -> str:
     """Of somebody who has logged in to the admin."""
     from django.conf import settings
     from django.contrib.auth import login
-    from django.contrib.sessions.backends.db import SessionStore
+    from django.contrib.sessions.backends.signed_cookies import SessionStore
     from django.http import HttpRequest
 
     from accounts.models import User

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from django.utils import timezone
 from accounts import deletion
 from accounts.deletion import finish_deletions
 from accounts.models import AuditEvent, User
-from accounts.tests.staff import make_user, superuser
+from accounts.tests.staff import Staff, make_user, superuser
 from conftest import Api, Person, assert_error, at_once
 from edgechat.local.web import WebServer
 from edgechat.mongo import database
@@ -278,3 +279,19 @@ def test_nothing_that_staff_did_or_wrote_names_the_account(
     for text in (named, first, quoted, quoted.replace('"', '\\"'), quoted.split('"')[1]):
         assert rows_with(text) == [], text
     assert redis_keys_with(named, first, quoted) == []
+
+
+def test_neither_a_login_to_the_admin_nor_the_name_of_an_own_organization_is_left(alice: Person, web_url: str) -> None:
+    name = uuid.uuid4().hex
+    organization = alice.post("organizations", json={"name": f"House of {name}"}).json()["id"]
+    User.objects.filter(pk=alice.id).update(is_staff=True)
+    with superuser(web_url) as root, closing(Staff(web_url, User.objects.get(pk=alice.id), alice.password)) as own:
+        assert own.get("").status_code == 200
+        renamed = root.submit(f"accounts/organization/{organization}/change/", name=f"Home of {name}")
+        assert renamed.status_code == 302
+        assert alice.delete("users/me").status_code == 204
+        assert own.get("").status_code == 302
+        assert AuditEvent.objects.filter(actor_id=root.user.pk, event="staff_change").exists()
+    assert rows_with(name) == []
+    with connection.cursor() as cursor:  # whose rows name their users in Base64
+        assert "django_session" not in connection.introspection.table_names(cursor)

@@ -231,7 +231,7 @@ def test_readme_has_each_management_command_and_no_other() -> None:
 
 
 def test_each_manage_py_command_and_make_target_that_readme_names_exists() -> None:
-    named = set(re.findall(r"manage\.py ([a-z_]+)", README)) | {"clearsessions"}
+    named = set(re.findall(r"manage\.py ([a-z_]+)", README))
     assert named - set(get_commands()) == set()
     makefile = (PROJECT / "Makefile").read_text()
     targets = set(re.findall(r"`?(?:^|[`\s])make ([a-z]+)`", README, re.MULTILINE))
