@@ -101,7 +101,7 @@ def test_a_kill_ends_master_and_workers_at_once_and_a_start_brings_them_back(web
 
 def test_an_application_that_does_not_get_ready_is_reported_with_its_answer(data_dir: Path, project: Path) -> None:
     environment = {"STATUS": "503 Service Unavailable", "WORD": "mongo: error"}
-    web = WebServer(environment, data_dir=data_dir, project=project, workers=1, start_seconds=2)
+    web = WebServer(environment, data_dir=data_dir, project=project, workers=1, start_seconds=10)
     with pytest.raises(LocalError, match="answers 503: mongo: error"):
         web.start()
     assert not web.is_running()
