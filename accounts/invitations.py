@@ -96,8 +96,13 @@ def accept_invitation(*, user: User, invitation_id: int, caller: Caller) -> Acce
 
 def decline_invitation(*, user: User, invitation_id: int) -> None:
     """Raises InvitationNotFound, also for one that was accepted."""
-    if not Membership.objects.filter(pk__in=_invitations_of(user).filter(pk=invitation_id), user=None).delete()[0]:
-        raise InvitationNotFound
+    found = _find(user, invitation_id)
+    with transaction.atomic():
+        Organization.objects.select_for_update(no_key=True).filter(pk=found.organization_id).first()
+        invitation = _invitations_of(user).filter(pk=invitation_id).first()
+        if invitation is None:
+            raise InvitationNotFound
+        invitation.delete()
 
 
 def _find(user: User, invitation_id: int) -> Membership:

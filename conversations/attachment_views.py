@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
+from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.open_calls import open_call
 from accounts.requests import AuthenticatedRequest
 from ai.parsing.limits import MAX_PICTURE_BYTES
 from ai.pictures import TOO_MANY_BYTES
@@ -89,7 +94,11 @@ class AttachmentView(APIView):
         file, size, mime_type = open_attachment(attachment, "thumb" if thumb else "stored")
         release_database()
         etag = attachment.sha256 + "t" * thumb
-        return file_response(request._request, file, size=size, mime_type=mime_type, etag=etag)
+        response = file_response(request._request, file, size=size, mime_type=mime_type, etag=etag)
+        if isinstance(response, StreamingHttpResponse):
+            with open_call(request) as call:
+                response.streaming_content = call.body(cast("Iterable[bytes]", response.streaming_content))
+        return response
 
     @extend_schema(operation_id="attachment_delete", tags=["chat"], responses={204: None})
     def delete(self, request: AuthenticatedRequest, attachment_id: str) -> Response:

@@ -24,6 +24,7 @@ from conftest import Api, Person, new_address
 from conversations.tests.events import EVENT_STREAM, read_events
 from edgechat.local.web import WebServer
 from edgechat.mongo import database
+from edgechat.tests.raw_client import RawClient
 from usage.models import LedgerEntry
 
 # Far longer than a call that is ended takes, far shorter than what would end it otherwise.
@@ -392,3 +393,18 @@ def test_an_export_breaks_off(alice: Person, web_url: str, elsewhere: str, path:
             read.extend(map(len, chunks))
     assert sum(read) < many * 32000
     figure(f"{path}: {sum(read)} of {many * 32000} bytes were read of an export whose session had ended")
+
+
+def test_a_picture_breaks_off(alice: Person, web_url: str, elsewhere: str) -> None:
+    noise = io.BytesIO()
+    Image.frombytes("RGB", (1500, 1000), os.urandom(4_500_000)).save(noise, "JPEG", quality=95)
+    uploaded = alice.post("chat/attachments", files={"file": ("noise.jpg", noise.getvalue(), "image/jpeg")})
+    assert uploaded.status_code == 201, uploaded.text
+    path = f"chat/attachments/{uploaded.json()['id']}"
+    with RawClient(web_url, token=alice.tokens["access_token"], buffer=4096) as client:
+        client.begin("GET", path)
+        client.receive()
+        log_out(alice, elsewhere)
+        assert Api(web_url, token=alice.tokens["access_token"]).get(path).status_code == 401
+        with pytest.raises((AssertionError, ConnectionError)):  # the connection ends before the picture does
+            client.answer()
