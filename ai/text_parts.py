@@ -7,6 +7,8 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from icu4py.breakers import WordBreaker
+
 from edgechat.threads import Pauses
 
 # A sentence's end with what closes it; Chinese and Japanese put no space behind.
@@ -16,6 +18,14 @@ _LONGEST_CLUSTER = 40
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 _PIECE = 32_000  # characters, a millisecond's work or so
 
+# Southeast Asian scripts, Tibetan, kana, bopomofo and Chinese characters: no spaces stand between their words.
+_WITHOUT_SPACES = re.compile(
+    "[\u0e00-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\u2e80-\u2fdf\u3005-\u3007\u3031-\u312f\u31a0-\u31bf\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\ua9e0-\ua9ff\uaa60-\uaadf\uf900-\ufaff\uff66-\uff9f\U0001b000-\U0001b16f\U00020000-\U0003ffff]"
+)
+_COUNTED_PIECE = 4_000  # characters, ten milliseconds' work where dictionaries are needed
+_GAP = re.compile(r".*[\s。！？、，；：]", re.DOTALL)  # up to the last
+
 
 def has_words(text: str) -> bool:
     """Whether there is a letter or a digit in it."""
@@ -23,12 +33,34 @@ def has_words(text: str) -> bool:
 
 
 def count_words(text: str) -> int:
-    """What is between white space."""
-    words, within = 0, False
-    for piece in _pieces(text):
-        words += len(piece.split()) - (within and not piece[0].isspace())
-        within = not piece[-1].isspace()
+    """What is between white space; of scripts that have none between words, the words that ICU's dictionaries tell."""
+    words, before = 0, " "
+    pauses = Pauses()
+    start = 0
+    while start < len(text):
+        pauses.pause()
+        piece = text[start : start + _COUNTED_PIECE]
+        start += len(piece)
+        if start < len(text) and (gap := _GAP.match(piece)):
+            start += gap.end() - len(piece)
+            piece = gap[0]
+        words += _count_words(piece) - _are_of_one_word(before, piece[0])
+        before = piece[-1]
     return words
+
+
+def _count_words(text: str) -> int:
+    if not _WITHOUT_SPACES.search(text):
+        return len(text.split())
+    spaced = text.split()
+    unspaced = [stretch for stretch in spaced if _WITHOUT_SPACES.search(stretch)]
+    segments = WordBreaker(" ".join(unspaced), "en")  # the dictionaries are the same for all languages
+    return len(spaced) - len(unspaced) + sum(1 for segment in segments if _LETTER_OR_DIGIT.search(segment))
+
+
+def _are_of_one_word(last: str, first: str) -> bool:
+    """Whether a word that was counted twice lies on both sides of a cut."""
+    return not any(character.isspace() or _WITHOUT_SPACES.match(character) for character in (last, first))
 
 
 def hash_text(text: str) -> str:

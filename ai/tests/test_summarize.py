@@ -144,6 +144,14 @@ def test_a_long_text_is_read_in_parts_within_the_bound_and_no_word_is_left_out(
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "words"), [("人工智能正在改变世界。", 5), ("ภาษาไทยเป็นภาษา", 4), ("吾輩は猫である。 名前はまだ無い。", 9)]
+)
+def test_words_are_counted_in_languages_without_spaces(alice: Person, text: str, words: int) -> None:
+    answer = alice.post("ai/summarize", json={"text": text})
+    assert (answer.status_code, answer.json()["source"]["words"]) == (200, words), answer.text
+
+
 def test_a_million_characters_of_four_bytes_are_read(alice: Person, model_calls: ModelCalls) -> None:
     paragraph = "[[say=short]] " + "😀" * 1984 + "\n\n"
     text = paragraph * 500

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from unittest.mock import patch
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -51,7 +52,29 @@ def test_a_word_that_is_too_long_is_cut_between_characters() -> None:
 
 @given(st.text("a \n\u3000_é.", max_size=40), st.integers(1, 9))
 def test_words_are_counted_whatever_the_pieces(text: str, piece: int) -> None:
-    with patch.object(text_parts, "_PIECE", piece):
+    with patch.object(text_parts, "_PIECE", piece), patch.object(text_parts, "_COUNTED_PIECE", piece):
         assert count_words(text) == len(text.split())
         assert has_words(text) == any(character.isalnum() for character in text)
         assert hash_text(text) == hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("人工智能正在改变世界。", 5),  # 人工 智能 正在 改变 世界
+        ("我喜欢用Python，真的！", 5),
+        ("吾輩は猫である。名前はまだ無い。", 9),
+        ("コンピュータを使う", 3),
+        ("ภาษาไทยเป็นภาษา", 4),
+        ("ພາສາລາວເປັນພາສາ", 4),
+        ("ភាសាខ្មែរជាភាសាផ្លូវការ", 3),
+        ("မြန်မာဘာသာစကားသည်", 3),
+        ("한국어는 띄어쓰기를 한다", 3),
+        ("Chinese: 世界。 And “English” – so, don't!", 7),
+        ("well-known C++ at 50%", 4),
+        ("。、！", 1),
+    ],
+)
+def test_words_without_spaces_between_them_are_counted(text: str, words: int) -> None:
+    assert count_words(text) == words
+    assert count_words(f"\n{text} {text}\n" * 1000) == 2000 * words
