@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +19,28 @@ def client_address(request: HttpRequest) -> str:
     Each trusted proxy appends the address that it saw to `X-Forwarded-For`, so the client's is the entry that many
     places from the right. What stands further left was sent by the client itself and is never believed. A chain that
     is too short, or an entry that is no address, means that the request did not come through the proxies: then the
-    socket's address counts.
+    socket's address counts. Some proxies write the client's port behind its address, and an IPv6 address in brackets.
     """
     peer: str = request.META.get("REMOTE_ADDR", "")
     count: int = settings.TRUSTED_PROXY_COUNT
     if count:
-        chain = [entry.strip() for entry in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+        chain = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
         if len(chain) >= count:
-            return _canonical(chain[-count]) or _canonical(peer)
+            return _canonical(_without_port(chain[-count])) or _canonical(peer)
     return _canonical(peer)
+
+
+def believe_scheme(request: HttpRequest) -> None:
+    """Leave of `X-Forwarded-Proto` only the entry that counts, because Django reads the first one.
+
+    It is counted like the address. Most proxies replace the header though, so a list that is too short counts from its
+    first entry.
+    """
+    given = request.META.get("HTTP_X_FORWARDED_PROTO")
+    if given is not None:
+        chain = given.split(",")
+        entry = chain[-min(settings.TRUSTED_PROXY_COUNT, len(chain))] if settings.TRUSTED_PROXY_COUNT else ""
+        request.META["HTTP_X_FORWARDED_PROTO"] = entry.strip(_AROUND).lower()
 
 
 def limit_key(address: str) -> str:
@@ -40,6 +54,17 @@ def limit_key(address: str) -> str:
 def connection_key(peer: Any) -> str:
     """What a connection is counted under, from what the socket tells of its other end; "" for a unix socket."""
     return limit_key(_canonical(peer[0])) if isinstance(peer, tuple) else ""
+
+
+_AROUND = ' \t"'
+# [address], [address]:port, or an address that ends as IPv4 ones do and a port.
+_ENTRY = re.compile(r"\[([^\[\]]+)\](?::[0-9]{1,5})?|([^\[\]]*\.[0-9]+):[0-9]{1,5}")
+
+
+def _without_port(entry: str) -> str:
+    entry = entry.strip(_AROUND)
+    match = _ENTRY.fullmatch(entry)
+    return match[1] or match[2] if match else entry
 
 
 def _canonical(text: str) -> str:

@@ -11,7 +11,7 @@ import structlog
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from edgechat.client_address import client_address
+from edgechat.client_address import believe_scheme, client_address
 from edgechat.errors import error_response, to_api_error
 from edgechat.request_state import RequestState, attach_state
 
@@ -30,6 +30,7 @@ class RequestIDMiddleware:
         given = request.headers.get("X-Request-ID", "")
         request_id = given if _ACCEPTED.fullmatch(given) else str(uuid.uuid4())
         address = client_address(request)
+        believe_scheme(request)
         attach_state(request, RequestState(request_id, address))
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)

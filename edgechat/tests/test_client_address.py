@@ -9,7 +9,7 @@ import pytest
 from django.test import RequestFactory, override_settings
 
 from conftest import Api, Person
-from edgechat.client_address import client_address, limit_key
+from edgechat.client_address import believe_scheme, client_address, limit_key
 from edgechat.local.web import WebServer
 
 PEER = "192.0.2.9"
@@ -32,7 +32,6 @@ PEER = "192.0.2.9"
         (1, "rubbish", PEER),
         (1, "198.51.100.1, rubbish", PEER),
         (1, "198.51.100.1, ", PEER),
-        (1, "198.51.100.1:8080", PEER),
         (1, "<script>", PEER),
         (1, "999.1.1.1", PEER),
         (1, "010.001.001.001", PEER),
@@ -40,7 +39,29 @@ PEER = "192.0.2.9"
         (1, "2001:DB8:0:0::1", "2001:db8::1"),
         (1, "::ffff:198.51.100.1", "198.51.100.1"),
         (1, "fe80::1%eth0", "fe80::1"),
-        (1, "[2001:db8::1]", PEER),
+        (1, "203.0.113.7:51234", "203.0.113.7"),
+        (1, "198.51.100.1, 203.0.113.7:1", "203.0.113.7"),
+        (2, "203.0.113.7:51234, 198.51.100.1:80", "203.0.113.7"),
+        (1, "[2001:db8::1]:443", "2001:db8::1"),
+        (1, "[2001:db8::1]", "2001:db8::1"),
+        (1, "[2001:DB8:0::1]:65535", "2001:db8::1"),
+        (1, '"[2001:db8::1]:443"', "2001:db8::1"),
+        (1, '198.51.100.1, "203.0.113.7:51234"', "203.0.113.7"),
+        (1, "[fe80::1%eth0]:443", "fe80::1"),
+        (1, "[fe80::1%25eth0]", "fe80::1"),
+        (1, "[::ffff:198.51.100.1]:8080", "198.51.100.1"),
+        (1, "::ffff:198.51.100.1:8080", "198.51.100.1"),
+        (1, "2001:db8::1:443", "2001:db8::1:443"),
+        (1, "203.0.113.7:http", PEER),
+        (1, "203.0.113.7:123456", PEER),
+        (1, "203.0.113.7:1:2", PEER),
+        (1, "[2001:db8::1", PEER),
+        (1, "2001:db8::1]:443", PEER),
+        (1, "[2001:db8::1]x", PEER),
+        (1, "[[2001:db8::1]]", PEER),
+        (1, "[]:443", PEER),
+        (1, ":443", PEER),
+        (1, "unknown", PEER),
     ],
 )
 def test_only_what_trusted_proxies_appended_counts(proxies: int, forwarded: str | None, address: str) -> None:
@@ -49,6 +70,33 @@ def test_only_what_trusted_proxies_appended_counts(proxies: int, forwarded: str 
         request.META["HTTP_X_FORWARDED_FOR"] = forwarded
     with override_settings(TRUSTED_PROXY_COUNT=proxies):
         assert client_address(request) == address
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "secure"),
+    [
+        (0, "https", False),
+        (1, "https", True),
+        (1, "http", False),
+        (1, "https, http", False),
+        (1, "http, https", True),
+        (1, "http,HTTPS", True),
+        (2, "https, http", True),
+        (2, "http, https", False),
+        (2, "https, http, https", False),
+        (2, "https", True),
+        (2, "http", False),
+        (1, "https, ", False),
+        (1, "", False),
+        (1, "httpsx", False),
+    ],
+)
+def test_the_scheme_counts_from_the_right_too(proxies: int, forwarded: str, secure: bool) -> None:
+    request = RequestFactory().get("/", headers={"X-Forwarded-Proto": forwarded})
+    believed = ("HTTP_X_FORWARDED_PROTO", "https") if proxies else None
+    with override_settings(TRUSTED_PROXY_COUNT=proxies, SECURE_PROXY_SSL_HEADER=believed):
+        believe_scheme(request)
+        assert request.is_secure() is secure
 
 
 def test_a_unix_socket_without_proxies_has_no_address() -> None:
@@ -81,4 +129,5 @@ def test_sessions_record_the_address_over_http(
     carol = Person(web.url, "carol")
     assert recorded_address(carol, "198.51.100.1, 203.0.113.7, 192.0.2.1") == expected
     assert recorded_address(carol, "198.51.100.1") == "127.0.0.1"
+    assert recorded_address(carol, '198.51.100.1, 203.0.113.7:51234, "[2001:db8::1]:443"') == expected
     carol.close()
