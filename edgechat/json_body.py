@@ -13,7 +13,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-from edgechat.errors import Invalid, MalformedJSON
+from edgechat.errors import Invalid, MalformedJSON, UnsupportedType
 from edgechat.request_body import MAX_STRANGERS_BYTES, accept_body
 from edgechat.threads import begin_work
 
@@ -23,7 +23,9 @@ MAX_DEPTH = 64
 
 
 class JSONBodyParser(BaseParser):
-    """UTF-8 JSON. MalformedJSON for everything that is not, infinities and too deep nesting included.
+    """UTF-8 JSON, perhaps behind a byte order mark.
+
+    MalformedJSON for everything that is not, infinities and too deep nesting included.
 
     It reads after the caller was authenticated, and takes MAX_JSON_BYTES, or more for a view that says so:
     `max_json_bytes`.
@@ -45,7 +47,7 @@ class JSONBodyParser(BaseParser):
             return {}
         check_shape(body)
         try:
-            data = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite_float)
+            data = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_float=_finite_float)
         except (ValueError, RecursionError) as error:
             raise MalformedJSON from error
         if len(body) > _BLOCK_BYTES:
@@ -98,9 +100,19 @@ def _finite_float(text: str) -> float:
 
 
 class AlwaysJSON(BaseContentNegotiation):
-    """Answers JSON whatever `Accept` says: views that stream look at the header themselves, and nothing is a 406."""
+    """Answers JSON whatever `Accept` says: views that stream look at the header themselves, and nothing is a 406.
+
+    Raises UnsupportedType for a body in a content coding: nothing here decompresses one.
+    """
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
+        codings = request.headers.get("Content-Encoding", "").split(",")
+        if any(coding.strip().lower() not in ("", "identity") for coding in codings):
+            accepted = ", ".join(parser.media_type for parser in parsers)
+            raise UnsupportedType(
+                f"Unsupported content encoding; accepted: {accepted}, not compressed (identity)",
+                headers={"Accept-Encoding": "identity"},
+            )
         content_type = (request.content_type or "").partition(";")[0].strip().lower()
         return next((parser for parser in parsers if parser.media_type == content_type), None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import uuid
 from collections.abc import Iterator
@@ -27,7 +28,10 @@ NO_TYPE = "Unsupported media type; accepted: application/json"
         b'{"email": Infinity}',
         b'{"email": -Infinity}',
         b'{"email": "\xff"}',
-        b'\xef\xbb\xbf{"email": "a@example.com"}',
+        b'\xef\xbb\xbf{"email": ',
+        b'\xef\xbb\xbf\xef\xbb\xbf{"email": "a@example.com"}',
+        b'{"email": "a@example.com"}\xef\xbb\xbf',
+        b"\xef\xbb\xbf",
         '{"email": "a@example.com"}'.encode("utf-16"),
         b'{"email": "a@example.com"} {}',
         b'{"email": "line\nbreak"}',
@@ -43,6 +47,31 @@ NO_TYPE = "Unsupported media type; accepted: application/json"
 def test_a_body_that_is_not_json_is_400(anonymous: Api, body: bytes) -> None:
     answer = anonymous.post("auth/login", content=body, headers=JSON)
     assert_error(answer, 400, "malformed_json", "Malformed JSON")
+
+
+@pytest.mark.parametrize(
+    "body", ['{"title": "Ferry"}', '{"title": "F\u00e4hre \ufeff"}', '\n {"title": "\u6e21\u8239"}']
+)
+def test_json_behind_a_byte_order_mark_is_json(alice: Person, body: str) -> None:
+    answer = alice.post("todos", content=b"\xef\xbb\xbf" + body.encode(), headers=JSON)
+    assert (answer.status_code, answer.json()["title"]) == (200, json.loads(body)["title"].strip())
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "x-gzip", "identity, gzip", "GZIP", "zstd", "aes128gcm"])
+def test_a_body_in_a_content_coding_is_415_and_told_what_is_accepted(alice: Person, coding: str) -> None:
+    for path, content_type in (("todos", "application/json"), ("chat/attachments", "multipart/form-data; boundary=b")):
+        body = gzip.compress(b'{"title": "Ferry"}')
+        answer = alice.post(path, content=body, headers={"Content-Type": content_type, "Content-Encoding": coding})
+        accepted = content_type.partition(";")[0]
+        detail = f"Unsupported content encoding; accepted: {accepted}, not compressed (identity)"
+        assert_error(answer, 415, "unsupported_type", detail)
+        assert answer.headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("coding", ["identity", "", "Identity", " identity , identity"])
+def test_a_body_that_is_said_not_to_be_encoded_is_read(alice: Person, coding: str) -> None:
+    answer = alice.post("todos", content=b'{"title": "Ferry"}', headers={**JSON, "Content-Encoding": coding})
+    assert (answer.status_code, answer.json()["title"]) == (200, "Ferry")
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"text"', b"17", b"true"])
@@ -101,7 +130,7 @@ def test_an_unknown_path_is_404_for_every_method(anonymous: Api, path: str) -> N
         assert_error(anonymous.request(method, path), 404, "not_found", "Not found")
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/api", "/api/v2/auth/me", "/static/nothing.js", "/favicon.ico"])
+@pytest.mark.parametrize("path", ["/nothing", "/api", "/api/v2/auth/me", "/static/nothing.js"])
 def test_an_unknown_path_outside_the_api_is_404_too(anonymous: Api, path: str) -> None:
     assert_error(anonymous.get(anonymous.origin + path), 404, "not_found", "Not found")
 
