@@ -76,7 +76,7 @@ def start_session(*, user: User, caller: Caller, device_name: str = "") -> Issue
         TokenPair.objects.create(session=session, generation=0, issued_at=now)
         User.objects.filter(pk=user.pk).update(last_login=now)
         end_surplus(user_id=user.pk, caller=caller)
-    return _tokens(session, user, generation=0, issued_at=now)
+    return _tokens(session, user, generation=0, issued_at=now, now=now)
 
 
 def refresh_session(*, refresh_token: str, caller: Caller) -> IssuedTokens:
@@ -101,7 +101,7 @@ def refresh_session(*, refresh_token: str, caller: Caller) -> IssuedTokens:
             event = AuditEvent.Event.REFRESH_REUSED
             record_event(event, caller=caller, user_id=session.user_id, session=str(session.pk))
         raise RefreshInvalid
-    return _tokens(session, session.user, generation=successor.generation, issued_at=successor.issued_at)
+    return _tokens(session, session.user, generation=successor.generation, issued_at=successor.issued_at, now=now)
 
 
 def mark_pair_used(session_id: UUID, generation: int) -> None:
@@ -176,7 +176,7 @@ def _may_be_given_again(pair: TokenPair, now: datetime) -> bool:
     return now - pair.issued_at <= SUCCESSOR_UNUSED_FOR
 
 
-def _tokens(session: Session, user: User, *, generation: int, issued_at: datetime) -> IssuedTokens:
+def _tokens(session: Session, user: User, *, generation: int, issued_at: datetime, now: datetime) -> IssuedTokens:
     access, refresh = (
         make_token(
             kind,
@@ -188,4 +188,4 @@ def _tokens(session: Session, user: User, *, generation: int, issued_at: datetim
         )
         for kind in ("access", "refresh")
     )
-    return IssuedTokens(access, refresh, access_token_seconds_left(issued_at))
+    return IssuedTokens(access, refresh, access_token_seconds_left(issued_at, now=now))

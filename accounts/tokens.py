@@ -15,7 +15,6 @@ from uuid import UUID
 
 import jwt
 from django.conf import settings
-from django.utils import timezone
 
 TokenType = Literal["access", "refresh"]
 
@@ -84,6 +83,7 @@ def read_token(token: str, kind: TokenType) -> Claims:
         raise TokenInvalid from error
 
 
-def access_token_seconds_left(issued_at: datetime) -> int:
+def access_token_seconds_left(issued_at: datetime, *, now: datetime) -> int:
     """For `expires_in`: whole seconds until an access token of that time expires, 0 if it has."""
-    return max(0, int((issued_at + settings.ACCESS_TOKEN_LIFETIME - timezone.now()).total_seconds()))
+    lifetime: timedelta = settings.ACCESS_TOKEN_LIFETIME
+    return max(0, int(min(lifetime, issued_at + lifetime - now).total_seconds()))

@@ -29,6 +29,6 @@ def message_page(
         end = min(before, last_seq + 1)
         first = max(1, end - limit)
         return Page(range(first, end), has_more=first > 1 and end > 1)
-    first = (after if after is not None else skip or 0) + 1
+    first = min(after if after is not None else skip or 0, last_seq) + 1
     end = min(first + limit, last_seq + 1)
     return Page(range(first, max(first, end)), has_more=end <= last_seq and first <= last_seq)

@@ -18,7 +18,6 @@ MAX_CONTENT_CHARACTERS = 32_000
 MAX_TITLE_CHARACTERS = 200
 MAX_ATTACHMENTS_OF_A_MESSAGE = 5
 # Far beyond any history, and within what MongoDB counts with.
-MAX_SEQ = 99_999_999
 
 _OWN_CURSOR = re.compile(r"[01]-\d{1,18}", re.ASCII)
 
@@ -135,9 +134,11 @@ class ExportQuery(serializers.Serializer[Any]):
 
 class MessagesQuery(serializers.Serializer[Any]):
     limit = serializers.IntegerField(min_value=1, max_value=100, default=50)
-    skip = serializers.IntegerField(min_value=0, max_value=MAX_SEQ, required=False)
-    before = serializers.IntegerField(min_value=0, max_value=MAX_SEQ, required=False, help_text="A seq.")
-    after = serializers.IntegerField(min_value=0, max_value=MAX_SEQ, required=False, help_text="A seq.")
+    skip = serializers.IntegerField(min_value=0, required=False)
+    before = serializers.IntegerField(
+        min_value=0, required=False, help_text="A seq; beyond the newest message it gives the newest page."
+    )
+    after = serializers.IntegerField(min_value=0, required=False, help_text="A seq.")
     latest = serializers.BooleanField(default=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def test_a_refresh_answers_a_new_pair_of_the_same_session(anonymous: Api, alice:
     new = refreshed(anonymous, alice.tokens)
     assert not set(pair_of(new)) & set(pair_of(alice.tokens))
     assert claims_of(new)["sid"] == claims_of(alice.tokens)["sid"]
-    assert 0 < new["expires_in"] <= 900
+    assert new["expires_in"] == 900
     assert use(anonymous, new) == 200
     assert use(anonymous, alice.tokens) == 200, "an access token lives until it expires"
     assert pair_of(refreshed(anonymous, new)) != pair_of(new)
@@ -110,6 +110,11 @@ def test_the_old_token_again_gets_the_same_pair_while_that_is_unused(anonymous: 
     for _ in range(3):
         assert pair_of(refreshed(anonymous, alice.tokens)) == pair_of(new)
     TokenPair.objects.filter(session=session_of(new)).update(issued_at=timezone.now() - timedelta(hours=23, minutes=59))
+    assert refreshed(anonymous, alice.tokens)["expires_in"] == 0
+    pairs = TokenPair.objects.filter(session=session_of(new))
+    pairs.update(issued_at=timezone.now() - timedelta(minutes=5))
+    assert 500 < refreshed(anonymous, alice.tokens)["expires_in"] <= 600, "what is left of the pair that it gives again"
+    pairs.update(issued_at=timezone.now() - timedelta(hours=23, minutes=59))
     late = refreshed(anonymous, alice.tokens)
     assert claims_of(late)["gen"] == 1
     assert late["expires_in"] == 0, "the access token of that pair is dead by now, its refresh token is not"

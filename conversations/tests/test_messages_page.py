@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from conftest import Person, assert_error
 from conversations.pages import message_page
 
+# Beyond every message: what clients send for "the newest".
+FAR = (8, 99_999_999, 2**31 - 1, 2**31, 2**53 - 1, 2**63 - 1, 2**63, 10**30)
 # Of six messages: the query, the sequence numbers, has_more.
 PAGES: list[tuple[dict[str, Any], list[int], bool]] = [
     ({}, [1, 2, 3, 4, 5, 6], False),
@@ -23,7 +25,7 @@ PAGES: list[tuple[dict[str, Any], list[int], bool]] = [
     ({"skip": 4, "limit": 2}, [5, 6], False),
     ({"skip": 5, "limit": 2}, [6], False),
     ({"skip": 6}, [], False),
-    ({"skip": 99_999_999}, [], False),
+    *(({"skip": far}, [], False) for far in FAR),
     ({"latest": "true"}, [1, 2, 3, 4, 5, 6], False),
     ({"latest": "true", "limit": 2}, [5, 6], True),
     ({"latest": "true", "limit": 6}, [1, 2, 3, 4, 5, 6], False),
@@ -35,13 +37,13 @@ PAGES: list[tuple[dict[str, Any], list[int], bool]] = [
     ({"before": 5, "limit": 2}, [3, 4], True),
     ({"before": 3, "limit": 2}, [1, 2], False),
     ({"before": 7, "limit": 6}, [1, 2, 3, 4, 5, 6], False),
-    ({"before": 99_999_999, "limit": 2}, [5, 6], True),
+    *(({"before": far, "limit": 2}, [5, 6], True) for far in FAR),
     ({"after": 0, "limit": 2}, [1, 2], True),
     ({"after": 2, "limit": 2}, [3, 4], True),
     ({"after": 4, "limit": 2}, [5, 6], False),
     ({"after": 5}, [6], False),
     ({"after": 6}, [], False),
-    ({"after": 99_999_999}, [], False),
+    *(({"after": far}, [], False) for far in FAR),
 ]
 
 
@@ -57,7 +59,16 @@ def test_pages_of_a_conversation(alice: Person) -> None:
 
 def test_pages_of_an_empty_conversation(alice: Person) -> None:
     conversation = alice.new_conversation()
-    for query in ({}, {"latest": "true"}, {"skip": 1}, {"before": 1}, {"before": 9}, {"after": 0}, {"after": 9}):
+    for query in (
+        {},
+        {"latest": "true"},
+        {"skip": 1},
+        {"before": 1},
+        {"before": 9},
+        {"before": 2**63},
+        {"after": 0},
+        {"after": 9},
+    ):
         assert alice.messages(conversation, **query) == {"messages": [], "has_more": False}
 
 
@@ -69,7 +80,8 @@ def test_pages_of_an_empty_conversation(alice: Person) -> None:
         ("skip=-1", "query.skip"),
         ("before=-1", "query.before"),
         ("after=x", "query.after"),
-        ("before=100000000", "query.before"),
+        ("before=1e9", "query.before"),
+        ("before=" + "9" * 1001, "query.before"),
         ("latest=maybe", "query.latest"),
         ("before=1&after=1", "query.after"),
         ("skip=1&before=1", "query.before"),

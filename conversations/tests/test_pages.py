@@ -15,7 +15,7 @@ from usage.tokens import estimate_tokens
 
 LAST = st.integers(0, 300)
 LIMIT = st.integers(1, 100)
-SEQ = st.integers(0, 400)
+SEQ = st.integers(0, 400) | st.integers(2**31 - 2, 2**65)
 EXCHANGES = st.lists(st.tuples(st.text(min_size=1, max_size=60), st.text(min_size=1, max_size=60)), max_size=12)
 
 
