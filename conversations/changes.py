@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from conversations import transcript_repository as transcripts
-from conversations.documents import is_over
 from conversations.serializers import conversation_body
 from edgechat.answer_bytes import encode_json, take_page
 
@@ -21,7 +20,10 @@ class Changes:
 
 
 def changes_since(*, owner_id: int, since: int, limit: int) -> Changes:
-    """The owner's conversations changed, and those deleted, after change number `since`: the oldest change first."""
+    """The owner's conversations changed, and those deleted, after change number `since`: the oldest change first.
+
+    Nothing is told of temporary ones.
+    """
     upto = transcripts.number_changes(owner_id)
     changed = transcripts.changed_conversations(owner_id, since=since, upto=upto, limit=limit + 1)
     deleted = transcripts.deleted_conversations(owner_id, since=since, upto=upto, limit=limit + 1)
@@ -33,9 +35,8 @@ def changes_since(*, owner_id: int, since: int, limit: int) -> Changes:
     page, cut = take_page(encoded, lambda each: len(each[1]))
     if cut:
         upto = page[-1][0]["change"]
-    moment = transcripts.now()
     return Changes(
-        [body for conversation, body in page if not is_over(conversation, moment)],
+        [body for _, body in page],
         [gone for change, gone in deleted if change <= upto],
         max(since, upto),
         has_more or cut,

@@ -15,7 +15,7 @@ from accounts.open_calls import open_call
 from accounts.requests import AuthenticatedRequest
 from conversations import transcript_repository as transcripts
 from conversations.changes import changes_since
-from conversations.documents import ConversationDocument, is_over
+from conversations.documents import ConversationDocument
 from conversations.export import export_json, export_markdown
 from conversations.search import search_messages
 from conversations.serializers import (
@@ -56,7 +56,8 @@ class ConversationsView(APIView):
         examples=[OpenApiExample("Conversation", value={"title": "Travel plans"}, request_only=True)],
     )
     def post(self, request: AuthenticatedRequest) -> Response:
-        """Begin a conversation; the body may be absent. A temporary one is deleted after 24 hours.
+        """Begin a conversation; the body may be absent. A temporary one is deleted after 24 hours, and reached by its
+        id only: lists, search and changes leave it out.
 
         An account that has as many as it can have gets 409 `too_many_conversations`.
         """
@@ -188,8 +189,7 @@ def _page(found: list[ConversationDocument], limit: int, cursor: Callable[[Conve
     encoded = ((each, encode_json(conversation_body(each))) for each in found[:limit])
     page, cut = take_page(encoded, lambda each: len(each[1]))
     has_more = cut or len(found) > limit
-    moment = transcripts.now()
-    bodies = [body for conversation, body in page if not is_over(conversation, moment)]
+    bodies = [body for _, body in page]
     return list_response(
         "conversations", bodies, has_more=has_more, next_cursor=cursor(page[-1][0]) if has_more else None
     )

@@ -263,11 +263,12 @@ def test_a_call_is_charged_to_the_organization_while_the_author_is_in_it(
     assert list(charged) == [organization.pk]
 
 
-def test_a_temporary_conversation_is_shared_until_it_is_over(
+def test_a_temporary_conversation_is_shared_by_its_id_until_it_is_over(
     alice: Person, bob: Person, organization: Organization
 ) -> None:
     temporary = alice.new_conversation(organization_id=organization.pk, temporary=True)
-    assert listed(bob, organization_id=organization.pk) == [temporary]
+    assert listed(bob, organization_id=organization.pk) == []
+    assert bob.get(f"chat/conversations/{temporary}").json()["id"] == temporary
     past = now() - timedelta(seconds=1)
     conversations().update_one({"_id": temporary}, {"$set": {"expires_at": past}})
     assert listed(bob, organization_id=organization.pk) == []

@@ -38,6 +38,44 @@ def test_it_lives_for_24_hours_and_its_messages_with_it(alice: Person, temporary
     assert alice.get(f"chat/conversations/{temporary}").status_code == 200
 
 
+def test_it_is_reached_by_its_id_only(alice: Person, temporary: str) -> None:
+    since = alice.get("chat/changes").json()["next_since"]
+    kept = [alice.new_conversation(title=f"Passing {number}") for number in range(3)]
+    for conversation in kept:
+        alice.say(conversation, "ephemeral too")
+    more = [alice.new_conversation(title="Passing by", temporary=True) for _ in range(2)]
+    alice.say(more[1], "ephemeral as well")
+    alice.patch(f"chat/conversations/{temporary}", json={"pinned": True})
+    for query in ({}, {"pinned_first": "true"}, {"q": "passing"}, {"skip": 0}):
+        found: list[str] = []
+        cursor: dict[str, Any] = dict(query)
+        while True:
+            page = alice.get("chat/conversations", params={"limit": 2, **cursor}).json()
+            found += [conversation["id"] for conversation in page["conversations"]]
+            if not page["has_more"]:
+                break
+            assert len(page["conversations"]) == 2, "pages are full, though temporary ones lie between"
+            cursor = {**{name: value for name, value in query.items() if name != "skip"}, "cursor": page["next_cursor"]}
+        assert found == kept[::-1], query
+    alice.patch(f"chat/conversations/{temporary}", json={"archived": True})
+    assert alice.get("chat/conversations", params={"archived": "true"}).json()["conversations"] == []
+    results = alice.get("chat/search", params={"q": "ephemeral", "limit": 3}).json()
+    assert {found["conversation_id"] for found in results["results"]} <= set(kept)
+    for start in (0, since):
+        told = alice.get("chat/changes", params={"since": start}).json()
+        assert [conversation["id"] for conversation in told["conversations"]] == kept
+        assert told["deleted"] == []
+    path = f"chat/conversations/{temporary}"
+    assert alice.get(path).json()["message_count"] == 2
+    assert len(alice.messages(temporary)["messages"]) == 2
+    assert alice.get(f"{path}/export").json()["conversation"]["id"] == temporary
+    assert alice.say(temporary, "more").status_code == 200
+    exported = alice.get("users/me/export").text
+    assert temporary in exported, "an export has all that is stored"
+    assert alice.delete(path).status_code == 204
+    assert alice.get("chat/changes", params={"since": since}).json()["deleted"] == []
+
+
 def test_after_its_time_it_is_gone_from_every_call_at_once(alice: Person, temporary: str) -> None:
     kept = alice.new_conversation(title="Kept")
     lifetime_over(temporary)
@@ -65,12 +103,12 @@ def test_after_its_time_it_is_gone_from_every_call_at_once(alice: Person, tempor
     assert [changed["id"] for changed in alice.get("chat/changes").json()["conversations"]] == [kept]
 
 
-def test_other_devices_are_told_and_nothing_is_left(alice: Person, temporary: str) -> None:
+def test_nothing_is_left_of_it_nor_told_to_other_devices(alice: Person, temporary: str) -> None:
     since = alice.get("chat/changes").json()["next_since"]
     lifetime_over(temporary)
     assert purge_conversations() >= 0  # or a web process was faster
     changes = alice.get("chat/changes", params={"since": since}).json()
-    assert (changes["conversations"], changes["deleted"]) == ([], [temporary])
+    assert (changes["conversations"], changes["deleted"]) == ([], [])
     assert collections.conversations().count_documents({"_id": temporary}) == 0
     assert collections.messages().count_documents({"conversation_id": temporary}) == 0
 

@@ -101,10 +101,10 @@ def list_conversations(
 ) -> list[ConversationDocument]:
     """The latest changed first, up to `limit`, or the pinned ones before all others.
 
-    Begins behind `skip` others, or behind the (pinned, change) of the last one of the page before. Temporary ones whose
-    time is over are among them until they are deleted, for a page is counted by what lies behind it.
+    Begins behind `skip` others, or behind the (pinned, change) of the last one of the page before. Temporary ones are
+    not among them.
     """
-    chosen: Document = {"owner_id": owner_id, "archived": archived}
+    chosen: Document = {"owner_id": owner_id, "archived": archived, "expires_at": None}
     if title_contains:
         chosen["title"] = {"$regex": re.escape(title_contains), "$options": "i"}
     # One range of an index after the other: of an `$or` of them the server would have to sort all.
@@ -179,24 +179,22 @@ def set_summary(owner_id: int, conversation_id: str, *, text: str, upto_seq: int
 
 @mongo_errors
 def changed_conversations(owner_id: int, *, since: int, upto: int, limit: int) -> list[ConversationDocument]:
-    """Conversations whose latest change lies in (since, upto], in the order of their changes."""
-    chosen = {"owner_id": owner_id, "change": {"$gt": since, "$lte": upto}}
+    """Conversations, but temporary ones, whose latest change lies in (since, upto], in the order of their changes."""
+    chosen = {"owner_id": owner_id, "change": {"$gt": since, "$lte": upto}, "expires_at": None}
     found = conversations().find(chosen, UNLISTED).sort("change", 1).limit(limit)
     return cast("list[ConversationDocument]", list(found))
 
 
 @mongo_errors
 def deleted_conversations(owner_id: int, *, since: int, upto: int, limit: int) -> list[tuple[int, str]]:
-    """(change, id) of conversations deleted in (since, upto], in order; told for 30 days."""
-    chosen = {"owner_id": owner_id, "change": {"$gt": since, "$lte": upto}}
+    """(change, id) of conversations, but temporary ones, deleted in (since, upto], in order; told for 30 days."""
+    chosen = {"owner_id": owner_id, "change": {"$gt": since, "$lte": upto}, "temporary": {"$ne": True}}
     found = tombstone_collection().find(chosen, {"change": 1}).sort("change", 1).limit(limit)
     return [(tombstone["change"], tombstone["_id"]) for tombstone in found]
 
 
 @mongo_errors
 def titles(owner_id: int, conversation_ids: list[str]) -> dict[str, str | None]:
-    """The titles of those of these conversations that are the owner's, and whose time is not over."""
-    chosen = {"_id": {"$in": conversation_ids}, "owner_id": owner_id}
-    found = cast("list[ConversationDocument]", list(conversations().find(chosen, {"title": 1, "expires_at": 1})))
-    moment = now()
-    return {conversation["_id"]: conversation["title"] for conversation in found if not is_over(conversation, moment)}
+    """The titles of those of these conversations that are the owner's, and not temporary."""
+    chosen = {"_id": {"$in": conversation_ids}, "owner_id": owner_id, "expires_at": None}
+    return {found["_id"]: found["title"] for found in conversations().find(chosen, {"title": 1})}

@@ -24,11 +24,12 @@ def delete_conversation(owner_id: int, conversation_id: str) -> bool:
 
     The tombstone comes first and remembers what is left to do, so a process that dies here leaves nothing behind.
     """
-    found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id}, {"next_seq": 1})
+    found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id}, {"next_seq": 1, "temporary": 1})
     if found is None:
         return False
     tombstone = {
         "owner_id": owner_id,
+        "temporary": found["temporary"],  # other devices were never told of those
         "change": unnumbered_change(),
         "last_seq": found["next_seq"] - 1,
         "deleted_at": now(),

@@ -171,11 +171,13 @@ def search_messages(
 ) -> Iterator[FoundMessage]:
     """The owner's messages that contain all words, whatever their case, the newest first; those behind (time, id).
 
+    Those of temporary conversations are not searched.
+
     Read as they are asked for, a few in memory at once. With a text index (MongoDB) words are whole words. Servers
     without one compare all messages of the owner.
     """
     patterns = [{"content": {"$regex": re.escape(word), "$options": "i"}} for word in words]
-    chosen: Document = {"owner_id": owner_id, "$and": patterns}
+    chosen: Document = {"owner_id": owner_id, "expires_at": None, "$and": patterns}
     ranges: list[Document] = [{}]
     if before is not None:
         at, mid = before

@@ -68,12 +68,12 @@ def list_shared(
 ) -> list[ConversationDocument]:
     """These owners' conversations for the organization, the latest changed first; those behind (time, id).
 
-    By time, for change numbers are each owner's own. Temporary ones whose time is over are among them until they are
-    deleted.
+    By time, for change numbers are each owner's own. Temporary ones are not among them.
     """
     chosen: Document = {
         "organization_id": organization_id,
         "archived": archived,
+        "expires_at": None,
         "owner_id": {"$in": owner_ids},
     }
     if title_contains:
