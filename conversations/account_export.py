@@ -31,7 +31,8 @@ def export_conversations(user_id: int) -> Iterator[Record]:
         yield "conversation", conversation_body(conversation)
         for message in stored_messages(conversation, variants=True):
             yield "message", {"conversation_id": conversation["_id"], **message_body(message)}
-    todo = ("id", "title", "description", "completed", "conversation_id", "message_id", "created_at", "updated_at")
+    links = ("conversation_id", "message_id")
+    todo = ("id", "title", "description", "completed", "archived", *links, "created_at", "updated_at")
     for each in rows_of(Todo.objects.filter(owner_id=user_id)):
         yield "todo", row_fields(each, *todo)
     for attachment in rows_of(Attachment.objects.filter(owner_id=user_id)):

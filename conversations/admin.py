@@ -30,6 +30,7 @@ from conversations import transcript_repository as transcripts
 from conversations.documents import is_conversation_id
 from conversations.models import Conversation, Todo
 from conversations.pages import Page, message_page
+from conversations.todos import USERS_TEXTS
 from conversations.transcript_repository import ConversationMetadata, ReplyMetadata
 from edgechat.answer_bytes import take_page
 from edgechat.client_address import caller_of
@@ -243,7 +244,7 @@ class TodoAdmin(OfUsersAdmin):
 
     list_display = ("id", "owner", "shown_title", "completed", "conversation_id", "created_at", "updated_at")
     list_select_related = ("owner",)
-    list_filter = ("completed",)
+    list_filter = ("completed", "archived")
     ordering = ("-id",)
     search_fields = ("owner__email",)
     user_field = "owner_id"
@@ -251,12 +252,12 @@ class TodoAdmin(OfUsersAdmin):
         "owner",
         "shown_title",
         "shown_description",
-        "completed",
+        ("completed", "archived"),
         ("conversation_id", "message_id"),
         ("created_at", "updated_at"),
     )
     readonly_fields = ("shown_title", "shown_description", "created_at")
-    texts_of_users = frozenset({"title", "description"})
+    texts_of_users = USERS_TEXTS
 
     @admin.display(description="title")
     def shown_title(self, todo: Todo) -> str:

@@ -89,6 +89,9 @@ class Todo(models.Model):
     title = models.CharField(max_length=255)
     description = models.CharField(max_length=1000, null=True, blank=True)  # noqa: DJ001  (null in the older API)
     completed = models.BooleanField(default=False)
+    archived = models.BooleanField(
+        default=False, db_default=False, help_text="Put away by its owner, whose list leaves it out."
+    )
     conversation_id = models.CharField(max_length=24, blank=True)
     message_id = models.CharField(max_length=33, blank=True)
     found_hash = models.CharField(

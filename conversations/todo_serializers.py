@@ -23,9 +23,11 @@ class TodoChange(serializers.Serializer[Any]):
         max_length=MAX_DESCRIPTION_CHARACTERS, required=False, allow_null=True, allow_blank=True
     )
     completed = serializers.BooleanField(required=False)
+    archived = serializers.BooleanField(required=False)
 
 
 class TodosQuery(serializers.Serializer[Any]):
+    archived = serializers.BooleanField(default=False)
     after = serializers.IntegerField(
         min_value=0, max_value=2**63 - 1, default=0, help_text="The id of the last todo of the answer before."
     )
@@ -36,6 +38,7 @@ class TodoOutput(serializers.Serializer[Any]):
     title = serializers.CharField()
     description = serializers.CharField(allow_null=True)
     completed = serializers.BooleanField()
+    archived = serializers.BooleanField(help_text="Put away: lists leave it out, but for `archived=true`.")
     user_id = serializers.IntegerField()
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField(allow_null=True, help_text="Null until changed.")
@@ -49,6 +52,7 @@ def todo_body(todo: Todo) -> dict[str, Any]:
         "title": todo.title,
         "description": todo.description,
         "completed": todo.completed,
+        "archived": todo.archived,
         "user_id": todo.owner_id,
         "created_at": todo.created_at,
         "updated_at": todo.updated_at,

@@ -13,6 +13,7 @@ from conversations.action_items import find_action_items
 from conversations.todo_serializers import TodoChange, TodoInput, TodoOutput, TodosQuery, todo_body
 from conversations.todos import create_todo, delete_todo, get_todo, list_todos, update_todo
 from edgechat.answer_bytes import encode_json, take_page
+from edgechat.client_address import caller_of
 from edgechat.validation import integer_id, validated_body, validated_query
 
 LIST_BYTES = 1_990_000
@@ -22,6 +23,7 @@ TODO = {
     "title": "Book the ferry",
     "description": "For two, with bicycles",
     "completed": False,
+    "archived": False,
     "user_id": 3,
     "created_at": "2026-01-01T12:00:00.123456Z",
     "updated_at": None,
@@ -68,12 +70,13 @@ class TodosView(APIView):
         examples=[TODO_EXAMPLE],
     )
     def get(self, request: AuthenticatedRequest) -> HttpResponse:
-        """All todos of the user, oldest first. Those found in a conversation stay when it is deleted.
+        """The user's todos, oldest first, without those that were put away; `archived=true` gives these alone.
+
+        Those found in a conversation stay when it is deleted.
 
         The list ends at 2 MB, which only an account from before there was that bound can reach; `after` gives the rest.
         """
-        after = validated_query(TodosQuery, request)["after"]
-        todos = list_todos(owner_id=request.user.pk, after=after)
+        todos = list_todos(owner_id=request.user.pk, **validated_query(TodosQuery, request))
         page, _ = take_page((encode_json(todo_body(todo)) for todo in todos), len, limit=LIST_BYTES)
         return HttpResponse(b"[%s]" % b",".join(page), content_type="application/json")
 
@@ -112,8 +115,8 @@ class TodoView(APIView):
 
     @extend_schema(operation_id="todo_delete", tags=["todos"], parameters=[TODO_ID], responses={204: None})
     def delete(self, request: AuthenticatedRequest, todo_id: str) -> Response:
-        """Delete a todo of one's own: for the role `admin` only. Other people's are 404 for admins too."""
-        delete_todo(user=request.user, todo_id=integer_id(todo_id))
+        """Delete anybody's todo: for the role `admin` only. Users put theirs away, by `archived`."""
+        delete_todo(user=request.user, todo_id=integer_id(todo_id), caller=caller_of(request._request))
         return Response(status=204)
 
     def _change(self, request: AuthenticatedRequest, todo_id: str) -> Response:

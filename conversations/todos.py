@@ -12,9 +12,12 @@ from django.db.models import Count, Func, IntegerField, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.audit import record_event
+from accounts.models import AuditEvent, User
+from accounts.staff_audit import values_of
 from conversations.models import Todo
 from edgechat.answer_bytes import take_page, text_bytes
+from edgechat.client_address import Caller
 from edgechat.errors import ApiError, NotAuthenticated, NotFound, PermissionDenied
 
 # The list has no pages in the older API, and users cannot delete todos: these bound both, far beyond what is of use.
@@ -24,6 +27,8 @@ MAX_LIST_BYTES = 1_900_000
 TODO_BYTES = 330
 MAX_TITLE_CHARACTERS = 255
 MAX_DESCRIPTION_CHARACTERS = 1000
+# What users wrote, which the audit log does not keep.
+USERS_TEXTS = frozenset({"title", "description"})
 
 
 class TodoNotFound(NotFound):
@@ -77,9 +82,9 @@ class Room:
             raise TodosTooLong
 
 
-def list_todos(*, owner_id: int, after: int = 0) -> list[Todo]:
-    """The oldest first; those with ids above `after`."""
-    return list(Todo.objects.filter(owner_id=owner_id, pk__gt=after))
+def list_todos(*, owner_id: int, archived: bool = False, after: int = 0) -> list[Todo]:
+    """Those that were put away, or the others; the oldest first, those with ids above `after`."""
+    return list(Todo.objects.filter(owner_id=owner_id, archived=archived, pk__gt=after))
 
 
 def get_todo(*, owner_id: int, todo_id: int) -> Todo:
@@ -98,7 +103,7 @@ def create_todo(*, owner_id: int, title: str, description: str | None = None) ->
 
 
 def update_todo(*, owner_id: int, todo_id: int, changes: dict[str, Any]) -> Todo:
-    """Change title, description or completed; what is as it was leaves `updated_at` as it was.
+    """Change title, description, completed or archived; what is as it was leaves `updated_at` as it was.
 
     Raises TodoNotFound and TodosTooLong.
     """
@@ -118,13 +123,28 @@ def update_todo(*, owner_id: int, todo_id: int, changes: dict[str, Any]) -> Todo
         return get_todo(owner_id=owner_id, todo_id=todo_id)
 
 
-def delete_todo(*, user: User, todo_id: int) -> None:
-    """Delete one of the user's own todos. Raises AdminsOnly for all other roles, and TodoNotFound."""
+def delete_todo(*, user: User, todo_id: int, caller: Caller) -> None:
+    """Delete anybody's todo, for the role `admin`; a row of the audit log says whose it was.
+
+    Raises AdminsOnly for all other roles, and TodoNotFound.
+    """
     if user.role != "admin":
         raise AdminsOnly
-    deleted, _ = Todo.objects.filter(pk=todo_id, owner_id=user.pk).delete()
-    if not deleted:
-        raise TodoNotFound
+    with transaction.atomic():
+        todo = Todo.objects.select_for_update().filter(pk=todo_id).first()
+        if todo is None:
+            raise TodoNotFound
+        record_event(
+            AuditEvent.Event.STAFF_CHANGE,
+            caller=caller,
+            user_id=todo.owner_id,
+            actor_id=user.pk,
+            model=todo._meta.label_lower,
+            id=str(todo.pk),
+            before=values_of(todo, but=USERS_TEXTS),
+            after=None,
+        )
+        todo.delete()
 
 
 def refuse_without_room(*, owner_id: int) -> None:

@@ -64,6 +64,7 @@ def test_a_todo_is_written_read_listed_and_changed(alice: Person, slash: str) ->
             "title": "Book the ferry",
             "description": "For two 😀",
             "completed": False,
+            "archived": False,
             "user_id": alice.id,
             "created_at": todo["created_at"],
             "updated_at": None,
@@ -95,6 +96,7 @@ def test_a_todo_is_written_read_listed_and_changed(alice: Person, slash: str) ->
         ({"description": ""}, {"description": ""}),
         ({"description": "😀" * 1000}, {"description": "😀" * 1000}),
         ({"completed": True}, {"completed": True}),
+        ({"archived": True}, {"archived": True}),
         ({"title": "Both", "completed": True, "user_id": 1, "id": 1}, {"title": "Both", "completed": True}),
     ],
 )
@@ -147,7 +149,13 @@ def test_a_faulty_todo_is_422_and_not_kept(alice: Person, body: Any, field: str)
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize(
-    ("body", "field"), [*WRONG, ({"completed": None}, "body.completed"), ({"completed": "perhaps"}, "body.completed")]
+    ("body", "field"),
+    [
+        *WRONG,
+        ({"completed": None}, "body.completed"),
+        ({"completed": "perhaps"}, "body.completed"),
+        ({"archived": None}, "body.archived"),
+    ],
 )
 def test_a_faulty_change_is_422_and_changes_nothing(alice: Person, method: str, body: Any, field: str) -> None:
     todo = new_todo(alice)
@@ -192,13 +200,48 @@ def test_only_admins_delete_todos(alice: Person, bob: Person, slash: str) -> Non
     assert todos_of(alice) == []
 
 
-def test_an_admin_reaches_no_todos_of_others(alice: Person, bob: Person) -> None:
+def test_an_admin_reads_and_changes_no_todos_of_others(alice: Person, bob: Person) -> None:
     todo = new_todo(alice)
     make_admin(bob)
-    for method in ("GET", "PUT", "PATCH", "DELETE"):
+    for method in ("GET", "PUT", "PATCH"):
         answer = bob.request(method, f"todos/{todo['id']}", json={"title": "mine now"})
         assert_error(answer, 404, "not_found", NOT_FOUND)
     assert todos_of(alice) == [todo]
+
+
+def test_an_admin_deletes_anybodys_todo_and_the_audit_log_has_it(alice: Person, bob: Person) -> None:
+    todo, kept = new_todo(alice, "secret", description="secret"), new_todo(alice, "kept")
+    make_admin(bob)
+    answers = at_once(4, lambda _: bob.delete(f"todos/{todo['id']}"))
+    assert sorted(answer.status_code for answer in answers) == [204, 404, 404, 404]
+    assert todos_of(alice) == [kept]
+    (row,) = AuditEvent.objects.filter(actor_id=bob.id, event="staff_change")
+    assert (row.user_id, row.details["model"], row.details["id"]) == (alice.id, "conversations.todo", str(todo["id"]))
+    assert (row.details["before"]["owner"], row.details["after"]) == (alice.id, None)
+    assert "secret" not in json.dumps(row.details)
+    User.objects.filter(pk=bob.id).update(is_staff=False)
+    answer = bob.delete(f"todos/{kept['id']}")
+    assert_error(answer, 403, "permission_denied", "Access denied. Required role: ['admin']")
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_a_todo_is_put_away_and_brought_back(alice: Person, method: str) -> None:
+    first, second = new_todo(alice, "first"), new_todo(alice, "second")
+    answer = alice.request(method, f"todos/{first['id']}", json={"archived": True})
+    put_away = {**first, "archived": True, "updated_at": answer.json()["updated_at"]}
+    assert (answer.status_code, answer.json()) == (200, put_away)
+    for query, listed in (({}, [second]), ({"archived": "false"}, [second]), ({"archived": "true"}, [put_away])):
+        assert alice.get("todos", params=query).json() == listed
+        assert alice.get("todos", params={**query, "after": listed[0]["id"]}).json() == []
+    assert alice.get(f"todos/{first['id']}").json() == put_away
+    lines = [json.loads(line) for line in alice.get("users/me/export").text.splitlines()]
+    exported = {line["id"]: line["archived"] for line in lines if line.get("type") == "todo"}
+    assert exported == {first["id"]: True, second["id"]: False}
+    done = alice.request(method, f"todos/{first['id']}", json={"completed": True}).json()
+    assert (done["archived"], done["completed"]) == (True, True)
+    assert alice.request(method, f"todos/{first['id']}", json={"archived": False}).json()["archived"] is False
+    assert [todo["id"] for todo in todos_of(alice)] == [first["id"], second["id"]]
+    assert alice.get("todos", params={"archived": "perhaps"}).json()["errors"][0]["field"] == "query.archived"
 
 
 def test_an_account_has_so_many_todos_and_no_more(alice: Person, bob: Person) -> None:
