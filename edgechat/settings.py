@@ -255,6 +255,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "edgechat.trailing_slash.TrailingSlashMiddleware",
     "edgechat.rate_limit.RateLimitMiddleware",
+    "edgechat.options.OptionsMiddleware",
     "usage.middleware.CountRequestsMiddleware",
     "edgechat.admission.AdmissionMiddleware",
     "edgechat.admin_middleware.AdminSessionMiddleware",
@@ -283,6 +284,7 @@ STATIC_URL = "/static/"
 # From a checkout nothing is collected: WhiteNoise finds the files where the packages keep them.
 STATIC_ROOT = None if DEVELOPMENT else BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = DEVELOPMENT
+WHITENOISE_ROOT = BASE_DIR / "edgechat" / "root"  # /favicon.ico, which browsers ask for by themselves
 # Users' files are served by views, which know whose they are; they have no addresses of their own.
 MEDIA_ROOT = DATA_DIR / "media"
 FILE_UPLOAD_PERMISSIONS, FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o600, 0o700
@@ -378,8 +380,8 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],
     "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "/static/edgechat/icon.svg",
+    "REDOC_DIST": "/redoc",  # edgechat.redoc
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

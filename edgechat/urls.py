@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitV
 
 from edgechat import errors, health
 from edgechat.openapi import OpenAPIView
+from edgechat.redoc import RedocBundleView
 
 urlpatterns = [
     path("", health.RootView.as_view()),
@@ -23,6 +24,7 @@ urlpatterns = [
     path("api/v1/openapi.json", OpenAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerSplitView.as_view(), name="docs"),
     path("redoc", SpectacularRedocView.as_view(template_name="edgechat/redoc.html"), name="redoc"),
+    path("redoc/bundles/redoc.standalone.js", RedocBundleView.as_view()),
     path("admin/", admin.site.urls),
 ]
 

@@ -68,7 +68,7 @@ def test_a_body_in_a_content_coding_is_415_and_told_what_is_accepted(alice: Pers
         assert answer.headers["Accept-Encoding"] == "identity"
 
 
-@pytest.mark.parametrize("coding", ["identity", "", "Identity", " identity , identity"])
+@pytest.mark.parametrize("coding", ["identity", "", "Identity", "identity , identity"])
 def test_a_body_that_is_said_not_to_be_encoded_is_read(alice: Person, coding: str) -> None:
     answer = alice.post("todos", content=b'{"title": "Ferry"}', headers={**JSON, "Content-Encoding": coding})
     assert (answer.status_code, answer.json()["title"]) == (200, "Ferry")

@@ -107,6 +107,10 @@ def test_hsts_is_sent_over_https_outside_development(start_web: Callable[..., We
             "Strict-Transport-Security"
             not in httpx2.get(web.url + path, headers=new_address(), trust_env=False).headers
         )
+        for forwarded, is_sent in (("https, http", False), ("http, https", True)):  # behind one proxy
+            headers = {**new_address(), "X-Forwarded-Proto": forwarded}
+            answer = httpx2.get(web.url + path, headers=headers, trust_env=False)
+            assert ("Strict-Transport-Security" in answer.headers) is is_sent
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to look with")
@@ -131,6 +135,28 @@ def test_the_documentation_works_in_a_browser_without_a_complaint(
         check=False,
     )
     assert text in done.stdout
-    # Redoc's bundle shows its maker's logo from elsewhere, or nothing where it does not load; it shall not.
-    logo = "https://cdn.redoc.ly/redoc/logo-mini.svg"
-    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line and logo not in line] == []
+    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+    shown = re.findall(r'(?:src|srcset|poster)="(?!data:)(https?://[^"]*)"', done.stdout)
+    assert shown == [], "nothing is asked for elsewhere"
+
+
+def test_redoc_is_served_from_here_whole(anonymous: Api) -> None:
+    page = anonymous.get(f"{anonymous.origin}/redoc").text
+    (script,) = re.findall(r'<script src="([^"]+)"', page)
+    for encoding in ("gzip", "identity"):
+        answer = anonymous.get(f"{anonymous.origin}{script}", headers={"Accept-Encoding": encoding})
+        assert (answer.status_code, answer.headers.get("Content-Encoding", "identity")) == (200, encoding)
+        assert answer.headers["Content-Type"].startswith("text/javascript")
+        assert len(answer.text) > 500_000
+        assert "cdn.redoc.ly" not in answer.text
+    assert anonymous.post(f"{anonymous.origin}{script}").json()["code"] == "method_not_allowed"
+
+
+def test_every_page_has_an_icon(anonymous: Api) -> None:
+    icon = anonymous.get(f"{anonymous.origin}/favicon.ico")
+    assert (icon.status_code, icon.content[:4]) == (200, b"\0\0\1\0")
+    assert icon.headers["Content-Type"] in ("image/x-icon", "image/vnd.microsoft.icon")
+    for page in ("docs", "redoc"):
+        (link,) = re.findall(r'<link rel="icon" href="([^"]+)"', anonymous.get(f"{anonymous.origin}/{page}").text)
+        found = anonymous.get(f"{anonymous.origin}{link}")
+        assert (found.status_code, found.headers["Content-Type"]) == (200, "image/svg+xml")
