@@ -34,18 +34,26 @@ KINDS: tuple[Kind, ...] = ("replies", "streams")
 _NOW = """
     local time = redis.call('TIME')
     local now = time[1] * 1000 + math.floor(time[2] / 1000)
+    local function only_a_set(key)
+        if redis.call('TYPE', key).ok ~= 'zset' then redis.call('DEL', key) end
+    end
 """
 # KEYS: the user's set. ARGV: the member, its group, the lease in ms, how many groups there may be (negative: any
-# number). Members are "group/name"; those of one group count as one.
+# number). Members are "group/name"; those of one group count as one. What is neither, or held for longer than a lease,
+# nobody of ours has written.
 _TAKE = f"""
     {_NOW}
+    only_a_set(KEYS[1])
     redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+    redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. string.format('%.0f', now + ARGV[3]), '+inf')
     local limit = tonumber(ARGV[4])
     if limit >= 0 then
         local groups, count = {{}}, 0
         for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
             local group = string.match(member, '^(.*)/')
-            if not groups[group] then
+            if not group then
+                redis.call('ZREM', KEYS[1], member)
+            elseif not groups[group] then
                 groups[group] = true
                 count = count + 1
             end
@@ -60,6 +68,7 @@ _TAKE = f"""
 _RENEW = f"""
     {_NOW}
     for number, key in ipairs(KEYS) do
+        only_a_set(key)
         redis.call('ZADD', key, now + ARGV[1], ARGV[number + 1])
         redis.call('PEXPIRE', key, ARGV[1])
     end

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from django.conf import settings
@@ -23,7 +23,7 @@ from redis.commands.core import Script
 from accounts.models import User
 from ai.call_control import CallCancelled
 from edgechat.errors import StoreUnavailable
-from edgechat.redis import RedisError, redis_client
+from edgechat.redis import RedisError, drop_foreign, is_foreign, redis_client
 from edgechat.threads import end_work, release_database
 
 logger = structlog.get_logger(__name__)
@@ -33,11 +33,16 @@ LEASE_SECONDS = 10.0
 RENEW_SECONDS = 3.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.25
 FORGOTTEN_AT_ONCE = 1000
+# Of one answer, written as ASCII; more than MAX_ANSWER_BYTES (ai.metered_call) can come to.
+MAX_KEPT_BYTES = 8_000_000
 
-# KEYS: the answer, the lock. ARGV: who asks, the lease in ms. Answers the answer, 1 to the first in line, else 0.
+# KEYS: the answer, the lock. ARGV: who asks, the lease in ms. Answers the answer, 1 to the first in line, else 0. A
+# lock that does not end with its lease is nobody's.
 _ENTER = """
     local answer = redis.call('GET', KEYS[1])
     if answer then return answer end
+    local left = redis.call('PTTL', KEYS[2])
+    if left == -1 or left > tonumber(ARGV[2]) then redis.call('DEL', KEYS[2]) end
     if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
     return 0
 """
@@ -79,8 +84,12 @@ class Place:
                 _held.add(self._lock)
                 return
             if answer != 0:
-                self.found = json.loads(answer)
-                return
+                self.found = _read(cast("bytes", answer))
+                if self.found is not None:
+                    return
+                logger.error("kept_answer_unusable")
+                redis_client().unlink(self._key)
+                continue
             release_database()
             end_work()
             if cancelled.wait(pause):
@@ -106,6 +115,9 @@ class Place:
                 _forget(self._user_id)
         except RedisError as error:
             logger.warning("answer_not_kept", reason=type(error).__name__)
+            if is_foreign(error):
+                drop_foreign("zset", index)
+                redis_client().unlink(self._key)  # what the index does not name would not be forgotten
 
     def leave(self) -> None:
         if not self._holds:
@@ -159,11 +171,28 @@ def forget_answers(user_id: int) -> None:
 
 def _forget(user_id: int) -> None:
     index = _index(user_id)
-    while keys := redis_client().zrange(index, 0, FORGOTTEN_AT_ONCE - 1):
+    drop_foreign("zset", index)
+    own = f"{index}:".encode()
+    while keys := cast("list[bytes]", redis_client().zrange(index, 0, FORGOTTEN_AT_ONCE - 1)):
         pipeline = redis_client().pipeline()
-        pipeline.delete(*keys)
+        for key in keys:
+            if key.startswith(own):  # whatever else it names is not this user's
+                pipeline.delete(key)
         pipeline.zrem(index, *keys)
         pipeline.execute()
+
+
+def _read(kept: bytes) -> dict[str, Any] | None:
+    """An answer as `Place.keep` was given it; None for anything else."""
+    try:
+        answer: Any = json.loads(kept) if len(kept) <= MAX_KEPT_BYTES else None
+        match answer:
+            case {"text": str(), "model": str(), "finish_reason": str() | None} if len(answer) == 3:
+                json.dumps(answer, ensure_ascii=False).encode()
+                return cast("dict[str, Any]", answer)
+    except (TypeError, ValueError, RecursionError):
+        pass
+    return None
 
 
 def _is_active(user_id: int) -> bool:

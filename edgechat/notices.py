@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
 
 from edgechat.process_name import process_name
-from edgechat.redis import RedisError, redis_client
+from edgechat.redis import RedisError, ResponseError, drop_foreign, is_ahead, redis_client
 
 logger = structlog.get_logger(__name__)
 
@@ -45,10 +45,15 @@ def tell(kind: str, names: Sequence[str]) -> None:
         redis_client().xadd(KEY, entry, maxlen=MAX_KEPT, approximate=True)  # type: ignore[arg-type]
     except RedisError as error:
         logger.warning("notice_not_told", kind=kind, reason=type(error).__name__)
+        if isinstance(error, ResponseError):  # another type, or an id that nothing can follow
+            drop_foreign("none", KEY)
 
 
-def deliver(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> None:
-    """Hand on what the reading thread has read; what this process told it has heard. Never raises."""
+def deliver(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> str:
+    """Hand on what the reading thread has read; what this process told it has heard. The id to read on from.
+
+    Never raises.
+    """
     for entry_id, fields in entries:
         try:
             if fields[b"from"].decode() != process_name():
@@ -57,6 +62,12 @@ def deliver(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> None:
         except Exception:
             # Whatever stands there, of another version or damaged: it must not end the reading of all others.
             logger.exception("notice_not_understood", entry=entry_id.decode(errors="replace"))
+    newest = entries[-1][0]
+    if is_ahead(newest):
+        logger.error("notices_begun_anew")
+        drop_foreign("none", KEY)
+        return "0"
+    return newest.decode()
 
 
 def newest_id() -> str:
@@ -64,6 +75,7 @@ def newest_id() -> str:
 
     Raises RedisError.
     """
+    drop_foreign("stream", KEY)
     newest: Any = redis_client().xrevrange(KEY, count=1)
     return str(newest[0][0].decode()) if newest else "0"
 

@@ -34,11 +34,16 @@ _open_requests = Tally()
 
 # KEYS[1] the address's counter, ARGV[1] the window in ms. Answers the count and the ms left of the window.
 # A window begins with an address's first request and is never moved by later ones. A counter that lost its expiry
-# (a dump loaded from elsewhere) gets it back, or its address would be shut out for ever.
+# (a dump loaded from elsewhere) gets it back, or its address would be shut out for ever; what is no counter, or one of
+# another window, is begun anew.
 _COUNT = """
-    local count = redis.call('INCR', KEYS[1])
+    local count = redis.pcall('INCR', KEYS[1])
+    if type(count) ~= 'number' or count < 1 then
+        redis.call('SET', KEYS[1], 1)
+        count = 1
+    end
     local left = redis.call('PTTL', KEYS[1])
-    if left < 0 then
+    if left < 0 or left > tonumber(ARGV[1]) then
         redis.call('PEXPIRE', KEYS[1], ARGV[1])
         left = tonumber(ARGV[1])
     end
@@ -106,13 +111,17 @@ class AuthRateThrottle(BaseThrottle):
     _wait: float = 1.0
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        usage = get_usage(
-            request._request,
-            group=f"{type(view).__module__}.{type(view).__qualname__}",
-            key=_address_key,
-            rate=settings.AUTH_RATE_LIMIT,
-            increment=True,
-        )
+        try:
+            usage = get_usage(
+                request._request,
+                group=f"{type(view).__module__}.{type(view).__qualname__}",
+                key=_address_key,
+                rate=settings.AUTH_RATE_LIMIT,
+                increment=True,
+            )
+        except (TypeError, ValueError) as error:  # Redis holds something else than a count
+            logger.error("rate_limit_not_a_count", reason=type(error).__name__)
+            return True
         if usage is None:  # Redis is down: fail open
             return True
         self._wait = max(1.0, usage["time_left"])

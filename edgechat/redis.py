@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import redis
+import structlog
 from django.conf import settings
 from django_redis import get_redis_connection
 from django_redis.pool import ConnectionFactory
@@ -14,10 +15,18 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
 
+logger = structlog.get_logger(__name__)
+
 RedisError = redis.exceptions.RedisError
+ResponseError = redis.exceptions.ResponseError
 
 # Every operation either finds Redis there or fails at once; requests must not queue up behind a dead server.
 PAUSE_SECONDS = 1.0
+# KEYS[1] a key, ARGV[1] the type that it has if it is ours.
+_DROP_FOREIGN = """
+    if redis.call('TYPE', KEYS[1]).ok ~= ARGV[1] then return redis.call('DEL', KEYS[1]) end
+    return 0
+"""
 
 
 class _Breaker:
@@ -108,6 +117,28 @@ def redis_client() -> redis.Redis:
     """The client of this process. Its calls raise RedisError within half a second when Redis is gone."""
     client: redis.Redis = get_redis_connection("default")
     return client
+
+
+def is_foreign(error: RedisError) -> bool:
+    """Whether Redis refused a command because a key holds another type than ours: somebody else wrote it."""
+    return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
+
+
+def drop_foreign(kind: str, *keys: str) -> None:
+    """Delete those of our keys that hold another type than theirs ("none": any). Never raises: it only clears up."""
+    try:
+        for key in keys:
+            if redis_client().eval(_DROP_FOREIGN, 1, key, kind):
+                logger.error("foreign_redis_key_deleted", key=key)
+    except RedisError as error:
+        logger.warning("foreign_redis_key_left", reason=type(error).__name__)
+
+
+def is_ahead(entry_id: bytes) -> bool:
+    """Whether a stream's entry is of more than a day from now: somebody else gave it its id, and nothing that is added
+    or read later would come behind it.
+    """
+    return int(entry_id.partition(b"-")[0]) > (time.time() + 86400) * 1000
 
 
 def blocking_redis_client() -> redis.Redis:

@@ -6,6 +6,7 @@ What may be lost, and when: docs/decisions/0016-counting-requests.md.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,7 +15,7 @@ from typing import cast
 import structlog
 from django.db import connection, transaction
 
-from edgechat.redis import RedisError, redis_client
+from edgechat.redis import RedisError, drop_foreign, is_ahead, is_foreign, redis_client
 from usage.latency import LIMITS
 from usage.models import RecorderPosition, RequestRecord
 from usage.request_stream import STREAM, AnsweredRequest, RequestStream
@@ -120,8 +121,8 @@ def pending_requests(user_id: int, *, after: str) -> list[datetime]:
     except RedisError:
         entries = []
     for entry_id, fields in entries:
-        if int(fields[b"u"]) == user_id:
-            record = AnsweredRequest.from_entry(fields)
+        record = AnsweredRequest.from_entry(fields)
+        if record is not None and record.user_id == user_id:
             pending[record.key or entry_id.decode()] = record.at
     # Some may have come to PostgreSQL by another way, and are still behind the position.
     known = set(RequestRecord.objects.filter(key__in=pending).values_list("key", flat=True)) if pending else set()
@@ -163,20 +164,28 @@ def _collect(mine: list[AnsweredRequest]) -> int:
             entries = _read_stream(position.last_id, count=BATCH)
         except RedisError:
             entries = []
-        records = [*mine, *(AnsweredRequest.from_entry(fields) for _, fields in entries)]
-        if not records:
-            return 0
-        count = _write(records)
+        read = [AnsweredRequest.from_entry(fields) for _, fields in entries]
+        records = [*mine, *(record for record in read if record is not None)]
+        if None in read:
+            logger.error("foreign_usage_entries_skipped", count=read.count(None))
+        count = _write(records) if records else 0
+        begin_anew = bool(entries) and len(entries) < BATCH and is_ahead(entries[-1][0])
         if entries:
-            position.last_id = entries[-1][0].decode()
+            newest = entries[-1][0].decode()
+            position.last_id = f"{int((time.time() - 3600) * 1000)}-0" if begin_anew else newest
             position.save(update_fields=["last_id"])
     if entries:
-        _trim(position.last_id)
+        _trim(position.last_id, begin_anew=begin_anew)
     return count
 
 
 def _read_stream(after: str, *, count: int | None = None) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    answer = redis_client().xrange(STREAM, min=f"({after}", max="+", count=count)
+    try:
+        answer = redis_client().xrange(STREAM, min=f"({after}", max="+", count=count)
+    except RedisError as error:
+        if is_foreign(error):
+            drop_foreign("stream", STREAM)
+        raise
     return cast("list[tuple[bytes, dict[bytes, bytes]]]", answer)
 
 
@@ -206,9 +215,12 @@ def _write(records: list[AnsweredRequest]) -> int:
         return int(cursor.fetchone()[0])
 
 
-def _trim(last_id: str) -> None:
+def _trim(last_id: str, *, begin_anew: bool) -> None:
     oldest_kept = int(last_id.partition("-")[0]) - KEEP_MILLISECONDS
     try:
+        if begin_anew:
+            logger.error("usage_stream_begun_anew")
+            redis_client().unlink(STREAM)
         redis_client().xtrim(STREAM, minid=f"{oldest_kept}-0", approximate=True)
     except RedisError:
         logger.warning("usage_stream_not_trimmed")

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, cast
 
@@ -27,6 +27,9 @@ STREAM = "edgechat:usage:requests"
 # Bounds on what an outage of PostgreSQL, or of Redis as well, can pile up.
 MAX_WAITING_IN_REDIS = 1_000_000
 MAX_WAITING_HERE = 100_000
+MAX_KEY_CHARACTERS = 40
+# Of what is counted: no outage lasts longer, and no clock is so far ahead.
+OLDEST, MAX_AHEAD = timedelta(days=366), timedelta(days=1)
 # How many of them one request sends beside its own, once Redis is back.
 BURST = 100
 
@@ -55,7 +58,7 @@ def _new_key() -> str:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredRequest:
-    """`key`, at most 40 characters, is this request's alone; None only in records of before there were keys."""
+    """`key`, at most MAX_KEY_CHARACTERS, is this request's alone; None only in records of before there were keys."""
 
     user_id: int
     at: datetime
@@ -71,17 +74,25 @@ class AnsweredRequest:
         return (*named, "s", self.status, "d", self.milliseconds, "k", self.key or "")
 
     @classmethod
-    def from_entry(cls, fields: dict[bytes, bytes]) -> AnsweredRequest:
-        """What an entry of the stream says."""
-        return cls(
-            user_id=int(fields[b"u"]),
-            at=datetime.fromtimestamp(float(fields[b"t"]), UTC),
-            method=fields[b"m"].decode(),
-            route=fields[b"r"].decode(),
-            status=int(fields[b"s"]),
-            milliseconds=int(fields[b"d"]),
-            key=fields[b"k"].decode() if b"k" in fields else None,
-        )
+    def from_entry(cls, fields: dict[bytes, bytes]) -> AnsweredRequest | None:
+        """What an entry of the stream says; None for one that PostgreSQL would not take, and so is not ours."""
+        try:
+            record = cls(
+                user_id=int(fields[b"u"]),
+                at=datetime.fromtimestamp(float(fields[b"t"]), UTC),
+                method=fields[b"m"].decode(),
+                route=fields[b"r"].decode(),
+                status=int(fields[b"s"]),
+                milliseconds=int(fields[b"d"]),
+                key=fields.get(b"k", b"").decode() or None,
+            )
+        except (KeyError, TypeError, ValueError, OverflowError, OSError):
+            return None
+        texts = (record.method, record.route, record.key or "")
+        fits = 0 < record.user_id < 2**63 and 0 <= record.status < 2**15 and 0 <= record.milliseconds < 2**31
+        fits = fits and len(texts[-1]) <= MAX_KEY_CHARACTERS and not any("\0" in text for text in texts)
+        now = datetime.now(UTC)
+        return record if fits and now - OLDEST < record.at < now + MAX_AHEAD else None
 
 
 class RequestStream:
@@ -212,5 +223,5 @@ def _read_arrived(key: str) -> int:
     """How many records of a connection have arrived; -1 where Redis does not say."""
     try:
         return int(cast("bytes | None", redis_client().get(key)) or 0)
-    except RedisError:
+    except (RedisError, ValueError):
         return -1

@@ -17,9 +17,10 @@ from typing import Any
 import structlog
 
 from conversations.replies.live import LiveReply, all_running, find_running
+from conversations.replies.pieces import Piece, read_piece
 from edgechat import notices
 from edgechat.process_name import process_name
-from edgechat.redis import RedisError, blocking_redis_client, redis_client
+from edgechat.redis import RedisError, blocking_redis_client, drop_foreign, is_foreign, redis_client
 from edgechat.text_feed import TextFeed
 from edgechat.threads import start_thread
 
@@ -185,14 +186,15 @@ class _Reader:
                 if self.healthy:
                     logger.warning("reply_reader_waits", reason=type(error).__name__)
                 self.healthy = False
+                if is_foreign(error):
+                    drop_foreign("stream", *streams)
                 pause.wait(RETRY_SECONDS)
                 continue
             self.healthy = True
             for key, entries in _pairs(answer):
                 name = key.decode()
                 if name == notices.KEY:
-                    self._notices_id = entries[-1][0].decode()
-                    notices.deliver(entries)
+                    self._notices_id = notices.deliver(entries)
                 elif name == self._wake_key():
                     wake_id = entries[-1][0].decode()
                 else:
@@ -207,26 +209,25 @@ class _Reader:
             return
         for entry_id, fields in entries:
             followed.last_id = entry_id.decode()
-            try:
-                self._apply(followed.feed, fields)
-            except Exception:
+            piece = read_piece(fields)
+            if piece is None:
                 # Whatever stands there: no reply may end the reading of all others.
-                logger.exception("piece_not_understood", message_id=message_id)
+                logger.error("piece_not_understood", message_id=message_id, entry=followed.last_id)
+            else:
+                self._apply(followed.feed, piece)
 
     @staticmethod
-    def _apply(feed: TextFeed, fields: dict[bytes, bytes]) -> None:
-        attempt, state = int(fields[b"a"]), feed.state
+    def _apply(feed: TextFeed, piece: Piece) -> None:
+        attempt, state = piece.attempt, feed.state
         if attempt < state.epoch:
             return  # the last words of a process that had lost its lease
-        if b"e" in fields:
-            feed.put(attempt, state.text if attempt == state.epoch else "")
-            feed.end()
-            return
-        offset = int(fields[b"o"])
         known = state.text if attempt == state.epoch else ""
+        if piece.text is None:
+            feed.put(attempt, known)
+            feed.end()
         # A piece beyond what is known comes after a gap, when Redis had lost the pieces before: wait for MongoDB.
-        if 0 <= offset <= len(known):
-            feed.put(attempt, known[:offset] + fields[b"t"].decode())
+        elif piece.offset <= len(known):
+            feed.put(attempt, known[: piece.offset] + piece.text)
 
     @staticmethod
     def _wake_key() -> str:
