@@ -122,13 +122,20 @@ def forget(message_ids: list[str]) -> None:
     redis_client().unlink(*map(_key, message_ids))
 
 
-def request_stop(message_id: str) -> None:
-    """Tell whichever process writes this reply to stop it. Without Redis it learns of it at its next heartbeat."""
+def request_stop(message_id: str, attempt: int) -> None:
+    """Tell whichever process writes this attempt at a reply to stop it, and no later one.
+
+    Without Redis it learns of it at its next heartbeat.
+    """
     live = find_running(message_id)
-    if live is not None:
+    if live is not None and live.attempt == attempt:
         live.control.cancel()
     else:
-        notices.tell(STOP, [message_id])
+        notices.tell(STOP, [_attempt_name(message_id, attempt)])
+
+
+def _attempt_name(message_id: str, attempt: int) -> str:
+    return f"{message_id}:{attempt}"
 
 
 # --- Following -------------------------------------------------------------------------------------------------------
@@ -246,7 +253,7 @@ def _pairs(answer: Any) -> list[tuple[bytes, list[Any]]]:
 def hear_stop(digests: Sequence[str]) -> None:
     """The listener of STOP."""
     for live in all_running():
-        if notices.digest(live.message_id) in digests and not live.lease_lost:
+        if notices.digest(_attempt_name(live.message_id, live.attempt)) in digests and not live.lease_lost:
             live.control.cancel()
 
 

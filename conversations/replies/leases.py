@@ -90,8 +90,11 @@ def _renew() -> _Lease:
         _lease.held_since = now
     _lease.until = now + LEASE
     if worker["stops"] != _lease.stops_seen:
-        running = {reply.conversation_id: reply for reply in all_running()}
-        for conversation_id in transcripts.find_stop_requests(worker=_lease.worker) & running.keys():
-            running[conversation_id].control.cancel()
-        _lease.stops_seen = worker["stops"]
+        asked = transcripts.find_stop_requests(worker=_lease.worker)
+        running = {(reply.message_id, reply.attempt): reply for reply in all_running()}
+        for each in asked & running.keys():
+            running[each].control.cancel()
+        # One that is claimed, and that no thread writes yet, is looked for again.
+        if asked <= running.keys():
+            _lease.stops_seen = worker["stops"]
     return _lease

@@ -58,21 +58,35 @@ def release_reply(
 
 
 @mongo_errors
-def request_stop(owner_id: int, conversation_id: str, *, mid: str) -> None:
-    """Note that a running reply is to be stopped, for the process that writes it and for whoever takes it over."""
-    running = {"_id": conversation_id, "owner_id": owner_id, "reply.message_id": mid}
+def request_stop(owner_id: int, conversation_id: str, *, mid: str, attempt: int) -> int | None:
+    """Note that a running reply is to be stopped, for the process that writes it and for whoever takes it over.
+
+    The attempt that runs: the one that the user saw, or the one that took its place when its process died. None, and
+    nothing is noted, when that answer has ended: one that is written anew since is not meant.
+    """
+    running: Document = {
+        "_id": conversation_id,
+        "owner_id": owner_id,
+        "reply.message_id": mid,
+        "reply.first_attempt": {"$lte": attempt},
+        "reply.attempt": {"$gte": attempt},
+    }
     conversations().update_one(running, {"$set": {"reply.stop_requested": True}})
     # Read after that write: whoever took the reply over before it is named here, and who does later will see it.
-    conversation = conversations().find_one(running, {"reply.worker": 1})
-    if conversation is not None:
-        workers().update_one({"_id": conversation["reply"]["worker"]}, {"$inc": {"stops": 1}})
+    conversation = conversations().find_one(running, {"reply.worker": 1, "reply.attempt": 1})
+    if conversation is None:
+        return None
+    workers().update_one({"_id": conversation["reply"]["worker"]}, {"$inc": {"stops": 1}})
+    return int(conversation["reply"]["attempt"])
 
 
 @mongo_errors
-def find_stop_requests(*, worker: str) -> set[str]:
-    """The conversations, of whatever owners, whose reply this worker writes and a user wants stopped."""
+def find_stop_requests(*, worker: str) -> set[tuple[str, int]]:
+    """(message, attempt) of the replies, of whatever owners, that this worker writes and a user wants stopped."""
     asked = {"reply.worker": worker, "reply.stop_requested": True}
-    return {found["_id"] for found in conversations(urgent=True).find(asked, {"_id": 1}).hint(WRITTEN_BY)}
+    fields = {"reply.message_id": 1, "reply.attempt": 1}
+    found = conversations(urgent=True).find(asked, fields).hint(WRITTEN_BY)
+    return {(each["reply"]["message_id"], each["reply"]["attempt"]) for each in found}
 
 
 @mongo_errors

@@ -1,0 +1,84 @@
+"""A stop that arrives late stops the attempt that it was for, and no later one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from bson import ObjectId
+
+from conftest import Person
+from conversations import transcript_repository as transcripts
+from conversations.replies import channel
+from conversations.transcript_repository.collections import conversations
+from edgechat.local.web import WebServer
+
+Eventually = Callable[..., Any]
+SLOW = "[[chunks=20]][[gap=0.1]]" + "word " * 20
+NO_REDIS = "redis://127.0.0.1:9/0"
+
+
+def is_running(person: Person, conversation: str, attempt: int) -> bool:
+    found = transcripts.find_conversation(person.id, conversation)
+    return bool(found and found["reply"] and found["reply"]["attempt"] == attempt)
+
+
+def tell_stop(person: Person, conversation: str, attempt: int) -> int | None:
+    """As `conversations.replies.stop` does it, by a process of its own."""
+    mid = f"{conversation}:00000002"
+    marked = transcripts.request_stop(person.id, conversation, mid=mid, attempt=attempt)
+    channel.request_stop(mid, attempt)
+    return marked
+
+
+@pytest.mark.parametrize("redis_url", [None, NO_REDIS])
+def test_a_stop_of_an_attempt_does_not_stop_the_next(
+    start_web: Callable[..., WebServer],
+    register: Callable[..., Person],
+    web_url: str,
+    eventually: Eventually,
+    redis_url: str | None,
+) -> None:
+    url = web_url if redis_url is None else start_web(REDIS_URL=redis_url).url
+    alice = register("alice", url)
+    conversation = alice.new_conversation(title="Titled")
+    mid = f"{conversation}:00000002"
+    path = f"chat/conversations/{conversation}/messages/{mid}"
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(alice.say, conversation, SLOW)
+        eventually(lambda: is_running(alice, conversation, 1))
+        assert alice.post(f"{path}/stop").json()["status"] == "stopped"
+        assert sending.result().json()["model_message"]["status"] == "stopped"
+
+        for late in range(2):
+            again = pool.submit(alice.post, f"{path}/regenerate", json={"content": SLOW})
+            eventually(lambda: is_running(alice, conversation, 2 + late))  # noqa: B023  (called at once)
+            assert tell_stop(alice, conversation, 1 + late) is None
+            message = again.result().json()["model_message"]
+            assert (message["status"], message["content"].count("word")) == ("complete", 20)
+
+        once_more = pool.submit(alice.post, f"{path}/regenerate", json={"content": SLOW})
+        eventually(lambda: is_running(alice, conversation, 4))
+        assert tell_stop(alice, conversation, 4) == 4
+        assert once_more.result().json()["model_message"]["status"] == "stopped"
+
+
+def test_a_stop_is_for_the_attempt_that_took_the_place_of_a_dead_process_too() -> None:
+    conversation, worker = str(ObjectId()), "test-worker"
+    mid = f"{conversation}:00000002"
+    reply = {"message_id": mid, "attempt": 3, "first_attempt": 2, "stop_requested": False, "worker": worker}
+    # An owner that nobody is; the process that would be taken for dead is known, and alive.
+    transcripts.register_worker(worker, lease_until=transcripts.now().replace(year=2100))
+    try:
+        conversations().insert_one({"_id": conversation, "owner_id": -1, "reply": reply, "change": 1})
+        assert transcripts.request_stop(-1, conversation, mid=mid, attempt=1) is None
+        assert transcripts.request_stop(-1, conversation, mid=mid, attempt=4) is None
+        assert transcripts.find_stop_requests(worker=worker) == set()
+        assert transcripts.request_stop(-1, conversation, mid=mid, attempt=2) == 3
+        assert transcripts.find_stop_requests(worker=worker) == {(mid, 3)}
+    finally:
+        conversations().delete_one({"_id": conversation})
+        transcripts.end_worker(worker)
+        transcripts.forget_worker(worker)
