@@ -32,6 +32,7 @@ from accounts.slots import take_slot
 from accounts.staff_sessions import session_of
 from edgechat import notices
 from edgechat.errors import ApiError, StoreUnavailable
+from edgechat.event_stream import ClosingBody
 from edgechat.request_state import state_of
 from edgechat.threads import end_work, release_database, start_thread
 
@@ -167,13 +168,10 @@ class OpenCall:
             self.close()
 
 
-class _Body:
-    """Closed by the server whether or not it has begun to read, which a generator would not notice."""
-
+class _Body(ClosingBody):
     def __init__(self, call: OpenCall, chunks: Iterable[bytes]) -> None:
+        super().__init__(chunks, call.close)
         self._call = call
-        self._chunks = chunks
-        self.close = call.close
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._chunks:

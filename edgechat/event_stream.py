@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
+import structlog
 from django.http import StreamingHttpResponse
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
 
 from edgechat.threads import release_database
+
+logger = structlog.get_logger(__name__)
 
 PING_SECONDS = 15.0
 PING = b": ping\n\n"
@@ -27,16 +30,32 @@ def event(name: str, data: Any, *, event_id: str | None = None) -> bytes:
     return f"event: {name}\n{identity}data: {text}\n\n".encode()
 
 
-class _Body:
-    """Closed by the server whether or not it has begun to read, which a generator would not notice."""
+class ClosingBody:
+    """A response's body, which the server closes whether or not it has begun to read; a generator that was not begun
+    would not notice. The generator under it is closed before `on_close` is called.
+    """
 
-    def __init__(self, events: Iterable[bytes], on_close: Callable[[], None]) -> None:
-        self._events = events
-        self.close = on_close
+    def __init__(self, chunks: Iterable[bytes], on_close: Callable[[], None]) -> None:
+        self._chunks = chunks
+        self._on_close = on_close
 
     def __iter__(self) -> Iterator[bytes]:
+        yield from self._chunks
+
+    def close(self) -> None:
+        try:
+            if isinstance(self._chunks, Generator):
+                self._chunks.close()
+        except ValueError:  # another thread is in it, and wakes up when the call ends
+            logger.warning("body_closed_while_it_is_made")
+        finally:
+            self._on_close()
+
+
+class _Events(ClosingBody):
+    def __iter__(self) -> Iterator[bytes]:
         yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-        yield from self._events
+        yield from self._chunks
 
 
 def event_stream_response(
@@ -49,7 +68,7 @@ def event_stream_response(
     """
     release_database()
     return StreamingHttpResponse(
-        _Body(events, on_close),
+        _Events(events, on_close),
         content_type="text/event-stream",
         headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"},
     )

@@ -11,6 +11,7 @@ from django.http.response import HttpResponseBase
 from django.utils.http import parse_etags
 
 from edgechat.errors import ApiError
+from edgechat.event_stream import ClosingBody
 
 CHUNK_BYTES = 64 * 1024
 
@@ -48,7 +49,8 @@ def file_response(request: HttpRequest, file: IO[bytes], *, size: int, mime_type
                 raise RangeNotSatisfiable(headers={"Content-Range": f"bytes */{size}"})
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     headers["Content-Length"] = str(end - start)
-    return StreamingHttpResponse(_read(file, start, end), status=status, content_type=mime_type, headers=headers)
+    body = ClosingBody(_read(file, start, end), file.close)
+    return StreamingHttpResponse(body, status=status, content_type=mime_type, headers=headers)
 
 
 def _part(wanted: str, size: int) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import pymongo.errors
 import structlog
 from bson.codec_options import CodecOptions
+from bson.errors import BSONError
 from django.conf import settings
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -33,6 +34,44 @@ _POOL_SIZE, _URGENT_POOL_SIZE = 32, 2
 
 class MongoUnavailable(StoreUnavailable):
     """MongoDB did not answer, or not in time; what was asked for may or may not have happened."""
+
+
+class MongoRefused(MongoUnavailable):
+    """MongoDB refuses this for what it is, and will refuse it again; nothing of it happened."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__()
+        self.reason = reason
+
+
+# Codes of refusals that pass: by a server that ends, elects, is overloaded or full, has no right or time just now, or
+# broke off an operation. https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
+_PASSING_CODES = frozenset(
+    {1, 6, 7, 8, 11, 13, 18, 24, 43, 46, 50, 63, 64, 89, 91, 96, 100, 107, 112, 117, 125, 133, 134, 136, 146, 148, 150}
+    | {175, 189, 202, 211, 215, 216, 225, 228, 234, 237, 249, 251, 262, 264, 279, 290, 314, 317, 325, 333, 358, 365}
+    | {371, 391, 412, 462, 8000, 9001, 10003, 10058, 10107, 11000, 11600, 11601, 11602, 13388, 13435, 13436, 14031}
+)
+
+
+def _refusal(error: Exception) -> str | None:
+    """Why MongoDB, or the driver before it, will never take what was to be written; None for a failure that passes."""
+    match error:
+        case pymongo.errors.BulkWriteError():
+            codes = [each.get("code") for each in (error.details or {}).get("writeErrors", [])]
+        case pymongo.errors.WriteConcernError() | pymongo.errors.ExecutionTimeout():
+            return None
+        case pymongo.errors.OperationFailure():
+            codes = [error.code]
+        case pymongo.errors.PyMongoError():
+            return None
+        case _:
+            return type(error).__name__
+    if isinstance(error, pymongo.errors.PyMongoError) and (
+        error.has_error_label("RetryableWriteError") or error.has_error_label("TransientTransactionError")
+    ):
+        return None
+    final = [code for code in codes if code is not None and code not in _PASSING_CODES]
+    return f"{type(error).__name__} {final[0]}" if final else None
 
 
 def database(*, urgent: bool = False) -> Database[Document]:
@@ -62,7 +101,7 @@ def _new_client(pool_size: int) -> MongoClient[Document]:
 
 
 def mongo_errors(function: Callable[P, T]) -> Callable[P, T]:
-    """Turn the driver's errors into MongoUnavailable, a generator's too.
+    """Turn the driver's errors into MongoUnavailable, or MongoRefused, a generator's too.
 
     A duplicate key is an answer and passes as it is.
     """
@@ -73,7 +112,12 @@ def mongo_errors(function: Callable[P, T]) -> Callable[P, T]:
             yield
         except pymongo.errors.DuplicateKeyError:
             raise
-        except pymongo.errors.PyMongoError as error:
+        except (pymongo.errors.PyMongoError, BSONError, OverflowError, UnicodeEncodeError) as error:
+            reason = _refusal(error)
+            if reason is not None:
+                # Without its text, which quotes what was to be written.
+                logger.error("mongo_refused", operation=function.__name__, reason=reason)
+                raise MongoRefused(reason) from error
             logger.error("mongo_unavailable", operation=function.__name__, exc_info=error)
             raise MongoUnavailable from error
 

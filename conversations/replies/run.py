@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import structlog
@@ -19,8 +20,10 @@ from conversations.replies.call import ReplyCall
 from conversations.replies.channel import publish
 from conversations.replies.exchange import Pair
 from conversations.replies.live import LiveReply, add_running, remove_running
+from conversations.replies.refused import failed_fields
 from conversations.upkeep import extend_summary, give_title, provisional_title
 from edgechat.errors import ApiError, StoreUnavailable
+from edgechat.mongo import MongoRefused
 from edgechat.threads import begin_work, end_work, start_thread
 
 logger = structlog.get_logger(__name__)
@@ -71,7 +74,7 @@ def _run(
             final = {**final, "status": "interrupted", "content": earlier_text, "failure": None}
         if not live.lease_lost:
             begin_work()
-            _until_it_lands(live, lambda: _finish(live, conversation, reply, final))
+            _end(live, conversation, reply, final)
     finally:
         end_work()
         remove_running(live)
@@ -80,7 +83,7 @@ def _run(
             live.erased = True
         publish(live)
         live.slot.release()
-    if final["status"] == "complete" and not live.lease_lost and not live.erased:
+    if final["status"] == "complete" and live.stored and not live.lease_lost and not live.erased:
         _look_after(conversation, reply, final["content"], overflowed=asked.overflowed)
 
 
@@ -133,11 +136,14 @@ def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:
         status = "stopped"
     except ModelError as error:
         failure = error
+    except MongoRefused as error:
+        logger.error("reply_refused", message_id=live.message_id, attempt=live.attempt, reason=error.reason)
+        failure = StoreUnavailable()
     except Exception:
         logger.exception("reply_failed", message_id=live.message_id)
         failure = ApiError()
     if failure is not None:
-        return _failed(call.text, failure, usage=call.usage.as_body())
+        return failed_fields(call.text, failure, usage=call.usage.as_body())
     return {
         "content": call.text,
         "status": status,
@@ -146,17 +152,26 @@ def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:
     }
 
 
-def _failed(content: str, error: ApiError, usage: dict[str, Any] | None = None) -> dict[str, Any]:
-    failure = {"code": error.code, "retry_after": error.headers.get("Retry-After")}
-    return {"content": content, "status": "failed", "failure": failure, "usage": usage}
+def _end(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument, final: dict[str, Any]) -> None:
+    """Store how it ended; if MongoDB refuses that, that it failed; and if that too, free the conversation at least."""
+    for ending in (final, failed_fields("", StoreUnavailable(), final.get("usage")), None):
+        try:
+            _until_it_lands(live, partial(_finish, live, conversation, reply, ending))
+            return
+        except MongoRefused as error:
+            logger.error("reply_refused", message_id=live.message_id, attempt=live.attempt, reason=error.reason)
 
 
-def _finish(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument, final: dict[str, Any]) -> None:
-    if transcripts.finish_message(live.owner_id, live.message_id, attempt=live.attempt, final=final):
+def _finish(
+    live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument, final: dict[str, Any] | None
+) -> None:
+    if final is not None and transcripts.finish_message(
+        live.owner_id, live.message_id, attempt=live.attempt, final=final
+    ):
         answer = cast(MessageDocument, {**live.pair.model_message, **final})
         live.pair = Pair(live.pair.user_message, answer)
         live.stored = True
-    titled = conversation["title"] is None and final["status"] == "complete"
+    titled = conversation["title"] is None and final is not None and final["status"] == "complete"
     released = transcripts.release_reply(
         live.owner_id,
         live.conversation_id,
@@ -171,11 +186,16 @@ def _finish(live: LiveReply, conversation: ConversationDocument, reply: ReplyDoc
 
 
 def _save_snapshot(live: LiveReply) -> bool:
-    """Whether it was kept; a reply that is not this process's any more, or that was deleted, loses its lease."""
+    """Whether it was kept; a reply that is not this process's any more, or that was deleted, loses its lease.
+
+    Raises MongoRefused: what cannot be kept now could not be later.
+    """
     try:
         if transcripts.save_snapshot(live.owner_id, live.message_id, attempt=live.attempt, content=live.text):
             return True
         live.lose_lease()
+    except MongoRefused:
+        raise
     except StoreUnavailable:
         pass  # the next one, or the end, will have it all
     return False
@@ -189,13 +209,18 @@ def _is_deleted(live: LiveReply) -> bool:
 
 
 def _until_it_lands(live: LiveReply, write: Callable[[], None]) -> None:
-    """Repeat a final write until the store takes it: what the user has read must be there later."""
+    """Repeat a final write until the store takes it: what the user has read must be there later.
+
+    Raises MongoRefused.
+    """
     pause = threading.Event()
     seconds = 0.2
     while not live.lease_lost:
         try:
             write()
             return
+        except MongoRefused:
+            raise
         except StoreUnavailable:
             logger.warning("final_write_deferred", message_id=live.message_id)
             # For good: replies that wait for MongoDB must not keep those from working who do not need it.

@@ -27,9 +27,11 @@ from conversations.replies.call import ledger_id_prefix, new_ledger_id, reply_ca
 from conversations.replies.exchange import Exchange, Pair, find_pair
 from conversations.replies.leases import held_worker
 from conversations.replies.live import claiming
+from conversations.replies.refused import end_refused_reply
 from conversations.replies.run import run_detached
 from conversations.services import IdempotencyConflict, get_conversation, get_message
 from edgechat.errors import ApiError, TooLarge
+from edgechat.mongo import MongoRefused
 from edgechat.threads import begin_work, end_work, release_database
 from usage import ledger
 from usage.budgets import BudgetExceeded
@@ -147,7 +149,11 @@ def _begin(conversation: ConversationDocument, reply: ReplyDocument, slot: Slot)
     with reply_call(conversation, reply) as asked, claiming(conversation_id):
         if not transcripts.claim_reply(conversation, reply):
             return False
-        pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, reply))
+        try:
+            pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, reply))
+        except MongoRefused as error:
+            end_refused_reply(owner_id, conversation_id, reply, error)
+            raise
         run_detached(conversation, reply, pair, asked, slot)
         return True
 

@@ -15,9 +15,11 @@ from conversations.replies.call import new_ledger_id, reply_call
 from conversations.replies.exchange import Pair
 from conversations.replies.leases import has_seen_a_whole_lease, held_worker
 from conversations.replies.live import claiming, is_accounted_for
+from conversations.replies.refused import end_refused_reply
 from conversations.replies.run import run_detached
 from conversations.replies.shutdown import is_shutting_down
 from edgechat.errors import StoreUnavailable
+from edgechat.mongo import MongoRefused
 from usage import ledger
 from usage.budgets import BudgetExceeded
 from usage.tokens import estimate_tokens
@@ -89,7 +91,11 @@ def declare_unknown_worker_dead() -> None:
 def _try_to_take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
     try:
         with claiming(conversation["_id"]):
-            return _take_over(conversation, restart=restart)
+            try:
+                return _take_over(conversation, restart=restart)
+            except MongoRefused as error:
+                if conversation["reply"] is not None:
+                    end_refused_reply(conversation["owner_id"], conversation["_id"], conversation["reply"], error)
     except (StoreUnavailable, OperationalError) as error:
         # It is this process's now, if it was taken: a stray.
         logger.warning("take_over_deferred", conversation_id=conversation["_id"], reason=type(error).__name__)

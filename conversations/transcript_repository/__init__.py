@@ -51,6 +51,7 @@ from conversations.transcript_repository.reply_store import (
     release_reply,
     request_stop,
     take_reply,
+    undo_claim,
 )
 from conversations.transcript_repository.shared_reads import (
     find_sharing,
@@ -136,6 +137,7 @@ __all__ = [
     "set_summary",
     "take_reply",
     "titles",
+    "undo_claim",
     "unshare_conversations",
     "update_conversation",
 ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
-from conversations.documents import ConversationDocument, ReplyDocument
+from conversations.documents import ConversationDocument, ReplyDocument, reply_seq
 from conversations.transcript_repository.change_numbers import unnumbered_change
 from conversations.transcript_repository.collections import WRITTEN_BY, conversations, now, workers
+from conversations.transcript_repository.message_store import delete_messages
 from edgechat.mongo import Document, mongo_errors
 
 REPLIES_AT_ONCE = 20
@@ -33,6 +34,27 @@ def claim_reply(conversation: ConversationDocument, reply: ReplyDocument) -> boo
         },
     )
     return claimed.matched_count == 1
+
+
+@mongo_errors
+def undo_claim(owner_id: int, conversation_id: str, reply: ReplyDocument) -> None:
+    """Take back the claim of a first attempt whose messages can't be stored, and its sequence numbers with it."""
+    seq = reply_seq(reply)
+    delete_messages(owner_id, conversation_id, (seq - 1, seq))
+    conversations().update_one(
+        {
+            "_id": conversation_id,
+            "owner_id": owner_id,
+            "reply.message_id": reply["message_id"],
+            "reply.attempt": reply["attempt"],
+            "next_seq": seq + 1,
+        },
+        {
+            "$inc": {"next_seq": -2, "message_count": -2},
+            "$set": {"reply": None, "change": unnumbered_change()},
+            "$max": {"updated_at": now()},
+        },
+    )
 
 
 @mongo_errors
