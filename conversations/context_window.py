@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 from ai.gemini import PromptPicture, Turn
 from usage.tokens import estimate_tokens
@@ -77,15 +78,22 @@ def _tokens_left(question: Turn, *, instruction: str | None, budget: int) -> int
     return budget - estimate_tokens(question.text) - pictures - estimate_tokens(instruction or "")
 
 
-def first_kept(earlier: Iterable[Said], *, budget: int) -> int | None:
-    """The lowest `seq` of the latest exchanges that fit into `budget` tokens; None if not one does."""
+def first_kept(earlier: Iterable[Said], *, budget: int, alone: int) -> int | None:
+    """The lowest `seq` of the latest exchanges that fit into `budget` tokens, or of the latest one if it fits into
+    `alone`; None if not even that does.
+    """
     lowest: int | None = None
     for said in earlier:
-        budget -= said.tokens
-        if budget < 0:
+        if said.tokens > (alone if lowest is None else budget):
             break
+        budget -= said.tokens
         lowest = said.seq
     return lowest
+
+
+def is_as_long_as(earlier: Iterable[Said], *, tokens: int) -> bool:
+    """Whether these exchanges have so many tokens together; read no further than that."""
+    return any(total >= tokens for total in accumulate(said.tokens for said in earlier))
 
 
 def beginning(text: str, *, tokens: int) -> str:
@@ -117,25 +125,32 @@ def numbered_dialogue(
     return "".join(beginnings + parts[::-1]).strip(), sorted(seqs)
 
 
-def dialogue(said: Iterable[Said], *, budget: int) -> tuple[str, int | None]:
-    """Exchanges, oldest first, as text of `budget` tokens at most, and the `seq` of the last one in it.
+def dialogue(said: Iterable[Said], *, budget: int, least: int) -> tuple[str, int | None]:
+    """Exchanges, oldest first, as text of `budget` tokens at most, and the `seq` of the last one in it; None if all
+    together have fewer tokens than `least`, which is less than the budget.
 
-    An exchange that alone is too long is shortened rather than left out, or nothing behind it would ever be reached.
+    The last one is shortened rather than left out where those before it come to less, so that a text stands for that
+    much whatever the lengths of exchanges.
     """
     parts: list[str] = []
     last: int | None = None
+    left, told = budget, 0
     for each in said:
         text = f"{_user(each)}: {each.question}\nModel: {each.answer}"
-        tokens = estimate_tokens(text)
-        if tokens > budget:
-            if parts:
+        tokens = estimate_tokens(text) + 1  # with what is between two
+        if tokens > left:
+            if told >= least:
                 break
-            text = beginning(text, tokens=budget)
+            text = beginning(text, tokens=left)
         parts.append(text)
         last = each.seq
-        budget -= tokens
-        if budget <= 0:
+        told += each.tokens
+        left -= tokens
+        if left <= 0:
             break
+    else:
+        if told < least:
+            return "", None
     return "\n\n".join(parts), last
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 CONVERSATION_VERSION = 1
 MESSAGE_VERSION = 1
@@ -46,6 +46,13 @@ class SummaryDocument(TypedDict):
     upto_seq: int
 
 
+class SummaryClaim(TypedDict):
+    """Who is extending a conversation's summary, and until when nobody else does."""
+
+    by: str
+    until: datetime
+
+
 class ConversationDocument(TypedDict):
     _id: str
     version: int
@@ -63,6 +70,8 @@ class ConversationDocument(TypedDict):
     next_seq: int
     message_count: int
     summary: SummaryDocument | None
+    summary_claim: NotRequired[SummaryClaim | None]
+    summary_tried_seq: NotRequired[int]
     reply: ReplyDocument | None
     change: int  # the owner's change number of the latest change; unique and growing for each owner
     created_at: datetime

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+import secrets
+from datetime import datetime, timedelta
 
 import structlog
 from django.conf import settings
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 from ai.gemini import ModelError, Prompt, Turn
 from ai.metered_call import MeteredCall
 from conversations import transcript_repository as transcripts
-from conversations.context_window import beginning, dialogue, first_kept
+from conversations.context_window import beginning, dialogue, first_kept, is_as_long_as
 from conversations.documents import ConversationDocument
 from conversations.history import newest_first, oldest_first
 from conversations.services import charged_organization
 from edgechat.errors import StoreUnavailable
+from edgechat.threads import release_database
 from usage.budgets import BudgetExceeded
 from usage.models import LedgerEntry
 from usage.tokens import estimate_tokens, prompt_budget
@@ -24,7 +27,7 @@ logger = structlog.get_logger(__name__)
 
 MAX_TITLE_CHARACTERS = 80
 TITLE_EXCERPT_CHARACTERS = 2000
-# Of a history that was imported, or that grew while the model was away, this much is caught up after each reply.
+# Of a history that was imported, this much is caught up after each reply.
 SUMMARY_CALLS_AT_ONCE = 3
 
 
@@ -50,38 +53,72 @@ def give_title(conversation: ConversationDocument, *, answer: str, provisional: 
 
 
 def extend_summary(conversation: ConversationDocument, *, last_seq: int, ledger_id: str) -> None:
-    """Summarize what is older than the latest exchanges that fill half of the window.
+    """Summarize what is older than the latest exchanges, where that is half a window or more.
 
-    Half, so that the next time comes only when as much has been said again.
+    One thread of all processes does it for a conversation, from what is stored by then, so nothing is summarized twice;
+    and what the model would not summarize is tried again only when half a window more has been said.
     """
     owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
+    claim = secrets.token_hex(8)
+    now = _database_now()
+    seconds = SUMMARY_CALLS_AT_ONCE * settings.AI_TIMEOUT_SECONDS + 60
+    claimed = transcripts.claim_summary(
+        owner_id, conversation_id, claim=claim, now=now, until=now + timedelta(seconds=seconds)
+    )
+    if claimed is None:
+        return
+    tried_seq = claimed.get("summary_tried_seq") or 0
+    try:
+        tried_seq = _extend(claimed, last_seq=last_seq, ledger_id=ledger_id, tried_seq=tried_seq)
+    finally:
+        transcripts.release_summary(owner_id, conversation_id, claim=claim, tried_seq=tried_seq)
+
+
+def _extend(conversation: ConversationDocument, *, last_seq: int, ledger_id: str, tried_seq: int) -> int:
+    """Up to which message the model has been asked in vain; as `tried_seq` says, unless it is asked now."""
+    owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
     budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
+    half_window = settings.CONTEXT_MAX_TOKENS // 2
+    said_since = newest_first(owner_id, conversation_id, before_seq=last_seq + 1, after_seq=tried_seq)
+    if tried_seq and not is_as_long_as(said_since, tokens=half_window):
+        return tried_seq
     summary = conversation["summary"] or {"text": "", "upto_seq": 0}
     recent = newest_first(owner_id, conversation_id, before_seq=last_seq + 1, after_seq=summary["upto_seq"])
-    kept_from = (first_kept(recent, budget=budget // 2) or last_seq + 2) - 1
-    # An eighth for the summary, so that it can always be sent along.
+    # What is kept, the summary (an eighth) and half a window are as much as fits beside a question of usual length.
+    kept_from = (first_kept(recent, budget=budget // 8, alone=budget // 3) or last_seq + 2) - 1
     words = max(20, budget // 8 // 2)
+    instruction = f"Summarize this conversation in at most {words} words. Keep names, numbers and decisions."
     for number in range(SUMMARY_CALLS_AT_ONCE):
         older = oldest_first(owner_id, conversation_id, after_seq=summary["upto_seq"], before_seq=kept_from)
-        text, upto_seq = dialogue(older, budget=budget // 2)
+        so_far = f"Summary so far:\n{summary['text']}\n\n" if summary["text"] else ""
+        room = budget - estimate_tokens(instruction) - estimate_tokens(so_far)
+        text, upto_seq = dialogue(older, budget=room, least=min(half_window, room))
         if upto_seq is None:
-            return
-        if summary["text"]:
-            text = f"Summary so far:\n{summary['text']}\n\n{text}"
+            break
         answer = _ask(
             conversation,
             purpose=LedgerEntry.Purpose.CONTEXT_SUMMARY,
             attempt_id=f"{ledger_id}:summary:{number}",
-            instruction=f"Summarize this conversation in at most {words} words. Keep names, numbers and decisions.",
-            text=text,
+            instruction=instruction,
+            text=so_far + text,
         )
         if not answer:
-            return
+            return last_seq
         kept = beginning(answer, tokens=budget // 8)
         transcripts.set_summary(
             owner_id, conversation_id, text=kept, upto_seq=upto_seq, replaces_upto_seq=summary["upto_seq"]
         )
         summary = {"text": kept, "upto_seq": upto_seq}
+    return 0
+
+
+def _database_now() -> datetime:
+    """The one clock of all processes."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    release_database()
+    return now
 
 
 def _ask(

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, cast
 
 import structlog
+from django.db import OperationalError
 
 from accounts.slots import Slot
 from ai.call_control import CallCancelled
@@ -104,8 +105,8 @@ def _look_after(conversation: ConversationDocument, reply: ReplyDocument, answer
             )
         if overflowed:
             extend_summary(conversation, last_seq=reply_seq(reply), ledger_id=reply["ledger_id"])
-    except StoreUnavailable:
-        logger.warning("upkeep_skipped", message_id=reply["message_id"])
+    except (StoreUnavailable, OperationalError) as error:
+        logger.warning("upkeep_skipped", message_id=reply["message_id"], reason=type(error).__name__)
     finally:
         _upkeep_slots.release()
 

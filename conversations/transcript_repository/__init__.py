@@ -11,6 +11,7 @@ from conversations.transcript_repository.change_numbers import number_changes
 from conversations.transcript_repository.collections import ensure_indexes, now
 from conversations.transcript_repository.conversation_store import (
     changed_conversations,
+    claim_summary,
     conversation_ids,
     count_conversations,
     deleted_conversations,
@@ -18,6 +19,7 @@ from conversations.transcript_repository.conversation_store import (
     find_created,
     insert_conversation,
     list_conversations,
+    release_summary,
     set_generated_title,
     set_summary,
     titles,
@@ -88,6 +90,7 @@ __all__ = [
     "begin_attempt",
     "changed_conversations",
     "claim_reply",
+    "claim_summary",
     "conversation_ids",
     "count_conversations",
     "delete_conversation",
@@ -128,6 +131,7 @@ __all__ = [
     "read_messages",
     "register_worker",
     "release_reply",
+    "release_summary",
     "renew_worker",
     "request_stop",
     "save_snapshot",

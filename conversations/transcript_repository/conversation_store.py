@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from bson import ObjectId
@@ -164,6 +164,31 @@ def set_generated_title(owner_id: int, conversation_id: str, title: str, *, repl
     conversations().update_one(
         {"_id": conversation_id, "owner_id": owner_id, "title": replaces, "title_set_by_user": False},
         {"$set": {"title": title, "change": unnumbered_change()}},
+    )
+
+
+@mongo_errors
+def claim_summary(
+    owner_id: int, conversation_id: str, *, claim: str, now: datetime, until: datetime
+) -> ConversationDocument | None:
+    """Take the one place for extending a conversation's summary, and read it then; None if another has it.
+
+    A claim ends at its `until`, by the clock that `now` is of.
+    """
+    free = {"$or": [{"summary_claim": None}, {"summary_claim.until": {"$lt": now}}]}
+    taken = conversations().update_one(
+        {"_id": conversation_id, "owner_id": owner_id, **free},
+        {"$set": {"summary_claim": {"by": claim, "until": until}}},
+    )
+    return find_conversation(owner_id, conversation_id) if taken.matched_count else None
+
+
+@mongo_errors
+def release_summary(owner_id: int, conversation_id: str, *, claim: str, tried_seq: int) -> None:
+    """Give the place back, and remember up to which message the model was asked for a summary in vain; 0: nowhere."""
+    conversations().update_one(
+        {"_id": conversation_id, "owner_id": owner_id, "summary_claim.by": claim},
+        {"$set": {"summary_claim": None, "summary_tried_seq": tried_seq}},
     )
 
 
