@@ -13,7 +13,7 @@ from django.conf import settings
 
 from ai.cache import place_in_line
 from ai.call_control import CallCancelled
-from ai.gemini import Prompt
+from ai.gemini import COMPLETE, Prompt
 from ai.metered_call import MeteredCall
 from ai.services import Completion
 from usage.models import LedgerEntry
@@ -70,8 +70,8 @@ class Answer(ABC):
                 yield self.completion.text
                 return
             self.completion = made = yield from self.make()
-            # What a budget cut short is no answer for the time when there is another.
-            if not any(call.lowered for call in self._calls):
+            # What was cut short, by a budget too, is no answer for the next time.
+            if made.finish_reason == COMPLETE and not any(call.lowered for call in self._calls):
                 place.keep({"text": made.text, "model": made.model, "finish_reason": made.finish_reason})
 
     def run(self) -> dict[str, Any]:

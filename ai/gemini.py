@@ -14,6 +14,7 @@ from typing import Any, Literal
 import httpx2
 import structlog
 from django.conf import settings
+from django.utils.http import parse_http_date_safe
 from google import genai
 from google.genai import errors, types
 
@@ -29,7 +30,11 @@ CONNECT_SECONDS = 5.0
 MAX_COUNT = 2**30 - 1
 MODELS_CACHED_SECONDS = 300.0
 
-# Reasons for which Gemini withholds an answer on safety or policy grounds.
+# For what a connection still brings, or for its end, once the model has told how its answer ended.
+AFTER_END_SECONDS = 2.0
+# An answer is whole that ended with this; every other reason is a fault or a bound.
+COMPLETE = "STOP"
+# Reasons for which Gemini withholds an answer on safety grounds. What else ends an answer without text is a failure.
 BLOCKED_REASONS = frozenset(
     {
         "SAFETY",
@@ -37,15 +42,14 @@ BLOCKED_REASONS = frozenset(
         "BLOCKLIST",
         "PROHIBITED_CONTENT",
         "SPII",
-        "LANGUAGE",
-        "OTHER",
         "IMAGE_SAFETY",
-        "IMAGE_PROHIBITED_CONTENT",
-        "IMAGE_RECITATION",
         "MODEL_ARMOR",
         "JAILBREAK",
     }
 )
+# The reason of a candidate that has not ended, where it is not simply left out.
+NOT_ENDED = "FINISH_REASON_UNSPECIFIED"
+MAX_RETRY_SECONDS = 86_400.0
 
 
 class ModelError(ApiError):
@@ -69,6 +73,12 @@ class ModelError(ApiError):
         self.permanent = permanent
         self.retry_after = retry_after
         self.refused = refused
+
+
+class ModelOutputInvalid(ModelError):
+    """The model answered, and its answer is of no use."""
+
+    code, detail = "model_output_invalid", "The model's answer cannot be used, please try again"
 
 
 class ModelQuotaExceeded(ModelError):
@@ -148,9 +158,11 @@ def stream_answer(prompt: Prompt, control: CallControl, *, entry: OpenEntry) -> 
     `entry` is the call's row in the ledger, which allows it so much output and no more.
 
     Raises ModelError, and CallCancelled when `control` was cancelled. A safety block raises nothing: it is the
-    `finish_reason` of the last chunk.
+    `finish_reason` of the last chunk. Once the model has told how the answer ended, nothing that happens to its
+    connection raises anything.
     """
-    finished = False
+    begun = finished = False
+    deadline = control.deadline
     try:
         with control.active():
             client = _client()
@@ -164,14 +176,19 @@ def stream_answer(prompt: Prompt, control: CallControl, *, entry: OpenEntry) -> 
             if response is None:
                 break
             chunk = _chunk(response)
+            begun = True
             finished = finished or chunk.finish_reason is not None
             yield chunk
+            if finished:
+                control.deadline = min(deadline, time.monotonic() + AFTER_END_SECONDS)
     except (ModelError, CallCancelled):
         raise
     except Exception as error:  # the SDK raises far more than it documents, and all of it means the same to a caller
         if control.cancelled:
             raise CallCancelled from error
-        raise _model_error(error) from error
+        if not finished:
+            raise _model_error(error, begun=begun) from error
+        logger.warning("model_broke_off_after_its_answer", model=settings.GEMINI_MODEL, reason=repr(error)[:500])
     if control.cancelled:
         raise CallCancelled
     if not finished:
@@ -252,36 +269,51 @@ def _config(prompt: Prompt, entry: OpenEntry) -> types.GenerateContentConfig:
         max_output_tokens=entry.max_output_tokens,
         response_mime_type="application/json" if prompt.response_schema is not None else None,
         response_json_schema=prompt.response_schema,
+        # One call is one request: what another one costs is not reserved.
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+        automatic_continuation=False,
     )
 
 
 def _chunk(response: types.GenerateContentResponse) -> Chunk:
     candidate = response.candidates[0] if response.candidates else None
     feedback = response.prompt_feedback
-    reason: Any = candidate.finish_reason if candidate else None
-    prompt_blocked = feedback is not None and feedback.block_reason is not None
-    if reason is None and feedback is not None:
-        reason = feedback.block_reason
+    reason = _word(candidate.finish_reason if candidate else None)
+    block_reason = _word(feedback.block_reason if feedback else None)
+    if reason == NOT_ENDED:
+        reason = None
     parts = candidate.content.parts if candidate and candidate.content and candidate.content.parts else []
     text = "".join(part.text for part in parts if part.text and not part.thought)
     return Chunk(
         # Half of a surrogate pair, which JSON can hold, no store and no stream can.
         text=text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
         usage=_usage(response.usage_metadata),
-        finish_reason=str(getattr(reason, "value", reason)) if reason is not None else None,
-        model=response.model_version,
-        blocked=prompt_blocked or str(getattr(reason, "value", reason)) in BLOCKED_REASONS,
+        finish_reason=reason or block_reason,
+        model=_model_version(response.model_version),
+        blocked=block_reason is not None or reason in BLOCKED_REASONS,
     )
 
 
+def _word(reason: Any) -> str | None:
+    """The name of a reason, also of one that the SDK does not know."""
+    if reason is None:
+        return None
+    return re.sub(r"[^A-Za-z0-9_]", "", str(getattr(reason, "value", reason)))[:100] or "UNKNOWN"
+
+
+def _model_version(name: str | None) -> str | None:
+    """The name of the model that answered, without `models/` in front of it; None for what can't be a name."""
+    name = (name or "").rpartition("/")[2]
+    return name if re.fullmatch(r"[A-Za-z0-9._@-]{1,100}", name) else None
+
+
 def _usage(metadata: types.GenerateContentResponseUsageMetadata | None) -> TokenUsage | None:
-    """Gemini's counts are cumulative, and its candidates exclude thoughts."""
+    """Gemini's counts are cumulative, its candidates exclude thoughts, and its prompt what tools had added to it."""
     if metadata is None or metadata.prompt_token_count is None:
         return None
     thinking = _count(metadata.thoughts_token_count)
     return TokenUsage(
-        input_tokens=_count(metadata.prompt_token_count),
+        input_tokens=_count(_count(metadata.prompt_token_count) + _count(metadata.tool_use_prompt_token_count)),
         output_tokens=_count(metadata.candidates_token_count) + thinking,
         cached_tokens=_count(metadata.cached_content_token_count),
         thinking_tokens=thinking,
@@ -308,23 +340,43 @@ def _model(model: types.Model) -> Model:
     )
 
 
-def _model_error(error: Exception) -> ModelError:
-    """The SDK's many exceptions as one. Their texts are logged, and never sent to a client."""
+def _model_error(error: Exception, *, begun: bool = False) -> ModelError:
+    """The SDK's many exceptions as one. Their texts are logged, and never sent to a client.
+
+    `begun`: a part of the answer had come, so the model charges what it had done.
+    """
     logger.warning("model_call_failed", model=settings.GEMINI_MODEL, reason=repr(error)[:500])
     if isinstance(error, errors.APIError):
+        delay = _retry_delay(error)
         if error.code == 429:
-            delay = _retry_delay(error.details)
-            return ModelQuotaExceeded(retry_after=30.0 if delay is None else delay, refused=True)
-        return ModelError(permanent=400 <= (error.code or 0) < 500, refused=True)
+            return ModelQuotaExceeded(retry_after=30.0 if delay is None else delay, refused=not begun)
+        return ModelError(permanent=400 <= (error.code or 0) < 500, retry_after=delay, refused=not begun)
     return ModelError()
 
 
-def _retry_delay(details: Any) -> float | None:
-    """Seconds from google.rpc.RetryInfo in an error body, or None."""
+def _retry_delay(error: errors.APIError) -> float | None:
+    """Seconds that the model asked to wait, a day at most, or None: the longer one of google.rpc.RetryInfo in the
+    body and the header Retry-After.
+    """
+    details = error.details
     body = details.get("error", details) if isinstance(details, dict) else {}
-    for detail in body.get("details") or [] if isinstance(body, dict) else []:
-        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)s", delay) if isinstance(delay, str) else None
-        if match:
-            return float(match[1])
-    return None
+    told = body.get("details") if isinstance(body, dict) else None
+    delays = [_duration(detail.get("retryDelay")) for detail in told or [] if isinstance(detail, dict)]
+    headers = getattr(error.response, "headers", None) or {}
+    delays.append(_seconds_until(headers.get("retry-after")))
+    return max((min(delay, MAX_RETRY_SECONDS) for delay in delays if delay is not None), default=None)
+
+
+def _duration(text: Any) -> float | None:
+    """Seconds of a google.protobuf.Duration as JSON."""
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)s", text) if isinstance(text, str) else None
+    return float(match[1]) if match else None
+
+
+def _seconds_until(text: str | None) -> float | None:
+    """Seconds of a Retry-After: a number, or until an HTTP date. (RFC 9110, 10.2.3)"""
+    text = (text or "").strip()
+    if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text):
+        return float(text)
+    seconds = parse_http_date_safe(text)
+    return None if seconds is None else max(0.0, seconds - time.time())

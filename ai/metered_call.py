@@ -9,7 +9,7 @@ import structlog
 from django.conf import settings
 
 from ai.call_control import CallControl
-from ai.gemini import ModelError, Prompt, stream_answer
+from ai.gemini import COMPLETE, ModelError, Prompt, stream_answer
 from edgechat.answer_bytes import beginning_within, text_bytes
 from edgechat.threads import begin_work, end_work, release_database
 from usage import ledger
@@ -92,8 +92,9 @@ class MeteredCall:
     def texts(self) -> Iterator[str]:
         """The answer's pieces as they come; ending the iteration ends the call.
 
-        Raises ModelError, CallCancelled, and what `open` raises, before the call. Whatever happens, the entry is
-        settled, or taken back if the model was never reached.
+        Raises ModelError, also for an answer without text that was neither blocked nor ended as it should; an answer
+        with text is one, however it ended: `finish_reason` tells. Raises CallCancelled, and what `open` raises, before
+        the call. Whatever happens, the entry is settled, or taken back if the model was never reached.
         """
         if self._entry is None:
             begin_work()
@@ -118,6 +119,9 @@ class MeteredCall:
                     logger.warning("model_answer_too_long", attempt_id=self._attempt_id)
                     self.finish_reason = TOO_LONG
                     break
+            if not self.text.strip() and not self.blocked and self.finish_reason != COMPLETE:
+                logger.warning("model_answered_nothing", attempt_id=self._attempt_id, finish_reason=self.finish_reason)
+                raise ModelError
         except ModelError as error:
             # What the model refused with a status, it does not charge; what broke off on the way, it may have.
             self._refused = error.refused

@@ -11,7 +11,7 @@ import structlog
 from django.conf import settings
 
 from ai.answers import Answer, Pieces, Progress
-from ai.gemini import ModelError, Prompt, Turn
+from ai.gemini import COMPLETE, ModelOutputInvalid, Prompt, Turn
 from ai.services import Completion, finished
 from ai.sources import Source
 from ai.summary_prompts import Wishes
@@ -38,7 +38,7 @@ _SUMMARIES = "these summaries of consecutive parts of one text"
 _SOME_SUMMARIES = "some summaries of consecutive parts of a text"
 
 
-class NotShortened(ModelError):
+class NotShortened(ModelOutputInvalid):
     detail = "The model did not make the text shorter, please try again"
 
 
@@ -83,7 +83,7 @@ class SummaryAnswer(Answer):
         longest = [wishes.for_part(what, words=MAX_PART_WORDS * 10) for what in (_PART[source.kind], _SOME_SUMMARIES)]
         self._room = budget - max(map(estimate_tokens, (self._whole, self._of_summaries, *longest)))
         self._usage = TokenUsage()
-        self._cut = False
+        self._ended_early: str | None = None  # the reason of the first call that did not come to its end
 
     def shape(self) -> list[Any]:
         part = self._wishes.for_part(_PART[self._source.kind], words=0)
@@ -106,7 +106,7 @@ class SummaryAnswer(Answer):
         call = self.new_call(self._prompt(text, instruction))
         yield from call.texts()
         last = self._counted(finished(call))
-        return Completion(last.text, last.model, "MAX_TOKENS" if self._cut else last.finish_reason, self._usage)
+        return Completion(last.text, last.model, self._ended_early or last.finish_reason, self._usage)
 
     def body(self) -> dict[str, Any]:
         made = self.completion
@@ -177,9 +177,10 @@ class SummaryAnswer(Answer):
         )
 
     def _counted(self, completion: Completion) -> Completion:
-        """Raises ModelError for an answer without text: what it should have summed up would be left out unseen."""
+        """Raises ModelOutputInvalid for one without text: what it should have summed up would be left out unseen."""
         if not completion.text.strip():
-            raise ModelError
-        self._cut = self._cut or completion.finish_reason == "MAX_TOKENS"
+            raise ModelOutputInvalid
+        if completion.finish_reason != COMPLETE:
+            self._ended_early = self._ended_early or completion.finish_reason
         self._usage += completion.usage
         return completion

@@ -72,6 +72,21 @@ def test_an_answer_that_a_budget_cut_short_is_not_kept(carol: Person) -> None:
     assert (answer["finish_reason"], answer["cached"], len(answer["text"])) == ("STOP", False, 4000)
 
 
+@pytest.mark.parametrize("reason", ["MAX_TOKENS", "OTHER", "MALFORMED_FUNCTION_CALL"])
+@pytest.mark.parametrize("text", ["some words", "[[empty=1]]"])
+def test_an_answer_that_did_not_come_to_its_end_is_not_kept(
+    carol: Person, model_calls: ModelCalls, reason: str, text: str
+) -> None:
+    prompt = f"[[finish={reason}]]{text}half-{carol.id}"
+    answers = [carol.post("ai/complete", json={"prompt": prompt}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [503 if "empty" in text else 200] * 2
+    assert [answer.json().get("cached") for answer in answers] == [None if "empty" in text else False] * 2
+    assert len(model_calls(f"half-{carol.id}")) == 2
+    answers = [carol.post("ai/summarize", json={"text": prompt}) for _ in range(2)]
+    assert [answer.json().get("cached") for answer in answers] == [None if "empty" in text else False] * 2
+    assert len(model_calls(f"half-{carol.id}")) == 4
+
+
 def test_a_stream_from_the_cache_is_one_delta_and_done(carol: Person, model_calls: ModelCalls) -> None:
     prompt = f"[[chunks=5]]stream-{carol.id} one two three four five"
     first, second = complete(carol, prompt), complete(carol, prompt)

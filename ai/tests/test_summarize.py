@@ -24,6 +24,7 @@ from usage.tokens import estimate_tokens
 
 ModelCalls = Callable[[str], list[dict[str, Any]]]
 Eventually = Callable[..., Any]
+INVALID = {"detail": "The model's answer cannot be used, please try again", "code": "model_output_invalid"}
 MAX_TOKENS, RESERVE = 4000, 1000
 
 
@@ -181,7 +182,7 @@ def test_a_model_that_does_not_shorten_is_not_asked_for_ever(carol: Person, mode
     marker = f"{'漢字' * 8}{carol.id}"
     text = f"{marker} " * 1000
     answer = carol.post("ai/summarize", json={"text": text})
-    assert_error(answer, 503, "model_unavailable", "The model did not make the text shorter, please try again")
+    assert_error(answer, 503, "model_output_invalid", "The model did not make the text shorter, please try again")
     first_round = model_calls(marker)
     assert sum(sent(call).count(marker) for call in first_round) == 1000
     assert len(rows(carol)) == len(first_round)
@@ -227,7 +228,8 @@ def test_hanging_up_ends_all_calls(carol: Person, model_calls: ModelCalls, event
         ("[[status=429]][[retry=7]]", 429, QUOTA),
         ("[[status=503]]", 503, UNAVAILABLE),
         ("[[cut=0]]", 503, UNAVAILABLE),
-        ("[[empty=1]]", 503, UNAVAILABLE),
+        ("[[empty=1]]", 503, INVALID),
+        ("[[empty=1]][[finish=OTHER]]", 503, UNAVAILABLE),
         ("[[block=prompt]]", 422, BLOCKED),
         ("[[block=answer]]", 422, BLOCKED),
     ],

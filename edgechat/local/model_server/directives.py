@@ -19,11 +19,16 @@ class Directives:
     """What one call asks for; the names are those of the directives. Times are in seconds.
 
     delay: wait before anything is sent. chunks, gap: of a stream. length, say, empty: the answer's text.
-    status, retry: a fault, with its retryDelay. fail_first, key: that fault (default 503) for a key's first calls.
+    status, retry, retry_after: a fault, with its retryDelay and its header Retry-After.
+    fail_first, key: that fault (default 503) for a key's first calls.
     block: "prompt", "answer" (no text) or "partial" (SAFETY after the text). finish: the finishReason.
     cut: reset the connection after that many chunks (of an answer in one piece: in its middle, 0 before its body).
     cut_by: "reset" or "close", which is an orderly end in the middle. hang: never answer, drop the connection after it.
-    rubbish: 1 no JSON, 2 JSON of a wrong shape, 3 an empty object. thoughts, cached: token counts. nousage: no counts.
+    rubbish: 1 no JSON, 2 JSON of a wrong shape, 3 an empty object.
+    thoughts, cached, tools: token counts. nousage: no counts.
+    error, error_at: an error with that status inside a stream that began with 200, after so many chunks.
+    tail: a stream's line after its last chunk, percent-encoded. linger: the stream ends so long after its last chunk.
+    version: the modelVersion. continuation: the last chunk's continuationToken.
     """
 
     delay: float = 0.0
@@ -45,6 +50,14 @@ class Directives:
     thoughts: int = 0
     cached: int = 0
     nousage: bool = False
+    retry_after: str | None = None
+    tools: int = 0
+    error: int | None = None
+    error_at: int = 0
+    tail: str | None = None
+    linger: float = 0.0
+    version: str | None = None
+    continuation: str | None = None
 
 
 def parse_directives(text: str) -> tuple[Directives, str]:
@@ -61,7 +74,7 @@ def parse_directives(text: str) -> tuple[Directives, str]:
 
 
 def parse_value(name: str, value: str) -> Any:
-    if name in ("delay", "gap", "hang"):
+    if name in ("delay", "gap", "hang", "linger"):
         return decimal(name, value)
     if name in WHOLE_NUMBERS:
         return whole(name, value, *WHOLE_NUMBERS[name])
@@ -69,9 +82,9 @@ def parse_value(name: str, value: str) -> Any:
         return whole(name, value, 0, 1) == 1
     if name in CHOICES and value not in CHOICES[name]:
         raise GeminiError(400, f"[[{name}={value}]]: one of {', '.join(CHOICES[name])} was expected.")
-    if name == "say":
+    if name in ("say", "tail", "version", "retry_after"):
         return unquote(value)
-    if name in ("block", "cut_by", "key", "finish"):
+    if name in ("block", "cut_by", "key", "finish", "continuation"):
         return value
     raise GeminiError(400, f"[[{name}={value}]]: there is no such directive.")
 
@@ -86,6 +99,9 @@ WHOLE_NUMBERS = {
     "rubbish": (0, 3),
     "thoughts": (0, 10_000_000),
     "cached": (0, 10_000_000),
+    "tools": (0, 10_000_000),
+    "error": (400, 599),
+    "error_at": (0, MAX_CHUNKS),
 }
 CHOICES = {"block": BLOCKS, "cut_by": ("reset", "close")}
 

@@ -35,12 +35,19 @@ STATUS_NAMES = {
 
 
 class GeminiError(Exception):
-    """A fault to be answered in Gemini's shape, with an HTTP status and optional google.rpc details."""
+    """A fault to be answered in Gemini's shape, with an HTTP status and optional google.rpc details and headers."""
 
-    def __init__(self, code: int, message: str, details: list[dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        details: list[dict[str, Any]] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.details = details or []
+        self.headers = headers
 
     def body(self) -> bytes:
         return error_body(self.code, str(self), self.details)
@@ -249,6 +256,7 @@ class Usage:
     candidates: int = 0
     thoughts: int = 0
     cached: int = 0
+    tools: int = 0
 
     def to_json(self) -> dict[str, Any]:
         out: dict[str, Any] = {"promptTokenCount": self.prompt}
@@ -258,7 +266,9 @@ class Usage:
             out["thoughtsTokenCount"] = self.thoughts
         if self.cached:
             out["cachedContentTokenCount"] = self.cached
-        out["totalTokenCount"] = self.prompt + self.candidates + self.thoughts
+        if self.tools:
+            out["toolUsePromptTokenCount"] = self.tools
+        out["totalTokenCount"] = self.prompt + self.candidates + self.thoughts + self.tools
         return out
 
 
@@ -303,6 +313,11 @@ class StreamWriter:
         else:
             await self._exchange.write(self._separator + body)
             self._separator = b",\r\n"
+
+    async def send_line(self, line: bytes) -> None:
+        """Sends what is no event, as it is."""
+        await self.open()
+        await self._exchange.write(line + b"\r\n\r\n")
 
     async def open(self) -> None:
         if not self._opened:

@@ -14,6 +14,7 @@ from edgechat.local.model_server.gemini_protocol import (
     StreamWriter,
     Usage,
     answer_part,
+    error_body,
     new_response_id,
 )
 from edgechat.local.model_server.http import Exchange, encode_json
@@ -111,7 +112,8 @@ class ScriptedModel:
                 self._failures.popitem(last=False)
             status = status or 503
         if status is not None:
-            raise Refused(status, fault_message(status), fault_details(status, directives.retry))
+            headers = {} if directives.retry_after is None else {"Retry-After": directives.retry_after}
+            raise Refused(status, fault_message(status), fault_details(status, directives.retry), headers)
 
 
 class ScriptedAnswer:
@@ -179,14 +181,18 @@ class ScriptedAnswer:
         """The response with this piece of text, `characters` being those sent with it and before it."""
         asked = self._directives
         self._entry.thoughts_tokens = asked.thoughts
-        usage = Usage(self._entry.prompt_tokens, count_text_tokens(characters), asked.thoughts, asked.cached)
+        usage = Usage(
+            self._entry.prompt_tokens, count_text_tokens(characters), asked.thoughts, asked.cached, asked.tools
+        )
         part = answer_part(
             text=text if self._text else None,
             finish_reason=self._finish_reason if last else None,
             usage=None if asked.nousage else usage,
-            model_version=self._model.card.name,
+            model_version=self._model.card.name if asked.version is None else asked.version,
             response_id=self._response_id,
         )
+        if last and asked.continuation is not None:
+            part["candidates"][0]["continuationToken"] = asked.continuation
         if last and asked.block in ("answer", "partial"):
             part["candidates"][0]["safetyRatings"] = SAFETY_RATINGS
         return part
@@ -199,6 +205,10 @@ class ScriptedAnswer:
         characters = 0
         for index, piece in enumerate(self._pieces):
             await self._cut_if_due(index)
+            if asked.error is not None and index == min(asked.error_at, len(self._pieces) - 1):
+                await writer.send_raw(error_body(asked.error, fault_message(asked.error)))
+                await writer.end()
+                return
             if index and asked.gap:
                 # Waiting for a point of the schedule and not for a while: lateness does not add up.
                 await asyncio.sleep(max(0.0, began + index * asked.gap - time.monotonic()))
@@ -206,7 +216,10 @@ class ScriptedAnswer:
             part = self._part(piece, characters, last=index == len(self._pieces) - 1)
             self._entry.note_chunk(time.time(), count_text_tokens(characters))
             await writer.send(part)
+        if asked.tail is not None:
+            await writer.send_line(asked.tail.encode())
         await self._cut_if_due(len(self._pieces))
+        await asyncio.sleep(asked.linger)
         await writer.end()
 
     async def _cut_if_due(self, chunks_sent: int) -> None:

@@ -42,7 +42,7 @@ class Service:
         except GeminiError as fault:
             if exchange.started:
                 raise
-            await exchange.respond(fault.code, fault.body())
+            await exchange.respond(fault.code, fault.body(), headers=fault.headers)
 
     async def _route(self, exchange: Exchange) -> None:
         request = exchange.request
