@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import uuid
 from typing import Any
 
@@ -10,7 +10,8 @@ import structlog
 from django.conf import settings
 
 from accounts.open_calls import OpenCall
-from ai.gemini import ModelError, Prompt, Turn
+from ai.gemini import ModelOutputInvalid, Prompt, Turn
+from ai.json_answer import read_list
 from ai.metered_call import MeteredCall
 from ai.services import ContentBlocked
 from conversations.context_window import numbered_dialogue
@@ -107,34 +108,45 @@ def _schema(first_seq: int, last_seq: int) -> dict[str, Any]:
 
 
 def _parse(answer: str, message_ids: dict[int, str]) -> list[FoundTask]:
-    """The tasks in an answer. Raises ModelError for one that does not follow the schema.
+    """The tasks in an answer. Raises ModelOutputInvalid for one in which none can be read, though it is not empty.
 
     Lengths and numbers are not left to the model: what is too long is cut, and the number of a message that it was not
     shown links to none.
     """
-    try:
-        items = json.loads(answer)
-    except (ValueError, RecursionError):
-        items = None
-    if not isinstance(items, list) or not all(map(_follows_schema, items)):
+    items = read_list(answer)
+    readable = None if items is None else [task for task in map(_read_task, items) if task is not None]
+    if readable is None or (items and not readable):
         logger.warning("model_answer_unusable", purpose="action_items", characters=len(answer))
-        raise ModelError
+        raise ModelOutputInvalid
     tasks = [
         FoundTask(
-            title=_storable(" ".join(item["title"].split()))[:MAX_TITLE_CHARACTERS].strip(),
-            description=_storable(item.get("description") or "").strip()[:MAX_DESCRIPTION_CHARACTERS] or None,
-            message_id=message_ids.get(item["seq"]),
+            title=_storable(" ".join(title.split()))[:MAX_TITLE_CHARACTERS].strip(),
+            description=_storable(description).strip()[:MAX_DESCRIPTION_CHARACTERS] or None,
+            message_id=message_ids.get(seq),
         )
-        for item in items[:MAX_TASKS]
+        for title, description, seq in readable[:MAX_TASKS]
     ]
     return [task for task in tasks if task.title]
 
 
-def _follows_schema(item: Any) -> bool:
+def _read_task(item: Any) -> tuple[str, str, int] | None:
+    """Title, description and number of a message; None where one is missing or is something else."""
     match item:
-        case {"title": str(), "seq": int()}:
-            return isinstance(item.get("description"), str | None)
-    return False
+        case {"title": str(title), "seq": int() | float() | str() as told}:
+            description, seq = item.get("description"), _read_number(told)
+            if seq is not None and isinstance(description, str | None):
+                return title, description or "", seq
+    return None
+
+
+def _read_number(told: float | str) -> int | None:
+    """A whole number, also as models write one: 3.0, "3" or "[3]"."""
+    if isinstance(told, bool):
+        return None
+    if isinstance(told, str):
+        found = re.fullmatch(r"[^0-9]{0,20}([0-9]{1,18})[^0-9]{0,20}", told, re.ASCII)
+        return int(found[1]) if found else None
+    return int(told) if told == told // 1 else None  # neither infinite nor NaN
 
 
 def _storable(text: str) -> str:

@@ -65,6 +65,20 @@ _MODEL_429: dict[str, dict[str, Any]] = {
         "code": "too_many_replies",
     },
 }
+_MODEL_503: dict[str, dict[str, Any]] = {
+    "model_unavailable": {
+        "detail": "The model is not available, please try again",
+        "code": "model_unavailable",
+    },
+    "model_output_invalid": {
+        "detail": "The model's answer cannot be used, please try again",
+        "code": "model_output_invalid",
+    },
+    "store_unavailable": {
+        "detail": "The service is temporarily unavailable, please try again",
+        "code": "store_unavailable",
+    },
+}
 
 # Beyond what follows from an operation's parameters.
 _OF_OPERATION = {
@@ -110,6 +124,9 @@ def add_error_responses(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]
                 operation["responses"].setdefault(status, _response(status, operation))
             if operation["operationId"] in _MODEL_OPERATIONS:
                 operation["responses"]["429"] = _model_429()
+                operation["responses"]["503"] = _with_examples(
+                    "The model or a store is not available, or what the model answered cannot be used", _MODEL_503
+                )
     return result
 
 
@@ -132,12 +149,16 @@ def _statuses(path: str, operation: dict[str, Any]) -> list[str]:
 
 
 def _model_429() -> dict[str, Any]:
-    examples = {name: {"value": {**body, "request_id": _REQUEST_ID}} for name, body in _MODEL_429.items()}
     description = (
         "Too many requests, a budget without room (`context.budget`: `user_month`, `user_day`, `organization_month`, "
         "`organization_day`), the model's own quota, or too many replies or event streams of this account at once; see "
         "Retry-After"
     )
+    return _with_examples(description, _MODEL_429)
+
+
+def _with_examples(description: str, bodies: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    examples = {name: {"value": {**body, "request_id": _REQUEST_ID}} for name, body in bodies.items()}
     schema = {"$ref": "#/components/schemas/Error"}
     return {"description": description, "content": {"application/json": {"schema": schema, "examples": examples}}}
 

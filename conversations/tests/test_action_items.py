@@ -23,6 +23,7 @@ from usage.tokens import estimate_tokens
 ModelCalls = Callable[[str], list[dict[str, Any]]]
 
 UNAVAILABLE = (503, "model_unavailable", "The model is not available, please try again")
+INVALID = (503, "model_output_invalid", "The model's answer cannot be used, please try again")
 QUOTA = (429, "model_quota", "The model's quota is used up, please try again later")
 FERRY: dict[str, Any] = {"title": "Book the ferry", "description": "For two, with bicycles", "seq": 1}
 TENT = {"title": "Mend the tent", "seq": 2}
@@ -209,24 +210,64 @@ RUBBISH = {
     "an object": say('{"title": "x", "seq": 1}'),
     "numbers": tasks(1),
     "lists": tasks(["x", 1]),
-    "no seq": tasks(FERRY, {"title": "x"}),
+    "no seq": tasks({"title": "x"}),
     "no title": tasks({"seq": 1}),
     "a title that is none": tasks({"title": None, "seq": 1}),
-    "a seq that is none": tasks({"title": "x", "seq": "1"}),
+    "a seq that is none": tasks({"title": "x", "seq": "one"}, {"title": "x", "seq": True}),
     "a description that is none": tasks({"title": "x", "seq": 1, "description": ["y"]}),
     "cut": say('[{"title": "x", "se'),
     "deep": "[[chunks=100]]" + say("[" * 4000),
-    "a long number": say("9" * 9000),
-    "no protocol": "[[rubbish=1]]",
+    "deep objects": "[[chunks=100]]" + say("[" + '{"a":' * 1100),
+    "a long number": "[[chunks=100]]" + say("9" * 9000),
+    "an empty fence": say("```json\n```"),
+    "a fence of text": say("```\nnone\n```"),
+    "two lists": say('{"tasks": [], "more": []}'),
 }
 
 
 @pytest.mark.parametrize("directives", RUBBISH.values(), ids=RUBBISH)
-def test_an_answer_that_is_not_what_was_asked_for_is_503_and_files_nothing(alice: Person, directives: str) -> None:
+def test_an_answer_in_which_nothing_can_be_read_is_503_and_files_nothing(alice: Person, directives: str) -> None:
     answer = ask(alice, begin(alice, directives))
-    assert_error(answer, *UNAVAILABLE)
+    assert_error(answer, *INVALID)
     assert todos_of(alice) == []
     assert len(charged(alice)) == 1
+
+
+LIST = json.dumps([FERRY, TENT])
+READABLE = {
+    "a fence": f"```json\n{LIST}\n```",
+    "a fence without a language": f"```\n{LIST}\n```\n",
+    "a fence that is not closed": f"```JSON\r\n{LIST}",
+    "words around a fence": f"Here [as asked] they are:\n\n```json\n{LIST}\n```\nAnything else?",
+    "words around": f"Here [as asked] they are: {LIST} Anything else?",
+    "a byte order mark": f"\ufeff{LIST}",
+    "an object around": json.dumps({"tasks": [FERRY, TENT], "count": 2}),
+    "a fenced object around": f"```json\n{json.dumps({'action_items': [FERRY, TENT]}, indent=2)}\n```",
+    "a comma too many": f"{LIST[:-1]},\n]",
+    "strings": json.dumps([{**FERRY, "seq": "1"}, {**TENT, "seq": "[2]"}]),
+    "more strings": json.dumps([{**FERRY, "seq": " 1 "}, {**TENT, "seq": "#2"}]),
+    "a fraction": json.dumps([{**FERRY, "seq": 1.0}, {**TENT, "seq": 2e0}]),
+    "cut": f"{LIST[:-1]}, {{'title",
+    "a cut object around": f'{{"tasks": {LIST[:-1]}, {{"title": "Buy',
+    "bad ones": json.dumps([None, FERRY, "x", {"seq": 1}, {"title": "x"}, {"title": 1, "seq": 1}, TENT, {}, [FERRY]]),
+    "no JSON between": f"[{json.dumps(FERRY)}, {{title: 'x'}}, {json.dumps(TENT)}]",
+    "a bad seq": json.dumps([FERRY, {"title": "x", "seq": None}, {"title": "x", "seq": "none"}, TENT]),
+    "an endless seq": f'[{json.dumps(FERRY)}, {{"title": "x", "seq": 1e999}}, {json.dumps(TENT)}]',
+}
+
+
+@pytest.mark.parametrize("answer", READABLE.values(), ids=READABLE)
+def test_tasks_are_read_as_models_write_them(alice: Person, answer: str) -> None:
+    conversation = begin(alice, say(answer))
+    assert [(todo["title"], todo["message_id"]) for todo in found(alice, conversation)] == [
+        ("Book the ferry", f"{conversation}:00000001"),
+        ("Mend the tent", f"{conversation}:00000002"),
+    ]
+
+
+@pytest.mark.parametrize("answer", ["```json\n[]\n```", '{"tasks": []}', "None: []"])
+def test_no_tasks_are_no_tasks_however_they_are_written(alice: Person, answer: str) -> None:
+    assert found(alice, begin(alice, say(answer))) == []
 
 
 @pytest.mark.parametrize(
@@ -235,6 +276,8 @@ def test_an_answer_that_is_not_what_was_asked_for_is_503_and_files_nothing(alice
         ("[[status=429]][[retry=7]]", QUOTA, "7"),
         ("[[status=500]]", UNAVAILABLE, None),
         ("[[cut=0]]", UNAVAILABLE, None),
+        ("[[rubbish=1]]", UNAVAILABLE, None),
+        ("[[empty=1]][[finish=MAX_TOKENS]]", UNAVAILABLE, None),
     ],
 )
 def test_a_failing_model_is_told_without_its_words(
