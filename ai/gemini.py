@@ -196,6 +196,18 @@ def stream_answer(prompt: Prompt, control: CallControl, *, entry: OpenEntry) -> 
         raise ModelError
 
 
+def count_tokens(prompt: Prompt, control: CallControl) -> int:
+    """What the model counts the turns of a prompt as, which is not charged. Raises ModelError."""
+    try:
+        with control.active():
+            counted = _client().models.count_tokens(model=settings.GEMINI_MODEL, contents=_contents(prompt))
+    except ModelError:
+        raise
+    except Exception as error:  # as above
+        raise _model_error(error) from error
+    return _count(counted.total_tokens)
+
+
 def list_models() -> list[Model]:
     """The models that can be asked, the configured one first; asked anew every five minutes. Raises ModelError."""
     global _models
@@ -242,6 +254,7 @@ def _client() -> genai.Client:
                     vertexai=False,
                     http_options=types.HttpOptions(
                         base_url=settings.GEMINI_BASE_URL or None,
+                        api_version=settings.GEMINI_API_VERSION or None,
                         httpx_client=http_client,
                         timeout=int(settings.AI_TIMEOUT_SECONDS * 1000),
                     ),

@@ -55,6 +55,7 @@ class MeteredCall:
         self._entry: OpenEntry | None = None
         self._reported: TokenUsage | None = None
         self._refused = False
+        self._answered_by = ""
 
     @property
     def lowered(self) -> bool:
@@ -107,7 +108,8 @@ class MeteredCall:
         try:
             for chunk in stream_answer(self._prompt, self.control, entry=cast(OpenEntry, self._entry)):
                 self._reported = chunk.usage or self._reported
-                self.model = chunk.model or self.model
+                if chunk.model is not None:
+                    self.model = self._answered_by = chunk.model
                 self.finish_reason = chunk.finish_reason or self.finish_reason
                 self.blocked = self.blocked or chunk.blocked
                 text = beginning_within(chunk.text, limit=left)
@@ -128,7 +130,7 @@ class MeteredCall:
             raise
         finally:
             if self.control.reached:
-                ledger.settle_entry(self._attempt_id, self.usage)
+                ledger.settle_entry(self._attempt_id, self.usage, answered_by=self._answered_by)
             else:
                 self.discard()
             release_database()

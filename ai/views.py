@@ -34,7 +34,7 @@ class CompleteView(APIView):
                 "Answer",
                 value={
                     "text": "A lease is a claim that expires unless it is renewed.",
-                    "model": "gemini-2.5-flash",
+                    "model": "gemini-3.5-flash-lite",
                     "finish_reason": "STOP",
                     "usage": {
                         "input_tokens": 6,

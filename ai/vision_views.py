@@ -82,7 +82,7 @@ class VisionView(APIView):
                 "Answer",
                 value={
                     "text": "The total on the receipt is 12.80.",
-                    "model": "gemini-2.5-flash",
+                    "model": "gemini-3.5-flash-lite",
                     "usage": {
                         "input_tokens": 271,
                         "output_tokens": 11,

@@ -153,10 +153,11 @@ FILE_UPLOAD_TEMP_DIR = DATA_DIR / "uploads"
 
 # --- The model ----------------------------------------------------------------------------------------------------
 GEMINI_API_KEY = env.str("GEMINI_API_KEY", "")
-GEMINI_MODEL = env.str("GEMINI_MODEL", "gemini-2.5-flash", validate=Regexp(r"[A-Za-z0-9._-]{1,100}\Z"))
+GEMINI_MODEL = env.str("GEMINI_MODEL", "gemini-3.5-flash-lite", validate=Regexp(r"[A-Za-z0-9._-]{1,100}\Z"))
 GEMINI_BASE_URL = env.str("GEMINI_BASE_URL", "").rstrip("/")
 if GEMINI_BASE_URL and not re.fullmatch(r"https?://[^?#\s]+", GEMINI_BASE_URL):
     env.fault("GEMINI_BASE_URL", "must be a URL such as https://generativelanguage.googleapis.com")
+GEMINI_API_VERSION = env.str("GEMINI_API_VERSION", "", validate=Regexp(r"(v[0-9]{1,3}((alpha|beta)[0-9]{0,3})?)?\Z"))
 MONTHLY_TOKEN_LIMIT = env.int("MONTHLY_TOKEN_LIMIT", 0, validate=Range(min=0, max=2**62))
 UNVERIFIED_TOKEN_LIMIT: int | None = env.int("UNVERIFIED_TOKEN_LIMIT", None, validate=Range(min=0, max=2**62))
 # A name beside numbers, no more: nothing is converted.

@@ -15,7 +15,7 @@ _TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "thinking_tokens")
 def export_usage(user_id: int) -> Iterator[Record]:
     """The user's rows of the ledger, their hours, the single requests that are still kept, and their budgets."""
     for entry in rows_of(LedgerEntry.objects.filter(user_id=user_id)):
-        fields = row_fields(entry, "id", "organization_id", "purpose", "model", *_TOKENS, "estimated")
+        fields = row_fields(entry, "id", "organization_id", "purpose", "model", "answered_by", *_TOKENS, "estimated")
         yield "ledger", {**fields, **row_fields(entry, "opened_at", "settled_at")}
     for hour in rows_of(HourlyUsage.objects.filter(user_id=user_id)):
         yield "hourly_usage", row_fields(hour, "hour", "requests", "input_tokens", "output_tokens")

@@ -45,6 +45,7 @@ class LedgerEntryAdmin(OfUsersAdmin, RecordAdmin):
         "organization",
         "purpose",
         "model",
+        "answered_by",
         "input_tokens",
         "output_tokens",
         "reserved_tokens",
@@ -83,12 +84,12 @@ class DailyTrafficAdmin(RecordAdmin):
 
 @admin.register(ModelPrice)
 class ModelPriceAdmin(StaffModelAdmin):
-    """Prices count for calls that are settled from now on; nothing is calculated again."""
+    """Prices count for calls from their day on that are settled from now on; nothing is calculated again."""
 
-    list_display = ("model", "input_price", "cached_input_price", "output_price", "updated_at")
-    ordering = ("model",)
+    list_display = ("model", "valid_from", "input_price", "cached_input_price", "output_price", "updated_at")
+    ordering = ("model", "-valid_from")
     search_fields = ("model",)
-    fields = ("model", "input_micros", "cached_input_micros", "output_micros", "updated_at")
+    fields = ("model", "valid_from", "input_micros", "cached_input_micros", "output_micros", "updated_at")
     readonly_fields = ("updated_at",)
 
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:

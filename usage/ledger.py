@@ -25,13 +25,14 @@ from accounts.models import Organization
 from usage import holders
 from usage.budgets import BudgetExceeded, BudgetState, default_limit, period_start
 from usage.models import LedgerEntry, Spending
+from usage.prices import COST_OF_ENTRY
 from usage.tokens import TokenUsage
 
 logger = structlog.get_logger(__name__)
 
-# What could not be settled, or discarded (None), because the database was away. If this process ends first,
-# `settle_abandoned` of another one settles the row by its estimate.
-_deferred: deque[tuple[str, TokenUsage | None]] = deque()
+# What could not be settled, or discarded (None), because the database was away, and who answered. If this process ends
+# first, `settle_abandoned` of another one settles the row by its estimate.
+_deferred: deque[tuple[str, TokenUsage | None, str]] = deque()
 _deferred_lock = threading.Lock()
 # Every request of an outage may leave one, unlike settlements, of which there are as many as calls were open.
 MAX_DEFERRED_OPENINGS = 10_000
@@ -66,9 +67,9 @@ _OPEN = """
     ), opened AS (
         INSERT INTO usage_ledgerentry (
                attempt_id, user_id, organization_id, purpose, model, input_tokens, output_tokens, cached_tokens,
-               thinking_tokens, estimated, reserved_tokens, opened_at, holder, abandoned_after)
+               thinking_tokens, estimated, reserved_tokens, opened_at, holder, abandoned_after, answered_by)
         SELECT %(attempt_id)s, %(user)s, %(organization)s, %(purpose)s, %(model)s, %(input)s, 0, 0,
-               0, true, %(input)s + room.output, %(now)s, %(holder)s, %(abandoned_after)s
+               0, true, %(input)s + room.output, %(now)s, %(holder)s, %(abandoned_after)s, ''
           FROM room
          WHERE room.output > 0 AND (SELECT count(*) FROM account) = %(accounts)s
         RETURNING reserved_tokens
@@ -111,11 +112,7 @@ _SETTLE = f"""
                thinking_tokens = %(thinking)s, estimated = %(estimated)s, settled_at = %(now)s,
                attempt_id = CASE WHEN user_id IS NULL AND purpose <> 'check' THEN 'erased:' || entry.id
                                  ELSE attempt_id END,
-               cost_micros = (
-                   SELECT round(((%(input)s::numeric - %(cached)s) * input_micros
-                                 + %(cached)s::numeric * cached_input_micros
-                                 + %(output)s::numeric * output_micros) / 1000000)
-                     FROM usage_modelprice AS price WHERE price.model = entry.model)
+               answered_by = %(answered_by)s, cost_micros = ({COST_OF_ENTRY})
          WHERE attempt_id = %(attempt_id)s AND settled_at IS NULL
         RETURNING user_id, organization_id, reserved_tokens
     ), {_ACCOUNT}, spent AS (
@@ -262,9 +259,12 @@ def _open(
     return OpenEntry(attempt_id, output)
 
 
-def settle_entry(attempt_id: str, usage: TokenUsage) -> None:
-    """Write what the call used, now or as soon as the database is back. The first settlement counts."""
-    _close_or_defer(attempt_id, usage)
+def settle_entry(attempt_id: str, usage: TokenUsage, *, answered_by: str = "") -> None:
+    """Write what the call used, now or as soon as the database is back. The first settlement counts.
+
+    `answered_by`: the model that answered, where it said its name; it can be another than the one that was asked.
+    """
+    _close_or_defer(attempt_id, usage, answered_by)
 
 
 def settle_from_estimate(attempt_id: str, *, output_tokens: int) -> None:
@@ -333,27 +333,27 @@ def forget_organization(organization_id: int) -> None:
     entries.filter(settled_at=None).update(organization=None)
 
 
-def _close_or_defer(attempt_id: str, usage: TokenUsage | None) -> None:
+def _close_or_defer(attempt_id: str, usage: TokenUsage | None, answered_by: str = "") -> None:
     try:
-        _close(attempt_id, usage)
+        _close(attempt_id, usage, answered_by)
     except OperationalError:
         logger.warning("settlement_deferred", attempt_id=attempt_id)
-        _defer(attempt_id, usage)
+        _defer(attempt_id, usage, answered_by)
 
 
-def _defer(attempt_id: str, usage: TokenUsage | None) -> None:
+def _defer(attempt_id: str, usage: TokenUsage | None, answered_by: str = "") -> None:
     with _deferred_lock:
-        _deferred.append((attempt_id, usage))
+        _deferred.append((attempt_id, usage, answered_by))
 
 
-def _close(attempt_id: str, usage: TokenUsage | None) -> None:
+def _close(attempt_id: str, usage: TokenUsage | None, answered_by: str) -> None:
     if usage is None:
         _execute(_DISCARD, {"attempt_id": attempt_id, "total": 0, **_periods()})
     else:
-        _settle(attempt_id, usage)
+        _settle(attempt_id, usage, answered_by)
 
 
-def _settle(attempt_id: str, usage: TokenUsage) -> None:
+def _settle(attempt_id: str, usage: TokenUsage, answered_by: str = "") -> None:
     values = {
         "attempt_id": attempt_id,
         "input": usage.input_tokens,
@@ -362,6 +362,7 @@ def _settle(attempt_id: str, usage: TokenUsage) -> None:
         "thinking": min(usage.thinking_tokens, usage.output_tokens),
         "total": usage.total_tokens,
         "estimated": usage.estimated,
+        "answered_by": answered_by,
         **_periods(),
     }
     try:

@@ -6,10 +6,18 @@ makes the sums again.
 
 from __future__ import annotations
 
+from datetime import UTC, date
+
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
+from django.utils import timezone
+
+
+def today() -> date:
+    """The day in UTC."""
+    return timezone.now().astimezone(UTC).date()
 
 
 class HourlyUsage(models.Model):
@@ -150,7 +158,14 @@ class LedgerEntry(models.Model):
         "accounts.Organization", on_delete=models.SET_NULL, null=True, blank=True, related_name="ledger_entries"
     )
     purpose = models.CharField(max_length=20, choices=Purpose.choices)
-    model = models.CharField(max_length=100)
+    model = models.CharField(max_length=100, help_text="The one that was asked.")
+    answered_by = models.CharField(
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",  # processes of an older release write no such column
+        help_text="The model, or its version, that answered and is paid; empty where none said its name.",
+    )
     input_tokens = models.PositiveIntegerField(default=0)
     output_tokens = models.PositiveIntegerField(default=0, help_text="Thinking included.")
     cached_tokens = models.PositiveIntegerField(default=0, help_text="Of the input, what the model had cached.")
@@ -224,12 +239,14 @@ class DailyCost(models.Model):
 
 
 class ModelPrice(models.Model):
-    """What a million tokens of a model cost, in millionths of a currency that is the same for all prices.
+    """What a million tokens of a model cost from a day on, in millionths of a currency that is the same for all prices.
 
-    A price is for the calls that are settled from now on; what was settled keeps its cost.
+    It is for calls that were begun on that day or later, up to the day of the next price of that model, and are
+    settled from now on: what was settled keeps its cost.
     """
 
-    model = models.CharField(max_length=100, unique=True)
+    model = models.CharField(max_length=100)
+    valid_from = models.DateField(default=today, help_text="The first day, UTC.")
     input_micros = models.PositiveBigIntegerField("input", help_text="Per million tokens, in millionths.")
     cached_input_micros = models.PositiveBigIntegerField("cached input", help_text="Per million tokens, in millionths.")
     output_micros = models.PositiveBigIntegerField(
@@ -238,10 +255,11 @@ class ModelPrice(models.Model):
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
-        ordering = ("model",)
+        ordering = ("model", "-valid_from")
+        constraints = (models.UniqueConstraint(fields=("model", "valid_from"), name="price_once_a_day"),)
 
     def __str__(self) -> str:
-        return self.model
+        return f"{self.model} from {self.valid_from}"
 
 
 class Budget(models.Model):

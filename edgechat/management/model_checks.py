@@ -10,15 +10,17 @@ import django.db
 from django.conf import settings
 
 from ai.call_control import CallControl
-from ai.gemini import ModelError, ModelQuotaExceeded, Prompt, Turn, list_models
+from ai.gemini import ModelError, ModelQuotaExceeded, Prompt, Turn, count_tokens, list_models
 from ai.metered_call import MeteredCall
 from edgechat.management.diagnosis import Finding, State
 from usage.models import LedgerEntry
 
 LIST_SECONDS = 15.0
-CALL_SECONDS = 45.0
-# Room for a model that thinks first. It need not get to its answer: that it works at it is the answer here.
+CALL_SECONDS = 60.0
+# Room for a model that thinks first.
 MAX_OUTPUT_TOKENS = 64
+QUESTION = Turn("user", "Is this a question?")
+INSTRUCTION = "Answer with the one word: yes"
 
 
 def check_model_list() -> Iterator[Finding]:
@@ -43,32 +45,67 @@ def check_model_list() -> Iterator[Finding]:
 
 
 def check_model_call() -> Iterator[Finding]:
-    """One short call. It belongs to no user."""
-    call = MeteredCall(
-        attempt_id=f"check:{uuid.uuid4()}",
-        user_id=None,
-        purpose=LedgerEntry.Purpose.CHECK,
-        prompt=Prompt(turns=(Turn("user", "Answer with the one word: yes"),), max_output_tokens=MAX_OUTPUT_TOKENS),
-        control=CallControl(timeout=CALL_SECONDS - 5),
-    )
-    started = time.monotonic()
+    """One short call, of the kind that EdgeChat makes: streamed, and with a system instruction. It belongs to no user.
+
+    If the model refuses it, another one without the instruction tells whether that is why.
+    """
+    call, pieces, started = _new_call(INSTRUCTION, seconds=35.0), 0, time.monotonic()
     try:
-        call.run()
+        for _ in call.texts():
+            pieces += 1
     except ModelError as error:
-        yield Finding("Model call", State.FAULT, _what_to_do(error))
-        return
+        # One that thinks to the end of its room works; that it gets to its answer is not needed here.
+        if call.finish_reason != "MAX_TOKENS":
+            yield Finding("Model call", State.FAULT, _what_to_do(error))
+            if error.refused and error.permanent and _answers_without_instruction():
+                yield Finding("Model system instruction", State.FAULT, "refused: set GEMINI_API_VERSION to v1beta")
+            return
     except django.db.Error:
         yield Finding("Model call", State.FAULT, "not made: it could not be written down in PostgreSQL first")
         return
     seconds = time.monotonic() - started
     yield Finding("Model call", State.OK, f"{call.model} answered in {seconds:.1f} s, {call.usage.total_tokens} tokens")
+    yield Finding("Model system instruction", State.OK, "taken")
+    yield Finding("Model streaming", State.OK, f"pieces of text: {pieces}")
+    yield _check_counting(call)
+
+
+def _new_call(instruction: str | None, *, seconds: float) -> MeteredCall:
+    return MeteredCall(
+        attempt_id=f"check:{uuid.uuid4()}",
+        user_id=None,
+        purpose=LedgerEntry.Purpose.CHECK,
+        prompt=Prompt(turns=(QUESTION,), system_instruction=instruction, max_output_tokens=MAX_OUTPUT_TOKENS),
+        control=CallControl(timeout=seconds),
+    )
+
+
+def _answers_without_instruction() -> bool:
+    try:
+        _new_call(None, seconds=10.0).run()
+    except (ModelError, django.db.Error):
+        return False
+    return True
+
+
+def _check_counting(call: MeteredCall) -> Finding:
+    """What the model says of tokens: of the call, by which it is charged, and when it is asked."""
+    name = "Model counting"
+    if call.usage.estimated:
+        return Finding(name, State.WARNING, "the answer told no counts: what calls cost is estimated")
+    try:
+        counted = count_tokens(Prompt(turns=(QUESTION,)), CallControl(timeout=10.0))
+    except ModelError as error:
+        return Finding(name, State.WARNING, f"the answer told its counts, but countTokens failed: {_what_to_do(error)}")
+    told = f"{call.usage.input_tokens} tokens of input and {call.usage.output_tokens} of output"
+    return Finding(name, State.OK, f"the answer told {told}; countTokens: {counted} without the instruction")
 
 
 def _what_to_do(error: ModelError) -> str:
     if isinstance(error, ModelQuotaExceeded):
         return "the quota is used up: wait, or raise it where GEMINI_API_KEY was made"
     if error.refused and error.permanent:
-        return "the call was refused: look at GEMINI_API_KEY and GEMINI_MODEL; the log has the reason"
+        return "refused: look at GEMINI_API_KEY, GEMINI_MODEL and GEMINI_API_VERSION; the log has the reason"
     if error.refused:
         return "the model's server failed: try again later; the log has the reason"
     return "no whole answer: look at the network, and at GEMINI_BASE_URL; the log has the reason"

