@@ -26,6 +26,8 @@ from edgechat.threads import release_database
 logger = structlog.get_logger(__name__)
 
 RETRY_AFTER = timedelta(minutes=1)
+# Longer than any call goes on to write, and how many accounts are looked at again.
+LATE_WRITES, LATE_WRITERS = timedelta(minutes=10), 200
 
 _erasers: list[Callable[[int], None]] = []
 
@@ -67,7 +69,24 @@ def finish_deletions() -> int:
             gone += 1
         else:
             User.objects.filter(pk=user_id).update(deletion_requested_at=timezone.now())
+    _erase_late_writes()
     return gone
+
+
+def _erase_late_writes() -> None:
+    """Erase once more what was deleted a while ago: what had been on its way to a store may have come after.
+
+    Its process may have died meanwhile, so nobody else would find it.
+    """
+    deletions = AuditEvent.objects.filter(
+        event=AuditEvent.Event.ACCOUNT_DELETED, created_at__gt=timezone.now() - LATE_WRITES
+    )
+    latest = deletions.order_by("-created_at").values_list("user_id", flat=True)[:LATE_WRITERS]
+    user_ids = [user_id for user_id in latest if user_id is not None]
+    there = set(User.objects.filter(pk__in=user_ids).values_list("pk", flat=True))
+    for user_id in user_ids:
+        if user_id not in there:
+            _try_to_erase(user_id)
 
 
 def _try_to_erase(user_id: int) -> bool:

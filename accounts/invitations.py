@@ -11,6 +11,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Lower
 
 from accounts.audit import record_membership
+from accounts.live_accounts import lock_account
 from accounts.members import MAX_MEMBERS, TooManyMembers
 from accounts.models import Membership, Organization, User
 from accounts.organizations import TooManyOrganizations, access_organization, record_by_staff
@@ -35,6 +36,7 @@ def invite(*, user: User, organization_id: int, email: str, role: str, caller: C
     with transaction.atomic():
         access = access_organization(user=user, organization_id=organization_id, lock=True)
         access.require(managing(role))
+        lock_account(user.pk)
         if access.role is None and email.casefold() == user.email.casefold():
             raise PermissionDenied("Nobody invites themselves")
         members = Membership.objects.filter(organization=access.organization)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from django.db import transaction
 
 from accounts.audit import record_event
+from accounts.live_accounts import lock_account
 from accounts.models import AuditEvent, Membership, Organization, User
 from accounts.permissions import Access, Action, Role
 from edgechat.client_address import Caller
-from edgechat.errors import ApiError, NotAuthenticated, NotFound
+from edgechat.errors import ApiError, NotFound
 
 # Of those that a user made and that are still there, whoever owns them now: being made an owner uses up nothing.
 MAX_ORGANIZATIONS = 50
@@ -58,8 +59,7 @@ def create_organization(*, user: User, name: str) -> Access:
     """Make an organization that the user owns. Raises TooManyOrganizations."""
     with transaction.atomic():
         # Locked, so that two calls at once do not both find room.
-        if User.objects.select_for_update(no_key=True).filter(pk=user.pk, is_active=True).first() is None:
-            raise NotAuthenticated
+        lock_account(user.pk)
         if Organization.objects.filter(created_by=user).count() >= MAX_ORGANIZATIONS:
             raise TooManyOrganizations(f"An account can make {MAX_ORGANIZATIONS} organizations", MAX_ORGANIZATIONS)
         organization = Organization.objects.create(name=name, created_by=user)

@@ -14,7 +14,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Count, Sum
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.live_accounts import lock_account
 from ai.gemini import PromptPicture
 from ai.parsing.limits import MODEL_SIDE
 from ai.pictures import read_picture
@@ -77,8 +77,7 @@ def store_attachment(*, owner_id: int, file: IO[bytes], idempotency_key: str | N
     try:
         with transaction.atomic():
             # Locked, so that uploads at once do not all find the same room.
-            if User.objects.select_for_update(no_key=True).filter(pk=owner_id).first() is None:
-                raise NotAuthenticated
+            lock_account(owner_id)
             attachment.save(force_insert=True)
             _refuse_too_many(owner_id)
     except IntegrityError:  # the same picture at the same moment

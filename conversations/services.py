@@ -15,8 +15,8 @@ from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from accounts.endings import conversation_subject, tell_ended
+from accounts.live_accounts import is_deleted, lock_account
 from accounts.members import common_organizations, is_member, member_ids, memberships_among
-from accounts.models import User
 from accounts.open_calls import OpenCall, Reading
 from accounts.organizations import OrganizationNotFound
 from conversations import transcript_repository as transcripts
@@ -205,7 +205,7 @@ def create_conversation(
     """Begin a conversation, or give the one that was begun with this key in the last 24 hours.
 
     Raises OrganizationNotFound for an organization that the owner is not in, IdempotencyConflict for a key that was
-    used with another body, and TooManyConversations.
+    used with another body, TooManyConversations, and NotAuthenticated when the account was deleted meanwhile.
     """
     if organization_id is not None and not is_member(user_id=owner_id, organization_id=organization_id):
         raise OrganizationNotFound
@@ -229,6 +229,7 @@ def create_conversation(
                 creation_hash=body_hash,
             )
         if created is not None:
+            _leave_nothing_of_the_deleted(owner_id)
             return created
 
 
@@ -270,6 +271,15 @@ def purge_conversations() -> int:
     return transcripts.expire_temporary() + transcripts.purge_deleted(older_than=timezone.now() - PURGE_AFTER)
 
 
+def _leave_nothing_of_the_deleted(owner_id: int) -> None:
+    """After a write to MongoDB that the deletion of the account may have gone before. Raises NotAuthenticated."""
+    deleted = is_deleted(owner_id)
+    release_database()
+    if deleted:
+        transcripts.delete_everything_of(owner_id)
+        raise NotAuthenticated
+
+
 @contextmanager
 def _room_for_another(owner_id: int) -> Iterator[None]:
     """Around the making of a conversation; TooManyConversations if there is no room for it.
@@ -280,8 +290,7 @@ def _room_for_another(owner_id: int) -> Iterator[None]:
         yield
         return
     with transaction.atomic():
-        if User.objects.select_for_update(no_key=True).filter(pk=owner_id).first() is None:
-            raise NotAuthenticated
+        lock_account(owner_id)
         if transcripts.count_conversations(owner_id) >= settings.MAX_CONVERSATIONS:
             raise TooManyConversations
         yield

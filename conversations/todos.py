@@ -13,12 +13,13 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from accounts.audit import record_event
+from accounts.live_accounts import lock_account
 from accounts.models import AuditEvent, User
 from accounts.staff_audit import values_of
 from conversations.models import Todo
 from edgechat.answer_bytes import take_page, text_bytes
 from edgechat.client_address import Caller
-from edgechat.errors import ApiError, NotAuthenticated, NotFound, PermissionDenied
+from edgechat.errors import ApiError, NotFound, PermissionDenied
 
 # The list has no pages in the older API, and users cannot delete todos: these bound both, far beyond what is of use.
 # The bytes are those of the list, in which each has up to TODO_BYTES beside its texts.
@@ -188,11 +189,9 @@ def file_tasks(*, owner_id: int, conversation_id: str, tasks: Iterable[FoundTask
 def _lock_room(owner_id: int) -> Room:
     """What room there is; nobody else adds a todo before the transaction ends.
 
-    Raises NotAuthenticated if the account was deleted meanwhile, as by then its tokens are worth nothing.
+    Raises NotAuthenticated if the account was deleted meanwhile.
     """
-    owner = User.objects.select_for_update(no_key=True).filter(pk=owner_id)
-    if owner.values_list("pk", flat=True).first() is None:
-        raise NotAuthenticated
+    lock_account(owner_id)
     return _room(owner_id)
 
 

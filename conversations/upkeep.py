@@ -17,7 +17,7 @@ from conversations.context_window import beginning, dialogue, first_kept, is_as_
 from conversations.documents import ConversationDocument
 from conversations.history import newest_first, oldest_first
 from conversations.services import charged_organization
-from edgechat.errors import StoreUnavailable
+from edgechat.errors import NotAuthenticated, StoreUnavailable
 from edgechat.threads import release_database
 from usage.budgets import BudgetExceeded
 from usage.models import LedgerEntry
@@ -134,7 +134,7 @@ def _ask(
     )
     try:
         answer = call.run()
-    except (ModelError, BudgetExceeded, OperationalError, StoreUnavailable) as error:
+    except (ModelError, BudgetExceeded, OperationalError, StoreUnavailable, NotAuthenticated) as error:
         logger.warning("upkeep_skipped", purpose=str(purpose), reason=type(error).__name__)
         return None
     return None if call.blocked else answer

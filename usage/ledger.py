@@ -21,7 +21,9 @@ from django.db.models import CharField, F, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
+from accounts.live_accounts import is_deleted
 from accounts.models import Organization
+from edgechat.errors import NotAuthenticated
 from usage import holders
 from usage.budgets import BudgetExceeded, BudgetState, default_limit, period_start
 from usage.models import LedgerEntry, Spending
@@ -188,8 +190,8 @@ def open_entry(
     """Write down that a call is about to be made, and reserve what it can cost: the estimate of its input and its
     output, which is lowered to what the budgets have left.
 
-    An organization that has been deleted meanwhile does not pay. Raises BudgetExceeded, and OperationalError: no call
-    without a row.
+    An organization that has been deleted meanwhile does not pay. Raises BudgetExceeded, NotAuthenticated for an account
+    that was deleted, and OperationalError: no call without a row.
     """
     opening = partial(
         _open,
@@ -204,6 +206,8 @@ def open_entry(
         try:
             return opening(organization_id=organization_id)
         except IntegrityError:
+            if user_id is not None and is_deleted(user_id):
+                raise NotAuthenticated from None
             if organization_id is None or Organization.objects.filter(pk=organization_id).exists():
                 raise
         return opening(organization_id=None)

@@ -19,6 +19,7 @@ from conversations import transcript_repository as transcripts
 from conversations import upkeep
 from conversations.context_window import Said, dialogue
 from conversations.documents import ConversationDocument
+from conversations.history import oldest_first
 from conversations.tests.stored_messages import store_messages
 from conversations.upkeep import extend_summary
 from edgechat.local.web import WebServer
@@ -76,7 +77,7 @@ def window(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     monkeypatch.setattr(settings, "CONTEXT_MAX_TOKENS", WINDOW)
     parts: list[tuple[int, str]] = []
     begins: list[int] = []
-    oldest_first, ask = upkeep.oldest_first, upkeep._ask
+    ask = upkeep._ask
 
     def reading(*args: Any, **kwargs: Any) -> Any:
         begins.append(kwargs["after_seq"])
