@@ -101,11 +101,17 @@ class _Publisher:
             pipeline.expire(key, STREAM_SECONDS)
             added.append(None)
             offsets.append((reply, len(state.text)))
-        answers = pipeline.execute()
+        answers = pipeline.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, RedisError) and not is_foreign(answer):
+                raise answer
         for reply, offset in offsets:
             reply.published_offset = offset
         for added_to, answer in zip(added, answers, strict=True):
-            if added_to is not None and answer is None:
+            if added_to is not None and isinstance(answer, RedisError):
+                drop_foreign("stream", _key(added_to.message_id))
+                added_to.stream_lost = True
+            elif added_to is not None and answer is None:
                 added_to.stream_lost = True
 
 

@@ -222,10 +222,11 @@ def test_pieces_of_somebody_else_disturb_no_stream(
         assert [next(begun).get("event") for _ in range(3)] == [None, "message", "delta"]
         mid = f"{conversation}:00000002"
         key = f"edgechat:reply:{mid}"
+        spoilt.set(key, "rubbish")  # it is deleted, and what was told is told again
+        eventually(lambda: spoilt.type(key) == b"stream")
         with elsewhere.stream("GET", f"{path}/{mid}/stream") as following:
             told = read_events(following.iter_lines())
             assert [next(told).get("event") for _ in range(2)] == [None, "delta"]
-            spoilt.set("wrong", "x")
             for foreign in (
                 {"pause": "x"},
                 {"a": "x", "o": 0, "t": "bad"},
