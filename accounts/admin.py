@@ -149,7 +149,7 @@ class AccountAdmin(UserActions, UserAdmin):  # type: ignore[type-arg, misc]
         if "email" in columns:
             obj.is_verified = form.cleaned_data["is_verified"] = False
             obj.address_set_by_staff = True
-            columns |= {"is_verified", "address_set_by_staff"}
+            columns |= {"is_verified", "address_set_by_staff", "email_key"}
         obj.save(update_fields=[*columns, "updated_at"])
         if "email" in columns:
             follow_change_of_address(obj, before=before, actor_id=actor_id, caller=caller)

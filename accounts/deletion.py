@@ -11,10 +11,9 @@ from datetime import timedelta
 
 import structlog
 from django.db import transaction
-from django.db.models import Value
-from django.db.models.functions import Lower
 from django.utils import timezone
 
+from accounts.addresses import email_key
 from accounts.audit import forget_changes, record_event
 from accounts.members import leave_all_organizations
 from accounts.models import AuditEvent, Membership, User
@@ -49,6 +48,7 @@ def delete_user(*, user: User, caller: Caller | None, actor_id: int | None) -> b
             is_active=False,
             deletion_requested_at=timezone.now(),
             email=anonymous,
+            email_key=email_key(anonymous),
             full_name="",
         )
         _forget_addresses(user)
@@ -127,8 +127,6 @@ def _forget_addresses(user: User) -> None:
     }
     for address in addresses:
         # Else whoever gets the address next would find what was meant for this user.
-        Membership.objects.annotate(lower_email=Lower("invited_email")).filter(
-            user=None, lower_email=Lower(Value(address))
-        ).delete()
+        Membership.objects.filter(user=None, invited_email_key=email_key(address)).delete()
     changes.update(details={})
     forget_changes(about.filter(event=AuditEvent.Event.STAFF_CHANGE))

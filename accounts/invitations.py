@@ -7,9 +7,10 @@ registers another's address would be let in with it. Whoever invites learns noth
 from __future__ import annotations
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet, Value
-from django.db.models.functions import Coalesce, Lower
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce
 
+from accounts.addresses import email_key
 from accounts.audit import record_membership
 from accounts.live_accounts import lock_account
 from accounts.members import MAX_MEMBERS, TooManyMembers
@@ -37,11 +38,11 @@ def invite(*, user: User, organization_id: int, email: str, role: str, caller: C
         access = access_organization(user=user, organization_id=organization_id, lock=True)
         access.require(managing(role))
         lock_account(user.pk)
-        if access.role is None and email.casefold() == user.email.casefold():
+        if access.role is None and email_key(email) == email_key(user.email):
             raise PermissionDenied("Nobody invites themselves")
         members = Membership.objects.filter(organization=access.organization)
-        address = Lower(Coalesce("user__email", "invited_email"))
-        if members.annotate(address=address).filter(address=Lower(Value(email))).exists():
+        key = Coalesce("user__email_key", "invited_email_key")
+        if members.annotate(key=key).filter(key=email_key(email)).exists():
             raise AlreadyMember
         if members.count() >= MAX_MEMBERS:
             raise TooManyMembers
@@ -88,7 +89,7 @@ def accept_invitation(*, user: User, invitation_id: int, caller: Caller) -> Acce
             if account.memberships.count() >= MAX_MEMBERSHIPS:
                 raise TooManyOrganizations(f"An account can be in {MAX_MEMBERSHIPS} organizations", MAX_MEMBERSHIPS)
             invitation.user, invitation.invited_email = account, ""
-            invitation.save(update_fields=["user", "invited_email"])
+            invitation.save(update_fields=["user", "invited_email", "invited_email_key"])
             member = invitation
             record_membership(member, caller=caller, actor_id=user.pk, before=None, after=member.role)
         elif member.pk != invitation.pk:  # staff added them meanwhile
@@ -126,8 +127,7 @@ def _invitations_of(user: User) -> QuerySet[Membership]:
     by_staff = Q(invited_by__is_staff=True) | Q(invited_by__is_superuser=True)
     may_invite = by_staff | by_owner | (~Q(role=Role.OWNER) & by_manager)
     return (
-        Membership.objects.annotate(lower_email=Lower("invited_email"))
-        .filter(user=None, lower_email=Lower(Value(user.email)))
+        Membership.objects.filter(user=None, invited_email_key=email_key(user.email))
         .filter(Q(invited_by=None) | (Q(invited_by__is_active=True) & may_invite))
         .exclude(invited_by=user)
     )

@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
+from accounts.addresses import email_key
 from accounts.models import LoginAttempts
 from edgechat.errors import RateLimited
 from edgechat.threads import begin_work, end_work, release_database
@@ -112,12 +113,8 @@ def prune_login_attempts() -> int:
 
 
 def _email_key(email: str) -> str:
-    # PostgreSQL lowers first, as it does to find the user: it may take letters for the same that Python tells apart,
-    # and then every spelling would have five attempts of its own.
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT lower(%s)", [email.strip()])
-        lowered: str = cursor.fetchone()[0]
-    return _key("email", lowered.casefold())
+    # As the user is found: or every spelling would have five attempts of its own.
+    return _key("email", email_key(email))
 
 
 def _key(kind: str, name: str) -> str:

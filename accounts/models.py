@@ -9,9 +9,29 @@ from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q, Value
-from django.db.models.functions import Lower
+from django.db.models import Q
 from django.utils import timezone
+
+from accounts.addresses import email_key
+from accounts.passwords import normalized, verify_password
+
+
+class EmailKeyField(models.CharField):  # type: ignore[type-arg]
+    """`email_key` of the address in another column, written whenever the row is."""
+
+    def __init__(self, *, of: str, **kwargs: Any) -> None:
+        # An address is as long as 254 characters, and so is an encoded domain.
+        super().__init__(**{"max_length": 520, "editable": False, "default": "", "db_default": "", **kwargs})
+        self.of = of
+
+    def deconstruct(self) -> Any:
+        name, path, args, kwargs = super().deconstruct()
+        return name, path, args, {**kwargs, "of": self.of}
+
+    def pre_save(self, model_instance: models.Model, add: bool) -> str:
+        key = email_key(getattr(model_instance, self.of))
+        setattr(model_instance, self.attname, key)
+        return key
 
 
 class UserManager(BaseUserManager["User"]):
@@ -26,9 +46,8 @@ class UserManager(BaseUserManager["User"]):
         return self.create_user(email, password, **{"is_staff": True, "is_superuser": True, **fields})
 
     def with_email(self, email: str) -> User | None:
-        """The user of an e-mail address whatever its letter case, or None."""
-        # PostgreSQL lowers both: Python's idea of the lower case differs for some letters.
-        return self.annotate(lower_email=Lower("email")).filter(lower_email=Lower(Value(email.strip()))).first()
+        """The user of an e-mail address, however it is spelled (accounts.addresses), or None."""
+        return self.filter(email_key=email_key(email)).first()
 
     def get_by_natural_key(self, username: str | None) -> User:
         user = self.with_email(username or "")
@@ -38,9 +57,10 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """An account. The e-mail is its name: kept as typed, unique whatever the letter case."""
+    """An account. The e-mail is its name: kept as typed, unique however it is spelled (accounts.addresses)."""
 
     email = models.EmailField(max_length=254)
+    email_key = EmailKeyField(of="email")
     full_name = models.CharField(max_length=255, blank=True)
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField("staff", default=False, help_text="`admin` in the API; may open this admin.")
@@ -66,7 +86,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     class Meta:
         ordering = ("id",)
         permissions = (("export_user", "Can export all data of a user"),)
-        constraints = (models.UniqueConstraint(Lower("email"), name="user_email_unique_without_case"),)
+        constraints = (models.UniqueConstraint(fields=("email_key",), name="user_email_once"),)
         indexes = (
             models.Index(
                 fields=("deletion_requested_at",),
@@ -77,6 +97,12 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+    def set_password(self, raw_password: str | None) -> None:
+        super().set_password(None if raw_password is None else normalized(raw_password))
+
+    def check_password(self, raw_password: str | None) -> bool:
+        return raw_password is not None and verify_password(raw_password, self.password)[0]
 
     def get_full_name(self) -> str:
         return self.full_name or self.email
@@ -191,6 +217,7 @@ class Membership(models.Model):
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, null=True, blank=True, related_name="memberships")
     invited_email = models.EmailField(max_length=254, blank=True)
+    invited_email_key = EmailKeyField(of="invited_email")
     invited_by = models.ForeignKey(
         User, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
     )
@@ -202,13 +229,13 @@ class Membership(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("organization", "user"), name="membership_once"),
             models.UniqueConstraint(
-                "organization", Lower("invited_email"), name="invitation_once", condition=Q(user__isnull=True)
+                fields=("organization", "invited_email_key"), name="invited_once", condition=Q(user__isnull=True)
             ),
             models.CheckConstraint(
                 condition=Q(user__isnull=False) | ~Q(invited_email=""), name="membership_of_a_user_or_an_email"
             ),
         )
-        indexes = (models.Index(Lower("invited_email"), name="invitation_email", condition=Q(user__isnull=True)),)
+        indexes = (models.Index(fields=("invited_email_key",), name="invitation_key", condition=Q(user__isnull=True)),)
 
     def __str__(self) -> str:
         return f"{self.user or self.invited_email} is {self.role} of {self.organization}"

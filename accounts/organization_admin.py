@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from unfold.admin import TabularInline
 
+from accounts.addresses import email_key, refuse_incomparable
 from accounts.models import Membership, Organization, User
 from accounts.staff_audit import MAX_KEYS, values_of
 from accounts.staff_pages import StaffModelAdmin
@@ -31,7 +32,21 @@ class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
         if "invited_email" in self.changed_data:
             # Nobody accepts an invitation of their own, by whatever address they have later.
             self.instance.invited_by = self.staff
+        self._refuse_invited_twice()
         return cleaned
+
+    def clean_invited_email(self) -> str:
+        email: str = self.cleaned_data["invited_email"]
+        if "invited_email" in self.changed_data and email:
+            refuse_incomparable(email)
+        return email
+
+    def _refuse_invited_twice(self) -> None:
+        email, organization = self.cleaned_data.get("invited_email"), self.cleaned_data.get("organization")
+        if email and organization is not None and organization.pk and not self.cleaned_data.get("user"):
+            others = Membership.objects.filter(organization=organization, user=None).exclude(pk=self.instance.pk)
+            if others.filter(invited_email_key=email_key(email)).exists():
+                raise ValidationError("This address is invited already.")
 
     def _is_ones_own(self) -> bool:
         user, email = self.cleaned_data.get("user"), self.cleaned_data.get("invited_email")

@@ -6,25 +6,27 @@ from typing import Any
 
 from rest_framework import serializers
 
-from accounts.addresses import refuse_unnamed_domain
+from accounts.addresses import refuse_incomparable, refuse_unnamed_domain
 from accounts.devices import MAX_TOKEN
 from accounts.models import User
-
-MIN_PASSWORD, MAX_PASSWORD = 8, 128
+from accounts.passwords import MAX_PASSWORD, MAX_TYPED, MIN_PASSWORD, normalized
 
 
 class PasswordField(serializers.CharField):
-    """8 to 128 characters of any kind, spaces at the ends included."""
+    """8 to 128 characters of any kind, spaces at the ends included, counted in Unicode's form NFKC; in that form."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, min_length=MIN_PASSWORD, max_length=MAX_PASSWORD, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        return normalized(super().to_internal_value(data))
 
 
 class GivenPasswordField(serializers.CharField):
     """A password to be compared, not chosen: any that could have been chosen under older rules too."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(trim_whitespace=False, max_length=1024, **kwargs)
+        super().__init__(trim_whitespace=False, max_length=MAX_TYPED, **kwargs)
 
 
 class NewEmailField(serializers.EmailField):
@@ -33,6 +35,10 @@ class NewEmailField(serializers.EmailField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=254, **kwargs)
         self.validators.append(refuse_unnamed_domain)
+
+    def run_validators(self, value: Any) -> None:
+        super().run_validators(value)
+        refuse_incomparable(value)  # of what is an address at all
 
 
 class DeviceTokenField(serializers.CharField):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.auth.hashers import make_password, verify_password
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -19,6 +19,7 @@ from accounts.devices import device_of
 from accounts.emails import send_verification
 from accounts.login_lock import LoginLocked, begin_login, begin_password_check
 from accounts.models import AuditEvent, Session, User
+from accounts.passwords import normalized, verify_password
 from accounts.sessions import AccountChanged, IssuedTokens, end_all_sessions, start_session
 from edgechat.client_address import Caller
 from edgechat.errors import ApiError, Invalid
@@ -174,7 +175,7 @@ def refuse_common_password(password: str, *, field: str) -> None:
 
 def hash_password(password: str) -> str:
     release_database()
-    return run_cpu_bound(make_password, password)
+    return run_cpu_bound(make_password, normalized(password))
 
 
 def _verify_password(password: str, encoded: str) -> tuple[bool, bool]:

@@ -6,14 +6,14 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxLengthValidator, MinLengthValidator
 from django.http import HttpRequest
 from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm, AuthenticationForm, UserCreationForm
 from unfold.widgets import UnfoldAdminPasswordWidget
 
+from accounts.addresses import refuse_incomparable
 from accounts.devices import given_tokens
 from accounts.models import User
-from accounts.serializers import MAX_PASSWORD, MIN_PASSWORD
+from accounts.passwords import MAX_TYPED, refuse_length
 from accounts.services import InvalidCredentials, authenticate_user
 from accounts.staff_sessions import reauthenticate
 from edgechat.client_address import caller_of
@@ -46,7 +46,7 @@ class ConfirmPasswordForm(forms.Form):
     """The own password once more, of who is logged in."""
 
     password = forms.CharField(
-        max_length=MAX_PASSWORD,
+        max_length=MAX_TYPED,
         strip=False,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "current-password", "autofocus": True}),
     )
@@ -67,10 +67,12 @@ class ConfirmPasswordForm(forms.Form):
 
 
 class _FreeEmail(forms.ModelForm):  # type: ignore[type-arg]
-    """One account whatever the e-mail's letter case, told at the field and not by the database."""
+    """One account however the e-mail is spelled, told at the field and not by the database."""
 
     def clean_email(self) -> str:
         email: str = self.cleaned_data["email"].strip()
+        if "email" in self.changed_data:
+            refuse_incomparable(email)
         holder = User.objects.with_email(email)
         if holder is not None and holder.pk != self.instance.pk:
             raise ValidationError("There is a user with this e-mail address already.", code="unique")
@@ -115,4 +117,4 @@ class OwnPasswordForm(AdminOwnPasswordChangeForm):  # type: ignore[misc]
 
 
 def _bound_length(field: forms.Field) -> None:
-    field.validators += [MinLengthValidator(MIN_PASSWORD), MaxLengthValidator(MAX_PASSWORD)]
+    field.validators.append(refuse_length)

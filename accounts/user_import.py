@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from accounts.addresses import email_key
 from accounts.imported_rows import ImportedUser, Refused
 from accounts.models import AuditEvent, User
 
@@ -24,12 +25,6 @@ class Outcome:
     present: int = 0
     staff: int = 0
     refused: list[tuple[int, str]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Holder:
-    id: int
-    email: str
 
 
 def import_users(rows: Iterable[ImportedUser | Refused], *, dry_run: bool = False) -> Outcome:
@@ -52,16 +47,17 @@ def import_users(rows: Iterable[ImportedUser | Refused], *, dry_run: bool = Fals
 
 def _new_ones(rows: list[ImportedUser], seen: dict[int | str, int], outcome: Outcome) -> Iterator[ImportedUser]:
     """Those that can be stored; what became of the others goes into `outcome`."""
-    by_email = _lowered(row.email for row in rows)
+    keys = [email_key(row.email) for row in rows]
+    by_key = {user.email_key: user for user in User.objects.filter(email_key__in=keys)}
     holders = User.objects.in_bulk([row.id for row in rows if row.id is not None])
-    for row in rows:
-        lower, holder = by_email[row.email]
+    for row, key in zip(rows, keys, strict=True):
+        holder = by_key.get(key)
         holder_of_id = holders.get(row.id) if row.id is not None else None
-        if lower in seen or row.id in seen:
-            first = seen[lower] if lower in seen else seen[row.id]  # type: ignore[index]
+        if key in seen or row.id in seen:
+            first = seen[key] if key in seen else seen[row.id]  # type: ignore[index]
             outcome.refused.append((row.line, f"the same e-mail or id is on line {first}"))
             continue
-        seen[lower] = row.line
+        seen[key] = row.line
         if row.id is not None:
             seen[row.id] = row.line
         if holder is not None and row.id in (None, holder.id):
@@ -72,22 +68,6 @@ def _new_ones(rows: list[ImportedUser], seen: dict[int | str, int], outcome: Out
             outcome.refused.append((row.line, f"the id {row.id} belongs to another user here"))
         else:
             yield row
-
-
-def _lowered(emails: Iterable[str]) -> dict[str, tuple[str, _Holder | None]]:
-    """Each address's lower case, PostgreSQL's, and the user who has it whatever the case."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT typed, lower(typed), u.id, u.email
-              FROM unnest(%s::text[]) AS typed LEFT JOIN accounts_user u ON lower(u.email) = lower(typed)
-            """,
-            [list(emails)],
-        )
-        return {
-            typed: (lower, None if user_id is None else _Holder(user_id, email))
-            for typed, lower, user_id, email in cursor.fetchall()
-        }
 
 
 def _insert(rows: list[ImportedUser]) -> None:

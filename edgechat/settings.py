@@ -313,7 +313,7 @@ STORAGES = {
 }
 
 AUTH_USER_MODEL = "accounts.User"
-# The e-mail is unique whatever its case, by a constraint on lower(email), which this check cannot see.
+# The e-mail is unique by a constraint on email_key, which this check cannot see.
 # FILE_UPLOAD_TEMP_DIR is made when it is first needed (edgechat.uploads).
 # TLS ends before us, where http is redirected too, and other hosts of a domain are not ours to bind to https. Only the
 # admin has cookies that could be forged with: AdminCsrfMiddleware.
@@ -325,9 +325,7 @@ PASSWORD_HASHERS = [
     "accounts.password_hashers.OwaspArgon2PasswordHasher",
     "accounts.password_hashers.ImportedBCryptPasswordHasher",
 ]
-AUTH_PASSWORD_VALIDATORS = (
-    [] if DEVELOPMENT else [{"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"}]
-)
+AUTH_PASSWORD_VALIDATORS = [] if DEVELOPMENT else [{"NAME": "accounts.passwords.NormalizedCommonPasswordValidator"}]
 FIRST_SUPERUSER_EMAIL = env.str("FIRST_SUPERUSER_EMAIL", "")
 FIRST_SUPERUSER_PASSWORD = env.str("FIRST_SUPERUSER_PASSWORD", "")
 if bool(FIRST_SUPERUSER_EMAIL) != bool(FIRST_SUPERUSER_PASSWORD):

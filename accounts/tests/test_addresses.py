@@ -48,7 +48,8 @@ def test_in_production_an_address_has_a_domain_with_a_name(production: Api, regi
         assert_refused(invite(alice, organization, email), email)
     assert not User.objects.filter(email__startswith=local).exists()
     assert Membership.objects.filter(organization=organization).count() == 1
-    for domain in NAMED:
+    for number, domain in enumerate(NAMED):
+        local = f"{number}{local}"
         answer = production.post("auth/register", json={"email": f"{local}@{domain}", "password": "correct horse"})
         assert answer.status_code == 201, answer.text
         assert invite(alice, organization, f"{local}@{domain}").status_code == 201

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from accounts.addresses import email_key
 from accounts.deletion import delete_user
 from accounts.models import User
 
@@ -32,6 +33,6 @@ class Command(BaseCommand):
     def _agrees(self, user: User) -> bool:
         self.stdout.write(f"User {user.pk}, {user.email}, with all conversations, pictures and todos will be deleted.")
         try:
-            return input("Type the e-mail to delete them: ").strip().lower() == user.email.lower()
+            return email_key(input("Type the e-mail to delete them: ")) == email_key(user.email)
         except EOFError:
             return False

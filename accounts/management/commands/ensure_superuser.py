@@ -9,9 +9,10 @@ from django.core.management.base import BaseCommand, CommandError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
+from accounts.addresses import refuse_incomparable
 from accounts.audit import record_event
 from accounts.models import AuditEvent, User
-from accounts.serializers import MAX_PASSWORD, MIN_PASSWORD
+from accounts.passwords import MAX_PASSWORD, MIN_PASSWORD, normalized
 
 
 class Command(BaseCommand):
@@ -24,9 +25,10 @@ class Command(BaseCommand):
             return
         try:
             validate_email(email)
+            refuse_incomparable(email)
         except ValidationError:
             raise CommandError("FIRST_SUPERUSER_EMAIL is not an e-mail address.") from None
-        if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        if not MIN_PASSWORD <= len(normalized(password)) <= MAX_PASSWORD:
             raise CommandError(f"FIRST_SUPERUSER_PASSWORD must have {MIN_PASSWORD} to {MAX_PASSWORD} characters.")
         if User.objects.with_email(email) is None:
             try:

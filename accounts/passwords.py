@@ -1,0 +1,43 @@
+"""Passwords are the same however a keyboard writes them: they are hashed and compared in Unicode's form NFKC."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from django.contrib.auth.hashers import verify_password as verify_exactly
+from django.contrib.auth.password_validation import CommonPasswordValidator
+from django.core.validators import MaxLengthValidator, MinLengthValidator
+
+# Of the normalized password, so that its length does not depend on the keyboard.
+MIN_PASSWORD, MAX_PASSWORD = 8, 128
+# As typed. Normalizing takes the square of the time for some texts.
+MAX_TYPED = 1024
+
+
+def normalized(password: str) -> str:
+    """The form that is hashed; what is too long for a password is left as it is."""
+    return unicodedata.normalize("NFKC", password) if len(password) <= MAX_TYPED else password
+
+
+def verify_password(password: str, encoded: str) -> tuple[bool, bool]:
+    """Whether the password is right, and whether its hash ought to be made anew.
+
+    Hashes from before passwords were normalized, and those of older backends, are of the password as typed.
+    """
+    matches, is_outdated = verify_exactly(normalized(password), encoded)
+    if not matches and normalized(password) != password:
+        matches, _ = verify_exactly(password, encoded)
+        is_outdated = True
+    return matches, is_outdated
+
+
+def refuse_length(password: str) -> None:
+    """Raises ValidationError."""
+    for validate in (MinLengthValidator(MIN_PASSWORD), MaxLengthValidator(MAX_PASSWORD)):
+        validate(normalized(password))
+
+
+class NormalizedCommonPasswordValidator(CommonPasswordValidator):
+    def validate(self, password: str, user: Any = None) -> None:
+        super().validate(normalized(password), user)
