@@ -76,7 +76,13 @@ def test_tasks_are_filed_as_todos_linked_to_their_messages(alice: Person, model_
     own = new_todo(alice, "Book the ferry")
     answer = alice.post(f"chat/conversations/{conversation}/action-items{slash}")
     todos = answer.json()
-    common = {"completed": False, "user_id": alice.id, "updated_at": None, "conversation_id": conversation}
+    common = {
+        "completed": False,
+        "archived": False,
+        "user_id": alice.id,
+        "updated_at": None,
+        "conversation_id": conversation,
+    }
     assert (answer.status_code, todos) == (
         201,
         [

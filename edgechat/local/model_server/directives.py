@@ -28,7 +28,7 @@ class Directives:
     thoughts, cached, tools: token counts. nousage: no counts.
     error, error_at: an error with that status inside a stream that began with 200, after so many chunks.
     tail: a stream's line after its last chunk, percent-encoded. linger: the stream ends so long after its last chunk.
-    version: the modelVersion. continuation: the last chunk's continuationToken.
+    version: the modelVersion. continuation: every chunk's continuationToken.
     """
 
     delay: float = 0.0

@@ -191,7 +191,7 @@ class ScriptedAnswer:
             model_version=self._model.card.name if asked.version is None else asked.version,
             response_id=self._response_id,
         )
-        if last and asked.continuation is not None:
+        if asked.continuation is not None:
             part["candidates"][0]["continuationToken"] = asked.continuation
         if last and asked.block in ("answer", "partial"):
             part["candidates"][0]["safetyRatings"] = SAFETY_RATINGS
