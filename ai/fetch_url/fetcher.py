@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import ssl
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -15,8 +16,9 @@ import structlog
 
 from ai.fetch_url.addresses import is_public, look_up
 from ai.fetch_url.limits import CANNOT_OPEN, CANNOT_READ, WRONG_ADDRESS, Deadline, PageRefused
-from ai.fetch_url.text import read_text
+from ai.fetch_url.text import Redirect, read_text
 from ai.fetch_url.transport import PinnedTransport, too_large
+from ai.fetch_url.unpacking import find_packing, unpack
 from edgechat.sandbox.places import NotBegun, Places
 
 logger = structlog.get_logger(__name__)
@@ -82,8 +84,11 @@ class Fetcher:
         for _ in range(1 + self.max_redirects):
             answer = self._get(target, deadline)
             if isinstance(answer, _Document):
-                title, text = read_text(answer.body, answer.content_type, deadline=deadline)
-                return Page(url=str(target), title=title, text=text)
+                found = read_text(answer.body, answer.content_type, deadline=deadline)
+                if not isinstance(found, Redirect):
+                    title, text = found
+                    return Page(url=str(target), title=title, text=text)
+                answer = self._redirected(target, found.location)
             target = answer
         raise PageRefused(f"More than {self.max_redirects} redirects")
 
@@ -102,6 +107,14 @@ class Fetcher:
             raise PageRefused(CANNOT_OPEN)
         return target
 
+    def _redirected(self, url: httpx2.URL, location: str) -> httpx2.URL:
+        if len(location) > MAX_URL_LENGTH:
+            raise PageRefused(CANNOT_OPEN)
+        try:
+            return self._checked(url.join(location))
+        except (httpx2.InvalidURL, ValueError) as error:
+            raise PageRefused(CANNOT_OPEN) from error
+
     def _get(self, url: httpx2.URL, deadline: Deadline) -> _Document | httpx2.URL:
         """What is at a URL, or where it redirects to."""
         addresses = self._addresses(url, deadline)
@@ -118,10 +131,11 @@ class Fetcher:
             )
             with closing(transport), closing(transport.handle_request(request)) as response:
                 if response.has_redirect_location:
-                    location = response.headers["Location"]
-                    if len(location) > MAX_URL_LENGTH:
+                    # Browsers follow none of several; the same one twice is one.
+                    locations = set(response.headers.get_list("Location"))
+                    if len(locations) > 1:
                         raise PageRefused(CANNOT_OPEN)
-                    return self._checked(url.join(location))
+                    return self._redirected(url, locations.pop())
                 if response.status_code != 200:
                     raise PageRefused(CANNOT_OPEN)
                 refusal = CANNOT_READ
@@ -148,15 +162,18 @@ class Fetcher:
 
     def _body(self, response: httpx2.Response, deadline: Deadline) -> bytes:
         """The unpacked body."""
-        # One packing: several may unpack to almost nothing by way of more than fits anywhere.
-        if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("identity", "gzip", "deflate"):
+        packing = find_packing(response.headers.get_list("Content-Encoding"))
+        if packing is None:
             raise PageRefused(CANNOT_READ)
         body = bytearray()
-        for piece in response.iter_bytes():
-            deadline.left()
-            body += piece
-            if len(body) > self.max_bytes:
-                raise too_large(self.max_bytes)
+        try:
+            for piece in unpack(response.iter_raw(), packing):
+                deadline.left()
+                body += piece
+                if len(body) > self.max_bytes:
+                    raise too_large(self.max_bytes)
+        except zlib.error as error:
+            raise PageRefused(CANNOT_READ) from error
         return bytes(body)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import structlog
 
 from ai.fetch_url.limits import CANNOT_READ, WRONG_TYPE, Deadline, PageRefused
@@ -23,7 +25,14 @@ _REFUSALS = {
 _job = Job("ai.parsing.page", places=Places(4, per_user=2), memory=768 * 1024**2, max_bytes=4 * MAX_TEXT_CHARACTERS)
 
 
-def read_text(body: bytes, content_type: str, *, deadline: Deadline) -> tuple[str | None, str]:
+@dataclass(frozen=True)
+class Redirect:
+    """A page that is nothing but one. `location` is unchecked, as a header's, and may be relative."""
+
+    location: str
+
+
+def read_text(body: bytes, content_type: str, *, deadline: Deadline) -> tuple[str | None, str] | Redirect:
     """The title, or None, and the text of an HTML page, a PDF or a plain text. Raises PageRefused, StoreUnavailable.
 
     `content_type` is the header's text, and may be empty.
@@ -34,6 +43,8 @@ def read_text(body: bytes, content_type: str, *, deadline: Deadline) -> tuple[st
         )
         if "refused" in result:
             raise PageRefused(_REFUSALS.get(result["refused"], CANNOT_READ))
+        if "redirect" in result:
+            return Redirect(str(result["redirect"]))
         title, text = result["title"], files[0].decode()
         if title is not None:
             title = str(title).encode(errors="replace").decode()[:MAX_TITLE_LENGTH]

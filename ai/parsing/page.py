@@ -9,10 +9,13 @@ import re
 from contextlib import suppress
 from typing import Any
 
+import lxml.etree
+import lxml.html
 import pypdf
 import trafilatura
 from trafilatura.settings import Document
 
+from ai.parsing import declarations, encodings, refresh
 from ai.parsing.limits import MAX_PDF_PAGES, MAX_TEXT_CHARACTERS, MAX_TITLE_LENGTH
 
 _PDF_LIMITS: dict[str, Any] = {
@@ -24,13 +27,26 @@ _PDF_LIMITS: dict[str, Any] = {
     "jbig2dec_binary": None,
 }
 
-_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE | re.ASCII)
-_MARKUP = re.compile(rb"\s*(?:<!--.{0,500}?-->\s*)?<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
-_BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+# The values of headers that came together, the charset of one, and what its type looks like.
+_VALUES = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
+_CHARSET = re.compile(r""";\s*charset\s*=\s*(?:"([^"]*)"?|'([^']*)'|([^\s;]*))""", re.IGNORECASE)
+_MEDIA_TYPE = re.compile(r"[\w!#$%&'*+.^`|~-]+/[\w!#$%&'*+.^`|~-]+", re.ASCII)
+
+_HTML = ("text/html", "application/xhtml+xml")
+_XML_DECLARATION = re.compile(r"\s*<\?xml\s[^>]*>")
+_MARKUP = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml\s[^>]{0,200}>\s*)?(?:<!--.{0,500}?-->\s*)?<(?:!doctype\s+html|html|head|body)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_PDF_MARK = b"%PDF-"
 
 
 class _Refused(Exception):
     """The document is one that is not read; the text is one of the words that `run` may answer."""
+
+
+class _Redirected(Exception):
+    """The document is nothing but a redirect; the text is where to."""
 
 
 def prepare() -> None:
@@ -43,10 +59,11 @@ def prepare() -> None:
 
 
 def run(arguments: dict[str, Any], body: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """`{"title"}`, None if it has none, and the text in UTF-8; or `{"refused"}` and nothing.
+    """`{"title"}`, None if it has none, and the text in UTF-8; or `{"refused"}` or `{"redirect"}` and nothing.
 
-    `arguments` has the header's `content_type`, which may be empty. Refused is what is `encrypted`, of too many `pages`
-    or `characters`, of a `type` that is not read, or `unreadable`. Raises whatever the libraries do.
+    `arguments` has the header's `content_type`, which may be empty. A redirect may be relative to the page. Refused is
+    what is `encrypted`, of too many `pages` or `characters`, of a `type` that is not read, or `unreadable`. Raises
+    whatever the libraries do.
     """
     try:
         title, text = _read(body, arguments["content_type"])
@@ -57,26 +74,49 @@ def run(arguments: dict[str, Any], body: bytes) -> tuple[dict[str, Any], list[by
             raise _Refused("characters")
     except _Refused as refused:
         return {"refused": str(refused)}, []
+    except _Redirected as redirected:
+        return {"redirect": _clean(str(redirected))}, []
     return {"title": " ".join(_clean(title or "").split())[:MAX_TITLE_LENGTH] or None}, [text.encode()]
 
 
 def _read(body: bytes, content_type: str) -> tuple[str | None, str]:
     """A PDF is told by its content, because many servers have no type for it."""
-    media_type, _, parameters = content_type.lower().partition(";")
-    media_type = media_type.strip()
-    found = re.search(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", parameters)
-    charset = found[1] if found else None
-    head = body[:1024].lstrip()
-    if head.startswith(b"%PDF-"):
-        return _read_pdf(body)
-    if media_type in ("text/html", "application/xhtml+xml") or (not media_type and _MARKUP.match(head)):
-        return _read_html(_decoded(body, charset))
+    media_type, charset = _told(content_type)
+    is_text = media_type in (*_HTML, "text/plain")
+    head = body[:1024]
+    start = head.find(_PDF_MARK)
+    # Readers of PDF take what is in front of it as no part of it; but a text may speak of the mark.
+    if start >= 0 and (not is_text or not head[:start].removeprefix(codecs.BOM_UTF8).strip(b"\0 \t\r\n\f")):
+        return _read_pdf(body[start:])
+    if media_type in _HTML or (not media_type and _MARKUP.match(head)):
+        return _read_html(_decoded(body, charset, kind=media_type or "text/html"))
     if media_type == "text/plain":
-        return None, _decoded(body, charset)
+        return None, _decoded(body, charset, kind=media_type)
     raise _Refused("unreadable" if media_type == "application/pdf" else "type")
 
 
+def _told(content_type: str) -> tuple[str, str | None]:
+    """The type, empty if there is none, and the encoding of a Content-Type, which may have been sent several times."""
+    media_type, charset = "", None
+    for value in _VALUES.findall(content_type):
+        name = value.partition(";")[0].strip().lower()
+        if not _MEDIA_TYPE.fullmatch(name) or name == "*/*":
+            continue
+        found = _CHARSET.search(value)
+        told = encodings.lookup(found[1] or found[2] or found[3]) if found else None
+        charset = told or (charset if name == media_type else None)
+        media_type = name
+    return media_type, charset
+
+
 def _read_html(html: str) -> tuple[str | None, str]:
+    # The text is decoded: what it says of its encoding would have it decoded again.
+    html = _XML_DECLARATION.sub("", html, count=1) if _XML_DECLARATION.match(html) else html
+    if refresh.may_refresh(html):
+        with suppress(lxml.etree.ParserError, ValueError):
+            location = refresh.find_redirect(lxml.html.document_fromstring(html))
+            if location:
+                raise _Redirected(location)
     # Given bytes, it would unpack them once more, unbounded. The date is not used, and looking for it is slow.
     document = trafilatura.bare_extraction(
         html, include_comments=False, with_metadata=True, date_extraction_params={"extensive_search": False}
@@ -98,25 +138,28 @@ def _read_pdf(body: bytes) -> tuple[str | None, str]:
         return reader.metadata.title if reader.metadata else None, text
 
 
-def _decoded(body: bytes, charset: str | None) -> str:
-    """Text by its byte order mark, the header's charset, its own, UTF-8 or Windows-1252: the first that there is."""
-    marked = [encoding for mark, encoding in _BYTE_ORDER_MARKS.items() if body.startswith(mark)]
-    declared = _CHARSET.search(body[:2048])
-    names = [*marked, charset, declared[1].decode("ascii") if declared else None]
-    text = None
-    for name in names:
-        # Python's own inventions have no place on the web, and decoding some of them takes minutes.
-        if name and not re.search("escape|puny|idna", name, re.IGNORECASE):
-            with suppress(LookupError, UnicodeError):
-                text = body.decode(name, "replace")
-                break
-    if text is None:
+def _decoded(body: bytes, charset: str | None, *, kind: str) -> str:
+    """Text by its byte order mark, the header's encoding, its own, UTF-8 or Windows-1252: the first that there is."""
+    name, mark = encodings.find_mark(body)
+    if name is None:
+        name = charset
+    if name is None and kind != "text/plain":
+        head = body[: declarations.FIRST_BYTES]
+        finders = [declarations.find_in_html, declarations.find_in_xml]
+        for find in reversed(finders) if kind == "application/xhtml+xml" else finders:
+            name = name or find(head)
+    if name is None:
         try:
-            text = body.decode("utf-8")
+            text = body.decode()
         except UnicodeDecodeError:
-            text = body.decode("windows-1252", "replace")
+            late = declarations.find_in_html(body[: declarations.MOST_BYTES]) if kind != "text/plain" else None
+            name = late or "windows-1252"
+    if name is not None:
+        text = encodings.decode(body[mark:], name)
     if "\0" in text[:1024]:
         raise _Refused("type")
+    if name == "replacement":
+        raise _Refused("unreadable")
     return text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import os
 import socket
@@ -125,6 +126,79 @@ def test_five_redirects_are_followed_and_not_a_sixth(site: Callable[..., Site]) 
     assert len(server.visits) == 12
 
 
+def refresh_to(url: str) -> bytes:
+    page = f'<html><head><meta http-equiv="refresh" content="0; url={url}"></head><body></body></html>'
+    return http(page.encode(), "text/html")
+
+
+def test_a_page_that_only_refreshes_is_a_redirect(site: Callable[..., Site]) -> None:
+    last = site(lambda visit: visit.send(http(b"hello")))
+    first = site(
+        lambda visit: visit.send(
+            refresh_to("../b?c=d") if visit.target == "/a/" else refresh_to(f"http://last.example:{last.port}/x")
+        )
+    )
+    page = fetcher_for(first, last).fetch(f"http://first.example:{first.port}/a/")
+    assert (page.url, page.text) == (f"http://last.example:{last.port}/x", "hello")
+    assert [visit.target for visit in first.visits] == ["/a/", "/b?c=d"]
+
+
+def test_refreshes_count_as_redirects(site: Callable[..., Site]) -> None:
+    def answer(visit: Visit) -> None:
+        number = int(visit.target[1:])
+        to = f"/{number - 1}"
+        moved = refresh_to(to) if number % 2 else http(b"", status="302 Found", Location=to)
+        visit.send(http(b"hello") if number == 0 else moved)
+
+    server = site(answer)
+    assert fetch(server, "/5").text == "hello"
+    assert refusal(server, "/6") == "More than 5 redirects"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("ftp://other.example/", "Only http and https addresses on ports 80 and 443"),
+        ("javascript:alert(1)", "Only http and https addresses on ports 80 and 443"),
+        ("http://other.example:22/", "Only http and https addresses on ports 80 and 443"),
+        ("http://user:secret@other.example/", CANNOT_OPEN),
+        ("/" + "a" * 3000, CANNOT_OPEN),
+        ("http://[::1/", CANNOT_OPEN),
+    ],
+)
+def test_where_a_refresh_leads_is_checked(site: Callable[..., Site], url: str, message: str) -> None:
+    server = site(lambda visit: visit.send(refresh_to(url)))
+    fetcher = Fetcher(resolve=lambda *_: ["127.0.0.1"], is_allowed=lambda _: True, ports=frozenset({80, server.port}))
+    with pytest.raises(PageRefused) as refused:
+        fetcher.fetch(f"http://page.example:{server.port}/")
+    assert refused.value.message == message
+    assert len(server.visits) == 1
+
+
+def test_a_refresh_to_an_inner_address_is_not_followed(site: Callable[..., Site]) -> None:
+    server = site(lambda visit: visit.send(refresh_to(f"http://inside.example:{visit.sock.getsockname()[1]}/")))
+    fetcher = Fetcher(
+        resolve=lambda host, _: ["10.0.0.1" if host == "inside.example" else "127.0.0.1"],
+        is_allowed=lambda address: address == "127.0.0.1",
+        ports=frozenset({server.port}),
+    )
+    with pytest.raises(PageRefused) as refused:
+        fetcher.fetch(f"http://page.example:{server.port}/")
+    assert refused.value.message == CANNOT_OPEN
+    assert len(server.visits) == 1
+
+
+def test_a_location_may_be_told_twice_but_not_two_of_them(site: Callable[..., Site]) -> None:
+    def answer(visit: Visit) -> None:
+        moved = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nConnection: close\r\nLocation: /b\r\nLocation: %s\r\n\r\n"
+        targets = {"/same": moved % b"/b", "/other": moved % b"/c"}
+        visit.send(targets.get(visit.target, http(b"hello")))
+
+    server = site(answer)
+    assert fetch(server, "/same").text == "hello"
+    assert refusal(server, "/other") == CANNOT_OPEN
+
+
 def test_a_redirect_to_itself_ends(site: Callable[..., Site]) -> None:
     server = site(lambda visit: visit.send(http(b"", status="302 Found", Location=visit.target)))
     assert refusal(server) == "More than 5 redirects"
@@ -242,6 +316,65 @@ def test_packed_bytes_that_unpack_to_nothing_are_counted(site: Callable[..., Sit
             visit.send(b"a" * 65536)
 
     assert refusal(site(answer)) == TOO_LARGE
+
+
+gzipped = functools.partial(gzip.compress, mtime=0)
+
+
+def packed_by(encoding_lines: bytes, body: bytes) -> Answer:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+    return lambda visit: visit.send(head + encoding_lines + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+
+@pytest.mark.parametrize(
+    ("lines", "body"),
+    [
+        (b"Content-Encoding: gzip\r\n", gzipped(b"hel") + gzipped(b"lo")),
+        (b"Content-Encoding: gzip\r\n", gzipped(b"hello") + gzipped(b"")),
+        (b"Content-Encoding: gzip\r\n", gzipped(b"hello") + b"\0" * 500),
+        (b"Content-Encoding: gzip\r\n", gzipped(b"hello") + b"\x1e garbage"),
+        (b"Content-Encoding: x-gzip\r\n", gzipped(b"hello")),
+        (b"Content-Encoding:  X-GZip \r\n", gzipped(b"hello")),
+        (b"Content-Encoding: gzip\r\nContent-Encoding: gzip\r\n", gzipped(b"hello")),
+        (b"Content-Encoding: deflate\r\nContent-Encoding: deflate\r\n", zlib.compress(b"hello") + b"garbage"),
+        (b"Content-Encoding: \r\n", b"hello"),
+        (b"Content-Encoding: identity\r\nContent-Encoding: identity\r\n", b"hello"),
+        (b"Content-Encoding: identity, gzip\r\n", gzipped(b"hello")),
+        (b"Content-Type: text/plain\r\n", b"hello"),
+    ],
+)
+def test_a_packed_page_is_read_as_browsers_do(site: Callable[..., Site], lines: bytes, body: bytes) -> None:
+    assert fetch(site(packed_by(lines, body))).text == "hello"
+
+
+LETTERS = b"".join(b"%d " % number for number in range(2000))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", gzipped(LETTERS)[:-1]),
+        ("gzip", gzipped(LETTERS)[: len(gzipped(LETTERS)) // 2]),
+        ("gzip", gzipped(LETTERS)[:5]),
+        ("gzip", b""),
+        ("gzip", gzipped(LETTERS) + gzipped(b"hello")[:-4]),
+        ("gzip", gzipped(LETTERS) + b"\x1f"),
+        ("gzip", gzipped(LETTERS)[:-8] + b"\0" * 8),
+        ("gzip", gzipped(b"") * 2000),
+        ("deflate", zlib.compress(LETTERS)[:-1]),
+        ("deflate", zlib.compress(LETTERS, wbits=-15)[:-1]),
+        ("deflate", b""),
+    ],
+)
+def test_a_packed_page_that_is_cut_short_is_refused(site: Callable[..., Site], encoding: str, body: bytes) -> None:
+    assert refusal(site(lambda visit: visit.send(http(body, Content_Encoding=encoding)))) == CANNOT_READ
+
+
+def test_the_bound_holds_over_all_members(site: Callable[..., Site]) -> None:
+    member = gzip.compress(b"a" * MEGABYTE)
+    server = site(lambda visit: visit.send(http(member * int(visit.target[1:]), "text/plain", Content_Encoding="gzip")))
+    assert len(fetch(server, "/5").text) == 5 * MEGABYTE
+    assert refusal(server, "/6") == TOO_LARGE
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, gzip", "gzip, deflate", "nonsense"])

@@ -11,7 +11,7 @@ import pytest
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from ai.fetch_url.limits import CANNOT_READ, WRONG_TYPE, Deadline, PageRefused
-from ai.fetch_url.text import read_text
+from ai.fetch_url.text import Redirect, read_text
 from ai.parsing.limits import MAX_PDF_PAGES
 
 ARTICLE = "The lighthouse was built on the northern rock and has warned ships of the reef since then. "
@@ -23,7 +23,15 @@ HTML = f"""<!DOCTYPE html><html><head><title>The lighthouse</title>
 
 
 def read(body: bytes, content_type: str = "", *, seconds: float = 30.0) -> tuple[str | None, str]:
-    return read_text(body, content_type, deadline=Deadline(seconds))
+    found = read_text(body, content_type, deadline=Deadline(seconds))
+    assert not isinstance(found, Redirect)
+    return found
+
+
+def redirect(page: str, content_type: str = "text/html") -> str | None:
+    """Where a page says that it leads; None for one that is read."""
+    found = read_text(page.encode(), content_type, deadline=Deadline(30.0))
+    return found.location if isinstance(found, Redirect) else None
 
 
 def refusal(body: bytes, content_type: str = "", *, seconds: float = 30.0) -> str:
@@ -113,6 +121,10 @@ def test_plain_text_is_left_as_it_is() -> None:
         ("Grüße, Žluť".encode(), "text/plain; charset=rot13"),
         ("Grüße, Žluť".encode(), "text/plain; charset=unicode_escape"),
         ("Grüße, Žluť".encode(), "text/plain; charset=punycode"),
+        ("Grüße, Žluť".encode(), "text/plain; charset=utf-7"),
+        ("Grüße, Žluť".encode(), "text/plain, text/plain"),
+        ("Grüße, Žluť".encode("iso-8859-2"), "text/plain; charset=latin2, text/plain"),
+        ("Grüße, Žluť".encode("iso-8859-2"), 'text/plain; x="a, b"; charset=l2'),
     ],
 )
 def test_the_charset_is_the_marks_the_headers_or_utf8(encoded: bytes, content_type: str) -> None:
@@ -132,16 +144,160 @@ def test_html_says_its_charset_itself(meta: str) -> None:
     assert read(page.encode("windows-1251"), "text/html") == ("Маяк", "Старый маяк на скале")
 
 
+@pytest.mark.parametrize(
+    ("encoded", "charset", "text"),
+    [
+        (b"\x93so\x94 \x80 5 \x85 it\x92s", "iso-8859-1", "“so” € 5 … it’s"),
+        (b"\x93so\x94 \x80", "us-ascii", "“so” €"),
+        (b"a\x81b\xe9", "windows-1252", "a\x81bé"),
+        (b"\xca\xe0", "windows-1255", "\u05ba\u05d0"),
+        (b"\xa1\xd2 \x80", "tis-620", "กา €"),
+        (b"\xae\xd8\xbe", "koi8-u", "ўьЎ"),
+        ("①㈱髙 表示".encode("cp932"), "Shift_JIS", "①㈱髙 表示"),
+        ("①㈱髙～".encode("cp932"), "x-sjis", "①㈱髙～"),
+        ("Ⅲ№㍉".encode("cp932"), "windows-31j", "Ⅲ№㍉"),
+        (b"\xad\xa1\xad\xea \xfc\xe2 \xc6\xfc\xcb\xdc\xa1\xc1\x8e\xb1\x8f\xb0\xa1", "euc-jp", "①㈱ 髙 日本～ｱ丂"),
+        (b"\x1b$B-!-jF|K\\\x1b(B ABC \x1b(I1\x1b(J\\", "iso-2022-jp", "①㈱日本 ABC ｱ¥"),
+        ("朱镕基 €".encode("gb18030"), "gb2312", "朱镕基 €"),
+        ("堃𠮷".encode("gb18030"), "gbk", "堃𠮷"),
+        (b"\x80 \xa8\xbc", "x-gbk", "€ ḿ"),
+        ("똠방각하 펲시콜라".encode("cp949"), "euc-kr", "똠방각하 펲시콜라"),
+        ("뷁".encode("cp949"), "ks_c_5601-1987", "뷁"),
+        (b"\xa4\xa4\xa4\xe5 \x87\x7a\xa1\xe3\xc6\xcf \xa3\xe1", "big5", "中文 㡵～廴 €"),
+        ("香港嘅".encode("big5hkscs"), "big5-hkscs", "香港嘅"),
+        ("Grüße".encode("utf-16-le"), "utf-16", "Grüße"),
+        (b"a\xe9", "x-user-defined", "a\uf7e9"),
+    ],
+)
+def test_encodings_are_the_web_s_and_not_python_s(encoded: bytes, charset: str, text: str) -> None:
+    assert read(encoded, f"text/plain; charset={charset}") == (None, text)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "charset", "text"),
+    [
+        (b"a\xff<b", "shift_jis", "a\ufffd<b"),
+        (b"\x82<b", "shift_jis", "\ufffd<b"),
+        (b"\xa1<b \xff\xff", "euc-kr", "\ufffd<b \ufffd\ufffd"),
+        (b"\x8fa \xa1", "euc-jp", "\ufffda \ufffd"),
+        (b"\x81\xff<", "gbk", "\ufffd<"),
+        (b"caf\xe9", "utf-8", "caf\ufffd"),
+    ],
+)
+def test_broken_bytes_swallow_no_markup(encoded: bytes, charset: str, text: str) -> None:
+    assert read(encoded, f"text/plain; charset={charset}") == (None, text)
+
+
+@pytest.mark.parametrize("charset", ["iso-2022-kr", "hz-gb-2312"])
+def test_encodings_that_hide_markup_are_not_read(charset: str) -> None:
+    assert refusal(b"hello", f"text/html; charset={charset}") == CANNOT_READ
+
+
+RUSSIAN, KOREAN = "Старый маяк", "똠방각하"
+
+
+@pytest.mark.parametrize(
+    ("head", "text", "encoding"),
+    [
+        ("<meta charset=utf-16>", RUSSIAN, "utf-8"),
+        ("<meta charset='utf-16le'>", RUSSIAN, "utf-8"),
+        ("<meta charset=x-user-defined>", "“so” €", "cp1252"),
+        ("<!-- <meta charset=euc-kr> --><meta charset=windows-1251>", RUSSIAN, "cp1251"),
+        ("<!-- <meta charset=windows-1251> -->", RUSSIAN, "utf-8"),
+        ("<!--><meta charset=windows-1251>", RUSSIAN, "cp1251"),
+        ("<link title='<meta charset=euc-kr>'><meta charset=windows-1251>", RUSSIAN, "cp1251"),
+        ('<meta name=description content="charset=euc-kr"><META CHARSET="CP1251">', RUSSIAN, "cp1251"),
+        ('<meta content="text/html; charset=windows-1251">', RUSSIAN, "utf-8"),
+        ('<meta content="text/html; Charset = windows-1251 " http-equiv=content-type>', RUSSIAN, "cp1251"),
+        ("<meta/charset = koi8-r />", RUSSIAN, "koi8-r"),
+        ("<meta charset=nonsense><meta charset=ks_c_5601-1987>", KOREAN, "cp949"),
+        (f"<script>{'x' * 2000}</script><meta charset=euc-kr>", KOREAN, "cp949"),
+        (f"<script>{'x' * 2000}</script><meta charset=euc-kr>", KOREAN, "utf-8"),
+    ],
+)
+def test_only_what_the_standard_takes_for_a_declaration_is_one(head: str, text: str, encoding: str) -> None:
+    page = f"<html><head>{head}<title>{text}</title></head><body><p>{text}</p></body></html>"
+    assert read(page.encode(encoding), "text/html") == (text, text)
+
+
+@pytest.mark.parametrize(
+    ("declaration", "encoding"),
+    [
+        ('<?xml version="1.0" encoding="Shift_JIS"?>', "cp932"),
+        ("<?xml version='1.0' encoding='euc-jp' standalone='yes'?>", "euc-jp"),
+        ('<?xml version="1.0" encoding="utf-16"?>', "utf-8"),
+        ('<?xml version="1.0" encoding="Shift_JIS"?>', "utf-16"),
+        ('<?xml version="1.0"?>', "utf-16-le"),
+    ],
+)
+@pytest.mark.parametrize("content_type", ["application/xhtml+xml", "text/html"])
+def test_xhtml_says_its_encoding_in_its_declaration(declaration: str, encoding: str, content_type: str) -> None:
+    page = f"{declaration}<html><head><title>灯台</title></head><body><p>古い灯台</p></body></html>"
+    assert read(page.encode(encoding), content_type) == ("灯台", "古い灯台")
+
+
+def test_the_header_counts_before_the_page_and_the_mark_before_both() -> None:
+    page = f"<html><head><meta charset=euc-kr><title>x</title></head><body><p>{RUSSIAN}</p></body></html>"
+    assert read(page.encode("cp1251"), "text/html; charset=windows-1251") == ("x", RUSSIAN)
+    assert read(page.encode("utf-8-sig"), "text/html; charset=windows-1251") == ("x", RUSSIAN)
+
+
+@pytest.mark.parametrize(
+    ("meta", "location"),
+    [
+        ('<meta http-equiv="refresh" content="0;url=/next">', "/next"),
+        ("""<META HTTP-EQUIV=Refresh CONTENT="0; URL='https://other.example/a b'">""", "https://other.example/a b"),
+        ("<meta http-equiv='refresh' content='0 , url = \"next?a=1&amp;b=2\" ignored'>", "next?a=1&b=2"),
+        ("<meta http-equiv=refresh content=0.9;next>", "next"),
+        ("<meta content='0;URL=//other.example/' http-equiv=refresh>", "//other.example/"),
+        ("<noscript><meta http-equiv=refresh content='0;url=/plain'></noscript><script>go()</script>", "/plain"),
+        ("<base href='/folder/'><meta http-equiv=refresh content='0;url=next'>", "/folder/next"),
+        ("<meta http-equiv=refresh content='0'><meta http-equiv=refresh content='0;/second'>", "/second"),
+        ("<meta http-equiv=refresh content='0;url=javascript:alert(1)'>", "javascript:alert(1)"),
+        ("<meta http-equiv=refresh content='0'>", None),
+        ("<meta http-equiv=refresh content='0;url='>", None),
+        ("<meta http-equiv=refresh content='1;url=/next'>", None),
+        ("<meta http-equiv=refresh content='url=/next'>", None),
+        ("<meta http-equiv=refresh content='-0;url=/next'>", None),
+        ("<!-- <meta http-equiv=refresh content='0;url=/next'> -->", None),
+        ("<script>'<meta http-equiv=refresh content=\"0;url=/next\">'</script>", None),
+        ("<template><meta http-equiv=refresh content='0;url=/next'></template>", None),
+        ("<meta name=refresh content='0;url=/next'>", None),
+    ],
+)
+def test_a_page_that_refreshes_at_once_is_a_redirect(meta: str, location: str | None) -> None:
+    page = f"<html><head><title>Moved</title>{meta}</head><body><p>Click <a href=/x>here</a>, please</p></body></html>"
+    assert redirect(page) == location
+    assert redirect(f"<!DOCTYPE html>{meta}<p>Moved</p>") == location
+
+
+def test_a_page_with_more_than_a_refresh_is_read() -> None:
+    page = HTML.replace("<title>", "<meta http-equiv=refresh content='0;url=/next'><title>")
+    assert redirect(page) is None
+    assert ARTICLE.strip() in read(page.encode(), "text/html")[1]
+
+
 def test_what_stores_can_not_hold_is_taken_out() -> None:
     padding = "a" * 2000
     assert read(f"{padding}\0b".encode(), "text/plain") == (None, f"{padding}b")
-    assert read(b"a+2AA-b", "text/plain; charset=utf-7") == (None, "a?b")
+    assert read("a&#xD800;b".join(["<html><body><p>", "</p></body></html>"]).encode(), "text/html")[1] == "a\ufffdb"
 
 
 @pytest.mark.parametrize("content_type", ["application/pdf", "application/octet-stream", "", "text/html"])
 def test_a_pdf_is_told_by_its_content(content_type: str) -> None:
     body = pdf("The first page", "The second page", title="A report")
     assert read(body, content_type) == ("A report", "The first page\n\nThe second page")
+
+
+@pytest.mark.parametrize("front", [b"\n", b"\xef\xbb\xbf\r\n", b"\0" * 4, b"HTTP junk in front\r\n" * 20])
+def test_a_pdf_may_have_a_few_bytes_in_front(front: bytes) -> None:
+    assert read(front + pdf("The first page", title="A report"), "application/pdf") == ("A report", "The first page")
+
+
+def test_a_text_may_speak_of_pdf() -> None:
+    assert read(b"A file begins with %PDF-1.7", "text/plain") == (None, "A file begins with %PDF-1.7")
+    page = HTML.replace("The lighthouse</title>", "%PDF-1.7</title>")
+    assert ARTICLE.strip() in read(page.encode(), "text/html")[1]
 
 
 def test_a_pdf_may_have_no_title() -> None:
