@@ -75,7 +75,6 @@ def post_worker_init(worker: Any) -> None:
     """The application is loaded: refuse to run half-patched, then start what each process does by itself."""
     from ai import gemini
     from ai.fetch_url import fetcher
-    from conversations.replies import channel
     from edgechat import periodic
     from edgechat.gevent_check import require_patched_process
 
@@ -84,7 +83,6 @@ def post_worker_init(worker: Any) -> None:
     gemini.prepare()
     fetcher.prepare()
     periodic.start()
-    channel.start()
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -34,7 +34,7 @@ from edgechat import notices
 from edgechat.errors import ApiError, StoreUnavailable
 from edgechat.event_stream import ClosingBody
 from edgechat.request_state import state_of
-from edgechat.threads import end_work, release_database, start_thread
+from edgechat.threads import EXITS, end_work, release_database, start_thread
 
 logger = structlog.get_logger(__name__)
 
@@ -320,7 +320,11 @@ def _look_at_due() -> None:
             _end_what_is_over(due)
         except (OperationalError, StoreUnavailable) as error:
             logger.warning("open_calls_not_checked", reason=type(error).__name__)
-        except Exception:  # whatever it is, the next ones have to be looked at
+        except EXITS:
+            with _lock:
+                _looking = False
+            raise
+        except BaseException:  # whatever it is, the next ones have to be looked at
             logger.exception("open_calls_not_checked")
 
 

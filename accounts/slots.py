@@ -64,14 +64,12 @@ _TAKE = f"""
     redis.call('PEXPIRE', KEYS[1], ARGV[3])
     return 1
 """
-# KEYS: a set for each member. ARGV: the lease in ms, the members.
+# KEYS: the user's set. ARGV: the lease in ms, the member.
 _RENEW = f"""
     {_NOW}
-    for number, key in ipairs(KEYS) do
-        only_a_set(key)
-        redis.call('ZADD', key, now + ARGV[1], ARGV[number + 1])
-        redis.call('PEXPIRE', key, ARGV[1])
-    end
+    only_a_set(KEYS[1])
+    redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[2])
+    redis.call('PEXPIRE', KEYS[1], ARGV[1])
 """
 
 _LEASE = int(SLOT_SECONDS * 1000)
@@ -151,7 +149,13 @@ def renew_slots() -> None:
     try:
         for first in range(0, len(held), RENEWED_AT_ONCE):
             some = held[first : first + RENEWED_AT_ONCE]
-            _script(_RENEW)(keys=[slot.key for slot in some], args=[_LEASE, *(slot.member for slot in some)])
+            # Users' sets are in different slots of a cluster: a script has one of them.
+            pipeline = redis_client().pipeline(transaction=False)
+            for slot in some:
+                _script(_RENEW)(keys=[slot.key], args=[_LEASE, slot.member], client=pipeline)
+            for slot, answer in zip(some, pipeline.execute(raise_on_error=False), strict=True):
+                if isinstance(answer, RedisError):  # of one set, which says nothing of the others
+                    logger.warning("slot_not_renewed", key=slot.key, reason=str(answer))
         for slot in held:
             if slot not in _held:  # released while it was being renewed
                 redis_client().zrem(slot.key, slot.member)
@@ -161,7 +165,8 @@ def renew_slots() -> None:
 
 def forget_slots(user_id: int) -> None:
     """Delete what Redis has of a user's slots. Raises RedisError."""
-    redis_client().unlink(*(_key(kind, user_id) for kind in KINDS))
+    for kind in KINDS:
+        redis_client().unlink(_key(kind, user_id))
 
 
 def _has_room(slot: Slot, limit: int) -> bool:

@@ -203,5 +203,8 @@ def _is_active(user_id: int) -> bool:
 
 
 def _index(user_id: int) -> str:
-    """The sorted set of a user's keys, by the time at which they expire; also what each of them begins with."""
-    return f"edgechat:ai:cache:{user_id}"
+    """The sorted set of a user's keys, by the time at which they expire; also what each of them begins with.
+
+    All of a user's are in one slot of a cluster, as scripts and transactions have several of them.
+    """
+    return f"edgechat:ai:cache:{{{user_id}}}"

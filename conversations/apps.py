@@ -30,6 +30,8 @@ class ConversationsConfig(AppConfig):
         register_eraser(erase.delete_conversations_of)
         register_eraser(attachments.delete_attachments_of)
         register_exporter(account_export.export_conversations, types=account_export.TYPES)
+        periodic.register(channel.publish_marked, seconds=0)
+        periodic.register(channel.read_published, seconds=0)
         periodic.register(leases.keep_lease, seconds=leases.HEARTBEAT_SECONDS)
         periodic.register(take_over.take_over_replies, seconds=take_over.REAP_SECONDS)
         periodic.register(take_over.take_stray_replies, seconds=take_over.STRAY_SECONDS)

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from edgechat import __version__
+from edgechat import __version__, periodic
 from edgechat.mongo import database
 from edgechat.redis import redis_client
 
@@ -60,6 +60,7 @@ class StoresSerializer(serializers.Serializer[object]):
     database = serializers.CharField()
     mongo = serializers.CharField()
     redis = serializers.CharField()
+    tasks = serializers.CharField(required=False, help_text="Only where a background task of the process is not well.")
 
 
 class ReadySerializer(StatusSerializer):
@@ -107,8 +108,11 @@ class LiveView(HealthView):
 class ReadyView(HealthView):
     @extend_schema(operation_id="health_ready", tags=["health"], responses={200: ReadySerializer, 503: ReadySerializer})
     def get(self, request: Request) -> Response:
-        """Every store answers; 503 names the one that does not."""
+        """Every store answers, and the process's background tasks go on; 503 names what does not."""
         checks = {name: store_state(name) for name in CHECKS}
+        if unwell := periodic.unwell():
+            logger.warning("periodic_tasks_unwell", tasks=unwell)
+            checks["tasks"] = "error"
         ready = all(state == "connected" for state in checks.values())
         return Response({"status": "ok" if ready else "not ready", "checks": checks}, status=200 if ready else 503)
 

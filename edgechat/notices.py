@@ -18,7 +18,9 @@ from edgechat.redis import RedisError, ResponseError, drop_foreign, is_ahead, re
 
 logger = structlog.get_logger(__name__)
 
-KEY = "edgechat:notices"
+# One command reads the notices and the streams of replies: they are in one slot of a cluster.
+SLOT = "{edgechat:live}"
+KEY = f"edgechat:notices:{SLOT}"
 MAX_KEPT = 1000
 
 Listener = Callable[[Sequence[str]], None]

@@ -20,6 +20,9 @@ logger = structlog.get_logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# What ends a thread and is no fault of it.
+EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit, gevent.GreenletExit)
+
 # Hashing and decoding at once in one process. A process has one core or so: more would only take memory, and turns from
 # the streams.
 _cpu_slots = threading.BoundedSemaphore(2)
@@ -82,7 +85,9 @@ def start_thread(function: Callable[P, object], *args: P.args, **kwargs: P.kwarg
     def run() -> None:
         try:
             context.run(function, *args, **kwargs)
-        except Exception:
+        except EXITS:
+            raise
+        except BaseException:  # gevent's Timeout, for one, is no Exception
             context.run(logger.exception, "thread_failed", function=getattr(function, "__qualname__", repr(function)))
         finally:
             release_database()

@@ -199,7 +199,8 @@ class RequestStream:
             connection.disconnect()  # or the next one would take it for open
             raise
         self._paused_until = 0.0
-        self._arrived_key = f"edgechat:usage:arrived:{secrets.token_hex(8)}"
+        # In the stream's slot of a cluster, as the script has both.
+        self._arrived_key = f"{{{STREAM}}}:arrived:{secrets.token_hex(8)}"
         self._count = self._due = 0
 
     def _packed(self, connection: Any, record: AnsweredRequest) -> bytes:

@@ -47,7 +47,7 @@ def carol(caching: str, register: Callable[..., Person]) -> Person:
 
 
 def keys_of(person: Person) -> list[bytes]:
-    return list(redis_client().scan_iter(f"edgechat:ai:cache:{person.id}*", count=1000))
+    return list(redis_client().scan_iter(f"edgechat:ai:cache:{{{person.id}}}*", count=1000))
 
 
 def test_the_same_again_costs_no_tokens_and_is_a_request(carol: Person, model_calls: ModelCalls) -> None:

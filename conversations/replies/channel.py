@@ -11,7 +11,9 @@ The thread that reads hands on the notices of all processes too (`edgechat.notic
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -22,7 +24,6 @@ from edgechat import notices
 from edgechat.process_name import process_name
 from edgechat.redis import RedisError, blocking_redis_client, drop_foreign, is_foreign, redis_client
 from edgechat.text_feed import TextFeed
-from edgechat.threads import start_thread
 
 logger = structlog.get_logger(__name__)
 
@@ -32,11 +33,14 @@ STREAM_SECONDS = 3600
 COALESCE_SECONDS = 0.02
 BLOCK_MILLISECONDS = 1000
 RETRY_SECONDS = 1.0
+# A reader that has not come back for so long reads no more, for whatever reason.
+UNREAD_SECONDS = 5.0
 STOP = "stop"
 
 
 def _key(message_id: str) -> str:
-    return f"edgechat:reply:{message_id}"
+    # In one slot of a cluster, as all that is followed is read by one command.
+    return f"edgechat:reply:{notices.SLOT}:{message_id}"
 
 
 # --- Publishing ------------------------------------------------------------------------------------------------------
@@ -53,66 +57,82 @@ class _Publisher:
             self._waiting[reply.message_id] = reply
         self._wake.set()
 
-    def run(self) -> None:
-        """Publish for ever what was marked."""
-        pause = threading.Event()
-        while True:
-            self._wake.wait()
-            self._wake.clear()
+    def round(self) -> None:
+        """Publish what is marked by now, or will be soon."""
+        if not self._wake.wait(BLOCK_MILLISECONDS / 1000):
+            return
+        self._wake.clear()
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        try:
+            self._publish(list(waiting.values()))
+        except RedisError as error:
+            logger.warning("reply_not_published", reason=type(error).__name__, replies=len(waiting))
             with self._lock:
-                waiting, self._waiting = self._waiting, {}
+                # What has ended meanwhile is answered from MongoDB; the others' text goes out with their next try.
+                kept = {key: reply for key, reply in waiting.items() if reply.erased or not reply.ended}
+                self._waiting = {**kept, **self._waiting}
+            if kept:
+                self._wake.set()
+            time.sleep(RETRY_SECONDS)
+        time.sleep(COALESCE_SECONDS)
+
+    def _publish(self, replies: list[LiveReply]) -> None:
+        """Raises RedisError where Redis is away. What it refuses of one reply keeps none of the others."""
+        pipeline = redis_client().pipeline(transaction=False)
+        entries: list[_Entries] = []
+        for reply in replies:
             try:
-                self._publish(list(waiting.values()))
-            except RedisError as error:
-                logger.warning("reply_not_published", reason=type(error).__name__, replies=len(waiting))
-                with self._lock:
-                    # What has ended meanwhile is answered from MongoDB; the others' text goes out with their next try.
-                    kept = {key: reply for key, reply in waiting.items() if reply.erased or not reply.ended}
-                    self._waiting = {**kept, **self._waiting}
-                if kept:
-                    self._wake.set()
-                pause.wait(RETRY_SECONDS)
+                entries.append(_entries_of(reply))
             except Exception:
-                # Whatever it is: no reply may end the publishing of all others.
-                logger.exception("replies_not_published", replies=len(waiting))
-            pause.wait(COALESCE_SECONDS)
+                logger.exception("reply_not_published", message_id=reply.message_id)
+        for each in entries:
+            for command in each.commands:
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+        answers = iter(pipeline.execute(raise_on_error=False))
+        for each in entries:
+            told = [next(answers) for _ in each.commands]
+            refused = next((answer for answer in told if isinstance(answer, RedisError)), None)
+            if refused is not None:
+                self._look_into(each.reply, refused)
+                continue
+            each.reply.published_offset = each.offset
+            if None in told:
+                each.reply.stream_lost = True
 
     @staticmethod
-    def _publish(replies: list[LiveReply]) -> None:
-        offsets: list[tuple[LiveReply, int]] = []
-        added: list[LiveReply | None] = []
-        pipeline = redis_client().pipeline(transaction=False)
-        for reply in replies:
-            state = reply.feed.state
-            key = _key(reply.message_id)
-            if reply.erased:
-                pipeline.unlink(key)
-                added.append(None)
-                continue
-            # What was deleted stays so: only the first piece makes the stream.
-            goes_on = reply.published_offset > 0
-            if len(state.text) > reply.published_offset:
-                entry = {"a": state.epoch, "o": reply.published_offset, "t": state.text[reply.published_offset :]}
-                pipeline.xadd(key, entry, nomkstream=goes_on)  # type: ignore[arg-type]
-                added.append(reply)
-            if state.ended and not reply.lease_lost:
-                pipeline.xadd(key, {"a": state.epoch, "e": 1}, nomkstream=goes_on)
-                added.append(reply)
-            pipeline.expire(key, STREAM_SECONDS)
-            added.append(None)
-            offsets.append((reply, len(state.text)))
-        answers = pipeline.execute(raise_on_error=False)
-        for answer in answers:
-            if isinstance(answer, RedisError) and not is_foreign(answer):
-                raise answer
-        for reply, offset in offsets:
-            reply.published_offset = offset
-        for added_to, answer in zip(added, answers, strict=True):
-            if added_to is not None and isinstance(answer, RedisError):
-                drop_foreign("stream", _key(added_to.message_id))
-                added_to.stream_lost = True
-            elif added_to is not None and answer is None:
-                added_to.stream_lost = True
+    def _look_into(reply: LiveReply, refused: RedisError) -> None:
+        """Redis does not take a reply's entries. Its next piece brings them again, into a new stream if need be."""
+        logger.warning("reply_refused_by_redis", message_id=reply.message_id, reason=str(refused))
+        if is_foreign(refused):
+            drop_foreign("stream", _key(reply.message_id))
+            reply.stream_lost = True
+
+
+@dataclass
+class _Entries:
+    """What is to be published of a reply: the commands, and how far they bring its stream."""
+
+    reply: LiveReply
+    commands: list[tuple[Any, ...]]
+    offset: int
+
+
+def _entries_of(reply: LiveReply) -> _Entries:
+    state, key, published = reply.feed.state, _key(reply.message_id), reply.published_offset
+    if reply.erased:
+        return _Entries(reply, [("UNLINK", key)], published)
+    # What was deleted stays so: only the first piece makes the stream.
+    add = ("XADD", key, "NOMKSTREAM", "*") if published > 0 else ("XADD", key, "*")
+    commands: list[tuple[Any, ...]] = []
+    if len(state.text) > published:
+        # A model may send half of a surrogate pair, which is no UTF-8.
+        piece = state.text[published:].encode("utf-8", "replace")
+        commands.append((*add, "a", state.epoch, "o", published, "t", piece))
+    if state.ended and not reply.lease_lost:
+        commands.append((*add, "a", state.epoch, "e", 1))
+    commands.append(("EXPIRE", key, STREAM_SECONDS))
+    return _Entries(reply, commands, len(state.text))
 
 
 _publisher = _Publisher()
@@ -161,7 +181,9 @@ class _Reader:
         self._followed: dict[str, _Followed] = {}
         self._lock = threading.Lock()
         self._notices_id: str | None = None
+        self._wake_id = "0"
         self.healthy = True
+        self.read_at = 0.0
 
     def follow(self, message_id: str) -> TextFeed:
         with self._lock:
@@ -182,38 +204,39 @@ class _Reader:
             if not followed.followers:
                 del self._followed[message_id]
 
-    def run(self) -> None:
-        """Read for ever: the notices, and the streams of all replies that are followed here."""
-        pause = threading.Event()
-        wake_id = "0"
-        while True:
-            with self._lock:
-                streams = {_key(mid): followed.last_id for mid, followed in self._followed.items()}
-            streams[self._wake_key()] = wake_id
-            try:
-                if self._notices_id is None:
-                    self._notices_id = notices.newest_id()
-                streams[notices.KEY] = self._notices_id
-                answer = blocking_redis_client().xread(streams, block=BLOCK_MILLISECONDS)  # type: ignore[arg-type]
-            except RedisError as error:
-                if self.healthy:
-                    logger.warning("reply_reader_waits", reason=type(error).__name__)
-                self.healthy = False
-                if is_foreign(error):
-                    drop_foreign("stream", *streams)
-                pause.wait(RETRY_SECONDS)
-                continue
-            self.healthy = True
-            for key, entries in _pairs(answer):
-                name = key.decode()
-                if name == notices.KEY:
-                    self._notices_id = notices.deliver(entries)
-                elif name == self._wake_key():
-                    wake_id = entries[-1][0].decode()
-                else:
-                    self._follow_on(name.removeprefix("edgechat:reply:"), entries)
-            if answer:
-                pause.wait(COALESCE_SECONDS)
+    def round(self) -> None:
+        """Read once, for a second at most: the notices, and the streams of all replies that are followed here."""
+        with self._lock:
+            streams = {_key(mid): followed.last_id for mid, followed in self._followed.items()}
+        streams[self._wake_key()] = self._wake_id
+        try:
+            if self._notices_id is None:
+                self._notices_id = notices.newest_id()
+            streams[notices.KEY] = self._notices_id
+            answer = blocking_redis_client().xread(streams, block=BLOCK_MILLISECONDS)  # type: ignore[arg-type]
+        except RedisError as error:
+            if self.healthy:
+                logger.warning("reply_reader_waits", reason=repr(error))
+            self.healthy = False
+            if is_foreign(error):
+                drop_foreign("stream", *streams, notices.KEY)
+            time.sleep(RETRY_SECONDS)
+            return
+        self.healthy = True
+        self.read_at = time.monotonic()
+        for key, entries in _pairs(answer):
+            self._hand_on(key.decode(), entries)
+        if answer:
+            time.sleep(COALESCE_SECONDS)
+
+    def _hand_on(self, name: str, entries: list[Any]) -> None:
+        """What was read from one stream."""
+        if name == notices.KEY:
+            self._notices_id = notices.deliver(entries)
+        elif name == self._wake_key():
+            self._wake_id = entries[-1][0].decode()
+        else:
+            self._follow_on(name.removeprefix(_key("")), entries)
 
     def _follow_on(self, message_id: str, entries: list[Any]) -> None:
         with self._lock:
@@ -244,7 +267,7 @@ class _Reader:
 
     @staticmethod
     def _wake_key() -> str:
-        return f"edgechat:replies:wake:{process_name()}"
+        return f"edgechat:replies:wake:{notices.SLOT}:{process_name()}"
 
 
 def _pairs(answer: Any) -> list[tuple[bytes, list[Any]]]:
@@ -266,10 +289,14 @@ def hear_stop(digests: Sequence[str]) -> None:
 _reader = _Reader()
 
 
-def start() -> None:
-    """Begin to publish and to read, once in a process that serves."""
-    start_thread(_publisher.run)
-    start_thread(_reader.run)
+def publish_marked() -> None:
+    """Publish what is marked; called over and over."""
+    _publisher.round()
+
+
+def read_published() -> None:
+    """Read what others publish; called over and over."""
+    _reader.round()
 
 
 def follow(message_id: str) -> TextFeed:
@@ -283,4 +310,4 @@ def unfollow(message_id: str) -> None:
 
 def is_healthy() -> bool:
     """Whether feeds come through; if not, followers have to look at MongoDB instead."""
-    return _reader.healthy
+    return _reader.healthy and time.monotonic() - _reader.read_at < UNREAD_SECONDS

@@ -40,7 +40,7 @@ def test_entries_that_nobody_understands_are_passed_over(
     conversation = alice.new_conversation(title="Titled")
     path = f"chat/conversations/{conversation}/messages"
     said = "word " * 30
-    key = f"edgechat:reply:{conversation}:00000002"
+    key = f"edgechat:reply:{notices.SLOT}:{conversation}:00000002"
     with alice.stream(
         "POST", path, headers=EVENT_STREAM, json={"content": f"[[chunks=30]][[gap=0.1]]{said}"}
     ) as sending:

@@ -77,7 +77,7 @@ def test_a_position_beyond_what_is_stored_begins_again(alice: Person, conversati
 def test_when_redis_has_forgotten_the_stream_the_stored_message_answers(alice: Person, conversation: str) -> None:
     told = stream_send(alice, conversation, TEXT)
     final = told[-1]["data"]
-    redis_client().delete(f"edgechat:reply:{final['id']}")
+    redis_client().delete(f"edgechat:reply:{{edgechat:live}}:{final['id']}")
     seen = ""
     for each in told[1:-1]:
         seen += each["data"].get("text", "")

@@ -120,7 +120,7 @@ def test_a_stream_of_requests_that_is_none_is_begun_anew(
 def test_a_kept_answer_that_is_none_is_made_anew(carol: Person, spoilt: redis.Redis, model_calls: ModelCalls) -> None:
     prompt = f"kept-{carol.id}"
     first = carol.post("ai/complete", json={"prompt": prompt}).json()
-    [key] = list(spoilt.scan_iter(f"edgechat:ai:cache:{carol.id}:*"))
+    [key] = list(spoilt.scan_iter(f"edgechat:ai:cache:{{{carol.id}}}:*"))
     foreign: list[Any] = ["", b"\xff\xfe", "[" * 100_000, "1", "null", "[]", "{}", '"text"', '{"text": 5}']
     answer = {"text": "bad", "model": "m", "finish_reason": "STOP"}
     foreign += [json.dumps({**answer, **changes}) for changes in ({"text": None}, {"more": 1}, {"text": "\ud800"})]
@@ -139,7 +139,7 @@ def test_a_kept_answer_that_is_none_is_made_anew(carol: Person, spoilt: redis.Re
 def test_a_lock_that_nobody_holds_keeps_nobody_waiting(carol: Person, spoilt: redis.Redis) -> None:
     prompt = f"lock-{carol.id}"
     carol.post("ai/complete", json={"prompt": prompt})
-    [key] = list(spoilt.scan_iter(f"edgechat:ai:cache:{carol.id}:*"))
+    [key] = list(spoilt.scan_iter(f"edgechat:ai:cache:{{{carol.id}}}:*"))
     for ttl in (None, 100_000):
         spoilt.delete(key)
         spoilt.set(key + b":lock", "somebody", ex=ttl)
@@ -149,7 +149,7 @@ def test_a_lock_that_nobody_holds_keeps_nobody_waiting(carol: Person, spoilt: re
 def test_an_index_that_is_none_keeps_no_account_from_being_deleted(
     carol: Person, spoilt: redis.Redis, eventually: Eventually
 ) -> None:
-    index = f"edgechat:ai:cache:{carol.id}"
+    index = f"edgechat:ai:cache:{{{carol.id}}}"
     foreign: dict[str | bytes, float] = {"somebody-elses": 1, b"\xff": 2}
     spoilt.set("somebody-elses", "stays")
     spoilt.zadd(index, foreign)  # type: ignore[type-var]
@@ -221,7 +221,7 @@ def test_pieces_of_somebody_else_disturb_no_stream(
         begun = read_events(writing.iter_lines())
         assert [next(begun).get("event") for _ in range(3)] == [None, "message", "delta"]
         mid = f"{conversation}:00000002"
-        key = f"edgechat:reply:{mid}"
+        key = f"edgechat:reply:{notices.SLOT}:{mid}"
         spoilt.set(key, "rubbish")  # it is deleted, and what was told is told again
         eventually(lambda: spoilt.type(key) == b"stream")
         with elsewhere.stream("GET", f"{path}/{mid}/stream") as following:

@@ -1,0 +1,82 @@
+"""What stands in Redis keeps no process from following the replies of the others live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from conftest import Person
+from conversations.tests.events import EVENT_STREAM, read_events, text_of
+from edgechat import notices
+from edgechat.local.web import WebServer
+from edgechat.redis import redis_client
+
+TEXT = "[[chunks=60]][[gap=0.05]]" + "word " * 60
+
+
+def reply_key(mid: str) -> str:
+    return f"edgechat:reply:{notices.SLOT}:{mid}"
+
+
+@pytest.fixture
+def elsewhere(start_web: Callable[..., WebServer], alice: Person) -> Iterator[Person]:
+    """Alice at another web process, with the same stores."""
+    web = start_web(workers=1)
+    client = object.__new__(Person)
+    super(Person, client).__init__(web.url, token=alice.tokens["access_token"])
+    yield client
+    client.close()
+
+
+def followed(alice: Person, elsewhere: Person, spoil: Callable[[str], Any]) -> tuple[list[dict[str, Any]], str]:
+    """The events of a reply at another process, whose stream in Redis is spoilt meanwhile, and the reply's text."""
+    path = f"chat/conversations/{alice.new_conversation()}/messages"
+    with alice.stream("POST", path, json={"content": TEXT}, headers=EVENT_STREAM) as answer:
+        written = read_events(answer.iter_lines())
+        opening = next(told for told in written if told.get("event") == "message")
+        next(told for told in written if told.get("event") == "delta")
+        mid = opening["data"]["model_message"]["id"]
+        spoil(mid)
+        with elsewhere.stream("GET", f"{path}/{mid}/stream") as follower:
+            events = list(read_events(follower.iter_lines()))
+        final = list(written)[-1]["data"]
+    return events, final["content"]
+
+
+def spoil_entry(mid: str) -> None:
+    redis_client().xadd(reply_key(mid), {"pause": "x"})
+    redis_client().xadd(reply_key(mid), {"a": "one", "o": "0", "t": "x"})
+    redis_client().xadd(reply_key(mid), {"a": "1", "o": "0", "t": b"\xff"})
+
+
+def spoil_notices(mid: str) -> None:
+    for fields in ({"pause": "x"}, {"from": "x", "kind": "stop", "digests": "{"}, {"from": b"\xff", "kind": "stop"}):
+        redis_client().xadd(notices.KEY, fields)  # type: ignore[arg-type]
+
+
+def spoil_notices_key(mid: str) -> None:
+    redis_client().set(notices.KEY, "x")
+
+
+def spoil_foreign_reply(mid: str) -> None:
+    """A reply that others follow has a key with another type of value; this one is published with it."""
+    redis_client().set(reply_key(mid), "x")
+
+
+@pytest.mark.parametrize(
+    "spoil", [spoil_entry, spoil_notices, spoil_notices_key, spoil_foreign_reply], ids=lambda each: each.__name__
+)
+def test_a_reply_is_followed_live_whatever_stands_in_redis(
+    alice: Person, elsewhere: Person, spoil: Callable[[str], Any]
+) -> None:
+    events, text = followed(alice, elsewhere, spoil)
+    assert events[-1]["event"] == "done"
+    assert text_of(events) == text
+    # By the stored message alone it would come in two or three pieces.
+    assert len([told for told in events if told.get("event") == "delta"]) > 5
+    events, text = followed(alice, elsewhere, lambda _: None)
+    assert text_of(events) == text
+    assert len([told for told in events if told.get("event") == "delta"]) > 10
+    assert elsewhere.get("health/ready").status_code == 200
