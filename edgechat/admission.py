@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from edgechat import store_time
+from edgechat.errors import StoreUnavailable, error_response
 from edgechat.rate_limit import is_unlimited
-from edgechat.threads import begin_work, end_work
+from edgechat.threads import PATIENCE_SECONDS, begin_work, end_work
 
 
 class AdmissionMiddleware:
-    """Makes a request wait for its turn to work (`edgechat.threads.begin_work`); health checks never wait."""
+    """Makes a request wait for its turn to work (`edgechat.threads.begin_work`), for PATIENCE_SECONDS at most; health
+    checks never wait.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -20,8 +25,14 @@ class AdmissionMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if is_unlimited(request.path_info):
             return self.get_response(request)
-        begin_work()
+        began = time.monotonic()
+        try:
+            begin_work(patience=PATIENCE_SECONDS)
+        except StoreUnavailable as error:
+            return error_response(request, error)
+        store_time.begin_request(waited=time.monotonic() - began)
         try:
             return self.get_response(request)
         finally:
             end_work()
+            store_time.end_request()

@@ -113,6 +113,10 @@ class StoreUnavailable(ApiError):
 
     status, code, detail = 503, "store_unavailable", "The service is temporarily unavailable, please try again"
 
+    def __init__(self, detail: str | None = None, **kwargs: Any) -> None:
+        # A store that failed is asked again after a second (edgechat.breaker).
+        super().__init__(detail, headers={"Retry-After": "1"}, **kwargs)
+
 
 def error_body(error: ApiError, request_id: str) -> dict[str, Any]:
     """The one shape of every error: detail, code, request_id, and `errors` and `context` where there are any."""
@@ -169,7 +173,7 @@ def to_api_error(exception: Exception, *, accepted: str = "application/json") ->
         case RequestDataTooBig() | TooManyFilesSent():
             return TooLarge()
         case django.db.OperationalError() | django.db.InterfaceError():
-            logger.error("database_unavailable", exc_info=exception)
+            logger.error("database_unavailable", reason=repr(exception)[:500])
             return StoreUnavailable()
     return None
 

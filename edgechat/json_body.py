@@ -15,7 +15,7 @@ from rest_framework.request import Request
 
 from edgechat.errors import Invalid, MalformedJSON, UnsupportedType
 from edgechat.request_body import MAX_STRANGERS_BYTES, accept_body
-from edgechat.threads import begin_work
+from edgechat.threads import PATIENCE_SECONDS, begin_work
 
 # Beyond what any call takes. A body of 256 KiB may otherwise be 87,000 objects.
 MAX_VALUES = 10_000
@@ -42,7 +42,7 @@ class JSONBodyParser(BaseParser):
         try:
             body = stream.read()
         finally:
-            begin_work()
+            begin_work(patience=PATIENCE_SECONDS)
         if not body:
             return {}
         check_shape(body)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC
 from typing import Any, ParamSpec, TypeVar, cast
 
+import pymongo
 import pymongo.errors
 import structlog
 from bson.codec_options import CodecOptions
@@ -18,6 +20,8 @@ from django.conf import settings
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from edgechat import store_time
+from edgechat.breaker import Breaker
 from edgechat.errors import StoreUnavailable
 
 logger = structlog.get_logger(__name__)
@@ -26,7 +30,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Document = dict[str, Any]
 
+# Of one operation in a request.
+OPERATION_SECONDS = 2.5
+# Who has not answered for so long is taken to be gone.
+SILENT_SECONDS = 1.0
+
 _lock = threading.Lock()
+_asking = threading.local()
+_breaker = Breaker()
+_END = object()
 _clients: dict[bool, MongoClient[Document]] = {}
 # Connections of a process; the urgent ones are never queued for behind requests.
 _POOL_SIZE, _URGENT_POOL_SIZE = 32, 2
@@ -93,42 +105,87 @@ def _new_client(pool_size: int) -> MongoClient[Document]:
         settings.MONGODB_URL,
         serverSelectionTimeoutMS=2000,
         connectTimeoutMS=1000,
+        # For what does not go through `mongo_errors`.
         socketTimeoutMS=10_000,
-        waitQueueTimeoutMS=20_000,
+        waitQueueTimeoutMS=10_000,
         maxPoolSize=pool_size,
         appname="edgechat",
     )
 
 
 def mongo_errors(function: Callable[P, T]) -> Callable[P, T]:
-    """Turn the driver's errors into MongoUnavailable, or MongoRefused, a generator's too.
+    """Bound the driver's waits (`edgechat.store_time`), and turn its errors into MongoUnavailable, or MongoRefused; a
+    generator's too.
 
     A duplicate key is an answer and passes as it is.
     """
 
-    @contextmanager
-    def turned() -> Iterator[None]:
-        try:
-            yield
-        except pymongo.errors.DuplicateKeyError:
-            raise
-        except (pymongo.errors.PyMongoError, BSONError, OverflowError, UnicodeEncodeError) as error:
-            reason = _refusal(error)
-            if reason is not None:
-                # Without its text, which quotes what was to be written.
-                logger.error("mongo_refused", operation=function.__name__, reason=reason)
-                raise MongoRefused(reason) from error
-            logger.error("mongo_unavailable", operation=function.__name__, exc_info=error)
-            raise MongoUnavailable from error
-
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
-        with turned():
+        with _bounded(function.__name__):
             return function(*args, **kwargs)
 
     @functools.wraps(function)
     def wrapped_generator(*args: P.args, **kwargs: P.kwargs) -> Any:
-        with turned():
-            yield from cast(Iterator[Any], function(*args, **kwargs))
+        items = cast(Iterator[Any], function(*args, **kwargs))
+        while True:
+            # Not around what the caller does with an item.
+            with _bounded(function.__name__):
+                item = next(items, _END)
+            if item is _END:
+                return
+            yield item
 
     return wrapped_generator if inspect.isgeneratorfunction(function) else wrapped
+
+
+@contextmanager
+def _bounded(operation: str) -> Iterator[None]:
+    if getattr(_asking, "now", False):
+        yield  # part of what is bounded already
+        return
+    if not _breaker.allows():
+        raise MongoUnavailable
+    _asking.now = True
+    began = time.monotonic()
+    try:
+        with store_time.waiting() as seconds, pymongo.timeout(_longest(seconds)):
+            yield
+    except pymongo.errors.DuplicateKeyError:
+        _breaker.reset()
+        raise
+    except (pymongo.errors.PyMongoError, BSONError, OverflowError, UnicodeEncodeError) as error:
+        reason = _refusal(error)
+        if reason is not None:
+            # Without its text, which quotes what was to be written.
+            logger.error("mongo_refused", operation=operation, reason=reason)
+            raise MongoRefused(reason) from error
+        if _is_gone(error, seconds=time.monotonic() - began):
+            _breaker.trip()
+        # Its traceback, a hundred times at once, would keep those from working who do not need MongoDB.
+        logger.error("mongo_unavailable", operation=operation, reason=repr(error)[:500])
+        raise MongoUnavailable from error
+    else:
+        _breaker.reset()
+    finally:
+        _asking.now = False
+
+
+def _longest(seconds: float) -> float:
+    """How long an operation may take; never 0, which pymongo takes for no bound."""
+    if seconds > store_time.REQUEST_SECONDS:
+        return seconds
+    return max(0.001, min(seconds, OPERATION_SECONDS))
+
+
+def _is_gone(error: Exception, *, seconds: float) -> bool:
+    """Whether an operation that took so long failed because MongoDB is not there, and not because it is slow."""
+    if isinstance(error, (pymongo.errors.NetworkTimeout, pymongo.errors.ServerSelectionTimeoutError)):
+        return seconds > SILENT_SECONDS
+    return isinstance(error, pymongo.errors.AutoReconnect)
+
+
+@mongo_errors
+def ping() -> None:
+    """Raises MongoUnavailable."""
+    database().command("ping")

@@ -107,7 +107,18 @@ _database["CONN_MAX_AGE"] = 0  # Django refuses persistent connections together 
 _database["OPTIONS"] = {**_database.get("OPTIONS", {}), "connect_timeout": 3}
 if gevent.monkey.is_module_patched("socket"):
     # Only processes that serve have a use for a pool; a command has one connection, and wants its errors at once.
-    _database["OPTIONS"]["pool"] = {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 5, "max_idle": 60}
+    from edgechat.postgresql.base import BoundedConnection
+
+    _database["ENGINE"] = "edgechat.postgresql"
+    _database["OPTIONS"] |= {"connect_timeout": 2, "tcp_user_timeout": 5000}
+    _database["OPTIONS"]["pool"] = {
+        "connection_class": BoundedConnection,
+        "min_size": 0,
+        "max_size": DATABASE_POOL_SIZE,
+        "timeout": 3,
+        "max_idle": 60,
+        "reconnect_timeout": 0,  # whoever comes next tries again
+    }
 DATABASES = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

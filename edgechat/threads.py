@@ -15,6 +15,9 @@ import gevent.monkey
 import structlog
 from django.db import connection, connections
 
+from edgechat import store_time
+from edgechat.errors import StoreUnavailable
+
 logger = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
@@ -33,19 +36,29 @@ _cpu_slots = threading.BoundedSemaphore(2)
 # processor, and run into the stores' time limits together.
 _work_slots = threading.BoundedSemaphore(24)
 _working = threading.local()
+# How long a request waits for its turn.
+PATIENCE_SECONDS = 5.0
 
 
-def begin_work() -> None:
-    """Wait until it is this thread's turn to work; does nothing if it has begun."""
+def begin_work(*, patience: float | None = None) -> None:
+    """Wait until it is this thread's turn to work; does nothing if it has begun.
+
+    From then on its waits for stores are bounded (`edgechat.store_time`). Raises StoreUnavailable where the turn does
+    not come within `patience` seconds.
+    """
     if not getattr(_working, "now", False):
-        _work_slots.acquire()
+        if not _work_slots.acquire(timeout=patience):
+            logger.warning("no_turn", seconds=patience)
+            raise StoreUnavailable
         _working.now = True
+        store_time.begin()
 
 
 def end_work() -> None:
     """Let another thread work: at the end, and before every wait that is not a store's."""
     if getattr(_working, "now", False):
         _working.now = False
+        store_time.end()
         _work_slots.release()
 
 

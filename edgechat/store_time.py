@@ -1,0 +1,65 @@
+"""How long stores may keep one request waiting, all its waits together.
+
+Only the waits for PostgreSQL and MongoDB count, and not what the process itself takes its time for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Of a request, from its first turn to work until it has its answer or waits for something else.
+REQUEST_SECONDS = 3.5
+# Of a request whose turn was long in coming.
+LEAST_SECONDS = 1.5
+# Of one statement or operation, where nobody waits for the answer.
+BACKGROUND_SECONDS = 10.0
+
+_here = threading.local()
+
+
+def begin_request(*, waited: float) -> None:
+    """This thread's turns share what a request may wait; it had to wait so long for its first one."""
+    _here.kept = _here.left = max(REQUEST_SECONDS - waited, LEAST_SECONDS)
+
+
+def end_request() -> None:
+    _here.kept = _here.left = None
+
+
+def begin() -> None:
+    """A turn to work begins: from now on this thread's waits are bounded together."""
+    kept: float | None = getattr(_here, "kept", None)
+    _here.left = REQUEST_SECONDS if kept is None else kept
+
+
+def end() -> None:
+    """The turn is over, and each wait is bounded by itself again."""
+    if getattr(_here, "kept", None) is not None:
+        _here.kept = getattr(_here, "left", None) or 0.0
+    _here.left = None
+
+
+@contextmanager
+def waiting() -> Iterator[float]:
+    """Around one wait for a store: gives how long it may take, perhaps 0."""
+    left: float | None = getattr(_here, "left", None)
+    began = time.monotonic()
+    try:
+        yield BACKGROUND_SECONDS if left is None else left
+    finally:
+        if left is not None and getattr(_here, "left", None) is not None:
+            _here.left = max(0.0, left - (time.monotonic() - began))
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """The stores' waits in this block take so long at most, in all."""
+    before: float | None = getattr(_here, "left", None)
+    _here.left = seconds
+    try:
+        yield
+    finally:
+        _here.left = before

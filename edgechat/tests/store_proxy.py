@@ -1,0 +1,55 @@
+"""A network in front of a store that is slow, swallows what is sent, or is not there."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from contextlib import suppress
+
+
+class StoreProxy:
+    """Forwards connections to the server that a URL names; `url` names the proxy instead.
+
+    `delay` is how long what the server answers is kept, in seconds. With `silent` nothing comes through any more, and
+    connections stay open. `close()` lets nobody connect, and ends what is open.
+    """
+
+    def __init__(self, url: str) -> None:
+        found = re.search(r"(//(?:[^@/]*@)?)(?:127\.0\.0\.1|localhost):(\d+)", url)
+        assert found is not None, url
+        self._target = int(found[2])
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        port = self._listener.getsockname()[1]
+        self.url = url.replace(found[0], f"{found[1]}127.0.0.1:{port}")
+        self.delay = 0.0
+        self.silent = False
+        self._sockets: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        for each in self._sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._target))
+                self._sockets += [client, server]
+                threading.Thread(target=self._forward, args=(client, server, False), daemon=True).start()
+                threading.Thread(target=self._forward, args=(server, client, True), daemon=True).start()
+
+    def _forward(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if answers and self.delay:
+                    time.sleep(self.delay)
+                while self.silent:
+                    time.sleep(0.05)
+                sink.sendall(data)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
