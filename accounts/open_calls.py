@@ -39,15 +39,18 @@ from edgechat.threads import EXITS, end_work, release_database, start_thread
 logger = structlog.get_logger(__name__)
 
 CHECK_SECONDS = 5.0
-HANG_UP_SECONDS = 1.0
+HANG_UP_SECONDS = 0.5
 # How long it is remembered what was told, for calls whose token was looked at before and that open after it.
 REMEMBER_SECONDS = 600.0
+
+# As proxies log it.
+NOBODY_READS = 499
 
 T = TypeVar("T")
 
 
 class HungUp(Exception):
-    """The client of an event stream is gone."""
+    """The client is gone."""
 
 
 @dataclass(frozen=True)
@@ -180,17 +183,17 @@ class _Body(ClosingBody):
 
 
 def open_call(request: AuthenticatedRequest, *, events: bool = False, reply: bool = False) -> OpenCall:
-    """Register a call that will stay open: with `events` as an event stream, which ends when its client hangs up.
+    """Register a call that will stay open: with `events` as an event stream.
 
-    Streams count towards MAX_STREAMS_PER_USER and, with `reply`, the call towards MAX_REPLIES_PER_USER. Raises
-    TooManyReplies.
+    Streams end when their clients hang up; so does what is made for this call alone, with `reply`. Streams count
+    towards MAX_STREAMS_PER_USER and, with `reply`, the call towards MAX_REPLIES_PER_USER. Raises TooManyReplies.
     """
     user_id = request.user.pk
     call = OpenCall(
         user_id=user_id,
         session_id=request.auth.pk,
         since=state_of(request._request).authenticated_at,
-        connection=request.META.get("gunicorn.socket") if events else None,
+        connection=request.META.get("gunicorn.socket") if events or reply else None,
     )
     try:
         if events:
@@ -244,7 +247,7 @@ def check_open_calls() -> None:
 
 
 def notice_hang_ups() -> None:
-    """End the event streams whose clients are gone, by one system call for all; called every HANG_UP_SECONDS.
+    """End the calls whose clients are gone, by one system call for all; called every HANG_UP_SECONDS.
 
     Writing to a connection would tell too, but only the second time, and pings are rare.
     """

@@ -6,7 +6,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.open_calls import OpenCall
+from accounts.open_calls import NOBODY_READS, HungUp, OpenCall
 from ai.answers import Answer
 from ai.completion_stream import stream_completion
 from edgechat.event_stream import event_stream_response, wants_event_stream
@@ -15,12 +15,15 @@ from edgechat.event_stream import event_stream_response, wants_event_stream
 def answer_response(request: Request, answer: Answer, call: OpenCall) -> HttpResponseBase:
     """The answer as JSON once it is made, or as events while it is.
 
-    Who closes an event stream, or loses the session under either, ends the calls to the model.
+    Who closes the connection, or loses the session, under either ends the calls to the model.
     """
     call.on_end = answer.cancel
-    if wants_event_stream(request):
+    try:
+        if not wants_event_stream(request):
+            return Response(call.run(answer.run))
         events = stream_completion(answer, call)
-        call.on_close.append(answer.cancel)
-        call.keep()
-        return event_stream_response(events, on_close=call.close)
-    return Response(call.run(answer.run))
+    except HungUp:
+        return Response(status=NOBODY_READS)
+    call.on_close.append(answer.cancel)
+    call.keep()
+    return event_stream_response(events, on_close=call.close)
