@@ -17,6 +17,7 @@ from django.http import HttpRequest
 from accounts.audit import record_event
 from accounts.models import AuditEvent, Membership, User
 from edgechat.client_address import caller_of
+from edgechat.graphemes import cut
 
 # A value of a row is told up to here; a list of keys by its first so many.
 MAX_CHARACTERS, MAX_KEYS = 300, 500
@@ -151,7 +152,7 @@ def told(name: str, value: Any) -> Any:
         return value
     if isinstance(value, datetime.datetime | datetime.date | decimal.Decimal | uuid.UUID):
         return str(value)
-    text = str(value)[:MAX_CHARACTERS]
+    text = cut(str(value), MAX_CHARACTERS)
     return masked(text) if "email" in name else text
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Iterator
 
 from icu4py.breakers import WordBreaker
 
+from edgechat.graphemes import MAX_CLUSTER, last_boundary
 from edgechat.threads import Pauses
 
 # A sentence's end with what closes it; Chinese and Japanese put no space behind.
 _SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*\s+|[。！？]["”’」』）]*\s*""")
-_JOINER = "\u200d"
-_LONGEST_CLUSTER = 40
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 _PIECE = 32_000  # characters, a millisecond's work or so
 
@@ -91,7 +89,7 @@ def split_text(text: str, *, tokens: int) -> list[str]:
         pauses.pause()
         end = start + _fitting(text[start : start + 3 * tokens], 3 * tokens)
         if end < len(text):
-            end = start + _last_boundary(text[start:end], text[end])
+            end = start + _last_boundary(text[start:end], text[end : end + MAX_CLUSTER])
         parts.append(text[start:end])
         start = end
     return parts
@@ -111,26 +109,9 @@ def _last_boundary(window: str, following: str) -> int:
     *_, sentence = (0, *(match.end() for match in _SENTENCE_END.finditer(window, half)))
     if sentence:
         return sentence
-    if following.isspace() or window[-1].isspace():
+    if following[0].isspace() or window[-1].isspace():
         return len(window)
     words = window.rsplit(None, 1)
     if len(words) == 2:
         return len(window) - len(words[1])
-    return _last_character(window, following)
-
-
-def _last_character(window: str, following: str) -> int:
-    """The end of the last whole character: accents and joined emoji stay with what they belong to."""
-    for end in range(len(window), max(0, len(window) - _LONGEST_CLUSTER), -1):
-        if not _belongs_to_former(following) and window[end - 1] != _JOINER:
-            return end
-        following = window[end - 1]
-    return len(window)
-
-
-def _belongs_to_former(character: str) -> bool:
-    return (
-        character == _JOINER
-        or unicodedata.category(character) in ("Mn", "Mc", "Me")
-        or "\U0001f3fb" <= character <= "\U0001f3ff"  # skin tones
-    )
+    return last_boundary(window + following, len(window)) or len(window)

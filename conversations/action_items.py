@@ -26,6 +26,7 @@ from conversations.todos import (
     file_tasks,
     refuse_without_room,
 )
+from edgechat.graphemes import cut
 from edgechat.threads import begin_work
 from usage.models import LedgerEntry
 from usage.tokens import prompt_budget
@@ -120,8 +121,8 @@ def _parse(answer: str, message_ids: dict[int, str]) -> list[FoundTask]:
         raise ModelOutputInvalid
     tasks = [
         FoundTask(
-            title=_storable(" ".join(title.split()))[:MAX_TITLE_CHARACTERS].strip(),
-            description=_storable(description).strip()[:MAX_DESCRIPTION_CHARACTERS] or None,
+            title=cut(_storable(" ".join(title.split())), MAX_TITLE_CHARACTERS).strip(),
+            description=cut(_storable(description).strip(), MAX_DESCRIPTION_CHARACTERS) or None,
             message_id=message_ids.get(seq),
         )
         for title, description, seq in readable[:MAX_TASKS]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from ai.gemini import PromptPicture, Turn
+from edgechat.graphemes import cut
 from usage.tokens import estimate_tokens
 
 
@@ -98,7 +99,7 @@ def is_as_long_as(earlier: Iterable[Said], *, tokens: int) -> bool:
 
 def beginning(text: str, *, tokens: int) -> str:
     """As much of a text as `estimate_tokens` counts for `tokens` at most."""
-    return text.encode()[: 3 * max(0, tokens)].decode(errors="ignore")
+    return cut(text, len(text.encode()[: 3 * max(0, tokens)].decode(errors="ignore")))
 
 
 def numbered_dialogue(

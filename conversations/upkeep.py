@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from datetime import datetime, timedelta
 
@@ -17,7 +16,9 @@ from conversations.context_window import beginning, dialogue, first_kept, is_as_
 from conversations.documents import ConversationDocument
 from conversations.history import newest_first, oldest_first
 from conversations.services import charged_organization
+from conversations.titles import title_of_answer, title_of_question
 from edgechat.errors import NotAuthenticated, StoreUnavailable
+from edgechat.graphemes import cut
 from edgechat.threads import release_database
 from usage.budgets import BudgetExceeded
 from usage.models import LedgerEntry
@@ -25,7 +26,6 @@ from usage.tokens import estimate_tokens, prompt_budget
 
 logger = structlog.get_logger(__name__)
 
-MAX_TITLE_CHARACTERS = 80
 TITLE_EXCERPT_CHARACTERS = 2000
 # Of a history that was imported, this much is caught up after each reply.
 SUMMARY_CALLS_AT_ONCE = 3
@@ -33,7 +33,7 @@ SUMMARY_CALLS_AT_ONCE = 3
 
 def provisional_title(question: str) -> str:
     """The beginning of the first message, on one line: shown until the model has found a title."""
-    return _one_line(question) or "Conversation"
+    return title_of_question(question) or "Conversation"
 
 
 def give_title(conversation: ConversationDocument, *, answer: str, provisional: str, ledger_id: str) -> None:
@@ -45,9 +45,9 @@ def give_title(conversation: ConversationDocument, *, answer: str, provisional: 
         purpose=LedgerEntry.Purpose.TITLE,
         attempt_id=f"{ledger_id}:title",
         instruction=instruction,
-        text=beginning(answer[:TITLE_EXCERPT_CHARACTERS], tokens=budget - estimate_tokens(instruction)),
+        text=beginning(cut(answer, TITLE_EXCERPT_CHARACTERS), tokens=budget - estimate_tokens(instruction)),
     )
-    title = _one_line(text or "")
+    title = title_of_answer(text or "")
     if title:
         transcripts.set_generated_title(conversation["owner_id"], conversation["_id"], title, replaces=provisional)
 
@@ -138,10 +138,3 @@ def _ask(
         logger.warning("upkeep_skipped", purpose=str(purpose), reason=type(error).__name__)
         return None
     return None if call.blocked else answer
-
-
-def _one_line(text: str) -> str:
-    line = re.sub(r"\s+", " ", text).strip().strip("\"'*#“”").strip()
-    if len(line) <= MAX_TITLE_CHARACTERS:
-        return line
-    return line[: MAX_TITLE_CHARACTERS - 1].rsplit(" ", 1)[0] + "…"

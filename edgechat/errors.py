@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
+from edgechat.graphemes import cut, next_boundary
 from edgechat.request_state import state_of
 
 logger = structlog.get_logger(__name__)
@@ -196,7 +197,9 @@ def field_errors(detail: Any, *, prefix: str) -> Iterator[tuple[str, str]]:
 
 def shorten(text: str) -> str:
     """The text, without its middle if it is longer than MAX_TEXT_CHARACTERS: its end often says what is wrong."""
-    return text if len(text) <= MAX_TEXT_CHARACTERS else f"{text[:59]}…{text[-40:]}"
+    if len(text) <= MAX_TEXT_CHARACTERS:
+        return text
+    return f"{cut(text, 59)}…{text[next_boundary(text, len(text) - 40) :]}"
 
 
 # --- What Django calls when no view of ours is reached ---------------------------------------------------------------

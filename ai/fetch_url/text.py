@@ -8,6 +8,7 @@ import structlog
 
 from ai.fetch_url.limits import CANNOT_READ, WRONG_TYPE, Deadline, PageRefused
 from ai.parsing.limits import MAX_PDF_PAGES, MAX_TEXT_CHARACTERS, MAX_TITLE_LENGTH
+from edgechat.graphemes import cut
 from edgechat.sandbox.jobs import Job, JobFailed
 from edgechat.sandbox.places import OutOfTime, Places
 
@@ -47,7 +48,7 @@ def read_text(body: bytes, content_type: str, *, deadline: Deadline) -> tuple[st
             return Redirect(str(result["redirect"]))
         title, text = result["title"], files[0].decode()
         if title is not None:
-            title = str(title).encode(errors="replace").decode()[:MAX_TITLE_LENGTH]
+            title = cut(str(title).encode(errors="replace").decode(), MAX_TITLE_LENGTH)
     except OutOfTime:
         raise deadline.refusal() from None
     except (JobFailed, LookupError, ValueError) as error:

@@ -17,6 +17,7 @@ from trafilatura.settings import Document
 
 from ai.parsing import declarations, encodings, refresh
 from ai.parsing.limits import MAX_PDF_PAGES, MAX_TEXT_CHARACTERS, MAX_TITLE_LENGTH
+from edgechat.graphemes import cut
 
 _PDF_LIMITS: dict[str, Any] = {
     "array_based_stream_maximum_output_length": 20_000_000,
@@ -76,7 +77,7 @@ def run(arguments: dict[str, Any], body: bytes) -> tuple[dict[str, Any], list[by
         return {"refused": str(refused)}, []
     except _Redirected as redirected:
         return {"redirect": _clean(str(redirected))}, []
-    return {"title": " ".join(_clean(title or "").split())[:MAX_TITLE_LENGTH] or None}, [text.encode()]
+    return {"title": cut(" ".join(_clean(title or "").split()), MAX_TITLE_LENGTH) or None}, [text.encode()]
 
 
 def _read(body: bytes, content_type: str) -> tuple[str | None, str]:

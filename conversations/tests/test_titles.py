@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
+
+import regex
 
 from conftest import Person
 from conversations.tests.events import EVENT_STREAM, read_events
@@ -97,3 +100,19 @@ def test_a_long_first_message_is_shortened_at_a_word(alice: Person) -> None:
     title = title_of(alice, conversation)
     assert title == "[[empty=1]]" + "wonder " * 8 + "wonder…"
     assert len(title) <= 80
+
+
+def test_the_models_title_is_told_without_the_marks_around_it(alice: Person, eventually: Eventually) -> None:
+    conversation = alice.new_conversation()
+    # The answer is itself a directive, for the call that asks for a title.
+    answer = f"[[say={quote('## Title: **C# and F#**')}]]sharp"
+    alice.say(conversation, f"[[say={quote(answer)}]]# Which of them?")
+    assert eventually(lambda: title_of(alice, conversation) == "C# and F#")
+
+
+def test_a_long_first_message_is_shortened_between_characters(alice: Person) -> None:
+    for character in ("👩‍👩‍👧", "🇩🇪", "e\u0301"):
+        conversation = alice.new_conversation()
+        alice.say(conversation, "[[empty=1]]" + character * 60)
+        title = title_of(alice, conversation) or ""
+        assert set(regex.findall(r"\X", title.removeprefix("[[empty=1]]"))) == {character, "…"}
