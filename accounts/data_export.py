@@ -5,16 +5,15 @@ Each app registers what it keeps of a user, as it registers with `accounts.delet
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from django.db.models import Model, QuerySet
-from rest_framework.utils.encoders import JSONEncoder
 
 from accounts.models import AuditEvent, Membership, Session, User
 from accounts.serializers import UserOutput
+from edgechat.answer_bytes import encode_json
 from edgechat.threads import release_database
 
 ROWS_AT_ONCE = 500
@@ -95,10 +94,10 @@ def export_account(user_id: int) -> Iterator[Record]:
 def _line(record: dict[str, Any]) -> Iterator[bytes]:
     *fields, (name, last) = record.items()
     if not isinstance(last, Iterator):
-        yield json.dumps(record, cls=JSONEncoder, ensure_ascii=False).encode() + b"\n"
+        yield encode_json(record) + b"\n"
         return
-    opened = json.dumps({**dict(fields), name: ""}, cls=JSONEncoder, ensure_ascii=False).removesuffix('"}')
-    yield opened.encode()
+    opened = encode_json({**dict(fields), name: ""}).removesuffix(b'"}')
+    yield opened
     for piece in last:
         yield piece.encode()
     yield b'"}\n'

@@ -209,5 +209,5 @@ def _bytes(title: str, description: str | None) -> int:
 class _JsonBytes(Func):
     """`text_bytes` and two quotes, in PostgreSQL."""
 
-    template = "octet_length(to_json(%(expressions)s)::text)"
+    template = "octet_length(regexp_replace(to_json(%(expressions)s)::text, '[\\u0085\\u2028\\u2029]', '......', 'g'))"
     output_field = IntegerField()

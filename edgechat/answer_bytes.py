@@ -9,21 +9,25 @@ from typing import Any, TypeVar
 from django.http import HttpResponse
 from rest_framework.utils.encoders import JSONEncoder
 
+from edgechat.graphemes import cut
+
 T = TypeVar("T")
 
 # A page ends before the item that does not fit.
 PAGE_BYTES = 1_000_000
 
+_LINE_ENDS = {"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
 
 def text_bytes(text: str) -> int:
     """How many bytes a text takes in an answer: UTF-8, and what JSON escapes, which can be six times as long."""
-    return len(json.dumps(text, ensure_ascii=False).encode(errors="replace")) - 2
+    return len(json_text(text).encode(errors="replace")) - 2
 
 
 def beginning_within(text: str, *, limit: int) -> str:
     """The beginning of a text that takes about `limit` bytes in an answer, and never more."""
     while (size := text_bytes(text)) > limit:
-        text = text[: len(text) * max(0, limit) // size]
+        text = cut(text, len(text) * max(0, limit) // size)
     return text
 
 
@@ -44,8 +48,20 @@ def take_page(
     return taken, False
 
 
+def json_text(body: Any) -> str:
+    """JSON of anything that REST framework's can hold, on one line for every reader.
+
+    Those of events and of lines of JSON may split them wherever Unicode has a line end, as Python's `splitlines` does;
+    of its line ends JSON itself escapes only those below U+0020.
+    """
+    text = json.dumps(body, cls=JSONEncoder, ensure_ascii=False, separators=(",", ":"))
+    for character, escaped in _LINE_ENDS.items():
+        text = text.replace(character, escaped)
+    return text
+
+
 def encode_json(body: Any) -> bytes:
-    return json.dumps(body, cls=JSONEncoder, ensure_ascii=False, separators=(",", ":")).encode()
+    return json_text(body).encode()
 
 
 def list_response(name: str, items: Sequence[bytes], **more: Any) -> HttpResponse:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
@@ -10,8 +9,8 @@ import structlog
 from django.http import StreamingHttpResponse
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
-from rest_framework.utils.encoders import JSONEncoder
 
+from edgechat.answer_bytes import json_text
 from edgechat.threads import release_database
 
 logger = structlog.get_logger(__name__)
@@ -25,9 +24,8 @@ STREAM = OpenApiParameter("stream", bool, description="Events instead of JSON, a
 
 def event(name: str, data: Any, *, event_id: str | None = None) -> bytes:
     """One event; `data` is anything that REST framework's JSON can hold, on one line."""
-    text = json.dumps(data, cls=JSONEncoder, ensure_ascii=False, separators=(",", ":"))
     identity = f"id: {event_id}\n" if event_id is not None else ""
-    return f"event: {name}\n{identity}data: {text}\n\n".encode()
+    return f"event: {name}\n{identity}data: {json_text(data)}\n\n".encode()
 
 
 class ClosingBody:

@@ -273,3 +273,14 @@ def test_hours_are_exported(alice: Person, eventually: Callable[..., Any]) -> No
     eventually(lambda: HourlyUsage.objects.filter(user_id=alice.id).exists())
     lines = lines_of(alice.get("users/me/export").text)
     assert [line for line in lines if line.get("type") == "hourly_usage"]
+
+
+def test_each_record_is_one_line_for_every_reader(alice: Person) -> None:
+    conversation = alice.new_conversation(title="one\u2028two\u2029three")
+    alice.say(conversation, "a\u0085b\u2028c")
+    answer = alice.get("users/me/export")
+    assert answer.text.splitlines() == answer.text.removesuffix("\n").split("\n")
+    records = lines_of(answer.text)
+    assert [each["title"] for each in records if each.get("type") == "conversation"] == ["one\u2028two\u2029three"]
+    contents = [each["content"] for each in records if each.get("type") == "message"]
+    assert contents == ["a\u0085b\u2028c", "Echo: a\u0085b\u2028c"]

@@ -240,3 +240,13 @@ def test_a_stream_that_nobody_reads_to_its_end_does_not_hold_the_next_message_up
         lambda: answer if (answer := alice.say(conversation, "next")).status_code == 200 else None
     )
     assert sent.json()["user_message"]["seq"] == 3
+
+
+def test_lines_of_events_end_where_every_reader_sees_them_end(alice: Person, conversation: str) -> None:
+    said = "one\u2028two\u2029three\u0085four\x0bfive"
+    path = f"chat/conversations/{conversation}/messages"
+    answer = alice.post(path, json={"content": said}, headers=EVENT_STREAM)
+    assert answer.text.splitlines() == answer.text.removesuffix("\n").split("\n")
+    events = list(read_events(answer.text.splitlines()))
+    assert text_of(events) == events[-1]["data"]["content"] == f"Echo: {said}"
+    assert alice.messages(conversation)["messages"][0]["content"] == said
