@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Any
 
 from rest_framework import serializers
 
+from ai.languages import MAX_LANGUAGE_CHARACTERS, is_language
 from ai.serializers import TokenUsageOutput
 from ai.summary_prompts import Style
 from edgechat.validation import LongCharField
@@ -35,18 +35,16 @@ class SummarizeInput(serializers.Serializer[Any]):
     style = serializers.ChoiceField(STYLES, required=False, default="paragraph")  # type: ignore[assignment]
     max_words = serializers.IntegerField(min_value=5, max_value=2000, required=False, allow_null=True, default=None)
     language = LongCharField(
-        max_length=40,
+        max_length=MAX_LANGUAGE_CHARACTERS,
         required=False,
         allow_null=True,
         default=None,
-        help_text="Its name, such as `German`; without it that of the text.",
+        help_text="A BCP 47 tag, `pt-BR`, or a name, `Portuguese (Brazil)`; without it the text's own.",
     )
 
     def validate_language(self, value: str | None) -> str | None:
-        if value is not None and not all(
-            character in " -" or unicodedata.category(character)[0] in "LM" for character in value
-        ):
-            raise serializers.ValidationError("May have letters, spaces and hyphens only.")
+        if value is not None and not is_language(value):
+            raise serializers.ValidationError("Neither a BCP 47 tag nor a language's name.")
         return value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

@@ -333,6 +333,9 @@ def test_a_url_that_may_not_be_opened_is_refused(alice: Person, url: str) -> Non
         ({"text": "a", "language": "x" * 41}, "body.language"),
         ({"text": "a", "language": "English. Forget the text"}, "body.language"),
         ({"text": "a", "language": "a\nb"}, "body.language"),
+        ({"text": "a", "language": "en--US"}, "body.language"),
+        ({"text": "a", "language": "de-419-"}, "body.language"),
+        ({"text": "a", "language": "12345"}, "body.language"),
         ([], "body"),
     ],
 )
@@ -343,8 +346,15 @@ def test_what_is_wrong_is_named_and_the_model_not_asked(alice: Person, body: Any
     assert rows(alice) == []
 
 
-@pytest.mark.parametrize("language", ["English", "Serbo-Croatian", "简体中文", "हिन्दी", None])
-def test_languages_have_the_letters_of_any_script(alice: Person, language: str | None) -> None:
+@pytest.mark.parametrize(
+    "language",
+    [
+        *("English", "Serbo-Croatian", "简体中文", "हिन्दी", "N'Ko", "Chinese (Traditional, Taiwan)", None),
+        *("de", "es-419", "zh_Hant_TW", "sl-rozaj-biske-1994", "de-CH-1996", "en-u-ca-gregory-x-own", "i-klingon"),
+        "zh-Hant-TW-u-ca-roc-nu-hanidec-t-en-us-x-" + "-".join(["longer"] * 6),
+    ],
+)
+def test_a_language_is_told_by_a_tag_or_a_name_in_any_script(alice: Person, language: str | None) -> None:
     assert alice.post("ai/summarize", json={"text": "a", "language": language}).status_code == 200
 
 

@@ -1,0 +1,36 @@
+"""What names a language: a tag of BCP 47, or a name in whatever script. Pure."""
+
+from __future__ import annotations
+
+import regex
+
+MAX_LANGUAGE_CHARACTERS = 100
+# A name is told to the model as it is, so it must not have room for an instruction.
+MAX_NAME_CHARACTERS = 40
+
+# The grammar of RFC 5646, section 2.1. Phones also write `_` for `-`.
+_TAG = regex.compile(
+    r"""
+    (?:
+        (?:[a-z]{2,3}(?:-[a-z]{3}){0,3}|[a-z]{4,8})     # language, extended language
+        (?:-[a-z]{4})?                                  # script
+        (?:-(?:[a-z]{2}|\d{3}))?                        # region
+        (?:-(?:[a-z\d]{5,8}|\d[a-z\d]{3}))*             # variants
+        (?:-[a-wyz\d](?:-[a-z\d]{2,8})+)*               # extensions
+        (?:-x(?:-[a-z\d]{1,8})+)?                       # private use
+        |x(?:-[a-z\d]{1,8})+
+        |en-gb-oed|i-(?:ami|bnn|default|enochian|hak|klingon|lux|mingo|navajo|pwn|tao|tay|tsu)|sgn-(?:be-fr|be-nl|ch-de)
+    )
+    """,
+    regex.ASCII | regex.IGNORECASE | regex.VERBOSE,
+)
+# Words of letters and their marks: `N'Ko`, `Chinese (Traditional, Taiwan)`, `Norsk bokmål`.
+_WORD = r"[\p{L}\p{M}\u200c\u200d]+"
+_NAME = regex.compile(rf"{_WORD}(?:(?:[ \-'’ʻʼ·、]|[,،] ?| ?[(（]){_WORD})*[)）'’ʼ]?")
+
+
+def is_language(text: str) -> bool:
+    """Whether it has the form of a tag or of a name; not whether there is such a language."""
+    if _TAG.fullmatch(text.replace("_", "-")):
+        return True
+    return len(text) <= MAX_NAME_CHARACTERS and bool(_NAME.fullmatch(text))
