@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from conversations import transcript_repository as transcripts
+from conversations.search_text import FoldedText, fold, pattern_of
+from edgechat.graphemes import last_boundary
 
 SNIPPET_CHARACTERS = 160
 MAX_WORDS = 10
@@ -28,12 +30,23 @@ def is_search_cursor(text: str) -> bool:
 
 def search_messages(*, owner_id: int, query: str, limit: int, cursor: str | None = None) -> SearchPage:
     """The owner's messages that contain every word of `query`, the newest first."""
-    words = query.split()[:MAX_WORDS]
-    found = []
-    for message in transcripts.search_messages(owner_id, words, limit=limit + 1, before=_parse_cursor(cursor)):
-        # All that is kept of it, for one message can be as long as a page of others.
-        message["content"] = snippet(message["content"], words)
-        found.append(message)
+    words = [fold(word) for word in query.split()]
+    patterns = [pattern_of(word) for word in words]
+    found: list[transcripts.FoundMessage] = []
+    before = _parse_cursor(cursor)
+    more = True
+    while more:
+        more = False
+        for read, message in enumerate(transcripts.search_messages(owner_id, patterns, limit=limit + 1, before=before)):
+            before = message["created_at"], message["_id"]
+            more = read == limit  # of those that the store takes for matches
+            shown = snippet(message["content"], words)
+            if shown is not None:
+                # All that is kept of it, for one message can be as long as a page of others.
+                found.append({**message, "content": shown})
+            if len(found) > limit:
+                more = False
+                break
     page = found[:limit]
     titles = transcripts.titles(owner_id, sorted({message["conversation_id"] for message in page}))
     results = [
@@ -49,13 +62,17 @@ def search_messages(*, owner_id: int, query: str, limit: int, cursor: str | None
     return SearchPage(results, _cursor(page[-1]) if len(found) > limit else None)
 
 
-def snippet(content: str, words: list[str]) -> str:
-    """The part of a text around the first of the words in it, on one line."""
-    lower = content.lower()
-    places = [place for word in words if (place := lower.find(word.lower())) >= 0]
-    start = max(0, min(places, default=0) - SNIPPET_CHARACTERS // 4)
-    part = re.sub(r"\s+", " ", content[start : start + SNIPPET_CHARACTERS]).strip()
-    return f"{'…' if start else ''}{part}{'…' if start + SNIPPET_CHARACTERS < len(content) else ''}"
+def snippet(content: str, words: list[str]) -> str | None:
+    """The part of a text around the first of the folded words in it, on one line; None if one is not in it."""
+    folded = FoldedText(content)
+    places = [place for word in words if (place := folded.find(word))]
+    if len(places) < len(words):
+        return None
+    first, behind = min(places)
+    start = last_boundary(content, first - SNIPPET_CHARACTERS // 4)
+    end = max(last_boundary(content, start + SNIPPET_CHARACTERS), behind)
+    part = re.sub(r"\s+", " ", content[start:end]).strip()
+    return f"{'…' if start else ''}{part}{'…' if end < len(content) else ''}"
 
 
 def _cursor(message: transcripts.FoundMessage) -> str:

@@ -10,7 +10,7 @@ from rest_framework import serializers
 from ai.serializers import MAX_SYSTEM_INSTRUCTION_CHARACTERS, TokenUsageOutput
 from conversations.documents import ConversationDocument, MessageDocument
 from conversations.replies.exchange import Pair
-from conversations.search import is_search_cursor
+from conversations.search import MAX_WORDS, is_search_cursor
 from conversations.shared_cursor import is_shared_cursor
 from edgechat.validation import BoundedListField
 
@@ -109,9 +109,14 @@ class FeedbackInput(serializers.Serializer[Any]):
 
 
 class SearchQuery(serializers.Serializer[Any]):
-    q = serializers.CharField(max_length=200)
+    q = serializers.CharField(max_length=200, help_text=f"Up to {MAX_WORDS} words, or parts of words.")
     limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
     cursor = serializers.CharField(max_length=100, required=False)
+
+    def validate_q(self, value: str) -> str:
+        if len(value.split()) > MAX_WORDS:
+            raise serializers.ValidationError(f"May have at most {MAX_WORDS} words.")
+        return value
 
     def validate_cursor(self, value: str) -> str:
         if not is_search_cursor(value):

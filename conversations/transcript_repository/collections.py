@@ -13,6 +13,8 @@ from edgechat.mongo import Document, database, mongo_errors
 
 # The index of running replies.
 WRITTEN_BY = "written_by"
+# Made by earlier versions, and no longer of use.
+_FORMER_TEXT_INDEX = "owner_text"
 TOMBSTONE_SECONDS = 30 * 24 * 3600
 # MongoDB's error codes
 INDEX_OPTIONS_CONFLICT = 85
@@ -52,10 +54,7 @@ def unexpired() -> Document:
 
 @mongo_errors
 def ensure_indexes() -> list[str]:
-    """Make every index that is missing; the names of all.
-
-    The text index is left out where the server has none (`search` does without it then).
-    """
+    """Make every index that is missing; the names of all."""
     made = [
         _ensure_index(conversations(), [("owner_id", 1), ("change", -1)], name="owner_change"),
         _ensure_index(
@@ -99,11 +98,8 @@ def ensure_indexes() -> list[str]:
         _ensure_index(tombstones(), [("purged", 1), ("deleted_at", 1)], name="unpurged"),
         _ensure_index(tombstones(), [("deleted_at", 1)], name="tombstone_ttl", expireAfterSeconds=TOMBSTONE_SECONDS),
     ]
-    try:
-        keys: list[tuple[str, int | str]] = [("owner_id", 1), ("content", "text")]
-        made.append(messages().create_index(keys, name="owner_text", default_language="none"))
-    except OperationFailure:
-        pass
+    if _FORMER_TEXT_INDEX in messages().index_information():
+        messages().drop_index(_FORMER_TEXT_INDEX)
     return made
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, cast
 
 from bson import ObjectId
+from pymongo.cursor import Cursor
 from pymongo.errors import DuplicateKeyError
 
 from conversations.documents import CONVERSATION_VERSION, ConversationDocument, is_over
+from conversations.search_text import fold, pattern_of
 from conversations.transcript_repository.change_numbers import is_unnumbered, number_changes, unnumbered_change
 from conversations.transcript_repository.collections import conversations, now
 from conversations.transcript_repository.collections import tombstones as tombstone_collection
@@ -21,6 +23,7 @@ CREATION_KEY_LIFETIME = timedelta(hours=24)
 
 # What lists leave out: the draft in `reply` can be as long as a message, a summary longer than all that is listed.
 UNLISTED = {"reply": 0, "summary": 0}
+_READ_AT_ONCE = 100
 
 
 @mongo_errors
@@ -106,7 +109,7 @@ def list_conversations(
     """
     chosen: Document = {"owner_id": owner_id, "archived": archived, "expires_at": None}
     if title_contains:
-        chosen["title"] = {"$regex": re.escape(title_contains), "$options": "i"}
+        chosen["title"] = title_filter(title_contains)
     # One range of an index after the other: of an `$or` of them the server would have to sort all.
     ranges: list[Document] = [{}]
     if after is not None:
@@ -122,10 +125,26 @@ def list_conversations(
         for each in ranges:
             if len(found) < limit:
                 matching = conversations().find({**chosen, **each}, UNLISTED).sort(order)
-                found += matching.skip(skip).limit(limit - len(found))
+                found += page_of(matching, title_contains, skip=skip, limit=limit - len(found))
         return found
 
     return cast("list[ConversationDocument]", numbered(owner_id, find))
+
+
+def title_filter(contains: str) -> Document:
+    """Finds all titles with this in them; `page_of` leaves out those that only look like it."""
+    return {"$regex": pattern_of(fold(contains))}
+
+
+def page_of(
+    matching: Cursor[Document], title_contains: str | None, *, limit: int | None = None, skip: int = 0
+) -> list[Document]:
+    """The first `limit` (None: all) behind `skip` others, read no further than that."""
+    if not title_contains:
+        return list(matching.skip(skip).limit(limit or 0))
+    folded = fold(title_contains)
+    titled = (each for each in matching.batch_size(_READ_AT_ONCE) if folded in fold(each["title"]))
+    return list(islice(titled, skip, None if limit is None else skip + limit))
 
 
 def numbered(owner_id: int, find: Callable[[], list[Document]]) -> list[Document]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypedDict, cast
 
 from pymongo import UpdateOne
-from pymongo.errors import OperationFailure
 
 from conversations.documents import MESSAGE_VERSION, MessageDocument, ReplyDocument, message_id, reply_seq
 from conversations.transcript_repository.collections import messages, now
@@ -20,8 +18,6 @@ MAX_VARIANTS, MAX_VARIANTS_BYTES = 50, 256 * 1024
 
 # How many messages are read at once: a few at first, later what their size lets expect.
 _READ_FIRST, _READ_AT_MOST, _READ_CHARACTERS = 5, 25, 500_000
-
-_INDEXED_TERM = re.compile(r"[^\W_]+")
 
 
 class FoundMessage(TypedDict):
@@ -167,34 +163,22 @@ def set_feedback(owner_id: int, mid: str, feedback: Mapping[str, Any] | None) ->
 
 @mongo_errors
 def search_messages(
-    owner_id: int, words: list[str], *, limit: int, before: tuple[datetime, str] | None = None
+    owner_id: int, patterns: list[str], *, limit: int, before: tuple[datetime, str] | None = None
 ) -> Iterator[FoundMessage]:
-    """The owner's messages that contain all words, whatever their case, the newest first; those behind (time, id).
+    """The owner's messages that match all regular expressions, the newest first; those behind (time, id).
 
     Those of temporary conversations are not searched.
 
-    Read as they are asked for, a few in memory at once. With a text index (MongoDB) words are whole words. Servers
-    without one compare all messages of the owner.
+    Read as they are asked for, a few in memory at once. The server compares the owner's messages, from the newest on,
+    until it has found `limit`: an index of words would not know parts of them, nor other spellings of their letters.
     """
-    patterns = [{"content": {"$regex": re.escape(word), "$options": "i"}} for word in words]
-    chosen: Document = {"owner_id": owner_id, "expires_at": None, "$and": patterns}
+    matching = [{"content": {"$regex": pattern}} for pattern in patterns]
+    chosen: Document = {"owner_id": owner_id, "expires_at": None, "$and": matching}
     ranges: list[Document] = [{}]
     if before is not None:
         at, mid = before
         ranges = [{"created_at": at, "_id": {"$lt": mid}}, {"created_at": {"$lt": at}}]
-    # The index only narrows down what is compared: it knows neither punctuation nor emoji, and it does not know where
-    # words begin in scripts without spaces, which have no upper case either.
-    terms = [term for word in words for term in _INDEXED_TERM.findall(word) if term.lower() != term.upper()]
-    narrowed = {**chosen, "$text": {"$search": max(terms, key=len)}} if terms else chosen
-    found = _newest(narrowed, ranges, limit)
-    try:
-        first = next(found, None)
-    except OperationFailure:  # this server has no text index
-        found = _newest(chosen, ranges, limit)
-        first = next(found, None)
-    if first is not None:
-        yield first
-        yield from found
+    yield from _newest(chosen, ranges, limit)
 
 
 def _newest(chosen: Document, ranges: list[Document], limit: int) -> Iterator[FoundMessage]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from datetime import datetime
 from itertools import groupby
@@ -12,7 +11,7 @@ from typing import NamedTuple, cast
 from conversations.documents import ConversationDocument, is_over
 from conversations.transcript_repository.change_numbers import unnumbered_change
 from conversations.transcript_repository.collections import conversations, now
-from conversations.transcript_repository.conversation_store import UNLISTED
+from conversations.transcript_repository.conversation_store import UNLISTED, page_of, title_filter
 from edgechat.mongo import Document, mongo_errors
 
 
@@ -77,18 +76,20 @@ def list_shared(
         "owner_id": {"$in": owner_ids},
     }
     if title_contains:
-        chosen["title"] = {"$regex": re.escape(title_contains), "$options": "i"}
+        chosen["title"] = title_filter(title_contains)
     found: list[Document] = []
     if after is not None:
         at, conversation_id = after
-        found = _changed_at({**chosen, "_id": {"$lt": conversation_id}}, at)
+        found = _changed_at({**chosen, "_id": {"$lt": conversation_id}}, at, title_contains)
         chosen["updated_at"] = {"$lt": at}
     # The index has no ids: those of one time are put in order apart, and with all of them where the page ends.
-    earlier = list(conversations().find(chosen, UNLISTED).sort("updated_at", -1).limit(limit))
+    latest = conversations().find(chosen, UNLISTED).sort("updated_at", -1)
+    earlier = page_of(latest, title_contains, limit=limit)
     if len(earlier) == limit:
         last = earlier[-1]["updated_at"]
         chosen.pop("updated_at", None)
-        earlier = [each for each in earlier if each["updated_at"] != last] + _changed_at(chosen, last)
+        earlier = [each for each in earlier if each["updated_at"] != last]
+        earlier += _changed_at(chosen, last, title_contains)
     for _, together in groupby(earlier, itemgetter("updated_at")):
         found += sorted(together, key=itemgetter("_id"), reverse=True)
     return cast("list[ConversationDocument]", found[:limit])
@@ -103,5 +104,6 @@ def unshare_conversations(owner_id: int, *, organization_id: int) -> None:
     )
 
 
-def _changed_at(chosen: Document, at: datetime) -> list[Document]:
-    return list(conversations().find({**chosen, "updated_at": at}, UNLISTED).sort("_id", -1))
+def _changed_at(chosen: Document, at: datetime, title_contains: str | None) -> list[Document]:
+    together = conversations().find({**chosen, "updated_at": at}, UNLISTED).sort("_id", -1)
+    return page_of(together, title_contains)
