@@ -10,6 +10,7 @@ import ctypes  # noqa: E402
 import gc  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
+from contextlib import suppress  # noqa: E402
 from typing import Any  # noqa: E402
 
 # Argon2 takes 19 MiB for each password. By itself glibc begins to keep such blocks after the first one: with a fixed
@@ -73,15 +74,20 @@ def when_ready(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """The application is loaded: refuse to run half-patched, then start what each process does by itself."""
+    from django.db import OperationalError
+
     from ai import gemini
     from ai.fetch_url import fetcher
     from edgechat import periodic
     from edgechat.gevent_check import require_patched_process
+    from usage import processes
 
     require_patched_process()
     # Each loads the system's certificates, during which nobody else would be answered.
     gemini.prepare()
     fetcher.prepare()
+    with suppress(OperationalError):
+        processes.keep_alive()  # before the first request, which needs the time
     periodic.start()
 
 

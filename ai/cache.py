@@ -18,6 +18,7 @@ from typing import Any, cast
 import structlog
 from django.conf import settings
 from django.db import OperationalError
+from django.utils import timezone
 from redis.commands.core import Script
 
 from accounts.models import User
@@ -100,7 +101,7 @@ class Place:
         """Keep an answer, for those in line and those to come."""
         if not settings.AI_CACHE_SECONDS:
             return
-        now, index = time.time(), _index(self._user_id)
+        now, index = timezone.now().timestamp(), _index(self._user_id)
         try:
             pipeline = redis_client().pipeline()
             pipeline.setex(self._key, settings.AI_CACHE_SECONDS, json.dumps(answer))

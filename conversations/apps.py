@@ -32,10 +32,10 @@ class ConversationsConfig(AppConfig):
         register_exporter(account_export.export_conversations, types=account_export.TYPES)
         periodic.register(channel.publish_marked, seconds=0)
         periodic.register(channel.read_published, seconds=0)
-        periodic.register(leases.keep_lease, seconds=leases.HEARTBEAT_SECONDS)
+        periodic.register(leases.drop_lost_and_stopped, seconds=2)
         periodic.register(take_over.take_over_replies, seconds=take_over.REAP_SECONDS)
         periodic.register(take_over.take_stray_replies, seconds=take_over.STRAY_SECONDS)
-        periodic.register(take_over.declare_unknown_worker_dead, seconds=20)
+        periodic.register(take_over.declare_unknown_workers_dead, seconds=20)
         periodic.register(services.purge_conversations, seconds=60)
 
 

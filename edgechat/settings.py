@@ -19,10 +19,13 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 from marshmallow.validate import OneOf, Range, Regexp
 
+from edgechat import clock
 from edgechat.development_secret import development_secret
 from edgechat.environment import Environment
 from edgechat.keys import derive_key
 from edgechat.logs import configure_logging
+
+clock.install()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 

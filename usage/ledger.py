@@ -23,8 +23,9 @@ from django.utils import timezone
 
 from accounts.live_accounts import is_deleted
 from accounts.models import Organization
+from edgechat import periodic
 from edgechat.errors import NotAuthenticated
-from usage import holders
+from usage import processes
 from usage.budgets import BudgetExceeded, BudgetState, default_limit, period_start
 from usage.models import LedgerEntry, Spending
 from usage.prices import COST_OF_ENTRY
@@ -151,7 +152,7 @@ _ABANDONED = """
       LEFT JOIN usage_ledgerholder AS maker ON maker.name = entry.holder
      WHERE settled_at IS NULL
        AND (abandoned_after < now()
-            OR (%(can_tell)s AND entry.holder <> '' AND (maker.name IS NULL OR maker.alive_until < now())))
+            OR (entry.holder <> '' AND (maker.name IS NULL OR maker.dead)))
      LIMIT 1000
 """
 
@@ -248,7 +249,7 @@ def _open(
         "unverified_limit": settings.UNVERIFIED_TOKEN_LIMIT,
         "accounts": len(accounts),
         "now": now,
-        "holder": holders.holder(),
+        "holder": processes.this_process() if periodic.is_started() else "",  # none that lives on after a command
         # Twice the longest call, for clocks that differ and settlements that have to wait.
         "abandoned_after": now + timedelta(seconds=2 * settings.AI_TIMEOUT_SECONDS + 60),
     }
@@ -305,13 +306,12 @@ def settle_deferred() -> None:
 
 def settle_abandoned() -> int:
     """Settle, by the estimate made before the call, entries whose process must have died; how many."""
+    processes.judge_processes()
     with connection.cursor() as cursor:
-        cursor.execute(_ABANDONED, {"can_tell": holders.can_tell_the_dead()})
+        cursor.execute(_ABANDONED)
         abandoned = cursor.fetchall()
     for attempt_id, estimated_input in abandoned:
         _settle(attempt_id, TokenUsage(input_tokens=estimated_input, estimated=True))
-    if not abandoned:
-        holders.forget_the_dead()
     return len(abandoned)
 
 

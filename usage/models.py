@@ -12,6 +12,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 
@@ -201,11 +202,18 @@ class LedgerEntry(models.Model):
         return self.attempt_id
 
 
-class LedgerHolder(models.Model):
-    """A process that makes calls to the model, for as long as it says that it lives."""
+class Process(models.Model):
+    """A process that writes replies and makes calls to the model, for as long as it says that it lives."""
 
     name = models.CharField(max_length=100, primary_key=True)
     alive_until = models.DateTimeField()
+    held_since = models.DateTimeField(db_default=Now(), help_text="Renewed without a gap since then.")
+    leaving = models.BooleanField(db_default=False, help_text="It ends: others may take over its replies.")
+    dead = models.BooleanField(db_default=False, help_text="For good: the row can't be renewed.")
+
+    class Meta:
+        db_table = "usage_ledgerholder"  # under which processes of versions before renew theirs
+        verbose_name_plural = "processes"
 
     def __str__(self) -> str:
         return self.name

@@ -7,11 +7,12 @@ import time
 
 import structlog
 from django.conf import settings
+from django.db import OperationalError
 
 from conversations import transcript_repository as transcripts
-from conversations.replies.leases import give_up_lease
 from conversations.replies.live import LiveReply, all_running
 from edgechat.errors import ApiError, StoreUnavailable
+from usage import processes
 
 logger = structlog.get_logger(__name__)
 
@@ -34,7 +35,7 @@ def is_shutting_down() -> bool:
 
 
 def drain_replies() -> None:
-    """Give running replies GRACEFUL_TIMEOUT seconds to end; hand the leases of the rest over at once."""
+    """Give running replies GRACEFUL_TIMEOUT seconds to end; hand the rest over at once."""
     deadline = time.monotonic() + settings.GRACEFUL_TIMEOUT
     pause = threading.Event()
     while all_running() and time.monotonic() < deadline:
@@ -43,13 +44,13 @@ def drain_replies() -> None:
 
 
 def hand_over_replies() -> None:
-    """Keep each running reply's text, stop writing it, and end the lease: another process begins it again."""
+    """Keep each running reply's text, stop writing it, and leave it to another process, which begins it again."""
     _handed_over.set()
     for reply in all_running():
         _hand_over(reply)
     try:
-        give_up_lease()
-    except StoreUnavailable:
+        processes.leave()
+    except OperationalError:
         logger.warning("lease_not_given_up")  # it will run out by itself
 
 

@@ -25,7 +25,6 @@ from conversations.documents import (
 )
 from conversations.replies.call import ledger_id_prefix, new_ledger_id, reply_call
 from conversations.replies.exchange import Exchange, Pair, find_pair
-from conversations.replies.leases import held_worker
 from conversations.replies.live import claiming
 from conversations.replies.refused import end_refused_reply
 from conversations.replies.run import run_detached
@@ -33,7 +32,7 @@ from conversations.services import IdempotencyConflict, get_conversation, get_me
 from edgechat.errors import ApiError, TooLarge
 from edgechat.mongo import MongoRefused
 from edgechat.threads import begin_work, end_work, release_database
-from usage import ledger
+from usage import ledger, processes
 from usage.budgets import BudgetExceeded
 from usage.tokens import prompt_budget
 
@@ -177,7 +176,7 @@ def _new_reply(conversation: ConversationDocument, seq: int, draft: UserMessageD
         "attempt": attempt,
         "ledger_id": new_ledger_id(mid, attempt),
         "first_attempt": attempt,
-        "worker": held_worker(),
+        "worker": processes.this_process(),
         "stop_requested": False,
         "expires_at": conversation["expires_at"],
         "started_at": transcripts.now(),

@@ -1,27 +1,24 @@
-"""Replies whose process is gone: taken over when its lease has run out, and begun again or ended."""
+"""Replies whose process is gone: taken over, and begun again or ended."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import structlog
 from django.db import OperationalError
-from django.utils import timezone
 
 from accounts.slots import take_slot
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, reply_seq
 from conversations.replies.call import new_ledger_id, reply_call
 from conversations.replies.exchange import Pair
-from conversations.replies.leases import has_seen_a_whole_lease, held_worker
 from conversations.replies.live import claiming, is_accounted_for
 from conversations.replies.refused import end_refused_reply
 from conversations.replies.run import run_detached
 from conversations.replies.shutdown import is_shutting_down
 from edgechat.errors import StoreUnavailable
 from edgechat.mongo import MongoRefused
-from usage import ledger
+from usage import ledger, processes
 from usage.budgets import BudgetExceeded
+from usage.models import Process
 from usage.tokens import estimate_tokens
 
 logger = structlog.get_logger(__name__)
@@ -30,33 +27,24 @@ REAP_SECONDS = 2.0
 AT_ONCE = 200
 STRAY_SECONDS = 6.0
 STRAYS_LOOKED_AT = 5000
-# Longer than any write that a process began before it was declared dead can take to arrive.
-FORGOTTEN_AFTER = timedelta(minutes=2)
 # A reply that has outlived this many processes may be what kills them.
 MAX_ATTEMPTS_PER_ANSWER = 3
 
 
 def take_over_replies(*, restart: bool = True) -> int:
-    """Take over the replies of processes whose lease has run out, or that gave theirs up; how many.
+    """Take over the replies of processes that are dead, or that gave theirs up; how many.
 
     Without `restart` they are ended as interrupted.
     """
     if is_shutting_down():
         return 0
-    now = timezone.now()
     taken = 0
-    for worker in transcripts.find_lost_workers(now):
-        if not worker["dead"]:
-            # Where there is nobody else to wait for them, an operator's word is enough.
-            if restart and not has_seen_a_whole_lease():
-                continue
-            if not transcripts.end_worker(worker["_id"], expired_at=now):
-                continue
-        conversations = list(transcripts.find_replies_of(worker["_id"], limit=AT_ONCE))
+    for worker in processes.find_lost(by_hand=not restart):
+        conversations = list(transcripts.find_replies_of(worker, limit=AT_ONCE))
         for conversation in conversations:
             taken += _try_to_take_over(conversation, restart=restart)
-        if not conversations and worker["lease_until"] < now - FORGOTTEN_AFTER:
-            transcripts.forget_worker(worker["_id"])
+        if not conversations:
+            processes.forget(worker)
     return taken
 
 
@@ -70,7 +58,7 @@ def take_stray_replies() -> None:
         return
     found = {
         f"{reply['message_id']}:{reply['attempt']}": conversation
-        for conversation in transcripts.find_replies_of(held_worker(), limit=STRAYS_LOOKED_AT)
+        for conversation in transcripts.find_replies_of(processes.this_process(), limit=STRAYS_LOOKED_AT)
         if (reply := conversation["reply"]) and not is_accounted_for(conversation["_id"], reply["message_id"])
     }
     for key in _strays & found.keys():
@@ -81,11 +69,15 @@ def take_stray_replies() -> None:
 _strays: set[str] = set()
 
 
-def declare_unknown_worker_dead() -> None:
-    """Have the replies taken over of a worker that is not known; it can't come back, for no lease has its name."""
-    worker = transcripts.find_unknown_worker()
-    if worker is not None:
-        transcripts.register_worker(worker, lease_until=timezone.now(), dead=True)
+def declare_unknown_workers_dead() -> None:
+    """Have the replies taken over of processes that are not known: their rows were lost, or they are of a version
+    before, which added `:1` to the name of its row. None can come back under its name.
+    """
+    known = {process.name: process for process in Process.objects.all()}
+    for worker in transcripts.find_unknown_workers(known=list(known)):
+        older = known.get(worker.rpartition(":")[0])
+        if older is None or older.dead:
+            processes.declare_dead(worker)
 
 
 def _try_to_take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
@@ -110,7 +102,7 @@ def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
         return False
     # Versions before budgets named an attempt so in the ledger, and left that out here.
     ledger_id = reply.get("ledger_id", f"{reply['message_id']}:{reply['attempt']}")
-    taken: ReplyDocument = {**reply, "worker": held_worker(), "ledger_id": ledger_id}
+    taken: ReplyDocument = {**reply, "worker": processes.this_process(), "ledger_id": ledger_id}
     if not transcripts.take_reply(owner_id, conversation_id, reply, worker=taken["worker"]):
         return False
     reply = taken

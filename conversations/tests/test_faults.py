@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -14,16 +15,17 @@ from typing import Any
 
 import httpx2
 import pytest
+from django.db.models.functions import Now
 from django.utils import timezone
 
-from conftest import Person, new_address
+from conftest import Api, Person, new_address
 from conversations.documents import message_id
 from conversations.replies.call import new_ledger_id
 from conversations.tests.events import EVENT_STREAM, follow, read_events, text_of
-from conversations.transcript_repository import claim_reply, find_conversation, find_workers
+from conversations.transcript_repository import claim_reply, find_conversation
 from edgechat.local.stack import start_mongo, start_valkey
 from edgechat.local.web import WebServer
-from usage.models import LedgerEntry
+from usage.models import LedgerEntry, Process
 
 pytestmark = pytest.mark.faults
 
@@ -31,6 +33,7 @@ Eventually = Callable[..., Any]
 StartWeb = Callable[..., WebServer]
 ModelCalls = Callable[[str], list[dict[str, Any]]]
 
+PROJECT = Path(__file__).parents[2]
 # Ends a wait that would never end. How long it takes is printed, not asserted: the machine may do other work.
 PATIENCE = 120.0
 
@@ -132,9 +135,8 @@ def test_sigterm_hands_a_long_reply_over_at_once(alice: Person, start_web: Start
     assert stored["reply"] is not None
     worker = stored["reply"]["worker"]
     assert web.terminate()
-    # The lease was given up, not left to run out; whoever took the reply over may have forgotten the worker by now.
-    left = find_workers().get(worker)
-    assert left is None or left["dead"]
+    # It was given up, not left until the lease had run out.
+    assert Process.objects.get(name=worker).leaving
     eventually(lambda: len(ledger_attempts(mid)) == 2)
     eventually(lambda: statuses(alice, {conversation: mid}) == ["complete"])
     assert all(entry.settled_at for entry in ledger_attempts(mid))
@@ -202,7 +204,9 @@ def test_the_scripted_model_is_the_one_in_use() -> None:
 
 
 def live_worker() -> str:
-    return next(worker["_id"] for worker in find_workers().values() if not worker["dead"])
+    alive = Process.objects.filter(dead=False, leaving=False, alive_until__gt=Now())
+    name: str = alive.order_by("-alive_until").values_list("name", flat=True)[0]
+    return name
 
 
 def leave(person: Person, conversation: str, content: str, *, worker: str, without: str = "") -> str:
@@ -255,6 +259,48 @@ def test_a_reply_that_an_older_version_had_begun_is_taken_over(alice: Person, ev
     eventually(lambda: statuses(alice, {conversation: mid}) == ["complete"])
     assert LedgerEntry.objects.get(attempt_id=f"{mid}:1").settled_at is not None
     assert alice.say(conversation, "and on").status_code == 200
+
+
+def test_a_reply_of_a_version_before_is_taken_over_when_its_process_is_gone(
+    alice: Person, eventually: Eventually
+) -> None:
+    """It kept its leases in MongoDB, and a row for its calls to the model in PostgreSQL."""
+    older = f"older:7:{alice.id}"
+    until = timezone.now() + timedelta(seconds=15)
+    Process.objects.create(name=older, alive_until=until)
+    gone, alive = (alice.new_conversation() for _ in range(2))
+    left = {
+        gone: leave(alice, gone, "left", worker=f"gone:7:{alice.id}:1"),
+        alive: leave(alice, alive, "left", worker=f"{older}:1"),
+    }
+    eventually(lambda: all(len(alice.messages(conversation)["messages"]) == 2 for conversation in left))
+    eventually(lambda: statuses(alice, left) == ["complete", "complete"])
+    started = [alice.messages(conversation)["messages"][1]["created_at"] for conversation in left]
+    assert len(started) == 2
+    older_row = Process.objects.filter(name=older).first()
+    assert older_row is None or older_row.dead
+
+
+def test_a_process_that_was_stopped_for_a_while_does_not_write_over_its_successor(
+    alice: Person, start_web: StartWeb, eventually: Eventually
+) -> None:
+    web = start_web(workers=1)
+    conversation = alice.new_conversation()
+    mid = begin(alice, web, conversation, "[[chunks=40]][[gap=0.1]]" + "word " * 40)
+    [pid] = web.pids
+    os.kill(pid, signal.SIGSTOP)
+    stopped_at = time.monotonic()
+    try:
+        eventually(lambda: statuses(alice, {conversation: mid}) == ["complete"])
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    figure(f"a process stopped in mid reply: its reply complete elsewhere after {time.monotonic() - stopped_at:.1f} s")
+    answer = alice.get(f"chat/conversations/{conversation}/messages/{mid}").json()
+    eventually(lambda: "declared_dead" in web.log_text())
+    # It serves again, under another name, and what it wrote of the reply has not landed.
+    assert Api(web.url, token=alice.tokens["access_token"]).get("auth/me").status_code == 200
+    assert alice.get(f"chat/conversations/{conversation}/messages/{mid}").json() == answer
+    assert len(ledger_attempts(mid)) == 2
 
 
 def test_a_reply_that_cannot_be_taken_over_keeps_no_other_from_it(alice: Person, eventually: Eventually) -> None:

@@ -14,6 +14,7 @@ from conversations import transcript_repository as transcripts
 from conversations.replies import channel
 from conversations.transcript_repository.collections import conversations
 from edgechat.local.web import WebServer
+from usage.models import Process
 
 Eventually = Callable[..., Any]
 SLOW = "[[chunks=20]][[gap=0.1]]" + "word " * 20
@@ -66,11 +67,11 @@ def test_a_stop_of_an_attempt_does_not_stop_the_next(
 
 
 def test_a_stop_is_for_the_attempt_that_took_the_place_of_a_dead_process_too() -> None:
-    conversation, worker = str(ObjectId()), "test-worker"
+    conversation, worker = str(ObjectId()), f"test-worker-{ObjectId()}"
     mid = f"{conversation}:00000002"
     reply = {"message_id": mid, "attempt": 3, "first_attempt": 2, "stop_requested": False, "worker": worker}
     # An owner that nobody is; the process that would be taken for dead is known, and alive.
-    transcripts.register_worker(worker, lease_until=transcripts.now().replace(year=2100))
+    process = Process.objects.create(name=worker, alive_until=transcripts.now().replace(year=2100))
     try:
         conversations().insert_one({"_id": conversation, "owner_id": -1, "reply": reply, "change": 1})
         assert transcripts.request_stop(-1, conversation, mid=mid, attempt=1) is None
@@ -80,5 +81,4 @@ def test_a_stop_is_for_the_attempt_that_took_the_place_of_a_dead_process_too() -
         assert transcripts.find_stop_requests(worker=worker) == {(mid, 3)}
     finally:
         conversations().delete_one({"_id": conversation})
-        transcripts.end_worker(worker)
-        transcripts.forget_worker(worker)
+        process.delete()

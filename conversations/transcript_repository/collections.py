@@ -21,8 +21,8 @@ INDEX_OPTIONS_CONFLICT = 85
 INDEX_KEY_SPECS_CONFLICT = 86
 
 
-def conversations(*, urgent: bool = False) -> Collection[Document]:
-    return database(urgent=urgent)["conversations"]
+def conversations() -> Collection[Document]:
+    return database()["conversations"]
 
 
 def messages() -> Collection[Document]:
@@ -35,10 +35,6 @@ def tombstones() -> Collection[Document]:
 
 def owners() -> Collection[Document]:
     return database()["owners"]
-
-
-def workers() -> Collection[Document]:
-    return database(urgent=True)["workers"]
 
 
 def now() -> datetime:
@@ -80,7 +76,7 @@ def ensure_indexes() -> list[str]:
         ),
         _ensure_index(
             conversations(),
-            [("reply.worker", 1)],
+            [("reply.worker", 1), ("reply.stop_requested", 1)],
             name=WRITTEN_BY,
             partialFilterExpression={"reply.worker": {"$exists": True}},
         ),

@@ -7,11 +7,12 @@ from typing import cast
 
 from conversations.documents import ConversationDocument, ReplyDocument, reply_seq
 from conversations.transcript_repository.change_numbers import unnumbered_change
-from conversations.transcript_repository.collections import WRITTEN_BY, conversations, now, workers
+from conversations.transcript_repository.collections import WRITTEN_BY, conversations, now
 from conversations.transcript_repository.message_store import delete_messages
 from edgechat.mongo import Document, mongo_errors
 
 REPLIES_AT_ONCE = 20
+UNKNOWN_AT_ONCE = 1000
 
 
 @mongo_errors
@@ -94,12 +95,8 @@ def request_stop(owner_id: int, conversation_id: str, *, mid: str, attempt: int)
         "reply.attempt": {"$gte": attempt},
     }
     conversations().update_one(running, {"$set": {"reply.stop_requested": True}})
-    # Read after that write: whoever took the reply over before it is named here, and who does later will see it.
-    conversation = conversations().find_one(running, {"reply.worker": 1, "reply.attempt": 1})
-    if conversation is None:
-        return None
-    workers().update_one({"_id": conversation["reply"]["worker"]}, {"$inc": {"stops": 1}})
-    return int(conversation["reply"]["attempt"])
+    conversation = conversations().find_one(running, {"reply.attempt": 1})
+    return None if conversation is None else int(conversation["reply"]["attempt"])
 
 
 @mongo_errors
@@ -107,8 +104,16 @@ def find_stop_requests(*, worker: str) -> set[tuple[str, int]]:
     """(message, attempt) of the replies, of whatever owners, that this worker writes and a user wants stopped."""
     asked = {"reply.worker": worker, "reply.stop_requested": True}
     fields = {"reply.message_id": 1, "reply.attempt": 1}
-    found = conversations(urgent=True).find(asked, fields).hint(WRITTEN_BY)
+    found = conversations().find(asked, fields).hint(WRITTEN_BY)
     return {(each["reply"]["message_id"], each["reply"]["attempt"]) for each in found}
+
+
+@mongo_errors
+def find_unknown_workers(*, known: list[str]) -> set[str]:
+    """Processes that running replies name and that are not among the known; some of them, where there are very many."""
+    strange = {"reply.worker": {"$exists": True, "$nin": known}}
+    found = conversations().find(strange, {"reply.worker": 1}).hint(WRITTEN_BY).limit(UNKNOWN_AT_ONCE)
+    return {conversation["reply"]["worker"] for conversation in found}
 
 
 @mongo_errors

@@ -346,7 +346,8 @@ def test_it_is_exact_while_requests_and_calls_come_in(
     model_calls: Callable[[str], list[dict[str, Any]]],
 ) -> None:
     valkey = start_valkey(data_dir, durable=False)
-    web = start_web(workers=1, DATABASE_URL=database_url, REDIS_URL=valkey.url)
+    name = database_url.rpartition("/")[2]
+    web = start_web(workers=1, DATABASE_URL=database_url, MONGODB_DB=name, REDIS_URL=valkey.url)
     try:
         carol = Person(web.url, "carol")
 

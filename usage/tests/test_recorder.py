@@ -174,7 +174,9 @@ def stores(own_database: str, data_dir: Path) -> Iterator[Stores]:
 @pytest.fixture
 def own_web(stores: Stores, start_web: StartWeb) -> StartWeb:
     """`start_web` on the test's own stores."""
-    return lambda **options: start_web(DATABASE_URL=stores.url, REDIS_URL=stores.valkey.url, **options)
+    return lambda **options: start_web(
+        DATABASE_URL=stores.url, MONGODB_DB=stores.url.rpartition("/")[2], REDIS_URL=stores.valkey.url, **options
+    )
 
 
 def ask(person: Person, times: int) -> int:

@@ -3,10 +3,12 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.utils import timezone
+from django.db.models import Q
+from django.db.models.functions import Now
 
-from conversations.replies.take_over import declare_unknown_worker_dead, take_over_replies
-from conversations.transcript_repository import find_lost_workers, find_replies_of
+from conversations.replies.take_over import declare_unknown_workers_dead, take_over_replies
+from conversations.transcript_repository import find_replies_of
+from usage.models import Process
 
 
 class Command(BaseCommand):
@@ -20,11 +22,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["dry_run"]:
-            lost = find_lost_workers(timezone.now())
-            count = sum(1 for worker in lost for _ in find_replies_of(worker["_id"], limit=10_000))
+            lost = Process.objects.filter(Q(dead=True) | Q(leaving=True) | Q(alive_until__lt=Now()))
+            count = sum(1 for process in lost for _ in find_replies_of(process.name, limit=10_000))
             self.stdout.write(f"{count} replies have lost their process.")
             return
-        declare_unknown_worker_dead()
+        declare_unknown_workers_dead()
         ended = 0
         while taken := take_over_replies(restart=False):
             ended += taken

@@ -1,12 +1,14 @@
 """Which replies are being written."""
 
-from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db.models import DurationField, ExpressionWrapper, F
+from django.db.models.functions import Now
 from django.utils import timezone
 
-from conversations.transcript_repository import WorkerDocument, find_running_replies, find_workers
+from conversations.transcript_repository import find_running_replies
+from usage.models import Process
 
 
 class Command(BaseCommand):
@@ -16,24 +18,27 @@ class Command(BaseCommand):
         parser.add_argument("--limit", type=int, default=100, help="How many to list at most (100).")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        now = timezone.now()
         replies = find_running_replies(limit=options["limit"])
-        workers = find_workers()
+        seconds_left = _seconds_left()
         for conversation in replies:
             reply = conversation["reply"]
             if reply is None:
                 continue
-            seconds = (now - reply["started_at"]).total_seconds()
+            seconds = (timezone.now() - reply["started_at"]).total_seconds()
             self.stdout.write(
                 f"{reply['message_id']}  user {conversation['owner_id']}  attempt {reply['attempt']}"
-                f"  since {seconds:.0f} s  by {reply['worker']}  {_lease(workers.get(reply['worker']), now)}"
+                f"  since {seconds:.0f} s  by {reply['worker']}  {_lease(seconds_left.get(reply['worker']))}"
                 f"{'  to be stopped' if reply['stop_requested'] else ''}"
             )
         self.stdout.write(f"{len(replies)} being written.")
 
 
-def _lease(worker: WorkerDocument | None, now: datetime) -> str:
-    if worker is None or worker["dead"]:
-        return "to be taken over"
-    seconds = (worker["lease_until"] - now).total_seconds()
-    return f"lease {seconds:.0f} s" if seconds > 0 else f"lease ran out {-seconds:.0f} s ago"
+def _seconds_left() -> dict[str, float]:
+    """How long each process's lease still lasts on PostgreSQL's clock, by its name."""
+    left = ExpressionWrapper(F("alive_until") - Now(), DurationField())
+    alive = Process.objects.filter(dead=False, leaving=False).annotate(left=left).values_list("name", "left")
+    return {name: left.total_seconds() for name, left in alive}
+
+
+def _lease(seconds: float | None) -> str:
+    return f"lease {seconds:.0f} s" if seconds is not None and seconds > 0 else "to be taken over"
