@@ -39,9 +39,9 @@ _lock = threading.Lock()
 _asking = threading.local()
 _breaker = Breaker()
 _END = object()
-_clients: dict[bool, MongoClient[Document]] = {}
-# Connections of a process; the urgent ones are never queued for behind requests.
-_POOL_SIZE, _URGENT_POOL_SIZE = 32, 2
+_client: MongoClient[Document] | None = None
+# Connections of a process.
+_POOL_SIZE = 32
 
 
 class MongoUnavailable(StoreUnavailable):
@@ -86,21 +86,18 @@ def _refusal(error: Exception) -> str | None:
     return f"{type(error).__name__} {final[0]}" if final else None
 
 
-def database(*, urgent: bool = False) -> Database[Document]:
-    """The transcript database. The client is made on first use, which is after gunicorn's fork.
-
-    `urgent` is for what must not wait while a thousand requests use all connections: a lease renewed late is a reply
-    written twice.
-    """
-    if urgent not in _clients:
+def database() -> Database[Document]:
+    """The transcript database. The client is made on first use, which is after gunicorn's fork."""
+    global _client
+    if _client is None:
         with _lock:
-            if urgent not in _clients:
-                _clients[urgent] = _new_client(_URGENT_POOL_SIZE if urgent else _POOL_SIZE)
+            if _client is None:
+                _client = _new_client()
     codec: CodecOptions[Document] = CodecOptions(tz_aware=True, tzinfo=UTC)
-    return _clients[urgent].get_database(settings.MONGODB_DB, codec_options=codec)
+    return _client.get_database(settings.MONGODB_DB, codec_options=codec)
 
 
-def _new_client(pool_size: int) -> MongoClient[Document]:
+def _new_client() -> MongoClient[Document]:
     return MongoClient(
         settings.MONGODB_URL,
         serverSelectionTimeoutMS=2000,
@@ -108,7 +105,7 @@ def _new_client(pool_size: int) -> MongoClient[Document]:
         # For what does not go through `mongo_errors`.
         socketTimeoutMS=10_000,
         waitQueueTimeoutMS=10_000,
-        maxPoolSize=pool_size,
+        maxPoolSize=_POOL_SIZE,
         appname="edgechat",
     )
 

@@ -259,13 +259,13 @@ def test_an_export_with_a_store_away_breaks_off_without_counts(alice: Person, tm
     from edgechat import mongo
 
     file = tmp_path / "part"
-    clients, mongo._clients = mongo._clients, {}
+    client, mongo._client = mongo._client, None
     try:
         with override_settings(MONGODB_URL="mongodb://127.0.0.1:9/"):
             with pytest.raises(CommandError, match="A store is not available; the export broke off"):
                 call_command("export_user", alice.email, output=str(file))
     finally:
-        mongo._clients = clients
+        mongo._client = client
     assert "counts" not in file.read_text()
 
 

@@ -199,7 +199,8 @@ def test_50_parallel_sends_leave_sequence_numbers_without_gap_or_double(alice: P
 
 def test_the_scripted_model_is_the_one_in_use() -> None:
     """Guards the tests above: without it their directives would be prose."""
-    answer = httpx2.get(f"{os.environ['GEMINI_BASE_URL']}/v1beta/models", trust_env=False)
+    key = {"x-goog-api-key": os.environ["GEMINI_API_KEY"]}
+    answer = httpx2.get(f"{os.environ['GEMINI_BASE_URL']}/v1beta/models", headers=key, trust_env=False)
     assert [model["name"] for model in answer.json()["models"]] == ["models/local-scripted"]
 
 
