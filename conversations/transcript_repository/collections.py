@@ -43,6 +43,10 @@ def now() -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
+# `expires_at` of what is not temporary: beside a range or an `$and`, NX-27017 finds nothing by a plain null.
+NEVER = {"$in": [None]}
+
+
 def unexpired() -> Document:
     """What leaves temporary conversations whose time is over out of a filter's `$and`."""
     return {"$or": [{"expires_at": None}, {"expires_at": {"$gt": now()}}]}

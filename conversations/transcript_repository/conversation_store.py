@@ -14,7 +14,7 @@ from pymongo.errors import DuplicateKeyError
 from conversations.documents import CONVERSATION_VERSION, ConversationDocument, is_over
 from conversations.search_text import fold, pattern_of
 from conversations.transcript_repository.change_numbers import is_unnumbered, number_changes, unnumbered_change
-from conversations.transcript_repository.collections import conversations, now
+from conversations.transcript_repository.collections import NEVER, conversations, now
 from conversations.transcript_repository.collections import tombstones as tombstone_collection
 from edgechat.mongo import Document, mongo_errors
 
@@ -107,7 +107,7 @@ def list_conversations(
     Begins behind `skip` others, or behind the (pinned, change) of the last one of the page before. Temporary ones are
     not among them.
     """
-    chosen: Document = {"owner_id": owner_id, "archived": archived, "expires_at": None}
+    chosen: Document = {"owner_id": owner_id, "archived": archived, "expires_at": NEVER}
     if title_contains:
         chosen["title"] = title_filter(title_contains)
     # One range of an index after the other: of an `$or` of them the server would have to sort all.
@@ -224,7 +224,7 @@ def set_summary(owner_id: int, conversation_id: str, *, text: str, upto_seq: int
 @mongo_errors
 def changed_conversations(owner_id: int, *, since: int, upto: int, limit: int) -> list[ConversationDocument]:
     """Conversations, but temporary ones, whose latest change lies in (since, upto], in the order of their changes."""
-    chosen = {"owner_id": owner_id, "change": {"$gt": since, "$lte": upto}, "expires_at": None}
+    chosen = {"owner_id": owner_id, "change": {"$gt": since, "$lte": upto}, "expires_at": NEVER}
     found = conversations().find(chosen, UNLISTED).sort("change", 1).limit(limit)
     return cast("list[ConversationDocument]", list(found))
 
@@ -240,5 +240,5 @@ def deleted_conversations(owner_id: int, *, since: int, upto: int, limit: int) -
 @mongo_errors
 def titles(owner_id: int, conversation_ids: list[str]) -> dict[str, str | None]:
     """The titles of those of these conversations that are the owner's, and not temporary."""
-    chosen = {"_id": {"$in": conversation_ids}, "owner_id": owner_id, "expires_at": None}
+    chosen = {"_id": {"$in": conversation_ids}, "owner_id": owner_id, "expires_at": NEVER}
     return {found["_id"]: found["title"] for found in conversations().find(chosen, {"title": 1})}

@@ -9,7 +9,7 @@ from typing import Any, TypedDict, cast
 from pymongo import UpdateOne
 
 from conversations.documents import MESSAGE_VERSION, MessageDocument, ReplyDocument, message_id, reply_seq
-from conversations.transcript_repository.collections import messages, now
+from conversations.transcript_repository.collections import NEVER, messages, now
 from edgechat.answer_bytes import text_bytes
 from edgechat.mongo import Document, mongo_errors
 
@@ -173,7 +173,7 @@ def search_messages(
     until it has found `limit`: an index of words would not know parts of them, nor other spellings of their letters.
     """
     matching = [{"content": {"$regex": pattern}} for pattern in patterns]
-    chosen: Document = {"owner_id": owner_id, "expires_at": None, "$and": matching}
+    chosen: Document = {"owner_id": owner_id, "expires_at": NEVER, "$and": matching}
     ranges: list[Document] = [{}]
     if before is not None:
         at, mid = before

@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 
 from conversations.documents import ConversationDocument, is_over
 from conversations.transcript_repository.change_numbers import unnumbered_change
-from conversations.transcript_repository.collections import conversations, now
+from conversations.transcript_repository.collections import NEVER, conversations, now
 from conversations.transcript_repository.conversation_store import UNLISTED, page_of, title_filter
 from edgechat.mongo import Document, mongo_errors
 
@@ -72,7 +72,7 @@ def list_shared(
     chosen: Document = {
         "organization_id": organization_id,
         "archived": archived,
-        "expires_at": None,
+        "expires_at": NEVER,
         "owner_id": {"$in": owner_ids},
     }
     if title_contains:
