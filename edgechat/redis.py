@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ssl
 import time
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import redis
 import structlog
 from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
 from django_redis import get_redis_connection
 from django_redis.pool import ConnectionFactory
+from django_redis.serializers.json import JSONSerializer
 from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
@@ -102,6 +105,19 @@ class GuardedUnixConnection(_GuardedMixin, UnixDomainSocketConnection):
 
 
 _GUARDED = {"redis": GuardedConnection, "rediss": GuardedSSLConnection, "unix": GuardedUnixConnection}
+
+
+class _CacheEncoder(DjangoJSONEncoder):
+    def default(self, o: Any) -> Any:
+        if dataclasses.is_dataclass(o) and not isinstance(o, type):
+            return dataclasses.asdict(o)
+        return super().default(o)
+
+
+class CacheSerializer(JSONSerializer):  # type: ignore[misc]
+    """What the cache holds, as JSON: unpickling what stands in Redis would run it. Data classes come back as dicts."""
+
+    encoder_class = _CacheEncoder
 
 
 class GuardedConnectionFactory(ConnectionFactory):  # type: ignore[misc]

@@ -132,7 +132,7 @@ _redis_options = {
     "CONNECTION_FACTORY": "edgechat.redis.GuardedConnectionFactory",
     "CONNECTION_POOL_KWARGS": {"max_connections": 16, "timeout": 5},
     # The default reads pickles, which can run code: who can write to Redis would have the server.
-    "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+    "SERIALIZER": "edgechat.redis.CacheSerializer",
 }
 CACHES = {
     "default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL, "OPTIONS": _redis_options},

@@ -142,7 +142,10 @@ def _ask(statement: str, name: str) -> datetime | None:
     with connection.wrap_database_errors:
         if _connection is None or _connection.closed:
             _connection = psycopg.connect(**_connection_params())
-        row = _connection.execute(statement, {"name": name}).fetchone()
+        try:
+            row = _connection.execute(statement, {"name": name}).fetchone()
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            raise psycopg.OperationalError(*error.args) from error  # as by the other connections
     return row[0] if row else None
 
 

@@ -5,6 +5,7 @@ It follows the site's registry. Whoever adds a class to it says here how its obj
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -102,6 +103,8 @@ def _another(field: Any, value: Any) -> Any:
         return None if value else "on"
     if isinstance(field, forms.IntegerField):
         return str((value or 0) + 7)
+    if isinstance(field, forms.DateField):
+        return str((value or datetime.date(2026, 1, 1)) + datetime.timedelta(days=7))
     choices: Any = field
     if isinstance(field, forms.ModelMultipleChoiceField):
         return [str(choices.queryset.exclude(pk__in=[each.pk for each in value or ()]).first().pk)]

@@ -64,8 +64,10 @@ def begin_many(person: Person, web: WebServer, count: int, content: str) -> dict
     return dict(zip(conversations, mids, strict=True))
 
 
-def statuses(person: Person, running: dict[str, str]) -> list[str]:
-    return [person.get(f"chat/conversations/{c}/messages/{mid}").json()["status"] for c, mid in running.items()]
+def statuses(person: Person, running: dict[str, str]) -> list[str | None]:
+    """Those of these messages; None for one that cannot be read because MongoDB was away a moment ago."""
+    answers = [person.get(f"chat/conversations/{c}/messages/{mid}").json() for c, mid in running.items()]
+    return [answer.get("status") for answer in answers]
 
 
 def ledger_attempts(mid: str) -> list[LedgerEntry]:

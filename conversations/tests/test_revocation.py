@@ -266,7 +266,7 @@ def test_the_reply_goes_on_for_its_owner(
     assert call.told() == ENDED
     with again:
         mid = f"{path}/{conversation}:00000002"
-        answer = eventually(lambda: (m := again.get(mid).json())["status"] == "complete" and m)
+        answer = eventually(lambda: (m := again.get(mid).json()).get("status") == "complete" and m)
     assert answer["content"] == "Echo: " + ("word " * 40).strip()
     (entry,) = LedgerEntry.objects.filter(user_id=alice.id, purpose="chat")
     assert (entry.settled_at is not None, entry.output_tokens) == (True, answer["usage"]["output_tokens"])

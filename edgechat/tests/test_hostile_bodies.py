@@ -221,7 +221,7 @@ def test_bodies_on_their_way_are_bounded_for_an_address_and_for_the_process(
     data_dir: Path,
     eventually: Callable[..., Any],
 ) -> None:
-    web = start_web(MAX_HELD_BYTES=str(4 * MIB), DATA_DIR=str(data_dir))
+    web = start_web(MAX_HELD_BYTES=str(4 * MIB), SLOW_READER_SECONDS="600", DATA_DIR=str(data_dir))
     token = token_of(register("carol", web.url))
     uploads = data_dir / "uploads"
 
