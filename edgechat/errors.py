@@ -114,9 +114,9 @@ class StoreUnavailable(ApiError):
 
     status, code, detail = 503, "store_unavailable", "The service is temporarily unavailable, please try again"
 
-    def __init__(self, detail: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, detail: str | None = None, *, retry_after: int = 1, **kwargs: Any) -> None:
         # A store that failed is asked again after a second (edgechat.breaker).
-        super().__init__(detail, headers={"Retry-After": "1"}, **kwargs)
+        super().__init__(detail, headers={"Retry-After": str(retry_after)}, **kwargs)
 
 
 def error_body(error: ApiError, request_id: str) -> dict[str, Any]:

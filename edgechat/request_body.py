@@ -144,7 +144,7 @@ class RequestBody(io.IOBase):
         if self._read > self._limit:
             error = TooLarge(self._too_large)
         elif held.total > settings.MAX_HELD_BYTES:
-            error = StoreUnavailable(headers={"Retry-After": "5"})
+            error = StoreUnavailable(retry_after=5)
         elif held.of(self._address) > settings.MAX_HELD_BYTES // 2:
             error = RateLimited(retry_after=5)
         if error is not None:
