@@ -1,4 +1,4 @@
-"""The flow of older web clients: the refresh token is in a cookie, which scripts do not see (CONTRACT section 2).
+"""The flow of older web clients: the refresh token is in a cookie, which scripts do not see.
 
 SameSite=Lax keeps the cookie out of other sites' POSTs. Besides that, a request that says where it comes from must
 come from here or from an origin that CORS_ORIGINS names; browsers always say so with POST, apps never do.

@@ -1,4 +1,4 @@
-"""Registration and login as the older backends' clients call them (CONTRACT section 2)."""
+"""Registration and login as the older backends' clients call them."""
 
 from __future__ import annotations
 

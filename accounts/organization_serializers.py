@@ -66,7 +66,7 @@ class InvitationsOutput(serializers.Serializer[Any]):
 
 
 def organization_body(access: Access) -> dict[str, Any]:
-    """The contract's O."""
+    """The body that describes an organization."""
     organization = access.organization
     return {
         "id": organization.pk,

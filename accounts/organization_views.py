@@ -1,4 +1,4 @@
-"""The organization calls of CONTRACT section 2."""
+"""The calls for organizations, their members and invitations."""
 
 from __future__ import annotations
 

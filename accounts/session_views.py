@@ -1,4 +1,4 @@
-"""Where a user is logged in, and logging out (CONTRACT section 2)."""
+"""Where a user is logged in, and logging out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other users' accounts, for staff (CONTRACT section 2)."""
+"""Other users' accounts, for staff."""
 
 from __future__ import annotations
 

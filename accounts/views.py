@@ -1,4 +1,4 @@
-"""The account calls of CONTRACT section 2."""
+"""Registration, login, refresh, and the own account."""
 
 from __future__ import annotations
 

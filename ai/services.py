@@ -41,7 +41,7 @@ class Completion:
 
 
 def image_body(picture: Picture) -> dict[str, Any]:
-    """The contract's A of a picture that is not kept, and has no id therefore."""
+    """The body that describes a picture that is not kept: its id is null."""
     return {
         "id": None,
         "mime_type": picture.stored.mime_type,

@@ -1,4 +1,4 @@
-"""Summaries, of CONTRACT section 4."""
+"""The call that sums up texts, pages and conversations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The AI calls of CONTRACT section 4."""
+"""Completions, and the models there are."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def record_uses(attachments: Sequence[Attachment], *, conversation_id: str) -> N
 
 
 def attachment_body(attachment: Attachment) -> dict[str, Any]:
-    """The contract's A."""
+    """The body that describes an attachment."""
     return {
         "id": str(attachment.id),
         "mime_type": attachment.mime_type,

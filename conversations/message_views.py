@@ -1,4 +1,4 @@
-"""Messages and replies: the second half of CONTRACT section 3's chat calls."""
+"""The calls for messages and replies."""
 
 from __future__ import annotations
 

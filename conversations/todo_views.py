@@ -1,4 +1,4 @@
-"""Todos, and the call that fills them from a conversation (CONTRACT section 3)."""
+"""Todos, and the call that fills them from a conversation."""
 
 from __future__ import annotations
 

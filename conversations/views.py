@@ -1,4 +1,4 @@
-"""Conversations: the first half of CONTRACT section 3's chat calls."""
+"""The calls for conversations."""
 
 from __future__ import annotations
 

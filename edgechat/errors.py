@@ -1,5 +1,5 @@
 """Every error that a client can see: an exception owns its status, code, text, headers and context; one function
-makes every error body (CONTRACT section 1).
+makes every error body.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Is the process up, and are its stores there (CONTRACT section 6)."""
+"""Is the process up, and are its stores there."""
 
 from __future__ import annotations
 

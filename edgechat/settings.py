@@ -1,4 +1,4 @@
-"""Django settings. Every value comes from the environment through one typed reader; CONTRACT section 7 lists them.
+"""Django settings. Every value comes from the environment through one typed reader; README lists them.
 
 All faults are reported together, so an operator mends a deployment in one round instead of one restart each.
 """
@@ -40,7 +40,7 @@ if DEVELOPMENT:
     env.read_file(DATA_DIR / "run.env")
 
 APP_NAME = env.str("APP_NAME", "EdgeChat Backend")
-DEBUG = False  # Django's debug pages break the error contract and print settings; they stay off in development too.
+DEBUG = False  # Django's debug pages break the error shape and print settings; they stay off in development too.
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]))
 PUBLIC_URL = env.str("PUBLIC_URL", "").rstrip("/")
 if PUBLIC_URL and not re.fullmatch(r"https?://[^/?#\s]+", PUBLIC_URL):

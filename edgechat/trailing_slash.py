@@ -1,4 +1,4 @@
-"""A trailing slash is optional on every path and method, without a redirect (CONTRACT section 1)."""
+"""A trailing slash is optional on every path and method, without a redirect."""
 
 from collections.abc import Callable
 

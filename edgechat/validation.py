@@ -1,4 +1,4 @@
-"""Bodies, query strings and path ids, checked; what is wrong with them becomes one 422 (or the contract's 404)."""
+"""Bodies, query strings and path ids, checked; what is wrong with them becomes one 422 (or a 404)."""
 
 from __future__ import annotations
 

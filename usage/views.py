@@ -1,4 +1,4 @@
-"""The usage calls of CONTRACT section 5."""
+"""The calls that tell users what they used."""
 
 from __future__ import annotations
 

@@ -107,7 +107,8 @@ def _another(field: Any, value: Any) -> Any:
         return str((value or datetime.date(2026, 1, 1)) + datetime.timedelta(days=7))
     choices: Any = field
     if isinstance(field, forms.ModelMultipleChoiceField):
-        return [str(choices.queryset.exclude(pk__in=[each.pk for each in value or ()]).first().pk)]
+        others = choices.queryset.exclude(pk__in=[each.pk for each in value or ()])
+        return [str((others.first() or MAKERS[others.model]()).pk)]
     if isinstance(field, forms.ModelChoiceField):
         return str(MAKERS[choices.queryset.model]().pk)
     if isinstance(field, forms.ChoiceField):

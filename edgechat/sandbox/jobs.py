@@ -141,6 +141,18 @@ def _new_process(until: float) -> tuple[socket.socket, bool]:
     raise StoreUnavailable
 
 
+def _inherited() -> list[int]:
+    """The descriptors that a new program would have beside the three of each."""
+    descriptors = [int(name) for name in os.listdir("/dev/fd")]
+    return [each for each in descriptors if each > 2 and _is_inheritable(each)]
+
+
+def _is_inheritable(descriptor: int) -> bool:
+    with suppress(OSError):  # that of the listing itself is closed
+        return os.get_inheritable(descriptor)
+    return False
+
+
 class _ForkServer:
     def __init__(self, modules: Sequence[str]) -> None:
         ours, theirs = socket.socketpair()
@@ -165,6 +177,8 @@ class _ForkServer:
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
                     (os.POSIX_SPAWN_DUP2, 2, 1),
+                    # gunicorn's listening sockets: after a SIGKILL of all web processes nobody may hold their port.
+                    *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited()),
                 ],
             )
         self._control = ours

@@ -1,4 +1,4 @@
-"""Every error route answers in the one error shape (CONTRACT section 1)."""
+"""Every error route answers in the one error shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error route, in the one shape of CONTRACT section 1."""
+"""Every error route, in the one shape."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def test_absent_foreign_and_malformed_ids_are_answered_alike(
         assert_error(bob.get(route.format(conversation_id)), 404, "not_found", "Conversation not found")
 
 
-# Sent to every call that takes a body: whatever a client may send, it gets a 4xx in the contract's shape.
+# Sent to every call that takes a body: whatever a client may send, it gets a 4xx in the one shape.
 STRANGE_VALUES: list[Any] = [
     None,
     True,
