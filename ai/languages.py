@@ -24,9 +24,12 @@ _TAG = regex.compile(
     """,
     regex.ASCII | regex.IGNORECASE | regex.VERBOSE,
 )
-# Words of letters and their marks: `N'Ko`, `Chinese (Traditional, Taiwan)`, `Norsk bokmål`.
-_WORD = r"[\p{L}\p{M}\u200c\u200d]+"
-_NAME = regex.compile(rf"{_WORD}(?:(?:[ \-'’ʻʼ·、]|[,،] ?| ?[(（]){_WORD})*[)）'’ʼ]?")
+# Words, and what is said of them in brackets: `N'Ko`, `Catalan; Valencian`, `Greek, Modern (1453-)`, `!Xóõ`.
+_WORD = r"\p{L}[\p{L}\p{M}\p{Nd}\u200c\u200d\u0f0b]*"
+_NAME = regex.compile(
+    rf"[!'’]?{_WORD}(?:(?:[ '’‘·・、]|[,،;] ?| ?[-–/] ?){_WORD})*['’‘]?"
+    r"(?: ?[(（][\p{L}\p{M}\p{Nd}\u200c\u200d\u0f0b &.,،;、/'’‘–-]+[)）])?"
+)
 
 
 def is_language(text: str) -> bool:

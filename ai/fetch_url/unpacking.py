@@ -16,18 +16,12 @@ _PACKINGS = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
 def find_packing(headers: list[str]) -> str | None:
     """Identity, gzip or deflate, by all Content-Encoding headers. None for what is not read.
 
-    One packing: several may unpack to almost nothing by way of more than fits anywhere. A header that two servers on
-    the way have set alike is one.
+    One packing: several may unpack to almost nothing by way of more than fits anywhere. One that two servers on the way
+    have told alike, in two headers or in one, is one.
     """
-    told = set()
-    for header in headers:
-        names = [name.strip().lower() for name in header.split(",")]
-        told.add(tuple(_PACKINGS.get(name) for name in names if name not in ("", "identity")))
-    told.discard(())
-    if not told:
-        return "identity"
-    (packings, *others) = told
-    return None if others or len(packings) > 1 else packings[0]
+    names = {name.strip().lower() for header in headers for name in header.split(",")} - {"", "identity"}
+    packings = {_PACKINGS.get(name) for name in names} or {"identity"}
+    return packings.pop() if len(packings) == 1 else None
 
 
 def unpack(pieces: Iterable[bytes], packing: str) -> Iterator[bytes]:

@@ -6,16 +6,21 @@ import re
 
 from ai.parsing.encodings import lookup
 
-# The standard has parsers look at as many bytes; a declaration behind them still counts, as in browsers, for what is
-# not UTF-8.
+# The standard has parsers look at as many bytes; they find a declaration behind them as they read the elements.
 FIRST_BYTES = 1024
-MOST_BYTES = 64 * 1024
+_MOST_BYTES = 64 * 1024
 
 _META = re.compile(rb"<meta(?=[\t\n\f\r /])", re.IGNORECASE)
 _TAG = re.compile(rb"</?[a-z][^\t\n\f\r >]*", re.IGNORECASE)
 _ATTRIBUTE = re.compile(
     rb"[\t\n\f\r /]*(?P<name>[^\t\n\f\r />][^\t\n\f\r />=]*)"
     rb"(?:[\t\n\f\r ]*=[\t\n\f\r ]*(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<bare>[^\t\n\f\r >]*)))?"
+)
+# Comments, and elements that hold text alone.
+_NO_TAGS = re.compile(
+    rb"<!--(?:-?>|.*?(?:-->|\Z))"
+    rb"|<(script|style|title|textarea|xmp|iframe|noembed|noframes)(?=[\t\n\f\r />]).*?(?:</\1|\Z)",
+    re.IGNORECASE | re.DOTALL,
 )
 _END_OF_TAG = re.compile(rb"[\t\n\f\r /]*>")
 _CHARSET = re.compile(rb"charset[\t\n\f\r ]*=[\t\n\f\r ]*(?:\"([^\"]*)\"|'([^']*)'|([^\t\n\f\r ;\"'][^\t\n\f\r ;]*))")
@@ -47,6 +52,11 @@ def find_in_html(head: bytes) -> str | None:
     return None
 
 
+def find_late_in_html(body: bytes) -> str | None:
+    """The same where the first bytes have none."""
+    return find_in_html(_NO_TAGS.sub(b"", body[:_MOST_BYTES]))
+
+
 def find_in_xml(head: bytes) -> str | None:
     """The encoding that the XML declaration means."""
     for beginning, name in _UTF_16_XML.items():
@@ -64,6 +74,8 @@ def _attributes(head: bytes, position: int) -> tuple[dict[bytes, bytes], int]:
         if not found:
             return attributes, -1
         value = found["double"] or found["single"] or found["bare"] or b""
+        if value.startswith((b'"', b"'")) and found["bare"]:
+            return attributes, -1  # what it began does not end
         attributes.setdefault(found["name"].lower(), value)
         position = found.end()
     return attributes, end.end()

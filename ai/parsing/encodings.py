@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import codecs
 import functools
+import itertools
 import re
+from collections.abc import Iterator
 
 import webencodings
+
+# Of places that Python's codec cannot read. Each costs microseconds, and a page with more is no text in its encoding.
+_MAX_MENDED = 200_000
 
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16le", codecs.BOM_UTF16_BE: "utf-16be"}
 
@@ -54,7 +59,19 @@ fbf9廐 fc4f彘 fc6c悤 fcb9撐 fce2晴 fcf1杞 fdb7沜渝 fdbb港 fdf1煮 fe52�
 fe6f瑜 feaa瓩 fedd砉
 """
 
+# How many bytes one U+FFFD stands for: an ASCII character is one, whatever came before it, for it may be markup.
+_BROKEN = re.compile(rb"[\x81-\xfe][\x80-\xff]|.", re.DOTALL)
+_BROKEN_IN = {
+    "euc-jp": re.compile(rb"\x8f[\xa1-\xfe][\x80-\xff]|[\x8e\x8f\xa1-\xfe][\x80-\xff]|.", re.DOTALL),
+    "gb18030": re.compile(rb"[\x81-\xfe](?:[0-9][\x81-\xfe][0-9]|[0-9][\x81-\xfe]?\Z|[\x80-\xff])|.", re.DOTALL),
+}
+_BROKEN_IN["gbk"] = _BROKEN_IN["gb18030"]
+
+# A character of JIS X 0212 that Python takes for ASCII's tilde, and the like of it in JIS X 0208.
+_TILDE = (b"\x8f\xa2\xb7", b"\xa1\xc1")
+
 _DESIGNATION = re.compile(rb"\x1b(\([BJI]|\$[@B])")
+_PAIRS = re.compile(rb"((?:[!-~]{2})+)|[!-~]?[^!-~\x1b]|[!-~\x1b]")
 
 
 def lookup(label: str | None) -> str | None:
@@ -72,16 +89,20 @@ def find_mark(body: bytes) -> tuple[str, int] | tuple[None, int]:
 
 
 def decode(body: bytes, name: str) -> str:
-    """Text in one of the standard's encodings. What is no text in it becomes U+FFFD."""
+    """Text in one of the standard's encodings. What is no text in it becomes U+FFFD.
+
+    Raises ValueError for what is hardly any text in it.
+    """
     if name in _UNICODE:
         text: str = webencodings.lookup(name).codec_info.decode(body, "replace")[0]
         return text
     if name == "replacement":
         return "\ufffd"
+    replacements = _replacements()
     if name == "iso-2022-jp":
-        return _decode_iso_2022_jp(body)
+        return _decode_iso_2022_jp(body, replacements)
     if name in _CODECS:
-        return body.decode(_CODECS[name], f"web-{name}").translate(_OTHERS.get(name, {}))
+        return _decode_pairs(body, name, replacements)
     return codecs.charmap_decode(body, "strict", _characters(name))[0]
 
 
@@ -126,28 +147,35 @@ def _lacking(name: str, pair: bytes) -> str | None:
     return None
 
 
-def _mend(name: str, error: UnicodeError) -> tuple[str | bytes, int]:
+def _replacements() -> Iterator[str]:
+    """What stands for each place that cannot be read, as often as there may be one."""
+    yield from itertools.repeat("\ufffd", _MAX_MENDED)
+    raise ValueError("hardly any text in this encoding")
+
+
+def _decode_pairs(body: bytes, name: str, replacements: Iterator[str]) -> str:
+    # Where documents are parsed, there is one thread and one document.
+    if name == "euc-jp":
+        body = body.replace(*_TILDE)
+    codecs.register_error("web", functools.partial(_mend, name, replacements))
+    return body.decode(_CODECS[name], "web").translate(_OTHERS.get(name, {}))
+
+
+def _mend(name: str, replacements: Iterator[str], error: UnicodeError) -> tuple[str | bytes, int]:
     """What stands for bytes that Python's codec does not know, and where to go on."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
-    start = error.start
-    lead, pair = error.object[start], error.object[start : start + 2]
-    if name in ("gbk", "gb18030") and lead == 0x80:
+    start, replacement = error.start, next(replacements)
+    if name in ("gbk", "gb18030") and error.object[start] == 0x80:
         return "€", start + 1
-    character = _lacking(name, pair)
+    character = _lacking(name, error.object[start : start + 2])
     if character is not None:
         return character, start + 2
-    # An ASCII character is one, whatever came before it: it may be markup.
-    leads = lead in (0x8E, 0x8F) or lead > 0xA0 if name == "euc-jp" else lead > 0x80
-    is_pair = leads and lead < 0xFF and len(pair) == 2 and pair[1] >= 0x80
-    return "\ufffd", start + (2 if is_pair else 1)
+    broken = _BROKEN_IN.get(name, _BROKEN).match(error.object, start)
+    return replacement, broken.end() if broken else start + 1
 
 
-for _name in _CODECS:
-    codecs.register_error(f"web-{_name}", functools.partial(_mend, _name))
-
-
-def _decode_iso_2022_jp(body: bytes) -> str:
+def _decode_iso_2022_jp(body: bytes, replacements: Iterator[str]) -> str:
     """ISO-2022-JP switches between tables, which EUC-JP has side by side."""
     first, *others = _DESIGNATION.split(body)
     parts = [_of_ascii(first)]
@@ -157,10 +185,22 @@ def _decode_iso_2022_jp(body: bytes) -> str:
         elif table == b"(B":
             parts.append(_of_ascii(data))
         elif table == b"(I":
-            parts.append("".join(chr(byte + 0xFF40) if 0x21 <= byte <= 0x5F else "\ufffd" for byte in data))
+            parts.append("".join(chr(byte + 0xFF40) if 0x21 <= byte <= 0x5F else next(replacements) for byte in data))
         else:
-            parts.append(decode(bytes(byte | 0x80 if 0x21 <= byte <= 0x7E else byte for byte in data), "euc-jp"))
-    return "".join(parts)
+            for pairs in _PAIRS.finditer(data):
+                parts.append(
+                    _decode_pairs(pairs[1].translate(_WITH_HIGH_BIT), "euc-jp", replacements)
+                    if pairs[1]
+                    else next(replacements)
+                )
+        if not data:
+            # A table that nothing is taken from may hide something.
+            parts.append(next(replacements))
+    # One at the end hides nothing.
+    return "".join(parts[:-1] if others and not others[-1] else parts)
+
+
+_WITH_HIGH_BIT = bytes(byte | 0x80 for byte in range(256))
 
 
 def _of_ascii(data: bytes) -> str:

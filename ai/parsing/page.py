@@ -39,6 +39,7 @@ _MARKUP = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml\s[^>]{0,200}>\s*)?(?:<!--.{0,500}?-->\s*)?<(?:!doctype\s+html|html|head|body)\b",
     re.IGNORECASE | re.DOTALL,
 )
+_ISO_2022_JP = b"\x1b$"  # which has bytes of ASCII alone, and so looks like UTF-8
 _PDF_MARK = b"%PDF-"
 
 
@@ -83,13 +84,14 @@ def run(arguments: dict[str, Any], body: bytes) -> tuple[dict[str, Any], list[by
 def _read(body: bytes, content_type: str) -> tuple[str | None, str]:
     """A PDF is told by its content, because many servers have no type for it."""
     media_type, charset = _told(content_type)
-    is_text = media_type in (*_HTML, "text/plain")
     head = body[:1024]
+    is_html = media_type in _HTML or (not media_type and bool(_MARKUP.match(head)))
     start = head.find(_PDF_MARK)
     # Readers of PDF take what is in front of it as no part of it; but a text may speak of the mark.
+    is_text = is_html or media_type == "text/plain"
     if start >= 0 and (not is_text or not head[:start].removeprefix(codecs.BOM_UTF8).strip(b"\0 \t\r\n\f")):
         return _read_pdf(body[start:])
-    if media_type in _HTML or (not media_type and _MARKUP.match(head)):
+    if is_html:
         return _read_html(_decoded(body, charset, kind=media_type or "text/html"))
     if media_type == "text/plain":
         return None, _decoded(body, charset, kind=media_type)
@@ -150,18 +152,23 @@ def _decoded(body: bytes, charset: str | None, *, kind: str) -> str:
         for find in reversed(finders) if kind == "application/xhtml+xml" else finders:
             name = name or find(head)
     if name is None:
-        try:
-            text = body.decode()
-        except UnicodeDecodeError:
-            late = declarations.find_in_html(body[: declarations.MOST_BYTES]) if kind != "text/plain" else None
-            name = late or "windows-1252"
-    if name is not None:
-        text = encodings.decode(body[mark:], name)
+        name = "utf-8" if _is_utf_8(body) else "windows-1252"
+        if kind != "text/plain" and (name != "utf-8" or _ISO_2022_JP in body):
+            name = declarations.find_late_in_html(body) or name
+    text = encodings.decode(body[mark:], name)
     if "\0" in text[:1024]:
         raise _Refused("type")
     if name == "replacement":
         raise _Refused("unreadable")
     return text
+
+
+def _is_utf_8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _clean(text: str) -> str:

@@ -18,6 +18,7 @@ _REFRESH = re.compile(
     (?:"(?P<double>[^"]*)|'(?P<single>[^']*)|(?P<bare>.*))""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
+_NO_LINE_ENDS = dict.fromkeys(map(ord, "\t\n\r"))  # which addresses are read without
 _UNSEEN = ("script", "style", "template", "title")
 
 
@@ -35,7 +36,8 @@ def find_redirect(page: HtmlElement) -> str | None:
         if meta.get("http-equiv", "").strip().lower() != "refresh" or _is_inert(meta):
             continue
         found = _REFRESH.match(meta.get("content", ""))
-        target = (found["double"] or found["single"] or found["bare"] or "").strip() if found else ""
+        target = (found["double"] or found["single"] or found["bare"] or "") if found else ""
+        target = target.strip().translate(_NO_LINE_ENDS)
         if not found or not target:
             continue
         if int((found["seconds"] or "0")[:10]) or _shows_more(page):

@@ -21,7 +21,7 @@ import pytest
 
 from ai.fetch_url import Fetcher, Page, PageRefused
 from ai.fetch_url.fetcher import _ssl_context
-from ai.fetch_url.limits import CANNOT_OPEN, CANNOT_READ
+from ai.fetch_url.limits import CANNOT_OPEN, CANNOT_READ, WRONG_TYPE
 from ai.tests.sites import Answer, Site, Visit, certified, http
 from edgechat.errors import error_body
 
@@ -336,6 +336,7 @@ def packed_by(encoding_lines: bytes, body: bytes) -> Answer:
         (b"Content-Encoding: x-gzip\r\n", gzipped(b"hello")),
         (b"Content-Encoding:  X-GZip \r\n", gzipped(b"hello")),
         (b"Content-Encoding: gzip\r\nContent-Encoding: gzip\r\n", gzipped(b"hello")),
+        (b"Content-Encoding: gzip, x-gzip\r\nContent-Encoding: gzip\r\n", gzipped(b"hello")),
         (b"Content-Encoding: deflate\r\nContent-Encoding: deflate\r\n", zlib.compress(b"hello") + b"garbage"),
         (b"Content-Encoding: \r\n", b"hello"),
         (b"Content-Encoding: identity\r\nContent-Encoding: identity\r\n", b"hello"),
@@ -377,10 +378,15 @@ def test_the_bound_holds_over_all_members(site: Callable[..., Site]) -> None:
     assert refusal(server, "/6") == TOO_LARGE
 
 
-@pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, gzip", "gzip, deflate", "nonsense"])
+@pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, deflate", "gzip, br", "nonsense"])
 def test_other_packings_are_refused(site: Callable[..., Site], encoding: str) -> None:
     body = gzip.compress(gzip.compress(b"hello"))
     assert refusal(site(lambda visit: visit.send(http(body, Content_Encoding=encoding)))) == CANNOT_READ
+
+
+def test_what_is_packed_twice_is_no_page(site: Callable[..., Site]) -> None:
+    body = gzip.compress(gzip.compress(b"hello"))
+    assert refusal(site(lambda visit: visit.send(http(body, Content_Encoding="gzip, gzip")))) == WRONG_TYPE
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,7 @@ def test_html_says_its_charset_itself(meta: str) -> None:
         ("①㈱髙～".encode("cp932"), "x-sjis", "①㈱髙～"),
         ("Ⅲ№㍉".encode("cp932"), "windows-31j", "Ⅲ№㍉"),
         (b"\xad\xa1\xad\xea \xfc\xe2 \xc6\xfc\xcb\xdc\xa1\xc1\x8e\xb1\x8f\xb0\xa1", "euc-jp", "①㈱ 髙 日本～ｱ丂"),
+        (b"\x8f\xa2\xb7~\xa1\xc1", "x-euc-jp", "～~～"),
         (b"\x1b$B-!-jF|K\\\x1b(B ABC \x1b(I1\x1b(J\\", "iso-2022-jp", "①㈱日本 ABC ｱ¥"),
         ("朱镕基 €".encode("gb18030"), "gb2312", "朱镕基 €"),
         ("堃𠮷".encode("gb18030"), "gbk", "堃𠮷"),
@@ -182,13 +183,26 @@ def test_encodings_are_the_web_s_and_not_python_s(encoded: bytes, charset: str, 
         (b"\x8fa \xa1", "euc-jp", "\ufffda \ufffd"),
         (b"\x81\xff<", "gbk", "\ufffd<"),
         (b"caf\xe9", "utf-8", "caf\ufffd"),
+        (b"\x8f\xa1\xa1\xc6\xfc \x8f\xa1a", "euc-jp", "\ufffd日 \ufffda"),
+        (b"\x84\x32\xa4\x30\xd6\xd0 \x84\x32<", "gb18030", "\ufffd中 \ufffd2<"),
+        (b"\x1b$BF|\nF1\x1b(B< \x1b$BF\x1b(Ba", "iso-2022-jp", "日\ufffd同< \ufffda"),
+        (b"\x1b$BF|\x1b%\xa4\xa2\x1b(Bb", "iso-2022-jp", "日\ufffd\ufffd\ufffdb"),
+        (b"a\x1b(J\x1b(Bb", "csiso2022jp", "a\ufffdb"),
     ],
 )
 def test_broken_bytes_swallow_no_markup(encoded: bytes, charset: str, text: str) -> None:
     assert read(encoded, f"text/plain; charset={charset}") == (None, text)
 
 
-@pytest.mark.parametrize("charset", ["iso-2022-kr", "hz-gb-2312"])
+@pytest.mark.parametrize(
+    ("charset", "garbage"), [("euc-jp", b"\x82<"), ("gbk", b"\xff"), ("big5", b"\x87\x7a"), ("iso-2022-jp", b"\x1b$B!")]
+)
+def test_megabytes_that_are_no_text_are_given_up_soon(charset: str, garbage: bytes) -> None:
+    body = b"hello" + garbage * (2_000_000 // len(garbage))
+    assert refusal(body, f"text/plain; charset={charset}") == CANNOT_READ
+
+
+@pytest.mark.parametrize("charset", ["iso-2022-kr", "hz-gb-2312", "iso-2022-cn-ext", "csISO2022KR", "replacement"])
 def test_encodings_that_hide_markup_are_not_read(charset: str) -> None:
     assert refusal(b"hello", f"text/html; charset={charset}") == CANNOT_READ
 
@@ -213,6 +227,16 @@ RUSSIAN, KOREAN = "Старый маяк", "똠방각하"
         ("<meta charset=nonsense><meta charset=ks_c_5601-1987>", KOREAN, "cp949"),
         (f"<script>{'x' * 2000}</script><meta charset=euc-kr>", KOREAN, "cp949"),
         (f"<script>{'x' * 2000}</script><meta charset=euc-kr>", KOREAN, "utf-8"),
+        (f"<script>{'x' * 2000}'<meta charset=koi8-r>'</script><meta charset=cp1251>", RUSSIAN, "cp1251"),
+        (
+            f"<!--><style>{'x' * 2000}<meta charset=koi8-r></style><!-- <title> --><meta charset=cp1251>",
+            RUSSIAN,
+            "cp1251",
+        ),
+        (f"<script>{'x' * 2000}</script><meta charset=iso-2022-jp>", "古い灯台", "iso2022_jp"),
+        ("<script>'<meta charset=cp1251>'</script>", RUSSIAN, "cp1251"),
+        ("<noscript><meta charset=cp1251></noscript>", RUSSIAN, "cp1251"),
+        ("<meta charset=cp1251/>", RUSSIAN, "utf-8"),
     ],
 )
 def test_only_what_the_standard_takes_for_a_declaration_is_one(head: str, text: str, encoding: str) -> None:
@@ -236,6 +260,12 @@ def test_xhtml_says_its_encoding_in_its_declaration(declaration: str, encoding: 
     assert read(page.encode(encoding), content_type) == ("灯台", "古い灯台")
 
 
+def test_a_tag_that_does_not_end_declares_nothing() -> None:
+    text = "an article of words in it"
+    page = f'<html><body><p>{text} \xe9</p><a title="foo><meta charset=koi8-r></body></html>'
+    assert read(page.encode("cp1252"), "text/html")[1].startswith(f"{text} é")
+
+
 def test_the_header_counts_before_the_page_and_the_mark_before_both() -> None:
     page = f"<html><head><meta charset=euc-kr><title>x</title></head><body><p>{RUSSIAN}</p></body></html>"
     assert read(page.encode("cp1251"), "text/html; charset=windows-1251") == ("x", RUSSIAN)
@@ -253,6 +283,7 @@ def test_the_header_counts_before_the_page_and_the_mark_before_both() -> None:
         ("<noscript><meta http-equiv=refresh content='0;url=/plain'></noscript><script>go()</script>", "/plain"),
         ("<base href='/folder/'><meta http-equiv=refresh content='0;url=next'>", "/folder/next"),
         ("<meta http-equiv=refresh content='0'><meta http-equiv=refresh content='0;/second'>", "/second"),
+        ("<meta http-equiv=refresh content='0;url= ne\n\txt '>", "next"),
         ("<meta http-equiv=refresh content='0;url=javascript:alert(1)'>", "javascript:alert(1)"),
         ("<meta http-equiv=refresh content='0'>", None),
         ("<meta http-equiv=refresh content='0;url='>", None),
@@ -297,7 +328,8 @@ def test_a_pdf_may_have_a_few_bytes_in_front(front: bytes) -> None:
 def test_a_text_may_speak_of_pdf() -> None:
     assert read(b"A file begins with %PDF-1.7", "text/plain") == (None, "A file begins with %PDF-1.7")
     page = HTML.replace("The lighthouse</title>", "%PDF-1.7</title>")
-    assert ARTICLE.strip() in read(page.encode(), "text/html")[1]
+    for content_type in ("text/html", ""):
+        assert ARTICLE.strip() in read(page.encode(), content_type)[1]
 
 
 def test_a_pdf_may_have_no_title() -> None:

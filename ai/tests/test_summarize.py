@@ -350,6 +350,7 @@ def test_what_is_wrong_is_named_and_the_model_not_asked(alice: Person, body: Any
     "language",
     [
         *("English", "Serbo-Croatian", "简体中文", "हिन्दी", "N'Ko", "Chinese (Traditional, Taiwan)", None),
+        *("O‘zbek", "Greek, Modern (1453-)", "Catalan; Valencian", "српски / srpski", "བོད་སྐད་", "Chinese – Simplified"),
         *("de", "es-419", "zh_Hant_TW", "sl-rozaj-biske-1994", "de-CH-1996", "en-u-ca-gregory-x-own", "i-klingon"),
         "zh-Hant-TW-u-ca-roc-nu-hanidec-t-en-us-x-" + "-".join(["longer"] * 6),
     ],
