@@ -56,8 +56,8 @@ def heading_text(title: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text as a quotation: every line of it is marked as one."""
-    return "\n".join(f"> {line}".rstrip() for line in _LINE_END.split(text))
+    """A text as a quotation: every line of it is marked as one, whatever ends it."""
+    return "\n".join(f"> {line}".rstrip() for line in text.splitlines())
 
 
 def closed(text: str) -> str:

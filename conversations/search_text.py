@@ -32,8 +32,8 @@ _MAX_TOGETHER = 6
 
 def fold(text: str) -> str:
     """The form in which texts are compared; for short ones."""
-    # A folded `İ` is an i with a dot above the one that it has.
-    folded = unicodedata.normalize("NFD", text).casefold().replace(_DOTTED_I, "i")
+    # Folding makes an i of Turkish `I` too, and of `İ` an i with a dot above the one that it has.
+    folded = unicodedata.normalize("NFD", text).casefold().replace(_DOTTED_I, "i").replace("ı", "i")
     return unicodedata.normalize("NFC", folded)
 
 

@@ -12,15 +12,17 @@ _READ_CHARACTERS = 400
 
 # Lines that have nothing but marks: fences, rules, and what makes the line above a heading.
 _MARKS_ONLY = re.compile(r"^[ \t]*(?:(?:`{3,}|~{3,})[^`\n]*|[-=*_](?:[ \t]*[-=*_]){2,}[ \t]*)$", re.MULTILINE)
-_LEADING = re.compile(r"(?:>|[-*+•]|1[.)]|#{1,6})(?:\s+|$)")
+_LEADING = re.compile(r"(?:>|[-*+•](?:\s+\[[ xX]\])?|1[.)]|#{1,6})(?:\s+|$)")
 _CLOSING_HASHES = re.compile(r"\s+#+$")
 _LABEL = re.compile(r"[*_]*(?:title|titel|titre|t[íi]tulo|titolo)[*_]*\s*[:：][*_]*\s*", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
-_NAME = re.compile(r"_+[a-z0-9]+(?:_+[a-z0-9]+)*_+")
+_NAME = re.compile(r"__[a-z0-9]+(?:_+[a-z0-9]+)*__")
 _PAIRS = [
     *((mark, mark) for mark in ("***", "**", "*", "___", "__", "_", "~~", "```", "``", "`", '"', "'")),
     *("“”", "„“", "””", "‘’", "«»", "»«", "‹›", "「」", "『』", "《》"),
 ]
+# Strong words within what is emphasized.
+_STRONG = re.compile(r"\*\*[^*]+\*\*|__[^_]+__")
 _APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
 
 
@@ -60,7 +62,7 @@ def _unwrapped(line: str) -> str:
     for opening, closing in _PAIRS:
         inner = line[len(opening) : -len(closing)]
         if line == opening + inner + closing and inner.strip():
-            between = _APOSTROPHE.sub("", inner)
+            between = _APOSTROPHE.sub("", _STRONG.sub("", inner) if opening in ("*", "_") else inner)
             if opening not in between and closing not in between:
                 return inner.strip()
     return line

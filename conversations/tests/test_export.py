@@ -171,11 +171,13 @@ def test_a_title_is_one_heading_as_it_was_typed(alice: Person, title: str) -> No
 
 
 def test_every_line_of_the_instruction_is_quoted(alice: Person) -> None:
-    instruction = "Be brief.\n\n# No heading\r\n```\n<!--\r- a"
+    instruction = "Be brief.\n\n# No heading\r\n```\n<!--\r- a\u2028```\u2029# b\u0085c\x0cd"
     conversation = alice.new_conversation(title="Quoted", system_instruction=instruction)
     store_messages(alice, conversation, ["hello"])
     exported = markdown_of(alice, conversation)
-    assert exported.startswith("# Quoted\n\n> Be brief.\n>\n> # No heading\n> ```\n> <!--\n> - a\n\n## User, ")
+    assert exported.startswith(
+        "# Quoted\n\n> Be brief.\n>\n> # No heading\n> ```\n> <!--\n> - a\n> ```\n> # b\n> c\n> d\n\n## User, "
+    )
     assert len(headings_of(exported)) == 2
 
 

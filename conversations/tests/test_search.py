@@ -143,6 +143,8 @@ SPELLINGS = [
     ("STRASSE", "straße"),
     ("İstanbul", "istanbul"),
     ("İstanbul", "İSTANBUL"),
+    ("IĞDIR", "ığdır"),
+    ("Ispartalı", "ISPARTALI"),
     ("Tiếng Việt", "tiếng việt"),
     ("한국어", "한국"),
     ("ΣΊΣΥΦΟΣ", "σίσυφος"),

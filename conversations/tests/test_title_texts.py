@@ -21,11 +21,25 @@ from conversations.titles import MAX_TITLE_CHARACTERS, title_of_answer, title_of
         ("„Vögel“", "Vögel"),
         ("'Don't panic'", "Don't panic"),
         ("「東京」", "東京"),
+        ("_birds_", "birds"),
+        ("*Birds of **Chad***", "Birds of **Chad**"),
+        ("***Birds** of Chad*", "**Birds** of Chad"),
+        ("- [ ] Birds of Chad", "Birds of Chad"),
         *(
             (kept, kept)
             for kept in ("C#", "F# and C#", "C++", "*args and **kwargs", "__init__", "_private", "#hashtag")
         ),
-        *((kept, kept) for kept in ("*One* and *two*", '"A" and "B"', "2. Weltkrieg", "-5 degrees", "5 * 3 * 2")),
+        *(
+            (kept, kept)
+            for kept in (
+                "*One* and *two*",
+                "**One** and **two**",
+                '"A" and "B"',
+                "2. Weltkrieg",
+                "-5 degrees",
+                "5 * 3 * 2",
+            )
+        ),
         ("# C#", "C#"),
         ("**C# or F#**", "C# or F#"),
         ("`__init__`", "__init__"),
