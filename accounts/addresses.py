@@ -13,6 +13,9 @@ from django.utils.encoding import punycode
 
 # Every top-level domain has letters alone, or is the encoding of other scripts' letters.
 _NAMED = re.compile(r"[^\[\]]+\.([a-z]+|xn--[a-z0-9-]+)", re.IGNORECASE)
+# A local part in quotes that stands for the same one without them, or without a backslash.
+_ATOM = r'[^\s"(),.:;<>@\[\\\]]+'
+_NEEDLESSLY_QUOTED = re.compile(rf'"(?:{_ATOM}(?:\.{_ATOM})*|(?:[^\\]|\\["\\])*\\[^"\\].*)"')
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
@@ -27,8 +30,12 @@ def email_key(email: str) -> str:
 
 
 def refuse_incomparable(email: str) -> None:
-    """Raises ValidationError for an address with characters that fold into others, as a Kelvin sign does into a k."""
-    if _comparable(email.strip()) is None:
+    """Raises ValidationError for an address with characters that fold into others, as a Kelvin sign does into a k.
+
+    And for one whose quotes and backslashes stand for nothing, which has a form without them.
+    """
+    local = email.strip().rpartition("@")[0]
+    if _comparable(email.strip()) is None or _NEEDLESSLY_QUOTED.fullmatch(local):
         raise ValidationError("Enter an address without characters that stand for others.", code="incomparable")
 
 

@@ -112,6 +112,15 @@ def test_addresses_that_fold_into_others_are_not_registered_nor_invited(
     assert len(members_of(alice, organization)) == 1
 
 
+def test_an_address_in_needless_quotes_is_not_registered(anonymous: Api, local: str) -> None:
+    for path in REGISTRATIONS:
+        for quoted in (f'"{local}"', f'"{local}.lee"', f'"{local}\\ lee"', f'"{local[:-1]}\\{local[-1]}"'):
+            answer = log_in(anonymous, f"{quoted}@example.com", PASSWORD, path)
+            assert (quoted, answer.status_code) == (quoted, 422)
+            assert [error["field"] for error in answer.json()["errors"]] == ["body.email"]
+    assert log_in(anonymous, f'"{local}..lee"@example.com', PASSWORD, "users/register").status_code == 200
+
+
 def test_a_domain_is_one_in_unicode_and_encoded(anonymous: Api, local: str) -> None:
     typed = f"{local}@{BUECHER[0]}"
     assert anonymous.post("auth/signup", json={"email": typed, "password": PASSWORD}).json()["user"]["email"] == typed
