@@ -17,7 +17,10 @@ _LIST_ITEM = re.compile(r"([-+*]|(\d{1,9})[.)])(?:( +)\S|[ ]*$)")
 _NO_LIST = re.compile(r">|#{1,6}(?:[ \t]|$)|([-*_])(?:[ \t]*\1){2,}[ \t]*$")
 # Blocks of HTML that go on until a text: how each begins, how it ends, and what to end it with.
 _HTML = (
-    (r"<(?:script|pre|style|textarea)(?:[\s>]|$)", r"</(?:script|pre|style|textarea)>", "</pre>"),
+    *(
+        (rf"<{name}(?:[\s>]|$)", r"</(?:script|pre|style|textarea)>", f"</{name}>")
+        for name in ("script", "pre", "style", "textarea")
+    ),
     (r"<!--", r"-->", "-->"),
     (r"<\?", r"\?>", "?>"),
     (r"<!\[CDATA\[", r"\]\]>", "]]>"),
@@ -65,18 +68,23 @@ def closed(text: str) -> str:
     if not any(mark in text for mark in ("```", "~~~", "<")):
         return text
     states = {_State()}
+    raw = []  # lines that may be in blocks of HTML that end with a blank line, whatever they leave open
     follows_blank = True
     pauses = Pauses()
     for line in _LINE_END.split(text):
         pauses.pause()
-        states = {after for state in states for after in _after(state, line, follows_blank)}
+        before, states = states, {after for state in states for after in _after(state, line, follows_blank)}
+        if any(state.kind == "element" for state in before | states):
+            raw.append(line)
         follows_blank = not line.strip(" \t")
         if len(states) > _MAX_STATES:
             longest = {mark: max(map(len, re.findall(mark + "+", text)), default=0) for mark in "`~"}
             states = {_State("html", number) for number in range(len(_HTML))}
             states |= {_State("`", longest["`"] + 3), _State("~", longest["~"] + 3), _State()}
             break
-    return "".join([text, *_endings(states)])
+    html = "\n".join(raw)
+    comment = "\n\n<!-- -->" if html.rfind("<!--") > html.rfind("-->") else ""
+    return "".join([text, *_endings(states), comment])
 
 
 def _endings(states: set[_State]) -> Iterator[str]:

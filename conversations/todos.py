@@ -17,6 +17,7 @@ from accounts.live_accounts import lock_account
 from accounts.models import AuditEvent, User
 from accounts.staff_audit import values_of
 from conversations.models import Todo
+from conversations.search_text import fold
 from edgechat.answer_bytes import take_page, text_bytes
 from edgechat.client_address import Caller
 from edgechat.errors import ApiError, NotFound, PermissionDenied
@@ -64,8 +65,8 @@ class FoundTask:
 
     @property
     def found_hash(self) -> str:
-        """The same for titles that differ in letter case and white space only."""
-        return hashlib.sha256(" ".join(self.title.casefold().split()).encode()).hexdigest()
+        """The same for titles that differ in letter case, Unicode form and white space only."""
+        return hashlib.sha256(" ".join(fold(self.title).split()).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import re
 from itertools import pairwise
 from typing import Any
 
+import lxml.html
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,6 +113,7 @@ CLOSED = [
     "<!-- a --> b",
     "<div>\n\n```\ncode\n```\n\n</div>",
     "`a` < b & ~~c~~",
+    "<div>\n<!-- a -->\n</div>",
     "line\\",
     "    ```",
 ]
@@ -229,6 +231,14 @@ BITS += [
 def test_what_follows_a_text_is_not_part_of_it(bits: list[str]) -> None:
     text = "\n".join(bits)
     assert headings_of(f"{closed(text)}\n\n## Next\n")[-1:] == ["Next"]
+
+
+@pytest.mark.parametrize(
+    "text", ["<script>\nx", "<STYLE>\n\nx", "<!-- x", "<div>\n<!-- x\n\ny", "<b>\n<i><!--", "<p><!--\n"]
+)
+def test_what_follows_a_text_is_seen_by_who_reads_the_html(text: str) -> None:
+    html = MarkdownIt("commonmark").render(f"{closed(text)}\n\n## Next\n")
+    assert lxml.html.document_fromstring(html).xpath("//h2/text()") == ["Next"]
 
 
 def test_long_hostile_texts_are_closed_too() -> None:
