@@ -22,6 +22,7 @@ _WITHOUT_SPACES = re.compile(
     "\u3400-\u4dbf\u4e00-\u9fff\ua9e0-\ua9ff\uaa60-\uaadf\uf900-\ufaff\uff66-\uff9f\U0001b000-\U0001b16f\U00020000-\U0003ffff]"
 )
 _COUNTED_PIECE = 4_000  # characters, ten milliseconds' work where dictionaries are needed
+_LOOK_AHEAD = 100  # characters; where a word ends depends on some that follow
 _GAP = re.compile(r".*[\s。！？、，；：]", re.DOTALL)  # up to the last
 
 
@@ -38,13 +39,22 @@ def count_words(text: str) -> int:
     while start < len(text):
         pauses.pause()
         piece = text[start : start + _COUNTED_PIECE]
+        if start + len(piece) < len(text):
+            piece = piece[: _end_of_words(piece)]
         start += len(piece)
-        if start < len(text) and (gap := _GAP.match(piece)):
-            start += gap.end() - len(piece)
-            piece = gap[0]
         words += _count_words(piece) - _are_of_one_word(before, piece[0])
         before = piece[-1]
     return words
+
+
+def _end_of_words(piece: str) -> int:
+    """Where to cut a text that goes on behind this piece of it, so that its words stay what they are."""
+    if gap := _GAP.match(piece):
+        return gap.end()
+    if not _WITHOUT_SPACES.match(piece[-1]):
+        return len(piece)
+    ends = [end for _, end in WordBreaker(piece, "en").segments() if end <= len(piece) - _LOOK_AHEAD]
+    return ends[-1] if ends else len(piece)
 
 
 def _count_words(text: str) -> int:

@@ -78,3 +78,8 @@ def test_words_are_counted_whatever_the_pieces(text: str, piece: int) -> None:
 def test_words_without_spaces_between_them_are_counted(text: str, words: int) -> None:
     assert count_words(text) == words
     assert count_words(f"\n{text} {text}\n" * 1000) == 2000 * words
+
+
+@pytest.mark.parametrize("words", ["สวัสดี", "ภาษา ไทย เป็น ภาษา", "苹果", "猫 は 名前"])
+def test_words_of_a_long_text_without_any_space_are_counted(words: str) -> None:
+    assert count_words(words.replace(" ", "") * 5000) == 5000 * len(words.split())
