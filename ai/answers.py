@@ -70,8 +70,9 @@ class Answer(ABC):
                 yield self.completion.text
                 return
             self.completion = made = yield from self.make()
-            # What was cut short, by a budget too, is no answer for the next time.
-            if made.finish_reason == COMPLETE and not any(call.lowered for call in self._calls):
+            # What was cut short, by a budget too, is no answer for the next time; nor is nothing.
+            whole = made.finish_reason == COMPLETE and not any(call.lowered for call in self._calls)
+            if whole and made.text.strip():
                 place.keep({"text": made.text, "model": made.model, "finish_reason": made.finish_reason})
 
     def run(self) -> dict[str, Any]:

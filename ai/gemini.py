@@ -47,8 +47,8 @@ BLOCKED_REASONS = frozenset(
         "JAILBREAK",
     }
 )
-# The reason of a candidate that has not ended, where it is not simply left out.
-NOT_ENDED = "FINISH_REASON_UNSPECIFIED"
+# The end of what stands for no reason at all, where that is not simply left out.
+NO_REASON = "_UNSPECIFIED"
 MAX_RETRY_SECONDS = 86_400.0
 
 
@@ -162,7 +162,6 @@ def stream_answer(prompt: Prompt, control: CallControl, *, entry: OpenEntry) -> 
     connection raises anything.
     """
     begun = finished = False
-    deadline = control.deadline
     try:
         with control.active():
             client = _client()
@@ -177,10 +176,10 @@ def stream_answer(prompt: Prompt, control: CallControl, *, entry: OpenEntry) -> 
                 break
             chunk = _chunk(response)
             begun = True
-            finished = finished or chunk.finish_reason is not None
             yield chunk
-            if finished:
-                control.deadline = min(deadline, time.monotonic() + AFTER_END_SECONDS)
+            if chunk.finish_reason is not None and not finished:
+                finished = True
+                control.deadline = min(control.deadline, time.monotonic() + AFTER_END_SECONDS)
     except (ModelError, CallCancelled):
         raise
     except Exception as error:  # the SDK raises far more than it documents, and all of it means the same to a caller
@@ -289,19 +288,22 @@ def _config(prompt: Prompt, entry: OpenEntry) -> types.GenerateContentConfig:
 
 
 def _chunk(response: types.GenerateContentResponse) -> Chunk:
-    candidate = response.candidates[0] if response.candidates else None
+    # Of several candidates, which nobody asked for, the first one, whichever of them a chunk brings.
+    candidate = next((each for each in response.candidates or [] if not each.index), None)
     feedback = response.prompt_feedback
     reason = _word(candidate.finish_reason if candidate else None)
     block_reason = _word(feedback.block_reason if feedback else None)
-    if reason == NOT_ENDED:
+    if reason is not None and reason.endswith(NO_REASON):
         reason = None
+    if block_reason is not None and block_reason.endswith(NO_REASON) and response.candidates:
+        block_reason = None
     parts = candidate.content.parts if candidate and candidate.content and candidate.content.parts else []
     text = "".join(part.text for part in parts if part.text and not part.thought)
     return Chunk(
         # Half of a surrogate pair, which JSON can hold, no store and no stream can.
         text=text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
         usage=_usage(response.usage_metadata),
-        finish_reason=reason or block_reason,
+        finish_reason=block_reason or reason,
         model=_model_version(response.model_version),
         blocked=block_reason is not None or reason in BLOCKED_REASONS,
     )
@@ -374,22 +376,26 @@ def _retry_delay(error: errors.APIError) -> float | None:
     details = error.details
     body = details.get("error", details) if isinstance(details, dict) else {}
     told = body.get("details") if isinstance(body, dict) else None
-    delays = [_duration(detail.get("retryDelay")) for detail in told or [] if isinstance(detail, dict)]
+    told = told if isinstance(told, list) else []
+    delays = [_duration(detail.get("retryDelay")) for detail in told if isinstance(detail, dict)]
     headers = getattr(error.response, "headers", None) or {}
     delays.append(_seconds_until(headers.get("retry-after")))
     return max((min(delay, MAX_RETRY_SECONDS) for delay in delays if delay is not None), default=None)
 
 
+_SECONDS = r"[0-9]{1,1000}(?:\.[0-9]{1,1000})?"
+
+
 def _duration(text: Any) -> float | None:
     """Seconds of a google.protobuf.Duration as JSON."""
-    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)s", text) if isinstance(text, str) else None
+    match = re.fullmatch(rf"({_SECONDS})s", text) if isinstance(text, str) else None
     return float(match[1]) if match else None
 
 
 def _seconds_until(text: str | None) -> float | None:
     """Seconds of a Retry-After: a number, or until an HTTP date. (RFC 9110, 10.2.3)"""
     text = (text or "").strip()
-    if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text):
+    if re.fullmatch(_SECONDS, text):
         return float(text)
     seconds = parse_http_date_safe(text)
     return None if seconds is None else max(0.0, seconds - time.time())

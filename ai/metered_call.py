@@ -9,7 +9,7 @@ import structlog
 from django.conf import settings
 
 from ai.call_control import CallControl
-from ai.gemini import COMPLETE, ModelError, Prompt, stream_answer
+from ai.gemini import COMPLETE, Chunk, ModelError, Prompt, stream_answer
 from edgechat.answer_bytes import beginning_within, text_bytes
 from edgechat.threads import begin_work, end_work, release_database
 from usage import ledger
@@ -28,7 +28,8 @@ TOO_LONG = "MAX_TOKENS"
 class MeteredCall:
     """One call to the model. `texts()` makes it, once; the other attributes say what is known of it so far.
 
-    `finish_reason` is Gemini's, None until the model has said it. `usage` is the model's last count, or an estimate.
+    `finish_reason` is Gemini's, None until the model has said it. `usage` is the model's last count with an estimate of
+    the text that came after it, or an estimate of all.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class MeteredCall:
         self._estimated_input = prompt.estimated_tokens()
         self._entry: OpenEntry | None = None
         self._reported: TokenUsage | None = None
+        self._counted_characters = 0  # of the text, when the model told its counts last
         self._refused = False
         self._answered_by = ""
 
@@ -65,7 +67,8 @@ class MeteredCall:
     @property
     def usage(self) -> TokenUsage:
         if self._reported is not None:
-            return self._reported
+            uncounted = estimate_tokens(self.text[self._counted_characters :])
+            return self._reported + TokenUsage(output_tokens=uncounted, estimated=uncounted > 0)
         if self._refused:
             return TokenUsage()
         return TokenUsage(input_tokens=self._estimated_input, output_tokens=estimate_tokens(self.text), estimated=True)
@@ -107,15 +110,10 @@ class MeteredCall:
         left = MAX_ANSWER_BYTES
         try:
             for chunk in stream_answer(self._prompt, self.control, entry=cast(OpenEntry, self._entry)):
-                self._reported = chunk.usage or self._reported
-                if chunk.model is not None:
-                    self.model = self._answered_by = chunk.model
-                self.finish_reason = chunk.finish_reason or self.finish_reason
-                self.blocked = self.blocked or chunk.blocked
                 text = beginning_within(chunk.text, limit=left)
                 left -= text_bytes(text)
+                self._note(chunk, text)
                 if text:
-                    self.text += text
                     yield text
                 if text != chunk.text:
                     logger.warning("model_answer_too_long", attempt_id=self._attempt_id)
@@ -134,6 +132,17 @@ class MeteredCall:
             else:
                 self.discard()
             release_database()
+
+    def _note(self, chunk: Chunk, text: str) -> None:
+        """Take in what a chunk says, and so much of its text."""
+        self.text += text
+        if chunk.model is not None:
+            self.model = self._answered_by = chunk.model
+        if not self.blocked:
+            self.finish_reason = chunk.finish_reason or self.finish_reason
+            self.blocked = chunk.blocked
+        if chunk.usage is not None:
+            self._reported, self._counted_characters = chunk.usage, len(self.text)
 
     def run(self) -> str:
         """The whole answer; raises as `texts`."""

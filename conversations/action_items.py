@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
@@ -11,7 +12,7 @@ from django.conf import settings
 
 from accounts.open_calls import OpenCall
 from ai.gemini import ModelOutputInvalid, Prompt, Turn
-from ai.json_answer import read_list
+from ai.json_answer import read_values
 from ai.metered_call import MeteredCall
 from ai.services import ContentBlocked
 from conversations.context_window import numbered_dialogue
@@ -114,9 +115,10 @@ def _parse(answer: str, message_ids: dict[int, str]) -> list[FoundTask]:
     Lengths and numbers are not left to the model: what is too long is cut, and the number of a message that it was not
     shown links to none.
     """
-    items = read_list(answer)
-    readable = None if items is None else [task for task in map(_read_task, items) if task is not None]
-    if readable is None or (items and not readable):
+    values = read_values(answer)
+    items = list(_items(values))
+    readable = [task for task in map(_read_task, items) if task is not None]
+    if not values or (items and not readable):
         logger.warning("model_answer_unusable", purpose="action_items", characters=len(answer))
         raise ModelOutputInvalid
     tasks = [
@@ -130,6 +132,20 @@ def _parse(answer: str, message_ids: dict[int, str]) -> list[FoundTask]:
     return [task for task in tasks if task.title]
 
 
+def _items(values: list[Any]) -> Iterator[Any]:
+    """What may be tasks, in order: a list's, whatever lists and objects are around it, or one that is in no list."""
+    waiting = values[::-1]
+    while waiting:
+        value = waiting.pop()
+        inner = value if isinstance(value, list) else None
+        if isinstance(value, dict) and _read_task(value) is None:
+            inner = [each for each in value.values() if isinstance(each, list | dict)] or None
+        if inner is None:
+            yield value
+        else:
+            waiting += inner[::-1]
+
+
 def _read_task(item: Any) -> tuple[str, str, int] | None:
     """Title, description and number of a message; None where one is missing or is something else."""
     match item:
@@ -141,11 +157,11 @@ def _read_task(item: Any) -> tuple[str, str, int] | None:
 
 
 def _read_number(told: float | str) -> int | None:
-    """A whole number, also as models write one: 3.0, "3" or "[3]"."""
+    """A whole number, also as models write one: 3.0, "3", "3.0" or "[3]"."""
     if isinstance(told, bool):
         return None
     if isinstance(told, str):
-        found = re.fullmatch(r"[^0-9]{0,20}([0-9]{1,18})[^0-9]{0,20}", told, re.ASCII)
+        found = re.fullmatch(r"(?!\s*-)[^0-9]{0,20}([0-9]{1,18})(?:\.0{1,9})?[^0-9]{0,20}", told, re.ASCII)
         return int(found[1]) if found else None
     return int(told) if told == told // 1 else None  # neither infinite nor NaN
 

@@ -102,7 +102,7 @@ def _extend(conversation: ConversationDocument, *, last_seq: int, ledger_id: str
             instruction=instruction,
             text=so_far + text,
         )
-        if not answer:
+        if not answer or not answer.strip():
             return last_seq
         kept = beginning(answer, tokens=budget // 8)
         transcripts.set_summary(

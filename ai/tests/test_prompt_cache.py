@@ -87,6 +87,14 @@ def test_an_answer_that_did_not_come_to_its_end_is_not_kept(
     assert len(model_calls(f"half-{carol.id}")) == 4
 
 
+def test_an_empty_answer_is_not_kept(carol: Person, model_calls: ModelCalls) -> None:
+    for text in ("[[empty=1]]", "[[say=%20%0A]]"):
+        prompt = f"{text}empty-{carol.id}"
+        answers = [carol.post("ai/complete", json={"prompt": prompt}) for _ in range(2)]
+        assert [(answer.status_code, answer.json()["cached"]) for answer in answers] == [(200, False)] * 2
+    assert len(model_calls(f"empty-{carol.id}")) == 4
+
+
 def test_a_stream_from_the_cache_is_one_delta_and_done(carol: Person, model_calls: ModelCalls) -> None:
     prompt = f"[[chunks=5]]stream-{carol.id} one two three four five"
     first, second = complete(carol, prompt), complete(carol, prompt)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 from django.db import transaction
 
+from ai.json_answer import read_values
 from conftest import Person, assert_error, at_once
 from conversations import transcript_repository as transcripts
 from conversations.tests.test_context_window import estimated, said, sent, store_exchanges
@@ -213,7 +214,6 @@ RUBBISH = {
     "text": say("There are no tasks."),
     "nothing": "[[empty=1]]",
     "null": say("null"),
-    "an object": say('{"title": "x", "seq": 1}'),
     "numbers": tasks(1),
     "lists": tasks(["x", 1]),
     "no seq": tasks({"title": "x"}),
@@ -227,7 +227,9 @@ RUBBISH = {
     "a long number": "[[chunks=100]]" + say("9" * 9000),
     "an empty fence": say("```json\n```"),
     "a fence of text": say("```\nnone\n```"),
-    "two lists": say('{"tasks": [], "more": []}'),
+    "an empty object": say("{}"),
+    "a list of something else": say('{"tasks": ["Book the ferry", "Mend the tent"]}'),
+    "code": say("```js\nlet tasks = { title, seq };\n```"),
 }
 
 
@@ -258,6 +260,18 @@ READABLE = {
     "bad ones": json.dumps([None, FERRY, "x", {"seq": 1}, {"title": "x"}, {"title": 1, "seq": 1}, TENT, {}, [FERRY]]),
     "no JSON between": f"[{json.dumps(FERRY)}, {{title: 'x'}}, {json.dumps(TENT)}]",
     "a bad seq": json.dumps([FERRY, {"title": "x", "seq": None}, {"title": "x", "seq": "none"}, TENT]),
+    "objects without a list": f"{json.dumps(FERRY)}\n{json.dumps(TENT)}\n",
+    "a fence for each": f"```json\n{json.dumps(FERRY)}\n```\nand\n```json\n{json.dumps(TENT)}\n```",
+    "a fence of something else before": f"```python\nfor task in [{{'title': 1}}]: pass\n```\n```json\n{LIST}\n```",
+    "a fence in a text": f"```json\n{json.dumps([{**FERRY, 'description': 'See ```x```'}, TENT])}\n```",
+    "an empty list before": f"The tasks, or [] if there were none: {LIST}",
+    "lists in lists": json.dumps([[FERRY], [[TENT], []]]),
+    "two lists": json.dumps({"urgent": [FERRY], "later": [TENT], "done": []}),
+    "deep lists": json.dumps({"result": {"tasks": {"all": [FERRY, TENT]}, "title": "Tasks"}}),
+    "an object of objects": json.dumps({"1": FERRY, "2": TENT}),
+    "lists in tasks": json.dumps([{**FERRY, "tags": ["sea", {"seq": 1}]}, {**TENT, "tags": []}]),
+    "fractions as strings": json.dumps([{**FERRY, "seq": "1.0"}, {**TENT, "seq": "no. 2."}]),
+    "a seq below nothing": json.dumps([FERRY, {"title": "x", "seq": "-2"}, {"title": "x", "seq": "1.5"}, TENT]),
     "an endless seq": f'[{json.dumps(FERRY)}, {{"title": "x", "seq": 1e999}}, {json.dumps(TENT)}]',
 }
 
@@ -271,7 +285,30 @@ def test_tasks_are_read_as_models_write_them(alice: Person, answer: str) -> None
     ]
 
 
-@pytest.mark.parametrize("answer", ["```json\n[]\n```", '{"tasks": []}', "None: []"])
+def test_a_task_in_no_list_is_one(alice: Person) -> None:
+    conversation = begin(alice, say(json.dumps({**TENT, "tags": ["camping"]})))
+    assert [todo["title"] for todo in found(alice, conversation)] == ["Mend the tent"]
+
+
+def test_a_megabyte_is_read_as_far_as_it_goes() -> None:
+    tasks = [{**FERRY, "title": f"task {number}"} for number in range(20_000)]
+    cut = json.dumps(tasks)[:-40]
+    assert read_values(f"```json\n{cut}") == tasks[:-1]
+    for rubbish in (
+        "[" * 2_000_000,
+        "{" * 2_000_000,
+        "[ " * 1_000_000,
+        '{"a":' * 400_000,
+        "x" * 2_000_000,
+        "[" + " " * 2_000_000,
+    ):
+        assert read_values(rubbish) == []
+    assert read_values("{x}" * 20 + cut[:2000])[0] == tasks[0]
+
+
+@pytest.mark.parametrize(
+    "answer", ["```json\n[]\n```", '{"tasks": []}', '{"tasks": [], "more": []}', "None: []", "[[]]"]
+)
 def test_no_tasks_are_no_tasks_however_they_are_written(alice: Person, answer: str) -> None:
     assert found(alice, begin(alice, say(answer))) == []
 

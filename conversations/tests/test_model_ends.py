@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -33,6 +34,8 @@ NOT_WHOLE = [
     "LANGUAGE",
     "IMAGE_OTHER",
     "NO_IMAGE",
+    "IMAGE_PROHIBITED_CONTENT",
+    "ESCALATION",
     "CONTINUATION",
     "MAX_TOKENS",
     "FINISH_REASON_UNSPECIFIED",
@@ -76,6 +79,87 @@ def test_an_answer_with_text_is_complete_and_tells_how_it_ended(alice: Person, r
     conversation = alice.new_conversation(title="Ends")
     reply = alice.say(conversation, f"[[finish={reason}]]some words").json()["model_message"]
     assert (reply["status"], reply["content"], reply["finish_reason"]) == ("complete", "Echo: some words", reason)
+
+
+def chunk(text: str | None, reason: str | None = None, *, index: int | None = None, **more: Any) -> dict[str, Any]:
+    candidate: dict[str, Any] = {"content": {"role": "model", "parts": [] if text is None else [{"text": text}]}}
+    candidate |= {} if reason is None else {"finishReason": reason}
+    candidate |= {} if index is None else {"index": index}
+    return {"candidates": [candidate], **more}
+
+
+def raw(*chunks: dict[str, Any]) -> str:
+    return f"[[raw={quote(chr(10).join(map(json.dumps, chunks)), safe='')}]]"
+
+
+def both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    return {**first, "candidates": first["candidates"] + second["candidates"]}
+
+
+BLOCKED: dict[str, Any] = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
+UNSPECIFIED: dict[str, Any] = {"promptFeedback": {"blockReason": "BLOCK_REASON_UNSPECIFIED"}}
+FORMS: dict[str, tuple[str, str, str, str | None]] = {
+    "two candidates": (
+        raw(
+            both(chunk("one ", index=0), chunk("eins ", index=1)),
+            chunk("zwei", "STOP", index=1),
+            both(chunk("drei", "SAFETY", index=1), chunk("two", "STOP", index=0)),
+        ),
+        *("complete", "one two", "STOP"),
+    ),
+    "an answer to a blocked prompt": (raw(chunk("one", "STOP", **BLOCKED)), "blocked", "one", "PROHIBITED_CONTENT"),
+    "a prompt that is blocked in the middle": (
+        raw(chunk("one"), BLOCKED, chunk("two", "STOP")),
+        *("blocked", "onetwo", "PROHIBITED_CONTENT"),
+    ),
+    "a prompt that is blocked before a reason": (
+        raw(BLOCKED, chunk(None, "OTHER")),
+        *("blocked", "", "PROHIBITED_CONTENT"),
+    ),
+    "a reason that is none": (raw(chunk("one", **UNSPECIFIED), chunk(" two", "STOP")), "complete", "one two", "STOP"),
+    "the reason in small letters": (raw(chunk("one", "stop")), "complete", "one", "STOP"),
+    "an empty chunk behind": (raw(chunk("one", "STOP"), {}, chunk("")), "complete", "one", "STOP"),
+    "thoughts and calls of functions": (
+        raw(
+            {
+                "candidates": [
+                    {"content": {"parts": [{"text": "Hm", "thought": True}, {"functionCall": {"name": "f"}}]}}
+                ]
+            },
+            chunk("one", "STOP"),
+        ),
+        *("complete", "one", "STOP"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("directive", "status", "content", "reason"), FORMS.values(), ids=FORMS)
+def test_answers_of_other_forms_are_read(
+    alice: Person, directive: str, status: str, content: str, reason: str | None
+) -> None:
+    conversation = alice.new_conversation(title="Ends")
+    reply = alice.say(conversation, directive).json()["model_message"]
+    assert (reply["status"], reply["content"], reply["finish_reason"]) == (status, content, reason)
+    answer = alice.post("ai/complete", json={"prompt": directive})
+    if status == "blocked":
+        assert (answer.status_code, answer.json()["context"]) == (422, {"finish_reason": reason})
+    else:
+        assert (answer.status_code, answer.json()["text"]) == (200, content)
+
+
+def test_chunks_that_go_on_coming_after_the_end_are_not_waited_for(
+    alice: Person, model_calls: ModelCalls, eventually: Callable[..., Any]
+) -> None:
+    prompt = f"drip-{alice.id}[[gap=0.4]]{raw(chunk('one', 'STOP'), *[chunk('')] * 60)}"
+    answer = alice.post("ai/complete", json={"prompt": prompt})
+    assert (answer.status_code, answer.json()["text"]) == (200, "one")
+    eventually(lambda: [call["outcome"] for call in model_calls(f"drip-{alice.id}")] == ["client_gone"])
+
+
+def test_nothing_but_thoughts_is_no_answer(alice: Person) -> None:
+    conversation = alice.new_conversation(title="Ends")
+    thought = {"candidates": [{"content": {"parts": [{"text": "Hm", "thought": True}]}, "finishReason": "MAX_TOKENS"}]}
+    failed_send(alice, conversation, raw(thought), status=503, error=UNAVAILABLE)
 
 
 ERROR = '{"error": {"code": 503, "message": "x", "status": "UNAVAILABLE"}}'
@@ -124,11 +208,44 @@ def test_an_error_after_text_is_charged(alice: Person, status: int, error: dict[
     assert min(usage["input_tokens"], usage["output_tokens"]) > 0
 
 
+@pytest.mark.parametrize("ending", ["[[cut=4]][[cut_by=close]]", "[[error=503]][[error_at=4]]"])
+def test_text_after_the_last_counts_is_charged_by_estimate(alice: Person, model_calls: ModelCalls, ending: str) -> None:
+    conversation = alice.new_conversation(title="Ends")
+    content = f"[[chunks=6]][[gap=0.05]][[counted=2]]{ending}counts-{alice.id} two three four five six"
+    _, reply = failed_send(alice, conversation, content, status=503, error=UNAVAILABLE)
+    (call,) = model_calls(f"counts-{alice.id}")
+    told, untold = f"Echo: counts-{alice.id}", " two three"
+    assert reply["content"] == told + untold
+    usage = reply["usage"]
+    assert (usage["input_tokens"], usage["estimated"]) == (call["prompt_tokens"], True)
+    assert usage["output_tokens"] == -(-len(told) // 4) + estimate_tokens(untold)
+    assert ledger(alice) == [usage]
+
+
+def test_counts_before_the_last_chunk_are_the_counts_if_no_text_comes_after_them(
+    alice: Person, model_calls: ModelCalls
+) -> None:
+    usage = {"promptTokenCount": 7, "candidatesTokenCount": 3, "thoughtsTokenCount": 2}
+    prompt = raw(chunk("some words", usageMetadata=usage), chunk(None, "STOP"))
+    answer = alice.post("ai/complete", json={"prompt": prompt}).json()
+    assert (answer["text"], answer["finish_reason"]) == ("some words", "STOP")
+    counts = {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12, "cached_tokens": 0, "thinking_tokens": 2}
+    assert answer["usage"] == {**counts, "estimated": False}
+
+
 def test_an_error_instead_of_the_first_text_is_a_refusal(alice: Person) -> None:
     conversation = alice.new_conversation(title="Ends")
     content = "[[chunks=4]][[error=503]] one two three four"
     _, reply = failed_send(alice, conversation, content, status=503, error=UNAVAILABLE)
     assert (reply["content"], reply["usage"], ledger(alice)) == ("", NO_TOKENS, [NO_TOKENS])
+
+
+def retry_info(delay: Any) -> str:
+    return "[[status=429]]" + details([{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}])
+
+
+def details(value: Any) -> str:
+    return f"[[details={quote(json.dumps(value), safe='')}]]"
 
 
 @pytest.mark.parametrize(
@@ -144,6 +261,19 @@ def test_an_error_instead_of_the_first_text_is_a_refusal(alice: Person) -> None:
         ("[[status=429]][[retry_after=Thu, 01 Jan 1970 00:00:00 GMT]]", 429, "1"),
         ("[[status=503]][[retry_after=9]]", 503, "9"),
         ("[[status=503]][[retry=8]]", 503, "8"),
+        ("[[status=429]][[retry_after=1.2]]", 429, "2"),
+        (f"[[status=429]][[retry_after={'9' * 400}]]", 429, "86400"),
+        (retry_info("1.5s"), 429, "2"),
+        (retry_info("0s"), 429, "1"),
+        (retry_info("0.000000001s"), 429, "1"),
+        (retry_info(f"{'9' * 30}s"), 429, "86400"),
+        (retry_info("-3s"), 429, "30"),
+        (retry_info(12), 429, "30"),
+        (retry_info(None), 429, "30"),
+        (f"{retry_info('1.5s')}[[retry_after=3]]", 429, "3"),
+        ("[[status=429]][[details=7]]", 429, "30"),
+        ("[[status=429]]" + details({"retryDelay": "5s"}), 429, "30"),
+        ("[[status=429]]" + details(["5s", None, [1]]), 429, "30"),
     ],
 )
 def test_what_the_model_asks_to_wait_is_told(

@@ -127,6 +127,15 @@ def test_what_the_model_refuses_is_asked_for_once_in_half_a_window(
     assert stored(alice, conversation)["summary"] is None
 
 
+def test_a_summary_of_nothing_but_space_is_none(alice: Person, window: list[tuple[int, str]]) -> None:
+    conversation = alice.new_conversation(title="Titled")
+    first, *others = [text for number in range(30) for text in said(number)]
+    store_messages(alice, conversation, [f"[[say=%20%0A]]{first}", *others])
+    extend_summary(stored(alice, conversation), last_seq=60, ledger_id=conversation)
+    assert len(window) == 1
+    assert stored(alice, conversation)["summary"] is None
+
+
 def test_a_claim_keeps_others_out_until_its_time_is_over(alice: Person, window: list[tuple[int, str]]) -> None:
     conversation = alice.new_conversation(title="Titled")
     store_messages(alice, conversation, [text for number in range(30) for text in said(number)])

@@ -25,10 +25,11 @@ class Directives:
     cut: reset the connection after that many chunks (of an answer in one piece: in its middle, 0 before its body).
     cut_by: "reset" or "close", which is an orderly end in the middle. hang: never answer, drop the connection after it.
     rubbish: 1 no JSON, 2 JSON of a wrong shape, 3 an empty object.
-    thoughts, cached, tools: token counts. nousage: no counts.
+    thoughts, cached, tools: token counts. nousage: no counts. counted: they come with a stream's first so many chunks.
     error, error_at: an error with that status inside a stream that began with 200, after so many chunks.
     tail: a stream's line after its last chunk, percent-encoded. linger: the stream ends so long after its last chunk.
     version: the modelVersion. continuation: every chunk's continuationToken.
+    raw: the chunks themselves, a line each, percent-encoded. details: JSON in a fault's details, percent-encoded.
     """
 
     delay: float = 0.0
@@ -58,6 +59,9 @@ class Directives:
     linger: float = 0.0
     version: str | None = None
     continuation: str | None = None
+    counted: int | None = None
+    raw: str | None = None
+    details: str | None = None
 
 
 def parse_directives(text: str) -> tuple[Directives, str]:
@@ -82,7 +86,7 @@ def parse_value(name: str, value: str) -> Any:
         return whole(name, value, 0, 1) == 1
     if name in CHOICES and value not in CHOICES[name]:
         raise GeminiError(400, f"[[{name}={value}]]: one of {', '.join(CHOICES[name])} was expected.")
-    if name in ("say", "tail", "version", "retry_after"):
+    if name in ("say", "tail", "version", "retry_after", "raw", "details"):
         return unquote(value)
     if name in ("block", "cut_by", "key", "finish", "continuation"):
         return value
@@ -102,6 +106,7 @@ WHOLE_NUMBERS = {
     "tools": (0, 10_000_000),
     "error": (400, 599),
     "error_at": (0, MAX_CHUNKS),
+    "counted": (0, MAX_CHUNKS),
 }
 CHOICES = {"block": BLOCKS, "cut_by": ("reset", "close")}
 

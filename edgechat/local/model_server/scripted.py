@@ -1,6 +1,7 @@
 """The scripted model: echoes, and does on demand whatever a real one may do to its callers."""
 
 import asyncio
+import json
 import time
 from collections import OrderedDict
 from typing import Any
@@ -113,7 +114,10 @@ class ScriptedModel:
             status = status or 503
         if status is not None:
             headers = {} if directives.retry_after is None else {"Retry-After": directives.retry_after}
-            raise Refused(status, fault_message(status), fault_details(status, directives.retry), headers)
+            details = fault_details(status, directives.retry)
+            if directives.details is not None:
+                details = json.loads(directives.details)
+            raise Refused(status, fault_message(status), details, headers)
 
 
 class ScriptedAnswer:
@@ -150,6 +154,8 @@ class ScriptedAnswer:
             raise Cut
         if asked.rubbish:
             await self._send_raw(RUBBISH[asked.rubbish])
+        elif asked.raw is not None:
+            await self._send_raw(*asked.raw.encode().splitlines())
         elif asked.block == "prompt":
             await self._send_raw(encode_json(self._blocked_prompt()))
         elif self._call.streaming:
@@ -214,6 +220,8 @@ class ScriptedAnswer:
                 await asyncio.sleep(max(0.0, began + index * asked.gap - time.monotonic()))
             characters += len(piece)
             part = self._part(piece, characters, last=index == len(self._pieces) - 1)
+            if asked.counted is not None and index >= asked.counted:
+                part.pop("usageMetadata", None)
             self._entry.note_chunk(time.time(), count_text_tokens(characters))
             await writer.send(part)
         if asked.tail is not None:
@@ -247,14 +255,17 @@ class ScriptedAnswer:
             await self._exchange.write(body[: len(body) // 2])
         await self._cut()
 
-    async def _send_raw(self, body: bytes) -> None:
+    async def _send_raw(self, *bodies: bytes) -> None:
         self._entry.note_chunk(time.time(), 0)
         if self._call.streaming:
             writer = StreamWriter(self._exchange, self._call.sse)
-            await writer.send_raw(body)
+            for index, body in enumerate(bodies):
+                if index:
+                    await asyncio.sleep(self._directives.gap)
+                await writer.send_raw(body)
             await writer.end()
         else:
-            await self._exchange.respond(200, body)
+            await self._exchange.respond(200, bodies[0])
 
     def _blocked_prompt(self) -> dict[str, Any]:
         blocked: dict[str, Any] = {
