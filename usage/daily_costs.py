@@ -8,6 +8,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from usage.models import RecorderPosition
+from usage.prices import PAID_MODEL
 
 # A call is settled at the moment of writing, by a clock that may differ and in a transaction that takes a while.
 CLOSED_AFTER = timedelta(minutes=10)
@@ -25,17 +26,17 @@ def sum_up_costs(*, now: datetime | None = None) -> int:
         start = None if position.costs_until is None else datetime.combine(position.costs_until, time(), UTC)
         with connection.cursor() as cursor:
             cursor.execute(
-                """
+                f"""
                 INSERT INTO usage_dailycost (date, model, organization_id, calls, unpriced_calls,
                                              input_tokens, output_tokens, cost_micros)
-                SELECT (settled_at AT TIME ZONE 'UTC')::date AS day, model, organization_id, count(*),
+                SELECT (settled_at AT TIME ZONE 'UTC')::date AS day, {PAID_MODEL} AS paid, organization_id, count(*),
                        count(*) - count(cost_micros), sum(input_tokens), sum(output_tokens),
                        coalesce(sum(cost_micros), 0)
                   FROM usage_ledgerentry
                  WHERE settled_at >= coalesce(%(start)s::timestamptz, '-infinity') AND settled_at < %(end)s
-                 GROUP BY day, model, organization_id
-                 ORDER BY day, model, organization_id
-                """,
+                 GROUP BY day, paid, organization_id
+                 ORDER BY day, paid, organization_id
+                """,  # noqa: S608  (constants)
                 {"start": start, "end": datetime.combine(end, time(), UTC)},
             )
             rows: int = cursor.rowcount

@@ -16,6 +16,7 @@ from accounts.models import Organization
 from usage.latency import percentile
 from usage.models import DailyTraffic, RecorderPosition
 from usage.near_budgets import NearBudget, near_budgets
+from usage.prices import PAID_MODEL
 
 FRACTIONS = (0.5, 0.95, 0.99)
 # Models and organizations that are named; the others are summed up.
@@ -136,13 +137,13 @@ def _costs_since(first: date) -> Iterator[tuple[date | None, str, int | None, Co
     live = max(first, costs_until() or first)
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             WITH costs AS (
                 SELECT date, model, organization_id, calls, unpriced_calls, input_tokens, output_tokens, cost_micros
                   FROM usage_dailycost
                  WHERE date >= %(first)s AND date < %(live)s
                  UNION ALL
-                SELECT (settled_at AT TIME ZONE 'UTC')::date, model, organization_id, 1,
+                SELECT (settled_at AT TIME ZONE 'UTC')::date, {PAID_MODEL}, organization_id, 1,
                        (cost_micros IS NULL)::int, input_tokens, output_tokens, coalesce(cost_micros, 0)
                   FROM usage_ledgerentry
                  WHERE settled_at >= %(live_from)s
@@ -151,7 +152,7 @@ def _costs_since(first: date) -> Iterator[tuple[date | None, str, int | None, Co
                    sum(input_tokens), sum(output_tokens), sum(cost_micros)
               FROM costs
              GROUP BY GROUPING SETS ((date, model), (organization_id))
-            """,
+            """,  # noqa: S608  (constants)
             {"first": first, "live": live, "live_from": datetime.combine(live, time(), UTC)},
         )
         rows = cursor.fetchall()

@@ -9,6 +9,8 @@ from typing import Literal
 
 from django.db import connection
 
+from usage.prices import PAID_MODEL
+
 Grouping = Literal["user", "organization", "purpose", "model"]
 ROWS_AT_ONCE = 1000
 
@@ -17,9 +19,9 @@ ROWS_AT_ONCE = 1000
 class ReportRow:
     """`id`: of an organization, whose name others may have too.
 
-    `name`: an e-mail, an organization, a purpose or a model; None for accounts and organizations that were deleted
-    since, and for calls of no organization. `requests`: to the API, by this user; None for the others, which no request
-    count knows. `cost_micros`: of the calls that had a price, in millionths of its currency.
+    `name`: an e-mail, an organization, a purpose or the model that answered; None for accounts and organizations that
+    were deleted since, and for calls of no organization. `requests`: to the API, by this user; None for the others,
+    which no request count knows. `cost_micros`: of the calls that had a price, in millionths of its currency.
     """
 
     id: int | None
@@ -61,16 +63,16 @@ _BY_ORGANIZATION = f"""
       LEFT JOIN accounts_organization AS organizations ON organizations.id = organization_id
      ORDER BY input + output DESC, organization_id
 """  # noqa: S608
-_BY_COLUMN = f"""
-    SELECT NULL, {{column}}, NULL, {_SUMS}
+_BY_KIND = f"""
+    SELECT NULL, {{kind}} AS kind, NULL, {_SUMS}
       FROM usage_ledgerentry WHERE {_SPAN}
-     GROUP BY {{column}} ORDER BY sum(input_tokens) + sum(output_tokens) DESC, {{column}}
+     GROUP BY kind ORDER BY sum(input_tokens) + sum(output_tokens) DESC, kind
 """  # noqa: S608
 _QUERIES: dict[Grouping, str] = {
     "user": _BY_USER,
     "organization": _BY_ORGANIZATION,
-    "purpose": _BY_COLUMN.format(column="purpose"),
-    "model": _BY_COLUMN.format(column="model"),
+    "purpose": _BY_KIND.format(kind="purpose"),
+    "model": _BY_KIND.format(kind=PAID_MODEL),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# The model that a settled row of the ledger is paid for: the one that answered, where it said its name.
+PAID_MODEL = "coalesce(nullif(answered_by, ''), model)"
 # Of `models/gemini-x-001` or `gemini-x@001`, which is a version of it, the price of gemini-x is the one that is known.
 _BASE = "regexp_replace({name}, '(-[0-9]{{3,8}}|-latest|@.*)$', '')"
 _ANSWERED, _ASKED = "%(answered_by)s::text", "entry.model"

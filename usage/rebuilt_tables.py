@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from usage.latency import BUCKETS, LIMITS
+from usage.prices import PAID_MODEL
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,8 @@ DAILY_COST = RebuiltTable(
     name="daily cost",
     keys=_COST_KEYS,
     sums=_COST_SUMS,
-    recounted="""
-        SELECT (settled_at AT TIME ZONE 'UTC')::date AS date, model, organization_id, count(*) AS calls,
+    recounted=f"""
+        SELECT (settled_at AT TIME ZONE 'UTC')::date AS date, {PAID_MODEL} AS model, organization_id, count(*) AS calls,
                count(*) FILTER (WHERE cost_micros IS NULL) AS unpriced_calls, sum(input_tokens) AS input_tokens,
                sum(output_tokens) AS output_tokens, coalesce(sum(cost_micros), 0) AS cost_micros
           FROM usage_ledgerentry WHERE settled_at < %(costs_until)s::timestamptz GROUP BY 1, 2, 3

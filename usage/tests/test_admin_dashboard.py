@@ -122,7 +122,8 @@ def test_costs_are_those_of_summed_up_days_and_of_what_was_settled_since(monkeyp
     )
     # In the sums already, so not counted again.
     settled(at(YESTERDAY), cost=3_000_000, model="dear", input_tokens=1000, output_tokens=100)
-    settled(at(TODAY), cost=345_678, model="dear", organization=organization, input_tokens=20, output_tokens=5)
+    answered = {"model": "asked", "answered_by": "dear"}
+    settled(at(TODAY), cost=345_678, organization=organization, input_tokens=20, output_tokens=5, **answered)
     settled(at(TODAY), cost=None, model="nameless", input_tokens=1, output_tokens=1)
     settled(None, cost=None, model="open", input_tokens=10**6)
     page = _page(days="7")

@@ -125,7 +125,7 @@ def a_history() -> tuple[dict[str, list[Any]], User, User, Organization]:
     ask(bea, OLD + timedelta(days=1))
     now = timezone.now()
     call_model(ada, OLD, (10, 5), organization=organization, cost_micros=7)
-    call_model(ada, OLD, (1, 1), cost_micros=0)
+    call_model(ada, OLD, (1, 1), cost_micros=0, model="asked", answered_by="gemini-x")
     call_model(ada, OLD + timedelta(days=1), (3, 2), model="other")
     call_model(None, OLD, (100, 50), organization=organization)
     call_model(bea, now, (20, 4), organization=organization, cost_micros=9)

@@ -77,8 +77,10 @@ def test_users_come_with_tokens_calls_and_requests_the_most_tokens_first() -> No
 
 def test_purposes_and_models_are_summed_up_as_csv() -> None:
     user = make_user()
-    for purpose, model, cost in [("chat", "model-a", None), ("chat", "model-b", 5), ("title", "model-b", 2_000_000)]:
+    for purpose, model, cost in [("chat", "model-a", None), ("chat", "model-b", 5)]:
         _call(user, _at("1982-05-05T05:05"), purpose=purpose, model=model, cost_micros=cost)
+    models = {"model": "asked", "answered_by": "model-b"}
+    _call(user, _at("1982-05-05T05:05"), purpose="title", cost_micros=2_000_000, **models)
     span = ("--since", "1982-05-05", "--until", "1982-05-05", "--format", "csv")
     header = list(COLUMNS)
     assert list(csv.reader(io.StringIO(_report(*span, "--by", "purpose")))) == [

@@ -24,7 +24,7 @@ def test_a_day_is_summed_up_once_by_model_and_organization_ten_minutes_after_its
     with costs_summed_until(FIRST):
         organization = Organization.objects.create(name="summed up")
         settled(at(FIRST, "00:00"), cost=5, input_tokens=100, output_tokens=10)
-        settled(at(FIRST, "23:59:59"), cost=7, input_tokens=200, output_tokens=20)
+        settled(at(FIRST, "23:59:59"), cost=7, model="asked", answered_by="m", input_tokens=200, output_tokens=20)
         settled(at(FIRST), cost=None, model="unpriced", input_tokens=1, output_tokens=2)
         settled(at(FIRST), cost=11, organization=organization, input_tokens=3, output_tokens=4)
         settled(None, cost=None, input_tokens=1000)
