@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -100,6 +101,9 @@ def read_token(token: str, kind: TokenType) -> Claims:
 
 
 def access_token_seconds_left(issued_at: datetime, *, now: datetime) -> int:
-    """For `expires_in`: whole seconds until an access token of that time expires, 0 if it has."""
+    """For `expires_in`: whole seconds, rounded up, until an access token of that time expires, 0 if it has.
+
+    A pair that is made again at once says what it said the first time.
+    """
     lifetime: timedelta = settings.ACCESS_TOKEN_LIFETIME
-    return max(0, int(min(lifetime, issued_at + lifetime - now).total_seconds()))
+    return max(0, math.ceil(min(lifetime, issued_at + lifetime - now).total_seconds()))

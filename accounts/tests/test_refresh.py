@@ -14,7 +14,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.models import AuditEvent, Session, TokenPair, User
-from accounts.tokens import make_token
+from accounts.tokens import access_token_seconds_left, make_token
 from conftest import Api, Person, new_address
 
 Tokens = dict[str, Any]
@@ -109,6 +109,9 @@ def test_the_old_token_again_gets_the_same_pair_while_that_is_unused(anonymous: 
     new = refreshed(anonymous, alice.tokens)
     for _ in range(3):
         assert pair_of(refreshed(anonymous, alice.tokens)) == pair_of(new)
+    issued = timezone.now()
+    left = [access_token_seconds_left(issued, now=issued + timedelta(seconds=age)) for age in (0, 0.9, 1.1, 900)]
+    assert left == [900, 900, 899, 0]
     TokenPair.objects.filter(session=session_of(new)).update(issued_at=timezone.now() - timedelta(hours=23, minutes=59))
     assert refreshed(anonymous, alice.tokens)["expires_in"] == 0
     pairs = TokenPair.objects.filter(session=session_of(new))
