@@ -33,14 +33,16 @@ def client_address(request: HttpRequest) -> str:
 def believe_scheme(request: HttpRequest) -> None:
     """Leave of `X-Forwarded-Proto` only the entry that counts, because Django reads the first one.
 
-    It is counted like the address. Most proxies replace the header though, so a list that is too short counts from its
-    first entry.
+    It is counted like the address. Most proxies replace the header though, or hand on one that is there, so a list that
+    is too short counts where all its entries say the same: which of them a client wrote is not known.
     """
     given = request.META.get("HTTP_X_FORWARDED_PROTO")
     if given is not None:
-        chain = given.split(",")
-        entry = chain[-min(settings.TRUSTED_PROXY_COUNT, len(chain))] if settings.TRUSTED_PROXY_COUNT else ""
-        request.META["HTTP_X_FORWARDED_PROTO"] = entry.strip(_AROUND).lower()
+        chain = [entry.strip(_AROUND).lower() for entry in given.split(",")]
+        count: int = settings.TRUSTED_PROXY_COUNT
+        if len(chain) < count and len(set(chain)) == 1:
+            count = 1
+        request.META["HTTP_X_FORWARDED_PROTO"] = chain[-count] if 0 < count <= len(chain) else ""
 
 
 def limit_key(address: str) -> str:

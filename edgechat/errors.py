@@ -14,6 +14,7 @@ import structlog
 from django.core.exceptions import RequestDataTooBig, TooManyFilesSent
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from rest_framework import exceptions as drf
+from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
 from edgechat.graphemes import cut, next_boundary
@@ -142,7 +143,9 @@ def exception_handler(exception: Exception, context: dict[str, Any]) -> Response
         return None
     request = context["request"]
     body = error_body(error, state_of(request._request).request_id)
-    # Said here, because some views answer another type when nothing is wrong.
+    # Some views answer HTML, or another type, when nothing is wrong.
+    renderer = JSONRenderer()
+    request.accepted_renderer, request.accepted_media_type = renderer, renderer.media_type
     return Response(body, status=error.status, headers=error.headers, content_type="application/json")
 
 

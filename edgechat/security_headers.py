@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -29,11 +30,13 @@ _STRICT: dict[Kind, str] = {
     ),
 }
 _RELAXED = f"default-src 'self' https: data: blob: 'unsafe-inline' 'unsafe-eval'; {_NEVER}"
+# Where browsers heed Cross-Origin-Opener-Policy without https; elsewhere they complain of it in the console.
+_LOOPBACK = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?", re.IGNORECASE)
 _PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 
 
 class SecurityHeadersMiddleware:
-    """Adds both headers to every answer, errors and preflights included; a view's own policy stays."""
+    """Adds its headers to every answer, errors and preflights included; a view's own policy stays."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -41,6 +44,8 @@ class SecurityHeadersMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
         response.headers.setdefault("Permissions-Policy", _PERMISSIONS)
+        if request.is_secure() or _LOOPBACK.fullmatch(request.META.get("HTTP_HOST", "")):
+            response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
         if settings.CSP_MODE != "disabled":
             response.headers.setdefault("Content-Security-Policy", content_policy(request.path_info))
         return response

@@ -240,6 +240,7 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 CSP_MODE = env.str("CSP_MODE", "strict", validate=OneOf(["strict", "relaxed", "disabled"]))
+SECURE_CROSS_ORIGIN_OPENER_POLICY = None  # edgechat.security_headers adds it
 # Sent over https only, which TLS in front of us makes known by X-Forwarded-Proto (TRUSTED_PROXY_COUNT).
 SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 365 * 24 * 3600
 
@@ -269,7 +270,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "edgechat.security_headers.SecurityHeadersMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "edgechat.static_files.StaticFilesMiddleware",
     "edgechat.trailing_slash.TrailingSlashMiddleware",
     "edgechat.rate_limit.RateLimitMiddleware",
     "edgechat.options.OptionsMiddleware",

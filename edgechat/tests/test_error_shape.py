@@ -184,10 +184,16 @@ def test_options_tells_which_methods_a_path_takes(anonymous: Api, alice: Person,
             assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
-@pytest.mark.parametrize("path", ["/", "/health", "/docs", "/redoc"])
-def test_options_outside_the_api(web_url: str, path: str) -> None:
+OUTSIDE = ["/", "/health", "/docs", "/redoc", "/favicon.ico", "/static/edgechat/icon.svg"]
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_options_and_other_methods_outside_the_api(web_url: str, path: str) -> None:
     answer = httpx2.request("OPTIONS", web_url + path, headers=new_address(), trust_env=False)
     assert (answer.status_code, answer.content, answer.headers["Allow"]) == (200, b"", "GET, HEAD, OPTIONS")
+    answer = httpx2.request("DELETE", web_url + path, headers=new_address(), trust_env=False)
+    assert_error(answer, 405, "method_not_allowed", "Method not allowed")
+    assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
 
 
 PROTECTED = [

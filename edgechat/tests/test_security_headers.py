@@ -140,6 +140,19 @@ def test_the_documentation_works_in_a_browser_without_a_complaint(
     assert shown == [], "nothing is asked for elsewhere"
 
 
+def test_browsers_are_told_of_openers_only_where_they_heed_it(anonymous: Api) -> None:
+    for host, scheme, told in (
+        ("chat.example.com", "http", None),
+        ("chat.example.com", "https", "same-origin"),
+        ("127.0.0.1:8000", "http", "same-origin"),
+        ("localhost", "http", "same-origin"),
+        ("localhost.example.com", "http", None),
+    ):
+        for path in ("/redoc", "/nothing"):
+            answer = anonymous.get(anonymous.origin + path, headers={"Host": host, "X-Forwarded-Proto": scheme})
+            assert answer.headers.get("Cross-Origin-Opener-Policy") == told
+
+
 def test_redoc_is_served_from_here_whole(anonymous: Api) -> None:
     page = anonymous.get(f"{anonymous.origin}/redoc").text
     (script,) = re.findall(r'<script src="([^"]+)"', page)
