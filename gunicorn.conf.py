@@ -62,11 +62,13 @@ def when_ready(server: Any) -> None:
     Reference counts free nearly all that a request makes. Looking for the rest as often as Python does by default took
     8 percent of the processor with 500 open streams.
     """
+    from ai import gemini
     from edgechat.sandbox.jobs import start_fork_server
 
     if preload_app:
         # One for all workers. What they load themselves is not known here.
         start_fork_server()
+        gemini.load_sdk()
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

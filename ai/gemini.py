@@ -9,19 +9,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
 import structlog
 from django.conf import settings
 from django.utils.http import parse_http_date_safe
-from google import genai
-from google.genai import errors, types
 
 from ai.call_control import CallCancelled, CallControl, ControlledTransport
 from edgechat.errors import ApiError
 from usage.ledger import OpenEntry
 from usage.tokens import TokenUsage, estimate_tokens
+
+if TYPE_CHECKING:
+    from google import genai
+    from google.genai import errors, types
 
 logger = structlog.get_logger(__name__)
 
@@ -231,6 +233,11 @@ _client_lock = threading.Lock()
 _client_of_this_process: genai.Client | None = None
 
 
+def load_sdk() -> None:
+    """Import google-genai. That takes as long as all of Django, and most commands never call the model."""
+    import google.genai  # noqa: F401
+
+
 def prepare() -> None:
     """Make the client, if there is to be one, which takes a tenth of a second."""
     if settings.GEMINI_API_KEY or settings.GEMINI_BASE_URL:
@@ -242,6 +249,9 @@ def _client() -> genai.Client:
     global _client_of_this_process
     if not (settings.GEMINI_API_KEY or settings.GEMINI_BASE_URL):
         raise ModelError(permanent=True)
+    from google import genai
+    from google.genai import types
+
     if _client_of_this_process is None:
         with _client_lock:
             if _client_of_this_process is None:
@@ -262,12 +272,16 @@ def _client() -> genai.Client:
 
 
 def _contents(prompt: Prompt) -> list[types.Content]:
+    from google.genai import types
+
     return [
         types.Content(role=turn.role, parts=[*_pictures(turn), types.Part(text=turn.text)]) for turn in prompt.turns
     ]
 
 
 def _pictures(turn: Turn) -> Iterator[types.Part]:
+    from google.genai import types
+
     for picture in turn.pictures:
         found = picture.read()
         if found is not None:
@@ -276,6 +290,8 @@ def _pictures(turn: Turn) -> Iterator[types.Part]:
 
 
 def _config(prompt: Prompt, entry: OpenEntry) -> types.GenerateContentConfig:
+    from google.genai import types
+
     return types.GenerateContentConfig(
         system_instruction=prompt.system_instruction or None,
         max_output_tokens=entry.max_output_tokens,
@@ -360,6 +376,8 @@ def _model_error(error: Exception, *, begun: bool = False) -> ModelError:
 
     `begun`: a part of the answer had come, so the model charges what it had done.
     """
+    from google.genai import errors
+
     logger.warning("model_call_failed", model=settings.GEMINI_MODEL, reason=repr(error)[:500])
     if isinstance(error, errors.APIError):
         delay = _retry_delay(error)
