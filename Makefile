@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 LOCAL_MODEL ?= $(shell sed -n 's/^LOCAL_MODEL=//p' .env 2>/dev/null)
-TEST_WORKERS ?= 2
+# More than there are cores: many tests wait.
+TEST_WORKERS ?= 4
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,7 +48,7 @@ test: install
 	$(BIN)/python -m pytest -n $(TEST_WORKERS)
 
 faults: install
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m faults -rP --capture=sys
+	$(BIN)/python -m pytest -n 2 -m faults -rP --capture=sys
 
 check: install
 	$(BIN)/python -m ruff check .

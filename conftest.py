@@ -1,8 +1,9 @@
-"""The servers that all tests share, started once a run, and a client for them.
+"""A client for the servers that all tests share, which start when a test first needs them.
 
 Tests talk HTTP to a real gunicorn over real stores and a scripted model; each registers users of its own, so nothing
 has to be cleaned up between them and they run in parallel. Tests of commands and pure functions import the code: here
-Django is set up with the same stores.
+Django is set up with the same stores. A test that reads a store's address from the environment, or connects to another
+store than PostgreSQL, asks for the fixture `shared_servers`.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ import httpx2
 import hypothesis
 import pytest
 
-from edgechat.local.stack import Stack, start_stack
 from edgechat.local.web import WebServer
+from edgechat.tests.shared_servers import SharedServers, shared_web, start_servers_for_connections
 
 os.environ["ENV_FILE"] = ".env.test"
 os.environ["DJANGO_SETTINGS_MODULE"] = "edgechat.settings"
@@ -37,46 +38,29 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("any machine")
 
-_stack: Stack | None = None
-_web: WebServer | None = None
+_servers: SharedServers | None = None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the servers in the controlling process; xdist's workers inherit their addresses."""
-    if not hasattr(config, "workerinput") and not config.option.collectonly and not config.option.help:
-        _start_servers()
+    """Reserve the servers in the controlling process; xdist's workers inherit their addresses."""
+    global _servers
+    if not hasattr(config, "workerinput"):
+        _servers = SharedServers()
     import django
 
     django.setup()
+    start_servers_for_connections()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    global _stack, _web
-    if _web is not None:
-        _web.stop()
-    if _stack is not None:
-        _stack.kill()
-        shutil.rmtree(_stack.data_dir.path, ignore_errors=True)
-    _web = _stack = None
+    if _servers is not None:
+        _servers.end()
 
 
-def _start_servers() -> None:
-    global _stack, _web
-    data_dir = Path(tempfile.mkdtemp(prefix="edgechat-tests-"))
-    os.environ["DATA_DIR"] = str(data_dir)
-    mongo: Any = os.environ.get("LOCAL_MONGO", "secantus")
-    _stack = start_stack(data_dir, durable=False, scripted=True, mongo=mongo)
-    os.environ.update(_stack.env)
-
-    import django
-    from django.core.management import call_command
-
-    django.setup()
-    call_command("migrate", verbosity=0)
-    call_command("ensure_transcript_indexes", verbosity=0, stdout=open(os.devnull, "w"))  # noqa: SIM115
-    _web = WebServer({}, data_dir=data_dir, workers=2)
-    _web.start()
-    os.environ["TEST_WEB_URL"] = _web.url
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that kill servers come first: their tests are the longest, and none of them is to be waited for last."""
+    slow = {item.path for item in items if item.get_closest_marker("faults")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 # Loading a machine's certificates takes longer than most tests, and all of this is plain HTTP.
@@ -165,10 +149,26 @@ def at_once(count: int, call: Callable[[int], T]) -> list[T]:
         return list(pool.map(begin, range(count)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def shared_servers() -> None:
+    """The stores, the scripted model and the shared web processes run."""
+    shared_web()
+
+
+@pytest.fixture(scope="session")
 def web_url() -> str:
     """Where the shared web processes answer."""
-    return os.environ["TEST_WEB_URL"]
+    return shared_web()
+
+
+@pytest.fixture(scope="session")
+def web_with() -> Callable[..., str]:
+    """Where a web process with other settings answers: `web_with(**STRICT)`.
+
+    Tests that neither kill it nor read its log share it with all others that want the same settings
+    (`edgechat.tests.web_settings`).
+    """
+    return shared_web
 
 
 @pytest.fixture
@@ -195,12 +195,12 @@ def bob(web_url: str) -> Iterator[Person]:
 
 
 @pytest.fixture
-def register() -> Iterator[Callable[..., Person]]:
+def register(web_url: str) -> Iterator[Callable[..., Person]]:
     """More people: `register("carol")`, or at web processes of one's own: `register("carol", web.url)`."""
     people: list[Person] = []
 
     def make(name: str, url: str | None = None) -> Person:
-        people.append(Person(url or os.environ["TEST_WEB_URL"], name))
+        people.append(Person(url or web_url, name))
         return people[-1]
 
     yield make
@@ -217,7 +217,7 @@ def data_dir() -> Iterator[Path]:
 
 
 @pytest.fixture
-def start_web(data_dir: Path) -> Iterator[Callable[..., WebServer]]:
+def start_web(shared_servers: None, data_dir: Path) -> Iterator[Callable[..., WebServer]]:
     """Start web processes of one's own with other settings: `start_web(workers=1, RATE_LIMIT_REQUESTS="5")`."""
     started: list[WebServer] = []
 
@@ -233,7 +233,7 @@ def start_web(data_dir: Path) -> Iterator[Callable[..., WebServer]]:
 
 
 @pytest.fixture
-def model_calls() -> Callable[[str], list[dict[str, Any]]]:
+def model_calls(shared_servers: None) -> Callable[[str], list[dict[str, Any]]]:
     """The calls that the scripted model got whose last user text contains a text."""
 
     def calls(contains: str) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from accounts.models import Membership, User
 from accounts.tests.logins import log_in, new_email
 from accounts.tests.organizations import invite, new_organization
 from conftest import Api, Person, assert_error
-from edgechat.local.web import WebServer
+from edgechat.tests.web_settings import PRODUCTION
 
 REGISTRATIONS = ("auth/register", "auth/signup", "users/register")
 MESSAGE = "Enter an address whose domain has a name, such as ann@example.com."
@@ -33,8 +33,8 @@ def assert_refused(answer: Any, email: str) -> None:
 
 
 @pytest.fixture
-def production(start_web: Callable[..., WebServer]) -> Api:
-    return Api(start_web(ENVIRONMENT="production", JWT_SECRET="x" * 32, AUTH_RATE_LIMIT="1000/m").url)
+def production(web_with: Callable[..., str]) -> Api:
+    return Api(web_with(**PRODUCTION))
 
 
 def test_in_production_an_address_has_a_domain_with_a_name(production: Api, register: Callable[..., Person]) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from accounts.models import AuditEvent, Membership, Organization, Session, User
+from accounts.tests.mails import mail_settings, mails_to
 from accounts.tests.staff import Staff, helper, make_user, superuser
 from conftest import Api, Person
 from edgechat.local.web import WebServer
@@ -175,35 +172,17 @@ def test_lists_are_asked_by_their_filters_alone(web_url: str, query: str) -> Non
         assert root.get(f"accounts/user/?{query}").status_code == 400
 
 
-@pytest.fixture
-def mail_web(start_web: Callable[..., WebServer], data_dir: Path) -> WebServer:
-    return start_web(EMAIL_URL=f"file:///{data_dir}/mails", PUBLIC_URL="https://chat.example.com")
-
-
-def _mails(data_dir: Path, address: str) -> list[tuple[str, str]]:
-    found = []
-    for file in sorted((data_dir / "mails").glob("*.log")):
-        for raw in re.split(rb"\n-{79}\n", file.read_bytes()):
-            message: Any = email.message_from_bytes(raw, policy=email.policy.default)
-            if message["To"] == address:
-                found.append((message["Subject"], str(message.get_content())))
-    return found
-
-
 def test_the_old_address_is_told_and_the_new_one_resets_no_password(
-    mail_web: WebServer, data_dir: Path, register: Callable[..., Person], eventually: Callable[..., Any]
+    web_with: Callable[..., str], register: Callable[..., Person], eventually: Callable[..., Any]
 ) -> None:
-    ann = register("ann", mail_web.url)
+    mail_web = web_with(**mail_settings())
+    ann = register("ann", mail_web)
     new = f"staffs-own-{ann.email}"
-
-    def told(address: str, subject: str) -> list[str]:
-        return [text for about, text in _mails(data_dir, address) if subject in about]
-
-    with superuser(mail_web.url) as root, Api(mail_web.url) as anonymous:
+    with superuser(mail_web) as root, Api(mail_web) as anonymous:
         for _ in range(6):  # what others may use up is not what this needs
             anonymous.post("auth/password/forgot", json={"email": ann.email})
         assert root.submit(f"accounts/user/{ann.id}/change/", email=new).status_code == 302
-        (text,) = eventually(lambda: told(ann.email, "The e-mail address of your account was changed"))
+        (text,) = eventually(lambda: mails_to(ann.email, "The e-mail address of your account was changed"))
         assert new not in text
         assert anonymous.post("auth/password/forgot", json={"email": new}).status_code == 202
         other = make_user("other")
@@ -213,16 +192,16 @@ def test_the_old_address_is_told_and_the_new_one_resets_no_password(
             ).status_code
             == 302
         )
-        eventually(lambda: told(other.email, "The password of your account was changed"))
-        assert told(new, "Reset your password") == []
+        eventually(lambda: mails_to(other.email, "The password of your account was changed"))
+        assert mails_to(new, "Reset your password") == []
         login = anonymous.post("auth/login", json={"email": new, "password": ann.password}).json()
-        holder = Api(mail_web.url, token=login["access_token"])
+        holder = Api(mail_web, token=login["access_token"])
         assert holder.post("auth/email/resend").status_code == 202
-        (verify,) = eventually(lambda: told(new, "Verify"))
+        (verify,) = eventually(lambda: mails_to(new, "Verify"))
         token = verify.split("#token=")[1].split()[0]
         assert anonymous.post("auth/email/verify", json={"token": token}).status_code == 200
         assert anonymous.post("auth/password/forgot", json={"email": new}).status_code == 202
-        eventually(lambda: told(new, "Reset your password"))
+        eventually(lambda: mails_to(new, "Reset your password"))
 
 
 def test_a_mail_that_cannot_be_sent_undoes_nothing(start_web: Callable[..., WebServer], web_url: str) -> None:

@@ -16,6 +16,7 @@ from accounts.tests.logins import log_in, new_email, session_id_of, status_with
 from accounts.tokens import make_token
 from conftest import Api, Person, assert_error, new_address
 from edgechat.local.web import WebServer
+from edgechat.tests.web_settings import PRODUCTION
 
 EVIL = "https://evil.example.com"
 
@@ -62,8 +63,8 @@ def test_a_login_answers_an_access_token_and_hides_the_refresh_token(anonymous: 
     }
 
 
-def test_in_production_the_cookie_is_secure(anonymous: Api, alice: Person, start_web: Callable[..., WebServer]) -> None:
-    with Api(start_web(ENVIRONMENT="production", JWT_SECRET="x" * 32).url) as api:
+def test_in_production_the_cookie_is_secure(alice: Person, web_with: Callable[..., str]) -> None:
+    with Api(web_with(**PRODUCTION)) as api:
         assert "Secure" in set_cookie(log_in(api, alice.email, alice.password, "users/login"))[1]
 
 

@@ -24,6 +24,7 @@ from conftest import Api, Person, assert_error, at_once
 from edgechat.local.web import WebServer
 from edgechat.mongo import database
 from edgechat.redis import redis_client
+from edgechat.tests.web_settings import WITHOUT_MONGODB
 from usage.models import HourlyUsage, LedgerEntry
 
 
@@ -212,13 +213,12 @@ def test_no_connection_is_held_while_a_store_erases(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.faults
 def test_while_a_store_is_away_the_account_is_shut_and_deleted_later(
-    start_web: Callable[..., WebServer], register: Callable[..., Person]
+    web_with: Callable[..., str], register: Callable[..., Person]
 ) -> None:
     alice = register("alice")
     conversation = alice.new_conversation()
     alice.say(conversation, "hello")
-    web = start_web(MONGODB_URL="mongodb://127.0.0.1:9/")
-    with Api(web.url, token=alice.tokens["access_token"]) as elsewhere:
+    with Api(web_with(**WITHOUT_MONGODB), token=alice.tokens["access_token"]) as elsewhere:
         assert elsewhere.delete("users/me").status_code == 204
     assert_error(alice.get("auth/me"), 401, "token_revoked", "The session has ended")
     assert rows_with(alice.email) == []

@@ -22,12 +22,17 @@ from accounts.login_lock import begin_login
 from accounts.models import AuditEvent, LoginAttempts, User
 from accounts.tests.logins import LOGINS, log_in, new_email
 from accounts.tests.staff import Staff, form_fields, make_user
-from conftest import Api, Person, assert_error, at_once
-from edgechat.local.ports import free_port
-from edgechat.local.web import WebServer
+from conftest import Api, Person, assert_error, at_once, new_address
+from edgechat.tests.web_settings import WITHOUT_REDIS
 
 LOCKED = "Too many failed logins for this e-mail address, try again later"
 WRONG = "not the password"
+
+
+def fail(api: Api, email: str, count: int) -> None:
+    """Fail so many times, at once, for each refusal takes its time."""
+    answers = at_once(count, lambda number: log_in(api, email, WRONG, LOGINS[number % 3]))
+    assert [answer.status_code for answer in answers] == [401] * count
 
 
 def lock(email: str) -> None:
@@ -89,8 +94,7 @@ def test_a_device_s_own_failures_lock_that_device_only(phone: Api, anonymous: Ap
     with Api(web_url) as laptop:
         for device in (phone, laptop):
             assert log_in(device, alice.email, alice.password).status_code == 200
-        for number in range(5):
-            assert log_in(phone, alice.email, WRONG, LOGINS[number % 3]).status_code == 401
+        fail(phone, alice.email, 5)
         assert_locked(log_in(phone, alice.email, alice.password))
         assert log_in(laptop, alice.email, alice.password).status_code == 200
         assert log_in(anonymous, alice.email, alice.password).status_code == 200
@@ -111,17 +115,15 @@ def test_logging_in_again_and_again_does_not_multiply_a_device_s_attempts(anonym
         answer = log_in(anonymous, alice.email, alice.password, device_token=tokens[-1])
         anonymous.cookies.clear()
         tokens.append(answer.json()["device_token"])
-    for number in range(5):
-        answer = log_in(anonymous, alice.email, WRONG, device_token=tokens[number % 4])
-        assert answer.status_code == 401
-    for token in tokens:
-        assert_locked(log_in(anonymous, alice.email, alice.password, device_token=token))
+    answers = at_once(5, lambda number: log_in(anonymous, alice.email, WRONG, device_token=tokens[number % 4]))
+    assert [answer.status_code for answer in answers] == [401] * 5
+    for answer in at_once(4, lambda n: log_in(anonymous, alice.email, alice.password, device_token=tokens[n])):
+        assert_locked(answer)
 
 
 def test_a_success_on_a_device_gives_nobody_else_another_try(anonymous: Api, phone: Api, alice: Person) -> None:
     assert log_in(phone, alice.email, alice.password).status_code == 200
-    for _ in range(4):
-        assert log_in(anonymous, alice.email, WRONG).status_code == 401
+    fail(anonymous, alice.email, 4)
     assert log_in(phone, alice.email, alice.password).status_code == 200
     assert log_in(anonymous, alice.email, WRONG).status_code == 401
     assert_locked(log_in(anonymous, alice.email, WRONG))
@@ -137,15 +139,17 @@ def test_a_token_that_is_not_good_is_none(anonymous: Api, alice: Person, bob: Pe
     own = alice.tokens["device_token"]
     lock(alice.email)
     bad = ("", "nonsense", own[:-1], own + "x", forged(user), bob.tokens["device_token"], "é" * 100, None)
-    for token in (*bad, alice.tokens["access_token"], make_emailed_token(user, "verify")):
-        assert_locked(log_in(anonymous, alice.email, alice.password, device_token=token))
-    for cookie in (bob.tokens["device_token"], "|" * 1000, "nonsense|nonsense", '"', "x" * 4000):
-        anonymous.cookies.clear()
-        answer = anonymous.post(
-            "auth/login",
-            json={"email": alice.email, "password": alice.password},
-            headers={"Cookie": f"device={cookie}"},
-        )
+    tokens = (*bad, alice.tokens["access_token"], make_emailed_token(user, "verify"))
+    body = {"email": alice.email, "password": alice.password}
+    # At once, for each refusal takes its time.
+    answers = at_once(len(tokens), lambda n: log_in(anonymous, **body, device_token=tokens[n]))
+    cookies = (bob.tokens["device_token"], "|" * 1000, "nonsense|nonsense", '"', "x" * 4000)
+    answers += at_once(
+        len(cookies),
+        lambda n: anonymous.post("auth/login", json=body, headers={**new_address(), "Cookie": f"device={cookies[n]}"}),
+    )
+    assert dict(anonymous.cookies) == {}
+    for answer in answers:
         assert_locked(answer)
     assert log_in(anonymous, alice.email, alice.password, device_token=own).status_code == 200
 
@@ -153,11 +157,11 @@ def test_a_token_that_is_not_good_is_none(anonymous: Api, alice: Person, bob: Pe
 def test_another_account_s_token_counts_as_none(anonymous: Api, alice: Person, bob: Person) -> None:
     """It neither has a count of its own there, nor uses one up here, known address or not."""
     for email in (alice.email, new_email()):
-        for _ in range(5):
-            answer = log_in(anonymous, email, WRONG, device_token=bob.tokens["device_token"])
+        token, address = bob.tokens["device_token"], email
+        for answer in at_once(5, lambda _: log_in(anonymous, address, WRONG, device_token=token)):  # noqa: B023
             assert_error(answer, 401, "invalid_credentials", "Invalid email or password")
             assert "Set-Cookie" not in answer.headers
-        assert_locked(log_in(anonymous, email, WRONG, device_token=bob.tokens["device_token"]))
+        assert_locked(log_in(anonymous, email, WRONG, device_token=token))
     lock(bob.email)
     answer = log_in(anonymous, bob.email, bob.password, device_token=bob.tokens["device_token"])
     assert answer.status_code == 200
@@ -231,11 +235,10 @@ def test_a_hash_that_is_made_anew_at_the_login_leaves_the_device_known(phone: Ap
     assert log_in(phone, alice.email, alice.password).status_code == 200
 
 
-def test_a_known_device_is_let_through_without_redis(start_web: Callable[..., WebServer], alice: Person) -> None:
-    web = start_web(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+def test_a_known_device_is_let_through_without_redis(web_with: Callable[..., str], alice: Person) -> None:
     lock(alice.email)
     body = {"email": alice.email, "password": alice.password, "device_token": alice.tokens["device_token"]}
-    with Api(web.url) as api:
+    with Api(web_with(**WITHOUT_REDIS)) as api:
         assert api.post("auth/login", json=body).status_code == 200
 
 

@@ -12,7 +12,7 @@ from accounts.members import MAX_MEMBERS
 from accounts.models import Membership, Organization, User
 from accounts.tests.organizations import active, invite, join, members_of, new_organization, verify
 from conftest import Person, assert_error, at_once
-from edgechat.local.web import WebServer
+from edgechat.tests.web_settings import SMALL
 
 Register = Callable[..., Person]
 LAST_OWNER = "The last owner of an organization can neither leave nor get another role"
@@ -109,9 +109,8 @@ def test_an_organization_has_500_members_and_invitations_at_most(alice: Person, 
     organization.delete()
 
 
-def test_one_address_adds_few_and_reads_as_ever(start_web: Callable[..., WebServer], register: Register) -> None:
-    web = start_web(AUTH_RATE_LIMIT="3/h")
-    alice = register("alice", web.url)
+def test_one_address_adds_few_and_reads_as_ever(web_with: Callable[..., str], register: Register) -> None:
+    alice = register("alice", web_with(**SMALL))
     organization = new_organization(owner=alice)
     address = {"X-Forwarded-For": "10.255.0.1"}
     alice.event_hooks = {"request": []}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
 import re
 import time
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +16,8 @@ from accounts import emailed_tokens
 from accounts.emailed_tokens import make_emailed_token
 from accounts.login_lock import begin_login
 from accounts.models import AuditEvent, User
+from accounts.tests.mails import mail_settings, mails_to
 from conftest import Api, Person, assert_error, at_once
-from edgechat.local.web import WebServer
 
 Register = Callable[..., Person]
 SENT = {"message": "If there is something to send, an e-mail is on its way"}
@@ -33,30 +30,14 @@ def user_of(person: Person) -> User:
 
 
 @pytest.fixture
-def mail_web(start_web: Callable[..., WebServer], data_dir: Path) -> WebServer:
-    """A server whose e-mails are files."""
-    return start_web(EMAIL_URL=f"file:///{data_dir}/mails", PUBLIC_URL="https://chat.example.com")
+def mail_web(web_with: Callable[..., str]) -> str:
+    """Where a server answers whose e-mails are files."""
+    return web_with(**mail_settings())
 
 
 @pytest.fixture
-def mails(data_dir: Path) -> Callable[[str, str], list[str]]:
-    """The texts of the e-mails to an address with these words in the subject."""
-
-    def find(address: str, subject: str) -> list[str]:
-        found = []
-        for file in sorted((data_dir / "mails").glob("*.log")):
-            for raw in re.split(rb"\n-{79}\n", file.read_bytes()):
-                message: Any = email.message_from_bytes(raw, policy=email.policy.default)
-                if message["To"] == address and subject in message["Subject"]:
-                    found.append(str(message.get_content()))
-        return found
-
-    return find
-
-
-@pytest.fixture
-def ann(mail_web: WebServer, register: Callable[..., Person]) -> Person:
-    return register("ann", mail_web.url)
+def ann(mail_web: str, register: Callable[..., Person]) -> Person:
+    return register("ann", mail_web)
 
 
 def token_in(text: str) -> str:
@@ -65,12 +46,12 @@ def token_in(text: str) -> str:
 
 
 def test_a_forgotten_password_is_reset_by_mail_and_ends_all_sessions(
-    ann: Person, mails: Callable[..., list[str]], eventually: Callable[..., Any]
+    ann: Person, eventually: Callable[..., Any]
 ) -> None:
     with Api(ann.origin) as anonymous:
         answer = anonymous.post("auth/password/forgot", json={"email": ann.email.upper()})
         assert (answer.status_code, answer.json()) == (202, SENT)
-        [text] = eventually(lambda: mails(ann.email, "Reset your password"))
+        [text] = eventually(lambda: mails_to(ann.email, "Reset your password"))
         assert "https://chat.example.com/reset-password#token=" in text
         body = {"token": token_in(text), "password": NEW}
         done = anonymous.post("auth/password/reset", json=body)
@@ -94,46 +75,42 @@ def test_who_resets_the_password_can_log_in_at_once(alice: Person, anonymous: Ap
 
 
 def test_who_asks_for_an_unknown_address_gets_the_same_answer(
-    ann: Person, mail_web: WebServer, mails: Callable[..., list[str]], eventually: Callable[..., Any]
+    ann: Person, mail_web: str, eventually: Callable[..., Any]
 ) -> None:
     unknown = f"nobody-{uuid.uuid4().hex[:12]}@example.com"
-    with Api(mail_web.url) as anonymous:
+    with Api(mail_web) as anonymous:
         answers = [anonymous.post("auth/password/forgot", json={"email": each}) for each in (unknown, ann.email)]
     assert [(answer.status_code, answer.json()) for answer in answers] == [(202, SENT)] * 2
-    eventually(lambda: mails(ann.email, "Reset"))
-    assert mails(unknown, "") == []
+    eventually(lambda: mails_to(ann.email, "Reset"))
+    assert mails_to(unknown, "") == []
 
 
 def test_one_user_gets_few_mails_whatever_the_spelling(
-    mail_web: WebServer, mails: Callable[[str, str], list[str]], eventually: Callable[..., Any], register: Register
+    mail_web: str, eventually: Callable[..., Any], register: Register
 ) -> None:
-    iris = register("iiii", mail_web.url)
+    iris = register("iiii", mail_web)
     spellings = ["iiii", "Iiii", "iIii", "iiIi", "IiIi", "IIII", "iiiI", "iiii"]
     for spelling in spellings:
         email = iris.email.replace("iiii", spelling)
         assert iris.post("auth/password/forgot", json={"email": email}).status_code == 202
-    last = register("last", mail_web.url)
-    eventually(lambda: mails(last.email, "Verify"))
-    eventually(lambda: len(mails(iris.email, "Reset")) == 5)
+    last = register("last", mail_web)
+    eventually(lambda: mails_to(last.email, "Verify"))
+    eventually(lambda: len(mails_to(iris.email, "Reset")) == 5)
 
 
-def test_those_who_forgot_a_password_use_up_nobody_s_verification(
-    ann: Person, mails: Callable[[str, str], list[str]], eventually: Callable[..., Any]
-) -> None:
+def test_those_who_forgot_a_password_use_up_nobody_s_verification(ann: Person, eventually: Callable[..., Any]) -> None:
     for _ in range(7):
         assert ann.post("auth/password/forgot", json={"email": ann.email}).status_code == 202
-    eventually(lambda: len(mails(ann.email, "Reset")) == 5)
+    eventually(lambda: len(mails_to(ann.email, "Reset")) == 5)
     for _ in range(7):
         assert ann.post("auth/email/resend").status_code == 202
-    eventually(lambda: len(mails(ann.email, "Verify")) == 5)
+    eventually(lambda: len(mails_to(ann.email, "Verify")) == 5)
     assert ann.post("auth/password/forgot", json={"email": ann.email}).status_code == 202
-    assert len(mails(ann.email, "")) == 10
+    assert len(mails_to(ann.email, "")) == 10
 
 
-def test_the_address_is_verified_by_the_mail_of_the_registration(
-    ann: Person, mails: Callable[..., list[str]], eventually: Callable[..., Any]
-) -> None:
-    [text] = eventually(lambda: mails(ann.email, "Verify your e-mail address"))
+def test_the_address_is_verified_by_the_mail_of_the_registration(ann: Person, eventually: Callable[..., Any]) -> None:
+    [text] = eventually(lambda: mails_to(ann.email, "Verify your e-mail address"))
     body = {"token": token_in(text)}
     assert ann.get("users/me").json()["is_verified"] is False
     with Api(ann.origin) as anonymous:
@@ -144,13 +121,11 @@ def test_the_address_is_verified_by_the_mail_of_the_registration(
     assert ann.get("users/me").json()["is_verified"] is True
 
 
-def test_the_verification_is_sent_again(
-    ann: Person, mails: Callable[..., list[str]], eventually: Callable[..., Any]
-) -> None:
-    eventually(lambda: mails(ann.email, "Verify"))
+def test_the_verification_is_sent_again(ann: Person, eventually: Callable[..., Any]) -> None:
+    eventually(lambda: mails_to(ann.email, "Verify"))
     answer = ann.post("auth/email/resend")
     assert (answer.status_code, answer.json()) == (202, SENT)
-    eventually(lambda: len(mails(ann.email, "Verify")) == 2)
+    eventually(lambda: len(mails_to(ann.email, "Verify")) == 2)
 
 
 def test_resending_needs_a_token(anonymous: Api) -> None:

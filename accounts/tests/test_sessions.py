@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import AuditEvent, Session
 from accounts.tests.logins import logged_in, session_id_of, status_with
 from conftest import Api, Person, assert_error, at_once
-from edgechat.local.web import WebServer
+from edgechat.tests.web_settings import ELSEWHERE, SMALL
 
 REVOKED = (401, "token_revoked")
 
@@ -88,9 +88,9 @@ def test_somebody_else_s_session_is_404_and_goes_on(anonymous: Api, alice: Perso
 
 
 def test_a_logout_ends_this_session_on_every_process_and_no_other(
-    anonymous: Api, alice: Person, start_web: Callable[..., WebServer]
+    anonymous: Api, alice: Person, web_with: Callable[..., str]
 ) -> None:
-    other_process = Api(start_web().url)
+    other_process = Api(web_with(**ELSEWHERE))
     tablet = logged_in(anonymous, alice.email, alice.password)
     assert status_with(other_process, alice.tokens) == (200, None)
     answer = alice.post("auth/logout")
@@ -119,9 +119,9 @@ def test_logging_out_everywhere_ends_all_sessions_of_one_user(anonymous: Api, al
 
 
 def test_beyond_the_limit_the_oldest_session_ends(
-    start_web: Callable[..., WebServer], register: Callable[..., Person]
+    web_with: Callable[..., str], register: Callable[..., Person]
 ) -> None:
-    alice = register("alice", start_web(MAX_SESSIONS_PER_USER="3").url)
+    alice = register("alice", web_with(**SMALL))
     tokens = [alice.tokens, *(logged_in(alice, alice.email, alice.password) for _ in range(2))]
     Session.objects.filter(pk=session_id_of(tokens[0])).update(last_used_at=timezone.now() + timedelta(minutes=5))
     assert [status_with(alice, each)[0] for each in tokens] == [200, 200, 200]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import Api, Person
-from edgechat.local.web import WebServer
+from edgechat.tests.web_settings import SMALL
 from usage.models import LedgerEntry
 from usage.tokens import estimate_tokens
 
@@ -138,20 +138,19 @@ def test_what_is_wrong_is_named_and_the_model_not_asked(alice: Person, body: Any
     assert charged(alice) == []
 
 
-def test_more_than_a_call_may_have_is_413(start_web: Callable[..., WebServer]) -> None:
-    web = start_web(CONTEXT_MAX_TOKENS="300")
-    carol = Person(web.url, "carol")
-    answer = carol.post("ai/complete", json={"prompt": "x" * 901})
+def test_more_than_a_call_may_have_is_413(web_with: Callable[..., str]) -> None:
+    carol = Person(web_with(**SMALL), "carol")
+    answer = carol.post("ai/complete", json={"prompt": "x" * 769})
     assert (answer.status_code, answer.json()) == (
         413,
         {
-            "detail": "The prompt is longer than the 300 tokens that a call may have",
+            "detail": "The prompt is longer than the 256 tokens that a call may have",
             "code": "too_large",
             "request_id": answer.headers["X-Request-ID"],
         },
     )
-    assert carol.post("ai/complete", json={"prompt": "x" * 900}).status_code == 200
-    assert carol.post("ai/complete", json={"prompt": "x" * 900, "system_instruction": "s"}).status_code == 413
+    assert carol.post("ai/complete", json={"prompt": "x" * 768}).status_code == 200
+    assert carol.post("ai/complete", json={"prompt": "x" * 768, "system_instruction": "s"}).status_code == 413
     carol.close()
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +14,7 @@ from ai.tests.test_summarize import paragraphs
 from conftest import Api, Person, at_once
 from edgechat.local.web import WebServer
 from edgechat.redis import redis_client
+from edgechat.tests.web_settings import WITHOUT_REDIS
 from usage.models import Budget, LedgerEntry
 
 ModelCalls = Callable[[str], list[dict[str, Any]]]
@@ -32,13 +30,10 @@ NO_TOKENS = {
 KEPT = {"AI_CACHE_SECONDS": "300", "CONTEXT_MAX_TOKENS": "4000"}
 
 
-@pytest.fixture(scope="module")
-def caching() -> Iterator[str]:
+@pytest.fixture
+def caching(web_with: Callable[..., str]) -> str:
     """Where two processes answer that keep answers."""
-    folder = Path(tempfile.mkdtemp(prefix="edgechat-test-"))
-    with WebServer(KEPT, data_dir=folder, ready_path="/api/v1/health") as web:
-        yield web.url
-    shutil.rmtree(folder, ignore_errors=True)
+    return web_with(**KEPT, WEB_CONCURRENCY="2")
 
 
 @pytest.fixture
@@ -200,9 +195,9 @@ def test_a_killed_process_holds_nobody_up(
 
 
 def test_without_redis_everybody_asks_the_model(
-    start_web: Callable[..., WebServer], register: Callable[..., Person], model_calls: ModelCalls
+    web_with: Callable[..., str], register: Callable[..., Person], model_calls: ModelCalls
 ) -> None:
-    carol = register("carol", start_web(**KEPT, REDIS_URL="redis://127.0.0.1:9/0").url)
+    carol = register("carol", web_with(**WITHOUT_REDIS))
     prompt = f"alone-{carol.id}"
     answers = at_once(5, lambda _: carol.post("ai/complete", json={"prompt": prompt}))
     assert [(answer.status_code, answer.json()["cached"]) for answer in answers] == [(200, False)] * 5

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +16,7 @@ from ai.tests.test_complete import BLOCKED, QUOTA, UNAVAILABLE
 from ai.tests.test_complete_stream import EVENT_STREAM, read_events, text_of
 from conftest import Api, Person, assert_error, new_address
 from edgechat.local.web import WebServer
+from edgechat.tests.web_settings import SMALL
 from usage.models import Budget, LedgerEntry
 from usage.tokens import estimate_tokens
 
@@ -28,15 +26,11 @@ INVALID = {"detail": "The model's answer cannot be used, please try again", "cod
 MAX_TOKENS, RESERVE = 4000, 1000
 
 
-@pytest.fixture(scope="module")
-def small_window() -> Iterator[str]:
+@pytest.fixture
+def small_window(web_with: Callable[..., str]) -> str:
     """Where a server answers whose calls may have 4000 tokens each."""
-    folder = Path(tempfile.mkdtemp(prefix="edgechat-test-"))
     # Longer than any test waits: no call ends by itself where it is to be cancelled.
-    env = {"CONTEXT_MAX_TOKENS": str(MAX_TOKENS), "AI_TIMEOUT_SECONDS": "600"}
-    with WebServer(env, data_dir=folder, ready_path="/api/v1/health") as web:
-        yield web.url
-    shutil.rmtree(folder, ignore_errors=True)
+    return web_with(CONTEXT_MAX_TOKENS=str(MAX_TOKENS), AI_TIMEOUT_SECONDS="600")
 
 
 @pytest.fixture
@@ -166,9 +160,9 @@ def test_a_million_characters_of_four_bytes_are_read(alice: Person, model_calls:
 
 
 def test_the_smallest_window_will_do(
-    start_web: Callable[..., WebServer], register: Callable[..., Person], model_calls: ModelCalls
+    web_with: Callable[..., str], register: Callable[..., Person], model_calls: ModelCalls
 ) -> None:
-    carol = register("carol", start_web(CONTEXT_MAX_TOKENS="256").url)
+    carol = register("carol", web_with(**SMALL))
     text = f"[[say=s]] tiny{carol.id} ".ljust(80, "x") + "\n\n"
     wishes = {"style": "headline", "max_words": 2000, "language": "𞤀" * 40}
     answer = carol.post("ai/summarize", json={"text": text * 20, **wishes})

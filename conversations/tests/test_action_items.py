@@ -17,7 +17,7 @@ from conversations import transcript_repository as transcripts
 from conversations.tests.test_context_window import estimated, said, sent, store_exchanges
 from conversations.tests.test_todos import fill, new_todo, somebody_waits, todos_of
 from conversations.todos import FoundTask, file_tasks
-from edgechat.local.web import WebServer
+from edgechat.tests.web_settings import SMALL
 from usage.models import LedgerEntry
 from usage.tokens import estimate_tokens
 
@@ -342,11 +342,12 @@ def test_a_block_is_422_and_files_nothing(alice: Person, block: str) -> None:
     assert len(charged(alice)) == 1
 
 
-@pytest.mark.parametrize("max_tokens", [256, 2000])
+@pytest.mark.parametrize("settings", [SMALL, {"CONTEXT_MAX_TOKENS": "2000"}], ids=["256", "2000"])
 def test_a_long_conversation_shows_its_summary_and_latest_exchanges_within_the_window(
-    start_web: Callable[..., WebServer], model_calls: ModelCalls, max_tokens: int
+    web_with: Callable[..., str], model_calls: ModelCalls, settings: dict[str, str]
 ) -> None:
-    carol = Person(start_web(CONTEXT_MAX_TOKENS=str(max_tokens)).url, "carol")
+    max_tokens = int(settings["CONTEXT_MAX_TOKENS"])
+    carol = Person(web_with(**settings), "carol")
     conversation = carol.new_conversation(title="Titled")
     store_exchanges(carol, conversation, 2500)
     summary = f"sum-{conversation[-6:]}"
@@ -372,17 +373,17 @@ def test_a_long_conversation_shows_its_summary_and_latest_exchanges_within_the_w
 
 
 def test_a_message_that_fills_the_window_is_shown_by_its_beginning(
-    start_web: Callable[..., WebServer], model_calls: ModelCalls
+    web_with: Callable[..., str], model_calls: ModelCalls
 ) -> None:
-    carol = Person(start_web(CONTEXT_MAX_TOKENS="300").url, "carol")
+    carol = Person(web_with(**SMALL), "carol")
     conversation = carol.new_conversation(title="Titled")
-    marker = f"fill-{conversation} " + "😀" * 150
+    marker = f"fill-{conversation} " + "😀" * 120
     assert carol.say(conversation, marker).status_code == 200
     (todo,) = found(carol, conversation)
     assert todo["message_id"] == f"{conversation}:00000001"
     call = model_calls(f"[1] User: {marker[:30]}")[-1]
     assert sent(call)[0][1] in f"[1] User: {marker}"
-    assert estimated(call) + estimate_tokens(json.dumps(schema_of(call))) <= 225
+    assert estimated(call) + estimate_tokens(json.dumps(schema_of(call))) <= 192
     carol.close()
 
 

@@ -39,6 +39,7 @@ from conversations.tests.staff_pages import (
 )
 from edgechat.local.stack import start_mongo
 from edgechat.local.web import WebServer
+from edgechat.tests.web_settings import WITHOUT_MONGODB
 
 SEE, SEE_AND_READ = ("view_conversation",), ("view_conversation", "view_transcript")
 
@@ -350,9 +351,8 @@ def test_a_running_reply_is_told_with_its_process_and_attempt(
         assert "There are more than these 50." in page
 
 
-def test_with_mongo_gone_the_pages_say_so(start_web: Callable[..., WebServer]) -> None:
-    web = start_web(MONGODB_URL="mongodb://127.0.0.1:9")
-    with superuser(web.url) as root:
+def test_with_mongo_gone_the_pages_say_so(web_with: Callable[..., str]) -> None:
+    with superuser(web_with(**WITHOUT_MONGODB)) as root:
         paths = [LIST, f"{LIST}?q={root.user.email}", metadata(ABSENT), transcript(ABSENT)]
         with ThreadPoolExecutor(len(paths)) as pool:  # each of them waits for a while
             answers = list(pool.map(root.get, paths))

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from conftest import Api, Person, assert_error, at_once
+from edgechat.tests.web_settings import SMALL
 
 KEYS = {"id", "mime_type", "width", "height", "bytes", "sha256"}
 
@@ -204,11 +205,8 @@ def test_etag_and_ranges(alice: Person) -> None:
     assert (stale.status_code, stale.content) == (200, data)
 
 
-def test_more_pictures_than_are_kept_are_refused(
-    start_web: Callable[..., Any], register: Callable[..., Person]
-) -> None:
-    web = start_web(MAX_ATTACHMENTS="2")
-    carol = register("carol", web.url)
+def test_more_pictures_than_are_kept_are_refused(web_with: Callable[..., str], register: Callable[..., Person]) -> None:
+    carol = register("carol", web_with(**SMALL))
     files = [picture() for _ in range(3)]
     assert [upload(carol, data).status_code for data in files] == [201, 201, 413]
     assert upload(carol, files[0]).status_code == 201

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +15,6 @@ from conversations.context_window import Window, select_turns
 from conversations.history import newest_first
 from conversations.tests.stored_messages import store_messages
 from conversations.transcript_repository import message_store
-from edgechat.local.web import WebServer
 from usage.models import LedgerEntry
 from usage.tokens import estimate_tokens
 
@@ -28,14 +24,10 @@ MAX_TOKENS, MAX_OUTPUT_TOKENS = 600, 100
 SUMMARY = "Summary of the conversation before the messages below:\n"
 
 
-@pytest.fixture(scope="module")
-def small_window() -> Iterator[str]:
+@pytest.fixture
+def small_window(web_with: Callable[..., str]) -> str:
     """Where a server with a small context window answers."""
-    env = {"CONTEXT_MAX_TOKENS": str(MAX_TOKENS), "AI_MAX_OUTPUT_TOKENS": str(MAX_OUTPUT_TOKENS)}
-    folder = Path(tempfile.mkdtemp(prefix="edgechat-test-"))
-    with WebServer(env, data_dir=folder, workers=1, ready_path="/api/v1/health") as web:
-        yield web.url
-    shutil.rmtree(folder, ignore_errors=True)
+    return web_with(CONTEXT_MAX_TOKENS=str(MAX_TOKENS), AI_MAX_OUTPUT_TOKENS=str(MAX_OUTPUT_TOKENS))
 
 
 @pytest.fixture

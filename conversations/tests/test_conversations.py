@@ -12,6 +12,7 @@ import pytest
 from accounts.models import Membership, Organization
 from conftest import Api, Person, assert_error, at_once
 from conversations.transcript_repository.collections import conversations, messages
+from edgechat.tests.web_settings import TWO_PROCESSES
 
 NOT_FOUND = {"detail": "Conversation not found", "code": "not_found"}
 MALFORMED_IDS = [
@@ -292,10 +293,10 @@ def test_every_call_needs_a_token(anonymous: Api, method: str, path: str, body: 
 
 
 def test_more_conversations_than_an_account_can_have_are_409_also_at_once(
-    start_web: Callable[..., Any], register: Callable[..., Person]
+    web_with: Callable[..., str], register: Callable[..., Person]
 ) -> None:
-    web = start_web(workers=2, MAX_CONVERSATIONS="7", RATE_LIMIT_REQUESTS="1000")
-    carol, dave = register("carol", web.url), register("dave", web.url)
+    url = web_with(**TWO_PROCESSES)
+    carol, dave = register("carol", url), register("dave", url)
     first = carol.post("chat/conversations", headers={"Idempotency-Key": "first"})
     answers = at_once(16, lambda number: carol.post("chat/conversations", json={"temporary": number % 2 == 0}))
     assert sorted(answer.status_code for answer in answers) == [201] * 6 + [409] * 10

@@ -13,12 +13,11 @@ from conftest import Person
 from conversations import transcript_repository as transcripts
 from conversations.replies import channel
 from conversations.transcript_repository.collections import conversations
-from edgechat.local.web import WebServer
+from edgechat.tests.web_settings import WITHOUT_REDIS
 from usage.models import Process
 
 Eventually = Callable[..., Any]
 SLOW = "[[chunks=20]][[gap=0.1]]" + "word " * 20
-NO_REDIS = "redis://127.0.0.1:9/0"
 
 
 def is_running(person: Person, conversation: str, attempt: int) -> bool:
@@ -34,16 +33,11 @@ def tell_stop(person: Person, conversation: str, attempt: int) -> int | None:
     return marked
 
 
-@pytest.mark.parametrize("redis_url", [None, NO_REDIS])
+@pytest.mark.parametrize("settings", [{}, WITHOUT_REDIS], ids=["with Redis", "without Redis"])
 def test_a_stop_of_an_attempt_does_not_stop_the_next(
-    start_web: Callable[..., WebServer],
-    register: Callable[..., Person],
-    web_url: str,
-    eventually: Eventually,
-    redis_url: str | None,
+    web_with: Callable[..., str], register: Callable[..., Person], eventually: Eventually, settings: dict[str, str]
 ) -> None:
-    url = web_url if redis_url is None else start_web(REDIS_URL=redis_url).url
-    alice = register("alice", url)
+    alice = register("alice", web_with(**settings))
     conversation = alice.new_conversation(title="Titled")
     mid = f"{conversation}:00000002"
     path = f"chat/conversations/{conversation}/messages/{mid}"

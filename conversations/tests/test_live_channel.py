@@ -10,8 +10,8 @@ import pytest
 from conftest import Person
 from conversations.tests.events import EVENT_STREAM, read_events, text_of
 from edgechat import notices
-from edgechat.local.web import WebServer
 from edgechat.redis import redis_client
+from edgechat.tests.web_settings import ELSEWHERE
 
 TEXT = "[[chunks=60]][[gap=0.05]]" + "word " * 60
 
@@ -21,11 +21,10 @@ def reply_key(mid: str) -> str:
 
 
 @pytest.fixture
-def elsewhere(start_web: Callable[..., WebServer], alice: Person) -> Iterator[Person]:
+def elsewhere(web_with: Callable[..., str], alice: Person) -> Iterator[Person]:
     """Alice at another web process, with the same stores."""
-    web = start_web(workers=1)
     client = object.__new__(Person)
-    super(Person, client).__init__(web.url, token=alice.tokens["access_token"])
+    super(Person, client).__init__(web_with(**ELSEWHERE), token=alice.tokens["access_token"])
     yield client
     client.close()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +9,7 @@ import pytest
 
 from conftest import Person
 from edgechat.local.web import WebServer
+from edgechat.tests.web_settings import PRODUCTION, WITHOUT_MODEL
 from usage.models import LedgerEntry
 from usage.tokens import estimate_tokens
 
@@ -211,30 +210,20 @@ def test_a_model_that_hangs_is_503_after_the_timeout(
     carol.close()
 
 
-def test_a_model_server_that_is_not_there_is_503_and_not_charged(start_web: StartWeb) -> None:
-    with socket.socket() as taken:  # bound, but nobody listens
-        taken.bind(("127.0.0.1", 0))
-        web = start_web(GEMINI_BASE_URL=f"http://127.0.0.1:{taken.getsockname()[1]}")
-        carol = Person(web.url, "carol")
-        conversation = carol.new_conversation(title="Faults")
-        _, reply = failed_send(carol, conversation, "hello", status=503, error=UNAVAILABLE)
-        assert reply["content"] == ""
-        assert not LedgerEntry.objects.filter(user_id=carol.id).exists()
-        answers = [carol.post("ai/complete", json={"prompt": "hello"}), carol.get("ai/models")]
-        assert [(each.status_code, each.json()["code"]) for each in answers] == [(503, "model_unavailable")] * 2
-        assert not LedgerEntry.objects.filter(user_id=carol.id).exists()
-        carol.close()
+def test_a_model_server_that_is_not_there_is_503_and_not_charged(web_with: Callable[..., str]) -> None:
+    carol = Person(web_with(**WITHOUT_MODEL), "carol")
+    conversation = carol.new_conversation(title="Faults")
+    _, reply = failed_send(carol, conversation, "hello", status=503, error=UNAVAILABLE)
+    assert reply["content"] == ""
+    assert not LedgerEntry.objects.filter(user_id=carol.id).exists()
+    answers = [carol.post("ai/complete", json={"prompt": "hello"}), carol.get("ai/models")]
+    assert [(each.status_code, each.json()["code"]) for each in answers] == [(503, "model_unavailable")] * 2
+    assert not LedgerEntry.objects.filter(user_id=carol.id).exists()
+    carol.close()
 
 
-def test_no_key_in_production_is_503(start_web: StartWeb) -> None:
-    web = start_web(
-        ENVIRONMENT="production",
-        JWT_SECRET="an example of a secret with 32 bytes and more",
-        GEMINI_API_KEY="",
-        GEMINI_BASE_URL="",
-        DATA_DIR=os.environ["DATA_DIR"],
-    )
-    carol = Person(web.url, "carol")
+def test_no_key_in_production_is_503(web_with: Callable[..., str]) -> None:
+    carol = Person(web_with(**PRODUCTION), "carol")
     conversation = carol.new_conversation(title="Faults")
     failed_send(carol, conversation, "hello", status=503, error=UNAVAILABLE)
     answers = [carol.post("ai/complete", json={"prompt": "hello"}), carol.get("ai/models")]

@@ -6,9 +6,8 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -22,9 +21,9 @@ from accounts.tests.organizations import new_organization
 from accounts.tests.staff import make_user
 from conftest import Api, Person, new_address
 from conversations.tests.events import EVENT_STREAM, read_events
-from edgechat.local.web import WebServer
 from edgechat.mongo import database
 from edgechat.tests.raw_client import RawClient
+from edgechat.tests.web_settings import ELSEWHERE, WITHOUT_REDIS
 from usage.models import LedgerEntry
 
 # Far longer than a call that is ended takes, far shorter than what would end it otherwise.
@@ -134,14 +133,10 @@ def open_everything(person: Person, origin: str, marker: str, model_calls: Calla
     return calls
 
 
-@pytest.fixture(scope="module")
-def elsewhere() -> Iterator[str]:
+@pytest.fixture
+def elsewhere(web_with: Callable[..., str]) -> str:
     """A process that holds none of the open calls."""
-    folder = Path(os.environ["DATA_DIR"])
-    server = WebServer({}, data_dir=folder, workers=1, ready_path="/api/v1/health", name="elsewhere")
-    server.start()
-    yield server.url
-    server.kill()
+    return web_with(**ELSEWHERE)
 
 
 def another_session(person: Person, origin: str) -> Api:
@@ -345,12 +340,12 @@ def test_what_ends_a_membership_ends_what_it_let_be_read(
 
 @pytest.mark.faults
 def test_without_redis_open_calls_end_a_little_later(
-    register: Callable[..., Person], start_web: Callable[..., WebServer], web_url: str
+    register: Callable[..., Person], web_with: Callable[..., str], web_url: str
 ) -> None:
-    web = start_web(REDIS_URL="redis://127.0.0.1:9/0")
-    alice = register("alice", web.url)
+    url = web_with(**WITHOUT_REDIS)
+    alice = register("alice", url)
     conversation = alice.new_conversation(title="Titled")
-    calls = OpenCalls(alice, web.url)
+    calls = OpenCalls(alice, url)
     path = f"chat/conversations/{conversation}/messages"
     for call in (
         calls.begin("send, streamed", "POST", path, stream=True, json={"content": LONG}),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -15,6 +13,7 @@ from conftest import Person, assert_error, at_once
 from conversations.tests.events import EVENT_STREAM, read_events
 from edgechat.local.web import WebServer
 from edgechat.redis import redis_client
+from edgechat.tests.web_settings import WITHOUT_REDIS
 from usage.models import LedgerEntry
 
 Eventually = Callable[..., Any]
@@ -24,19 +23,10 @@ TOO_MANY = "replies are being written for this account, as many as there may be;
 TOO_MANY_STREAMS = "event streams are open for this account, as many as there may be; wait for one of them to end"
 
 
-@pytest.fixture(scope="module")
-def web() -> Iterator[WebServer]:
-    """Two processes with small limits."""
-    limits = {"MAX_REPLIES_PER_USER": "4", "MAX_STREAMS_PER_USER": "3"}
-    server = WebServer(limits, data_dir=Path(os.environ["DATA_DIR"]), workers=2, name="limited")
-    server.start()
-    yield server
-    server.kill()
-
-
 @pytest.fixture
-def carol(web: WebServer, register: Callable[..., Person]) -> Person:
-    return register("carol", web.url)
+def carol(web_with: Callable[..., str], register: Callable[..., Person]) -> Person:
+    """At two processes with small limits."""
+    return register("carol", web_with(WEB_CONCURRENCY="2", MAX_REPLIES_PER_USER="4", MAX_STREAMS_PER_USER="3"))
 
 
 def assert_too_many(answer: httpx2.Response, detail: str) -> None:
@@ -145,12 +135,11 @@ def test_a_killed_process_gives_its_places_back(
 
 @pytest.mark.faults
 def test_without_redis_each_process_counts_for_itself(
-    start_web: Callable[..., WebServer], register: Callable[..., Person]
+    web_with: Callable[..., str], register: Callable[..., Person]
 ) -> None:
-    web = start_web(workers=1, MAX_REPLIES_PER_USER="2", REDIS_URL="redis://127.0.0.1:9/0")
-    carol = register("carol", web.url)
-    answers = at_once(6, lambda _: carol.post("ai/complete", json={"prompt": "[[delay=3]]hello"}))
-    assert sorted(answer.status_code for answer in answers) == [200, 200, 429, 429, 429, 429]
+    carol = register("carol", web_with(**WITHOUT_REDIS))
+    answers = at_once(9, lambda number: carol.post("ai/complete", json={"prompt": f"[[delay=3]]hello {number}"}))
+    assert sorted(answer.status_code for answer in answers) == [200] * 5 + [429] * 4
 
 
 def test_nothing_is_left_of_a_place_that_was_given_back(carol: Person) -> None:

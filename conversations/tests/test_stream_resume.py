@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from conftest import Api, Person
 from conversations.tests.events import EVENT_STREAM, follow, read_events, stream_send, text_of
-from edgechat.local.web import WebServer
 from edgechat.redis import redis_client
+from edgechat.tests.web_settings import ELSEWHERE
 
 TEXT = "[[chunks=5]][[gap=0.03]]one 😀 two 👩‍👩‍👧 three four"
 
@@ -105,17 +101,10 @@ def test_stopped_blocked_and_failed_replies_are_told_like_any_other(alice: Perso
         assert follow(alice, conversation, final["data"]["id"], final["id"]) == (204, [])
 
 
-@pytest.fixture(scope="module")
-def two_processes() -> Iterator[list[str]]:
-    """Where two servers of one process each answer, over the same stores."""
-    folder = Path(tempfile.mkdtemp(prefix="edgechat-test-"))
-    with ExitStack() as stack:
-        servers = [
-            stack.enter_context(WebServer({}, data_dir=folder, workers=1, ready_path="/api/v1/health", name=name))
-            for name in ("one", "two")
-        ]
-        yield [server.url for server in servers]
-    shutil.rmtree(folder, ignore_errors=True)
+@pytest.fixture
+def two_processes(web_with: Callable[..., str], web_url: str) -> list[str]:
+    """Where one process answers, and where others do over the same stores."""
+    return [web_with(**ELSEWHERE), web_url]
 
 
 @pytest.mark.parametrize("last_id", ["1-99999999", "7-3", "1-end"])

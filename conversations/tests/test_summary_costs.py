@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +19,6 @@ from conversations.documents import ConversationDocument
 from conversations.history import oldest_first
 from conversations.tests.stored_messages import store_messages
 from conversations.upkeep import extend_summary
-from edgechat.local.web import WebServer
 from usage.models import LedgerEntry
 from usage.tokens import estimate_tokens
 
@@ -30,14 +26,10 @@ WINDOW = 2000
 HALF = WINDOW // 2
 
 
-@pytest.fixture(scope="module")
-def small_window() -> Iterator[str]:
-    """Where two processes answer that have a small context window."""
-    folder = Path(tempfile.mkdtemp(prefix="edgechat-test-"))
-    env = {"CONTEXT_MAX_TOKENS": str(WINDOW)}
-    with WebServer(env, data_dir=folder, workers=2, ready_path="/api/v1/health") as web:
-        yield web.url
-    shutil.rmtree(folder, ignore_errors=True)
+@pytest.fixture
+def small_window(web_with: Callable[..., str]) -> str:
+    """Where a server with a small context window answers."""
+    return web_with(CONTEXT_MAX_TOKENS=str(WINDOW))
 
 
 def summaries_of(person: Person) -> int:

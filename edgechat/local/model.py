@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 from edgechat.local.data_dir import kept_secret
-from edgechat.local.ports import HOST
 from edgechat.local.process import LocalError
 from edgechat.local.server import Server
 
@@ -32,7 +31,7 @@ class Model(Server):
     @property
     def url(self) -> str:
         """The base URL, without a slash at its end."""
-        return self._ready_file.read_text(encoding="utf-8").strip()
+        return f"http://{self.address}"
 
     @property
     def key(self) -> str:
@@ -54,10 +53,11 @@ class Model(Server):
         return _PROJECT
 
     def check(self) -> None:
-        if not self.url:
+        serves = self._ready_file.read_text(encoding="utf-8").strip()
+        if not serves:
             raise LocalError("it has not loaded yet")
-        if not self.url.endswith(f"{HOST}:{self.port}"):
-            raise LocalError(f"it serves {self.url} instead of port {self.port}")
+        if serves != self.url:
+            raise LocalError(f"it serves {serves} instead of port {self.port}")
 
     def start(self) -> None:
         """As for every server; without the model's wheels it answers from its script, and says so."""

@@ -69,6 +69,10 @@ class Secantus(_Mongo):
     def url(self) -> str:
         return f"mongodb://{USER}:{self._password}@{self.address}/?authSource=admin"
 
+    def reserve(self) -> None:
+        super().reserve()
+        self._password = kept_secret(self.folder / "password")
+
     def prepare(self) -> None:
         super().prepare()
         self._password = kept_secret(self.folder / "password")

@@ -56,6 +56,10 @@ class Postgres(Server):
     def identity(self) -> Identity | None:
         return self._identity
 
+    def reserve(self) -> None:
+        super().reserve()
+        self._password = kept_secret(self.folder / "password")
+
     def prepare(self) -> None:
         self._identity = identity_for(self._cluster)
         let_pass(self._data_dir, self._identity)

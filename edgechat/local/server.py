@@ -116,6 +116,13 @@ class Server(ABC):
         """What it has written since it was started last; empty before the first start."""
         return "" if self._child is None else self._child.log_text()
 
+    def reserve(self) -> None:
+        """Choose its port and password, so that its address is known before it starts."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._port is None:
+            self._port = free_port()
+        self._port_is_kept = True
+
     def start(self) -> None:
         """Start it and return when it answers; when it runs already, do nothing.
 

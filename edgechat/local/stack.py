@@ -59,6 +59,13 @@ class Stack:
             values |= {"GEMINI_BASE_URL": self.model.url, "GEMINI_API_KEY": self.model.key}
         return values
 
+    def reserve(self) -> dict[str, str]:
+        """Take the folder, and choose ports and passwords: the settings that lead to the servers once they run."""
+        self.data_dir.acquire()
+        for server in self.servers:
+            server.reserve()
+        return self.env
+
     def start(self, *, started: Report | None = None, waiting: Waiting | None = None) -> None:
         """Start all servers at the same time and return when all answer.
 

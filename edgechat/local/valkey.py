@@ -28,6 +28,10 @@ class Valkey(Server):
     def url(self) -> str:
         return f"redis://:{self._password}@{self.address}/0"
 
+    def reserve(self) -> None:
+        super().reserve()
+        self._password = kept_secret(self.folder / "password")
+
     def prepare(self) -> None:
         self.folder.chmod(0o700)
         self._password = kept_secret(self.folder / "password")

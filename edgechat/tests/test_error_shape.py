@@ -14,10 +14,8 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from conftest import Api, Person, new_address
-from edgechat.local.ports import free_port
-from edgechat.local.web import WebServer
+from edgechat.tests.web_settings import SMALL, STRICT, WITHOUT_POSTGRESQL
 
-StartWeb = Callable[..., WebServer]
 JSON = {"Content-Type": "application/json"}
 # Words of exceptions and of the code behind them.
 LEAKS = re.compile(r"Traceback|Exception|Error\(|psycopg|pymongo|redis|django|\.py\b|line \d+", re.IGNORECASE)
@@ -276,10 +274,9 @@ def test_a_body_that_nobody_takes_is_answered_before_it_is_sent(
     assert (answer.status_code, answer.json()["code"], answer.headers["Connection"]) == (status, code, "close")
 
 
-def test_a_small_limit_holds_for_chunked_bodies_too(start_web: StartWeb) -> None:
-    web = start_web(MAX_BODY_BYTES="2048")
+def test_a_small_limit_holds_for_chunked_bodies_too(web_with: Callable[..., str]) -> None:
     detail = "The body may have 2048 bytes at most"
-    with httpx2.Client(base_url=web.url, trust_env=False, headers=JSON) as client:
+    with httpx2.Client(base_url=web_with(**STRICT), trust_env=False, headers=JSON) as client:
         path = "/api/v1/auth/login"
         for size in (2049, 100_000):
             whole = client.post(path, content=b"x" * size, headers=new_address())
@@ -298,10 +295,9 @@ def retry_after(answer: httpx2.Response) -> int:
     return int(answer.headers["Retry-After"])
 
 
-def test_too_many_requests_of_an_address_are_429_but_health_answers(start_web: StartWeb) -> None:
-    web = start_web(RATE_LIMIT_REQUESTS="3", RATE_LIMIT_WINDOW_SECONDS="600")
-    with httpx2.Client(base_url=web.url, trust_env=False, headers=new_address()) as client:
-        for path in ("/api/v1/auth/me", "/api/v1/auth/me/", "/nothing"):
+def test_too_many_requests_of_an_address_are_429_but_health_answers(web_with: Callable[..., str]) -> None:
+    with httpx2.Client(base_url=web_with(**STRICT), trust_env=False, headers=new_address()) as client:
+        for path in ("/api/v1/auth/me", "/api/v1/auth/me/", "/nothing", "/nothing/", "/api/v1/nothing"):
             assert client.get(path).status_code in (401, 404)
         for path in ("/api/v1/auth/me", "/", "/nothing", "/api/v1/healthy", "/api/v1/openapi.json"):
             answer = client.get(path, headers={"Origin": "https://app.example.com"})
@@ -314,11 +310,10 @@ def test_too_many_requests_of_an_address_are_429_but_health_answers(start_web: S
         assert client.get("/api/v1/auth/me", headers=new_address()).status_code == 401
 
 
-def test_too_many_logins_of_an_address_are_429(start_web: StartWeb) -> None:
-    web = start_web(AUTH_RATE_LIMIT="2/h")
-    with httpx2.Client(base_url=f"{web.url}/api/v1/", trust_env=False, headers=new_address()) as client:
+def test_too_many_logins_of_an_address_are_429(web_with: Callable[..., str]) -> None:
+    with httpx2.Client(base_url=f"{web_with(**SMALL)}/api/v1/", trust_env=False, headers=new_address()) as client:
         for path in ("auth/login", "auth/register", "auth/refresh", "auth/signup", "auth/signin", "users/login"):
-            for slash in ("", "/"):
+            for slash in ("", "/", ""):
                 assert_error(client.post(path + slash, json={}), 422, "validation_error")
             answer = client.post(path, json={})
             assert_error(answer, 429, "rate_limited", "Too many requests")
@@ -327,11 +322,10 @@ def test_too_many_logins_of_an_address_are_429(start_web: StartWeb) -> None:
         assert_error(client.get("auth/me"), 401, "not_authenticated")
 
 
-def test_without_postgresql_what_needs_it_is_503(alice: Person, start_web: StartWeb) -> None:
-    web = start_web(DATABASE_URL=f"postgresql://nobody:secret@127.0.0.1:{free_port()}/nothing")
+def test_without_postgresql_what_needs_it_is_503(alice: Person, web_with: Callable[..., str]) -> None:
     detail = "The service is temporarily unavailable, please try again"
     login = {"email": "ann@example.com", "password": "password"}
-    with httpx2.Client(base_url=f"{web.url}/api/v1/", trust_env=False, timeout=30) as client:
+    with httpx2.Client(base_url=f"{web_with(**WITHOUT_POSTGRESQL)}/api/v1/", trust_env=False, timeout=30) as client:
         for method, path, body in (
             ("POST", "auth/login", login),
             ("POST", "auth/register", login),
@@ -348,14 +342,14 @@ def test_without_postgresql_what_needs_it_is_503(alice: Person, start_web: Start
         assert_error(client.get("nothing"), 404, "not_found")
 
 
-def test_an_unknown_host_is_400(start_web: StartWeb) -> None:
-    web = start_web(ALLOWED_HOSTS="app.example.com,127.0.0.1")
+def test_an_unknown_host_is_400(web_with: Callable[..., str]) -> None:
+    url = web_with(**STRICT)
     for path in ("/api/v1/health", "/api/v1/auth/me", "/nothing"):
         for host in ("evil.example.com", "app.example.com.evil.com", "a b"):
-            answer = httpx2.get(web.url + path, headers={"Host": host, **new_address()}, trust_env=False)
+            answer = httpx2.get(url + path, headers={"Host": host, **new_address()}, trust_env=False)
             body = assert_error(answer, 400, "malformed_request")
             assert host not in body["detail"]
-    answer = httpx2.get(f"{web.url}/api/v1/health", headers={"Host": "app.example.com"}, trust_env=False)
+    answer = httpx2.get(f"{url}/api/v1/health", headers={"Host": "app.example.com"}, trust_env=False)
     assert answer.status_code == 200
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import httpx2
 import pytest
 
+from conftest import new_address
 from edgechat import __version__
-from edgechat.local.web import WebServer
+from edgechat.tests.web_settings import STRICT, WITHOUT_MONGODB, WITHOUT_POSTGRESQL, WITHOUT_REDIS
 
 UP: dict[str, dict[str, Any]] = {
     "/": {"status": "ok", "app": "EdgeChat Backend"},
@@ -26,23 +26,11 @@ UP: dict[str, dict[str, Any]] = {
     "/api/health": {"status": "healthy"},
 }
 STORES = {"database": "/api/v1/health/db", "mongo": "/api/v1/health/mongo", "redis": "/api/v1/health/redis"}
-URLS = {
-    "database": ("DATABASE_URL", "postgresql://nobody@127.0.0.1:{}/edgechat"),
-    "mongo": ("MONGODB_URL", "mongodb://127.0.0.1:{}"),
-    "redis": ("REDIS_URL", "redis://127.0.0.1:{}/0"),
-}
+GONE = {"database": WITHOUT_POSTGRESQL, "mongo": WITHOUT_MONGODB, "redis": WITHOUT_REDIS}
 
 
 def ask(origin: str, path: str, method: str = "GET") -> httpx2.Response:
-    return httpx2.request(method, origin + path, timeout=60, trust_env=False)
-
-
-@pytest.fixture
-def closed_port() -> Iterator[int]:
-    """A port that nobody listens on, and nobody else gets meanwhile."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
+    return httpx2.request(method, origin + path, headers=new_address(), timeout=60, trust_env=False)
 
 
 @pytest.mark.parametrize("path", list(UP))
@@ -69,25 +57,23 @@ def test_the_overview_tells_version_and_environment(web_url: str) -> None:
 
 
 @pytest.mark.parametrize("gone", list(STORES))
-def test_a_store_that_is_gone_is_named(start_web: Callable[..., WebServer], closed_port: int, gone: str) -> None:
-    variable, url = URLS[gone]
-    web = start_web(**{variable: url.format(closed_port)})
-    ready = ask(web.url, "/api/v1/health/ready")
+def test_a_store_that_is_gone_is_named(web_with: Callable[..., str], gone: str) -> None:
+    url = web_with(**GONE[gone])
+    ready = ask(url, "/api/v1/health/ready")
     checks = {name: "error" if name == gone else "connected" for name in STORES}
     assert (ready.status_code, ready.json()) == (503, {"status": "not ready", "checks": checks})
     for name, path in STORES.items():
-        answer = ask(web.url, path)
+        answer = ask(url, path)
         expected = (503, {"status": "error", name: "error"}) if name == gone else (200, UP[path])
         assert (answer.status_code, answer.json()) == expected
     for path in ("/", "/api/v1/health", "/api/health"):
-        assert (ask(web.url, path).status_code, ask(web.url, path).json()) == (200, UP[path])
+        assert (ask(url, path).status_code, ask(url, path).json()) == (200, UP[path])
     same = {"version": __version__, "environment": "development"}
     if gone == "database":
-        assert overview(web.url) == (503, {"status": "unhealthy", **same, "database": "error"})
+        assert overview(url) == (503, {"status": "unhealthy", **same, "database": "error"})
     else:
-        assert overview(web.url) == (200, {"status": "healthy", **same, "database": "connected"})
+        assert overview(url) == (200, {"status": "healthy", **same, "database": "connected"})
 
 
-def test_the_name_is_a_setting(start_web: Callable[..., WebServer]) -> None:
-    web = start_web(APP_NAME="Größe 😀")
-    assert ask(web.url, "/").json() == {"status": "ok", "app": "Größe 😀"}
+def test_the_name_is_a_setting(web_with: Callable[..., str]) -> None:
+    assert ask(web_with(**STRICT), "/").json() == {"status": "ok", "app": STRICT["APP_NAME"]}

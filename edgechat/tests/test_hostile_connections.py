@@ -13,6 +13,7 @@ import pytest
 from conftest import Person, new_address
 from edgechat.local.web import WebServer
 from edgechat.tests.raw_client import TCP_CLOSED, RawClient
+from edgechat.tests.web_settings import SLOW_READERS
 
 StartWeb = Callable[..., WebServer]
 Connect = Callable[..., RawClient]
@@ -25,11 +26,11 @@ def connect() -> Iterator[Connect]:
 
 
 def test_a_client_that_does_not_read_is_cut(
-    connect: Connect, start_web: StartWeb, eventually: Callable[..., Any]
+    connect: Connect, web_with: Callable[..., str], eventually: Callable[..., Any]
 ) -> None:
-    web = start_web(SLOW_READER_SECONDS="1")
-    stuck = connect(web.url, buffer=4096)
-    trickling = connect(web.url, buffer=4096)
+    url = web_with(**SLOW_READERS)
+    stuck = connect(url, buffer=4096)
+    trickling = connect(url, buffer=4096)
     for client in (stuck, trickling):
         for _ in range(5):
             client.begin("GET", "openapi.json")
@@ -42,16 +43,16 @@ def test_a_client_that_does_not_read_is_cut(
     eventually(lambda: stuck.state == TCP_CLOSED)
     eventually(read_a_little)
     # Somebody who reads slowly, but reads, gets all of it.
-    patient = connect(web.url, buffer=4096)
+    patient = connect(url, buffer=4096)
     patient.begin("GET", "openapi.json")
     assert len(patient.answer().content) > 100_000
 
 
 def test_an_upload_that_came_fast_may_not_stop_for_minutes(
-    connect: Connect, start_web: StartWeb, register: Callable[..., Person]
+    connect: Connect, web_with: Callable[..., str], register: Callable[..., Person]
 ) -> None:
-    web = start_web(SLOW_READER_SECONDS="1")
-    client = connect(web.url, token=register("carol", web.url).tokens["access_token"])
+    url = web_with(**SLOW_READERS)
+    client = connect(url, token=register("carol", url).tokens["access_token"])
     # A mean of 4 KB a second would allow another 17 minutes.
     body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n' + b"x" * 4_000_000
     kind = "multipart/form-data; boundary=b"
@@ -62,12 +63,12 @@ def test_an_upload_that_came_fast_may_not_stop_for_minutes(
 
 
 def test_a_follower_that_does_not_read_is_cut_and_the_reply_goes_on(
-    connect: Connect, start_web: StartWeb, register: Callable[..., Person], eventually: Callable[..., Any]
+    connect: Connect, web_with: Callable[..., str], register: Callable[..., Person], eventually: Callable[..., Any]
 ) -> None:
-    web = start_web(SLOW_READER_SECONDS="1", CONTEXT_MAX_TOKENS="200000")
-    carol = register("carol", web.url)
+    url = web_with(**SLOW_READERS)
+    carol = register("carol", url)
     conversation = carol.new_conversation(title="Talk")
-    client = connect(web.url, token=carol.tokens["access_token"], buffer=4096)
+    client = connect(url, token=carol.tokens["access_token"], buffer=4096)
     content = json.dumps({"content": "[[chunks=20]] " + "\U0001f600" * 30_000}, ensure_ascii=False).encode()
     client.begin(
         "POST",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -27,8 +26,8 @@ NEVER_401 = ("auth/register", "auth/signup", "users/register", "users/logout", *
 
 
 @pytest.fixture(scope="module")
-def document() -> dict[str, Any]:
-    answer = httpx2.get(f"{os.environ['TEST_WEB_URL']}/api/v1/openapi.json", headers=new_address(), trust_env=False)
+def document(web_url: str) -> dict[str, Any]:
+    answer = httpx2.get(f"{web_url}/api/v1/openapi.json", headers=new_address(), trust_env=False)
     assert answer.status_code == 200
     body: dict[str, Any] = answer.json()
     return body

@@ -9,11 +9,10 @@ import httpx2
 import pytest
 
 from conftest import Api, Person, assert_error, at_once
-from edgechat.local.web import WebServer
+from edgechat.tests.web_settings import WITHOUT_MONGODB, WITHOUT_POSTGRESQL
 
 pytestmark = pytest.mark.faults
 AWAY = (503, "store_unavailable", "The service is temporarily unavailable, please try again")
-NOWHERE = "127.0.0.1:9"
 
 
 def ask(api: Api, *calls: tuple[str, str, Any]) -> list[httpx2.Response]:
@@ -21,10 +20,10 @@ def ask(api: Api, *calls: tuple[str, str, Any]) -> list[httpx2.Response]:
     return at_once(len(calls), lambda number: api.request(*calls[number][:2], json=calls[number][2]))
 
 
-def test_without_postgresql(start_web: Callable[..., WebServer], alice: Person) -> None:
-    web = start_web(DATABASE_URL=f"postgresql://nobody@{NOWHERE}/nothing")
+def test_without_postgresql(web_with: Callable[..., str], alice: Person) -> None:
+    url = web_with(**WITHOUT_POSTGRESQL)
     credentials = {"email": alice.email, "password": alice.password}
-    with Api(web.url, token=alice.tokens["access_token"]) as api:
+    with Api(url, token=alice.tokens["access_token"]) as api:
         *answers, one, ready, overview = ask(
             api,
             ("GET", "auth/me", None),
@@ -37,7 +36,7 @@ def test_without_postgresql(start_web: Callable[..., WebServer], alice: Person) 
             ("DELETE", "users/me", None),
             ("GET", "health/db", None),
             ("GET", "health/ready", None),
-            ("GET", f"{web.url}/health", None),
+            ("GET", f"{url}/health", None),
         )
         for answer in answers:
             assert_error(answer, *AWAY)
@@ -52,9 +51,8 @@ def test_without_postgresql(start_web: Callable[..., WebServer], alice: Person) 
     assert alice.get("auth/me").status_code == 200
 
 
-def test_without_mongodb(start_web: Callable[..., WebServer], register: Callable[..., Person]) -> None:
-    web = start_web(MONGODB_URL=f"mongodb://{NOWHERE}/")
-    alice = register("alice", web.url)
+def test_without_mongodb(web_with: Callable[..., str], register: Callable[..., Person]) -> None:
+    alice = register("alice", web_with(**WITHOUT_MONGODB))
     path = f"chat/conversations/{'0' * 24}"
     *answers, one, ready = ask(
         alice,

@@ -15,6 +15,7 @@ from accounts.models import Membership, Organization, User
 from conftest import Person, assert_error, at_once
 from conversations.tests.events import EVENT_STREAM
 from edgechat.local.web import WebServer
+from edgechat.tests.web_settings import WITHOUT_MODEL
 from usage.budgets import period_end, set_budget
 from usage.models import Budget, LedgerEntry, Spending
 
@@ -150,9 +151,8 @@ def test_a_call_that_fails_gives_back_what_it_reserved(alice: Person, directive:
     assert (now.reserved_tokens, now.month_tokens) == (0, total_of(alice))
 
 
-def test_a_model_that_is_not_there_costs_nothing(start_web: StartWeb, register: Any) -> None:
-    web = start_web(GEMINI_BASE_URL="http://127.0.0.1:9")
-    carol = register("carol", web.url)
+def test_a_model_that_is_not_there_costs_nothing(web_with: Callable[..., str], register: Any) -> None:
+    carol = register("carol", web_with(**WITHOUT_MODEL))
     limit(carol, 10_000)
     assert complete(carol).status_code == 503
     assert (spending(carol).reserved_tokens, spending(carol).month_tokens) == (0, 0)

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from conftest import Person
+from edgechat.tests.web_settings import SMALL
 from usage.ledger import open_entry, settle_entry
 from usage.models import LedgerEntry, ModelPrice, today
 from usage.tokens import TokenUsage
@@ -111,9 +112,10 @@ def test_the_default_model_comes_with_its_price() -> None:
     assert found == (date(2000, 1, 1), 300_000, 30_000, 2_500_000)
 
 
-def test_the_api_version_is_a_setting(start_web: Callable[..., Any], model_calls: Callable[[str], Any]) -> None:
-    for version, path in (("v1beta", "/v1beta/"), ("", "/v1/")):
-        carol = Person(start_web(GEMINI_API_VERSION=version).url, "carol")
+def test_the_api_version_is_a_setting(web_with: Callable[..., str], model_calls: Callable[[str], Any]) -> None:
+    assert SMALL["GEMINI_API_VERSION"] == "v1beta"
+    for own, path in ((SMALL, "/v1beta/"), ({}, "/v1/")):
+        carol = Person(web_with(**own), "carol")
         assert carol.post("ai/complete", json={"prompt": f"version-{carol.id}"}).status_code == 200
         [call] = model_calls(f"version-{carol.id}")
         assert call["path"].startswith(f"{path}models/{ASKED}:")

@@ -24,6 +24,7 @@ from conftest import Api, Person, at_once
 from edgechat.local.stack import start_valkey
 from edgechat.local.valkey import Valkey
 from edgechat.local.web import WebServer
+from edgechat.tests.web_settings import ELSEWHERE
 from usage.latency import BUCKETS, bucket_of
 from usage.models import HourlyUsage, RequestRecord
 
@@ -108,10 +109,8 @@ def test_a_method_of_any_length_is_counted_and_stops_no_counting(alice: Person, 
     assert RequestRecord.objects.filter(user_id=alice.id, method="ABCDEFGHIJ", status=405).count() == 1
 
 
-def test_a_request_to_one_process_is_seen_by_another_at_once(start_web: StartWeb, register: Register) -> None:
-    one, other = start_web(), start_web()
-    alice = register("alice", one.url)
-    with Api(other.url, token=alice.tokens["access_token"]) as there:
+def test_a_request_to_one_process_is_seen_by_another_at_once(alice: Person, web_with: Callable[..., str]) -> None:
+    with Api(web_with(**ELSEWHERE), token=alice.tokens["access_token"]) as there:
         for asked in range(10):
             assert total(there) == REGISTERED + 3 * asked
             assert alice.get("auth/me").status_code == 200

@@ -15,6 +15,7 @@ from conftest import Api, Person, new_address
 from edgechat.local.stack import start_valkey
 from edgechat.local.web import WebServer
 from edgechat.redis import redis_client
+from edgechat.tests.web_settings import STRICT
 from usage.budgets import set_budget
 from usage.models import HourlyUsage, LedgerEntry, RequestRecord, Spending
 from usage.request_stream import STREAM, AnsweredRequest
@@ -70,12 +71,14 @@ def test_every_status_counts_but_401(alice: Person) -> None:
     assert usage(alice)["total_requests"] == REGISTERED + 1 + len(answers)
 
 
-def test_paths_that_do_not_exist_and_bodies_that_are_too_large_count_too(alice: Person, start_web: StartWeb) -> None:
-    web = start_web(MAX_BODY_BYTES="2048")
+def test_paths_that_do_not_exist_and_bodies_that_are_too_large_count_too(
+    alice: Person, web_with: Callable[..., str]
+) -> None:
+    url = web_with(**STRICT)
     headers = {**alice.headers, **new_address()}
-    unknown = httpx2.get(f"{web.url}/api/v1/nowhere", headers=headers, trust_env=False)
+    unknown = httpx2.get(f"{url}/api/v1/nowhere", headers=headers, trust_env=False)
     large = httpx2.post(
-        f"{web.url}/api/v1/ai/complete", json={"prompt": "x" * 3000}, headers=headers, timeout=30, trust_env=False
+        f"{url}/api/v1/ai/complete", json={"prompt": "x" * 3000}, headers=headers, timeout=30, trust_env=False
     )
     assert (unknown.status_code, large.status_code) == (404, 413)
     assert usage(alice)["total_requests"] == REGISTERED + 2
@@ -91,13 +94,13 @@ def test_health_checks_do_not_count_and_nothing_else_is_one(alice: Person) -> No
     assert usage(alice)["total_requests"] == counted + 1 + 4
 
 
-def test_429_by_address_does_not_count(alice: Person, start_web: StartWeb) -> None:
-    web = start_web(RATE_LIMIT_REQUESTS="3", RATE_LIMIT_WINDOW_SECONDS="600")
+def test_429_by_address_does_not_count(alice: Person, web_with: Callable[..., str]) -> None:
+    url = web_with(**STRICT)
     headers = {**alice.headers, **new_address()}
     with httpx2.Client(headers=headers, timeout=30, trust_env=False) as client:
-        statuses = [client.get(f"{web.url}/api/v1/auth/me").status_code for _ in range(7)]
-    assert statuses == [200] * 3 + [429] * 4
-    assert usage(alice)["total_requests"] == REGISTERED + 3
+        statuses = [client.get(f"{url}/api/v1/auth/me").status_code for _ in range(9)]
+    assert statuses == [200] * 5 + [429] * 4
+    assert usage(alice)["total_requests"] == REGISTERED + 5
 
 
 def test_tokens_are_what_the_model_counted(alice: Person, model_calls: Callable[[str], list[dict[str, Any]]]) -> None:

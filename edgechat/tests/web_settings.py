@@ -1,0 +1,45 @@
+"""The settings of web processes that many tests share (`web_with(**STRICT)`): each set is one process for the run."""
+
+from __future__ import annotations
+
+# Those of the shared ones, in a process of its own: nothing that is kept in a process's memory is known to both.
+ELSEWHERE = {"APP_NAME": "EdgeChat elsewhere"}
+
+WITHOUT_REDIS = {"REDIS_URL": "redis://127.0.0.1:9/0", "AI_CACHE_SECONDS": "300", "MAX_REPLIES_PER_USER": "5"}
+WITHOUT_MONGODB = {"MONGODB_URL": "mongodb://127.0.0.1:9/"}
+WITHOUT_POSTGRESQL = {"DATABASE_URL": "postgresql://nobody:secret@127.0.0.1:9/nothing"}
+WITHOUT_MODEL = {"GEMINI_BASE_URL": "http://127.0.0.1:9"}
+
+# Few requests from an address. A Person's have an address each.
+STRICT = {
+    "RATE_LIMIT_REQUESTS": "5",
+    "RATE_LIMIT_WINDOW_SECONDS": "600",
+    "MAX_BODY_BYTES": "2048",
+    "ALLOWED_HOSTS": "app.example.com,127.0.0.1",
+    "APP_NAME": "Größe 😀",
+}
+# Little of everything else.
+SMALL = {
+    "AUTH_RATE_LIMIT": "3/h",
+    "CONTEXT_MAX_TOKENS": "256",
+    "MAX_ATTACHMENTS": "2",
+    "MAX_SESSIONS_PER_USER": "3",
+    "GEMINI_API_VERSION": "v1beta",
+    "CSP_MODE": "relaxed",
+}
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "JWT_SECRET": "x" * 32,
+    "AUTH_RATE_LIMIT": "1000/m",
+    "GEMINI_API_KEY": "",
+    "GEMINI_BASE_URL": "",
+    "CSP_MODE": "disabled",
+}
+# What two processes have to count together.
+TWO_PROCESSES = {
+    "WEB_CONCURRENCY": "2",
+    "RATE_LIMIT_REQUESTS": "20",
+    "RATE_LIMIT_WINDOW_SECONDS": "600",
+    "MAX_CONVERSATIONS": "7",
+}
+SLOW_READERS = {"SLOW_READER_SECONDS": "1", "CONTEXT_MAX_TOKENS": "200000"}
