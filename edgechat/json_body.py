@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from typing import Any, NoReturn
 
-import gevent
 from django.conf import settings
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -15,11 +15,13 @@ from rest_framework.request import Request
 
 from edgechat.errors import Invalid, MalformedJSON, UnsupportedType
 from edgechat.request_body import MAX_STRANGERS_BYTES, accept_body
-from edgechat.threads import PATIENCE_SECONDS, begin_work
+from edgechat.threads import PATIENCE_SECONDS, Pauses, begin_work, end_work, pause, release_database
 
 # Beyond what any call takes. A body of 256 KiB may otherwise be 87,000 objects.
 MAX_VALUES = 10_000
 MAX_DEPTH = 64
+# A larger number is none for most readers of JSON.
+MAX_DIGITS = 309
 
 
 class JSONBodyParser(BaseParser):
@@ -41,18 +43,35 @@ class JSONBodyParser(BaseParser):
         accept_body(request._request, limit)
         try:
             body = stream.read()
+            if len(body) <= _BLOCK_BYTES:
+                return _parse(body) if body else {}
+            release_database()
+            end_work()
+            with _one_large_body:
+                return _parse(body)
         finally:
             begin_work(patience=PATIENCE_SECONDS)
-        if not body:
-            return {}
-        check_shape(body)
-        try:
-            data = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_float=_finite_float)
-        except (ValueError, RecursionError) as error:
-            raise MalformedJSON from error
+
+
+# Of large bodies at once each would have its turn of the interpreter before any other request has one.
+_one_large_body = threading.BoundedSemaphore()
+
+
+def _parse(body: bytes) -> Any:
+    check_shape(body)
+    try:
+        data = json.loads(
+            body.decode("utf-8-sig"),
+            parse_constant=_refuse_constant,
+            parse_float=_finite_float,
+            parse_int=_short_integer,
+        )
+    except (ValueError, RecursionError) as error:
+        raise MalformedJSON from error
+    finally:
         if len(body) > _BLOCK_BYTES:
-            gevent.sleep(0)
-        return data
+            pause()
+    return data
 
 
 def check_shape(body: bytes) -> None:
@@ -61,6 +80,7 @@ def check_shape(body: bytes) -> None:
     It only counts, for the parser makes an object of each value. A long body is counted block by block, and the other
     requests get their turn between them.
     """
+    pauses = Pauses()
     values, strings, depth, in_string, start = 1, 0, 0, 0, 0
     while start < len(body):
         block = body[start : start + _BLOCK_BYTES]
@@ -79,8 +99,7 @@ def check_shape(body: bytes) -> None:
                 raise MalformedJSON
         if values > MAX_VALUES or strings > 4 * MAX_VALUES:  # a value may be two strings, with its name
             raise Invalid({"body": f"May hold {MAX_VALUES} values at most."})
-        if start < len(body):
-            gevent.sleep(0)
+        pauses.pause()
 
 
 _BLOCK_BYTES = 32 * 1024
@@ -97,6 +116,13 @@ def _finite_float(text: str) -> float:
     if math.isinf(number):
         raise ValueError("too large for a number")
     return number
+
+
+def _short_integer(text: str) -> int:
+    """Python's takes the square of the time."""
+    if len(text) > MAX_DIGITS:
+        raise ValueError("too large for a number")
+    return int(text)
 
 
 class AlwaysJSON(BaseContentNegotiation):

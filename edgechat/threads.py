@@ -123,8 +123,13 @@ class Pauses:
 
     def pause(self) -> None:
         if time.monotonic() - self._last > self._SECONDS:
-            time.sleep(0.0001)  # of 0 gevent makes no turn of its loop, in which sockets are looked at
+            pause()
             self._last = time.monotonic()
+
+
+def pause() -> None:
+    """Let others have their turn."""
+    time.sleep(0.0001)  # of 0 gevent makes no turn of its loop, in which sockets are looked at
 
 
 def run_cpu_bound(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -78,6 +78,15 @@ def test_json_nested_more_than_64_deep_is_400(alice: Person, opened: str) -> Non
     assert_error(answer, 400, "malformed_json", "Malformed JSON")
 
 
+@pytest.mark.parametrize("number", ["%s", "-%s", "%s.5", "%se1"])
+@pytest.mark.parametrize(("digits", "status"), [(307, 422), (310, 400)])
+def test_a_number_that_is_too_large_for_most_readers_is_400(
+    alice: Person, number: str, digits: int, status: int
+) -> None:
+    answer = alice.post("todos", content='{"n": %s}' % (number % ("9" * digits)), headers=JSON)
+    assert answer.status_code == status
+
+
 @pytest.mark.parametrize("entry", ["{}", "null", '"x"', "[]", "1e5"])
 def test_a_long_list_is_one_fault_before_its_entries_are_looked_at(alice: Person, entry: str) -> None:
     content = '{"content": "hello", "attachment_ids": [' + ",".join([entry] * 4000) + "]}"
