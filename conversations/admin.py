@@ -29,7 +29,7 @@ from accounts.staff_sessions import password_is_recent, require_recent_password
 from conversations import transcript_repository as transcripts
 from conversations.documents import is_conversation_id
 from conversations.models import Conversation, Todo
-from conversations.pages import Page, message_page
+from conversations.pages import message_page
 from conversations.todos import USERS_TEXTS
 from conversations.transcript_repository import ConversationMetadata, ReplyMetadata
 from edgechat.answer_bytes import take_page
@@ -163,7 +163,7 @@ class ConversationAdmin(RecordAdmin):
         )
 
     def transcript_page(self, request: HttpRequest, conversation_id: str) -> HttpResponse:
-        """A page of what was said. Nothing of it is even fetched before the audit log has the reading."""
+        """A page of what was said. Nothing of it is shown before the audit log has the reading."""
         if not self.has_transcript_permission(request):
             raise PermissionDenied
         require_recent_password(request)
@@ -173,13 +173,15 @@ class ConversationAdmin(RecordAdmin):
         if not is_id(given) or int(given) > max(0, last_seq - 1):
             raise Http404
         page = message_page(last_seq, limit=MESSAGES_A_PAGE, after=int(given))
-        _audit(request, metadata, page)
         conversation = transcripts.find_conversation(owner_id, conversation_id)
         if conversation is None:
             raise Http404
         stored = transcripts.read_messages(owner_id, conversation_id, page.seqs)
         shown, cut = take_page(stored, lambda message: len(escape(message["content"]).encode()))
         upto_seq = shown[-1]["seq"] if cut else page.seqs.stop - 1
+        # The messages of a conversation that has none are 1 to 0.
+        read = {"first_seq": page.seqs.start, "last_seq": upto_seq}
+        _record_reading(request, owner_id, conversation=conversation_id, **read)
         return self._render(
             request,
             "staff_transcript",
@@ -311,17 +313,6 @@ class TodoAdmin(OfUsersAdmin):
 
 def _is_readable(todo: Todo) -> bool:
     return not todo.conversation_id or getattr(todo, "was_audited", False)
-
-
-def _audit(request: HttpRequest, conversation: ConversationMetadata, page: Page) -> None:
-    """One row for one reading; the messages of a conversation that has none are 1 to 0."""
-    _record_reading(
-        request,
-        conversation["owner_id"],
-        conversation=conversation["_id"],
-        first_seq=page.seqs.start,
-        last_seq=page.seqs.stop - 1,
-    )
 
 
 def _record_reading(request: HttpRequest, owner_id: int, **details: Any) -> None:

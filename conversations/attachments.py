@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import IO, Any
 
 from django.conf import settings
@@ -36,7 +34,6 @@ KEY_LIFETIME = timedelta(hours=24)
 # How long an upload may wait for the message that it is for, and a conversation for its first use of it.
 UNUSED_LIFETIME = timedelta(hours=24)
 _PRUNED_AT_ONCE = 500
-ABANDONED_AFTER_SECONDS = 3600
 
 
 class AttachmentNotFound(NotFound):
@@ -222,16 +219,6 @@ def ownerless_files() -> list[uuid.UUID]:
         some = stored[first : first + _PRUNED_AT_ONCE]
         known.update(Attachment.objects.filter(id__in=some).values_list("id", flat=True))
     return [attachment_id for attachment_id in stored if attachment_id not in known]
-
-
-def delete_abandoned_uploads() -> int:
-    """Delete what a killed process was still receiving; how many files."""
-    before = time.time() - ABANDONED_AFTER_SECONDS
-    folder = Path(settings.FILE_UPLOAD_TEMP_DIR)
-    abandoned = [path for path in folder.glob("*") if path.is_file() and path.stat().st_mtime < before]
-    for path in abandoned:
-        path.unlink(missing_ok=True)
-    return len(abandoned)
 
 
 def delete_old_keys() -> int:

@@ -225,7 +225,11 @@ class MessageOutput(serializers.Serializer[Any]):
     finish_reason = serializers.CharField(allow_null=True)
     usage = TokenUsageOutput(allow_null=True)
     feedback = FeedbackOutput(allow_null=True)
-    variants = VariantOutput(many=True)
+    variants = VariantOutput(
+        many=True,
+        help_text="What the message said before, the latest last: 50 at most, of 256 KB together, the oldest go. One "
+        "that is longer alone is kept up to there, with `finish_reason` `MAX_TOKENS`.",
+    )
 
 
 class PairOutput(serializers.Serializer[Any]):

@@ -153,6 +153,7 @@ if not re.fullmatch(r"[1-9]\d*/(\d*[smhd])", AUTH_RATE_LIMIT or ""):
     env.fault("AUTH_RATE_LIMIT", "must look like 30/m (a count, a slash, and s, m, h or d)")
 RATELIMIT_USE_CACHE = "limits"
 RATELIMIT_FAIL_OPEN = True
+FAILED_LOGIN_SECONDS = env.float("FAILED_LOGIN_SECONDS", 1.5, validate=Range(min=0, max=10))
 MAX_SESSIONS_PER_USER = env.int("MAX_SESSIONS_PER_USER", 100, validate=Range(min=1, max=1000))
 TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", 0, validate=Range(min=0, max=10))
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 8 * 1024 * 1024, validate=Range(min=1024))
@@ -164,6 +165,10 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_JSON_BYTES  # of the fields beside the files
 DATA_UPLOAD_MAX_NUMBER_FILES = 20
 FILE_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 FILE_UPLOAD_TEMP_DIR = DATA_DIR / "uploads"
+FILE_UPLOAD_HANDLERS = [
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "edgechat.uploads.NamelessFileUploadHandler",
+]
 
 # --- The model ----------------------------------------------------------------------------------------------------
 GEMINI_API_KEY = env.str("GEMINI_API_KEY", "")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
 from django.utils.http import parse_header_parameters
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import DataAndFiles, MultiPartParser
@@ -24,6 +27,21 @@ def upload_folder() -> Path:
     folder = Path(settings.FILE_UPLOAD_TEMP_DIR)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+class NamelessFileUploadHandler(TemporaryFileUploadHandler):
+    """A file on its way has no name in FILE_UPLOAD_TEMP_DIR: a process that is killed leaves nothing of it."""
+
+    file: Any
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        FileUploadHandler.new_file(self, *args, **kwargs)
+        file: Any = tempfile.TemporaryFile(dir=upload_folder())  # noqa: SIM115  (closed with the request)
+        self.file = UploadedFile(file, self.file_name, self.content_type, 0, self.charset, self.content_type_extra)
+
+    def upload_interrupted(self) -> None:
+        if hasattr(self, "file"):
+            self.file.close()
 
 
 class _Parts:
@@ -51,7 +69,6 @@ class UploadParser(MultiPartParser):
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> DataAndFiles[Any, Any]:
         view, request = parser_context["view"], parser_context["request"]._request
         accept_body(request, view.max_upload_bytes + ENVELOPE_BYTES, too_large=view.too_large)
-        upload_folder()
         release_database()
         end_work()
         try:

@@ -37,6 +37,7 @@ from conversations.tests.staff_pages import (
     secret_conversation,
     transcript,
 )
+from conversations.tests.stored_messages import store_messages
 from edgechat.local.stack import start_mongo
 from edgechat.local.web import WebServer
 from edgechat.tests.web_settings import WITHOUT_MONGODB
@@ -128,6 +129,18 @@ def test_each_reading_is_one_audit_row_with_what_was_read(web_url: str, alice: P
         assert {(event.actor_id, event.user_id) for event in rows} == {(staff.user.pk, alice.id)}
         assert rows[0].request_id == first.headers["X-Request-ID"]
         assert rows[0].ip == staff.headers["X-Forwarded-For"]
+
+
+def test_the_audit_row_of_a_page_that_ends_at_1_mb_names_what_was_on_it(web_url: str, alice: Person) -> None:
+    conversation = alice.new_conversation(title="Titled")
+    store_messages(alice, conversation, [f"{seq}" + "x" * 240_000 for seq in range(1, 7)])
+    with superuser(web_url) as root:
+        first = root.get(transcript(conversation))
+        assert [text.strip("x") for text in Words.of(first.text)[1:]] == ["1", "2", "3", "4"]
+        later = root.get(transcript(conversation), params={"after": "4"})
+        assert [text.strip("x") for text in Words.of(later.text)[1:]] == ["5", "6"]
+    rows = [(event.details["first_seq"], event.details["last_seq"]) for event in readings(conversation)]
+    assert rows == [(1, 4), (5, 6)]
 
 
 def test_the_title_and_instruction_of_an_empty_conversation_are_a_reading_too(web_url: str, alice: Person) -> None:
@@ -287,6 +300,8 @@ def test_the_admin_s_other_pages_know_that_there_is_no_table(web_url: str, alice
         assert root.get(f"r/{content_type.pk}/{conversation}/").status_code == 404
         assert f'href="/admin/{LIST}"' in root.get("conversations/").text
         assert root.get("search/", params={"s": "conversation", "extended": "1"}).status_code == 200
+        for page in ("x", "0", "-1", "9" * 30):
+            assert root.get("search/", params={"s": "conversation", "page": page}).status_code == 404
 
 
 @pytest.fixture

@@ -125,6 +125,24 @@ def test_regenerating_keeps_variants_of_256_kb_together_the_oldest_go(
         assert variants_bytes(stored) <= VARIANTS_BYTES
 
 
+@pytest.mark.parametrize("character", ALPHABETS)
+def test_an_answer_that_is_longer_than_all_variants_may_be_is_kept_up_to_there(
+    alice: Person, conversation: str, character: str
+) -> None:
+    long = "long: " + character * (300_000 // text_bytes(character))
+    store_messages(alice, conversation, ["question", long], variants=["one", "two"])
+    path = f"chat/conversations/{conversation}/messages/{conversation}:00000002"
+    told = alice.post(f"{path}/regenerate", json={"content": "next"}).json()["model_message"]
+    [earlier] = told["variants"]
+    assert long.startswith(earlier["content"])
+    assert earlier["finish_reason"] == "MAX_TOKENS"
+    assert 0.9 * VARIANTS_BYTES < variants_bytes(told) <= VARIANTS_BYTES
+    assert alice.get(path).json() == told
+    told = alice.post(f"{path}/regenerate", json={"content": "last"}).json()["model_message"]
+    assert [each["content"] for each in told["variants"]][-1] == "Echo: next"
+    assert variants_bytes(told) <= VARIANTS_BYTES
+
+
 def test_more_small_variants_than_50_are_not_kept(alice: Person, conversation: str) -> None:
     store_messages(alice, conversation, ["question", "answer"], variants=[str(number) for number in range(50)])
     path = f"chat/conversations/{conversation}/messages/{conversation}:00000002/regenerate"
@@ -166,10 +184,13 @@ def test_an_answer_of_a_model_that_does_not_end_is_cut_at_1_mb(
     assert page(alice, conversation, after=1)["messages"] == [message]
     entries = LedgerEntry.objects.filter(user_id=alice.id, purpose="chat")
     eventually(lambda: entries.get().output_tokens > 0)
-    # It is longer than what a message keeps of earlier answers.
+    # It is longer than what a message keeps of earlier answers: of that much its beginning is kept.
     path = f"chat/conversations/{conversation}/messages/{message['id']}/regenerate"
     again = alice.post(path, json={"content": "short"}).json()["model_message"]
-    assert (again["content"], again["variants"]) == ("Echo: short", [])
+    [earlier] = again["variants"]
+    assert (again["content"], earlier["finish_reason"]) == ("Echo: short", "MAX_TOKENS")
+    assert message["content"].startswith(earlier["content"])
+    assert 0.9 * VARIANTS_BYTES < variants_bytes(again) <= VARIANTS_BYTES
 
 
 # --- Lists -----------------------------------------------------------------------------------------------------------

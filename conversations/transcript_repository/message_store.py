@@ -8,12 +8,14 @@ from typing import Any, TypedDict, cast
 
 from pymongo import UpdateOne
 
+from ai.metered_call import TOO_LONG
 from conversations.documents import MESSAGE_VERSION, MessageDocument, ReplyDocument, message_id, reply_seq
 from conversations.transcript_repository.collections import NEVER, messages, now
-from edgechat.answer_bytes import text_bytes
+from edgechat.answer_bytes import beginning_within, text_bytes
 from edgechat.mongo import Document, mongo_errors
 
-# Of one message, together; the oldest go. An exchange is told whole, so this bounds answers.
+# Of one message, together; the oldest go, and one that is longer alone is cut, as a model's answer is that is too long.
+# An exchange is told whole, so this bounds answers.
 MAX_VARIANTS, MAX_VARIANTS_BYTES = 50, 256 * 1024
 
 # How many messages are read at once: a few at first, later what their size lets expect.
@@ -201,14 +203,19 @@ def _with_variant(message: MessageDocument) -> list[dict[str, Any]]:
 
 
 def _latest(variants: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """As many of them as may be kept."""
+    """As many of them as may be kept, and of the last one as much."""
     variants = variants[-MAX_VARIANTS:]
     left = MAX_VARIANTS_BYTES
     for number, variant in enumerate(reversed(variants)):
         left -= text_bytes(variant["content"])
         if left < 0:
-            return variants[len(variants) - number :]
+            return variants[len(variants) - number :] if number else [_cut(variant)]
     return variants
+
+
+def _cut(variant: dict[str, Any]) -> dict[str, Any]:
+    beginning = beginning_within(variant["content"], limit=MAX_VARIANTS_BYTES)
+    return {**variant, "content": beginning, "finish_reason": TOO_LONG}
 
 
 def _with_fewer_variants(found: Document) -> MessageDocument:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -192,8 +193,7 @@ def test_a_body_that_trickles_is_400_and_leaves_no_file(
         client.sock.settimeout(120)
         answer = client.answer()
         assert (answer.status, answer.code, answer.headers["Connection"]) == (400, "malformed_request", "close")
-    uploads = data_dir / "uploads"
-    eventually(lambda: not uploads.exists() or not list(uploads.iterdir()))
+    eventually(lambda: uploads_of(web, data_dir) == [])
 
 
 def test_chunks_of_a_byte_are_no_way_to_send_a_large_body(connect: Connect, alice: Person) -> None:
@@ -210,6 +210,34 @@ def test_chunks_of_a_byte_are_no_way_to_send_a_large_body(connect: Connect, alic
     assert client.answer().status == 201
 
 
+def uploads_of(web: WebServer, data_dir: Path) -> list[int]:
+    """The sizes of the files that the workers are receiving. None has a name."""
+    folder = data_dir / "uploads"
+    assert not folder.exists() or not list(folder.iterdir())
+    sizes = []
+    for opened in [path for pid in web.pids for path in Path(f"/proc/{pid}/fd").iterdir()]:
+        with contextlib.suppress(OSError):
+            if os.readlink(opened).startswith(str(folder)):
+                sizes.append(opened.stat().st_size)
+    return sizes
+
+
+def test_a_worker_that_is_killed_leaves_nothing_of_what_it_received(
+    connect: Connect,
+    start_web: StartWeb,
+    register: Callable[..., Person],
+    data_dir: Path,
+    eventually: Callable[..., Any],
+) -> None:
+    web = start_web(DATA_DIR=str(data_dir))
+    client = connect(web.url, token=token_of(register("carol", web.url)))
+    hold(client, MIB)
+    eventually(lambda: sum(uploads_of(web, data_dir)) > MIB // 2)
+    killed = web.kill_worker()
+    assert web.wait_for_workers(without=killed)
+    assert not list((data_dir / "uploads").iterdir())
+
+
 def hold(client: RawClient, size: int) -> None:
     """Send so much of an upload, and then nothing."""
     client.begin("POST", "chat/attachments", FILE + b"x" * (size - len(FILE)), **MULTIPART, Content_Length=8 * MIB)
@@ -224,10 +252,9 @@ def test_bodies_on_their_way_are_bounded_for_an_address_and_for_the_process(
 ) -> None:
     web = start_web(MAX_HELD_BYTES=str(4 * MIB), SLOW_READER_SECONDS="600", DATA_DIR=str(data_dir))
     token = token_of(register("carol", web.url))
-    uploads = data_dir / "uploads"
 
     def sizes() -> int:
-        return sum(file.stat().st_size for file in uploads.iterdir()) if uploads.exists() else 0
+        return sum(uploads_of(web, data_dir))
 
     home = new_address()["X-Forwarded-For"]
     first = connect(web.url, token=token, address=home)

@@ -8,7 +8,6 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from conversations.attachment_files import delete_files
 from conversations.attachments import (
-    delete_abandoned_uploads,
     delete_old_keys,
     delete_unused,
     forget_deleted_conversations,
@@ -39,5 +38,4 @@ class Command(BaseCommand):
         for attachment_id in ownerless:
             delete_files(attachment_id)
         delete_old_keys()
-        delete_abandoned_uploads()
         self.stdout.write(f"Deleted {pictures} unused pictures and {len(ownerless)} without a row.")
