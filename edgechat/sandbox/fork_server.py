@@ -14,10 +14,10 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import NoReturn
 
-from edgechat.sandbox.limits import confine, limit_job
+from edgechat.sandbox.limits import adopt_orphans, confine, limit_job
 from edgechat.sandbox.messages import receive_message, send_message
 
 READY = b"+"
@@ -30,6 +30,7 @@ def main(modules: Sequence[str]) -> None:
     # What the web process has open, its listening socket among it, is not ours; Ctrl-C neither.
     os.closerange(3, min(os.sysconf("SC_OPEN_MAX"), 1_000_000))
     os.setpgid(0, 0)
+    adopt_orphans()
     for name in modules:
         importlib.import_module(name).prepare()
     gc.collect()
@@ -72,11 +73,12 @@ def _serve(control: socket.socket) -> None:
                 poll.register(sock, 0)
             elif descriptor == awake.fileno():
                 _drain(awake)
-                for pid in _ended():
+                for pid in _ended() & children.keys():
                     sock = children.pop(pid)
                     if watched.pop(sock.fileno(), None):
                         poll.unregister(sock)
                     sock.close()
+                _kill_strays(children)
             elif descriptor in watched:
                 os.kill(watched.pop(descriptor), signal.SIGKILL)
                 poll.unregister(descriptor)
@@ -90,14 +92,26 @@ def _drain(sock: socket.socket) -> None:
         pass
 
 
-def _ended() -> list[int]:
-    ended = []
+def _ended() -> set[int]:
+    ended = set()
     try:
         while pid := os.waitpid(-1, os.WNOHANG)[0]:
-            ended.append(pid)
+            ended.add(pid)
     except ChildProcessError:
         pass
     return ended
+
+
+def _kill_strays(known: Container[int]) -> None:
+    """End what a job has started that is over: it is ours now (Linux)."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            pids = [int(pid) for pid in file.read().split()]
+    except OSError:
+        return
+    for pid in pids:
+        if pid not in known:
+            os.kill(pid, signal.SIGKILL)
 
 
 def _run_child(sock: socket.socket, *, parent: int) -> NoReturn:

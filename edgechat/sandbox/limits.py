@@ -10,7 +10,7 @@ import signal
 import sys
 from contextlib import suppress
 
-_SET_PARENT_DEATH_SIGNAL, _SET_NO_NEW_PRIVILEGES = 1, 38
+_SET_PARENT_DEATH_SIGNAL, _SET_CHILD_SUBREAPER, _SET_NO_NEW_PRIVILEGES = 1, 36, 38
 
 _prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
 _page_size = resource.getpagesize()
@@ -29,6 +29,12 @@ def confine(*, parent: int) -> None:
     _limit(resource.RLIMIT_FSIZE, 0)
     # Modules and tables that are imported late are still opened.
     _limit(resource.RLIMIT_NOFILE, 32)
+
+
+def adopt_orphans() -> None:
+    """Whatever the processes that this one starts leave behind has this one for its parent."""
+    if _prctl is not None:
+        _prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def limit_job(*, seconds: float, memory: int, threads: bool) -> None:

@@ -96,6 +96,30 @@ def begin_as_nobody(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[byt
     return begun, []
 
 
+def leave_others(arguments: dict[str, Any], *files: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """Start a process that starts another one, each in a session of its own and deaf to signals; then end."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if os.fork() == 0:
+            os.setsid()
+        os.write(writer, f"{os.getpid()} ".encode())
+        os.close(3)
+        while True:
+            time.sleep(1)
+    told = ""
+    while told.count(" ") < 2:
+        told += os.read(reader, 100).decode()
+    return {"pids": [int(pid) for pid in told.split()]}, []
+
+
+def close_and_go_on(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    os.close(3)
+    time.sleep(600)
+    return {}, []
+
+
 def say(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
     """Whatever a hostile process would, on the socket of its answer."""
     with socket.socket(fileno=3) as sock:

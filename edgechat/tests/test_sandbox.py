@@ -70,7 +70,19 @@ def test_it_leaves_no_process_and_no_descriptor(eventually: Eventually) -> None:
     eventually(lambda: server.children() == [] and server.num_fds() == 6)
 
 
-@pytest.mark.parametrize("what", ["hold_the_interpreter", "ignore_the_clock"])
+def test_what_a_job_has_started_ends_with_it(eventually: Eventually) -> None:
+    """Its limits keep it from starting any, but not where the server runs as root, or the job needs threads."""
+    server = psutil.Process(do("process")["parent"])
+    threaded = Job(
+        "edgechat.tests.sandbox_job", places=Places(1, per_user=1), memory=256 * 1024**2, max_bytes=100, threads=True
+    )
+    left = threaded.run({"do": "leave_others"}, seconds=LONG)[0]["pids"]
+    assert len(left) == 2
+    eventually(lambda: not [pid for pid in left if psutil.pid_exists(pid)])
+    eventually(lambda: server.children() == [])
+
+
+@pytest.mark.parametrize("what", ["hold_the_interpreter", "ignore_the_clock", "close_and_go_on"])
 def test_what_does_not_end_is_killed_at_its_deadline(what: str, eventually: Eventually) -> None:
     server = psutil.Process(do("process")["parent"])
     with pytest.raises(OutOfTime):
