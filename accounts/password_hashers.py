@@ -9,8 +9,8 @@ import bcrypt
 from django.contrib.auth.hashers import Argon2PasswordHasher, BCryptPasswordHasher
 
 # The cost doubles with each round, and grows with memory: a hash that takes long to check keeps others waiting,
-# and the time of its check would tell that there is such a user.
-MAX_BCRYPT_ROUNDS, MAX_ARGON2_KIB, MAX_ARGON2_PASSES = 12, 256 * 1024, 4
+# and the time of its check would tell that there is such a user. Argon2's is that of its memory times its passes.
+MAX_BCRYPT_ROUNDS, MAX_ARGON2_KIB = 12, 256 * 1024
 # bcrypt never looked further; the library refuses more since its version 5, where the older backends cut it off.
 BCRYPT_BYTES = 72
 
@@ -49,7 +49,7 @@ def stored_form(older_hash: str) -> str | None:
     if bcrypted := _BCRYPT.fullmatch(older_hash):
         return f"bcrypt${older_hash}" if 4 <= int(bcrypted["rounds"]) <= MAX_BCRYPT_ROUNDS else None
     if argon2 := _ARGON2ID.fullmatch(older_hash):
-        fast = int(argon2["kib"]) <= MAX_ARGON2_KIB and int(argon2["passes"]) <= MAX_ARGON2_PASSES
+        fast = int(argon2["kib"]) * int(argon2["passes"]) <= MAX_ARGON2_KIB
         return f"argon2{older_hash}" if fast and _is_base64(argon2["salt"]) and _is_base64(argon2["hash"]) else None
     return None
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -26,8 +27,6 @@ from edgechat.errors import ApiError, Invalid
 from edgechat.threads import end_work, release_database, run_cpu_bound
 
 REAUTHENTICATION_WINDOW = timedelta(minutes=15)
-# Longer than the check of any common imported hash: bcrypt of 12 rounds takes ten times as long as our Argon2id.
-FAILED_LOGIN_SECONDS = 0.75
 
 _UNKNOWN_USERS_HASH = make_password("the hash that is checked when there is no such user")
 
@@ -74,15 +73,15 @@ def authenticate_user(
 
     Those of a device whose token is among `device_tokens` are counted apart from everybody else's.
 
-    A password is checked whether or not there is such a user, and each refusal waits for the same moment, so that the
-    time tells nothing. A hash that is not of the present kind, such as an imported one, is replaced.
+    A password is checked whether or not there is such a user, and each refusal takes the same time, so that it tells
+    nothing. A hash that is not of the present kind, such as an imported one, is replaced.
     """
     started = time.monotonic()
     device = device_of(User.objects.with_email(email), device_tokens) if any(device_tokens) else None
     try:
         attempt = begin_login(email, device=device)
     except LoginLocked:
-        _wait_until(started + FAILED_LOGIN_SECONDS)
+        _wait_like_all(started)
         raise
     user = User.objects.with_email(email)
     matches, is_outdated = _verify_password(password, user.password if user else _UNKNOWN_USERS_HASH)
@@ -90,7 +89,7 @@ def authenticate_user(
     if user is None or not matches or not user.is_active or (for_admin and not user.is_staff):
         attempt.fail()
         record_event(AuditEvent.Event.LOGIN_FAILED, caller=caller, user_id=user.pk if user else None, **details)
-        _wait_until(started + FAILED_LOGIN_SECONDS)
+        _wait_like_all(started)
         raise InvalidCredentials
     attempt.succeed()
     if is_outdated:
@@ -187,7 +186,10 @@ def _verify_password(password: str, encoded: str) -> tuple[bool, bool]:
         return False, False
 
 
-def _wait_until(moment: float) -> None:
+def _wait_like_all(started: float) -> None:
+    """Wait until a refusal has taken FAILED_LOGIN_SECONDS, or the next multiple of it where that is over already."""
     release_database()
     end_work()
-    time.sleep(max(0.0, moment - time.monotonic()))
+    step = settings.FAILED_LOGIN_SECONDS
+    if step:
+        time.sleep(step - (time.monotonic() - started) % step)

@@ -12,8 +12,9 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.views import PasswordChangeView, redirect_to_login
+from django.core.paginator import InvalidPage
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -66,6 +67,13 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
 
     def extra_urls(self) -> list[URLPattern]:
         return [path("confirm-password/", self.admin_view(self.confirm_password), name="confirm_password")]
+
+    def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        try:
+            found: HttpResponse = super().search(request, extra_context)
+        except (ValueError, InvalidPage):  # Unfold's takes the number of a page as it comes
+            raise Http404 from None
+        return found
 
     def confirm_password(self, request: HttpRequest) -> HttpResponseBase:
         """Ask who is logged in for their password, then go on to `next`."""

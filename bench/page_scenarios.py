@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import httpx2
 import psutil
+from PIL import Image
 
 from ai.parsing import page
 from ai.tests.hostile_pages import HTML, PDF, pdfs, runs, structures
@@ -24,6 +26,7 @@ from ai.tests.local_pages import LocalPagesServer
 from ai.tests.sites import Site, Visit
 from ai.tests.sites import http as http_answer
 from bench.scenarios import Measured, Scenario, Target
+from bench.site import UPLOAD_END
 from bench.site import Site as BenchSite
 
 _PARAGRAPH = "The lighthouse was built on the northern rock and has warned ships of the reef since then. " * 4
@@ -112,18 +115,25 @@ class HealthBesideHostilePages(HealthBesideOrdinaryPages):
 
 
 class PagesMemory(Scenario):
-    """Master, two workers and the fork server, after a page was read."""
+    """What the last column has are gunicorn's master, two workers and the fork server, after pictures were read."""
 
     name = "page-memory"
     title = "memory of the fork server (PSS), of all web processes' in the last column"
     unit = "MiB"
 
     def prepare(self, site: BenchSite) -> None:
-        pass
+        self._folder = tempfile.TemporaryDirectory()
+        self._picture = Path(self._folder.name, "picture.part")
+        file = io.BytesIO()
+        Image.effect_noise((640, 480), 30).save(file, "PNG")
+        self._picture.write_bytes(file.getvalue() + UPLOAD_END)
 
     def measure(self, site: BenchSite) -> Measured:
+        size = self._picture.stat().st_size
+        uploads = [site.upload_request(person=site.person(number), size=size) for number in range(8)]
+        load = site.load(uploads, connections=4, expect=201, attached=[self._picture])
         server = [one for one in psutil.Process(site.master).children() if one.pid not in site.worker_pids]
-        return Measured(sum(one.memory_full_info().pss for one in server) / 2**20)
+        return Measured(sum(one.memory_full_info().pss for one in server) / 2**20, load)
 
 
 def _longest_wait(site: BenchSite, pages: list[tuple[bytes, str]]) -> float:
