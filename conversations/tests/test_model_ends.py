@@ -150,7 +150,7 @@ def test_answers_of_other_forms_are_read(
 def test_chunks_that_go_on_coming_after_the_end_are_not_waited_for(
     alice: Person, model_calls: ModelCalls, eventually: Callable[..., Any]
 ) -> None:
-    prompt = f"drip-{alice.id}[[gap=0.4]]{raw(chunk('one', 'STOP'), *[chunk('')] * 60)}"
+    prompt = f"drip-{alice.id}[[gap=0.4]]{raw(chunk('one', 'STOP'), *[chunk('')] * 30)}"
     answer = alice.post("ai/complete", json={"prompt": prompt})
     assert (answer.status_code, answer.json()["text"]) == (200, "one")
     eventually(lambda: [call["outcome"] for call in model_calls(f"drip-{alice.id}")] == ["client_gone"])
