@@ -7,11 +7,10 @@ from smtplib import SMTPException
 import structlog
 from django.conf import settings
 from django.core.mail import send_mail
-from django.http import HttpRequest
-from django_ratelimit.core import is_ratelimited
 
 from accounts.emailed_tokens import Purpose, make_emailed_token
 from accounts.models import User
+from edgechat.rate_limit import seconds_to_wait
 from edgechat.threads import release_database, start_thread
 
 logger = structlog.get_logger(__name__)
@@ -70,11 +69,5 @@ def _deliver(address: str, subject: str, text: str) -> None:
 
 
 def _may_be_sent(purpose: Purpose, user: User) -> bool:
-    return not is_ratelimited(
-        HttpRequest(),
-        group=f"accounts.mails.{purpose}",
-        # The address as it is stored; one that is new has not got any yet.
-        key=lambda *_: f"{user.pk} {user.email}",
-        rate=MAILS_PER_USER,
-        increment=True,
-    )
+    # The address as it is stored; one that is new has not got any yet.
+    return seconds_to_wait(f"accounts.mails.{purpose}", f"{user.pk} {user.email}", rate=MAILS_PER_USER) is None

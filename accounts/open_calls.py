@@ -43,14 +43,13 @@ HANG_UP_SECONDS = 0.5
 # How long it is remembered what was told, for calls whose token was looked at before and that open after it.
 REMEMBER_SECONDS = 600.0
 
-# As proxies log it.
-NOBODY_READS = 499
-
 T = TypeVar("T")
 
 
-class HungUp(Exception):
-    """The client is gone."""
+class HungUp(ApiError):
+    """The client is gone, as far as can be told: it sends no more. The status is that of proxies' logs."""
+
+    status, code, detail = 499, "client_closed_request", "The client closed the connection"
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Reading:
 class OpenCall:
     """A call that ends before its time when the caller may not have it any more.
 
-    It is closed at the end of its `with` block, unless it was kept in it. `on_end` ends the work that is done for it.
+    It is closed at the end of its `with` block, unless it was kept in it.
     """
 
     def __init__(self, *, user_id: int, session_id: UUID, since: float, connection: Any = None) -> None:
@@ -75,8 +74,7 @@ class OpenCall:
         self.connection = connection
         self.reading: Reading | None = None
         self.on_close: list[Callable[[], object]] = []
-        self.on_end: Callable[[], object] = lambda: None
-        self._end: ApiError | HungUp | None = None
+        self._end: ApiError | None = None
         self._wakers: list[Callable[[], object]] = []
         self._kept = False
 
@@ -94,16 +92,22 @@ class OpenCall:
         return self._end is not None
 
     def raise_if_over(self) -> None:
-        """Raises what it was ended with: an error that the client is told, or HungUp."""
+        """Raises what it was ended with."""
         if self._end is not None:
             raise self._end
 
-    def end(self, reason: ApiError | HungUp) -> None:
+    def end(self, reason: ApiError) -> None:
         """End it, from any thread; the first reason counts."""
         if self._end is None:
             self._end = reason
-            for wake in [self.on_end, *self._wakers]:
+            for wake in list(self._wakers):
                 wake()
+
+    def on_end(self, end_work: Callable[[], object]) -> None:
+        """Have `end_work` called, perhaps twice, when it ends; at once if it has."""
+        self._wakers.append(end_work)
+        if self.is_over():
+            end_work()
 
     def reads(self, reading: Reading) -> None:
         """From now on it depends on this conversation too."""
@@ -186,7 +190,8 @@ def open_call(request: AuthenticatedRequest, *, events: bool = False, reply: boo
     """Register a call that will stay open: with `events` as an event stream.
 
     Streams end when their clients hang up; so does what is made for this call alone, with `reply`. Streams count
-    towards MAX_STREAMS_PER_USER and, with `reply`, the call towards MAX_REPLIES_PER_USER. Raises TooManyReplies.
+    towards MAX_STREAMS_PER_USER and, with `reply`, the call towards MAX_REPLIES_PER_USER. Raises TooManyReplies, and
+    HungUp.
     """
     user_id = request.user.pk
     call = OpenCall(
@@ -196,6 +201,10 @@ def open_call(request: AuthenticatedRequest, *, events: bool = False, reply: boo
         connection=request.META.get("gunicorn.socket") if events or reply else None,
     )
     try:
+        if reply:
+            # It may have waited for its turn for long, and a call to the model costs.
+            _end_hung_up([call])
+            call.raise_if_over()
         if events:
             call.on_close.append(take_slot("streams", user_id).release)
         if reply:
@@ -247,14 +256,23 @@ def check_open_calls() -> None:
 
 
 def notice_hang_ups() -> None:
-    """End the calls whose clients are gone, by one system call for all; called every HANG_UP_SECONDS.
+    """End the calls whose clients are gone; called every HANG_UP_SECONDS."""
+    with _lock:
+        calls = list(_calls[_all])
+    _end_hung_up(calls)
 
-    Writing to a connection would tell too, but only the second time, and pings are rare.
+
+def _end_hung_up(calls: Collection[OpenCall]) -> None:
+    """End those whose clients have closed their connections, by one system call for all.
+
+    Writing to a connection would tell too, but only the second time, and pings are rare. A client that has closed only
+    its own half (shutdown) counts as gone: until something is written to it nothing tells the two apart, HTTP has no
+    such client (RFC 1945, 1.3: a close by either party ends the request; RFC 9112 keeps half-closing for servers), and
+    nginx, Go and asyncio take it so. Only what is made for this connection alone ends by it; requests that are not
+    open calls never notice.
     """
     poll = gevent.monkey.get_original("select", "poll")()  # gevent's own looks for nothing but data
     by_file: dict[int, OpenCall] = {}
-    with _lock:
-        calls = list(_calls[_all])
     for call in calls:
         if call.connection is not None and (file := call.connection.fileno()) >= 0:
             by_file[file] = call

@@ -8,7 +8,6 @@ from datetime import timedelta
 from functools import wraps
 from typing import Any, cast
 
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.views import PasswordChangeView, redirect_to_login
@@ -19,7 +18,6 @@ from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
-from django_ratelimit.core import get_usage
 from unfold.sites import UnfoldAdminSite
 
 from accounts.audit import record_event
@@ -30,8 +28,9 @@ from accounts.sessions import end_all_sessions
 from accounts.staff_accounts import tell_of_new_password
 from accounts.staff_forms import ConfirmPasswordForm, OwnPasswordForm, StaffLoginForm
 from accounts.staff_sessions import PasswordNeeded, session_of
-from edgechat.client_address import caller_of, limit_key
+from edgechat.client_address import caller_of
 from edgechat.errors import RateLimited
+from edgechat.rate_limit import seconds_to_wait_for
 
 
 class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
@@ -136,16 +135,6 @@ def password_change_watched(request: HttpRequest, *, user_id: int) -> Iterator[N
 
 def _limit_logins(request: HttpRequest) -> None:
     """AUTH_RATE_LIMIT, as for the API's login. Raises RateLimited; passes while Redis is down."""
-    usage = get_usage(
-        request,
-        group="accounts.staff_site.login",
-        key=_address_key,
-        rate=settings.AUTH_RATE_LIMIT,
-        increment=True,
-    )
-    if usage is not None and usage["should_limit"]:
-        raise RateLimited(retry_after=usage["time_left"])
-
-
-def _address_key(group: str, request: HttpRequest) -> str:
-    return limit_key(caller_of(request).address)
+    wait = seconds_to_wait_for(request, "accounts.staff_site.login")
+    if wait is not None:
+        raise RateLimited(retry_after=wait)

@@ -6,7 +6,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.open_calls import NOBODY_READS, HungUp, OpenCall
+from accounts.open_calls import OpenCall
 from ai.answers import Answer
 from ai.completion_stream import stream_completion
 from edgechat.event_stream import event_stream_response, wants_event_stream
@@ -17,13 +17,10 @@ def answer_response(request: Request, answer: Answer, call: OpenCall) -> HttpRes
 
     Who closes the connection, or loses the session, under either ends the calls to the model.
     """
-    call.on_end = answer.cancel
-    try:
-        if not wants_event_stream(request):
-            return Response(call.run(answer.run))
-        events = stream_completion(answer, call)
-    except HungUp:
-        return Response(status=NOBODY_READS)
+    call.on_end(answer.cancel)
+    if not wants_event_stream(request):
+        return Response(call.run(answer.run))
+    events = stream_completion(answer, call)
     call.on_close.append(answer.cancel)
     call.keep()
     return event_stream_response(events, on_close=call.close)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import httpx2
 import structlog
 from django.conf import settings
+from django.utils import timezone
 from django.utils.http import parse_http_date_safe
 
 from ai.call_control import CallCancelled, CallControl, ControlledTransport
@@ -416,4 +417,4 @@ def _seconds_until(text: str | None) -> float | None:
     if re.fullmatch(_SECONDS, text):
         return float(text)
     seconds = parse_http_date_safe(text)
-    return None if seconds is None else max(0.0, seconds - time.time())
+    return None if seconds is None else max(0.0, seconds - timezone.now().timestamp())

@@ -101,7 +101,7 @@ class MeteredCall:
         the call. Whatever happens, the entry is settled, or taken back if the model was never reached.
         """
         if self._entry is None:
-            begin_work()
+            begin_work(patience=None)  # the parts before it are paid for
             try:
                 self.open()
             finally:

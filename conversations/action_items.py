@@ -63,12 +63,12 @@ def find_action_items(*, owner_id: int, conversation_id: str, caller: OpenCall) 
         ),
     )
     caller.reads(reading_of(conversation, user_id=owner_id))
-    caller.on_end = call.control.cancel
+    caller.on_end(call.control.cancel)
     answer = caller.run(call.run)
     if call.blocked:
         raise ContentBlocked(call.finish_reason)
     tasks = _parse(answer, {seq: message_id(conversation_id, seq) for seq in seqs})
-    begin_work()
+    begin_work(patience=None)
     return file_tasks(owner_id=owner_id, conversation_id=conversation_id, tasks=tasks)
 
 

@@ -7,7 +7,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.open_calls import NOBODY_READS, HungUp, open_call
+from accounts.open_calls import open_call
 from accounts.requests import AuthenticatedRequest
 from conversations.action_items import find_action_items
 from conversations.todo_serializers import TodoChange, TodoInput, TodoOutput, TodosQuery, todo_body
@@ -142,8 +142,5 @@ class ActionItemsView(APIView):
         not filed again. Todos stay when their conversation is deleted.
         """
         with open_call(request, reply=True) as call:
-            try:
-                todos = find_action_items(owner_id=request.user.pk, conversation_id=conversation_id, caller=call)
-            except HungUp:
-                return Response(status=NOBODY_READS)
+            todos = find_action_items(owner_id=request.user.pk, conversation_id=conversation_id, caller=call)
         return Response([todo_body(todo) for todo in todos], status=201)

@@ -11,11 +11,12 @@ from django.http.response import HttpResponseBase
 from edgechat import store_time
 from edgechat.errors import StoreUnavailable, error_response
 from edgechat.rate_limit import is_unlimited
+from edgechat.request_state import state_of
 from edgechat.threads import PATIENCE_SECONDS, begin_work, end_work
 
 
 class AdmissionMiddleware:
-    """Makes a request wait for its turn to work (`edgechat.threads.begin_work`), for PATIENCE_SECONDS at most; health
+    """Makes a request wait for its turn to work (`edgechat.threads.begin_work`), for some seconds at most; health
     checks never wait.
     """
 
@@ -25,9 +26,9 @@ class AdmissionMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if is_unlimited(request.path_info):
             return self.get_response(request)
-        began = time.monotonic()
+        began = state_of(request).began_at
         try:
-            begin_work(patience=PATIENCE_SECONDS)
+            begin_work(patience=max(0.0, PATIENCE_SECONDS - (time.monotonic() - began)))
         except StoreUnavailable as error:
             return error_response(request, error)
         store_time.begin_request(waited=time.monotonic() - began)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from edgechat import store_time
+
 PAUSE_SECONDS = 1.0
 
 
@@ -17,11 +19,11 @@ class Breaker:
         self._next_attempt_at = 0.0
 
     def allows(self) -> bool:
-        """Whether to try now; who is told yes is the one who tries."""
+        """Whether to try now; who is told yes is the one who tries, and has the time for it."""
         if not self._open:
             return True
         now = time.monotonic()
-        if now < self._next_attempt_at:
+        if now < self._next_attempt_at or not store_time.may_try():
             return False
         self._next_attempt_at = now + PAUSE_SECONDS
         return True

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 
 from edgechat.errors import Invalid, MalformedJSON, UnsupportedType
 from edgechat.request_body import MAX_STRANGERS_BYTES, accept_body
-from edgechat.threads import PATIENCE_SECONDS, Pauses, begin_work, end_work, pause, release_database
+from edgechat.threads import Pauses, begin_work, end_work, pause, release_database
 
 # Beyond what any call takes. A body of 256 KiB may otherwise be 87,000 objects.
 MAX_VALUES = 10_000
@@ -50,7 +50,7 @@ class JSONBodyParser(BaseParser):
             with _one_large_body:
                 return _parse(body)
         finally:
-            begin_work(patience=PATIENCE_SECONDS)
+            begin_work()
 
 
 # Of large bodies at once each would have its turn of the interpreter before any other request has one.

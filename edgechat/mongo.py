@@ -31,7 +31,7 @@ T = TypeVar("T")
 Document = dict[str, Any]
 
 # Of one operation in a request.
-OPERATION_SECONDS = 2.5
+OPERATION_SECONDS = 2.0
 # Who has not answered for so long is taken to be gone.
 SILENT_SECONDS = 1.0
 
@@ -100,7 +100,7 @@ def database() -> Database[Document]:
 def _new_client() -> MongoClient[Document]:
     return MongoClient(
         settings.MONGODB_URL,
-        serverSelectionTimeoutMS=2000,
+        serverSelectionTimeoutMS=1500,
         connectTimeoutMS=1000,
         # For what does not go through `mongo_errors`.
         socketTimeoutMS=10_000,

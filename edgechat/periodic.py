@@ -1,7 +1,8 @@
 """What every web process does by itself, over and over, until it ends.
 
-Each task has a thread, which calls it round by round. No exception of a round ends it. One more thread looks after all:
-a task whose thread ended, or whose round does not end, is begun again, and `/health/ready` tells until it is well.
+Each task has a thread, which calls it round by round. No exception of a round ends it. One more looks after all others,
+and they after it: a task whose thread ended, or whose round does not end, is begun again, and `/health/ready` tells
+until it is well.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ class PeriodicTask:
             if self._starts != start:
                 return  # it took so long that another thread has its place
             self._round_began = None
+            if is_started() and self is not _watcher:
+                _watcher.mend()
             if not done:
                 _stopping.wait(max(0.0, RETRY_SECONDS - self.seconds))
 
@@ -90,7 +93,16 @@ class PeriodicTask:
         return False
 
 
+def _look_after() -> None:
+    for task in _tasks:
+        try:
+            task.mend()
+        except Exception:  # of this one: the others are looked after
+            logger.exception("periodic_task_not_begun_again", task=task.name)
+
+
 _tasks: list[PeriodicTask] = []
+_watcher = PeriodicTask(_look_after, LOOK_SECONDS)
 _started = threading.Event()
 _stopping = threading.Event()
 
@@ -106,9 +118,8 @@ def register(function: Callable[[], object], *, seconds: float) -> None:
 def start() -> None:
     """Start one thread for each task; called once in a worker, after the fork."""
     _started.set()
-    for task in _tasks:
+    for task in (*_tasks, _watcher):
         task.start()
-    start_thread(_look_after)
 
 
 def is_started() -> bool:
@@ -118,18 +129,9 @@ def is_started() -> bool:
 
 def unwell() -> list[str]:
     """The names of tasks that do not go on, or that had to be begun again a moment ago."""
-    return [task.name for task in _tasks if not task.is_well()] if is_started() else []
+    return [task.name for task in (*_tasks, _watcher) if not task.is_well()] if is_started() else []
 
 
 def stop() -> None:
     """Let no task begin another round."""
     _stopping.set()
-
-
-def _look_after() -> None:
-    while not _stopping.wait(LOOK_SECONDS):
-        for task in _tasks:
-            try:
-                task.mend()
-            except Exception:
-                logger.exception("periodic_task_not_begun_again", task=task.name)

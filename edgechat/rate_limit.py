@@ -1,8 +1,13 @@
-"""Request limits by client address: one for every path, and stricter ones that views name."""
+"""Request limits by client address: one for every path, and stricter ones that views name.
+
+Their windows are Redis's: machines that serve may have clocks that differ.
+"""
 
 from __future__ import annotations
 
 import functools
+import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +15,6 @@ import structlog
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django_ratelimit.core import get_usage
 from redis.commands.core import Script
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
@@ -32,10 +36,13 @@ _UNLIMITED = {
 
 _open_requests = Tally()
 
-# KEYS[1] the address's counter, ARGV[1] the window in ms. Answers the count and the ms left of the window.
-# A window begins with an address's first request and is never moved by later ones. A counter that lost its expiry
-# (a dump loaded from elsewhere) gets it back, or its address would be shut out for ever; what is no counter, or one of
-# another window, is begun anew.
+_RATE = re.compile(r"([1-9]\d*)/([1-9]\d*)?([smhd])", re.ASCII)  # as 30/m, or 5/12h
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+# KEYS[1] a counter, ARGV[1] the window in ms. Answers the count and the ms left of the window.
+# A window begins with the first request that is counted and is never moved by later ones. A counter that lost its
+# expiry (a dump loaded from elsewhere) gets it back, or its address would be shut out for ever; what is no counter, or
+# one of another window, is begun anew.
 _COUNT = """
     local count = redis.pcall('INCR', KEYS[1])
     if type(count) ~= 'number' or count < 1 then
@@ -58,8 +65,33 @@ def _count_script() -> Script:
 
 def count_request(address: str) -> tuple[int, float]:
     """Count one request of an address: (requests in its window, seconds left of it). Raises RedisError."""
-    key = f"edgechat:limit:{limit_key(address)}"
-    count, left = _count_script()(keys=[key], args=[settings.RATE_LIMIT_WINDOW_SECONDS * 1000])
+    return _count(limit_key(address), seconds=settings.RATE_LIMIT_WINDOW_SECONDS)
+
+
+def seconds_to_wait(group: str, key: str, *, rate: str) -> float | None:
+    """Count one more of a group under a key; how long to wait if that is beyond the rate (30/m), or None.
+
+    None while Redis is down, too. Redis does not learn the key, which may be an e-mail address.
+    """
+    match = _RATE.fullmatch(rate)
+    if match is None:
+        raise ValueError(rate)
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    try:
+        count, left = _count(f"{group}:{digest}", seconds=int(match[2] or 1) * _SECONDS[match[3]])
+    except RedisError as error:
+        logger.warning("rate_limit_open", group=group, reason=type(error).__name__)
+        return None
+    return left if count > int(match[1]) else None
+
+
+def seconds_to_wait_for(request: HttpRequest, group: str) -> float | None:
+    """The same for the address of a request and AUTH_RATE_LIMIT."""
+    return seconds_to_wait(group, limit_key(state_of(request).client_address), rate=settings.AUTH_RATE_LIMIT)
+
+
+def _count(name: str, *, seconds: int) -> tuple[int, float]:
+    count, left = _count_script()(keys=[f"edgechat:limit:{name}"], args=[seconds * 1000])
     return int(count), int(left) / 1000
 
 
@@ -106,30 +138,13 @@ class RateLimitMiddleware:
 
 
 class AuthRateThrottle(BaseThrottle):
-    """AUTH_RATE_LIMIT per address, counted for each view apart, by django-ratelimit."""
+    """AUTH_RATE_LIMIT per address, counted for each view apart."""
 
-    _wait: float = 1.0
+    _wait: float | None = None
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        try:
-            usage = get_usage(
-                request._request,
-                group=f"{type(view).__module__}.{type(view).__qualname__}",
-                key=_address_key,
-                rate=settings.AUTH_RATE_LIMIT,
-                increment=True,
-            )
-        except (TypeError, ValueError) as error:  # Redis holds something else than a count
-            logger.error("rate_limit_not_a_count", reason=type(error).__name__)
-            return True
-        if usage is None:  # Redis is down: fail open
-            return True
-        self._wait = max(1.0, usage["time_left"])
-        return not usage["should_limit"]
+        self._wait = seconds_to_wait_for(request._request, f"{type(view).__module__}.{type(view).__qualname__}")
+        return self._wait is None
 
-    def wait(self) -> float:
+    def wait(self) -> float | None:
         return self._wait
-
-
-def _address_key(group: str, request: HttpRequest) -> str:
-    return limit_key(state_of(request).client_address)

@@ -18,13 +18,13 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
 
+from edgechat.breaker import Breaker
+
 logger = structlog.get_logger(__name__)
 
 RedisError = redis.exceptions.RedisError
 ResponseError = redis.exceptions.ResponseError
 
-# Every operation either finds Redis there or fails at once; requests must not queue up behind a dead server.
-PAUSE_SECONDS = 1.0
 # KEYS[1] a key, ARGV[1] the type that it has if it is ours.
 _DROP_FOREIGN = """
     if redis.call('TYPE', KEYS[1]).ok ~= ARGV[1] then return redis.call('DEL', KEYS[1]) end
@@ -32,44 +32,49 @@ _DROP_FOREIGN = """
 """
 
 
-class _Breaker:
-    """When Redis last failed, for the whole process."""
-
-    def __init__(self) -> None:
-        self._closed_again_at = 0.0
-
-    def check(self) -> None:
-        if time.monotonic() < self._closed_again_at:
-            raise redis.exceptions.ConnectionError("Redis failed less than a second ago")
-
-    def trip(self) -> None:
-        self._closed_again_at = time.monotonic() + PAUSE_SECONDS
-
-
-_breaker = _Breaker()
+# Every operation either finds Redis there or fails at once; requests must not queue up behind a dead server.
+_breaker = Breaker()
 
 
 class _GuardedMixin:
     """A connection that does not try while the breaker is open, and trips it when it fails."""
 
+    _opening = False
+
     def connect(self) -> None:
-        _breaker.check()
+        if self._sock:  # type: ignore[attr-defined]
+            return
+        _ask_breaker()
+        self._opening = True
         try:
             super().connect()  # type: ignore[misc]
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
             _breaker.trip()
             raise
+        finally:
+            self._opening = False
+        _breaker.reset()
 
     def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
-        _breaker.check()
-        super().send_packed_command(*args, **kwargs)  # type: ignore[misc]
-
-    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._opening:  # who opens a connection has been told to try
+            _ask_breaker()
         try:
-            return super().read_response(*args, **kwargs)  # type: ignore[misc]
+            super().send_packed_command(*args, **kwargs)  # type: ignore[misc]
         except redis.exceptions.TimeoutError:
             _breaker.trip()
             raise
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            response = super().read_response(*args, **kwargs)  # type: ignore[misc]
+        except redis.exceptions.TimeoutError:
+            _breaker.trip()
+            raise
+        except ResponseError:
+            _breaker.reset()
+            raise
+        _breaker.reset()
+        return response
 
     def write_at_once(self, packed: bytes) -> None:
         """Hand a command to the operating system, without waiting, on a connection on which Redis answers nothing.
@@ -90,6 +95,11 @@ class _GuardedMixin:
             pass
         self.disconnect()  # type: ignore[attr-defined]
         raise redis.exceptions.ConnectionError("Redis does not take what is sent to it")
+
+
+def _ask_breaker() -> None:
+    if not _breaker.allows():
+        raise redis.exceptions.ConnectionError("Redis failed less than a second ago")
 
 
 class GuardedConnection(_GuardedMixin, Connection):
@@ -138,6 +148,12 @@ def redis_client() -> redis.Redis:
 def is_foreign(error: RedisError) -> bool:
     """Whether Redis refused a command because a key holds another type than ours: somebody else wrote it."""
     return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
+
+
+def is_full(error: RedisError) -> bool:
+    """Whether a stream takes no more entries, as somebody else gave one an id that nothing comes behind."""
+    text = str(error)
+    return isinstance(error, ResponseError) and ("equal or smaller" in text or "last possible ID" in text)
 
 
 def drop_foreign(kind: str, *keys: str) -> None:

@@ -31,10 +31,10 @@ class RequestIDMiddleware:
         request_id = given if _ACCEPTED.fullmatch(given) else str(uuid.uuid4())
         address = client_address(request)
         believe_scheme(request)
-        attach_state(request, RequestState(request_id, address))
+        state = RequestState(request_id, address)
+        attach_state(request, state)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        started = time.monotonic()
         response = self.get_response(request)
         response["X-Request-ID"] = request_id
         logger.info(
@@ -42,7 +42,7 @@ class RequestIDMiddleware:
             method=request.method,
             path=request.path,
             status=response.status_code,
-            ms=round((time.monotonic() - started) * 1000, 1),
+            ms=round((time.monotonic() - state.began_at) * 1000, 1),
             address=address,
         )
         return response

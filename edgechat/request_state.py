@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import cast
 
 from django.http import HttpRequest
@@ -12,7 +13,8 @@ from django.http import HttpRequest
 class RequestState:
     """`authenticated_user_id` is None until an access token proved valid; `token_checked` once one was looked at.
 
-    `authenticated_at` is the monotonic time just before the valid token's session was looked at.
+    `authenticated_at` is the monotonic time just before the valid token's session was looked at, `began_at` that of the
+    request's arrival.
     """
 
     request_id: str
@@ -20,6 +22,7 @@ class RequestState:
     authenticated_user_id: int | None = None
     token_checked: bool = False
     authenticated_at: float = 0.0
+    began_at: float = field(default_factory=time.monotonic)
 
 
 def attach_state(request: HttpRequest, state: RequestState) -> None:

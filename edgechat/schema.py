@@ -47,6 +47,11 @@ _DESCRIPTIONS = {
     "416": ("No such part of the file", "range_not_satisfiable", "The file has no such part"),
     "422": ("Validation", "validation_error", "Validation error"),
     "429": ("Too many requests; see Retry-After", "rate_limited", "Too many requests"),
+    "499": (
+        "The client has closed its half of the connection, which ends the call",
+        "client_closed_request",
+        "The client closed the connection",
+    ),
     "500": ("Our fault", "internal_error", "Internal server error"),
     "503": ("The model or a store is not available", "store_unavailable", "The service is temporarily unavailable"),
 }
@@ -109,8 +114,10 @@ _OF_OPERATION = {
     "attachment_delete": ["403"],
     "todo_create": ["409"],
     "todo_delete": ["403"],
-    "action_items": ["403", "409", "422"],
-    "ai_summarize": ["404"],
+    "action_items": ["403", "409", "422", "499"],
+    "ai_complete": ["499"],
+    "ai_vision": ["499"],
+    "ai_summarize": ["404", "499"],
     "usage_organization": ["403"],
 }
 

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # Of a request, from its first turn to work until it has its answer or waits for something else.
-REQUEST_SECONDS = 3.5
-# Of a request whose turn was long in coming.
-LEAST_SECONDS = 1.5
+REQUEST_SECONDS = 3.0
+# Of a request whose turn was long in coming: with the wait for it no more than this, but not less than that.
+ANSWER_SECONDS, LEAST_SECONDS = 4.5, 0.75
+# Who has less than this left is not the one to try whether a store that was gone is back, in vain perhaps.
+TRY_SECONDS = 1.5
 # Of one statement or operation, where nobody waits for the answer.
 BACKGROUND_SECONDS = 10.0
 
@@ -22,7 +24,7 @@ _here = threading.local()
 
 def begin_request(*, waited: float) -> None:
     """This thread's turns share what a request may wait; it had to wait so long for its first one."""
-    _here.kept = _here.left = max(REQUEST_SECONDS - waited, LEAST_SECONDS)
+    _here.kept = _here.left = min(REQUEST_SECONDS, max(ANSWER_SECONDS - waited, LEAST_SECONDS))
 
 
 def end_request() -> None:
@@ -54,12 +56,21 @@ def waiting() -> Iterator[float]:
             _here.left = max(0.0, left - (time.monotonic() - began))
 
 
+def may_try() -> bool:
+    """Whether this thread has the time to wait for a store in vain."""
+    left: float | None = getattr(_here, "left", None)
+    return left is None or left >= TRY_SECONDS
+
+
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """The stores' waits in this block take so long at most, in all."""
+    """The stores' waits in this block take so long at most, in all, and no longer than they might without it."""
     before: float | None = getattr(_here, "left", None)
-    _here.left = seconds
+    allowed = seconds if before is None else min(seconds, before)
+    _here.left = allowed
     try:
         yield
     finally:
-        _here.left = before
+        left: float | None = getattr(_here, "left", None)
+        spent = 0.0 if left is None else allowed - left
+        _here.left = None if before is None else before - spent

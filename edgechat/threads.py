@@ -36,15 +36,16 @@ _cpu_slots = threading.BoundedSemaphore(2)
 # processor, and run into the stores' time limits together.
 _work_slots = threading.BoundedSemaphore(24)
 _working = threading.local()
-# How long a request waits for its turn.
-PATIENCE_SECONDS = 5.0
+# How long a request waits for its turn: it is to be answered within 5 s.
+PATIENCE_SECONDS = 4.0
 
 
-def begin_work(*, patience: float | None = None) -> None:
+def begin_work(*, patience: float | None = PATIENCE_SECONDS) -> None:
     """Wait until it is this thread's turn to work; does nothing if it has begun.
 
     From then on its waits for stores are bounded (`edgechat.store_time`). Raises StoreUnavailable where the turn does
-    not come within `patience` seconds.
+    not come within `patience` seconds. None is for what would be lost without a turn: what the model was paid for, a
+    file that is stored. It does come, for who has a turn waits for nothing but stores, and for these in bounded time.
     """
     if not getattr(_working, "now", False):
         if not _work_slots.acquire(timeout=patience):
@@ -85,7 +86,7 @@ def waiting() -> Iterator[None]:
         yield
     finally:
         if had_turn:
-            begin_work()
+            begin_work(patience=None)
 
 
 def start_thread(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> threading.Thread:

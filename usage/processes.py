@@ -13,11 +13,11 @@ import time
 from datetime import datetime
 from typing import Any
 
-import psycopg
 import structlog
 from django.db import OperationalError, connection
 
-from edgechat import clock
+from edgechat import clock, store_time
+from edgechat.postgresql.base import BoundedConnection
 from edgechat.process_name import process_name
 from usage.models import Process
 
@@ -29,6 +29,9 @@ LEASE_SECONDS = 8.0
 HEARTBEAT_SECONDS = 2.0
 # How long a request waits for another that renews the row: PostgreSQL may be frozen.
 PATIENCE_SECONDS = 2.0
+# Of one renewal, whose connection is given up after it. A server or a network that is silent on that one may answer on
+# the next, and this process must not be taken for dead by those who get through.
+RENEWAL_SECONDS = 2.5
 
 _TABLE = Process._meta.db_table
 _LEASE = f"interval '{LEASE_SECONDS} seconds'"
@@ -63,14 +66,15 @@ _name = ""
 _names_taken = 0
 _renewed_at = -LEASE_SECONDS
 # Of its own, for a renewal must not wait while a thousand requests use those of the pool.
-_connection: psycopg.Connection[Any] | None = None
+_connection: BoundedConnection | None = None
 
 
 def this_process() -> str:
     """The name under which this process writes replies and makes calls now. Raises OperationalError."""
     if not _is_fresh():
-        if not _lock.acquire(timeout=PATIENCE_SECONDS):
-            raise OperationalError("PostgreSQL does not answer")
+        with store_time.waiting() as seconds:
+            if not _lock.acquire(timeout=min(PATIENCE_SECONDS, seconds)):
+                raise OperationalError("PostgreSQL does not answer")
         try:
             if not _is_fresh():
                 _renew()
@@ -139,13 +143,10 @@ def _renew() -> None:
 def _ask(statement: str, name: str) -> datetime | None:
     """The one value that a statement returns, if any; by the connection of its own."""
     global _connection
-    with connection.wrap_database_errors:
+    with connection.wrap_database_errors, store_time.at_most(RENEWAL_SECONDS):
         if _connection is None or _connection.closed:
-            _connection = psycopg.connect(**_connection_params())
-        try:
-            row = _connection.execute(statement, {"name": name}).fetchone()
-        except psycopg.errors.ReadOnlySqlTransaction as error:
-            raise psycopg.OperationalError(*error.args) from error  # as by the other connections
+            _connection = BoundedConnection.connect(**_connection_params())
+        row = _connection.execute(statement, {"name": name}).fetchone()
     return row[0] if row else None
 
 

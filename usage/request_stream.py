@@ -21,7 +21,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, cast
 
-from edgechat.redis import PAUSE_SECONDS, RedisError, redis_client
+from edgechat.breaker import PAUSE_SECONDS
+from edgechat.redis import RedisError, redis_client
 
 STREAM = "edgechat:usage:requests"
 # Bounds on what an outage of PostgreSQL, or of Redis as well, can pile up.

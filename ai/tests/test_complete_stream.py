@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx2
 import pytest
 
-from conftest import Api, Person, new_address
+from conftest import Api, Person
 from usage.models import LedgerEntry
 
 EVENT_STREAM = {"Accept": "text/event-stream"}
@@ -144,24 +142,3 @@ def test_the_query_parameter_asks_for_a_stream_too(alice: Person) -> None:
     with alice.stream("POST", "ai/complete", params={"stream": "true"}, json={"prompt": "hello"}) as answer:
         events = list(read_events(answer.iter_lines()))
     assert (text_of(events), events[-1][0]) == ("Echo: hello", "done")
-
-
-@pytest.mark.parametrize("headers", [EVENT_STREAM, {}], ids=["events", "json"])
-def test_a_client_that_leaves_before_the_first_piece_ends_the_call(
-    alice: Person, model_calls: ModelCalls, eventually: Eventually, headers: dict[str, str]
-) -> None:
-    marker = f"left-{alice.id}"
-    body = json.dumps({"prompt": f"[[delay=300]]{marker}"}).encode()
-    url = httpx2.URL(alice.origin)
-    head = [
-        "POST /api/v1/ai/complete HTTP/1.1",
-        "Host: localhost",
-        f"Authorization: {alice.headers['Authorization']}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        *(f"{name}: {value}" for name, value in {**headers, **new_address()}.items()),
-    ]
-    with socket.create_connection((str(url.host), url.port or 80)) as client:
-        client.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body)
-        eventually(lambda: model_calls(marker))
-    eventually(lambda: model_calls(marker)[0]["outcome"] == "client_gone")

@@ -22,7 +22,15 @@ from conversations.replies.live import LiveReply, all_running, find_running
 from conversations.replies.pieces import Piece, read_piece
 from edgechat import notices
 from edgechat.process_name import process_name
-from edgechat.redis import RedisError, blocking_redis_client, drop_foreign, is_foreign, redis_client
+from edgechat.redis import (
+    RedisError,
+    blocking_redis_client,
+    drop_foreign,
+    is_ahead,
+    is_foreign,
+    is_full,
+    redis_client,
+)
 from edgechat.text_feed import TextFeed
 
 logger = structlog.get_logger(__name__)
@@ -33,6 +41,8 @@ STREAM_SECONDS = 3600
 COALESCE_SECONDS = 0.02
 BLOCK_MILLISECONDS = 1000
 RETRY_SECONDS = 1.0
+# Entries of each stream that one read brings.
+READ_AT_ONCE = 1000
 # A reader that has not come back for so long reads no more, for whatever reason.
 UNREAD_SECONDS = 5.0
 STOP = "stop"
@@ -68,14 +78,20 @@ class _Publisher:
             self._publish(list(waiting.values()))
         except RedisError as error:
             logger.warning("reply_not_published", reason=type(error).__name__, replies=len(waiting))
-            with self._lock:
-                # What has ended meanwhile is answered from MongoDB; the others' text goes out with their next try.
-                kept = {key: reply for key, reply in waiting.items() if reply.erased or not reply.ended}
-                self._waiting = {**kept, **self._waiting}
-            if kept:
-                self._wake.set()
+            self._put_back(waiting)
             time.sleep(RETRY_SECONDS)
+        except BaseException:
+            self._put_back(waiting)
+            raise
         time.sleep(COALESCE_SECONDS)
+
+    def _put_back(self, waiting: dict[str, LiveReply]) -> None:
+        """What has ended meanwhile is answered from MongoDB; the others' text goes out with their next try."""
+        with self._lock:
+            kept = {key: reply for key, reply in waiting.items() if reply.erased or not reply.ended}
+            self._waiting = {**kept, **self._waiting}
+        if kept:
+            self._wake.set()
 
     def _publish(self, replies: list[LiveReply]) -> None:
         """Raises RedisError where Redis is away. What it refuses of one reply keeps none of the others."""
@@ -104,8 +120,8 @@ class _Publisher:
     def _look_into(reply: LiveReply, refused: RedisError) -> None:
         """Redis does not take a reply's entries. Its next piece brings them again, into a new stream if need be."""
         logger.warning("reply_refused_by_redis", message_id=reply.message_id, reason=str(refused))
-        if is_foreign(refused):
-            drop_foreign("stream", _key(reply.message_id))
+        if is_foreign(refused) or is_full(refused):
+            drop_foreign("none", _key(reply.message_id))
             reply.stream_lost = True
 
 
@@ -193,8 +209,9 @@ class _Reader:
             # The reading thread is blocked on the streams that it knew before.
             redis_client().xadd(self._wake_key(), {"w": 1}, maxlen=1)
             redis_client().expire(self._wake_key(), STREAM_SECONDS)
-        except RedisError:
-            pass
+        except RedisError as error:
+            if is_full(error):
+                drop_foreign("none", self._wake_key())
         return followed.feed
 
     def unfollow(self, message_id: str) -> None:
@@ -213,7 +230,11 @@ class _Reader:
             if self._notices_id is None:
                 self._notices_id = notices.newest_id()
             streams[notices.KEY] = self._notices_id
-            answer = blocking_redis_client().xread(streams, block=BLOCK_MILLISECONDS)  # type: ignore[arg-type]
+            answer = blocking_redis_client().xread(
+                streams,  # type: ignore[arg-type]
+                count=READ_AT_ONCE,
+                block=BLOCK_MILLISECONDS,
+            )
         except RedisError as error:
             if self.healthy:
                 logger.warning("reply_reader_waits", reason=repr(error))
@@ -234,7 +255,7 @@ class _Reader:
         if name == notices.KEY:
             self._notices_id = notices.deliver(entries)
         elif name == self._wake_key():
-            self._wake_id = entries[-1][0].decode()
+            self._wake_id = _read_up_to(name, entries)
         else:
             self._follow_on(name.removeprefix(_key("")), entries)
 
@@ -243,12 +264,12 @@ class _Reader:
             followed = self._followed.get(message_id)
         if followed is None:
             return
+        followed.last_id = _read_up_to(_key(message_id), entries)
         for entry_id, fields in entries:
-            followed.last_id = entry_id.decode()
             piece = read_piece(fields)
             if piece is None:
                 # Whatever stands there: no reply may end the reading of all others.
-                logger.error("piece_not_understood", message_id=message_id, entry=followed.last_id)
+                logger.error("piece_not_understood", message_id=message_id, entry=entry_id.decode())
             else:
                 self._apply(followed.feed, piece)
 
@@ -268,6 +289,16 @@ class _Reader:
     @staticmethod
     def _wake_key() -> str:
         return f"edgechat:replies:wake:{notices.SLOT}:{process_name()}"
+
+
+def _read_up_to(key: str, entries: list[Any]) -> str:
+    """The id to read a stream on from, behind these entries; if nothing could come behind them, it is deleted."""
+    newest: bytes = entries[-1][0]
+    if is_ahead(newest):
+        logger.error("stream_begun_anew", key=key)
+        drop_foreign("none", key)
+        return "0"
+    return newest.decode()
 
 
 def _pairs(answer: Any) -> list[tuple[bytes, list[Any]]]:

@@ -74,7 +74,7 @@ def _run(
         if final["status"] == "failed" and not final["content"] and earlier_text:
             final = {**final, "status": "interrupted", "content": earlier_text, "failure": None}
         if not live.lease_lost:
-            begin_work()
+            begin_work(patience=None)
             _end(live, conversation, reply, final)
     finally:
         end_work()

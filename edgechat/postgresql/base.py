@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import structlog
 from django.db.backends.postgresql import base
-from psycopg import pq
+from psycopg import IsolationLevel, pq
 
 from edgechat import store_time
 from edgechat.breaker import Breaker
@@ -71,7 +71,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         with store_time.waiting() as seconds:
             if not seconds or not _breaker.allows():
                 raise psycopg.OperationalError("PostgreSQL did not answer a moment ago")
-            return super().get_new_connection(conn_params)
+            if self.pool is None:
+                return super().get_new_connection(conn_params)
+            # As Django does it, but for the time.
+            self.isolation_level = IsolationLevel.READ_COMMITTED
+            self.pool.open()
+            return self.pool.getconn(min(seconds, self.pool.timeout))
 
 
 def _pools() -> list[Any]:

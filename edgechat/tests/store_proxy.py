@@ -13,7 +13,8 @@ class StoreProxy:
     """Forwards connections to the server that a URL names; `url` names the proxy instead.
 
     `delay` is how long what the server answers is kept, in seconds. With `silent` nothing comes through any more, and
-    connections stay open. `close()` lets nobody connect, and ends what is open.
+    connections stay open. `swallow()` does that for good to the connections that are open now. `close()` lets nobody
+    connect, and ends what is open.
     """
 
     def __init__(self, url: str) -> None:
@@ -26,7 +27,11 @@ class StoreProxy:
         self.delay = 0.0
         self.silent = False
         self._sockets: list[socket.socket] = [self._listener]
+        self._swallowed: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def swallow(self) -> None:
+        self._swallowed.update(self._sockets)
 
     def close(self) -> None:
         for each in self._sockets:
@@ -50,6 +55,7 @@ class StoreProxy:
                     time.sleep(self.delay)
                 while self.silent:
                     time.sleep(0.05)
-                sink.sendall(data)
+                if source not in self._swallowed:
+                    sink.sendall(data)
         with suppress(OSError):
             sink.shutdown(socket.SHUT_WR)

@@ -30,7 +30,9 @@ Webs = dict[str, WebServer]
 def webs(start_web: Callable[..., WebServer]) -> Webs:
     """A web process for each of MINUTES, by whose clock it is so much later or earlier."""
     servers = {
-        name: start_web(LD_PRELOAD=str(LIBRARY), FAKETIME=f"{minutes:+}m", DONT_FAKE_MONOTONIC="1")
+        name: start_web(
+            LD_PRELOAD=str(LIBRARY), FAKETIME=f"{minutes:+}m", DONT_FAKE_MONOTONIC="1", AUTH_RATE_LIMIT="3/5m"
+        )
         for name, minutes in MINUTES.items()
     }
     for name, web in servers.items():
@@ -61,9 +63,21 @@ def begin(person: Person, conversation: str, words: int) -> str:
     return mid
 
 
+def login_statuses(webs: Webs) -> list[int]:
+    """Of six logins of one address that lack everything, by turns at each of them."""
+    address = new_address()
+    answers = []
+    for _ in range(3):
+        for web in webs.values():
+            with Api(web.url) as api:
+                answers.append(api.post("auth/login", headers=address))
+    return [answer.status_code for answer in answers]
+
+
 def test_clocks_of_machines_do_not_matter(
     webs: Webs, people: dict[str, Person], web_url: str, eventually: Callable[..., Any]
 ) -> None:
+    assert login_statuses(webs) == [422] * 3 + [429] * 3
     urls = [web_url, *(web.url for web in webs.values())]
     for person in people.values():
         # Everybody's tokens are good everywhere, and are exchanged everywhere.

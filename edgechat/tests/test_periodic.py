@@ -73,6 +73,33 @@ def test_a_task_whose_thread_ends_is_not_well_and_is_begun_again(error: BaseExce
     eventually(task.is_well)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    "error", [SystemExit(), gevent.GreenletExit(), BaseException()], ids=lambda e: type(e).__name__
+)
+def test_who_looks_after_the_tasks_is_looked_after_by_them(
+    monkeypatch: pytest.MonkeyPatch, eventually: Eventually, error: BaseException
+) -> None:
+    watched, rounds = Rounds(error), Rounds()
+
+    def watch() -> None:
+        watched()
+        periodic._look_after()
+
+    watcher = PeriodicTask(watch, 0.01)
+    task = PeriodicTask(rounds, seconds=0.01)
+    monkeypatch.setattr(periodic, "_started", threading.Event())
+    monkeypatch.setattr(periodic, "_tasks", [task])
+    monkeypatch.setattr(periodic, "_watcher", watcher)
+    periodic.start()
+    eventually(lambda: watched.count > 2)
+    if isinstance(error, SystemExit | gevent.GreenletExit):
+        assert periodic.unwell() == [watcher.name]
+    eventually(lambda: periodic.unwell() == [])
+    task._thread = None  # as if it had ended
+    eventually(lambda: task.fault() is None)
+
+
 def test_a_task_that_hangs_is_not_well_and_another_thread_takes_its_place(
     monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:

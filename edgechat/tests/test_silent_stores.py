@@ -6,15 +6,19 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import httpx2
 import psycopg
 import pytest
+from django.db.models.functions import Now
 
 from conftest import Api, Person, assert_error, at_once, new_address
 from edgechat.local.web import WebServer
 from edgechat.tests.store_proxy import StoreProxy
+from usage.models import Process
+from usage.processes import LEASE_SECONDS
 
 pytestmark = pytest.mark.faults
 AWAY = (503, "store_unavailable", "The service is temporarily unavailable, please try again")
@@ -105,6 +109,14 @@ def test_postgresql_is_used_again_once_it_answers(
         eventually(lambda: api.get("auth/me", headers=new_address()).status_code == 200)
         # Nobody gets a connection that is in the midst of somebody else's statement.
         assert {answer.json().get("id") for answer in many(api, "auth/me")} == {alice.id}
+        # Who loses its connections unseen opens others, that which says that it lives too.
+        [pid] = web.pids
+        process = Process.objects.filter(name__contains=f":{pid}:", dead=False, alive_until__gt=Now()).get()
+        postgres.swallow()
+        eventually(lambda: api.get("auth/me", headers=new_address()).status_code == 200)
+        later = process.alive_until + timedelta(seconds=2 * LEASE_SECONDS)
+        eventually(lambda: Process.objects.get(pk=process.pk).alive_until > later)
+        assert not Process.objects.get(pk=process.pk).dead
 
 
 @pytest.mark.parametrize("spoil", [stop, crawl, refuse], ids=lambda each: each.__name__)
@@ -155,15 +167,53 @@ def test_a_read_only_postgresql_is_unavailable_for_what_writes(
     )
     with at(web, alice) as api:
         assert api.get("auth/me").json()["id"] == alice.id
+        new = {"email": "new@example.com", "password": "long enough for anybody"}
+        known = {"email": bob.email, "password": bob.password}
+        conversation = alice.new_conversation(title="Titled")
+        model_message = alice.say(conversation, "hello").json()["model_message"]["id"]
+        chat = f"chat/conversations/{conversation}"
+        organization = alice.post("organizations", json={"name": "Ours"}).json()["id"]
+        todo = alice.post("todos", json={"title": "Buy bread"}).json()["id"]
         for method, path, body in (
-            ("POST", "auth/register", {"email": "new@example.com", "password": "long enough for anybody"}),
-            ("POST", "auth/login", {"email": bob.email, "password": bob.password}),
+            ("POST", "auth/register", new),
+            ("POST", "auth/signup", new),
+            ("POST", "users/register", new),
+            ("POST", "auth/login", known),
+            ("POST", "auth/signin", known),
+            ("POST", "users/login", known),
+            ("POST", "auth/refresh", {"refresh_token": bob.tokens["refresh_token"]}),
+            ("POST", "auth/logout", None),
+            ("POST", "auth/logout-all", None),
             ("PATCH", "users/me", {"full_name": "Alice"}),
+            ("PATCH", "users/me", {"password": "another good one", "current_password": alice.password}),
+            ("DELETE", "users/me", None),
+            ("POST", "organizations", {"name": "Mine"}),
+            ("PATCH", f"organizations/{organization}", {"name": "Mine"}),
+            ("DELETE", f"organizations/{organization}", None),
+            ("POST", f"organizations/{organization}/members", {"email": bob.email, "role": "member"}),
+            ("POST", f"{chat}/messages", {"content": "hello"}),
+            ("POST", f"{chat}/messages?stream=true", {"content": "hello"}),
+            ("POST", f"{chat}/messages/{model_message}/regenerate", {}),
+            ("POST", f"{chat}/action-items", None),
+            ("POST", "todos", {"title": "Buy milk"}),
+            ("PATCH", f"todos/{todo}", {"completed": True}),
             ("POST", "ai/complete", {"prompt": "hello"}),
             ("POST", "ai/complete?stream=true", {"prompt": "hello"}),
+            ("POST", "ai/summarize", {"text": "hello"}),
+            ("POST", "ai/summarize", {"conversation_id": conversation}),
         ):
             answer = api.request(method, path, json=body, headers=new_address())
-            assert_error(answer, *AWAY)
+            assert (method, path, answer.status_code, answer.json().get("code")) == (method, path, *AWAY[:2])
+        for method, path, body, status in (
+            ("GET", "usage/me", None, 200),
+            ("GET", f"{chat}/messages", None, 200),
+            ("POST", "chat/conversations", {}, 201),
+            ("PATCH", chat, {"title": "Changed"}, 200),
+            ("PUT", f"{chat}/messages/{model_message}/feedback", {"rating": "up"}, 200),
+            ("POST", "auth/password/forgot", {"email": bob.email}, 202),
+            ("DELETE", chat, None, 204),
+        ):
+            assert api.request(method, path, json=body, headers=new_address()).status_code == status
 
 
 def test_a_statement_that_waits_for_a_lock_ends_and_others_go_on(

@@ -20,15 +20,31 @@ def own_database() -> Iterator[str]:
     usual = connections["default"]
     with usual.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {name}")
+    try:
+        with database_at(url := urlsplit(settings.DATABASE_URL)._replace(path=f"/{name}").geturl()):
+            yield url
+    finally:
+        with usual.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def database_at(url: str) -> Iterator[None]:
+    """The same of a database that is there, and empty."""
+    usual, parts = connections["default"], urlsplit(url)
     own = usual.copy()
-    own.settings_dict["NAME"] = name
+    own.settings_dict |= {
+        "HOST": parts.hostname,
+        "PORT": parts.port,
+        "USER": parts.username,
+        "PASSWORD": parts.password,
+        "NAME": parts.path[1:],
+    }
     connections["default"] = own
     try:
         call_command("migrate", verbosity=0)
-        yield urlsplit(settings.DATABASE_URL)._replace(path=f"/{name}").geturl()
+        yield
     finally:
         own.close()
         connections["default"] = usual
         ContentType.objects.clear_cache()  # which has the ids of that database
-        with usual.cursor() as cursor:
-            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")

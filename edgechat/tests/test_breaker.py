@@ -1,0 +1,97 @@
+"""A store that failed is asked again by one at a time."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+import edgechat.redis
+from conftest import at_once
+from edgechat.breaker import Breaker
+from edgechat.redis import GuardedConnection, redis_client
+
+
+@pytest.fixture
+def breaker(monkeypatch: pytest.MonkeyPatch) -> Breaker:
+    """Redis's, and no other test's."""
+    mine = Breaker()
+    monkeypatch.setattr(edgechat.redis, "_breaker", mine)
+    return mine
+
+
+def end_pause(breaker: Breaker) -> None:
+    breaker._next_attempt_at = 0.0
+
+
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    """A server that takes connections and never answers, as one that is stopped."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        server.setblocking(False)
+        yield server
+
+
+def connections(server: socket.socket) -> int:
+    count = 0
+    try:
+        while True:
+            server.accept()[0].close()
+            count += 1
+    except BlockingIOError:
+        return count
+
+
+def test_after_a_failure_one_tries_each_second(breaker: Breaker) -> None:
+    assert [breaker.allows() for _ in range(3)] == [True] * 3
+    breaker.trip()
+    assert [breaker.allows() for _ in range(3)] == [False] * 3
+    for _ in range(2):
+        end_pause(breaker)
+        assert [breaker.allows() for _ in range(3)] == [True, False, False]
+    breaker.reset()
+    assert [breaker.allows() for _ in range(3)] == [True] * 3
+
+
+def test_redis_that_is_silent_is_asked_by_one_at_a_time(breaker: Breaker, silent: socket.socket) -> None:
+    host, port = silent.getsockname()
+    pool = redis.BlockingConnectionPool(  # type: ignore[no-untyped-call]
+        connection_class=GuardedConnection,
+        max_connections=16,
+        host=host,
+        port=port,
+        socket_timeout=0.3,
+        retry=Retry(NoBackoff(), 0),
+    )
+    client = redis.Redis(connection_pool=pool)
+
+    def ask(_: int) -> None:
+        with pytest.raises(redis.RedisError):
+            client.ping()
+
+    ask(0)
+    assert connections(silent) == 1
+    at_once(10, ask)
+    assert connections(silent) == 0
+    end_pause(breaker)
+    at_once(10, ask)
+    assert connections(silent) == 1
+    pool.disconnect()
+
+
+def test_redis_that_answers_is_asked_by_all(breaker: Breaker, web_url: str) -> None:
+    breaker.trip()
+    with pytest.raises(redis.ConnectionError):
+        redis_client().ping()
+    end_pause(breaker)
+    assert redis_client().ping()
+    assert [breaker.allows() for _ in range(3)] == [True] * 3
+    breaker.trip()
+    end_pause(breaker)
+    with pytest.raises(redis.ResponseError):  # an answer, too
+        redis_client().eval("return redis.error_reply('ERR')", 0)
+    assert [breaker.allows() for _ in range(3)] == [True] * 3
