@@ -54,43 +54,43 @@ def test_a_result_names_its_message_and_shows_its_words(alice: Person) -> None:
     }
 
 
+# What is searched for, and the first words of the messages that are found.
+FOUND = [
+    ("storks", ["White"]),
+    ("StOrKs", ["White"]),
+    ("winter", ["Cranes", "White"]),
+    ("winter  chad", ["White"]),
+    ("chad winter", ["White"]),
+    ("winter nowhere", []),
+    ("grüße", ["Grüße"]),
+    ("GRÜSSE", ["Grüße"]),
+    ("rÜSs", ["Grüße"]),
+    ("gru\u0308\u1e9ee", ["Grüße"]),
+    ("gruße", []),
+    ("tork", ["White"]),
+    ("GRÜßE łÓDŹ", ["Grüße"]),
+    ("😀", ["Grüße"]),
+    ("👩‍👩‍👧", ["Grüße"]),
+    ("🚀", []),
+    ("a.b*", ["f(x)"]),
+    ("a?b*", []),
+    ("$5.00", ["f(x)"]),
+    ("$5x00", []),
+    ("[c+]", ["f(x)"]),
+    ("f(x) costs", ["f(x)"]),
+    (".*", []),
+    ("(", ["f(x)"]),
+    ("\\d", ["f(x)"]),
+    ("\\w", []),
+    ('"', []),
+    ("-winter", []),
+]
+
+
 @pytest.mark.usefixtures("storks")
-@pytest.mark.parametrize(
-    ("q", "starts"),
-    [
-        ("storks", ["White"]),
-        ("StOrKs", ["White"]),
-        ("winter", ["Cranes", "White"]),
-        ("winter  chad", ["White"]),
-        ("chad winter", ["White"]),
-        ("winter nowhere", []),
-        ("grüße", ["Grüße"]),
-        ("GRÜSSE", ["Grüße"]),
-        ("rÜSs", ["Grüße"]),
-        ("gru\u0308\u1e9ee", ["Grüße"]),
-        ("gruße", []),
-        ("tork", ["White"]),
-        ("GRÜßE łÓDŹ", ["Grüße"]),
-        ("😀", ["Grüße"]),
-        ("👩‍👩‍👧", ["Grüße"]),
-        ("🚀", []),
-        ("a.b*", ["f(x)"]),
-        ("a?b*", []),
-        ("$5.00", ["f(x)"]),
-        ("$5x00", []),
-        ("[c+]", ["f(x)"]),
-        ("f(x) costs", ["f(x)"]),
-        (".*", []),
-        ("(", ["f(x)"]),
-        ("\\d", ["f(x)"]),
-        ("\\w", []),
-        ('"', []),
-        ("-winter", []),
-    ],
-)
-def test_a_message_is_found_by_all_its_words_whatever_their_case(alice: Person, q: str, starts: list[str]) -> None:
-    found = [snippet.removeprefix("[[say=ok]]") for snippet in said_with(alice, q)]
-    assert [snippet.split()[0] for snippet in found] == starts
+def test_a_message_is_found_by_all_its_words_whatever_their_case(alice: Person) -> None:
+    found = [(q, [text.removeprefix("[[say=ok]]").split()[0] for text in said_with(alice, q)]) for q, _ in FOUND]
+    assert found == FOUND
 
 
 def test_foreign_messages_are_never_found(storks: str, alice: Person, bob: Person) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import httpx2
@@ -40,6 +40,13 @@ OPEN = (
 GET_PATHS = [path for path, view in ROUTES if hasattr(view, "get")]
 
 
+@pytest.fixture(scope="module")
+def alice(web_url: str) -> Iterator[Person]:
+    """One for the module: no test here depends on what she has."""
+    with closing(Person(web_url, "alice")) as person:
+        yield person
+
+
 def assert_error(answer: httpx2.Response, status: int, code: str, detail: str | None = None) -> dict[str, Any]:
     """The error's body, after a look at all that every error has in common."""
     assert answer.status_code == status, answer.text
@@ -62,58 +69,11 @@ def fields_of(body: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(error["field"] for error in body["errors"]))
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"{",
-        b'{"email": "ann@exa',
-        b"nonsense",
-        b"{'email': 1}",
-        b'{"email": NaN}',
-        b'{"email": Infinity}',
-        b'{"email": 1e999}',
-        b"[" * 60_000,
-        b"[" * 30_000 + b"]" * 30_000,
-        b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
-        b'{"email": "\xff\xfe"}',
-        '{"email": "ann"}'.encode("utf-16"),
-        b'{"email": ' + b"9" * 10_000 + b"}",
-        b'{"email": "a\nb"}',
-        b"{} {}",
-        b"\0",
-        b" ",
-    ],
-    ids=[
-        "open",
-        "truncated",
-        "text",
-        "single quotes",
-        "NaN",
-        "Infinity",
-        "overflow",
-        "nested open",
-        "nested",
-        "objects",
-        "not UTF-8",
-        "UTF-16",
-        "long number",
-        "control character",
-        "two values",
-        "NUL",
-        "space",
-    ],
-)
-@pytest.mark.parametrize("path", ["auth/login", "chat/conversations"])
-def test_malformed_json_is_400(alice: Person, path: str, content: bytes) -> None:
-    assert_error(alice.post(path, content=content, headers=JSON), 400, "malformed_json", "Malformed JSON")
-    assert alice.get("auth/me").status_code == 200
-
-
-@pytest.mark.parametrize("content", [b"[]", b"[{}]", b'"text"', b"1", b"null", b"true"])
 @pytest.mark.parametrize("path", ["auth/register", "auth/login", "auth/refresh", "chat/conversations", "ai/complete"])
-def test_a_body_that_is_no_object_is_422_on_body(alice: Person, path: str, content: bytes) -> None:
-    body = assert_error(alice.post(path, content=content, headers=JSON), 422, "validation_error", "Validation error")
-    assert fields_of(body) == ["body"]
+def test_a_body_that_is_no_object_is_422_on_body(alice: Person, path: str) -> None:
+    for content in (b"[]", b"[{}]", b'"text"', b"1", b"null", b"true"):
+        answer = alice.post(path, content=content, headers=JSON)
+        assert fields_of(assert_error(answer, 422, "validation_error", "Validation error")) == ["body"], content
 
 
 @pytest.mark.parametrize(
@@ -143,17 +103,23 @@ def test_faulty_fields_are_422(alice: Person, method: str, path: str, body: Any,
     assert fields_of(assert_error(answer, 422, "validation_error", "Validation error")) == fields
 
 
-@pytest.mark.parametrize("path", ["", "nothing", "auth", "auth/login/x", "users/me/x", "%00", "%ff", "..", "Auth/Me"])
-@pytest.mark.parametrize("method", [*METHODS, "options", "trace", "brew"])
-def test_an_unknown_path_is_404_for_every_method(anonymous: Api, method: str, path: str) -> None:
-    answer = anonymous.request(method.upper(), path, headers=new_address())
-    assert_error(answer, 404, "not_found", "Not found")
+UNKNOWN = (
+    *("", "nothing", "auth", "auth/login/x", "auth/me/more", "users/me/x", "%00", "%ff", "..", "Auth/Me", "auth/me//"),
+    *("chat/conversations//", "auth/m%ff%00e", "auth%2Fme2"),
+)
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/api", "/api/v2/health", "/wp-login.php", "/.env", "/static/none.js"])
-def test_an_unknown_path_outside_the_api_is_404(web_url: str, path: str) -> None:
-    answer = httpx2.get(web_url + path, headers=new_address(), trust_env=False)
-    assert_error(answer, 404, "not_found", "Not found")
+@pytest.mark.parametrize("path", UNKNOWN)
+def test_an_unknown_path_is_404_for_every_method(anonymous: Api, path: str) -> None:
+    for method in (*METHODS, "options", "trace", "brew"):
+        answer = anonymous.request(method.upper(), path, headers=new_address())
+        assert_error(answer, 404, "not_found", "Not found")
+
+
+def test_an_unknown_path_outside_the_api_is_404(web_url: str) -> None:
+    for path in ("/nothing", "/api", "/api/v2/health", "/api/v2/auth/me", "/wp-login.php", "/.env", "/static/none.js"):
+        answer = httpx2.get(web_url + path, headers=new_address(), trust_env=False)
+        assert_error(answer, 404, "not_found", "Not found")
 
 
 @pytest.mark.parametrize("path", [path for path, _ in ROUTES])
@@ -208,33 +174,6 @@ def test_every_other_route_without_a_token_is_401(anonymous: Api, path: str, met
     for slash in ("", "/"):
         answer = anonymous.request(method.upper(), path + slash, headers=new_address())
         assert_error(answer, 401, "not_authenticated", "Not authenticated")
-
-
-@pytest.mark.parametrize(
-    "content_type",
-    [
-        None,
-        "",
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data; boundary=x",
-        "application/xml",
-        "application/jsonp",
-        "json",
-        "application/json/x",
-    ],
-)
-@pytest.mark.parametrize("path", ["auth/login", "chat/conversations", "chat/conversations/"])
-def test_another_type_of_body_is_415(alice: Person, path: str, content_type: str | None) -> None:
-    headers = {} if content_type is None else {"Content-Type": content_type}
-    answer = alice.post(path, content=b'{"title": "x"}', headers=headers)
-    assert_error(answer, 415, "unsupported_type", "Unsupported media type; accepted: application/json")
-
-
-@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON", "application/json;"])
-def test_json_with_parameters_is_accepted(alice: Person, content_type: str) -> None:
-    answer = alice.post("chat/conversations", content=b"{}", headers={"Content-Type": content_type})
-    assert answer.status_code == 201
 
 
 def announce_body(web_url: str, path: str, length: int) -> httpx2.Response:
@@ -351,23 +290,6 @@ def test_an_unknown_host_is_400(web_with: Callable[..., str]) -> None:
             assert host not in body["detail"]
     answer = httpx2.get(f"{url}/api/v1/health", headers={"Host": "app.example.com"}, trust_env=False)
     assert answer.status_code == 200
-
-
-@pytest.mark.parametrize("given", ["a", "x" * 128, "A-z_0.9", "-", "0b7c1c2e-6d1f-4f4b-9a55-3a1c0e6f2d11"])
-def test_a_request_id_of_the_client_is_kept(anonymous: Api, given: str) -> None:
-    for path in ("health", "auth/me", "nothing"):
-        assert anonymous.get(path, headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
-    assert anonymous.get("auth/me", headers={"X-Request-ID": given}).json()["request_id"] == given
-
-
-@pytest.mark.parametrize("given", ["", "x" * 129, "a b", "a/b", "a,b", "{}", "a;b", "\u00e9", "a:b", "%0a", '"a"'])
-def test_another_request_id_is_replaced(anonymous: Api, given: str) -> None:
-    answers = [anonymous.get("auth/me", headers={"X-Request-ID": given.encode("latin-1")}) for _ in range(2)]  # type: ignore[arg-type]
-    ids = [answer.headers["X-Request-ID"] for answer in answers]
-    assert ids[0] != ids[1]
-    for answer, request_id in zip(answers, ids, strict=True):
-        assert str(uuid.UUID(request_id)) == request_id
-        assert_error(answer, 401, "not_authenticated")
 
 
 def steady(answer: httpx2.Response) -> Any:
