@@ -95,7 +95,8 @@ def ask(client: genai.Client, contents: Any, **config: object) -> str:
 
 
 def test_it_answers_in_sentences_of_its_own_and_says_that_it_is_local(client: genai.Client) -> None:
-    response = client.models.generate_content(model=MODEL, contents="Hello! Who are you?")
+    config = types.GenerateContentConfig(max_output_tokens=30)
+    response = client.models.generate_content(model=MODEL, contents="Hello! Who are you?", config=config)
     assert response.text is not None
     assert len(response.text.split()) >= 5
     assert response.model_version == NAME
@@ -107,12 +108,12 @@ def test_it_answers_in_sentences_of_its_own_and_says_that_it_is_local(client: ge
 
 
 def test_different_questions_get_their_own_right_answers(client: genai.Client) -> None:
-    assert "Paris" in ask(client, "What is the capital of France?")
-    assert "Tokyo" in ask(client, "What is the capital of Japan?")
+    assert "Paris" in ask(client, "What is the capital of France?", max_output_tokens=20)
+    assert "Tokyo" in ask(client, "What is the capital of Japan?", max_output_tokens=20)
 
 
 def test_it_summarizes_a_paragraph_shorter_and_about_its_subject(client: genai.Client) -> None:
-    summary = ask(client, f"Summarize in one sentence: {REEF}")
+    summary = ask(client, f"Summarize in one sentence: {REEF}", max_output_tokens=60)
     assert "Reef" in summary
     assert len(summary) < len(REEF)
 
@@ -133,11 +134,10 @@ def test_max_output_tokens_and_stop_sequences_end_an_answer(client: genai.Client
     response = client.models.generate_content(model=MODEL, contents="Tell me a long story.", config=config)
     assert finish_reason(response) == types.FinishReason.MAX_TOKENS
     assert usage_of(response)[1] == 5
-    whole = ask(client, "What is the capital of Japan?", temperature=0)
-    assert (
-        ask(client, "What is the capital of Japan?", temperature=0, stop_sequences=[" Tokyo"])
-        == whole.split(" Tokyo")[0]
-    )
+    greedy = {"temperature": 0, "max_output_tokens": 20}
+    whole = ask(client, "What is the capital of Japan?", **greedy)
+    assert " Tokyo" in whole
+    assert ask(client, "What is the capital of Japan?", **greedy, stop_sequences=[" Tokyo"]) == whole.split(" Tokyo")[0]
 
 
 def test_earlier_turns_and_the_system_instruction_are_read(client: genai.Client) -> None:
@@ -146,11 +146,13 @@ def test_earlier_turns_and_the_system_instruction_are_read(client: genai.Client)
         types.Content(role="model", parts=[types.Part(text="Nice to meet you, Zebulon!")]),
         types.Content(role="user", parts=[types.Part(text="What is my name?")]),
     ]
-    assert "Zebulon" in ask(client, turns, temperature=0)
+    assert "Zebulon" in ask(client, turns, temperature=0, max_output_tokens=30)
     assert tokens_of(client, turns) > tokens_of(client, "What is my name?") + 10
-    coach = types.GenerateContentConfig(system_instruction="You are a cooking coach.")
+    coach = types.GenerateContentConfig(system_instruction="You are a cooking coach.", max_output_tokens=5)
     instructed = client.models.generate_content(model=MODEL, contents="Hi", config=coach)
-    plain = client.models.generate_content(model=MODEL, contents="Hi")
+    plain = client.models.generate_content(
+        model=MODEL, contents="Hi", config=types.GenerateContentConfig(max_output_tokens=5)
+    )
     assert usage_of(instructed)[0] > usage_of(plain)[0]
 
 
@@ -184,7 +186,7 @@ def test_a_conversation_beyond_the_context_keeps_its_latest_turn(client: genai.C
         for index in range(60)
     ]
     turns.append(types.Content(role="user", parts=[types.Part(text="What is the capital of Japan?")]))
-    greedy = types.GenerateContentConfig(temperature=0)
+    greedy = types.GenerateContentConfig(temperature=0, max_output_tokens=20)
     response = client.models.generate_content(model=MODEL, contents=turns, config=greedy)
     assert "Tokyo" in (response.text or "")
     limit = client.models.get(model=MODEL).input_token_limit or 0
@@ -219,7 +221,7 @@ def test_a_picture_of_an_earlier_turn_stays_in_the_conversation(client: genai.Cl
     ]
     without = [types.Content(role="user", parts=[types.Part(text="Look.")]), *turns[1:]]
     assert tokens_of(client, turns) > tokens_of(client, without) + 20
-    assert ask(client, turns)
+    assert ask(client, turns, max_output_tokens=10)
 
 
 def test_a_picture_without_text_is_described(client: genai.Client) -> None:
