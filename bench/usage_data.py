@@ -74,8 +74,7 @@ def fill_usage(site: Site) -> Person:
     """Make the data, once a run, and their sums as `rebuild_usage` does; the user with most of the requests."""
     from accounts.models import User
     from usage.models import ModelPrice, RecorderPosition
-    from usage.rebuild import rebuild_usage
-    from usage.rebuilt_tables import TABLES
+    from usage.rebuild import TABLES, rebuild_usage
 
     person = site.person(0)
     heavy = User.objects.get(email=person.email).pk

@@ -1,9 +1,9 @@
-"""Recounting the sums of usage from the request records and the ledger.
+"""Making the sums of usage again from the request records and the ledger, while EdgeChat runs.
 
-Nothing is stopped for it. Requests go on: while the recorder's position is locked they wait in Redis, where readers
-find them. Calls go on too. A call writes its ledger row and the sums in one transaction, so in one snapshot the
-difference between the ledger and the sums is what is wrong with them and nothing else; that difference is added to
-what the sums have become. Each table has a transaction of its own, so that none holds one table and waits for another.
+A call writes its ledger row and the sums in one transaction, and the recorder of requests holds its position locked, so
+one statement sees each table of sums and what it is made from at the same moment. Only a table that differs is locked
+and compared again; the rows that differ are deleted and inserted. Readers go on meanwhile, requests are counted
+afterwards, and calls that end wait for the lock.
 """
 
 # ruff: noqa: S608  (queries are put together from constants)
@@ -20,19 +20,139 @@ from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 from psycopg.errors import DeadlockDetected, ForeignKeyViolation
 
+from usage.latency import BUCKETS, LIMITS
 from usage.models import RecorderPosition
-from usage.rebuilt_tables import TABLES, RebuiltTable
+from usage.prices import PAID_MODEL
 
 EXAMPLES = 5
 ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
-class Rebuilt:
-    """What was wrong with a table: rows that were missing, that said something else, and that should not be there.
+class SumTable:
+    """A table of sums. `recounted` is a query for the rows of `keys` and `sums` that it should have.
 
-    `sums` has for each column what all rows said together, and what they say when they are mended; `examples` are
-    lines for people.
+    `stored` has the expressions of the columns that do not count as they stand. Several rows of the same keys count
+    together.
+    """
+
+    name: str
+    table: str
+    keys: tuple[str, ...]
+    sums: tuple[str, ...]
+    recounted: str
+    stored: tuple[tuple[str, str], ...] = ()
+    histogram: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.keys, *self.sums, *self.histogram)
+
+
+TABLES = (
+    SumTable(
+        name="hourly usage",
+        table="usage_hourlyusage",
+        keys=("user_id", "hour"),
+        sums=("requests", "input_tokens", "output_tokens"),
+        recounted="""
+            SELECT user_id, date_trunc('hour', at, 'UTC') AS hour, count(*) AS requests, 0 AS input_tokens,
+                   0 AS output_tokens
+              FROM usage_requestrecord WHERE at >= %(raw_hour)s::timestamptz GROUP BY 1, 2
+            UNION ALL
+            SELECT user_id, hour, requests, 0, 0
+              FROM usage_hourlyusage WHERE hour < %(raw_hour)s::timestamptz AND requests > 0
+            UNION ALL
+            SELECT user_id, date_trunc('hour', settled_at, 'UTC'), 0, sum(input_tokens), sum(output_tokens)
+              FROM usage_ledgerentry WHERE settled_at IS NOT NULL AND user_id IS NOT NULL GROUP BY 1, 2
+        """,
+    ),
+    SumTable(
+        name="organization usage",
+        table="usage_organizationusage",
+        keys=("organization_id", "user_id", "hour"),
+        sums=("input_tokens", "output_tokens"),
+        recounted="""
+            SELECT organization_id, user_id, date_trunc('hour', settled_at, 'UTC') AS hour,
+                   sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
+              FROM usage_ledgerentry WHERE settled_at IS NOT NULL AND organization_id IS NOT NULL GROUP BY 1, 2, 3
+        """,
+    ),
+    SumTable(
+        name="daily traffic",
+        table="usage_dailytraffic",
+        keys=("date",),
+        sums=("requests", "client_errors", "server_errors", "active_users"),
+        histogram=("latencies",),
+        recounted=f"""
+            WITH answered AS (
+                SELECT (at AT TIME ZONE 'UTC')::date AS date, user_id, status,
+                       width_bucket(milliseconds::float8, ARRAY{list(LIMITS)}::float8[]) AS bucket
+                  FROM usage_requestrecord WHERE at >= %(raw_day)s::timestamptz
+            ), buckets AS (
+                SELECT date, bucket, count(*) AS requests FROM answered GROUP BY 1, 2
+            ), days AS (
+                SELECT date, count(*) AS requests,
+                       count(*) FILTER (WHERE status BETWEEN 400 AND 499) AS client_errors,
+                       count(*) FILTER (WHERE status >= 500) AS server_errors, count(DISTINCT user_id) AS active_users
+                  FROM answered GROUP BY 1
+            )
+            SELECT days.*,
+                   (SELECT array_agg(coalesce(buckets.requests, 0) ORDER BY number)
+                      FROM generate_series(0, {BUCKETS - 1}) AS number
+                      LEFT JOIN buckets ON buckets.date = days.date AND bucket = number) AS latencies
+              FROM days
+            UNION ALL
+            SELECT date, requests, client_errors, server_errors, active_users, latencies
+              FROM usage_dailytraffic WHERE date < (%(raw_day)s::timestamptz AT TIME ZONE 'UTC')::date
+        """,
+    ),
+    SumTable(
+        name="daily cost",
+        table="usage_dailycost",
+        keys=("date", "model", "organization_id"),
+        sums=("calls", "unpriced_calls", "input_tokens", "output_tokens", "cost_micros"),
+        recounted=f"""
+            SELECT (settled_at AT TIME ZONE 'UTC')::date AS date, {PAID_MODEL} AS model, organization_id,
+                   count(*) AS calls, count(*) - count(cost_micros) AS unpriced_calls, sum(input_tokens) AS input_tokens,
+                   sum(output_tokens) AS output_tokens, coalesce(sum(cost_micros), 0) AS cost_micros
+              FROM usage_ledgerentry WHERE settled_at < %(costs_until)s::timestamptz GROUP BY 1, 2, 3
+        """,
+    ),
+    SumTable(
+        name="spending",
+        table="usage_spending",
+        keys=("user_id", "organization_id", "month", "day"),
+        sums=("month_tokens", "day_tokens", "reserved_tokens"),
+        # What is left of a period that is over counts for nothing.
+        stored=(
+            ("month", "%(month)s"),
+            ("day", "%(day)s"),
+            ("month_tokens", "CASE WHEN month = %(month)s THEN month_tokens ELSE 0 END"),
+            ("day_tokens", "CASE WHEN day = %(day)s THEN day_tokens ELSE 0 END"),
+        ),
+        recounted="""
+            SELECT payer.user_id, payer.organization_id, %(month)s AS month, %(day)s AS day,
+                   coalesce(sum(input_tokens + output_tokens) FILTER (WHERE settled_at IS NOT NULL), 0) AS month_tokens,
+                   coalesce(sum(input_tokens + output_tokens) FILTER (WHERE settled_at >= %(midnight)s), 0)
+                       AS day_tokens,
+                   coalesce(sum(reserved_tokens) FILTER (WHERE settled_at IS NULL), 0) AS reserved_tokens
+              FROM usage_ledgerentry AS entry
+             CROSS JOIN LATERAL (VALUES (entry.user_id, NULL::bigint), (NULL, entry.organization_id))
+                   AS payer (user_id, organization_id)
+             WHERE (settled_at >= %(first_midnight)s OR settled_at IS NULL)
+               AND coalesce(payer.user_id, payer.organization_id) IS NOT NULL
+             GROUP BY 1, 2
+        """,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What was wrong with a table: rows that were missing, that had other sums, and that should not be there.
+
+    `sums` has for each column the sum of all rows before and after; `examples` are lines for people.
     """
 
     name: str
@@ -48,55 +168,55 @@ class Rebuilt:
 
 
 def rebuild_usage(*, dry_run: bool = False) -> Iterator[Rebuilt]:
-    """Recount each of TABLES, and tell what was wrong with it when it is mended; a dry run changes nothing.
+    """Recount each of TABLES, one transaction each, and yield what was wrong with it; a dry run changes nothing.
 
     Request counts go back as far as the request records do: what is older stays. An account's records are deleted with
-    it, so its requests are missing from the days that are recounted. Raises OperationalError or
-    IntegrityError when a table could not be mended; those before it are.
+    it, so its requests are missing from the days that are recounted. Raises OperationalError or IntegrityError when a
+    table could not be rebuilt; those before it are.
     """
     for table in TABLES:
-        yield _rebuild(table, dry_run=dry_run)
+        found = _recount(table, rebuild=False)
+        yield found if dry_run or not found.differences else _rebuild(table)
 
 
-def _rebuild(table: RebuiltTable, *, dry_run: bool) -> Rebuilt:
+def _rebuild(table: SumTable) -> Rebuilt:
     for _ in range(ATTEMPTS - 1):
         try:
-            return _rebuild_once(table, dry_run=dry_run)
+            return _recount(table, rebuild=True)
         except (OperationalError, IntegrityError) as error:
             # An account or an organization was deleted meanwhile, which takes its rows in an order of its own.
             if not isinstance(error.__cause__, DeadlockDetected | ForeignKeyViolation):
                 raise
-    return _rebuild_once(table, dry_run=dry_run)
+    return _recount(table, rebuild=True)
 
 
-def _rebuild_once(table: RebuiltTable, *, dry_run: bool) -> Rebuilt:
+def _recount(table: SumTable, *, rebuild: bool) -> Rebuilt:
     with transaction.atomic(), connection.cursor() as cursor:
-        position = RecorderPosition.objects.select_for_update().get(pk=1)
-        if table.lock:
-            cursor.execute(table.lock)
-        moments = _moments(position)
+        moments = _moments(RecorderPosition.objects.select_for_update().get(pk=1))
+        if rebuild:
+            cursor.execute(f"LOCK TABLE {table.table} IN SHARE ROW EXCLUSIVE MODE")
         # For millions of groups, which are sorted on the disk otherwise.
         cursor.execute("SET LOCAL work_mem = '128MB'")
-        cursor.execute(_difference(table), moments)
-        cursor.execute("ANALYZE difference")
-        rebuilt = _describe(table, cursor, moments)
-        if rebuilt.differences and not dry_run:
-            for statement in table.mend:
-                cursor.execute(statement, moments)
+        rebuilt = _compare(cursor, table, moments)
+        if rebuild:
+            _replace(cursor, table)
         cursor.execute("DROP TABLE difference")
     return rebuilt
 
 
-def _moments(position: RecorderPosition) -> dict[str, datetime | str]:
+def _moments(position: RecorderPosition) -> dict[str, Any]:
     """What the queries are about. Of the hour and the day in which the request records begin a part is missing."""
-    today = _midnight(timezone.now().astimezone(UTC).date())
+    day = timezone.now().astimezone(UTC).date()
+    month = day.replace(day=1)
     since, until = position.raw_since, position.costs_until
     return {
         "raw_hour": "-infinity" if since is None else _round_up(since, timedelta(hours=1)),
         "raw_day": "-infinity" if since is None else _round_up(since, timedelta(days=1)),
         "costs_until": "-infinity" if until is None else _midnight(until),
-        "month": today.replace(day=1),
-        "day": today,
+        "month": month,
+        "first_midnight": _midnight(month),
+        "day": day,
+        "midnight": _midnight(day),
     }
 
 
@@ -109,58 +229,60 @@ def _round_up(moment: datetime, step: timedelta) -> datetime:
     return moment + (datetime(1970, 1, 1, tzinfo=UTC) - moment) % step
 
 
-def _difference(table: RebuiltTable) -> str:
-    """The statement that makes the temporary table of the rows that are wrong; one statement, so one snapshot."""
-    keys = ", ".join(table.keys)
-    columns = ", ".join((keys, *table.sums, *([table.histogram] if table.histogram else [])))
-    compared, wrong = [], []
-    for name in table.sums:
-        was, recounted = (f"coalesce(sum({name}) FILTER (WHERE {side}), 0)" for side in ("stored", "NOT stored"))
+def _compare(cursor: CursorWrapper, table: SumTable, moments: dict[str, Any]) -> Rebuilt:
+    """Make the temporary table of the keys that differ, in one statement, so in one snapshot, and describe it."""
+    keys, columns = ", ".join(table.keys), ", ".join(table.columns)
+    stored = ", ".join(dict(table.stored).get(name, name) + f" AS {name}" for name in table.columns)
+    # There is one histogram for a key.
+    values = [(name, "sum", "0") for name in table.sums] + [(name, "max", "'{}'") for name in table.histogram]
+    compared, differs = [], []
+    for name, aggregate, nothing in values:
+        was = f"coalesce({aggregate}({name}) FILTER (WHERE place IS NOT NULL), {nothing})"
+        recounted = f"coalesce({aggregate}({name}) FILTER (WHERE place IS NULL), {nothing})"
         compared.append(f"{was} AS was_{name}, {recounted} AS is_{name}")
-        wrong.append(f"{was} <> {recounted}")
-    if table.histogram:
-        # Of which there is one for a key.
-        was, recounted = (f"max({table.histogram}) FILTER (WHERE {side})" for side in ("stored", "NOT stored"))
-        compared.append(f"{was} AS was_{table.histogram}, {recounted} AS is_{table.histogram}")
-        wrong.append(f"{was} IS DISTINCT FROM {recounted}")
-    return f"""
+        differs.append(f"{was} <> {recounted}")
+    cursor.execute(
+        f"""
         CREATE TEMPORARY TABLE difference ON COMMIT DROP AS
-        SELECT {keys}, max(id) FILTER (WHERE stored) AS row_id, {", ".join(compared)}
+        SELECT {keys}, array_agg(place) FILTER (WHERE place IS NOT NULL) AS places,
+               bool_or(place IS NULL) AS expected, {", ".join(compared)}
           FROM (
-              SELECT true AS stored, id, {columns} FROM ({table.stored}) AS stored_rows
+              SELECT ctid AS place, {stored} FROM {table.table}
               UNION ALL
-              SELECT false, NULL, {columns} FROM ({table.recounted}) AS recounted_rows
+              SELECT NULL, {columns} FROM ({table.recounted}) AS recounted
           ) AS both_sides
-         GROUP BY {keys}
-        HAVING {" OR ".join(wrong)}
-    """
-
-
-def _describe(table: RebuiltTable, cursor: CursorWrapper, moments: dict[str, Any]) -> Rebuilt:
-    nothing = "false" if table.keeps_empty else " AND ".join(f"is_{name} = 0" for name in table.sums)
+         GROUP BY {keys} HAVING {" OR ".join(differs)}
+        """,
+        moments,
+    )
     changes = ", ".join(f"coalesce(sum(is_{name} - was_{name}), 0)" for name in table.sums)
     cursor.execute(
         f"""
-        SELECT count(*) FILTER (WHERE row_id IS NULL), count(*) FILTER (WHERE row_id IS NOT NULL AND NOT ({nothing})),
-               count(*) FILTER (WHERE row_id IS NOT NULL AND {nothing}), {changes}
+        SELECT count(*) FILTER (WHERE places IS NULL), count(*) FILTER (WHERE places IS NOT NULL AND expected),
+               count(*) FILTER (WHERE NOT expected), {changes}
           FROM difference
         """
     )
     made, changed, removed, *added = cursor.fetchone()
     totals = ", ".join(f"coalesce(sum({name}), 0)" for name in table.sums)
-    cursor.execute(f"SELECT {totals} FROM ({table.stored}) AS stored_rows", moments)
-    before = cursor.fetchone()
-    return Rebuilt(
-        table.name,
-        made,
-        changed,
-        removed,
-        {name: (int(total), int(total + more)) for name, total, more in zip(table.sums, before, added, strict=True)},
-        _examples(table, cursor),
+    cursor.execute(f"SELECT {totals} FROM (SELECT {stored} FROM {table.table}) AS stored", moments)
+    sums = {
+        name: (int(total), int(total + more))
+        for name, total, more in zip(table.sums, cursor.fetchone(), added, strict=True)
+    }
+    return Rebuilt(table.name, made, changed, removed, sums, _examples(cursor, table))
+
+
+def _replace(cursor: CursorWrapper, table: SumTable) -> None:
+    # While the table is locked its rows stay where they are.
+    cursor.execute(f"DELETE FROM {table.table} WHERE ctid = ANY(ARRAY(SELECT unnest(places) FROM difference))")
+    values = ", ".join((*table.keys, *(f"is_{name}" for name in (*table.sums, *table.histogram))))
+    cursor.execute(
+        f"INSERT INTO {table.table} ({', '.join(table.columns)}) SELECT {values} FROM difference WHERE expected"
     )
 
 
-def _examples(table: RebuiltTable, cursor: CursorWrapper) -> list[str]:
+def _examples(cursor: CursorWrapper, table: SumTable) -> list[str]:
     keys = ", ".join(table.keys)
     compared = ", ".join(f"was_{name}, is_{name}" for name in table.sums)
     cursor.execute(f"SELECT {keys}, {compared} FROM difference ORDER BY {keys} LIMIT {EXAMPLES}")
@@ -169,8 +291,8 @@ def _examples(table: RebuiltTable, cursor: CursorWrapper) -> list[str]:
         where = [f"{name.removesuffix('_id')} {_short(value)}" for name, value in zip(table.keys, row, strict=False)]
         values = row[len(table.keys) :]
         pairs = zip(table.sums, values[::2], values[1::2], strict=True)
-        said = [f"{name} {was} -> {recounted}" for name, was, recounted in pairs if was != recounted]
-        examples.append(f"{', '.join(where)}: {', '.join(said or [table.histogram])}")
+        changes = [f"{name} {was} -> {recounted}" for name, was, recounted in pairs if was != recounted]
+        examples.append(f"{', '.join(where)}: {', '.join(changes or table.histogram)}")
     return examples
 
 

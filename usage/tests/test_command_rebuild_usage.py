@@ -324,15 +324,15 @@ def test_an_account_that_is_deleted_meanwhile_is_no_fault(monkeypatch: pytest.Mo
     ada, bea = make_user("ada"), make_user("bea")
     call_model(ada, OLD, (10, 5))
     call_model(bea, OLD, (1, 1))
-    other, describe = connection.copy(), rebuild._describe
+    other, replace = connection.copy(), rebuild._replace
 
-    def delete_first(*args: Any) -> Any:
+    def delete_first(*args: Any) -> None:
         with other.cursor() as cursor:
             cursor.execute("UPDATE usage_ledgerentry SET user_id = NULL WHERE user_id = %s", [ada.pk])
             cursor.execute("DELETE FROM accounts_user WHERE id = %s", [ada.pk])
-        return describe(*args)
+        replace(*args)
 
-    monkeypatch.setattr(rebuild, "_describe", delete_first)
+    monkeypatch.setattr(rebuild, "_replace", delete_first)
     run()
     other.close()
     assert rows()["hourly usage"] == [(bea.pk, HOUR, 0, 1, 1)]

@@ -9,14 +9,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 from tqdm import tqdm
 
-from usage.rebuild import Rebuilt, rebuild_usage
-from usage.rebuilt_tables import TABLES
+from usage.rebuild import TABLES, Rebuilt, rebuild_usage
 
 
 class Command(BaseCommand):
     help = (
         "Recount the sums of usage (by the hour, organization and day, costs, and what is used of budgets) from the "
-        "request records and the ledger, and say what differed. May be run at any time, while requests are served. "
+        "request records and the ledger, and say what differed. May be run at any time, while requests are served; "
+        "calls to the model that end meanwhile wait while a table that differs is recounted. "
         "Requests of accounts that were deleted since are no longer counted in the traffic of their days."
     )
 
