@@ -114,8 +114,9 @@ TABLES = (
         sums=("calls", "unpriced_calls", "input_tokens", "output_tokens", "cost_micros"),
         recounted=f"""
             SELECT (settled_at AT TIME ZONE 'UTC')::date AS date, {PAID_MODEL} AS model, organization_id,
-                   count(*) AS calls, count(*) - count(cost_micros) AS unpriced_calls, sum(input_tokens) AS input_tokens,
-                   sum(output_tokens) AS output_tokens, coalesce(sum(cost_micros), 0) AS cost_micros
+                   count(*) AS calls, count(*) - count(cost_micros) AS unpriced_calls,
+                   sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+                   coalesce(sum(cost_micros), 0) AS cost_micros
               FROM usage_ledgerentry WHERE settled_at < %(costs_until)s::timestamptz GROUP BY 1, 2, 3
         """,
     ),

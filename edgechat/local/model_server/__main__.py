@@ -4,16 +4,21 @@ Exit codes: 0 after SIGTERM or SIGINT or the parent's death, 1 when the address 
 3 when the real model's wheels are not installed.
 """
 
+# ruff: noqa: E402
+import gevent.monkey
+
+gevent.monkey.patch_all()
+
 import argparse
-import asyncio
 import os
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 
 from edgechat.local.model_server.gemini_protocol import error_body
-from edgechat.local.model_server.http import LISTEN_BACKLOG, HttpServer
+from edgechat.local.model_server.http import LISTEN_BACKLOG, make_server
 from edgechat.local.model_server.scripted import ScriptedModel
 from edgechat.local.model_server.service import Model, Service
 
@@ -40,12 +45,11 @@ def main() -> int:
         except smollm.WheelsMissing as missing:
             print(missing, file=sys.stderr)
             return EXIT_WHEELS
-    # Not asyncio.run, which would wait for a picture that is being read in a thread.
     service = Service(model, key=options.key_file.read_text(encoding="utf-8").strip() if options.key_file else None)
-    asyncio.Runner().run(serve(listener, service, options.ready_file, parent if options.die_with_parent else None))
+    serve(listener, service, options.ready_file, parent if options.die_with_parent else None)
     sys.stdout.flush()
     sys.stderr.flush()
-    # llama.cpp's threads may be in the middle of a prompt, and are not waited for.
+    # Calls are dropped; llama.cpp's threads may be in the middle of a prompt, and are not waited for.
     os._exit(0)
 
 
@@ -66,26 +70,22 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def serve(listener: socket.socket, service: Service, ready_file: Path | None, parent: int | None) -> None:
+def serve(listener: socket.socket, service: Service, ready_file: Path | None, parent: int | None) -> None:
     """Serves until SIGTERM, SIGINT or, where `parent` is its process id, until that process is gone."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    stopped = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stopped.set)
-    server = HttpServer(listener, service.handle, error_body)
+        gevent.signal_handler(signum, stopped.set)
     host, port = listener.getsockname()[:2]
-    await server.start()
+    make_server(listener, service.handle, error_body).start()
     url = f"http://{host}:{port}"
     if ready_file is not None:
         write_atomically(ready_file, url)
     print(f"{service.model.card.name} serves on {url}", flush=True)
     # Polled, not asked of the kernel: Linux's death signal comes when the *thread* that started a process ends.
-    while not stopped.is_set() and (parent is None or os.getppid() == parent):
-        try:
-            await asyncio.wait_for(stopped.wait(), None if parent is None else PARENT_POLL_SECONDS)
-        except TimeoutError:
-            continue
-    server.close()
+    if parent is None:
+        stopped.wait()
+    while os.getppid() == parent and not stopped.wait(PARENT_POLL_SECONDS):
+        pass
 
 
 def write_atomically(path: Path, text: str) -> None:

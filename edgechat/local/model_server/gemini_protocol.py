@@ -303,32 +303,31 @@ class StreamWriter:
         self._opened = False
         self._separator = b"["
 
-    async def send(self, response: dict[str, Any]) -> None:
-        await self.send_raw(encode_json(response))
+    def send(self, response: dict[str, Any]) -> None:
+        self.send_raw(encode_json(response))
 
-    async def send_raw(self, body: bytes) -> None:
-        await self.open()
+    def send_raw(self, body: bytes) -> None:
+        self.open()
         if self._sse:
-            await self._exchange.write(b"data: " + body + b"\r\n\r\n")
+            self._exchange.write(b"data: " + body + b"\r\n\r\n")
         else:
-            await self._exchange.write(self._separator + body)
+            self._exchange.write(self._separator + body)
             self._separator = b",\r\n"
 
-    async def send_line(self, line: bytes) -> None:
+    def send_line(self, line: bytes) -> None:
         """Sends what is no event, as it is."""
-        await self.open()
-        await self._exchange.write(line + b"\r\n\r\n")
+        self.open()
+        self._exchange.write(line + b"\r\n\r\n")
 
-    async def open(self) -> None:
+    def open(self) -> None:
         if not self._opened:
             self._opened = True
-            await self._exchange.begin(200, "text/event-stream" if self._sse else "application/json; charset=UTF-8")
+            self._exchange.begin(200, "text/event-stream" if self._sse else "application/json; charset=UTF-8")
 
-    async def end(self) -> None:
-        await self.open()
+    def end(self) -> None:
+        self.open()
         if not self._sse:
-            await self._exchange.write(b"[]" if self._separator == b"[" else b"]")
-        await self._exchange.end()
+            self._exchange.write(b"[]" if self._separator == b"[" else b"]")
 
 
 @dataclass(slots=True, frozen=True)

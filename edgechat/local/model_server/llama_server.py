@@ -4,19 +4,17 @@ It is called over loopback and not by its Python methods: closing the connection
 nothing of it blocks a thread of ours. Source: llama.cpp tools/server/README.md.
 """
 
-import asyncio
-import contextlib
 import importlib
 import json
 import os
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-MAX_LINE_BYTES = 64 * 1024 * 1024
 BATCH_TOKENS = 256
 
 
@@ -46,67 +44,44 @@ class LlamaServer:
         self._key = secrets.token_hex(16)
         params.api_keys = [self._key]
         self._server = xllamacpp.Server(params)
-        address = urlsplit(self._server.listening_address)
-        self._host, self._port = address.hostname or "127.0.0.1", address.port or 0
+        self._address = urlsplit(self._server.listening_address).netloc
 
-    async def tokenize(self, mixed: Sequence[int | str]) -> list[int]:
+    def tokenize(self, mixed: Sequence[int | str]) -> list[int]:
         """Texts become tokens, whatever they look like; numbers are taken as tokens."""
-        request = {"content": list(mixed), "add_special": False, "parse_special": False}
-        async with self._post("/tokenize", request) as reader:
-            answer = json.loads(b"".join([part async for part in reader]))
-        return [int(token) for token in answer["tokens"]]
+        with self._post("/tokenize", {"content": list(mixed), "add_special": False, "parse_special": False}) as answer:
+            return [int(token) for token in json.load(answer)["tokens"]]
 
-    async def detokenize(self, tokens: Sequence[int]) -> str:
-        async with self._post("/detokenize", {"tokens": list(tokens)}) as reader:
-            return str(json.loads(b"".join([part async for part in reader]))["content"])
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        with self._post("/detokenize", {"tokens": list(tokens)}) as answer:
+            return str(json.load(answer)["content"])
 
-    async def complete(self, options: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    def complete(self, options: dict[str, Any]) -> Generator[dict[str, Any]]:
         """The parts of a completion as they are generated; closing the iterator aborts the generation.
 
         Each has `content` and `tokens_predicted`, and the last one `stop` and `stop_type` (eos, limit, word).
         """
-        async with self._post("/completion", {**options, "stream": True}) as reader:
-            pending = b""
-            async for data in reader:
-                *events, pending = (pending + data).split(b"\n\n")
-                for event in events:
-                    if event.startswith(b":"):
-                        continue  # a comment that keeps the connection alive while a long prompt is read
-                    name, _, payload = event.partition(b": ")
-                    part = json.loads(payload)
-                    if name == b"error" or "error" in part:
-                        raise LlamaError(str(part.get("error", part)))
-                    yield part
+        with self._post("/completion", {**options, "stream": True}) as answer:
+            for line in answer:
+                name, _, payload = line.strip().partition(b": ")
+                if not name:
+                    continue  # between events, or a comment that keeps the connection alive while a prompt is read
+                part = json.loads(payload)
+                if name == b"error" or "error" in part:
+                    raise LlamaError(str(part.get("error", part)))
+                yield part
 
-    @asynccontextmanager
-    async def _post(self, path: str, payload: dict[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The answer's body in parts. Raises LlamaError for any status but 200."""
-        body = json.dumps(payload).encode()
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nAuthorization: Bearer {self._key}\r\nConnection: close\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        reader, writer = await asyncio.open_connection(self._host, self._port, limit=MAX_LINE_BYTES)
+    @contextmanager
+    def _post(self, path: str, payload: dict[str, Any]) -> Iterator[HTTPResponse]:
+        """The answer, to be read. Raises LlamaError for any status but 200."""
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        connection = HTTPConnection(self._address)
         try:
-            writer.write(head.encode() + body)
-            await writer.drain()
-            answer_head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            parts = read_body(reader, answer_head.lower())
-            if answer_head.split(" ")[1] != "200":
-                raise LlamaError((b"".join([part async for part in parts])).decode(errors="replace"))
-            yield parts
-        except (asyncio.IncompleteReadError, OSError) as fault:
+            connection.request("POST", path, json.dumps(payload), headers)
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise LlamaError(answer.read().decode(errors="replace"))
+            yield answer
+        except (HTTPException, OSError) as fault:
             raise LlamaError("llama.cpp broke off its answer.") from fault
         finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-
-
-async def read_body(reader: asyncio.StreamReader, head: str) -> AsyncIterator[bytes]:
-    if "transfer-encoding: chunked" not in head:
-        length = next(line for line in head.split("\r\n") if line.startswith("content-length:"))
-        yield await reader.readexactly(int(length.partition(":")[2]))
-        return
-    while size := int(await reader.readuntil(b"\r\n"), 16):
-        yield (await reader.readexactly(size + 2))[:-2]
+            connection.close()

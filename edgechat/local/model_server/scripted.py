@@ -1,6 +1,5 @@
 """The scripted model: echoes, and does on demand whatever a real one may do to its callers."""
 
-import asyncio
 import json
 import time
 from collections import OrderedDict
@@ -18,7 +17,7 @@ from edgechat.local.model_server.gemini_protocol import (
     error_body,
     new_response_id,
 )
-from edgechat.local.model_server.http import Exchange, encode_json
+from edgechat.local.model_server.http import ClientGone, Cut, Exchange, encode_json
 from edgechat.local.model_server.scripted_text import (
     count_prompt_tokens,
     count_text_tokens,
@@ -41,10 +40,6 @@ class Refused(GeminiError):
     """A fault that was asked for: the model never saw the call."""
 
 
-class Cut(Exception):
-    """The connection was cut on demand."""
-
-
 class ScriptedModel:
     """Answers every call by its directives; see `directives.Directives`."""
 
@@ -61,38 +56,39 @@ class ScriptedModel:
         self._record = CallRecord()
         self._failures: OrderedDict[str, int] = OrderedDict()
 
-    async def count_tokens(self, call: ModelCall) -> int:
+    def count_tokens(self, call: ModelCall) -> int:
         return count_prompt_tokens(call)
 
-    async def handle_own_route(self, exchange: Exchange) -> bool:
+    def handle_own_route(self, exchange: Exchange) -> bool:
         request = exchange.request
         route = (request.method, request.path)
         if route == ("GET", "/scripted/calls"):
-            await exchange.respond_json(200, {"calls": self._record.find(request.query.get("contains", ""))})
+            exchange.respond_json(200, {"calls": self._record.find(request.query.get("contains", ""))})
         elif route == ("DELETE", "/scripted/calls"):
             self._record.clear()
-            await exchange.respond(204, b"")
+            exchange.respond(204, b"")
         elif route == ("GET", "/scripted/totals"):
-            await exchange.respond_json(200, self._record.totals())
+            exchange.respond_json(200, self._record.totals())
         else:
             return False
         return True
 
-    async def generate(self, call: ModelCall, exchange: Exchange) -> None:
+    def generate(self, call: ModelCall, exchange: Exchange) -> None:
         entry = self._record.start(exchange.request, call, count_prompt_tokens(call))
         outcome, billed = "error", False
         try:
             directives, text = parse_directives(call.last_user_turn.text)
             billed = True
-            await ScriptedAnswer(
+            ScriptedAnswer(
                 model=self, call=call, exchange=exchange, entry=entry, directives=directives, text=text
             ).send()
             outcome = "complete"
-        except asyncio.CancelledError:
+        except ClientGone:
             outcome = "client_gone"
             raise
         except Cut:
             outcome = "cut"
+            raise
         except GeminiError:
             billed = False
             raise
@@ -142,26 +138,25 @@ class ScriptedAnswer:
         self._text, self._finish_reason = self._compose(text)
         self._pieces = split_text(self._text, directives.chunks if call.streaming else 1)
 
-    async def send(self) -> None:
+    def send(self) -> None:
         """Raises Refused, Cut; is cancelled when the client goes away."""
         asked = self._directives
         if asked.delay:
-            await asyncio.sleep(asked.delay)
+            time.sleep(asked.delay)
         self._model.refuse_if_asked(asked)
         if asked.hang is not None:
-            await asyncio.sleep(asked.hang)
-            await self._exchange.close()
-            raise Cut
+            time.sleep(asked.hang)
+            self._exchange.cut(reset=False)
         if asked.rubbish:
-            await self._send_raw(RUBBISH[asked.rubbish])
+            self._send_raw(RUBBISH[asked.rubbish])
         elif asked.raw is not None:
-            await self._send_raw(*asked.raw.encode().splitlines())
+            self._send_raw(*asked.raw.encode().splitlines())
         elif asked.block == "prompt":
-            await self._send_raw(encode_json(self._blocked_prompt()))
+            self._send_raw(encode_json(self._blocked_prompt()))
         elif self._call.streaming:
-            await self._stream()
+            self._stream()
         else:
-            await self._send_at_once()
+            self._send_at_once()
 
     def _compose(self, text: str) -> tuple[str, str]:
         """The answer's text, within maxOutputTokens, and its finish reason."""
@@ -203,69 +198,65 @@ class ScriptedAnswer:
             part["candidates"][0]["safetyRatings"] = SAFETY_RATINGS
         return part
 
-    async def _stream(self) -> None:
+    def _stream(self) -> None:
         asked = self._directives
         writer = StreamWriter(self._exchange, self._call.sse)
-        await writer.open()
+        writer.open()
         began = time.monotonic()
         characters = 0
         for index, piece in enumerate(self._pieces):
-            await self._cut_if_due(index)
+            self._cut_if_due(index)
             if asked.error is not None and index == min(asked.error_at, len(self._pieces) - 1):
-                await writer.send_raw(error_body(asked.error, fault_message(asked.error)))
-                await writer.end()
+                writer.send_raw(error_body(asked.error, fault_message(asked.error)))
+                writer.end()
                 return
             if index and asked.gap:
                 # Waiting for a point of the schedule and not for a while: lateness does not add up.
-                await asyncio.sleep(max(0.0, began + index * asked.gap - time.monotonic()))
+                time.sleep(max(0.0, began + index * asked.gap - time.monotonic()))
             characters += len(piece)
             part = self._part(piece, characters, last=index == len(self._pieces) - 1)
             if asked.counted is not None and index >= asked.counted:
                 part.pop("usageMetadata", None)
             self._entry.note_chunk(time.time(), count_text_tokens(characters))
-            await writer.send(part)
+            writer.send(part)
         if asked.tail is not None:
-            await writer.send_line(asked.tail.encode())
-        await self._cut_if_due(len(self._pieces))
-        await asyncio.sleep(asked.linger)
-        await writer.end()
+            writer.send_line(asked.tail.encode())
+        self._cut_if_due(len(self._pieces))
+        time.sleep(asked.linger)
+        writer.end()
 
-    async def _cut_if_due(self, chunks_sent: int) -> None:
+    def _cut_if_due(self, chunks_sent: int) -> None:
         if self._directives.cut is not None and (
             chunks_sent == self._directives.cut or (chunks_sent == len(self._pieces) <= self._directives.cut)
         ):
-            await self._cut()
+            self._cut()
 
-    async def _cut(self) -> None:
-        if self._directives.cut_by == "close":
-            await self._exchange.close()
-        else:
-            await self._exchange.reset()
-        raise Cut
+    def _cut(self) -> None:
+        self._exchange.cut(reset=self._directives.cut_by == "reset")
 
-    async def _send_at_once(self) -> None:
+    def _send_at_once(self) -> None:
         body = encode_json(self._part(self._text, len(self._text), last=True))
         if self._directives.cut is None:
             self._entry.note_chunk(time.time(), count_text_tokens(len(self._text)))
-            await self._exchange.respond(200, body)
+            self._exchange.respond(200, body)
             return
-        await self._exchange.begin(200, "application/json; charset=UTF-8", length=len(body))
+        self._exchange.begin(200, "application/json; charset=UTF-8", length=len(body))
         if self._directives.cut:
             self._entry.note_chunk(time.time(), count_text_tokens(len(self._text)))
-            await self._exchange.write(body[: len(body) // 2])
-        await self._cut()
+            self._exchange.write(body[: len(body) // 2])
+        self._cut()
 
-    async def _send_raw(self, *bodies: bytes) -> None:
+    def _send_raw(self, *bodies: bytes) -> None:
         self._entry.note_chunk(time.time(), 0)
         if self._call.streaming:
             writer = StreamWriter(self._exchange, self._call.sse)
             for index, body in enumerate(bodies):
                 if index:
-                    await asyncio.sleep(self._directives.gap)
-                await writer.send_raw(body)
-            await writer.end()
+                    time.sleep(self._directives.gap)
+                writer.send_raw(body)
+            writer.end()
         else:
-            await self._exchange.respond(200, bodies[0])
+            self._exchange.respond(200, bodies[0])
 
     def _blocked_prompt(self) -> dict[str, Any]:
         blocked: dict[str, Any] = {

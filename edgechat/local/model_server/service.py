@@ -19,12 +19,12 @@ class Model(Protocol):
     card: ModelCard
     mode: str
 
-    async def generate(self, call: ModelCall, exchange: Exchange) -> None:
+    def generate(self, call: ModelCall, exchange: Exchange) -> None:
         """Answers the exchange. Raises GeminiError only before anything was sent."""
 
-    async def count_tokens(self, call: ModelCall) -> int: ...
+    def count_tokens(self, call: ModelCall) -> int: ...
 
-    async def handle_own_route(self, exchange: Exchange) -> bool:
+    def handle_own_route(self, exchange: Exchange) -> bool:
         """Answers a route that only this model has; False leaves the exchange untouched."""
 
 
@@ -36,27 +36,26 @@ class Service:
         self.model = model
         self._key = key
 
-    async def handle(self, exchange: Exchange) -> None:
+    def handle(self, exchange: Exchange) -> None:
         try:
-            await self._route(exchange)
+            self._route(exchange)
         except GeminiError as fault:
             if exchange.started:
                 raise
-            await exchange.respond(fault.code, fault.body(), headers=fault.headers)
+            exchange.respond(fault.code, fault.body(), headers=fault.headers)
 
-    async def _route(self, exchange: Exchange) -> None:
+    def _route(self, exchange: Exchange) -> None:
         request = exchange.request
         if request.path == "/health" and request.method in ("GET", "HEAD"):
             health = {"status": "ok", "mode": self.model.mode, "model": self.model.card.name}
-            await exchange.respond_json(200, health)
+            exchange.respond_json(200, health)
             return
         # Bytes: a header may hold what compare_digest takes for no text.
-        given = request.headers.get("x-goog-api-key", "").encode()
-        if self._key is not None and not secrets.compare_digest(given, self._key.encode()):
+        if self._key is not None and not secrets.compare_digest(request.key.encode(), self._key.encode()):
             raise GeminiError(403, "API key not valid. Please pass a valid API key.")
         matched = MODEL_PATH.match(request.path)
         if matched is None:
-            if not await self.model.handle_own_route(exchange):
+            if not self.model.handle_own_route(exchange):
                 raise GeminiError(404, f"There is no {request.method} {request.path} here.")
             return
         name, action = matched["model"], matched["action"]
@@ -64,7 +63,7 @@ class Service:
             if request.method != "GET":
                 raise GeminiError(405, f"{request.method} is not allowed on {request.path}.")
             card = self.model.card.to_json()
-            await exchange.respond_json(200, card if name else {"models": [card]})
+            exchange.respond_json(200, card if name else {"models": [card]})
             return
         if action not in ("generateContent", "streamGenerateContent", "countTokens"):
             raise GeminiError(404, f"The local model has no method {action}.")
@@ -72,6 +71,6 @@ class Service:
             raise GeminiError(405, f"{request.method} is not allowed on {request.path}.")
         call = parse_call(name, action, request.query.get("alt") == "sse", request.body)
         if action == "countTokens":
-            await exchange.respond_json(200, {"totalTokens": await self.model.count_tokens(call)})
+            exchange.respond_json(200, {"totalTokens": self.model.count_tokens(call)})
         else:
-            await self.model.generate(call, exchange)
+            self.model.generate(call, exchange)

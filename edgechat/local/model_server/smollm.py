@@ -4,15 +4,17 @@ It is a very small model. Its limits shape what is here: a repeat penalty, a low
 plain instruction of its own, and pictures that are read for it.
 """
 
-import asyncio
 import importlib.util
 import signal
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+import threading
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import gevent
 
 from edgechat.local.model_server.chat_prompt import compose_prompt, fit_prompt
 from edgechat.local.model_server.gemini_protocol import (
@@ -96,49 +98,45 @@ class SmolLM:
 
     def __init__(self, llama: LlamaServer) -> None:
         self._llama = llama
-        self._slots = asyncio.Semaphore(SLOTS)
+        self._slots = threading.Semaphore(SLOTS)
         self._pictures = PictureReader()
 
-    async def handle_own_route(self, exchange: Exchange) -> bool:
+    def handle_own_route(self, exchange: Exchange) -> bool:
         return False
 
-    async def count_tokens(self, call: ModelCall) -> int:
+    def count_tokens(self, call: ModelCall) -> int:
         """Tokens of the whole conversation, also where a generation would leave some of it out."""
-        turns, _ = await self._with_pictures_read(call)
-        return len(await self._tokenize(call, turns))
+        turns, _ = self._with_pictures_read(call)
+        return len(self._tokenize(call, turns))
 
-    async def generate(self, call: ModelCall, exchange: Exchange) -> None:
-        turns, readings = await self._with_pictures_read(call)
-        prompt = fit_prompt(await self._tokenize(call, turns), PROMPT_TOKENS)
+    def generate(self, call: ModelCall, exchange: Exchange) -> None:
+        turns, readings = self._with_pictures_read(call)
+        prompt = fit_prompt(self._tokenize(call, turns), PROMPT_TOKENS)
         usage = Usage(len(prompt))
         answer = Answer(call, usage)
-        async with aclosing(self._pieces(call, prompt, readings, answer)) as pieces:
+        with closing(self._pieces(call, prompt, readings, answer)) as pieces:
             if call.streaming:
-                await self._stream(pieces, answer, StreamWriter(exchange, call.sse))
+                self._stream(pieces, answer, StreamWriter(exchange, call.sse))
             else:
-                text = "".join([piece async for piece in pieces])
-                await exchange.respond_json(200, answer.part(text, last=True))
+                text = "".join(pieces)
+                exchange.respond_json(200, answer.part(text, last=True))
 
-    async def _stream(self, pieces: AsyncGenerator[str, None], answer: "Answer", writer: StreamWriter) -> None:
-        async for piece in pieces:
-            await writer.send(answer.part(piece, last=False))
-        await writer.send(answer.part("", last=True))
-        await writer.end()
+    def _stream(self, pieces: Generator[str], answer: "Answer", writer: StreamWriter) -> None:
+        for piece in pieces:
+            writer.send(answer.part(piece, last=False))
+        writer.send(answer.part("", last=True))
+        writer.end()
 
-    async def _pieces(
-        self, call: ModelCall, prompt: list[int], readings: list[Reading], answer: "Answer"
-    ) -> AsyncGenerator[str, None]:
+    def _pieces(self, call: ModelCall, prompt: list[int], readings: list[Reading], answer: "Answer") -> Generator[str]:
         """The answer's text piece by piece; counts its tokens and sets its finish reason."""
         limit = min(call.config.max_output_tokens or OUTPUT_TOKENS, OUTPUT_TOKENS)
         if readings and call.config.json_schema is None:
             question = call.last_user_turn.text
-            quoted = await self._llama.tokenize([quotation(question, readings)])
+            quoted = self._llama.tokenize([quotation(question, readings)])
             answer.usage.candidates = min(len(quoted), limit)
             if len(quoted) > limit:
                 answer.finish_reason = "MAX_TOKENS"
-            yield (
-                quotation(question, readings) if len(quoted) <= limit else await self._llama.detokenize(quoted[:limit])
-            )
+            yield (quotation(question, readings) if len(quoted) <= limit else self._llama.detokenize(quoted[:limit]))
             limit -= answer.usage.candidates
             if limit <= 0 or is_answered_by_quoting(question, readings):
                 return
@@ -146,8 +144,8 @@ class SmolLM:
         before = answer.usage.candidates
         is_empty = True
         try:
-            async with self._slots, aclosing(self._llama.complete(completion_options(call, prompt, limit))) as parts:
-                async for part in parts:
+            with self._slots, closing(self._llama.complete(completion_options(call, prompt, limit))) as parts:
+                for part in parts:
                     answer.usage.candidates = before + int(part["tokens_predicted"])
                     if part["stop"] and part["stop_type"] == "limit":
                         answer.finish_reason = "MAX_TOKENS"
@@ -157,21 +155,22 @@ class SmolLM:
         except LlamaError as fault:
             raise GeminiError(500, f"The local model failed: {fault}") from fault
         if is_empty and not readings and answer.finish_reason == "STOP" and not call.config.stop_sequences:
-            answer.usage.candidates += len(await self._llama.tokenize([NO_ANSWER]))
+            answer.usage.candidates += len(self._llama.tokenize([NO_ANSWER]))
             yield NO_ANSWER
 
-    async def _tokenize(self, call: ModelCall, turns: list[Turn]) -> list[int]:
+    def _tokenize(self, call: ModelCall, turns: list[Turn]) -> list[int]:
         # Its own instruction stays in front of the caller's: without it, right answers are half as many.
         system = f"{OWN_INSTRUCTION} {call.system_instruction}".strip()
-        return await self._llama.tokenize(compose_prompt(system, turns))
+        return self._llama.tokenize(compose_prompt(system, turns))
 
-    async def _with_pictures_read(self, call: ModelCall) -> tuple[list[Turn], list[Reading]]:
+    def _with_pictures_read(self, call: ModelCall) -> tuple[list[Turn], list[Reading]]:
         """The turns with the pictures' text in front of their own, and the readings of the last user turn."""
         turns: list[Turn] = []
         of_last: list[Reading] = []
+        threads = gevent.get_hub().threadpool
         for turn in call.turns:
             try:
-                readings = [await asyncio.to_thread(self._pictures.read, picture.data) for picture in turn.pictures]
+                readings = [threads.apply(self._pictures.read, (picture.data,)) for picture in turn.pictures]
             except UnreadablePicture as fault:
                 raise GeminiError(400, f"Unable to process input image. {fault}") from fault
             if readings:
