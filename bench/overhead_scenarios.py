@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.scenarios import CONNECTIONS, Measured, Scenario, Target
+from bench.scenarios import Me, Measured, Scenario, Target
 from bench.site import Site
 
 
@@ -37,19 +37,28 @@ class RequestRoundTrips(Scenario):
         return Measured(_overhead()["round_trips"])
 
 
-class RequestCommands(Scenario):
+class AcknowledgedCount(Me):
+    name = "acknowledged-count"
+    title = "CPU that counting by a write that Redis confirms would add to GET /auth/me"
+    unit = "%"
+    target = None
+
+    def measure(self, site: Site) -> Measured:
+        overhead = _overhead()
+        load = self._load(site, self.seconds)
+        added = overhead["acknowledged_cpu_milliseconds"] - overhead["cpu_milliseconds"]
+        return Measured(100 * added / load.cpu_milliseconds, load)
+
+
+class RequestCommands(Me):
     name = "redis-commands"
     title = "commands that Redis runs for GET /auth/me, in scripts too"
     unit = "a request"
-
-    def prepare(self, site: Site) -> None:
-        people = [site.person(number) for number in range(CONNECTIONS)]
-        self._requests = [site.request("GET", "auth/me", person=person) for person in people]
-        site.load(self._requests, connections=CONNECTIONS, seconds=0.5)
+    target = None
 
     def measure(self, site: Site) -> Measured:
         before = site.redis_commands()
-        load = site.load(self._requests, connections=CONNECTIONS, seconds=2.0)
+        load = self._load(site, self.seconds)
         return Measured((site.redis_commands() - before).total() / load.result.answered, load)
 
 

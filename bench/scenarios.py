@@ -89,7 +89,7 @@ class Health(Throughput):
 class Me(Throughput):
     name = "me"
     title = "GET /auth/me"
-    target = Target(800, at_least=True)
+    target: ClassVar[Target | None] = Target(800, at_least=True)
 
     def requests(self, site: Site) -> Iterable[str]:
         return [site.request("GET", "auth/me", person=site.person(number)) for number in range(CONNECTIONS)]
