@@ -40,6 +40,7 @@ _SETTINGS = {
     # A few people do what many would.
     "MAX_REPLIES_PER_USER": "1000000",
     "MAX_STREAMS_PER_USER": "1000000",
+    "MAX_CONNECTIONS_PER_ADDRESS": "1000000",
     "JWT_ACCESS_EXPIRE_MINUTES": "720",
     "PYTHONWARNINGS": "ignore:No directory at",  # static files are collected in images only
 }
