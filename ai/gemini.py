@@ -19,7 +19,6 @@ from django.utils.http import parse_http_date_safe
 
 from ai.call_control import CallCancelled, CallControl, ControlledTransport
 from edgechat.errors import ApiError
-from usage.ledger import OpenEntry
 from usage.tokens import TokenUsage, estimate_tokens
 
 if TYPE_CHECKING:
@@ -155,10 +154,10 @@ class Model:
     vision: bool
 
 
-def stream_answer(prompt: Prompt, control: CallControl, *, entry: OpenEntry) -> Iterator[Chunk]:
+def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: int) -> Iterator[Chunk]:
     """Ask the model and yield its answer as it comes. Closing the iterator ends the call.
 
-    `entry` is the call's row in the ledger, which allows it so much output and no more.
+    `max_output_tokens`: what this call may have, which can be less than the prompt asks for.
 
     Raises ModelError, and CallCancelled when `control` was cancelled. A safety block raises nothing: it is the
     `finish_reason` of the last chunk. Once the model has told how the answer ended, nothing that happens to its
@@ -169,7 +168,7 @@ def stream_answer(prompt: Prompt, control: CallControl, *, entry: OpenEntry) -> 
         with control.active():
             client = _client()
             answer = client.models.generate_content_stream(
-                model=settings.GEMINI_MODEL, contents=_contents(prompt), config=_config(prompt, entry)
+                model=settings.GEMINI_MODEL, contents=_contents(prompt), config=_config(prompt, max_output_tokens)
             )
         while True:
             # The control is active only while this thread reads: between chunks the caller may do other things.
@@ -290,12 +289,12 @@ def _pictures(turn: Turn) -> Iterator[types.Part]:
             yield types.Part.from_bytes(data=data, mime_type=mime_type)
 
 
-def _config(prompt: Prompt, entry: OpenEntry) -> types.GenerateContentConfig:
+def _config(prompt: Prompt, max_output_tokens: int) -> types.GenerateContentConfig:
     from google.genai import types
 
     return types.GenerateContentConfig(
         system_instruction=prompt.system_instruction or None,
-        max_output_tokens=entry.max_output_tokens,
+        max_output_tokens=max_output_tokens,
         response_mime_type="application/json" if prompt.response_schema is not None else None,
         response_json_schema=prompt.response_schema,
         # One call is one request: what another one costs is not reserved.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
 
 import structlog
 from django.conf import settings
@@ -73,7 +72,7 @@ class MeteredCall:
             return TokenUsage()
         return TokenUsage(input_tokens=self._estimated_input, output_tokens=estimate_tokens(self.text), estimated=True)
 
-    def open(self) -> None:
+    def open(self) -> OpenEntry:
         """Take what the call can cost from the budgets; `texts` does it where this has not been done before.
 
         Who has opened a call makes it, or discards it. Raises BudgetExceeded, and OperationalError when the ledger
@@ -88,6 +87,7 @@ class MeteredCall:
             input_tokens=self._estimated_input,
             max_output_tokens=self._prompt.max_output_tokens,
         )
+        return self._entry
 
     def discard(self) -> None:
         """Give back what `open` took: the call will not be made."""
@@ -100,16 +100,17 @@ class MeteredCall:
         with text is one, however it ended: `finish_reason` tells. Raises CallCancelled, and what `open` raises, before
         the call. Whatever happens, the entry is settled, or taken back if the model was never reached.
         """
-        if self._entry is None:
+        entry = self._entry
+        if entry is None:
             begin_work(patience=None)  # the parts before it are paid for
             try:
-                self.open()
+                entry = self.open()
             finally:
                 release_database()
                 end_work()
         left = MAX_ANSWER_BYTES
         try:
-            for chunk in stream_answer(self._prompt, self.control, entry=cast(OpenEntry, self._entry)):
+            for chunk in stream_answer(self._prompt, self.control, max_output_tokens=entry.max_output_tokens):
                 text = beginning_within(chunk.text, limit=left)
                 left -= text_bytes(text)
                 self._note(chunk, text)

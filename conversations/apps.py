@@ -17,8 +17,8 @@ class ConversationsConfig(AppConfig):
         from accounts.models import Membership
         from accounts.open_calls import register_reading_check
         from ai.sources import register_conversation_reader
-        from conversations import account_export, attachments, services, summary_source
-        from conversations.replies import channel, erase, leases, take_over
+        from conversations import account_export, attachments, services, summary_source, upkeep
+        from conversations.replies import channel, erase, leases, run, take_over
         from edgechat import notices, periodic
 
         register_conversation_reader(summary_source.read_conversation)
@@ -30,6 +30,7 @@ class ConversationsConfig(AppConfig):
         register_eraser(erase.delete_conversations_of)
         register_eraser(attachments.delete_attachments_of)
         register_exporter(account_export.export_conversations, types=account_export.TYPES)
+        run.register_when_complete(upkeep.look_after)
         periodic.register(channel.publish_marked, seconds=0)
         periodic.register(channel.read_published, seconds=0)
         periodic.register(leases.drop_lost_and_stopped, seconds=2)

@@ -32,6 +32,7 @@ class ReplyDocument(TypedDict):
     user_message: UserMessageDraft
     attempt: int
     ledger_id: str  # of this attempt
+    first_title: NotRequired[str | None]  # of an untitled conversation, once this reply is complete
     first_attempt: int  # of this answer; a regenerated answer goes on counting
     worker: str
     stop_requested: bool
@@ -69,11 +70,13 @@ class ConversationDocument(TypedDict):
     creation_hash: str | None
     next_seq: int
     message_count: int
+    # Counts what a reply depends on: claims compare it. Conversations of versions before may have none yet.
+    revision: NotRequired[int]
     summary: SummaryDocument | None
     summary_claim: NotRequired[SummaryClaim | None]
     summary_tried_seq: NotRequired[int]
     reply: ReplyDocument | None
-    change: int  # the owner's change number of the latest change; unique and growing for each owner
+    change: int  # the owner's change number of the latest change, by which devices sync; unique and growing
     created_at: datetime
     updated_at: datetime
 

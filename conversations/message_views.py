@@ -15,17 +15,12 @@ from accounts.open_calls import OpenCall, Reading, open_call
 from accounts.requests import AuthenticatedRequest
 from conversations import transcript_repository as transcripts
 from conversations.pages import message_page
+from conversations.replies.events import Position, opening_pair, parse_position, replay_ended, stream_reply
 from conversations.replies.exchange import Exchange
-from conversations.replies.follow import (
-    Position,
-    failure_of,
-    opening_pair,
-    parse_position,
-    replay_ended,
-    stream_reply,
-    wait_for_reply,
-)
-from conversations.replies.start import regenerate_reply, start_reply
+from conversations.replies.failure import failure_of
+from conversations.replies.follow import wait_for_reply
+from conversations.replies.regenerate import regenerate_reply
+from conversations.replies.send import send_message
 from conversations.replies.stop import stop_reply
 from conversations.serializers import (
     FeedbackInput,
@@ -78,12 +73,13 @@ class MessagesView(APIView):
         """
         data = validated_body(MessageInput, request)
         with open_call(request, events=wants_event_stream(request)) as call:
-            exchange, running = start_reply(
+            exchange, running = send_message(
                 owner_id=request.user.pk,
                 conversation_id=conversation_id,
                 content=data["content"],
                 attachment_ids=data["attachment_ids"],
                 client_message_id=_one_key(request, data["client_message_id"]),
+                call=call,
             )
             return _answer(request, exchange, running=running, call=call)
 

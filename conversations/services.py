@@ -44,6 +44,14 @@ class MessageNotFound(NotFound):
     detail = "Message not found"
 
 
+class GenerationInProgress(ApiError):
+    status, code = 409, "generation_in_progress"
+    detail = "A reply is being written in this conversation"
+
+    def __init__(self, mid: str) -> None:
+        super().__init__(context={"message_id": mid})
+
+
 class TooManyConversations(ApiError):
     status, code = 409, "too_many_conversations"
 
@@ -62,6 +70,12 @@ def get_conversation(*, owner_id: int, conversation_id: str) -> ConversationDocu
     if conversation["owner_id"] != owner_id:
         raise PermissionDenied
     return conversation
+
+
+def refuse_while_replying(conversation: ConversationDocument) -> None:
+    """Raises GenerationInProgress for a conversation in which a reply is being written."""
+    if conversation["reply"] is not None:
+        raise GenerationInProgress(conversation["reply"]["message_id"])
 
 
 def get_readable_conversation(*, user_id: int, conversation_id: str) -> ConversationDocument:

@@ -26,6 +26,11 @@ _STRONG = re.compile(r"\*\*[^*]+\*\*|__[^_]+__")
 _APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
 
 
+def provisional_title(question: str) -> str:
+    """What a conversation is called by its first message, until the model has found a title."""
+    return title_of_question(question) or "Conversation"
+
+
 def title_of_question(question: str) -> str:
     """The beginning of a user's message; empty if it has nothing to show."""
     return _shortened(_bare(question))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from datetime import datetime, timedelta
 
 import structlog
@@ -13,13 +14,14 @@ from ai.gemini import ModelError, Prompt, Turn
 from ai.metered_call import MeteredCall
 from conversations import transcript_repository as transcripts
 from conversations.context_window import beginning, dialogue, first_kept, is_as_long_as
-from conversations.documents import ConversationDocument
+from conversations.documents import ConversationDocument, reply_seq
 from conversations.history import newest_first, oldest_first
+from conversations.replies.run import CompleteReply
 from conversations.services import charged_organization
-from conversations.titles import title_of_answer, title_of_question
+from conversations.titles import title_of_answer
 from edgechat.errors import NotAuthenticated, StoreUnavailable
 from edgechat.graphemes import cut
-from edgechat.threads import release_database
+from edgechat.threads import release_database, waiting
 from usage.budgets import BudgetExceeded
 from usage.models import LedgerEntry
 from usage.tokens import estimate_tokens, prompt_budget
@@ -27,16 +29,42 @@ from usage.tokens import estimate_tokens, prompt_budget
 logger = structlog.get_logger(__name__)
 
 TITLE_EXCERPT_CHARACTERS = 2000
+# Titles and summaries made at once in a process: a burst of first messages must not become two bursts of calls. Who
+# gets no place in time goes without: a title is there, and a summary is caught up after the next reply.
+_places = threading.BoundedSemaphore(4)
+PATIENCE_SECONDS = 60.0
 # Of a history that was imported, this much is caught up after each reply.
 SUMMARY_CALLS_AT_ONCE = 3
 
 
-def provisional_title(question: str) -> str:
-    """The beginning of the first message, on one line: shown until the model has found a title."""
-    return title_of_question(question) or "Conversation"
+def look_after(complete: CompleteReply) -> None:
+    """Make what the conversation needs after a reply. Whatever fails is left undone."""
+    conversation, reply = complete.conversation, complete.reply
+    untitled = conversation["title"] is None and complete.answer
+    if not untitled and not complete.overflowed:
+        return
+    with waiting():
+        has_place = _places.acquire(timeout=PATIENCE_SECONDS)
+    if not has_place:
+        logger.warning("upkeep_skipped", message_id=reply["message_id"], reason="busy")
+        return
+    try:
+        if untitled:
+            give_title(
+                conversation,
+                answer=complete.answer,
+                provisional=reply.get("first_title"),
+                ledger_id=reply["ledger_id"],
+            )
+        if complete.overflowed:
+            extend_summary(conversation, last_seq=reply_seq(reply), ledger_id=reply["ledger_id"])
+    except (StoreUnavailable, OperationalError) as error:
+        logger.warning("upkeep_skipped", message_id=reply["message_id"], reason=type(error).__name__)
+    finally:
+        _places.release()
 
 
-def give_title(conversation: ConversationDocument, *, answer: str, provisional: str, ledger_id: str) -> None:
+def give_title(conversation: ConversationDocument, *, answer: str, provisional: str | None, ledger_id: str) -> None:
     """Ask the model for a title of the first answer; it never replaces one of the user's own."""
     instruction = "Write a title of at most six words for the text that follows. Answer with the title only."
     budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)

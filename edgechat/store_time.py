@@ -74,3 +74,18 @@ def at_most(seconds: float) -> Iterator[None]:
         left: float | None = getattr(_here, "left", None)
         spent = 0.0 if left is None else allowed - left
         _here.left = None if before is None else before - spent
+
+
+@contextmanager
+def at_least(seconds: float) -> Iterator[None]:
+    """The stores' waits in this block may take so long, whatever the request has used up before: for what has to be
+    undone.
+    """
+    before: float | None = getattr(_here, "left", None)
+    if before is not None:
+        _here.left = max(seconds, before)
+    try:
+        yield
+    finally:
+        if before is not None:
+            _here.left = min(before, getattr(_here, "left", None) or 0.0)

@@ -284,11 +284,6 @@ def discard_entry(attempt_id: str) -> None:
     _close_or_defer(attempt_id, None)
 
 
-def has_open_entry(prefix: str) -> bool:
-    """Whether a call is open whose attempt id begins so."""
-    return LedgerEntry.objects.filter(attempt_id__startswith=prefix, settled_at=None).exists()
-
-
 def settle_deferred() -> None:
     """Settle and discard what had to wait for the database."""
     while _deferred:

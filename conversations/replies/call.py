@@ -1,26 +1,22 @@
-"""The call to the model that answers an exchange, made up from the conversation as it is before the claim.
-
-The claim fails if the conversation has changed since, so it needs no second look; and what the call can cost is taken
-from the budgets before anything is stored.
-"""
+"""The call to the model that answers an exchange, made up from the conversation as it was claimed."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
 
 from django.conf import settings
 
 from ai.gemini import Prompt, Turn
 from ai.metered_call import MeteredCall
 from conversations.attachments import prompt_pictures
-from conversations.context_window import instruction_with_summary, select_turns
+from conversations.context_window import fits, instruction_with_summary, select_turns
 from conversations.documents import ConversationDocument, ReplyDocument, reply_seq
 from conversations.history import newest_first
 from conversations.services import charged_organization
-from edgechat.threads import release_database
+from edgechat.errors import TooLarge
 from usage.models import LedgerEntry
 from usage.tokens import prompt_budget
 
@@ -29,42 +25,30 @@ from usage.tokens import prompt_budget
 class ReplyCall:
     """An opened call; `overflowed`: the conversation has outgrown the context window.
 
-    `handed_over`: a thread makes it, and settles it.
+    It is discarded at the end of its `with` block, unless it was handed over to a thread that makes it.
     """
 
     call: MeteredCall
     overflowed: bool
     handed_over: bool = False
 
+    def __enter__(self) -> Self:
+        return self
 
-def new_ledger_id(mid: str, attempt: int) -> str:
-    """The ledger's name for an attempt: two that prepare the same one at once, of which one gets the claim, differ."""
-    return f"{ledger_id_prefix(mid, attempt)}{secrets.token_hex(4)}"
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.handed_over:
+            self.call.discard()
 
 
-def ledger_id_prefix(mid: str, attempt: int) -> str:
-    """What the names of all that prepare the same attempt begin with."""
-    return f"{mid}:{attempt}:"
-
-
-@contextmanager
-def reply_call(conversation: ConversationDocument, reply: ReplyDocument) -> Iterator[ReplyCall]:
-    """The call, opened, and discarded at the end of the block if it was not handed over in it.
+def open_reply_call(conversation: ConversationDocument, reply: ReplyDocument) -> ReplyCall:
+    """Take what the answer can cost from the budgets.
 
     Raises BudgetExceeded, MongoUnavailable, and OperationalError when the ledger can't be written.
     """
-    asked = _open_reply_call(conversation, reply)
-    try:
-        release_database()
-        yield asked
-    finally:
-        if not asked.handed_over:
-            asked.call.discard()
-
-
-def _open_reply_call(conversation: ConversationDocument, reply: ReplyDocument) -> ReplyCall:
     summary, draft = conversation["summary"], reply["user_message"]
-    instruction = instruction_with_summary(conversation["system_instruction"], summary["text"] if summary else None)
+    instruction = _instruction(conversation)
     window = select_turns(
         Turn("user", draft["content"], prompt_pictures(draft["attachments"])),
         newest_first(
@@ -74,7 +58,7 @@ def _open_reply_call(conversation: ConversationDocument, reply: ReplyDocument) -
             after_seq=summary["upto_seq"] if summary else 0,
         ),
         instruction=instruction,
-        budget=prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS),
+        budget=_budget(),
     )
     call = MeteredCall(
         attempt_id=reply["ledger_id"],
@@ -85,3 +69,19 @@ def _open_reply_call(conversation: ConversationDocument, reply: ReplyDocument) -
     )
     call.open()
     return ReplyCall(call, window.overflowed)
+
+
+def refuse_too_long(conversation: ConversationDocument, content: str, attachments: Sequence[dict[str, Any]]) -> None:
+    """Raises TooLarge for a message that alone is more than the context window."""
+    question = Turn("user", content, prompt_pictures(attachments))
+    if not fits(question, instruction=_instruction(conversation), budget=_budget()):
+        raise TooLarge(f"The message is longer than the {_budget()} tokens that one message may have")
+
+
+def _instruction(conversation: ConversationDocument) -> str | None:
+    summary = conversation["summary"]
+    return instruction_with_summary(conversation["system_instruction"], summary["text"] if summary else None)
+
+
+def _budget() -> int:
+    return prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)

@@ -30,18 +30,9 @@ class Pair:
 
 
 def find_pair(exchange: Exchange) -> Pair:
-    """Both messages as they are now, written first if the process that claimed the reply had not got to it.
-
-    Raises ConversationNotFound when the conversation was deleted.
-    """
+    """Both messages as they are now. Raises ConversationNotFound when they are not stored: it was deleted."""
     seqs = (exchange.seq - 1, exchange.seq)
     messages = transcripts.find_messages(exchange.owner_id, exchange.conversation_id, seqs)
     if len(messages) < 2:
-        conversation = transcripts.find_conversation(exchange.owner_id, exchange.conversation_id)
-        reply = conversation["reply"] if conversation else None
-        if reply is not None and reply["message_id"] == exchange.message_id:
-            transcripts.prepare_messages(exchange.owner_id, exchange.conversation_id, reply)
-        messages = transcripts.find_messages(exchange.owner_id, exchange.conversation_id, seqs)
-        if len(messages) < 2:
-            raise ConversationNotFound
+        raise ConversationNotFound
     return Pair(*messages)

@@ -80,17 +80,18 @@ def find_running(message_id: str) -> LiveReply | None:
     return None if reply is None or reply.lease_lost else reply
 
 
-_claiming: set[str] = set()
+# A conversation is here as often as somebody claims it at the moment.
+_claiming: list[str] = []
 
 
 @contextmanager
 def claiming(conversation_id: str) -> Iterator[None]:
     """Around all from the claim of a reply to its thread: until then it names this process and runs nowhere."""
-    _claiming.add(conversation_id)
+    _claiming.append(conversation_id)
     try:
         yield
     finally:
-        _claiming.discard(conversation_id)
+        _claiming.remove(conversation_id)
 
 
 def is_accounted_for(conversation_id: str, message_id: str) -> bool:

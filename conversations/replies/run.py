@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
 import structlog
-from django.db import OperationalError
 
 from accounts.slots import Slot
 from ai.call_control import CallCancelled
@@ -20,9 +20,8 @@ from conversations.documents import ConversationDocument, MessageDocument, Reply
 from conversations.replies.call import ReplyCall
 from conversations.replies.channel import publish
 from conversations.replies.exchange import Pair
+from conversations.replies.failure import failed_fields
 from conversations.replies.live import LiveReply, add_running, remove_running
-from conversations.replies.refused import failed_fields
-from conversations.upkeep import extend_summary, give_title, provisional_title
 from edgechat.errors import ApiError, StoreUnavailable
 from edgechat.mongo import MongoRefused
 from edgechat.threads import begin_work, end_work, start_thread
@@ -33,10 +32,27 @@ logger = structlog.get_logger(__name__)
 # process is killed is begun again, so a snapshot is only what is shown until then, or kept if that fails too.
 SNAPSHOT_SECONDS = 2.0
 MAX_SNAPSHOT_SECONDS = 10.0
-# Titles and summaries made at once in a process: a burst of first messages must not become two bursts of calls. Who
-# gets no turn in time goes without: a title is there, and a summary is caught up after the next reply.
-_upkeep_slots = threading.BoundedSemaphore(4)
-UPKEEP_PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class CompleteReply:
+    """A reply that is stored, whole; `conversation` as it was claimed for it.
+
+    `overflowed`: that has outgrown the context window.
+    """
+
+    conversation: ConversationDocument
+    reply: ReplyDocument
+    answer: str
+    overflowed: bool
+
+
+_when_complete: list[Callable[[CompleteReply], object]] = []
+
+
+def register_when_complete(function: Callable[[CompleteReply], object]) -> None:
+    """Have `function` called after each complete reply, in the thread that wrote it, once its followers have it."""
+    _when_complete.append(function)
 
 
 def run_detached(
@@ -75,7 +91,7 @@ def _run(
             final = {**final, "status": "interrupted", "content": earlier_text, "failure": None}
         if not live.lease_lost:
             begin_work(patience=None)
-            _end(live, conversation, reply, final)
+            _end(live, reply, final)
     finally:
         end_work()
         remove_running(live)
@@ -85,30 +101,8 @@ def _run(
         publish(live)
         live.slot.release()
     if final["status"] == "complete" and live.stored and not live.lease_lost and not live.erased:
-        _look_after(conversation, reply, final["content"], overflowed=asked.overflowed)
-
-
-def _look_after(conversation: ConversationDocument, reply: ReplyDocument, answer: str, *, overflowed: bool) -> None:
-    untitled = conversation["title"] is None and answer
-    if not untitled and not overflowed:
-        return
-    if not _upkeep_slots.acquire(timeout=UPKEEP_PATIENCE_SECONDS):
-        logger.warning("upkeep_skipped", message_id=reply["message_id"], reason="busy")
-        return
-    try:
-        if untitled:
-            give_title(
-                conversation,
-                answer=answer,
-                provisional=provisional_title(reply["user_message"]["content"]),
-                ledger_id=reply["ledger_id"],
-            )
-        if overflowed:
-            extend_summary(conversation, last_seq=reply_seq(reply), ledger_id=reply["ledger_id"])
-    except (StoreUnavailable, OperationalError) as error:
-        logger.warning("upkeep_skipped", message_id=reply["message_id"], reason=type(error).__name__)
-    finally:
-        _upkeep_slots.release()
+        for function in _when_complete:
+            function(CompleteReply(conversation, reply, final["content"], asked.overflowed))
 
 
 def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:
@@ -153,32 +147,30 @@ def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:
     }
 
 
-def _end(live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument, final: dict[str, Any]) -> None:
+def _end(live: LiveReply, reply: ReplyDocument, final: dict[str, Any]) -> None:
     """Store how it ended; if MongoDB refuses that, that it failed; and if that too, free the conversation at least."""
     for ending in (final, failed_fields("", StoreUnavailable(), final.get("usage")), None):
         try:
-            _until_it_lands(live, partial(_finish, live, conversation, reply, ending))
+            _until_it_lands(live, partial(_finish, live, reply, ending))
             return
         except MongoRefused as error:
             logger.error("reply_refused", message_id=live.message_id, attempt=live.attempt, reason=error.reason)
 
 
-def _finish(
-    live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument, final: dict[str, Any] | None
-) -> None:
+def _finish(live: LiveReply, reply: ReplyDocument, final: dict[str, Any] | None) -> None:
     if final is not None and transcripts.finish_message(
         live.owner_id, live.message_id, attempt=live.attempt, final=final
     ):
         answer = cast(MessageDocument, {**live.pair.model_message, **final})
         live.pair = Pair(live.pair.user_message, answer)
         live.stored = True
-    titled = conversation["title"] is None and final is not None and final["status"] == "complete"
+    complete = final is not None and final["status"] == "complete"
     released = transcripts.release_reply(
         live.owner_id,
         live.conversation_id,
         mid=live.message_id,
         attempt=live.attempt,
-        first_title=provisional_title(reply["user_message"]["content"]) if titled else None,
+        first_title=reply.get("first_title") if complete else None,
     )
     if not released and transcripts.find_conversation(live.owner_id, live.conversation_id) is None:
         # It was deleted between the claim and the writing of both messages, or since.

@@ -7,8 +7,8 @@ from conversations import transcript_repository as transcripts
 from conversations.documents import MessageDocument
 from conversations.replies import channel
 from conversations.replies.exchange import Exchange
-from conversations.replies.follow import wait_for_reply
-from conversations.services import MessageNotFound, get_message
+from conversations.replies.follow import wait_for_claim, wait_for_reply
+from conversations.services import MessageNotFound, find_message, get_conversation, get_message
 
 
 def stop_reply(*, owner_id: int, conversation_id: str, mid: str, call: OpenCall) -> MessageDocument:
@@ -17,7 +17,7 @@ def stop_reply(*, owner_id: int, conversation_id: str, mid: str, call: OpenCall)
 
     The wish is stored first, so whoever writes the reply, or takes it over, will find it.
     """
-    message = get_message(owner_id=owner_id, conversation_id=conversation_id, mid=mid)
+    message = _stored_message(owner_id=owner_id, conversation_id=conversation_id, mid=mid, call=call)
     if message["role"] != "model":
         raise MessageNotFound
     if message["status"] != "generating":
@@ -27,3 +27,15 @@ def stop_reply(*, owner_id: int, conversation_id: str, mid: str, call: OpenCall)
         return get_message(owner_id=owner_id, conversation_id=conversation_id, mid=mid)
     channel.request_stop(mid, attempt)
     return wait_for_reply(Exchange(owner_id, conversation_id, message["seq"]), call=call).model_message
+
+
+def _stored_message(*, owner_id: int, conversation_id: str, mid: str, call: OpenCall) -> MessageDocument:
+    """The message, also where its reply was claimed a moment ago and it is not stored yet."""
+    while True:
+        conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
+        try:
+            return find_message(conversation, mid)
+        except MessageNotFound:
+            if conversation["reply"] is None or conversation["reply"]["message_id"] != mid:
+                raise
+        wait_for_claim(call)

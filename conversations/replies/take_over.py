@@ -8,12 +8,13 @@ from django.db import OperationalError
 from accounts.slots import take_slot
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, reply_seq
-from conversations.replies.call import new_ledger_id, reply_call
+from conversations.replies.call import open_reply_call
 from conversations.replies.exchange import Pair
 from conversations.replies.live import claiming, is_accounted_for
 from conversations.replies.refused import end_refused_reply
 from conversations.replies.run import run_detached
 from conversations.replies.shutdown import is_shutting_down
+from conversations.replies.start import new_ledger_id
 from edgechat.errors import StoreUnavailable
 from edgechat.mongo import MongoRefused
 from usage import ledger, processes
@@ -87,7 +88,7 @@ def _try_to_take_over(conversation: ConversationDocument, *, restart: bool) -> b
                 return _take_over(conversation, restart=restart)
             except MongoRefused as error:
                 if conversation["reply"] is not None:
-                    end_refused_reply(conversation["owner_id"], conversation["_id"], conversation["reply"], error)
+                    end_refused_reply(conversation, conversation["reply"], error)
     except (StoreUnavailable, OperationalError) as error:
         # It is this process's now, if it was taken: a stray.
         logger.warning("take_over_deferred", conversation_id=conversation["_id"], reason=type(error).__name__)
@@ -105,7 +106,7 @@ def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
     taken: ReplyDocument = {**reply, "worker": processes.this_process(), "ledger_id": ledger_id}
     if not transcripts.take_reply(owner_id, conversation_id, reply, worker=taken["worker"]):
         return False
-    reply = taken
+    conversation["reply"] = reply = taken
     transcripts.prepare_messages(owner_id, conversation_id, reply)
     message = _model_message(owner_id, conversation_id, reply)
     if message is None or message["status"] != "generating":
@@ -126,15 +127,18 @@ def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
 
 def _begin_again(conversation: ConversationDocument, reply: ReplyDocument, message: MessageDocument) -> None:
     owner_id, conversation_id, attempt = conversation["owner_id"], conversation["_id"], reply["attempt"] + 1
-    again: ReplyDocument = {**reply, "attempt": attempt, "ledger_id": new_ledger_id(reply["message_id"], attempt)}
-    try:
-        slot = take_slot("replies", owner_id, group=conversation_id, always=True)
-        with slot, reply_call(conversation, again) as asked:
-            if transcripts.begin_attempt(owner_id, conversation_id, again):
-                pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, again))
+    ledger_id = new_ledger_id(conversation, reply["message_id"], attempt)
+    again: ReplyDocument = {**reply, "attempt": attempt, "ledger_id": ledger_id}
+    if not transcripts.begin_attempt(owner_id, conversation_id, again):
+        return
+    conversation["reply"] = again
+    pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, again))
+    with take_slot("replies", owner_id, group=conversation_id, always=True) as slot:
+        try:
+            with open_reply_call(conversation, again) as asked:
                 run_detached(conversation, again, pair, asked, slot, earlier_text=message["content"])
-    except BudgetExceeded:
-        _end(conversation, reply, message, status="interrupted")
+        except BudgetExceeded:
+            _end(conversation, again, message, status="interrupted")
 
 
 def _end(conversation: ConversationDocument, reply: ReplyDocument, message: MessageDocument, *, status: str) -> None:

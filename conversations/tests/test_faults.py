@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from conftest import Api, Person, new_address
 from conversations.documents import message_id
-from conversations.replies.call import new_ledger_id
+from conversations.replies.start import new_ledger_id
 from conversations.tests.events import EVENT_STREAM, follow, read_events, text_of
 from conversations.transcript_repository import claim_reply, find_conversation
 from edgechat.local.stack import start_mongo, start_valkey
@@ -224,7 +224,7 @@ def leave(person: Person, conversation: str, content: str, *, worker: str, witho
         "message_id": mid,
         "user_message": {"content": content, "client_message_id": None, "body_hash": "", "attachments": []},
         "attempt": 1,
-        "ledger_id": new_ledger_id(mid, 1),
+        "ledger_id": new_ledger_id(stored, mid, 1),
         "first_attempt": 1,
         "worker": worker,
         "stop_requested": False,

@@ -85,11 +85,12 @@ def test_messages_that_cannot_be_stored_leave_no_claim(alice: Person) -> None:
         "expires_at": None,
         "started_at": transcripts.now(),
     }
-    assert transcripts.claim_reply(found, reply)
+    claimed = transcripts.claim_reply(found, reply)
+    assert claimed is not None
     unstorable: Any = {**reply, "user_message": draft}
     with pytest.raises(MongoRefused):
         transcripts.prepare_messages(alice.id, conversation, unstorable)
-    end_refused_reply(alice.id, conversation, reply, MongoRefused("a bad value"))
+    end_refused_reply(claimed, reply, MongoRefused("a bad value"))
     after = alice.get(f"chat/conversations/{conversation}").json()
     assert {**after, "updated_at": None} == {**before, "updated_at": None}
     assert conversations().find_one({"_id": conversation}, {"reply": 1}) == {"_id": conversation, "reply": None}

@@ -9,6 +9,7 @@ from django.utils import timezone
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
+from conversations.documents import ConversationDocument
 from edgechat.mongo import Document, database, mongo_errors
 
 # The index of running replies.
@@ -45,6 +46,11 @@ def now() -> datetime:
 
 # `expires_at` of what is not temporary: beside a range or an `$and`, NX-27017 finds nothing by a plain null.
 NEVER = {"$in": [None]}
+
+
+def revision_of(conversation: ConversationDocument) -> Any:
+    """What a filter has for `revision` that must be as it was read; it is not there before the first write of it."""
+    return conversation.get("revision", {"$in": [None]})
 
 
 def unexpired() -> Document:

@@ -55,6 +55,7 @@ def insert_conversation(
         "creation_hash": creation_hash,
         "next_seq": 1,
         "message_count": 0,
+        "revision": 0,
         "summary": None,
         "reply": None,
         "change": unnumbered_change(),
@@ -172,7 +173,11 @@ def update_conversation(owner_id: int, conversation_id: str, fields: Mapping[str
     """Change fields of a conversation; None if there is none."""
     conversations().update_one(
         {"_id": conversation_id, "owner_id": owner_id},
-        {"$set": {**fields, "change": unnumbered_change()}, "$max": {"updated_at": now()}},
+        {
+            "$set": {**fields, "change": unnumbered_change()},
+            "$max": {"updated_at": now()},
+            "$inc": {"revision": 1},
+        },
     )
     return find_conversation(owner_id, conversation_id)
 
@@ -217,7 +222,7 @@ def set_summary(owner_id: int, conversation_id: str, *, text: str, upto_seq: int
     known: Document = {"summary": None} if replaces_upto_seq == 0 else {"summary.upto_seq": replaces_upto_seq}
     conversations().update_one(
         {"_id": conversation_id, "owner_id": owner_id, **known},
-        {"$set": {"summary": {"text": text, "upto_seq": upto_seq}}},
+        {"$set": {"summary": {"text": text, "upto_seq": upto_seq}}, "$inc": {"revision": 1}},
     )
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import cast
 
+from conversations.documents import ConversationDocument
 from conversations.transcript_repository.change_numbers import unnumbered_change
 from conversations.transcript_repository.collections import (
     conversations,
     messages,
     now,
     owners,
+    revision_of,
     tombstones,
 )
 from conversations.transcript_repository.message_store import delete_messages
@@ -90,13 +93,14 @@ def delete_everything_of(owner_id: int) -> None:
 def _take_away(owner_id: int, conversation_id: str) -> Document | None:
     """Delete the conversation's own document; what it was, or None if there is none.
 
-    By compare-and-set on its latest change, so that no reply is claimed unseen between the reading and the deleting.
+    By compare-and-set on its revision, so that no reply is claimed unseen between the reading and the deleting.
     """
     while True:
         found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id})
         if found is None:
             return None
-        chosen = {"_id": conversation_id, "owner_id": owner_id, "change": found["change"]}
+        revision = revision_of(cast(ConversationDocument, found))
+        chosen = {"_id": conversation_id, "owner_id": owner_id, "revision": revision}
         if conversations().delete_one(chosen).deleted_count:
             return found
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
-from conversations.documents import ConversationDocument, ReplyDocument, reply_seq
+from conversations.documents import ConversationDocument, ReplyDocument
 from conversations.transcript_repository.change_numbers import unnumbered_change
-from conversations.transcript_repository.collections import WRITTEN_BY, conversations, now
-from conversations.transcript_repository.message_store import delete_messages
+from conversations.transcript_repository.collections import WRITTEN_BY, conversations, now, revision_of
 from edgechat.mongo import Document, mongo_errors
 
 REPLIES_AT_ONCE = 20
@@ -16,45 +15,62 @@ UNKNOWN_AT_ONCE = 1000
 
 
 @mongo_errors
-def claim_reply(conversation: ConversationDocument, reply: ReplyDocument) -> bool:
+def claim_reply(conversation: ConversationDocument, reply: ReplyDocument) -> ConversationDocument | None:
     """Take the conversation's one place for a running reply, and, for its first attempt, the next two sequence numbers.
 
-    False if the conversation has changed since it was read, which its `change` tells.
+    The conversation as it is then; None if another reply, or something that a reply depends on, came between, which
+    its `revision` tells.
     """
-    added = 2 if reply["attempt"] == 1 else 0
-    claimed = conversations().update_one(
+    fields: Document = {
+        "reply": reply,
+        "next_seq": conversation["next_seq"] + _seqs_of(reply),
+        "message_count": conversation["message_count"] + _seqs_of(reply),
+        "revision": conversation.get("revision", 0) + 1,
+        "change": unnumbered_change(),
+        "updated_at": reply["started_at"],
+    }
+    taken = conversations().update_one(
         {
             "_id": conversation["_id"],
             "owner_id": conversation["owner_id"],
             "reply": None,
-            "change": conversation["change"],
+            "revision": revision_of(conversation),
+            "next_seq": conversation["next_seq"],
         },
-        {
-            "$inc": {"next_seq": added, "message_count": added},
-            "$set": {"reply": reply, "updated_at": reply["started_at"], "change": unnumbered_change()},
-        },
+        {"$set": fields},
     )
-    return claimed.matched_count == 1
+    return cast(ConversationDocument, {**conversation, **fields}) if taken.matched_count else None
 
 
 @mongo_errors
-def undo_claim(owner_id: int, conversation_id: str, reply: ReplyDocument) -> None:
-    """Take back the claim of a first attempt whose messages can't be stored, and its sequence numbers with it."""
-    seq = reply_seq(reply)
-    delete_messages(owner_id, conversation_id, (seq - 1, seq))
-    conversations().update_one(
-        {
-            "_id": conversation_id,
-            "owner_id": owner_id,
-            "reply.message_id": reply["message_id"],
-            "reply.attempt": reply["attempt"],
-            "next_seq": seq + 1,
-        },
-        {
-            "$inc": {"next_seq": -2, "message_count": -2},
-            "$set": {"reply": None, "change": unnumbered_change()},
-            "$max": {"updated_at": now()},
-        },
+def undo_claim(
+    claimed: ConversationDocument, reply: ReplyDocument, *, before: ConversationDocument | None = None
+) -> bool:
+    """Take back a claim of which nothing is stored, and its sequence numbers; False if another process has it by now.
+
+    `before`: the conversation as it was claimed. Its time, and its place among the owner's conversations, are as then,
+    unless it changed, or a device learned of the claim, meanwhile.
+    """
+    mine = {
+        "_id": claimed["_id"],
+        "owner_id": claimed["owner_id"],
+        "reply.message_id": reply["message_id"],
+        "reply.attempt": reply["attempt"],
+        "reply.worker": reply["worker"],
+    }
+    counts = {"next_seq": -_seqs_of(reply), "message_count": -_seqs_of(reply), "revision": 1}
+    attempts: list[tuple[Document, Document]] = [({}, {"change": unnumbered_change()})]
+    if before is not None:
+        attempts = [
+            ({"change": claimed["change"]}, {"change": before["change"], "updated_at": before["updated_at"]}),
+            ({"updated_at": claimed["updated_at"]}, {**attempts[0][1], "updated_at": before["updated_at"]}),
+            *attempts,
+        ]
+    return any(
+        conversations()
+        .update_one({**mine, **as_claimed}, {"$inc": counts, "$set": {"reply": None, **fields}})
+        .matched_count
+        for as_claimed, fields in attempts
     )
 
 
@@ -68,15 +84,13 @@ def release_reply(
     """
     mine = {"_id": conversation_id, "owner_id": owner_id, "reply.message_id": mid, "reply.attempt": attempt}
     fields: Document = {"reply": None, "change": unnumbered_change()}
-    moment = {"updated_at": now()}
+    more: Document = {"$max": {"updated_at": now()}, "$inc": {"revision": 1}}
     if first_title is not None:
-        titled = conversations().update_one(
-            {**mine, "title": None, "title_set_by_user": False},
-            {"$set": {**fields, "title": first_title}, "$max": moment},
-        )
+        untitled = {**mine, "title": None, "title_set_by_user": False}
+        titled = conversations().update_one(untitled, {"$set": {**fields, "title": first_title}, **more})
         if titled.matched_count:
             return True
-    released = conversations().update_one(mine, {"$set": fields, "$max": moment})
+    released = conversations().update_one(mine, {"$set": fields, **more})
     return released.matched_count == 1
 
 
@@ -163,3 +177,8 @@ def begin_attempt(owner_id: int, conversation_id: str, reply: ReplyDocument) -> 
         {"$set": {"reply.attempt": reply["attempt"], "reply.ledger_id": reply["ledger_id"]}},
     )
     return result.matched_count == 1
+
+
+def _seqs_of(reply: ReplyDocument) -> int:
+    """How many sequence numbers its claim takes: a later attempt answers an exchange that has its own."""
+    return 2 if reply["attempt"] == 1 else 0

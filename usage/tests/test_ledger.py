@@ -52,7 +52,8 @@ def test_nothing_calls_the_model_but_by_an_entry_of_the_ledger() -> None:
     assert asking == {"ai/gemini.py"}
     [(file, call)] = calls_in_code("stream_answer")
     assert file == "ai/metered_call.py"
-    assert "entry" in {keyword.arg for keyword in call.keywords}
+    bounds = [ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == "max_output_tokens"]
+    assert bounds == ["entry.max_output_tokens"]
     # An entry is only made where a row is: so there is none without it.
     assert {file for file, _ in calls_in_code("OpenEntry")} == {"usage/ledger.py"}
     assert len(list(calls_in_code("OpenEntry"))) == 1

@@ -1,0 +1,142 @@
+"""A reply as server-sent events: as it is written, or what is left of it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, cast
+
+from accounts.open_calls import HungUp, OpenCall
+from conversations.documents import MessageDocument
+from conversations.replies.exchange import Exchange, Pair, find_pair
+from conversations.replies.failure import failure_of
+from conversations.replies.follow import LOOK_SECONDS_WITHOUT_REDIS, Follower
+from conversations.replies.live import find_running
+from conversations.replies.shutdown import is_shutting_down
+from conversations.serializers import message_body, pair_body
+from edgechat.errors import ApiError, error_body
+from edgechat.event_stream import PING, PING_SECONDS, event
+from edgechat.logs import current_request_id
+from edgechat.text_feed import FeedState
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a follower has read: the attempt, and the characters of its text; `ended` after the final event."""
+
+    attempt: int
+    offset: int
+    ended: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.attempt}-{'end' if self.ended else self.offset}"
+
+    def is_ahead_of(self, attempt: int, text: str) -> bool:
+        return self.attempt > attempt or (self.attempt == attempt and (self.ended or self.offset > len(text)))
+
+
+def parse_position(text: str | None) -> Position | None:
+    """The position in a Last-Event-ID; None without one, or for one that is not ours: then everything is told."""
+    match = re.fullmatch(r"(\d{1,9})-(\d{1,9}|end)", text or "")
+    if match is None:
+        return None
+    ended = match[2] == "end"
+    return Position(int(match[1]), 0 if ended else int(match[2]), ended)
+
+
+def opening_pair(exchange: Exchange) -> Pair:
+    """Both messages as they are when a reply begins; from MongoDB if another process writes it, or it has ended."""
+    live = find_running(exchange.message_id)
+    return find_pair(exchange) if live is None else live.pair
+
+
+def stream_reply(
+    exchange: Exchange, *, call: OpenCall, since: Position | None = None, first: Pair | None = None
+) -> Iterator[bytes]:
+    """The reply's events: those after `since`, or all; `first` is told as the opening `message` event.
+
+    Ends with `done` or `error`, the latter also for what ended the call. The connection may be closed at any point:
+    nothing here belongs to the reply.
+    """
+    position = since or Position(0, 0)
+    if first is not None:
+        position = Position(first.model_message["attempt"], 0)
+        yield event("message", pair_body(_as_begun(first)), event_id=str(position))
+    pinged = time.monotonic()
+    looked = since is None
+    with closing(Follower(exchange, call)) as follower:
+        while not is_shutting_down():
+            timeout = max(0.0, pinged + PING_SECONDS - time.monotonic())
+            try:
+                found = follower.next(
+                    position.attempt,
+                    position.offset,
+                    timeout=timeout if looked else min(timeout, LOOK_SECONDS_WITHOUT_REDIS),
+                )
+            except HungUp:
+                return
+            except ApiError as error:
+                # Without an id: who may read it again goes on where they were.
+                yield event("error", error_body(error, current_request_id()))
+                return
+            if isinstance(found, Pair):
+                yield from replay_ended(found.model_message, position)
+                return
+            news: list[bytes] = []
+            if not looked and position.is_ahead_of(found.epoch, found.text):
+                if not follower.has_caught_up():
+                    continue
+                # More than was told so far: the text would go on behind a gap.
+                position = Position(found.epoch, 0)
+                news.append(event("restart", {}, event_id=str(position)))
+            looked = True
+            more, position = _news(found, position)
+            news += more
+            if news:
+                yield b"".join(news)
+                pinged = time.monotonic()
+            if time.monotonic() - pinged >= PING_SECONDS:
+                yield PING
+                pinged = time.monotonic()
+
+
+def replay_ended(message: MessageDocument, since: Position) -> Iterator[bytes]:
+    """What is left to tell of a reply that has ended, from the stored message."""
+    attempt, text = message["attempt"], message["content"]
+    position = since
+    if since.is_ahead_of(attempt, text):
+        # More than is stored: a killed process had told it, and could not keep it.
+        position = Position(0, 0)
+        yield event("restart", {}, event_id=str(Position(attempt, 0)))
+    news, _ = _news(FeedState(attempt, text, ended=True), position)
+    yield from news
+    end = str(Position(attempt, 0, ended=True))
+    failure = failure_of(message)
+    if failure is not None and not text:
+        yield event("error", error_body(failure, current_request_id()), event_id=end)
+    else:
+        yield event("done", message_body(message), event_id=end)
+
+
+def _as_begun(pair: Pair) -> Pair:
+    """Before its first words, whatever there is of the reply by now: its text comes in the deltas that follow."""
+    begun: dict[str, Any] = {"content": "", "status": "generating", "finish_reason": None, "usage": None}
+    return Pair(pair.user_message, cast(MessageDocument, {**pair.model_message, **begun}))
+
+
+def _news(state: FeedState, position: Position) -> tuple[list[bytes], Position]:
+    """What a follower at `position` has to be told of this state, and where it is then."""
+    news: list[bytes] = []
+    if state.epoch > position.attempt:
+        restarted = position.attempt > 0
+        position = Position(state.epoch, 0)
+        if restarted:
+            news.append(event("restart", {}, event_id=str(position)))
+    if state.epoch == position.attempt and len(state.text) > position.offset:
+        text = state.text[position.offset :]
+        position = Position(position.attempt, len(state.text))
+        news.append(event("delta", {"text": text}, event_id=str(position)))
+    return news, position

@@ -1,0 +1,136 @@
+"""The claim of a conversation for a reply: what it compares, and how it is undone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from conftest import Person, at_once
+from conversations import transcript_repository as transcripts
+from conversations.documents import ConversationDocument, ReplyDocument
+from conversations.transcript_repository.collections import conversations
+from usage.models import Budget, LedgerEntry, Process
+
+
+def found(person: Person, conversation: str) -> ConversationDocument:
+    document = transcripts.find_conversation(person.id, conversation)
+    assert document is not None
+    return document
+
+
+def reply_to(conversation: ConversationDocument, *, worker: str = "nobody") -> ReplyDocument:
+    return {
+        "message_id": f"{conversation['_id']}:{conversation['next_seq'] + 1:08d}",
+        "user_message": {"content": "hello", "client_message_id": None, "body_hash": "", "attachments": []},
+        "attempt": 1,
+        "ledger_id": "x",
+        "first_attempt": 1,
+        "worker": worker,
+        "stop_requested": False,
+        "expires_at": None,
+        "started_at": transcripts.now(),
+    }
+
+
+@pytest.fixture
+def living() -> Any:
+    """The name of a process that nobody takes for dead; no thread of it writes what it claims."""
+    process = Process.objects.create(name="claims-test", alive_until=transcripts.now().replace(year=2100))
+    yield process.name
+    process.delete()
+
+
+def listed(person: Person) -> tuple[list[str], Any]:
+    told = person.get("chat/changes").json()
+    order = [each["id"] for each in person.get("chat/conversations").json()["conversations"]]
+    return order, told
+
+
+def test_the_read_of_another_device_does_not_fail_a_send(alice: Person, living: str) -> None:
+    conversation = alice.new_conversation(title="Talk")
+    before = found(alice, conversation)
+    listed(alice)
+    assert found(alice, conversation)["change"] != before["change"]
+    reply = reply_to(before, worker=living)
+    claimed = transcripts.claim_reply(before, reply)
+    assert claimed == found(alice, conversation)
+    assert transcripts.undo_claim(claimed, reply)
+
+
+@pytest.mark.parametrize("change", ["a reply", "the instruction", "the summary"])
+def test_what_a_reply_depends_on_fails_a_claim_that_has_not_seen_it(alice: Person, change: str) -> None:
+    conversation = alice.new_conversation(title="Talk")
+    before = found(alice, conversation)
+    if change == "a reply":
+        assert alice.say(conversation, "hello").status_code == 200
+    elif change == "the instruction":
+        alice.patch(f"chat/conversations/{conversation}", json={"system_instruction": "Be brief."})
+    else:
+        transcripts.set_summary(alice.id, conversation, text="short", upto_seq=2, replaces_upto_seq=0)
+    assert transcripts.claim_reply(before, reply_to(before)) is None
+    assert found(alice, conversation)["reply"] is None
+
+
+def test_a_conversation_of_a_version_before_has_no_revision_and_is_claimed_once(alice: Person) -> None:
+    conversation = alice.new_conversation(title="Talk")
+    conversations().update_one({"_id": conversation}, {"$unset": {"revision": 1}})
+    before = found(alice, conversation)
+    answers = at_once(8, lambda _: alice.say(conversation, "[[delay=0.3]]hello", client_message_id="once"))
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert transcripts.claim_reply(before, reply_to(before)) is None
+    assert alice.say(conversation, "and on").json()["model_message"]["seq"] == 4
+    conversations().update_one({"_id": conversation}, {"$unset": {"revision": 1}})
+    assert alice.delete(f"chat/conversations/{conversation}").status_code == 204
+
+
+def test_a_claim_that_another_process_has_taken_is_not_undone(alice: Person, living: str) -> None:
+    conversation = alice.new_conversation(title="Talk")
+    before = found(alice, conversation)
+    reply = reply_to(before, worker="dead")
+    claimed = transcripts.claim_reply(before, reply)
+    assert claimed is not None
+    assert transcripts.take_reply(alice.id, conversation, reply, worker=living)
+    assert not transcripts.undo_claim(claimed, reply, before=before)
+    assert transcripts.undo_claim(claimed, {**reply, "worker": living}, before=before)
+    assert {**found(alice, conversation), "revision": 0} == {**before, "revision": 0}
+
+
+def test_a_claim_that_a_device_has_learned_of_is_undone_and_told_again(alice: Person, living: str) -> None:
+    conversation = alice.new_conversation(title="Talk")
+    listed(alice)
+    before = found(alice, conversation)
+    reply = reply_to(before, worker=living)
+    claimed = transcripts.claim_reply(before, reply)
+    assert claimed is not None
+    _, told = listed(alice)
+    assert told["conversations"][0]["message_count"] == 2
+    assert transcripts.undo_claim(claimed, reply, before=before)
+    news = alice.get("chat/changes", params={"since": told["next_since"]}).json()
+    assert [each["message_count"] for each in news["conversations"]] == [0]
+    assert found(alice, conversation)["updated_at"] == before["updated_at"]
+
+
+def test_a_send_that_its_budget_refuses_leaves_nothing_behind_however_often_it_is_tried(alice: Person) -> None:
+    conversations_of_alice = [alice.new_conversation(), alice.new_conversation(title="Later")]
+    conversation = conversations_of_alice[0]
+    before = listed(alice)
+    assert before[0] == conversations_of_alice[::-1]
+    Budget.objects.create(user_id=alice.id, period="month", token_limit=0)
+    answers = at_once(12, lambda number: alice.say(conversation, "hello", client_message_id=f"{number % 2}"))
+    # Who meets the claim of another send, which is undone a moment later, is refused by that.
+    codes = {answer.json()["code"] for answer in answers}
+    assert "budget_exceeded" in codes <= {"budget_exceeded", "generation_in_progress"}
+    assert listed(alice) == before
+    assert alice.messages(conversation)["messages"] == []
+    assert not LedgerEntry.objects.filter(user_id=alice.id).exists()
+    Budget.objects.filter(user_id=alice.id).delete()
+    assert alice.say(conversation, "hello", client_message_id="0").json()["model_message"]["seq"] == 2
+
+
+def test_a_repeated_send_that_its_budget_refuses_is_refused_to_all(alice: Person) -> None:
+    conversation = alice.new_conversation(title="Talk")
+    Budget.objects.create(user_id=alice.id, period="month", token_limit=0)
+    answers = at_once(12, lambda _: alice.say(conversation, "hello", client_message_id="once"))
+    assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(429, "budget_exceeded")}
+    assert alice.messages(conversation)["messages"] == []
