@@ -18,7 +18,6 @@ from accounts.tokens import Claims, TokenExpired, TokenInvalid, read_token
 from edgechat.errors import NotAuthenticated
 from edgechat.request_body import body_of
 from edgechat.request_state import state_of
-from edgechat.threads import release_database
 
 LAST_USED_PRECISION = timedelta(minutes=1)
 
@@ -52,8 +51,6 @@ def authenticate_request(request: HttpRequest) -> Session | None:
         raise NotAuthenticated("The access token is not valid") from None
     state.authenticated_at = time.monotonic()
     session = live_session(claims)
-    # Most calls need PostgreSQL no more, and wait for MongoDB or the model next: others must not wait with them.
-    release_database()
     state.authenticated_user_id = session.user_id
     if body := body_of(request):
         body.when_late(functools.partial(_look_again, session, claims))
@@ -105,7 +102,6 @@ def live_session(claims: Claims) -> Session:
 def _look_again(session: Session, claims: Claims) -> None:
     """After a body that came slowly: the session may have ended since, or its user have other rights."""
     session.user.__dict__.update(live_session(claims).user.__dict__)
-    release_database()
 
 
 def note_use(session: Session) -> None:

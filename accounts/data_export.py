@@ -14,7 +14,6 @@ from django.db.models import Model, QuerySet
 from accounts.models import AuditEvent, Membership, Session, User
 from accounts.serializers import UserOutput
 from edgechat.answer_bytes import encode_json
-from edgechat.threads import release_database
 
 ROWS_AT_ONCE = 500
 
@@ -57,7 +56,6 @@ def rows_of(queryset: QuerySet[M]) -> Iterator[M]:
     queryset = queryset.order_by("pk")
     page = queryset
     while rows := list(page[:ROWS_AT_ONCE]):
-        release_database()
         yield from rows
         page = queryset.filter(pk__gt=rows[-1].pk)
 

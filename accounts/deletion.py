@@ -20,7 +20,6 @@ from accounts.models import AuditEvent, Membership, User
 from accounts.sessions import end_all_sessions
 from edgechat.client_address import Caller
 from edgechat.errors import StoreUnavailable
-from edgechat.threads import release_database
 
 logger = structlog.get_logger(__name__)
 
@@ -104,7 +103,6 @@ def _try_to_erase(user_id: int) -> bool:
 def _erase(user_id: int) -> None:
     # In this order, and none after one that failed: transcripts must not go before the replies that write them.
     for erase in _erasers:
-        release_database()  # most of them wait for other stores
         erase(user_id)
     with transaction.atomic():
         # Locked first, so that nobody adds a row for this user between the deletion of those and of this one.

@@ -11,7 +11,7 @@ from django.core.mail import send_mail
 from accounts.emailed_tokens import Purpose, make_emailed_token
 from accounts.models import User
 from edgechat.rate_limit import seconds_to_wait
-from edgechat.threads import release_database, start_thread
+from edgechat.threads import start_thread, waiting
 
 logger = structlog.get_logger(__name__)
 
@@ -41,7 +41,6 @@ def send_notice(address: str, subject: str, text: str) -> None:
 
 def _send_to(email: str) -> None:
     user = User.objects.with_email(email)
-    release_database()
     if user is not None:
         _send("reset", user)
 
@@ -63,7 +62,8 @@ def _send(purpose: Purpose, user: User) -> None:
 
 def _deliver(address: str, subject: str, text: str) -> None:
     try:
-        send_mail(f"{settings.APP_NAME}: {subject}", text, None, [address])
+        with waiting():
+            send_mail(f"{settings.APP_NAME}: {subject}", text, None, [address])
     except (OSError, SMTPException) as error:
         logger.error("mail_not_sent", subject=subject, reason=type(error).__name__)
 

@@ -24,7 +24,7 @@ from django.utils import timezone
 from accounts.addresses import email_key
 from accounts.models import LoginAttempts
 from edgechat.errors import RateLimited
-from edgechat.threads import begin_work, end_work, release_database
+from edgechat.threads import waiting
 
 MAX_FAILURES = 5
 WINDOW = timedelta(minutes=15)
@@ -96,10 +96,8 @@ def _begin(key: str) -> LoginAttempt:
             raise LoginLocked(retry_after=(counted[0] + WINDOW - now).total_seconds())
         if time.monotonic() > give_up:
             raise LoginLocked(retry_after=RUNNING_FOR.total_seconds())
-        release_database()
-        end_work()
-        time.sleep(POLL_SECONDS)
-        begin_work()
+        with waiting():
+            time.sleep(POLL_SECONDS)
 
 
 def forget_failures(email: str) -> None:

@@ -34,7 +34,7 @@ from edgechat import notices
 from edgechat.errors import ApiError, StoreUnavailable
 from edgechat.event_stream import ClosingBody
 from edgechat.request_state import state_of
-from edgechat.threads import EXITS, end_work, release_database, start_thread
+from edgechat.threads import EXITS, start_thread, waiting
 
 logger = structlog.get_logger(__name__)
 
@@ -129,8 +129,6 @@ class OpenCall:
 
         The thread is not waited for then: `on_end` is to end it.
         """
-        release_database()
-        end_work()
         outcome: list[Callable[[], T]] = []
         changed = threading.Event()
 
@@ -141,10 +139,9 @@ class OpenCall:
             except BaseException as error:
                 outcome.append(partial(_raise, error))
             finally:
-                end_work()
                 changed.set()
 
-        with self.waking(changed.set):
+        with waiting(), self.waking(changed.set):
             if not self.is_over():
                 start_thread(work)
                 changed.wait()

@@ -24,7 +24,7 @@ from accounts.passwords import normalized, verify_password
 from accounts.sessions import AccountChanged, IssuedTokens, end_all_sessions, start_session
 from edgechat.client_address import Caller
 from edgechat.errors import ApiError, Invalid
-from edgechat.threads import end_work, release_database, run_cpu_bound
+from edgechat.threads import run_cpu_bound, waiting
 
 REAUTHENTICATION_WINDOW = timedelta(minutes=15)
 
@@ -173,13 +173,11 @@ def refuse_common_password(password: str, *, field: str) -> None:
 
 
 def hash_password(password: str) -> str:
-    release_database()
     return run_cpu_bound(make_password, normalized(password))
 
 
 def _verify_password(password: str, encoded: str) -> tuple[bool, bool]:
     """Whether the password is right, and whether its hash ought to be made anew."""
-    release_database()
     try:
         return run_cpu_bound(verify_password, password, encoded)
     except ValueError:  # the hash is damaged, and no password is its
@@ -188,8 +186,7 @@ def _verify_password(password: str, encoded: str) -> tuple[bool, bool]:
 
 def _wait_like_all(started: float) -> None:
     """Wait until a refusal has taken FAILED_LOGIN_SECONDS, or the next multiple of it where that is over already."""
-    release_database()
-    end_work()
     step = settings.FAILED_LOGIN_SECONDS
     if step:
-        time.sleep(step - (time.monotonic() - started) % step)
+        with waiting():
+            time.sleep(step - (time.monotonic() - started) % step)

@@ -25,7 +25,7 @@ from accounts.models import User
 from ai.call_control import CallCancelled
 from edgechat.errors import StoreUnavailable
 from edgechat.redis import RedisError, drop_foreign, is_foreign, redis_client
-from edgechat.threads import end_work, release_database
+from edgechat.threads import waiting
 
 logger = structlog.get_logger(__name__)
 
@@ -91,10 +91,9 @@ class Place:
                 logger.error("kept_answer_unusable")
                 redis_client().unlink(self._key)
                 continue
-            release_database()
-            end_work()
-            if cancelled.wait(pause):
-                raise CallCancelled
+            with waiting():
+                if cancelled.wait(pause):
+                    raise CallCancelled
             pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
 
     def keep(self, answer: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from ai.call_control import CallCancelled
 from edgechat.errors import ApiError, StoreUnavailable, error_body
 from edgechat.event_stream import PING, PING_SECONDS, event
 from edgechat.logs import current_request_id
-from edgechat.threads import end_work, release_database, start_thread
+from edgechat.threads import start_thread, waiting
 
 logger = structlog.get_logger(__name__)
 
@@ -26,8 +26,6 @@ def stream_completion(answer: Answer, call: OpenCall) -> Iterator[bytes]:
     Waits for the first of them, for one ping's time at most, so that what fails before it is raised here and becomes
     an ordinary answer.
     """
-    release_database()
-    end_work()
     writer = _Writer(answer)
     with call.waking(writer.wake):
         pieces, ended = writer.beyond(0, timeout=PING_SECONDS, unless=call.is_over)
@@ -52,7 +50,7 @@ class _Writer:
 
         Without waiting any longer once `unless` holds.
         """
-        with self._changed:
+        with waiting(), self._changed:
             self._changed.wait_for(lambda: self._ended or len(self._pieces) > told or unless(), timeout)
             return self._pieces[told:], self._ended
 

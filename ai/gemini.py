@@ -19,6 +19,7 @@ from django.utils.http import parse_http_date_safe
 
 from ai.call_control import CallCancelled, CallControl, ControlledTransport
 from edgechat.errors import ApiError
+from edgechat.threads import waiting
 from usage.tokens import TokenUsage, estimate_tokens
 
 if TYPE_CHECKING:
@@ -165,14 +166,14 @@ def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: in
     """
     begun = finished = False
     try:
-        with control.active():
+        with waiting(), control.active():
             client = _client()
             answer = client.models.generate_content_stream(
                 model=settings.GEMINI_MODEL, contents=_contents(prompt), config=_config(prompt, max_output_tokens)
             )
         while True:
             # The control is active only while this thread reads: between chunks the caller may do other things.
-            with control.active():
+            with waiting(), control.active():
                 response = next(answer, None)
             if response is None:
                 break
@@ -216,7 +217,7 @@ def list_models() -> list[Model]:
         return _models[1]
     control = CallControl(timeout=min(30.0, settings.AI_TIMEOUT_SECONDS))
     try:
-        with control.active():
+        with waiting(), control.active():
             found = [_model(model) for model in _client().models.list() if _generates(model)]
     except ModelError:
         raise

@@ -10,7 +10,7 @@ from django.conf import settings
 from ai.call_control import CallControl
 from ai.gemini import COMPLETE, Chunk, ModelError, Prompt, stream_answer
 from edgechat.answer_bytes import beginning_within, text_bytes
-from edgechat.threads import begin_work, end_work, release_database
+from edgechat.threads import working
 from usage import ledger
 from usage.ledger import OpenEntry
 from usage.models import LedgerEntry
@@ -102,12 +102,8 @@ class MeteredCall:
         """
         entry = self._entry
         if entry is None:
-            begin_work(patience=None)  # the parts before it are paid for
-            try:
+            with working():
                 entry = self.open()
-            finally:
-                release_database()
-                end_work()
         left = MAX_ANSWER_BYTES
         try:
             for chunk in stream_answer(self._prompt, self.control, max_output_tokens=entry.max_output_tokens):
@@ -132,7 +128,6 @@ class MeteredCall:
                 ledger.settle_entry(self._attempt_id, self.usage, answered_by=self._answered_by)
             else:
                 self.discard()
-            release_database()
 
     def _note(self, chunk: Chunk, text: str) -> None:
         """Take in what a chunk says, and so much of its text."""

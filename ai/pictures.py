@@ -12,7 +12,6 @@ from ai.parsing.limits import MAX_PICTURE_BYTES, MAX_PIXELS, MAX_SIDE
 from edgechat.errors import StoreUnavailable, TooLarge, UnsupportedType
 from edgechat.sandbox.jobs import Job, JobFailed
 from edgechat.sandbox.places import NotBegun, OutOfTime, Places
-from edgechat.threads import end_work, release_database
 
 logger = structlog.get_logger(__name__)
 
@@ -53,9 +52,8 @@ class Picture:
 def read_picture(file: IO[bytes]) -> Picture:
     """Make the renderings of an upload, whose name and declared type are not looked at. Of animations the first frame.
 
-    Gives the thread's database connection and turn to work back, and waits for the process's other pictures. Raises
-    TooLarge (bytes, pixels), UnsupportedType (other types, and files that are damaged, end too early or take too long),
-    and StoreUnavailable where the others take too long.
+    Waits for the process's other pictures. Raises TooLarge (bytes, pixels), UnsupportedType (other types, and files
+    that are damaged, end too early or take too long), and StoreUnavailable where the others take too long.
     """
     if file.seek(0, io.SEEK_END) > MAX_PICTURE_BYTES:
         raise TooLarge(TOO_MANY_BYTES)
@@ -65,8 +63,6 @@ def read_picture(file: IO[bytes]) -> Picture:
         raise UnsupportedType(f"Unsupported media type; {ACCEPTED}")
     file.seek(0)
     data = file.read()
-    release_database()
-    end_work()
     damaged = UnsupportedType(f"The picture is damaged or incomplete; {ACCEPTED}")
     try:
         result, files = _job.run({"kind": kind}, data, seconds=WORK_SECONDS, wait_seconds=WAIT_SECONDS)

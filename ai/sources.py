@@ -10,7 +10,6 @@ from ai.fetch_url import fetch_page
 from ai.text_parts import count_words, has_words
 from edgechat.errors import Invalid, TooLarge
 from edgechat.sandbox.places import working_for
-from edgechat.threads import end_work, release_database
 
 MAX_CONVERSATION_CHARACTERS = 5_000_000
 
@@ -61,8 +60,6 @@ def read_source(
     if conversation_id is not None:
         return _conversation(user_id, conversation_id)
     if url is not None:
-        release_database()
-        end_work()
         with working_for(user_id):
             page = fetch_page(url)
         _require_words(page.text, "body.url", "This page has no text.")

@@ -16,7 +16,7 @@ from ai.services import Completion, finished
 from ai.sources import Source
 from ai.summary_prompts import Wishes
 from ai.text_parts import hash_text, split_text
-from edgechat.threads import start_thread
+from edgechat.threads import start_thread, waiting
 from usage.budgets import BudgetExceeded
 from usage.models import LedgerEntry
 from usage.tokens import TokenUsage, estimate_tokens, prompt_budget
@@ -64,7 +64,7 @@ class _Siblings:
 
     def wait_for_another(self, answered_before: int) -> bool:
         """Whether one more has been answered; False when none is left that could be."""
-        with self._changed:
+        with waiting(), self._changed:
             self._changed.wait_for(lambda: self._answered > answered_before or not self._running)
             return self._answered > answered_before
 
@@ -123,14 +123,14 @@ class SummaryAnswer(Answer):
     ) -> Generator[Progress, None, list[str]]:
         """The parts' summaries, in order. The first failure ends all calls and is raised."""
         ended: SimpleQueue[tuple[int, Completion | Exception]] = SimpleQueue()
-        waiting = iter(enumerate(parts))
+        left = iter(enumerate(parts))
         taking = threading.Lock()
         siblings = _Siblings()
 
         def work() -> None:
             while True:
                 with taking:
-                    number, part = next(waiting, (0, ""))
+                    number, part = next(left, (0, ""))
                 if not part:
                     return
                 try:
@@ -143,7 +143,8 @@ class SummaryAnswer(Answer):
             start_thread(work)
         summaries = [""] * len(parts)
         for done in range(1, len(parts) + 1):
-            number, result = ended.get()
+            with waiting():
+                number, result = ended.get()
             if isinstance(result, Exception):
                 self.cancel()
                 raise result
@@ -159,9 +160,13 @@ class SummaryAnswer(Answer):
             ended_before = siblings.begin()
             answered = False
             try:
-                with _part_calls:
+                with waiting():
+                    _part_calls.acquire()
+                try:
                     call = self.new_call(prompt)
                     call.run()
+                finally:
+                    _part_calls.release()
                 answered = True
                 return finished(call)
             except BudgetExceeded as error:

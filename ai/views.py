@@ -17,7 +17,6 @@ from ai.completion import PromptAnswer
 from ai.gemini import list_models
 from ai.serializers import CompleteInput, CompletionOutput, ModelsOutput
 from edgechat.event_stream import STREAM, wants_event_stream
-from edgechat.threads import end_work, release_database
 from edgechat.validation import validated_body
 
 
@@ -66,6 +65,4 @@ class ModelsView(APIView):
     @extend_schema(operation_id="ai_models", tags=["ai"], responses=ModelsOutput)
     def get(self, request: AuthenticatedRequest) -> Response:
         """The models that can be asked, the one in use first."""
-        release_database()
-        end_work()
         return Response({"models": [asdict(model) for model in list_models()]})

@@ -28,7 +28,6 @@ from conversations.todos import (
     refuse_without_room,
 )
 from edgechat.graphemes import cut
-from edgechat.threads import begin_work
 from usage.models import LedgerEntry
 from usage.tokens import prompt_budget
 
@@ -68,7 +67,6 @@ def find_action_items(*, owner_id: int, conversation_id: str, caller: OpenCall) 
     if call.blocked:
         raise ContentBlocked(call.finish_reason)
     tasks = _parse(answer, {seq: message_id(conversation_id, seq) for seq in seqs})
-    begin_work(patience=None)
     return file_tasks(owner_id=owner_id, conversation_id=conversation_id, tasks=tasks)
 
 

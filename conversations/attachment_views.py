@@ -28,7 +28,6 @@ from edgechat.errors import Invalid
 from edgechat.file_response import file_response
 from edgechat.idempotency import IDEMPOTENCY_KEY, idempotency_key
 from edgechat.rate_limit import AuthRateThrottle
-from edgechat.threads import release_database
 from edgechat.uploads import UploadParser
 from edgechat.validation import validated_query
 
@@ -92,7 +91,6 @@ class AttachmentView(APIView):
         thumb = validated_query(AttachmentQuery, request)["size"] == "thumb"
         attachment = get_readable_attachment(user_id=request.user.pk, attachment_id=attachment_id)
         file, size, mime_type = open_attachment(attachment, "thumb" if thumb else "stored")
-        release_database()
         etag = attachment.sha256 + "t" * thumb
         response = file_response(request._request, file, size=size, mime_type=mime_type, etag=etag)
         if isinstance(response, StreamingHttpResponse):

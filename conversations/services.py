@@ -22,7 +22,6 @@ from accounts.organizations import OrganizationNotFound
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, is_conversation_id, message_seq
 from edgechat.errors import ApiError, NotAuthenticated, NotFound, PermissionDenied, StoreUnavailable
-from edgechat.threads import release_database
 
 logger = structlog.get_logger(__name__)
 
@@ -90,7 +89,7 @@ def get_readable_conversation(*, user_id: int, conversation_id: str) -> Conversa
     if conversation is not None:
         return conversation
     shared = transcripts.find_sharing(conversation_id)
-    if shared is None or shared.organization_id not in _common_organizations(user_id, shared.owner_id):
+    if shared is None or shared.organization_id not in common_organizations(user_id, shared.owner_id):
         raise ConversationNotFound
     conversation = transcripts.find_conversation(shared.owner_id, conversation_id)
     if conversation is None or conversation["organization_id"] != shared.organization_id:
@@ -148,7 +147,7 @@ def end_unreadable(calls: list[OpenCall]) -> None:
 
 def is_shared_with(*, user_id: int, owner_id: int, conversation_ids: list[str]) -> bool:
     """Whether the user may read one of these conversations of the owner's."""
-    common = _common_organizations(user_id, owner_id)
+    common = common_organizations(user_id, owner_id)
     return bool(common) and transcripts.has_shared(owner_id, conversation_ids, organization_ids=sorted(common))
 
 
@@ -163,7 +162,6 @@ def list_shared_conversations(
 ) -> list[ConversationDocument]:
     """The organization's conversations, the latest changed first, behind (time, id); OrganizationNotFound."""
     owner_ids = member_ids(organization_id=organization_id)
-    release_database()
     if user_id not in owner_ids:
         raise OrganizationNotFound
     return transcripts.list_shared(
@@ -223,7 +221,6 @@ def create_conversation(
     """
     if organization_id is not None and not is_member(user_id=owner_id, organization_id=organization_id):
         raise OrganizationNotFound
-    release_database()
     body = json.dumps([title, system_instruction, organization_id, temporary])
     body_hash = hashlib.sha256(body.encode()).hexdigest()
     while True:
@@ -287,9 +284,7 @@ def purge_conversations() -> int:
 
 def _leave_nothing_of_the_deleted(owner_id: int) -> None:
     """After a write to MongoDB that the deletion of the account may have gone before. Raises NotAuthenticated."""
-    deleted = is_deleted(owner_id)
-    release_database()
-    if deleted:
+    if is_deleted(owner_id):
         transcripts.delete_everything_of(owner_id)
         raise NotAuthenticated
 
@@ -308,10 +303,3 @@ def _room_for_another(owner_id: int) -> Iterator[None]:
         if transcripts.count_conversations(owner_id) >= settings.MAX_CONVERSATIONS:
             raise TooManyConversations
         yield
-    release_database()
-
-
-def _common_organizations(user_id: int, owner_id: int) -> set[int]:
-    common = common_organizations(user_id, owner_id)
-    release_database()
-    return common

@@ -21,7 +21,7 @@ from conversations.services import charged_organization
 from conversations.titles import title_of_answer
 from edgechat.errors import NotAuthenticated, StoreUnavailable
 from edgechat.graphemes import cut
-from edgechat.threads import release_database, waiting
+from edgechat.threads import waiting
 from usage.budgets import BudgetExceeded
 from usage.models import LedgerEntry
 from usage.tokens import estimate_tokens, prompt_budget
@@ -145,8 +145,7 @@ def _database_now() -> datetime:
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         now: datetime = cursor.fetchone()[0]
-    release_database()
-    return now
+        return now
 
 
 def _ask(

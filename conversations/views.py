@@ -42,7 +42,6 @@ from conversations.services import (
 from conversations.shared_cursor import parse_shared_cursor, shared_cursor
 from edgechat.answer_bytes import encode_json, list_response, take_page
 from edgechat.idempotency import IDEMPOTENCY_KEY, idempotency_key
-from edgechat.threads import release_database
 from edgechat.validation import validated_body, validated_query
 
 
@@ -132,7 +131,6 @@ class ExportView(APIView):
         with open_call(request) as call:
             conversation = get_readable_conversation(user_id=request.user.pk, conversation_id=conversation_id)
             call.reads(reading_of(conversation, user_id=request.user.pk))
-            release_database()
             if query["format"] == "json":
                 body = call.body(export_json(conversation))
                 return _download(body, "application/json", f"{conversation_id}.json")

@@ -14,7 +14,6 @@ from django.middleware.csrf import CsrfViewMiddleware
 
 from edgechat.errors import ApiError, error_response
 from edgechat.request_body import MAX_STRANGERS_BYTES, accept_body
-from edgechat.threads import begin_work
 
 ADMIN_PATH = "/admin/"
 
@@ -56,8 +55,6 @@ class AdminBodyMiddleware:
             body = request.read()
         except ApiError as error:
             return error_response(request, error)
-        finally:
-            begin_work()
         # As Django's own `HttpRequest.body` keeps it, for a chunked body too.
         request._body = body
         request.META["CONTENT_LENGTH"] = str(len(body))

@@ -13,7 +13,7 @@ from django.conf import settings
 from gevent.socket import socket
 from gunicorn.http.errors import LimitRequestHeaders
 
-from edgechat.threads import end_work, release_database
+from edgechat.threads import PATIENCE_SECONDS, waiting
 
 logger = structlog.get_logger(__name__)
 
@@ -70,15 +70,13 @@ class ClientSocket(socket):  # type: ignore[misc]
         try:
             data = self._sock.recv(size, flags)
         except BlockingIOError:
-            # Whoever waits for a client keeps nobody else waiting.
-            release_database()
-            end_work()
             began = time.monotonic()
             if self._patience <= 0:
                 raise BodyTooSlow from None
             self.timeout = self._patience
             try:
-                data = super().recv(size, flags)
+                with waiting(patience=PATIENCE_SECONDS):
+                    data = super().recv(size, flags)
             except TimeoutError:
                 raise BodyTooSlow from None
             finally:
@@ -92,8 +90,9 @@ class ClientSocket(socket):  # type: ignore[misc]
         view = memoryview(data)
         self.timeout = settings.SLOW_READER_SECONDS
         try:
-            for start in range(0, len(view), PIECE_BYTES):
-                super().sendall(view[start : start + PIECE_BYTES], flags)
+            with waiting():
+                for start in range(0, len(view), PIECE_BYTES):
+                    super().sendall(view[start : start + PIECE_BYTES], flags)
         except TimeoutError:
             logger.info("slow_reader_cut", bytes=len(view))
             self.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, _RESET)

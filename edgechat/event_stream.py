@@ -11,7 +11,6 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
 from edgechat.answer_bytes import json_text
-from edgechat.threads import release_database
 
 logger = structlog.get_logger(__name__)
 
@@ -61,10 +60,8 @@ def event_stream_response(
 ) -> StreamingHttpResponse:
     """A response that no cache keeps and no proxy buffers or compresses; it begins with the reconnection time.
 
-    `on_close` is called when it has ended or its client is gone. The request's database connection is given back
-    first: a stream may last for minutes.
+    `on_close` is called when it has ended or its client is gone.
     """
-    release_database()
     return StreamingHttpResponse(
         _Events(events, on_close),
         content_type="text/event-stream",

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 
 from edgechat.errors import Invalid, MalformedJSON, UnsupportedType
 from edgechat.request_body import MAX_STRANGERS_BYTES, accept_body
-from edgechat.threads import Pauses, begin_work, end_work, pause, release_database
+from edgechat.threads import PATIENCE_SECONDS, Pauses, pause, waiting
 
 # Beyond what any call takes. A body of 256 KiB may otherwise be 87,000 objects.
 MAX_VALUES = 10_000
@@ -41,16 +41,11 @@ class JSONBodyParser(BaseParser):
         if request.auth is None:
             limit = min(limit, MAX_STRANGERS_BYTES)
         accept_body(request._request, limit)
-        try:
-            body = stream.read()
-            if len(body) <= _BLOCK_BYTES:
-                return _parse(body) if body else {}
-            release_database()
-            end_work()
-            with _one_large_body:
-                return _parse(body)
-        finally:
-            begin_work()
+        body = stream.read()
+        if len(body) <= _BLOCK_BYTES:
+            return _parse(body) if body else {}
+        with waiting(patience=PATIENCE_SECONDS), _one_large_body:
+            return _parse(body)
 
 
 # Of large bodies at once each would have its turn of the interpreter before any other request has one.

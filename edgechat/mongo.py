@@ -23,6 +23,7 @@ from pymongo.database import Database
 from edgechat import store_time
 from edgechat.breaker import Breaker
 from edgechat.errors import StoreUnavailable
+from edgechat.threads import in_transaction, release_database
 
 logger = structlog.get_logger(__name__)
 
@@ -143,6 +144,9 @@ def _bounded(operation: str) -> Iterator[None]:
         return
     if not _breaker.allows():
         raise MongoUnavailable
+    if not in_transaction():
+        # Who waits for MongoDB keeps nobody from PostgreSQL.
+        release_database()
     _asking.now = True
     began = time.monotonic()
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 # Of a request, from its first turn to work until it has its answer or waits for something else.
@@ -44,9 +44,21 @@ def end() -> None:
     _here.left = None
 
 
+def owe_turn(take: Callable[[], None] | None) -> None:
+    """Have this thread `take` a turn to work before its next wait for a store; None: it has one, or needs none."""
+    _here.take_turn = take
+
+
+def is_turn_owed() -> bool:
+    return getattr(_here, "take_turn", None) is not None
+
+
 @contextmanager
 def waiting() -> Iterator[float]:
-    """Around one wait for a store: gives how long it may take, perhaps 0."""
+    """Around one wait for a store: gives how long it may take, perhaps 0. Raises StoreUnavailable without a turn."""
+    take_turn: Callable[[], None] | None = getattr(_here, "take_turn", None)
+    if take_turn is not None:
+        take_turn()
     left: float | None = getattr(_here, "left", None)
     began = time.monotonic()
     try:

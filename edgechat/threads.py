@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 import gevent
 import gevent.monkey
 import structlog
-from django.db import connection, connections
+from django.db import connections
 
 from edgechat import store_time
 from edgechat.errors import StoreUnavailable
@@ -41,12 +41,14 @@ PATIENCE_SECONDS = 4.0
 
 
 def begin_work(*, patience: float | None = PATIENCE_SECONDS) -> None:
-    """Wait until it is this thread's turn to work; does nothing if it has begun.
+    """Wait until it is this thread's turn to work; does nothing if it has begun. Only for this package: others wait in
+    `waiting()`, and work in a request, or in `working()`.
 
     From then on its waits for stores are bounded (`edgechat.store_time`). Raises StoreUnavailable where the turn does
     not come within `patience` seconds. None is for what would be lost without a turn: what the model was paid for, a
     file that is stored. It does come, for who has a turn waits for nothing but stores, and for these in bounded time.
     """
+    store_time.owe_turn(None)
     if not getattr(_working, "now", False):
         if not _work_slots.acquire(timeout=patience):
             logger.warning("no_turn", seconds=patience)
@@ -56,7 +58,8 @@ def begin_work(*, patience: float | None = PATIENCE_SECONDS) -> None:
 
 
 def end_work() -> None:
-    """Let another thread work: at the end, and before every wait that is not a store's."""
+    """Let another thread work. Only for this package."""
+    store_time.owe_turn(None)
     if getattr(_working, "now", False):
         _working.now = False
         store_time.end()
@@ -64,29 +67,48 @@ def end_work() -> None:
 
 
 def release_database() -> None:
-    """Give this thread's database connection back to the pool; the next query takes one again.
+    """Give this thread's database connection back to the pool; the next query takes one again. Only for this package.
 
-    Called before every wait that is not the database's own: a call to the model, a reply that is followed. A request
-    that kept its connection through a model call would let ten conversations block all others.
+    Raises RuntimeError in a transaction.
     """
-    connections.close_all()
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            raise RuntimeError("A transaction must not wait for anything but its database")
+        connection.close()
+
+
+def in_transaction() -> bool:
+    return any(connection.in_atomic_block for connection in connections.all(initialized_only=True))
 
 
 @contextmanager
-def waiting() -> Iterator[None]:
-    """Around a wait that is no store's: without a database connection, and without a turn to work, which is waited for
-    again at the end if this thread had one. Not in a transaction.
+def waiting(*, patience: float | None = None) -> Iterator[None]:
+    """Around every wait that is no store's: for the model, a reply, a client, a computation, a page, another thread.
+
+    Within it this thread has no database connection, and no turn to work: a request that kept them through a call to
+    the model would let ten conversations block all others. If it had a turn it waits for one again, `patience` seconds
+    at most, before it next asks a store; who asks none any more needs none. Raises RuntimeError in a transaction.
     """
-    if connection.in_atomic_block:
-        raise RuntimeError("A transaction must not wait for anything but its store")
-    had_turn = getattr(_working, "now", False)
+    had_turn = getattr(_working, "now", False) or store_time.is_turn_owed()
     release_database()
     end_work()
     try:
         yield
     finally:
         if had_turn:
-            begin_work(patience=None)
+            store_time.owe_turn(functools.partial(begin_work, patience=patience))
+
+
+@contextmanager
+def working() -> Iterator[None]:
+    """Around work with stores in a detached thread: in turn with the requests, however long that takes to come."""
+    had_turn = getattr(_working, "now", False)
+    begin_work(patience=None)
+    try:
+        yield
+    finally:
+        if not had_turn:
+            end_work()
 
 
 def start_thread(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> threading.Thread:
@@ -136,11 +158,13 @@ def pause() -> None:
 def run_cpu_bound(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """The result of a function that computes for long, without stalling the process's other requests.
 
-    Under gevent it runs in the hub's pool of real threads, a few at a time; elsewhere threads are real already.
+    Under gevent it runs in the hub's pool of real threads, a few at a time; elsewhere threads are real already. This
+    thread is `waiting()` meanwhile.
     `function` must release the GIL for most of its time and touch neither stores nor thread-locals.
     """
     if not gevent.monkey.is_module_patched("threading"):
-        return function(*args, **kwargs)
-    with _cpu_slots:
+        with waiting():
+            return function(*args, **kwargs)
+    with waiting(), _cpu_slots:
         result: Any = gevent.get_hub().threadpool.apply(functools.partial(function, *args, **kwargs))
         return result  # type: ignore[no-any-return]

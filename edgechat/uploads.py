@@ -15,7 +15,6 @@ from rest_framework.parsers import DataAndFiles, MultiPartParser
 
 from edgechat.errors import MalformedRequest, TooLarge
 from edgechat.request_body import accept_body
-from edgechat.threads import begin_work, end_work, release_database
 
 # Beside the files: boundaries, names, other fields.
 ENVELOPE_BYTES = 256 * 1024
@@ -63,14 +62,12 @@ class UploadParser(MultiPartParser):
     """Files go to FILE_UPLOAD_TEMP_DIR as they come. The view says how much it takes: `max_upload_bytes`, and
     `too_large`, the sentence that names the limit.
 
-    It runs after the caller was authenticated, and gives back its turn to work: a slow phone keeps nobody waiting.
+    It runs after the caller was authenticated.
     """
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> DataAndFiles[Any, Any]:
         view, request = parser_context["view"], parser_context["request"]._request
         accept_body(request, view.max_upload_bytes + ENVELOPE_BYTES, too_large=view.too_large)
-        release_database()
-        end_work()
         try:
             parts: Any = _Parts(stream, media_type or "")
             return super().parse(parts, media_type, parser_context)
@@ -82,5 +79,3 @@ class UploadParser(MultiPartParser):
             if isinstance(error, ParseError):
                 raise MalformedRequest("The multipart body is malformed") from error
             raise
-        finally:
-            begin_work()

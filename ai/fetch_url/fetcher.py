@@ -20,6 +20,7 @@ from ai.fetch_url.text import Redirect, read_text
 from ai.fetch_url.transport import PinnedTransport, too_large
 from ai.fetch_url.unpacking import find_packing, unpack
 from edgechat.sandbox.places import NotBegun, Places
+from edgechat.threads import waiting
 
 logger = structlog.get_logger(__name__)
 
@@ -68,14 +69,11 @@ class Fetcher:
     max_redirects: int = 5
 
     def fetch(self, url: str) -> Page:
-        """The page behind a URL. Raises PageRefused.
-
-        Waits for the network: the caller gives its database connection and its work slot back first.
-        """
+        """The page behind a URL. Raises PageRefused."""
         deadline = Deadline(self.max_seconds)
         target = self._checked(url)
         try:
-            with _places.one(deadline.left()):
+            with waiting(), _places.one(deadline.left()):
                 return self._fetch(target, deadline)
         except NotBegun:
             raise deadline.refusal() from None

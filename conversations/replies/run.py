@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -24,7 +24,7 @@ from conversations.replies.failure import failed_fields
 from conversations.replies.live import LiveReply, add_running, remove_running
 from edgechat.errors import ApiError, StoreUnavailable
 from edgechat.mongo import MongoRefused
-from edgechat.threads import begin_work, end_work, start_thread
+from edgechat.threads import start_thread, working
 
 logger = structlog.get_logger(__name__)
 
@@ -90,10 +90,8 @@ def _run(
         if final["status"] == "failed" and not final["content"] and earlier_text:
             final = {**final, "status": "interrupted", "content": earlier_text, "failure": None}
         if not live.lease_lost:
-            begin_work(patience=None)
             _end(live, reply, final)
     finally:
-        end_work()
         remove_running(live)
         live.feed.end()
         if not live.stored and _is_deleted(live):
@@ -206,17 +204,17 @@ def _until_it_lands(live: LiveReply, write: Callable[[], None]) -> None:
 
     Raises MongoRefused.
     """
-    pause = threading.Event()
+    # In turn once only: replies that wait for MongoDB must not keep those from working who do not need it.
+    turn: AbstractContextManager[None] = working()
     seconds = 0.2
     while not live.lease_lost:
         try:
-            write()
+            with turn:
+                write()
             return
         except MongoRefused:
             raise
         except StoreUnavailable:
             logger.warning("final_write_deferred", message_id=live.message_id)
-            # For good: replies that wait for MongoDB must not keep those from working who do not need it.
-            end_work()
-            pause.wait(seconds)
-            seconds = min(seconds * 2, 5.0)
+            time.sleep(seconds)
+            turn, seconds = nullcontext(), min(seconds * 2, 5.0)

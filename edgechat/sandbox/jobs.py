@@ -21,6 +21,7 @@ import structlog
 from edgechat.errors import StoreUnavailable
 from edgechat.sandbox.messages import BadMessage, receive_message, send_message
 from edgechat.sandbox.places import OutOfTime, Places
+from edgechat.threads import waiting
 
 logger = structlog.get_logger(__name__)
 
@@ -58,11 +59,10 @@ class Job:
         """What `run` returned; but a hostile file may have had its way with it, so the caller checks it.
 
         It may take `seconds`, with what it waits for its place, or else wait `wait_seconds` beside. Raises OutOfTime,
-        NotBegun, JobFailed, and StoreUnavailable where no process can be started. The caller gives its database
-        connection and its turn to work back first.
+        NotBegun, JobFailed, and StoreUnavailable where no process can be started.
         """
         until = time.monotonic() + seconds
-        with self._places.one(seconds if wait_seconds is None else wait_seconds):
+        with waiting(), self._places.one(seconds if wait_seconds is None else wait_seconds):
             if wait_seconds is not None:
                 until = time.monotonic() + seconds
             try:

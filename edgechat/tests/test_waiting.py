@@ -1,0 +1,146 @@
+"""Turns to work, and who waits without one."""
+
+from __future__ import annotations
+
+import ast
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from django.db import connection, transaction
+
+from edgechat import mongo, store_time, threads
+from edgechat.errors import StoreUnavailable
+from edgechat.threads import start_thread, waiting, working
+
+PROJECT = Path(__file__).parents[2]
+APPS = ("accounts", "ai", "conversations", "usage")
+T = TypeVar("T")
+
+
+def in_a_thread(function: Callable[[], T]) -> T:
+    """As in a request: turns are a thread's own."""
+    made: list[T] = []
+    thread = threading.Thread(target=lambda: made.append(function()))
+    thread.start()
+    thread.join()
+    return made[0]
+
+
+def in_a_request(function: Callable[[], T]) -> T:
+    def run() -> T:
+        threads.begin_work()
+        store_time.begin_request(waited=0)
+        try:
+            return function()
+        finally:
+            threads.end_work()
+            store_time.end_request()
+            connection.close()
+
+    return in_a_thread(run)
+
+
+@pytest.fixture
+def one_turn(monkeypatch: pytest.MonkeyPatch) -> threading.BoundedSemaphore:
+    slots = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(threads, "_work_slots", slots)
+    return slots
+
+
+def is_free(slots: threading.BoundedSemaphore) -> bool:
+    if slots.acquire(blocking=False):
+        slots.release()
+        return True
+    return False
+
+
+def test_who_waits_has_neither_a_connection_nor_a_turn_and_takes_both_to_ask_again(
+    one_turn: threading.BoundedSemaphore,
+) -> None:
+    def request() -> list[bool]:
+        connection.ensure_connection()
+        seen = [is_free(one_turn)]
+        with waiting():
+            seen += [is_free(one_turn), connection.connection is None]
+            with waiting():
+                mongo.ping()
+            seen.append(is_free(one_turn))
+        seen.append(is_free(one_turn))
+        mongo.ping()
+        seen.append(is_free(one_turn))
+        return seen
+
+    assert in_a_request(request) == [False, True, True, True, True, False]
+    assert is_free(one_turn)
+
+
+def test_a_request_that_gets_no_turn_again_is_told_so(one_turn: threading.BoundedSemaphore) -> None:
+    def request() -> str:
+        with waiting(patience=0.01):
+            one_turn.acquire()
+        try:
+            mongo.ping()
+        except StoreUnavailable as error:
+            return error.code
+        finally:
+            one_turn.release()
+        return "asked"
+
+    assert in_a_request(request) == "store_unavailable"
+
+
+def test_a_thread_that_has_no_turn_waits_without_one_and_works_in_one(one_turn: threading.BoundedSemaphore) -> None:
+    def work() -> list[bool]:
+        with waiting():
+            pass
+        mongo.ping()
+        seen = [is_free(one_turn)]
+        with working():
+            seen.append(is_free(one_turn))
+        return [*seen, is_free(one_turn)]
+
+    assert in_a_thread(work) == [True, False, True]
+
+
+def test_nothing_is_waited_for_in_a_transaction() -> None:
+    with transaction.atomic():
+        with pytest.raises(RuntimeError), waiting():
+            raise AssertionError("it waits")
+        with pytest.raises(RuntimeError):
+            threads.release_database()
+        assert not connection.needs_rollback
+        mongo.ping()  # its own stores are another thing
+        assert connection.connection is not None
+
+
+def test_who_asks_mongodb_gives_the_connection_to_postgresql_back() -> None:
+    connection.ensure_connection()
+    mongo.ping()
+    assert connection.connection is None
+
+
+def test_only_this_package_gives_and_takes_turns() -> None:
+    own = {"begin_work", "end_work", "release_database"}
+    named = {
+        f"{path.relative_to(PROJECT)}: {node.id if isinstance(node, ast.Name) else node.attr}"
+        for app in APPS
+        for path in (PROJECT / app).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Name) and node.id in own) or (isinstance(node, ast.Attribute) and node.attr in own)
+    }
+    assert named == set()
+
+
+def test_a_thread_gives_its_connection_back_at_its_end() -> None:
+    left: list[object] = []
+
+    def work() -> None:
+        connection.ensure_connection()
+        left.append(connection.connection)
+
+    start_thread(work).join()
+    [used] = left
+    assert used.closed  # type: ignore[attr-defined]
