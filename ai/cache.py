@@ -26,31 +26,29 @@ from ai.call_control import CallCancelled
 from edgechat.errors import StoreUnavailable
 from edgechat.redis import RedisError, drop_foreign, is_foreign, redis_client
 from edgechat.threads import waiting
+from usage import processes
 
 logger = structlog.get_logger(__name__)
 
-# Renewed as long as the first in line lives, so that the others need not wait for one whose process was killed.
-LEASE_SECONDS = 10.0
-RENEW_SECONDS = 3.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.25
 FORGOTTEN_AT_ONCE = 1000
 # Of one answer, written as ASCII; more than MAX_ANSWER_BYTES (ai.metered_call) can come to.
 MAX_KEPT_BYTES = 8_000_000
 
-# KEYS: the answer, the lock. ARGV: who asks, the lease in ms. Answers the answer, 1 to the first in line, else 0. A
-# lock that does not end with its lease is nobody's.
+# KEYS: the answer, the lock. ARGV: who asks, for how many ms at most, a lock that counts for nothing. Answers the answer,
+# 1 to the first in line, else the lock in a list. A lock that does not end in time is nobody's.
 _ENTER = """
     local answer = redis.call('GET', KEYS[1])
     if answer then return answer end
-    local left = redis.call('PTTL', KEYS[2])
-    if left == -1 or left > tonumber(ARGV[2]) then redis.call('DEL', KEYS[2]) end
+    local kind, left = redis.call('TYPE', KEYS[2]).ok, redis.call('PTTL', KEYS[2])
+    if kind ~= 'string' or left == -1 or left > tonumber(ARGV[2]) or redis.call('GET', KEYS[2]) == ARGV[3] then
+        redis.call('DEL', KEYS[2])
+    end
     if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
-    return 0
+    return {redis.call('GET', KEYS[2])}
 """
 # KEYS: the lock. ARGV: whose it must be.
 _LEAVE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
-
-_held: set[str] = set()
 
 
 @functools.cache
@@ -67,25 +65,34 @@ class Place:
         self._user_id = user_id
         self._key = f"{_index(user_id)}:{digest}"
         self._lock = f"{self._key}:lock"
-        self._name = uuid.uuid4().hex
+        self._name = ""
         self._holds = False
 
     def wait(self, cancelled: threading.Event) -> None:
-        """Wait until the answer is there, or it is this one's turn to ask the model. Raises CallCancelled.
+        """Wait until the answer is there, or it is this one's turn to ask the model. Raises CallCancelled, and
+        OperationalError where PostgreSQL does not answer.
 
-        Who fails leaves the line to the next, who tries again. After the time of a call everybody does, or the last
-        of a long line behind a model that hangs would wait for all the others' calls.
+        The lock names the process of the first in line: nobody waits for one that is dead. Who fails leaves the line to
+        the next, who tries again. After the time of a call everybody does, or the last of a long line behind a model
+        that hangs would wait for all the others' calls.
         """
         deadline = time.monotonic() + settings.AI_TIMEOUT_SECONDS
         pause = FIRST_PAUSE_SECONDS
+        self._name = f"{processes.this_process()} {uuid.uuid4().hex}"
+        dead: bytes | str = ""
         while time.monotonic() < deadline:
-            answer = _script(_ENTER)(keys=[self._key, self._lock], args=[self._name, int(LEASE_SECONDS * 1000)])
+            asked = [self._name, int(settings.AI_TIMEOUT_SECONDS * 1000), dead]
+            answer: Any = _script(_ENTER)(keys=[self._key, self._lock], args=asked)
             if answer == 1:
                 self._holds = True
-                _held.add(self._lock)
                 return
-            if answer != 0:
-                self.found = _read(cast("bytes", answer))
+            if isinstance(answer, list):
+                holder = bytes(answer[0])
+                dead = "" if processes.is_alive(holder.partition(b" ")[0].decode(errors="replace")) else holder
+                if dead:
+                    continue
+            else:
+                self.found = _read(answer)
                 if self.found is not None:
                     return
                 logger.error("kept_answer_unusable")
@@ -122,7 +129,6 @@ class Place:
     def leave(self) -> None:
         if not self._holds:
             return
-        _held.discard(self._lock)
         try:
             _script(_LEAVE)(keys=[self._lock], args=[self._name])
         except RedisError as error:
@@ -145,20 +151,6 @@ def place_in_line(user_id: int, shape: list[Any], cancelled: threading.Event) ->
         yield place
     finally:
         place.leave()
-
-
-def renew_leases() -> None:
-    """Keep this process's places at the head of their lines; called every RENEW_SECONDS."""
-    held = list(_held)
-    if not held:
-        return
-    try:
-        pipeline = redis_client().pipeline(transaction=False)
-        for lock in held:
-            pipeline.pexpire(lock, int(LEASE_SECONDS * 1000))
-        pipeline.execute()
-    except RedisError as error:
-        logger.warning("cache_line_not_kept", reason=type(error).__name__)
 
 
 def forget_answers(user_id: int) -> None:

@@ -20,6 +20,8 @@ class ConversationsConfig(AppConfig):
         from conversations import account_export, attachments, services, summary_source, upkeep
         from conversations.replies import channel, erase, leases, run, take_over
         from edgechat import notices, periodic
+        from usage import ledger
+        from usage.models import LedgerEntry
 
         register_conversation_reader(summary_source.read_conversation)
         register_reading_check(services.end_unreadable)
@@ -31,6 +33,8 @@ class ConversationsConfig(AppConfig):
         register_eraser(attachments.delete_attachments_of)
         register_exporter(account_export.export_conversations, types=account_export.TYPES)
         run.register_when_complete(upkeep.look_after)
+        ledger.register_take_over(LedgerEntry.Purpose.CHAT, take_over.settles_call)
+        ledger.register_take_over(LedgerEntry.Purpose.CONTEXT_SUMMARY, upkeep.give_summary_up)
         periodic.register(channel.publish_marked, seconds=0)
         periodic.register(channel.read_published, seconds=0)
         periodic.register(leases.drop_lost_and_stopped, seconds=2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from datetime import datetime, timedelta
 
@@ -35,6 +34,8 @@ _places = threading.BoundedSemaphore(4)
 PATIENCE_SECONDS = 60.0
 # Of a history that was imported, this much is caught up after each reply.
 SUMMARY_CALLS_AT_ONCE = 3
+# Between the names that the ledger has for a reply and for a call of its summary.
+SUMMARY_PART = ":summary:"
 
 
 def look_after(complete: CompleteReply) -> None:
@@ -87,11 +88,10 @@ def extend_summary(conversation: ConversationDocument, *, last_seq: int, ledger_
     and what the model would not summarize is tried again only when half a window more has been said.
     """
     owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
-    claim = secrets.token_hex(8)
     now = _database_now()
     seconds = SUMMARY_CALLS_AT_ONCE * settings.AI_TIMEOUT_SECONDS + 60
     claimed = transcripts.claim_summary(
-        owner_id, conversation_id, claim=claim, now=now, until=now + timedelta(seconds=seconds)
+        owner_id, conversation_id, claim=ledger_id, now=now, until=now + timedelta(seconds=seconds)
     )
     if claimed is None:
         return
@@ -99,7 +99,15 @@ def extend_summary(conversation: ConversationDocument, *, last_seq: int, ledger_
     try:
         tried_seq = _extend(claimed, last_seq=last_seq, ledger_id=ledger_id, tried_seq=tried_seq)
     finally:
-        transcripts.release_summary(owner_id, conversation_id, claim=claim, tried_seq=tried_seq)
+        transcripts.release_summary(owner_id, conversation_id, claim=ledger_id, tried_seq=tried_seq)
+
+
+def give_summary_up(attempt_id: str, user_id: int | None) -> bool:
+    """Let others extend the summary for which a dead process made this call; False, for the call itself is over."""
+    ledger_id, _, part = attempt_id.rpartition(SUMMARY_PART)
+    if user_id is not None and part:
+        transcripts.release_summary(user_id, ledger_id.partition(":")[0], claim=ledger_id)
+    return False
 
 
 def _extend(conversation: ConversationDocument, *, last_seq: int, ledger_id: str, tried_seq: int) -> int:
@@ -126,7 +134,7 @@ def _extend(conversation: ConversationDocument, *, last_seq: int, ledger_id: str
         answer = _ask(
             conversation,
             purpose=LedgerEntry.Purpose.CONTEXT_SUMMARY,
-            attempt_id=f"{ledger_id}:summary:{number}",
+            attempt_id=f"{ledger_id}{SUMMARY_PART}{number}",
             instruction=instruction,
             text=so_far + text,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -24,7 +25,7 @@ from django.utils import timezone
 from accounts.live_accounts import is_deleted
 from accounts.models import Organization
 from edgechat import periodic
-from edgechat.errors import NotAuthenticated
+from edgechat.errors import NotAuthenticated, StoreUnavailable
 from usage import processes
 from usage.budgets import BudgetExceeded, BudgetState, default_limit, period_start
 from usage.models import LedgerEntry, Spending
@@ -147,7 +148,7 @@ _DISCARD = f"""
 """  # noqa: S608
 
 _ABANDONED = """
-    SELECT attempt_id, input_tokens
+    SELECT attempt_id, input_tokens, purpose, user_id, abandoned_after < now()
       FROM usage_ledgerentry AS entry
       LEFT JOIN usage_ledgerholder AS maker ON maker.name = entry.holder
      WHERE settled_at IS NULL
@@ -299,15 +300,40 @@ def settle_deferred() -> None:
             return
 
 
+TakeOver = Callable[[str, int | None], bool]
+_take_overs: dict[str, TakeOver] = {}
+
+
+def register_take_over(purpose: LedgerEntry.Purpose, take_over: TakeOver) -> None:
+    """Have `take_over(attempt_id, user_id)` called for each open call of this purpose whose process is dead.
+
+    True says that what the call was for will settle it: only if that takes too long is it settled by its estimate. It
+    must be repeatable, and may raise StoreUnavailable.
+    """
+    _take_overs[purpose] = take_over
+
+
 def settle_abandoned() -> int:
     """Settle, by the estimate made before the call, entries whose process must have died; how many."""
     processes.judge_processes()
     with connection.cursor() as cursor:
         cursor.execute(_ABANDONED)
         abandoned = cursor.fetchall()
-    for attempt_id, estimated_input in abandoned:
+    settled = 0
+    for attempt_id, estimated_input, purpose, user_id, late in abandoned:
+        take_over = _take_overs.get(purpose)
+        if take_over is not None and _is_taken_over(take_over, attempt_id, user_id) and not late:
+            continue
         _settle(attempt_id, TokenUsage(input_tokens=estimated_input, estimated=True))
-    return len(abandoned)
+        settled += 1
+    return settled
+
+
+def _is_taken_over(take_over: TakeOver, attempt_id: str, user_id: int | None) -> bool:
+    try:
+        return take_over(attempt_id, user_id)
+    except StoreUnavailable:
+        return True  # nobody can say yet
 
 
 def anonymize_user(user_id: int) -> None:

@@ -1,5 +1,5 @@
-"""Which processes live. Each web process has a row in PostgreSQL that it renews, on PostgreSQL's clock; replies and the
-ledger's calls name it.
+"""Which processes live. Each web process has a row in PostgreSQL that it renews, on PostgreSQL's clock; replies, the
+ledger's calls and the locks of kept answers name it.
 
 One that has not renewed its row for a whole lease is declared dead, for good: other processes begin its replies again
 and settle its calls. If it was only slow it goes on under another name, so it can't take what it has lost for its own.
@@ -65,6 +65,8 @@ _lock = threading.Lock()
 _name = ""
 _names_taken = 0
 _renewed_at = -LEASE_SECONDS
+_alive: frozenset[str] = frozenset()
+_alive_at = 0.0
 # Of its own, for a renewal must not wait while a thousand requests use those of the pool.
 _connection: BoundedConnection | None = None
 
@@ -107,6 +109,18 @@ def find_lost(*, by_hand: bool = False) -> list[str]:
 def judge_processes(*, by_hand: bool = False) -> None:
     """Declare those dead that have not renewed their row in time."""
     _execute(_JUDGE, {"by_hand": by_hand, "judge": _name})
+
+
+def is_alive(name: str) -> bool:
+    """Whether a process is known and not dead, or was a heartbeat ago; yes while PostgreSQL does not answer."""
+    global _alive, _alive_at
+    if name not in _alive or time.monotonic() - _alive_at > HEARTBEAT_SECONDS:
+        try:
+            _alive = frozenset(Process.objects.filter(dead=False).values_list("name", flat=True))
+        except OperationalError:
+            return True
+        _alive_at = time.monotonic()
+    return name in _alive
 
 
 def declare_dead(name: str) -> None:

@@ -27,14 +27,15 @@ CATCH_UP_SECONDS = 2.0
 _BEYOND_ALL = 2**31
 
 
-def wait_for_claim(call: OpenCall) -> None:
+def wait_for_claim(call: OpenCall, seconds: float = CLAIM_SECONDS) -> float:
     """Wait a moment for what becomes of a claim that has no messages yet: they are stored, or it is undone.
 
-    Raises what ended the call.
+    How long to wait the next time: its process may be dead. Raises what ended the call.
     """
     call.raise_if_over()
     with waiting():
-        time.sleep(CLAIM_SECONDS)
+        time.sleep(seconds)
+    return min(1.5 * seconds, LOOK_SECONDS_WITHOUT_REDIS)
 
 
 def wait_for_reply(exchange: Exchange, *, call: OpenCall) -> Pair:

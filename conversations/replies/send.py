@@ -13,7 +13,7 @@ from conversations.attachments import attachment_body, get_attachments, record_u
 from conversations.documents import ConversationDocument, UserMessageDraft, reply_seq
 from conversations.replies.call import refuse_too_long
 from conversations.replies.exchange import Exchange
-from conversations.replies.follow import wait_for_claim
+from conversations.replies.follow import CLAIM_SECONDS, wait_for_claim
 from conversations.replies.start import start_reply
 from conversations.services import IdempotencyConflict, get_conversation, refuse_while_replying
 
@@ -36,6 +36,7 @@ def send_message(
     """
     body_hash = hashlib.sha256(json.dumps([content, *attachment_ids]).encode()).hexdigest()
     refusal: TooManyReplies | None = None
+    pause = CLAIM_SECONDS
     while True:
         conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
         if client_message_id is not None:
@@ -44,7 +45,7 @@ def send_message(
                 exchange, running = earlier
                 if not running or _is_stored(exchange):
                     return earlier
-                wait_for_claim(call)
+                pause = wait_for_claim(call, pause)
                 continue
         refuse_while_replying(conversation)
         if refusal is not None:

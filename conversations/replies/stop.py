@@ -7,7 +7,7 @@ from conversations import transcript_repository as transcripts
 from conversations.documents import MessageDocument
 from conversations.replies import channel
 from conversations.replies.exchange import Exchange
-from conversations.replies.follow import wait_for_claim, wait_for_reply
+from conversations.replies.follow import CLAIM_SECONDS, wait_for_claim, wait_for_reply
 from conversations.services import MessageNotFound, find_message, get_conversation, get_message
 
 
@@ -31,6 +31,7 @@ def stop_reply(*, owner_id: int, conversation_id: str, mid: str, call: OpenCall)
 
 def _stored_message(*, owner_id: int, conversation_id: str, mid: str, call: OpenCall) -> MessageDocument:
     """The message, also where its reply was claimed a moment ago and it is not stored yet."""
+    pause = CLAIM_SECONDS
     while True:
         conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
         try:
@@ -38,4 +39,4 @@ def _stored_message(*, owner_id: int, conversation_id: str, mid: str, call: Open
         except MessageNotFound:
             if conversation["reply"] is None or conversation["reply"]["message_id"] != mid:
                 raise
-        wait_for_claim(call)
+        pause = wait_for_claim(call, pause)

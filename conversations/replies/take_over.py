@@ -49,6 +49,15 @@ def take_over_replies(*, restart: bool = True) -> int:
     return taken
 
 
+def settles_call(attempt_id: str, user_id: int | None) -> bool:
+    """Whether a dead process's call is a running reply's: whoever takes that over settles it with what had come."""
+    if user_id is None:
+        return False
+    conversation = transcripts.find_conversation(user_id, attempt_id.partition(":")[0])
+    reply = conversation["reply"] if conversation else None
+    return reply is not None and _ledger_id(reply) == attempt_id
+
+
 def take_stray_replies() -> None:
     """Take over this process's own replies that no thread of it writes: a store failed between claim and thread.
 
@@ -101,9 +110,7 @@ def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
     owner_id, conversation_id, reply = conversation["owner_id"], conversation["_id"], conversation["reply"]
     if reply is None:
         return False
-    # Versions before budgets named an attempt so in the ledger, and left that out here.
-    ledger_id = reply.get("ledger_id", f"{reply['message_id']}:{reply['attempt']}")
-    taken: ReplyDocument = {**reply, "worker": processes.this_process(), "ledger_id": ledger_id}
+    taken: ReplyDocument = {**reply, "worker": processes.this_process(), "ledger_id": _ledger_id(reply)}
     if not transcripts.take_reply(owner_id, conversation_id, reply, worker=taken["worker"]):
         return False
     conversation["reply"] = reply = taken
@@ -145,6 +152,11 @@ def _end(conversation: ConversationDocument, reply: ReplyDocument, message: Mess
     owner_id, mid, attempt = conversation["owner_id"], reply["message_id"], reply["attempt"]
     transcripts.finish_message(owner_id, mid, attempt=attempt, final={"content": message["content"], "status": status})
     transcripts.release_reply(owner_id, conversation["_id"], mid=mid, attempt=attempt)
+
+
+def _ledger_id(reply: ReplyDocument) -> str:
+    """Versions before budgets named an attempt so in the ledger, and left that out here."""
+    return reply.get("ledger_id", f"{reply['message_id']}:{reply['attempt']}")
 
 
 def _model_message(owner_id: int, conversation_id: str, reply: ReplyDocument) -> MessageDocument | None:

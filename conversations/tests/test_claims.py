@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from conftest import Person, at_once
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, ReplyDocument
 from conversations.transcript_repository.collections import conversations
+from usage.ledger import settle_abandoned
 from usage.models import Budget, LedgerEntry, Process
 
 
@@ -134,3 +137,44 @@ def test_a_repeated_send_that_its_budget_refuses_is_refused_to_all(alice: Person
     answers = at_once(12, lambda _: alice.say(conversation, "hello", client_message_id="once"))
     assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(429, "budget_exceeded")}
     assert alice.messages(conversation)["messages"] == []
+
+
+def abandoned_call(person: Person, attempt_id: str, purpose: str) -> LedgerEntry:
+    return LedgerEntry.objects.create(
+        attempt_id=attempt_id,
+        user_id=person.id,
+        purpose=purpose,
+        input_tokens=3,
+        holder="gone",
+        abandoned_after=timezone.now() + timedelta(days=1),
+    )
+
+
+def test_a_dead_process_s_call_is_settled_by_who_takes_its_reply_over(alice: Person, living: str) -> None:
+    conversation = alice.new_conversation(title="Talk")
+    before = found(alice, conversation)
+    attempt_id = f"{conversation}:00000002:1:0"
+    reply: ReplyDocument = {**reply_to(before, worker=living), "ledger_id": attempt_id}
+    claimed = transcripts.claim_reply(before, reply)
+    assert claimed is not None
+    entry = abandoned_call(alice, attempt_id, "chat")
+    settle_abandoned()
+    entry.refresh_from_db()
+    assert entry.settled_at is None
+    assert transcripts.undo_claim(claimed, reply)
+    settle_abandoned()
+    entry.refresh_from_db()
+    assert entry.settled_at is not None
+
+
+def test_a_dead_process_s_summary_is_another_one_s_to_extend(alice: Person) -> None:
+    conversation, now = alice.new_conversation(title="Talk"), timezone.now()
+    ledger_id = f"{conversation}:00000002:1:0"
+    until = now + timedelta(seconds=600)
+    assert transcripts.claim_summary(alice.id, conversation, claim=ledger_id, now=now, until=until) is not None
+    assert transcripts.claim_summary(alice.id, conversation, claim="next", now=now, until=until) is None
+    entry = abandoned_call(alice, f"{ledger_id}:summary:0", "context_summary")
+    settle_abandoned()
+    entry.refresh_from_db()
+    assert entry.settled_at is not None
+    assert transcripts.claim_summary(alice.id, conversation, claim="next", now=now, until=until) is not None

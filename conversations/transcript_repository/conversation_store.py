@@ -208,11 +208,14 @@ def claim_summary(
 
 
 @mongo_errors
-def release_summary(owner_id: int, conversation_id: str, *, claim: str, tried_seq: int) -> None:
-    """Give the place back, and remember up to which message the model was asked for a summary in vain; 0: nowhere."""
+def release_summary(owner_id: int, conversation_id: str, *, claim: str, tried_seq: int | None = None) -> None:
+    """Give the place back, and remember up to which message the model was asked for a summary in vain; 0: nowhere,
+    None: as before.
+    """
+    tried = {} if tried_seq is None else {"summary_tried_seq": tried_seq}
     conversations().update_one(
         {"_id": conversation_id, "owner_id": owner_id, "summary_claim.by": claim},
-        {"$set": {"summary_claim": None, "summary_tried_seq": tried_seq}},
+        {"$set": {"summary_claim": None, **tried}},
     )
 
 
