@@ -35,7 +35,7 @@ FORGOTTEN_AT_ONCE = 1000
 # Of one answer, written as ASCII; more than MAX_ANSWER_BYTES (ai.metered_call) can come to.
 MAX_KEPT_BYTES = 8_000_000
 
-# KEYS: the answer, the lock. ARGV: who asks, for how many ms at most, a lock that counts for nothing. Answers the answer,
+# KEYS: the answer, the lock. ARGV: who asks, for how many ms at most, a lock that does not count. Answers the answer,
 # 1 to the first in line, else the lock in a list. A lock that does not end in time is nobody's.
 _ENTER = """
     local answer = redis.call('GET', KEYS[1])
