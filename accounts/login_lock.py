@@ -30,8 +30,9 @@ MAX_FAILURES = 5
 WINDOW = timedelta(minutes=15)
 # An attempt that is older was not ended, because its process died: it counts as failed.
 RUNNING_FOR = timedelta(seconds=20)
-# How long another attempt waits for those under way, and how often it looks.
-WAIT_SECONDS, POLL_SECONDS = 5, 0.05
+# How long another attempt waits for those under way, and how often it looks: ever more rarely, as a request may wait
+# for PostgreSQL for some seconds in all.
+WAIT_SECONDS, POLL_SECONDS, LONGEST_POLL_SECONDS = 5, 0.05, 0.25
 
 _BEGIN = f"""
     INSERT INTO "{LoginAttempts._meta.db_table}" AS a (key, failed_at, running_since, last_at)
@@ -83,7 +84,7 @@ def begin_password_check(session_id: UUID) -> LoginAttempt:
 
 
 def _begin(key: str) -> LoginAttempt:
-    give_up = time.monotonic() + WAIT_SECONDS
+    give_up, pause = time.monotonic() + WAIT_SECONDS, POLL_SECONDS
     while True:
         now = timezone.now()
         with connection.cursor() as cursor:
@@ -97,7 +98,8 @@ def _begin(key: str) -> LoginAttempt:
         if time.monotonic() > give_up:
             raise LoginLocked(retry_after=RUNNING_FOR.total_seconds())
         with waiting():
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause)
+        pause = min(1.5 * pause, LONGEST_POLL_SECONDS)
 
 
 def forget_failures(email: str) -> None:

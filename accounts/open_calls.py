@@ -103,11 +103,11 @@ class OpenCall:
             for wake in list(self._wakers):
                 wake()
 
-    def on_end(self, end_work: Callable[[], object]) -> None:
-        """Have `end_work` called, perhaps twice, when it ends; at once if it has."""
-        self._wakers.append(end_work)
+    def on_end(self, stop: Callable[[], object]) -> None:
+        """Have `stop` called, perhaps twice, when it ends; at once if it has."""
+        self._wakers.append(stop)
         if self.is_over():
-            end_work()
+            stop()
 
     def reads(self, reading: Reading) -> None:
         """From now on it depends on this conversation too."""

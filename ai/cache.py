@@ -81,7 +81,7 @@ class Place:
         self._name = f"{processes.this_process()} {uuid.uuid4().hex}"
         dead: bytes | str = ""
         while time.monotonic() < deadline:
-            asked = [self._name, int(settings.AI_TIMEOUT_SECONDS * 1000), dead]
+            asked: list[str | bytes | int] = [self._name, int(settings.AI_TIMEOUT_SECONDS * 1000), dead]
             answer: Any = _script(_ENTER)(keys=[self._key, self._lock], args=asked)
             if answer == 1:
                 self._holds = True
