@@ -104,7 +104,6 @@ def test_the_defaults_in_readme_are_those_of_the_settings() -> None:
     program = """
 import json
 from edgechat.environment import Environment
-from edgechat.errors import ApiError, NotFound, error_body
 defaults = {}
 def remembering(read):
     def reading(self, name, default=None, **options):
