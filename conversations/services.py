@@ -20,7 +20,7 @@ from accounts.members import common_organizations, is_member, member_ids, member
 from accounts.open_calls import OpenCall, Reading
 from accounts.organizations import OrganizationNotFound
 from conversations import transcript_repository as transcripts
-from conversations.documents import ConversationDocument, MessageDocument, is_conversation_id, message_seq
+from conversations.documents import ConversationDocument, MessageDocument, is_conversation_id, message_seq, reply_seq
 from edgechat.errors import ApiError, NotAuthenticated, NotFound, PermissionDenied, StoreUnavailable
 
 logger = structlog.get_logger(__name__)
@@ -71,10 +71,27 @@ def get_conversation(*, owner_id: int, conversation_id: str) -> ConversationDocu
     return conversation
 
 
-def refuse_while_replying(conversation: ConversationDocument) -> None:
-    """Raises GenerationInProgress for a conversation in which a reply is being written."""
-    if conversation["reply"] is not None:
-        raise GenerationInProgress(conversation["reply"]["message_id"])
+def refuse_while_replying(conversation: ConversationDocument) -> ConversationDocument:
+    """The conversation, in which no reply is being written; else raises GenerationInProgress.
+
+    A reply's end is stored before its conversation is freed. A user who has read the end may send, so the conversation
+    is freed here if the process that wrote it has not done that yet, or died before it could.
+    """
+    reply = conversation["reply"]
+    if reply is None:
+        return conversation
+    owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
+    stored = transcripts.find_messages(owner_id, conversation_id, [reply_seq(reply)], variants=False)
+    if not stored or stored[0]["status"] == "generating" or stored[0]["attempt"] != reply["attempt"]:
+        raise GenerationInProgress(reply["message_id"])
+    transcripts.release_reply(
+        owner_id,
+        conversation_id,
+        mid=reply["message_id"],
+        attempt=reply["attempt"],
+        first_title=reply.get("first_title") if stored[0]["status"] == "complete" else None,
+    )
+    return refuse_while_replying(get_conversation(owner_id=owner_id, conversation_id=conversation_id))
 
 
 def get_readable_conversation(*, user_id: int, conversation_id: str) -> ConversationDocument:

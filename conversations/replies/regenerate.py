@@ -27,7 +27,7 @@ def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: 
         conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
         message = get_message(owner_id=owner_id, conversation_id=conversation_id, mid=mid)
         exchange = Exchange(owner_id, conversation_id, message["seq"] + (message["role"] == "user"))
-        refuse_while_replying(conversation)
+        conversation = refuse_while_replying(conversation)
         if exchange.seq != conversation["next_seq"] - 1:
             raise NotLastExchange
         pair = find_pair(exchange)

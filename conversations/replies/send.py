@@ -47,7 +47,7 @@ def send_message(
                     return earlier
                 pause = wait_for_claim(call, pause)
                 continue
-        refuse_while_replying(conversation)
+        conversation = refuse_while_replying(conversation)
         if refusal is not None:
             raise refusal
         attachments = get_attachments(owner_id=owner_id, attachment_ids=attachment_ids)

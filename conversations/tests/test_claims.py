@@ -178,3 +178,29 @@ def test_a_dead_process_s_summary_is_another_one_s_to_extend(alice: Person) -> N
     entry.refresh_from_db()
     assert entry.settled_at is not None
     assert transcripts.claim_summary(alice.id, conversation, claim="next", now=now, until=until) is not None
+
+
+@pytest.mark.parametrize("call", ["send", "regenerate"])
+def test_who_has_read_the_end_of_a_reply_need_not_wait_for_its_claim(alice: Person, living: str, call: str) -> None:
+    conversation = alice.new_conversation()
+    claim = reply_to(found(alice, conversation), worker=living)
+    mid = alice.say(conversation, "hello").json()["model_message"]["id"]
+    # As the process leaves it that dies after the end is stored.
+    conversations().update_one({"_id": conversation}, {"$set": {"reply": claim}})
+    if call == "send":
+        answer = alice.say(conversation, "and on")
+    else:
+        answer = alice.post(f"chat/conversations/{conversation}/messages/{mid}/regenerate", json={})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["model_message"]["status"] == "complete"
+
+
+def test_a_claim_of_which_nothing_is_stored_is_waited_for(alice: Person, living: str) -> None:
+    conversation = alice.new_conversation()
+    alice.say(conversation, "hello")
+    before = found(alice, conversation)
+    claimed = transcripts.claim_reply(before, reply_to(before, worker=living))
+    assert claimed is not None
+    assert alice.say(conversation, "and on").status_code == 409
+    assert transcripts.undo_claim(claimed, claimed["reply"] or reply_to(before))
+    assert alice.say(conversation, "and on").status_code == 200
