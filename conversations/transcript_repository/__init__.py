@@ -37,13 +37,11 @@ from conversations.transcript_repository.message_store import (
     delete_messages,
     find_messages,
     find_sent,
-    finish_message,
-    prepare_messages,
     read_messages,
-    save_snapshot,
     search_messages,
     set_feedback,
 )
+from conversations.transcript_repository.reply_messages import finish_message, prepare_messages, save_snapshot
 from conversations.transcript_repository.reply_store import (
     begin_attempt,
     claim_reply,

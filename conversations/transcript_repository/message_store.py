@@ -6,11 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypedDict, cast
 
-from pymongo import UpdateOne
-
 from ai.metered_call import TOO_LONG
-from conversations.documents import MESSAGE_VERSION, MessageDocument, ReplyDocument, message_id, reply_seq
-from conversations.transcript_repository.collections import NEVER, messages, now
+from conversations.documents import MessageDocument, message_id
+from conversations.transcript_repository.collections import NEVER, messages
 from edgechat.answer_bytes import beginning_within, text_bytes
 from edgechat.mongo import Document, mongo_errors
 
@@ -29,59 +27,6 @@ class FoundMessage(TypedDict):
     conversation_id: str
     content: str
     created_at: datetime
-
-
-@mongo_errors
-def prepare_messages(
-    owner_id: int, conversation_id: str, reply: ReplyDocument
-) -> tuple[MessageDocument, MessageDocument]:
-    """Bring both messages to where a claimed reply begins; any process may do it, as often as it likes. Both, as they
-    are when this is the first time.
-
-    Missing ones are written. A message of an earlier attempt is begun anew: what was there before is kept among its
-    variants, but for a reply that is only begun again because its process died.
-    """
-    draft = reply["user_message"]
-    seq = reply_seq(reply)
-    user_message = _new_message(owner_id, conversation_id, seq - 1, reply["started_at"], reply["expires_at"])
-    user_message.update(
-        role="user",
-        content=draft["content"],
-        attachments=draft["attachments"],
-        client_message_id=draft["client_message_id"],
-        body_hash=draft["body_hash"],
-    )
-    model_message = _new_message(owner_id, conversation_id, seq, reply["started_at"], reply["expires_at"])
-    model_message.update(status="generating", attempt=reply["attempt"])
-    messages().bulk_write(
-        [
-            UpdateOne({"_id": message["_id"]}, {"$setOnInsert": _without_id(message)}, upsert=True)
-            for message in (user_message, model_message)
-        ]
-    )
-    if reply["attempt"] == 1:
-        return cast(MessageDocument, user_message), cast(MessageDocument, model_message)
-    found = find_messages(owner_id, conversation_id, (seq - 1, seq))
-    if len(found) < 2:  # deleted a moment ago
-        return cast(MessageDocument, user_message), cast(MessageDocument, model_message)
-    question, answer = found
-    if question["content"] != draft["content"]:
-        edited: Document = {"content": draft["content"], "variants": _with_variant(question)}
-        messages().update_one(
-            {"_id": question["_id"], "owner_id": owner_id, "content": question["content"]}, {"$set": edited}
-        )
-        question = cast(MessageDocument, {**question, **edited})
-    if answer["attempt"] < reply["attempt"]:
-        anew: Document = {"attempt": reply["attempt"], "status": "generating", "content": ""}
-        if answer["status"] != "generating":
-            anew |= {"finish_reason": None, "failure": None, "usage": None, "feedback": None, "outbox": None}
-            anew["variants"] = _with_variant(answer)
-        messages().update_one(
-            {"_id": answer["_id"], "owner_id": owner_id, "attempt": answer["attempt"], "status": answer["status"]},
-            {"$set": anew},
-        )
-        answer = cast(MessageDocument, {**answer, **anew})
-    return question, answer
 
 
 @mongo_errors
@@ -122,30 +67,6 @@ def find_sent(owner_id: int, conversation_id: str, client_message_id: str) -> tu
     sent = {"owner_id": owner_id, "conversation_id": conversation_id, "client_message_id": client_message_id}
     found = messages().find_one(sent, {"seq": 1, "body_hash": 1})
     return None if found is None else (found["seq"], found["body_hash"] or "")
-
-
-@mongo_errors
-def save_snapshot(owner_id: int, mid: str, *, attempt: int, content: str) -> bool:
-    """Keep a running reply's text so far; False if this attempt no longer writes it."""
-    result = messages().update_one(
-        {"_id": mid, "owner_id": owner_id, "status": "generating", "attempt": attempt},
-        {"$set": {"content": content}},
-    )
-    return result.matched_count == 1
-
-
-@mongo_errors
-def finish_message(owner_id: int, mid: str, *, attempt: int, final: Mapping[str, Any]) -> bool:
-    """End a running reply by compare-and-set; False if somebody else has ended it or taken it over.
-
-    The same write leaves `reply_finished` in the outbox.
-    """
-    outbox = {"event": "reply_finished", "at": now()}
-    result = messages().update_one(
-        {"_id": mid, "owner_id": owner_id, "status": "generating", "attempt": attempt},
-        {"$set": {**final, "outbox": outbox}},
-    )
-    return result.matched_count == 1
 
 
 @mongo_errors
@@ -194,15 +115,7 @@ def _newest(chosen: Document, ranges: list[Document], limit: int) -> Iterator[Fo
                 yield cast(FoundMessage, found)
 
 
-def _with_variant(message: MessageDocument) -> list[dict[str, Any]]:
-    """A message's variants with what it says now, if anything; the oldest of too many is dropped."""
-    if not message["content"]:
-        return message["variants"]
-    said_now = {name: message[name] for name in ("content", "finish_reason", "created_at")}
-    return _latest([*message["variants"], said_now])
-
-
-def _latest(variants: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def latest_variants(variants: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """As many of them as may be kept, and of the last one as much."""
     variants = variants[-MAX_VARIANTS:]
     left = MAX_VARIANTS_BYTES
@@ -220,39 +133,8 @@ def _cut(variant: dict[str, Any]) -> dict[str, Any]:
 
 def _with_fewer_variants(found: Document) -> MessageDocument:
     """A stored message with the variants that may be kept: earlier versions kept more, and some reads leave all out."""
-    return cast(MessageDocument, {**found, "variants": _latest(found.get("variants", []))})
+    return cast(MessageDocument, {**found, "variants": latest_variants(found.get("variants", []))})
 
 
 def _characters(message: MessageDocument) -> int:
     return len(message["content"]) + sum(len(variant["content"]) for variant in message["variants"])
-
-
-def _new_message(
-    owner_id: int, conversation_id: str, seq: int, created_at: datetime, expires_at: datetime | None
-) -> Document:
-    return {
-        "_id": message_id(conversation_id, seq),
-        "version": MESSAGE_VERSION,
-        "conversation_id": conversation_id,
-        "owner_id": owner_id,
-        "seq": seq,
-        "role": "model",
-        "content": "",
-        "status": "complete",
-        "attempt": 0,
-        "attachments": [],
-        "client_message_id": None,
-        "body_hash": None,
-        "finish_reason": None,
-        "failure": None,
-        "usage": None,
-        "feedback": None,
-        "variants": [],
-        "outbox": None,
-        "expires_at": expires_at,
-        "created_at": created_at,
-    }
-
-
-def _without_id(message: Document) -> Document:
-    return {name: value for name, value in message.items() if name != "_id"}
