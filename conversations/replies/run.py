@@ -24,7 +24,7 @@ from conversations.replies.failure import failed_fields
 from conversations.replies.live import LiveReply, add_running, remove_running
 from edgechat.errors import ApiError, StoreUnavailable
 from edgechat.mongo import MongoRefused
-from edgechat.threads import start_thread, working
+from edgechat.threads import start_thread, waiting, working
 
 logger = structlog.get_logger(__name__)
 
@@ -216,5 +216,6 @@ def _until_it_lands(live: LiveReply, write: Callable[[], None]) -> None:
             raise
         except StoreUnavailable:
             logger.warning("final_write_deferred", message_id=live.message_id)
-            time.sleep(seconds)
+            with waiting():
+                time.sleep(seconds)
             turn, seconds = nullcontext(), min(seconds * 2, 5.0)

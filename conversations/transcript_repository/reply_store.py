@@ -27,8 +27,8 @@ def claim_reply(conversation: ConversationDocument, reply: ReplyDocument) -> Con
         "message_count": conversation["message_count"] + _seqs_of(reply),
         "revision": conversation.get("revision", 0) + 1,
         "change": unnumbered_change(),
-        "updated_at": reply["started_at"],
     }
+    updated_at = reply["started_at"]
     taken = conversations().update_one(
         {
             "_id": conversation["_id"],
@@ -37,9 +37,10 @@ def claim_reply(conversation: ConversationDocument, reply: ReplyDocument) -> Con
             "revision": revision_of(conversation),
             "next_seq": conversation["next_seq"],
         },
-        {"$set": fields},
+        {"$set": fields, "$max": {"updated_at": updated_at}},
     )
-    return cast(ConversationDocument, {**conversation, **fields}) if taken.matched_count else None
+    claimed = cast(ConversationDocument, {**conversation, **fields, "updated_at": updated_at})
+    return claimed if taken.matched_count else None
 
 
 @mongo_errors
@@ -59,18 +60,19 @@ def undo_claim(
         "reply.worker": reply["worker"],
     }
     counts = {"next_seq": -_seqs_of(reply), "message_count": -_seqs_of(reply), "revision": 1}
-    attempts: list[tuple[Document, Document]] = [({}, {"change": unnumbered_change()})]
+    again: Document = {"$set": {"reply": None, "change": unnumbered_change()}}
+    attempts: list[tuple[Document, Document]] = [({}, again)]
     if before is not None:
+        # `$min`, for one of the stand-ins makes strings of the times that are set.
+        then = {"$min": {"updated_at": before["updated_at"]}}
         attempts = [
-            ({"change": claimed["change"]}, {"change": before["change"], "updated_at": before["updated_at"]}),
-            ({"updated_at": claimed["updated_at"]}, {**attempts[0][1], "updated_at": before["updated_at"]}),
+            ({"change": claimed["change"]}, {"$set": {"reply": None, "change": before["change"]}, **then}),
+            ({"updated_at": claimed["updated_at"]}, {**again, **then}),
             *attempts,
         ]
     return any(
-        conversations()
-        .update_one({**mine, **as_claimed}, {"$inc": counts, "$set": {"reply": None, **fields}})
-        .matched_count
-        for as_claimed, fields in attempts
+        conversations().update_one({**mine, **as_claimed}, {**update, "$inc": counts}).matched_count
+        for as_claimed, update in attempts
     )
 
 
