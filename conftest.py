@@ -27,6 +27,7 @@ import hypothesis
 import pytest
 
 from edgechat.local.web import WebServer
+from edgechat.tests.published import check_answer
 from edgechat.tests.shared_servers import SharedServers, shared_web, start_servers_for_connections
 
 os.environ["ENV_FILE"] = ".env.test"
@@ -91,6 +92,12 @@ class Api(httpx2.Client):
             **kwargs,
         )
         self.origin = base_url
+
+    def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:
+        """Also raises Unpublished for an answer that the OpenAPI file does not have."""
+        answer = super().send(request, **kwargs)
+        check_answer(answer, streamed=kwargs.get("stream", False))
+        return answer
 
     def signed_in(self, token: str) -> Api:
         return Api(self.origin, token=token)

@@ -22,6 +22,10 @@ from edgechat.request_state import state_of
 LAST_USED_PRECISION = timedelta(minutes=1)
 
 
+class AccessTokenExpired(NotAuthenticated):
+    code, detail = "token_expired", "The access token has expired"
+
+
 class AccessTokenAuthentication(BaseAuthentication):
     """Sets `request.user` and `request.auth` (the Session); no header is an anonymous request."""
 
@@ -46,7 +50,7 @@ def authenticate_request(request: HttpRequest) -> Session | None:
     try:
         claims = read_token(token.strip(), "access")
     except TokenExpired:
-        raise NotAuthenticated("The access token has expired", code="token_expired") from None
+        raise AccessTokenExpired from None
     except TokenInvalid:
         raise NotAuthenticated("The access token is not valid") from None
     state.authenticated_at = time.monotonic()

@@ -11,9 +11,9 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
-from rest_framework.response import Response
 
 from accounts.devices import given_tokens, remember_device
+from accounts.login_lock import LoginLocked
 from accounts.logout import log_out_with
 from accounts.older_serializers import AccessTokenOutput, CredentialsInput
 from accounts.older_views import CREDENTIALS_EXAMPLE
@@ -22,8 +22,10 @@ from accounts.services import InvalidCredentials, log_in_user
 from accounts.session_views import LOGGED_OUT, LOGGED_OUT_EXAMPLE, LogoutOutput
 from accounts.sessions import IssuedTokens, RefreshExpired, RefreshInvalid, refresh_session
 from accounts.views import AnonymousView
+from edgechat.bodies import Answer
 from edgechat.client_address import caller_of
 from edgechat.errors import PermissionDenied
+from edgechat.schema import raises
 from edgechat.validation import validated_body
 
 COOKIE = "refresh_token"
@@ -49,8 +51,8 @@ class CookieView(AnonymousView):
             raise PermissionDenied("Requests of other sites are refused")
 
 
-def tokens_response(tokens: IssuedTokens) -> Response:
-    response = Response({"access_token": tokens.access_token, "token_type": "bearer"})
+def tokens_response(tokens: IssuedTokens) -> Answer[AccessTokenOutput]:
+    response = Answer(AccessTokenOutput(access_token=tokens.access_token, token_type="bearer"))  # noqa: S106
     response.set_cookie(
         COOKIE,
         tokens.refresh_token,
@@ -67,10 +69,10 @@ class CookieLoginView(CookieView):
         operation_id="users_login",
         tags=["older clients"],
         request=CredentialsInput,
-        responses=AccessTokenOutput,
         examples=[CREDENTIALS_EXAMPLE, TOKEN_EXAMPLE],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    @raises(InvalidCredentials, LoginLocked, PermissionDenied)
+    def post(self, request: AuthenticatedRequest) -> Answer[AccessTokenOutput]:
         """Log in; the refresh token comes as the cookie `refresh_token`. 403 to pages of other sites."""
         data = validated_body(CredentialsInput, request)
         given = given_tokens(request._request, data.pop("device_token"))
@@ -89,10 +91,10 @@ class CookieRefreshView(CookieView):
         tags=["older clients"],
         parameters=[COOKIE_PARAMETER],
         request=None,
-        responses=AccessTokenOutput,
         examples=[TOKEN_EXAMPLE],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    @raises(RefreshInvalid, PermissionDenied)
+    def post(self, request: AuthenticatedRequest) -> Answer[AccessTokenOutput]:
         """Exchange the cookie's refresh token, by the rules of `/auth/refresh`. 403 to pages of other sites."""
         token = request.COOKIES.get(COOKIE)
         if not token:
@@ -112,13 +114,13 @@ class CookieLogoutView(CookieView):
         tags=["older clients"],
         parameters=[COOKIE_PARAMETER],
         request=None,
-        responses=LogoutOutput,
         examples=[LOGGED_OUT_EXAMPLE],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    @raises(PermissionDenied)
+    def post(self, request: AuthenticatedRequest) -> Answer[LogoutOutput]:
         """End the cookie's session, if there is one, and clear the cookie. 403 to pages of other sites."""
         if token := request.COOKIES.get(COOKIE):
             log_out_with(token, caller=caller_of(request._request))
-        response = Response(LOGGED_OUT)
+        response = Answer(LOGGED_OUT)
         response.delete_cookie(COOKIE, samesite="Lax")
         return response

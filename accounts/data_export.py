@@ -7,34 +7,43 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any, TypedDict, TypeVar, cast
+from uuid import UUID
 
 from django.db.models import Model, QuerySet
 
 from accounts.models import AuditEvent, Membership, Session, User
-from accounts.serializers import UserOutput
+from accounts.serializers import UserOutput, user_body
 from edgechat.answer_bytes import encode_json
+from edgechat.bodies import Lines
 
 ROWS_AT_ONCE = 500
 
 M = TypeVar("M", bound=Model)
-Record = tuple[str, dict[str, Any]]
+R = TypeVar("R")
+Record = tuple[str, Mapping[str, object]]
 Exporter = Callable[[int], Iterator[Record]]
 
 _exporters: list[Exporter] = []
 _plurals: dict[str, str] = {}
+# What a line has beside its type.
+RECORDS = Lines()
 
 
-def register_exporter(export: Exporter, *, types: Mapping[str, str]) -> None:
+def register_exporter(export: Exporter, *, types: Mapping[str, tuple[str, type]]) -> None:
     """Have `export(user_id)` yield what an app keeps of a user, each as (type, fields).
 
     A record's last field may be an iterator of ASCII text, which is told as one string.
 
-    `types` has each type's name in the counts of the last line, for example `{"todo": "todos"}`. It must keep little in
-    memory, hold no connection while it is not asked for the next record, and may raise StoreUnavailable.
+    `types` has each type's name in the counts of the last line, and its fields: `{"todo": ("todos", TodoRecord)}`.
+    `export` must keep little in memory, hold no connection while it is not asked for the next record, and may raise
+    StoreUnavailable.
     """
     _exporters.append(export)
-    _plurals.update(types)
+    for kind, (plural, record) in types.items():
+        _plurals[kind] = plural
+        RECORDS.bodies[kind] = record
 
 
 def export_lines(user: User) -> Iterator[bytes]:
@@ -60,33 +69,72 @@ def rows_of(queryset: QuerySet[M]) -> Iterator[M]:
         page = queryset.filter(pk__gt=rows[-1].pk)
 
 
-def row_fields(row: Model, *names: str) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in names}
+def record_of(record: type[R], row: Model) -> R:
+    """The row's values of the record's fields, which are named as the row's."""
+    return cast(R, {name: getattr(row, name) for name in record.__annotations__})
+
+
+class AccountRecord(UserOutput):
+    last_login: datetime | None
+
+
+class SessionRecord(TypedDict):
+    id: UUID
+    device_name: str
+    user_agent: str
+    ip: str | None
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None
+    end_reason: str
+
+
+class MembershipRecord(TypedDict):
+    organization_id: int
+    role: str
+    created_at: datetime
+    organization_name: str
+
+
+class AuditEventRecord(TypedDict):
+    event: str
+    created_at: datetime
+    actor_id: int | None
+    ip: str | None
+    request_id: str
+    details: dict[str, Any]
 
 
 ACCOUNT_TYPES = {
-    "account": "accounts",
-    "session": "sessions",
-    "membership": "memberships",
-    "audit_event": "audit_events",
+    "account": ("accounts", AccountRecord),
+    "session": ("sessions", SessionRecord),
+    "membership": ("memberships", MembershipRecord),
+    "audit_event": ("audit_events", AuditEventRecord),
 }
 
 
 def export_account(user_id: int) -> Iterator[Record]:
     """The account, its sessions (no tokens: they are keys, not data), memberships, and the audit log of it."""
     for user in User.objects.filter(pk=user_id):
-        yield "account", {**UserOutput(user).data, "last_login": user.last_login}
-    session = ("id", "device_name", "user_agent", "ip", "created_at", "last_used_at", "expires_at", "ended_at")
-    for each in rows_of(Session.objects.filter(user_id=user_id)):
-        yield "session", row_fields(each, *session, "end_reason")
+        account: AccountRecord = {**user_body(user), "last_login": user.last_login}
+        yield "account", account
+    for session in rows_of(Session.objects.filter(user_id=user_id)):
+        yield "session", record_of(SessionRecord, session)
     for membership in rows_of(Membership.objects.filter(user_id=user_id).select_related("organization")):
-        fields = row_fields(membership, "organization_id", "role", "created_at")
-        yield "membership", {**fields, "organization_name": membership.organization.name}
-    event = ("event", "created_at", "actor_id", "ip", "request_id", "details")
+        yield (
+            "membership",
+            MembershipRecord(
+                organization_id=membership.organization_id,
+                role=membership.role,
+                created_at=membership.created_at,
+                organization_name=membership.organization.name,
+            ),
+        )
     for recorded in rows_of(AuditEvent.objects.filter(user_id=user_id)):
         if recorded.actor_id not in (None, user_id):
             recorded.ip, recorded.request_id = None, ""  # where somebody else was, is their data
-        yield "audit_event", row_fields(recorded, *event)
+        yield "audit_event", record_of(AuditEventRecord, recorded)
 
 
 def _line(record: dict[str, Any]) -> Iterator[bytes]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from django.http import StreamingHttpResponse
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.views import APIView
 
+from accounts.data_export import RECORDS
 from accounts.export_response import export_response
 from accounts.open_calls import open_call
 from accounts.requests import AuthenticatedRequest
@@ -16,7 +16,7 @@ class UserExportView(APIView):
     @extend_schema(
         operation_id="users_me_export",
         tags=["accounts"],
-        responses={(200, "application/x-ndjson"): OpenApiTypes.STR},
+        responses={(200, "application/x-ndjson"): RECORDS},
         examples=[
             OpenApiExample(
                 "Lines",

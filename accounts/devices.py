@@ -45,10 +45,15 @@ def device_of(user: User | None, tokens: Sequence[str]) -> str | None:
     return None
 
 
-def remember_device(response: HttpResponseBase, user: User, tokens: Sequence[str]) -> str:
-    """Set the cookie for a user who has just shown who they are; gives the token."""
+def make_device_token(user: User, tokens: Sequence[str]) -> str:
+    """The token for a user who has just shown who they are; `tokens`: those that the request gave."""
     device = device_of(user, tokens) or secrets.token_urlsafe(12)
-    token = signing.dumps({"user": user.pk, "device": device, "state": _state(user)}, salt=_SALT)
+    return signing.dumps({"user": user.pk, "device": device, "state": _state(user)}, salt=_SALT)
+
+
+def remember_device(response: HttpResponseBase, user: User, tokens: Sequence[str], *, token: str = "") -> str:
+    """Set the cookie for such a user, to the token that was made or to a new one; gives it."""
+    token = token or make_device_token(user, tokens)
     others = [other for other in dict.fromkeys(tokens) if _claims(other).get("user", user.pk) != user.pk]
     response.set_cookie(
         COOKIE,

@@ -12,7 +12,7 @@ from accounts.models import AuditEvent, Membership, Organization, User
 from accounts.organizations import access_organization
 from accounts.permissions import Action, Role, is_allowed, managing
 from edgechat.client_address import Caller
-from edgechat.errors import ApiError, NotFound
+from edgechat.errors import ApiError, LimitContext, NotFound
 
 # Invitations count as members, for that is what they become.
 MAX_MEMBERS = 500
@@ -29,9 +29,10 @@ class LastOwner(ApiError):
 
 class TooManyMembers(ApiError):
     status, code, detail = 409, "too_many_members", f"An organization can have {MAX_MEMBERS} members and invitations"
+    context_body = LimitContext
 
     def __init__(self) -> None:
-        super().__init__(context={"limit": MAX_MEMBERS})
+        super().__init__(context=LimitContext(limit=MAX_MEMBERS))
 
 
 def list_members(*, user: User, organization_id: int) -> list[Membership]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from rest_framework import serializers
 
@@ -37,17 +37,17 @@ class SignupInput(NewCredentialsInput):
         return value or ""
 
 
-class SignupOutput(serializers.Serializer[Any]):
-    user = UserOutput()
-    message = serializers.CharField()
+class SignupOutput(TypedDict):
+    user: UserOutput
+    message: str
 
 
-class AccessTokenOutput(serializers.Serializer[Any]):
-    access_token = serializers.CharField()
-    token_type = serializers.CharField(help_text="Always `bearer`.")
+class AccessTokenOutput(TypedDict):
+    access_token: str
+    token_type: Annotated[str, "Always `bearer`."]
 
 
 class SigninOutput(AccessTokenOutput):
-    user = UserOutput()
-    refresh_token = serializers.CharField()
-    device_token = serializers.CharField(help_text="To be kept, and sent with the next login of this account.")
+    user: UserOutput
+    refresh_token: str
+    device_token: Annotated[str, "To be kept, and sent with the next login of this account."]

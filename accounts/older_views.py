@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiExample, extend_schema
-from rest_framework.response import Response
 
-from accounts.devices import given_tokens, remember_device
+from accounts.devices import given_tokens, make_device_token, remember_device
+from accounts.login_lock import LoginLocked
 from accounts.older_serializers import CredentialsInput, NewCredentialsInput, SigninOutput, SignupInput, SignupOutput
 from accounts.requests import AuthenticatedRequest
-from accounts.serializers import IdentityOutput, UserOutput
-from accounts.services import log_in_user, register_user
+from accounts.serializers import IdentityOutput, user_body
+from accounts.services import EmailTaken, InvalidCredentials, log_in_user, register_user
 from accounts.views import DEVICE_TOKEN, AnonymousView
+from edgechat.bodies import Answer, Created
 from edgechat.client_address import caller_of
+from edgechat.schema import raises
 from edgechat.validation import validated_body
 
 USER = {
@@ -34,16 +36,16 @@ class SignupView(AnonymousView):
         operation_id="signup",
         tags=["older clients"],
         request=SignupInput,
-        responses={201: SignupOutput},
         examples=[
             OpenApiExample("Signup", value={**CREDENTIALS, "full_name": "Ann Lee"}, request_only=True),
             OpenApiExample("Made", value={"user": USER, "message": MADE}, response_only=True),
         ],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    @raises(EmailTaken)
+    def post(self, request: AuthenticatedRequest) -> Created[SignupOutput]:
         """Make an account, without logging in to it."""
         user = register_user(**validated_body(SignupInput, request), caller=caller_of(request._request))
-        return Response({"user": UserOutput(user).data, "message": MADE}, status=201)
+        return Created(SignupOutput(user=user_body(user), message=MADE))
 
 
 class SigninView(AnonymousView):
@@ -51,7 +53,6 @@ class SigninView(AnonymousView):
         operation_id="signin",
         tags=["older clients"],
         request=CredentialsInput,
-        responses=SigninOutput,
         examples=[
             CREDENTIALS_EXAMPLE,
             OpenApiExample(
@@ -67,21 +68,23 @@ class SigninView(AnonymousView):
             ),
         ],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    @raises(InvalidCredentials, LoginLocked)
+    def post(self, request: AuthenticatedRequest) -> Answer[SigninOutput]:
         """Log in, and get the account with the token pair."""
         data = validated_body(CredentialsInput, request)
         given = given_tokens(request._request, data.pop("device_token"))
         user, tokens = log_in_user(**data, caller=caller_of(request._request), device_tokens=given)
-        response = Response(
-            {
-                "user": UserOutput(user).data,
-                "access_token": tokens.access_token,
-                "refresh_token": tokens.refresh_token,
-                "token_type": "bearer",
-            }
+        answer = Answer(
+            SigninOutput(
+                user=user_body(user),
+                access_token=tokens.access_token,
+                refresh_token=tokens.refresh_token,
+                token_type="bearer",  # noqa: S106
+                device_token=(token := make_device_token(user, given)),
+            )
         )
-        response.data["device_token"] = remember_device(response, user, given)
-        return response
+        remember_device(answer, user, given, token=token)
+        return answer
 
 
 class UserRegisterView(AnonymousView):
@@ -89,13 +92,13 @@ class UserRegisterView(AnonymousView):
         operation_id="users_register",
         tags=["older clients"],
         request=NewCredentialsInput,
-        responses=IdentityOutput,
         examples=[
             CREDENTIALS_EXAMPLE,
             OpenApiExample("Made", value={"id": 7, "email": "ann@example.com"}, response_only=True),
         ],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    @raises(EmailTaken)
+    def post(self, request: AuthenticatedRequest) -> Answer[IdentityOutput]:
         """Make an account, without logging in to it."""
         user = register_user(**validated_body(NewCredentialsInput, request), caller=caller_of(request._request))
-        return Response({"id": user.pk, "email": user.email})
+        return Answer(IdentityOutput(id=user.pk, email=user.email))

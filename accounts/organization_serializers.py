@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypedDict
 
 from rest_framework import serializers
 
 from accounts.models import Membership
 from accounts.permissions import Access, Role
 from accounts.serializers import NewEmailField
+from edgechat.bodies import Keywords
+
+RoleName = Annotated[str, Keywords(enum=Role.values)]
 
 
 class OrganizationInput(serializers.Serializer[Any]):
@@ -17,56 +21,53 @@ class OrganizationInput(serializers.Serializer[Any]):
 
 class MemberInput(serializers.Serializer[Any]):
     email = NewEmailField()
-    role = serializers.ChoiceField(choices=Role.choices, default=Role.MEMBER)
+    role = serializers.ChoiceField(choices=Role.values, default=Role.MEMBER)
 
 
 class RoleInput(serializers.Serializer[Any]):
-    role = serializers.ChoiceField(choices=Role.choices)
+    role = serializers.ChoiceField(choices=Role.values)
 
 
-class OrganizationOutput(serializers.Serializer[Any]):
-    id = serializers.IntegerField()
-    name = serializers.CharField()
-    role = serializers.ChoiceField(
-        choices=Role.choices, allow_null=True, help_text="The caller's; null for a superuser who is not in it."
-    )
-    created_at = serializers.DateTimeField()
+class OrganizationOutput(TypedDict):
+    id: int
+    name: str
+    role: Annotated[RoleName | None, "The caller's; null for a superuser who is not in it."]
+    created_at: datetime
 
 
-class OrganizationsOutput(serializers.Serializer[Any]):
-    organizations = OrganizationOutput(many=True)
+class OrganizationsOutput(TypedDict):
+    organizations: list[OrganizationOutput]
 
 
-class MemberOutput(serializers.Serializer[Any]):
-    user_id = serializers.IntegerField(allow_null=True, help_text="Null while only invited.")
-    email = serializers.CharField()
-    role = serializers.ChoiceField(choices=Role.choices)
-    status = serializers.ChoiceField(choices=["active", "invited"])
-    invitation_id = serializers.CharField(allow_null=True, help_text="Null for who is active.")
+class MemberOutput(TypedDict):
+    user_id: Annotated[int | None, "Null while only invited."]
+    email: str
+    role: RoleName
+    status: Literal["active", "invited"]
+    invitation_id: Annotated[str | None, "Null for who is active."]
 
 
-class MembersOutput(serializers.Serializer[Any]):
-    members = MemberOutput(many=True)
+class MembersOutput(TypedDict):
+    members: list[MemberOutput]
 
 
-class InvitingOrganizationOutput(serializers.Serializer[Any]):
-    id = serializers.IntegerField()
-    name = serializers.CharField()
+class InvitingOrganizationOutput(TypedDict):
+    id: int
+    name: str
 
 
-class InvitationOutput(serializers.Serializer[Any]):
-    id = serializers.CharField()
-    organization = InvitingOrganizationOutput()
-    role = serializers.ChoiceField(choices=Role.choices, help_text="What whoever accepts will be.")
-    created_at = serializers.DateTimeField()
+class InvitationOutput(TypedDict):
+    id: str
+    organization: InvitingOrganizationOutput
+    role: Annotated[RoleName, "What whoever accepts will be."]
+    created_at: datetime
 
 
-class InvitationsOutput(serializers.Serializer[Any]):
-    invitations = InvitationOutput(many=True)
+class InvitationsOutput(TypedDict):
+    invitations: list[InvitationOutput]
 
 
-def organization_body(access: Access) -> dict[str, Any]:
-    """The body that describes an organization."""
+def organization_body(access: Access) -> OrganizationOutput:
     organization = access.organization
     return {
         "id": organization.pk,
@@ -76,7 +77,7 @@ def organization_body(access: Access) -> dict[str, Any]:
     }
 
 
-def member_body(member: Membership) -> dict[str, Any]:
+def member_body(member: Membership) -> MemberOutput:
     if member.user is None:
         return {
             "user_id": None,
@@ -94,7 +95,7 @@ def member_body(member: Membership) -> dict[str, Any]:
     }
 
 
-def invitation_body(invitation: Membership) -> dict[str, Any]:
+def invitation_body(invitation: Membership) -> InvitationOutput:
     """An invitation as those see it who are invited."""
     return {
         "id": str(invitation.pk),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
-from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from accounts.invitations import (
+    AlreadyMember,
     InvitationNotFound,
     accept_invitation,
     decline_invitation,
@@ -15,7 +15,7 @@ from accounts.invitations import (
     list_invitations,
     revoke_invitation,
 )
-from accounts.members import change_role, list_members, remove_member
+from accounts.members import LastOwner, TooManyMembers, change_role, list_members, remove_member
 from accounts.organization_serializers import (
     InvitationsOutput,
     MemberInput,
@@ -30,6 +30,7 @@ from accounts.organization_serializers import (
     organization_body,
 )
 from accounts.organizations import (
+    TooManyOrganizations,
     create_organization,
     delete_organization,
     get_organization,
@@ -37,9 +38,11 @@ from accounts.organizations import (
     rename_organization,
 )
 from accounts.requests import AuthenticatedRequest
+from edgechat.bodies import Answer, Created, NoContent
 from edgechat.client_address import caller_of
-from edgechat.errors import Invalid
+from edgechat.errors import Invalid, PermissionDenied
 from edgechat.rate_limit import AuthRateThrottle
+from edgechat.schema import raises
 from edgechat.validation import integer_id, validated_body
 
 _ORGANIZATION_ID = OpenApiParameter("organization_id", type=int, location="path")
@@ -62,23 +65,23 @@ class OrganizationsView(APIView):
         operation_id="organization_create",
         tags=["organizations"],
         request=OrganizationInput,
-        responses={201: OrganizationOutput},
         examples=[_ORGANIZATION_EXAMPLE, _NAME_EXAMPLE],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    @raises(TooManyOrganizations)
+    def post(self, request: AuthenticatedRequest) -> Created[OrganizationOutput]:
         """Make an organization and own it. An account can make 50; past them it is 409 `too_many_organizations`."""
         access = create_organization(user=request.user, **validated_body(OrganizationInput, request))
-        return Response(organization_body(access), status=201)
+        return Created(organization_body(access))
 
     @extend_schema(
         operation_id="organization_list",
         tags=["organizations"],
-        responses=OrganizationsOutput,
         examples=[OpenApiExample("Organizations", value={"organizations": [_ORGANIZATION]}, response_only=True)],
     )
-    def get(self, request: AuthenticatedRequest) -> Response:
+    def get(self, request: AuthenticatedRequest) -> Answer[OrganizationsOutput]:
         """The organizations that the user is in, with the user's role in each."""
-        return Response({"organizations": [organization_body(each) for each in list_organizations(user=request.user)]})
+        organizations = [organization_body(each) for each in list_organizations(user=request.user)]
+        return Answer(OrganizationsOutput(organizations=organizations))
 
 
 class OrganizationView(APIView):
@@ -86,38 +89,36 @@ class OrganizationView(APIView):
         operation_id="organization_get",
         tags=["organizations"],
         parameters=[_ORGANIZATION_ID],
-        responses=OrganizationOutput,
         examples=[_ORGANIZATION_EXAMPLE],
     )
-    def get(self, request: AuthenticatedRequest, organization_id: str) -> Response:
+    def get(self, request: AuthenticatedRequest, organization_id: str) -> Answer[OrganizationOutput]:
         """One organization that the user is in; a superuser sees any."""
         access = get_organization(user=request.user, organization_id=integer_id(organization_id))
-        return Response(organization_body(access))
+        return Answer(organization_body(access))
 
     @extend_schema(
         operation_id="organization_update",
         tags=["organizations"],
         parameters=[_ORGANIZATION_ID],
         request=OrganizationInput,
-        responses=OrganizationOutput,
         examples=[_ORGANIZATION_EXAMPLE, _NAME_EXAMPLE],
     )
-    def patch(self, request: AuthenticatedRequest, organization_id: str) -> Response:
+    @raises(PermissionDenied)
+    def patch(self, request: AuthenticatedRequest, organization_id: str) -> Answer[OrganizationOutput]:
         """Rename an organization: its owners and admins."""
         number = integer_id(organization_id)
         data = validated_body(OrganizationInput, request)
         caller = caller_of(request._request)
         access = rename_organization(user=request.user, organization_id=number, caller=caller, **data)
-        return Response(organization_body(access))
+        return Answer(organization_body(access))
 
-    @extend_schema(
-        operation_id="organization_delete", tags=["organizations"], parameters=[_ORGANIZATION_ID], responses={204: None}
-    )
-    def delete(self, request: AuthenticatedRequest, organization_id: str) -> Response:
+    @extend_schema(operation_id="organization_delete", tags=["organizations"], parameters=[_ORGANIZATION_ID])
+    @raises(PermissionDenied)
+    def delete(self, request: AuthenticatedRequest, organization_id: str) -> NoContent:
         """Delete an organization: its owners. Conversations stay with their authors, and are shared no longer."""
         number, caller = integer_id(organization_id), caller_of(request._request)
         delete_organization(user=request.user, organization_id=number, caller=caller)
-        return Response(status=204)
+        return NoContent()
 
 
 class MembersView(APIView):
@@ -129,26 +130,25 @@ class MembersView(APIView):
         operation_id="member_list",
         tags=["organizations"],
         parameters=[_ORGANIZATION_ID],
-        responses=MembersOutput,
         examples=[OpenApiExample("Members", value={"members": [_MEMBER, _INVITED]}, response_only=True)],
     )
-    def get(self, request: AuthenticatedRequest, organization_id: str) -> Response:
+    def get(self, request: AuthenticatedRequest, organization_id: str) -> Answer[MembersOutput]:
         """Members and invitations, in the order in which they were added. Every member sees them."""
         members = list_members(user=request.user, organization_id=integer_id(organization_id))
-        return Response({"members": [member_body(member) for member in members]})
+        return Answer(MembersOutput(members=[member_body(member) for member in members]))
 
     @extend_schema(
         operation_id="member_add",
         tags=["organizations"],
         parameters=[_ORGANIZATION_ID],
         request=MemberInput,
-        responses={201: MemberOutput},
         examples=[
             OpenApiExample("Invited", value=_INVITED, response_only=True),
             OpenApiExample("Member", value={"email": "ben@example.com", "role": "member"}, request_only=True),
         ],
     )
-    def post(self, request: AuthenticatedRequest, organization_id: str) -> Response:
+    @raises(PermissionDenied, AlreadyMember, TooManyMembers)
+    def post(self, request: AuthenticatedRequest, organization_id: str) -> Created[MemberOutput]:
         """Invite somebody by e-mail: owners invite anybody, admins invite admins and members.
 
         The answer and the list are the same whether or not the address has an account. Whoever has it, verified, finds
@@ -160,7 +160,7 @@ class MembersView(APIView):
         data = validated_body(MemberInput, request)
         caller = caller_of(request._request)
         invitation = invite(user=request.user, organization_id=number, caller=caller, **data)
-        return Response(member_body(invitation), status=201)
+        return Created(member_body(invitation))
 
 
 class MemberView(APIView):
@@ -169,34 +169,34 @@ class MemberView(APIView):
         tags=["organizations"],
         parameters=[_ORGANIZATION_ID, _MEMBER_ID],
         request=RoleInput,
-        responses=MemberOutput,
         examples=[
             OpenApiExample("Member", value=_MEMBER, response_only=True),
             OpenApiExample("Role", value={"role": "admin"}, request_only=True),
         ],
     )
-    def patch(self, request: AuthenticatedRequest, organization_id: str, user_id: str) -> Response:
+    @raises(PermissionDenied, LastOwner)
+    def patch(self, request: AuthenticatedRequest, organization_id: str, user_id: str) -> Answer[MemberOutput]:
         """Give a member another role; 409 `last_owner` for the last owner's."""
         number, member_id = integer_id(organization_id), integer_id(user_id)
         data = validated_body(RoleInput, request)
         caller = caller_of(request._request)
         member = change_role(user=request.user, organization_id=number, member_id=member_id, caller=caller, **data)
-        return Response(member_body(member))
+        return Answer(member_body(member))
 
     @extend_schema(
         operation_id="member_delete",
         tags=["organizations"],
         parameters=[_ORGANIZATION_ID, _MEMBER_ID],
-        responses={204: None},
     )
-    def delete(self, request: AuthenticatedRequest, organization_id: str, user_id: str) -> Response:
+    @raises(PermissionDenied, LastOwner)
+    def delete(self, request: AuthenticatedRequest, organization_id: str, user_id: str) -> NoContent:
         """Remove a member, or leave with one's own id; 409 `last_owner` for the last owner.
 
         The member's own conversations stay the member's, and are shared no longer.
         """
         number, member_id, caller = integer_id(organization_id), integer_id(user_id), caller_of(request._request)
         remove_member(user=request.user, organization_id=number, member_id=member_id, caller=caller)
-        return Response(status=204)
+        return NoContent()
 
 
 class InvitationView(APIView):
@@ -204,9 +204,9 @@ class InvitationView(APIView):
         operation_id="invitation_revoke",
         tags=["organizations"],
         parameters=[_ORGANIZATION_ID, _INVITATION_ID],
-        responses={204: None},
     )
-    def delete(self, request: AuthenticatedRequest, organization_id: str, invitation_id: str) -> Response:
+    @raises(PermissionDenied)
+    def delete(self, request: AuthenticatedRequest, organization_id: str, invitation_id: str) -> NoContent:
         """Take an invitation back, by its `invitation_id` in the list of members."""
         revoke_invitation(
             user=request.user,
@@ -214,14 +214,13 @@ class InvitationView(APIView):
             invitation_id=_parse_invitation_id(invitation_id),
             caller=caller_of(request._request),
         )
-        return Response(status=204)
+        return NoContent()
 
 
 class OwnInvitationsView(APIView):
     @extend_schema(
         operation_id="invitation_list",
         tags=["organizations"],
-        responses=InvitationsOutput,
         examples=[
             OpenApiExample(
                 "Invitations",
@@ -239,20 +238,18 @@ class OwnInvitationsView(APIView):
             )
         ],
     )
-    def get(self, request: AuthenticatedRequest) -> Response:
+    def get(self, request: AuthenticatedRequest) -> Answer[InvitationsOutput]:
         """The organizations that the user's address is invited to, the latest 500; none until it is verified."""
-        invitations = list_invitations(user=request.user)
-        return Response({"invitations": [invitation_body(invitation) for invitation in invitations]})
+        invitations = [invitation_body(invitation) for invitation in list_invitations(user=request.user)]
+        return Answer(InvitationsOutput(invitations=invitations))
 
 
 class OwnInvitationView(APIView):
-    @extend_schema(
-        operation_id="invitation_decline", tags=["organizations"], parameters=[_INVITATION_ID], responses={204: None}
-    )
-    def delete(self, request: AuthenticatedRequest, invitation_id: str) -> Response:
+    @extend_schema(operation_id="invitation_decline", tags=["organizations"], parameters=[_INVITATION_ID])
+    def delete(self, request: AuthenticatedRequest, invitation_id: str) -> NoContent:
         """Decline an invitation. Whoever made it sees that it is gone, and may invite again."""
         decline_invitation(user=request.user, invitation_id=_parse_invitation_id(invitation_id))
-        return Response(status=204)
+        return NoContent()
 
 
 class AcceptInvitationView(APIView):
@@ -261,17 +258,17 @@ class AcceptInvitationView(APIView):
         tags=["organizations"],
         parameters=[_INVITATION_ID],
         request=None,
-        responses=OrganizationOutput,
         examples=[_ORGANIZATION_EXAMPLE],
     )
-    def post(self, request: AuthenticatedRequest, invitation_id: str) -> Response:
+    @raises(TooManyOrganizations)
+    def post(self, request: AuthenticatedRequest, invitation_id: str) -> Answer[OrganizationOutput]:
         """Accept an invitation and be a member; accepting it again changes nothing.
 
         An account can be in 500 organizations; past them it is 409 `too_many_organizations`.
         """
         number, caller = _parse_invitation_id(invitation_id), caller_of(request._request)
         access = accept_invitation(user=request.user, invitation_id=number, caller=caller)
-        return Response(organization_body(access))
+        return Answer(organization_body(access))
 
 
 def _parse_invitation_id(text: str) -> int:

@@ -9,7 +9,7 @@ from accounts.live_accounts import lock_account
 from accounts.models import AuditEvent, Membership, Organization, User
 from accounts.permissions import Access, Action, Role
 from edgechat.client_address import Caller
-from edgechat.errors import ApiError, NotFound
+from edgechat.errors import ApiError, LimitContext, NotFound
 
 # Of those that a user made and that are still there, whoever owns them now: being made an owner uses up nothing.
 MAX_ORGANIZATIONS = 50
@@ -20,10 +20,11 @@ class OrganizationNotFound(NotFound):
 
 
 class TooManyOrganizations(ApiError):
-    status, code = 409, "too_many_organizations"
+    status, code, detail = 409, "too_many_organizations", f"An account can make {MAX_ORGANIZATIONS} organizations"
+    context_body = LimitContext
 
     def __init__(self, detail: str, limit: int) -> None:
-        super().__init__(detail, context={"limit": limit})
+        super().__init__(detail, context=LimitContext(limit=limit))
 
 
 def access_organization(*, user: User, organization_id: int, lock: bool = False) -> Access:

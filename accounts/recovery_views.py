@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.devices import given_tokens, remember_device
+from accounts.devices import given_tokens, make_device_token, remember_device
 from accounts.emails import send_password_reset, send_verification
 from accounts.recovery import reset_password, verify_email
 from accounts.requests import AuthenticatedRequest
 from accounts.serializers import PasswordField
 from accounts.views import DEVICE_TOKEN, AnonymousView
+from edgechat.bodies import Accepted, Answer
 from edgechat.client_address import caller_of
 from edgechat.rate_limit import AuthRateThrottle
 from edgechat.validation import validated_body
@@ -32,12 +32,12 @@ class ResetInput(TokenInput):
     password = PasswordField()
 
 
-class AnswerOutput(serializers.Serializer[Any]):
-    message = serializers.CharField()
+class AnswerOutput(TypedDict):
+    message: str
 
 
 class ResetOutput(AnswerOutput):
-    device_token = serializers.CharField(help_text="To be sent with the next login.")
+    device_token: Annotated[str, "To be sent with the next login."]
 
 
 def _example(text: str) -> OpenApiExample:
@@ -53,14 +53,13 @@ class PasswordForgotView(AnonymousView):
         operation_id="password_forgot",
         tags=["accounts"],
         request=EmailInput,
-        responses={202: AnswerOutput},
         examples=[_example(SENT)],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    def post(self, request: AuthenticatedRequest) -> Accepted[AnswerOutput]:
         """Ask for an e-mail with a token for a new password. The answer is the same whether there is such a user."""
         email = validated_body(EmailInput, request)["email"]
         send_password_reset(email)
-        return Response({"message": SENT}, status=202)
+        return Accepted(AnswerOutput(message=SENT))
 
 
 class PasswordResetView(AnonymousView):
@@ -68,22 +67,22 @@ class PasswordResetView(AnonymousView):
         operation_id="password_reset",
         tags=["accounts"],
         request=ResetInput,
-        responses=ResetOutput,
         examples=[
             OpenApiExample(
                 "Answer", value={"message": PASSWORD_CHANGED, "device_token": DEVICE_TOKEN}, response_only=True
             )
         ],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    def post(self, request: AuthenticatedRequest) -> Answer[ResetOutput]:
         """Choose a new password with the token of an e-mail: once, within an hour. It ends all sessions.
 
         With the `device_token` the next login is let through, however many others fail.
         """
         user = reset_password(**validated_body(ResetInput, request), caller=caller_of(request._request))
-        response = Response({"message": PASSWORD_CHANGED})
-        response.data["device_token"] = remember_device(response, user, given_tokens(request._request))
-        return response
+        given = given_tokens(request._request)
+        answer = Answer(ResetOutput(message=PASSWORD_CHANGED, device_token=(token := make_device_token(user, given))))
+        remember_device(answer, user, given, token=token)
+        return answer
 
 
 class EmailVerifyView(AnonymousView):
@@ -91,13 +90,12 @@ class EmailVerifyView(AnonymousView):
         operation_id="email_verify",
         tags=["accounts"],
         request=TokenInput,
-        responses=AnswerOutput,
         examples=[_example("The e-mail address is verified")],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    def post(self, request: AuthenticatedRequest) -> Answer[AnswerOutput]:
         """Show with the token of an e-mail that the address is yours: once, within 24 hours."""
         verify_email(**validated_body(TokenInput, request))
-        return Response({"message": "The e-mail address is verified"})
+        return Answer(AnswerOutput(message="The e-mail address is verified"))
 
 
 class EmailResendView(APIView):
@@ -107,10 +105,9 @@ class EmailResendView(APIView):
         operation_id="email_resend",
         tags=["accounts"],
         request=None,
-        responses={202: AnswerOutput},
         examples=[_example(SENT)],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    def post(self, request: AuthenticatedRequest) -> Accepted[AnswerOutput]:
         """Have the e-mail for the verification sent again, unless the address is verified."""
         send_verification(request.user)
-        return Response({"message": SENT}, status=202)
+        return Accepted(AnswerOutput(message=SENT))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from rest_framework import serializers
 
@@ -10,6 +11,7 @@ from accounts.addresses import refuse_incomparable, refuse_unnamed_domain
 from accounts.devices import MAX_TOKEN
 from accounts.models import User
 from accounts.passwords import MAX_PASSWORD, MAX_TYPED, MIN_PASSWORD, normalized
+from edgechat.bodies import Keywords
 
 
 class PasswordField(serializers.CharField):
@@ -49,6 +51,7 @@ class DeviceTokenField(serializers.CharField):
             max_length=MAX_TOKEN,
             required=False,
             allow_blank=True,
+            allow_null=True,
             default="",
             help_text="What the last login on this device answered: others' failed logins do not lock it then.",
             **kwargs,
@@ -58,8 +61,8 @@ class DeviceTokenField(serializers.CharField):
 class RegisterInput(serializers.Serializer[Any]):
     email = NewEmailField()
     password = PasswordField()
-    full_name = serializers.CharField(max_length=255, required=False, allow_blank=True, default="")
-    device_name = serializers.CharField(max_length=100, required=False, allow_blank=True, default="")
+    full_name = serializers.CharField(max_length=255, required=False, allow_blank=True, allow_null=True, default="")
+    device_name = serializers.CharField(max_length=100, required=False, allow_blank=True, allow_null=True, default="")
 
     def to_internal_value(self, data: Any) -> Any:
         return super().to_internal_value(without_nulls(data, "full_name", "device_name"))
@@ -69,7 +72,7 @@ class LoginInput(serializers.Serializer[Any]):
     # Any text: whether it could be an address must not decide between 401 and 422 for older clients' stored values.
     email = serializers.CharField(max_length=254)
     password = GivenPasswordField()
-    device_name = serializers.CharField(max_length=100, required=False, allow_blank=True, default="")
+    device_name = serializers.CharField(max_length=100, required=False, allow_blank=True, allow_null=True, default="")
     device_token = DeviceTokenField()
 
     def to_internal_value(self, data: Any) -> Any:
@@ -91,40 +94,48 @@ class ProfileInput(serializers.Serializer[Any]):
         return super().to_internal_value(without_nulls(data, "password", "current_password"))
 
 
-class TokensOutput(serializers.Serializer[Any]):
-    access_token = serializers.CharField()
-    refresh_token = serializers.CharField()
-    token_type = serializers.CharField(help_text="Always `bearer`.")
-    expires_in = serializers.IntegerField(help_text="Seconds until the access token expires.")
+class TokensOutput(TypedDict):
+    access_token: str
+    refresh_token: str
+    token_type: Annotated[str, "Always `bearer`."]
+    expires_in: Annotated[int, "Seconds until the access token expires."]
 
 
 class LoginOutput(TokensOutput):
-    device_token = serializers.CharField(help_text="To be kept, and sent with the next login of this account.")
+    device_token: Annotated[str, "To be kept, and sent with the next login of this account."]
 
 
-class IdentityOutput(serializers.ModelSerializer[User]):
-    class Meta:
-        model = User
-        fields = ("id", "email")
+class IdentityOutput(TypedDict):
+    id: int
+    email: str
 
 
-class UserOutput(serializers.ModelSerializer[User]):
-    full_name = serializers.SerializerMethodField()
-    role = serializers.ChoiceField(choices=["user", "admin"])
-
-    class Meta:
-        model = User
-        fields = ("id", "email", "full_name", "is_active", "is_verified", "role", "created_at", "updated_at")
-
-    def get_full_name(self, user: User) -> str | None:
-        return user.full_name or None
+class UserOutput(TypedDict):
+    id: int
+    email: str
+    full_name: str | None
+    is_active: bool
+    is_verified: bool
+    role: Annotated[str, Keywords(enum=["user", "admin"])]
+    created_at: datetime
+    updated_at: datetime
 
 
 class ProfileOutput(UserOutput):
-    device_token = serializers.CharField(required=False, help_text="After a change of the password only.")
+    device_token: NotRequired[Annotated[str, "After a change of the password only."]]
 
-    class Meta(UserOutput.Meta):
-        fields = (*UserOutput.Meta.fields, "device_token")  # type: ignore[assignment]
+
+def user_body(user: User) -> UserOutput:
+    return {
+        "id": user.pk,
+        "email": user.email,
+        "full_name": user.full_name or None,
+        "is_active": user.is_active,
+        "is_verified": user.is_verified,
+        "role": user.role,
+        "created_at": user.created_at,
+        "updated_at": user.updated_at,
+    }
 
 
 def without_nulls(data: Any, *optional: str) -> Any:

@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Annotated, TypedDict
+from uuid import UUID
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
-from rest_framework import serializers
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.logout import end_own_session, list_sessions, log_out, log_out_everywhere
 from accounts.models import Session
 from accounts.requests import AuthenticatedRequest
+from edgechat.bodies import Answer, NoContent
 from edgechat.client_address import caller_of
 
-LOGGED_OUT = {"message": "Successfully logged out"}
+
+class LogoutOutput(TypedDict):
+    message: str
+
+
+LOGGED_OUT: LogoutOutput = {"message": "Successfully logged out"}
 LOGGED_OUT_EXAMPLE = OpenApiExample("Logged out", value=LOGGED_OUT, response_only=True)
 
 
-class LogoutOutput(serializers.Serializer[Any]):
-    message = serializers.CharField()
-
-
 class LogoutAllOutput(LogoutOutput):
-    sessions_ended = serializers.IntegerField()
+    sessions_ended: int
 
 
-class SessionOutput(serializers.Serializer[Any]):
-    id = serializers.UUIDField()
-    device_name = serializers.CharField(allow_null=True, help_text="As the login named it.")
-    user_agent = serializers.CharField(allow_null=True)
-    ip = serializers.IPAddressField(allow_null=True, help_text="Where the login came from.")
-    created_at = serializers.DateTimeField()
-    last_used_at = serializers.DateTimeField(help_text="To the minute.")
-    current = serializers.BooleanField(help_text="Whether it is the session of this call.")
+class SessionOutput(TypedDict):
+    id: UUID
+    device_name: Annotated[str | None, "As the login named it."]
+    user_agent: str | None
+    ip: Annotated[str | None, "Where the login came from."]
+    created_at: datetime
+    last_used_at: Annotated[datetime, "To the minute."]
+    current: Annotated[bool, "Whether it is the session of this call."]
 
 
-class SessionsOutput(serializers.Serializer[Any]):
-    sessions = SessionOutput(many=True)
+class SessionsOutput(TypedDict):
+    sessions: list[SessionOutput]
 
 
-def session_body(session: Session, *, current: Session) -> dict[str, Any]:
+def session_body(session: Session, *, current: Session) -> SessionOutput:
     return {
         "id": session.pk,
         "device_name": session.device_name or None,
@@ -56,7 +58,6 @@ class SessionsView(APIView):
     @extend_schema(
         operation_id="session_list",
         tags=["accounts"],
-        responses=SessionsOutput,
         examples=[
             OpenApiExample(
                 "Sessions",
@@ -77,10 +78,11 @@ class SessionsView(APIView):
             )
         ],
     )
-    def get(self, request: AuthenticatedRequest) -> Response:
+    def get(self, request: AuthenticatedRequest) -> Answer[SessionsOutput]:
         """The user's live sessions, the latest used first; 1000 of them at most."""
         sessions = list_sessions(user_id=request.user.pk)
-        return Response({"sessions": [session_body(session, current=request.auth) for session in sessions]})
+        bodies = [session_body(session, current=request.auth) for session in sessions]
+        return Answer(SessionsOutput(sessions=bodies))
 
 
 class SessionView(APIView):
@@ -88,22 +90,24 @@ class SessionView(APIView):
         operation_id="session_end",
         tags=["accounts"],
         parameters=[OpenApiParameter("session_id", location="path")],
-        responses={204: None},
     )
-    def delete(self, request: AuthenticatedRequest, session_id: str) -> Response:
+    def delete(self, request: AuthenticatedRequest, session_id: str) -> NoContent:
         """End one of the user's sessions, with all its tokens and at once. It may be the one of this call."""
         end_own_session(user_id=request.user.pk, session_id=session_id, caller=caller_of(request._request))
-        return Response(status=204)
+        return NoContent()
 
 
 class LogoutView(APIView):
     @extend_schema(
-        operation_id="logout", tags=["accounts"], request=None, responses=LogoutOutput, examples=[LOGGED_OUT_EXAMPLE]
+        operation_id="logout",
+        tags=["accounts"],
+        request=None,
+        examples=[LOGGED_OUT_EXAMPLE],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    def post(self, request: AuthenticatedRequest) -> Answer[LogoutOutput]:
         """End the session of this call, with all its tokens and at once."""
         log_out(user_id=request.user.pk, session_id=request.auth.pk, caller=caller_of(request._request))
-        return Response(LOGGED_OUT)
+        return Answer(LOGGED_OUT)
 
 
 class LogoutAllView(APIView):
@@ -111,10 +115,9 @@ class LogoutAllView(APIView):
         operation_id="logout_all",
         tags=["accounts"],
         request=None,
-        responses=LogoutAllOutput,
         examples=[OpenApiExample("Logged out", value={**LOGGED_OUT, "sessions_ended": 3}, response_only=True)],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    def post(self, request: AuthenticatedRequest) -> Answer[LogoutAllOutput]:
         """End all of the user's sessions, the one of this call too."""
         ended = log_out_everywhere(user_id=request.user.pk, caller=caller_of(request._request))
-        return Response({**LOGGED_OUT, "sessions_ended": ended})
+        return Answer(LogoutAllOutput(message=LOGGED_OUT["message"], sessions_ended=ended))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.older_views import USER
 from accounts.requests import AuthenticatedRequest
 from accounts.roles import change_user, list_users, require_staff, visible_user
-from accounts.serializers import UserOutput
+from accounts.serializers import UserOutput, user_body
+from edgechat.bodies import Answer
 from edgechat.client_address import caller_of
+from edgechat.errors import PermissionDenied
+from edgechat.schema import raises
 from edgechat.validation import integer_id, validated_body, validated_query
 
 USER_ID = OpenApiParameter("user_id", type=int, location="path")
@@ -30,9 +32,9 @@ class UserChange(serializers.Serializer[Any]):
     role = serializers.ChoiceField(choices=["user", "admin"], required=False, allow_null=True, default=None)
 
 
-class UsersOutput(serializers.Serializer[Any]):
-    users = UserOutput(many=True)
-    has_more = serializers.BooleanField()
+class UsersOutput(TypedDict):
+    users: list[UserOutput]
+    has_more: bool
 
 
 class UsersView(APIView):
@@ -40,16 +42,16 @@ class UsersView(APIView):
         operation_id="user_list",
         tags=["accounts"],
         parameters=[UsersQuery],
-        responses=UsersOutput,
         examples=[OpenApiExample("Users", value={"users": [USER], "has_more": False}, response_only=True)],
     )
-    def get(self, request: AuthenticatedRequest) -> Response:
+    @raises(PermissionDenied)
+    def get(self, request: AuthenticatedRequest) -> Answer[UsersOutput]:
         """All users in the order of their ids, for staff."""
         require_staff(request.user)
         query = validated_query(UsersQuery, request)
         found = list_users(limit=query["limit"] + 1, skip=query["skip"])
         users = found[: query["limit"]]
-        return Response({"users": UserOutput(users, many=True).data, "has_more": len(found) > len(users)})
+        return Answer(UsersOutput(users=[user_body(user) for user in users], has_more=len(found) > len(users)))
 
 
 class UserView(APIView):
@@ -57,22 +59,21 @@ class UserView(APIView):
         operation_id="user_get",
         tags=["accounts"],
         parameters=[USER_ID],
-        responses=UserOutput,
         examples=[USER_EXAMPLE],
     )
-    def get(self, request: AuthenticatedRequest, user_id: str) -> Response:
+    def get(self, request: AuthenticatedRequest, user_id: str) -> Answer[UserOutput]:
         """The user's own account, or any for staff."""
-        return Response(UserOutput(visible_user(viewer=request.user, user_id=integer_id(user_id))).data)
+        return Answer(user_body(visible_user(viewer=request.user, user_id=integer_id(user_id))))
 
     @extend_schema(
         operation_id="user_update",
         tags=["accounts"],
         parameters=[USER_ID],
         request=UserChange,
-        responses=UserOutput,
         examples=[USER_EXAMPLE, OpenApiExample("Shut out", value={"is_active": False}, request_only=True)],
     )
-    def patch(self, request: AuthenticatedRequest, user_id: str) -> Response:
+    @raises(PermissionDenied)
+    def patch(self, request: AuthenticatedRequest, user_id: str) -> Answer[UserOutput]:
         """Shut a user out or let them in again, for staff; change the role, for superusers.
 
         Shutting out ends all sessions at once. Staff who are no superusers change no other staff, and nobody
@@ -83,4 +84,4 @@ class UserView(APIView):
         require_staff(request.user)
         data = validated_body(UserChange, request)
         user = change_user(actor=request.user, user_id=number, **data, caller=caller_of(request._request))
-        return Response(UserOutput(user).data)
+        return Answer(user_body(user))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from typing import cast
 
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.permissions import AllowAny
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.deletion import delete_user
-from accounts.devices import given_tokens, remember_device
+from accounts.devices import given_tokens, make_device_token, remember_device
+from accounts.login_lock import LoginLocked
 from accounts.requests import AuthenticatedRequest
 from accounts.serializers import (
     IdentityOutput,
@@ -23,11 +22,22 @@ from accounts.serializers import (
     RegisterInput,
     TokensOutput,
     UserOutput,
+    user_body,
 )
-from accounts.services import change_password, log_in_user, register_user, rename_user
-from accounts.sessions import IssuedTokens, refresh_session, start_session
+from accounts.services import (
+    EmailTaken,
+    InvalidCredentials,
+    ReauthenticationRequired,
+    change_password,
+    log_in_user,
+    register_user,
+    rename_user,
+)
+from accounts.sessions import IssuedTokens, RefreshInvalid, refresh_session, start_session
+from edgechat.bodies import Answer, Created, NoContent
 from edgechat.client_address import caller_of
 from edgechat.rate_limit import AuthRateThrottle
+from edgechat.schema import raises
 from edgechat.validation import validated_body
 
 DEVICE_TOKEN = "eyJ1c2VyIjo3fQ:1vOZ1y:c2lnbmVk"  # noqa: S105  (an example)
@@ -41,8 +51,17 @@ TOKENS_EXAMPLE = OpenApiExample("Token pair", value=_TOKENS, response_only=True)
 LOGIN_EXAMPLE = OpenApiExample("Token pair", value={**_TOKENS, "device_token": DEVICE_TOKEN}, response_only=True)
 
 
-def tokens_body(tokens: IssuedTokens) -> dict[str, Any]:
-    return {**asdict(tokens), "token_type": "bearer"}
+def tokens_body(tokens: IssuedTokens) -> TokensOutput:
+    return {
+        "access_token": tokens.access_token,
+        "refresh_token": tokens.refresh_token,
+        "token_type": "bearer",
+        "expires_in": tokens.expires_in,
+    }
+
+
+def login_body(tokens: IssuedTokens, device_token: str) -> LoginOutput:
+    return {**tokens_body(tokens), "device_token": device_token}
 
 
 class AnonymousView(APIView):
@@ -58,7 +77,6 @@ class RegisterView(AnonymousView):
         operation_id="register",
         tags=["accounts"],
         request=RegisterInput,
-        responses={201: LoginOutput},
         examples=[
             LOGIN_EXAMPLE,
             OpenApiExample(
@@ -68,16 +86,18 @@ class RegisterView(AnonymousView):
             ),
         ],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    @raises(EmailTaken)
+    def post(self, request: AuthenticatedRequest) -> Created[LoginOutput]:
         """Make an account and log in to it."""
         data = validated_body(RegisterInput, request)
         caller = caller_of(request._request)
         device_name = data.pop("device_name")
         user = register_user(**data, caller=caller)
         tokens = start_session(user=user, caller=caller, device_name=device_name)
-        response = Response(tokens_body(tokens), status=201)
-        response.data["device_token"] = remember_device(response, user, given_tokens(request._request))
-        return response
+        given = given_tokens(request._request)
+        answer = Created(login_body(tokens, token := make_device_token(user, given)))
+        remember_device(answer, user, given, token=token)
+        return answer
 
 
 class LoginView(AnonymousView):
@@ -85,13 +105,13 @@ class LoginView(AnonymousView):
         operation_id="login",
         tags=["accounts"],
         request=LoginInput,
-        responses=LoginOutput,
         examples=[
             LOGIN_EXAMPLE,
             OpenApiExample("Login", value={"email": "ann@example.com", "password": "correct horse"}, request_only=True),
         ],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    @raises(InvalidCredentials, LoginLocked)
+    def post(self, request: AuthenticatedRequest) -> Answer[LoginOutput]:
         """Log in with e-mail and password; a new session begins.
 
         After five failures for one e-mail within 15 minutes, whoever made them, it is 429 `login_locked`. A device that
@@ -101,9 +121,9 @@ class LoginView(AnonymousView):
         data = validated_body(LoginInput, request)
         given = given_tokens(request._request, data.pop("device_token"))
         user, tokens = log_in_user(**data, caller=caller_of(request._request), device_tokens=given)
-        response = Response(tokens_body(tokens))
-        response.data["device_token"] = remember_device(response, user, given)
-        return response
+        answer = Answer(login_body(tokens, token := make_device_token(user, given)))
+        remember_device(answer, user, given, token=token)
+        return answer
 
 
 class RefreshView(AnonymousView):
@@ -111,10 +131,10 @@ class RefreshView(AnonymousView):
         operation_id="refresh",
         tags=["accounts"],
         request=RefreshInput,
-        responses=TokensOutput,
         examples=[TOKENS_EXAMPLE],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    @raises(RefreshInvalid)
+    def post(self, request: AuthenticatedRequest) -> Answer[TokensOutput]:
         """Exchange a refresh token for a new pair.
 
         The old token gives the same new pair again while no token of that pair was used (24 hours at most) and for
@@ -122,24 +142,25 @@ class RefreshView(AnonymousView):
         """
         data = validated_body(RefreshInput, request)
         tokens = refresh_session(refresh_token=data["refresh_token"], caller=caller_of(request._request))
-        return Response(tokens_body(tokens))
+        return Answer(tokens_body(tokens))
 
 
 class MeView(APIView):
-    @extend_schema(operation_id="auth_me", tags=["accounts"], responses=IdentityOutput)
-    def get(self, request: AuthenticatedRequest) -> Response:
+    @extend_schema(operation_id="auth_me", tags=["accounts"])
+    def get(self, request: AuthenticatedRequest) -> Answer[IdentityOutput]:
         """Who the token belongs to."""
-        return Response({"id": request.user.pk, "email": request.user.email})
+        return Answer(IdentityOutput(id=request.user.pk, email=request.user.email))
 
 
 class UserMeView(APIView):
-    @extend_schema(operation_id="users_me_get", tags=["accounts"], responses=UserOutput)
-    def get(self, request: AuthenticatedRequest) -> Response:
+    @extend_schema(operation_id="users_me_get", tags=["accounts"])
+    def get(self, request: AuthenticatedRequest) -> Answer[UserOutput]:
         """The user's own account."""
-        return Response(UserOutput(request.user).data)
+        return Answer(user_body(request.user))
 
-    @extend_schema(operation_id="users_me_update", tags=["accounts"], request=ProfileInput, responses=ProfileOutput)
-    def patch(self, request: AuthenticatedRequest) -> Response:
+    @extend_schema(operation_id="users_me_update", tags=["accounts"], request=ProfileInput)
+    @raises(ReauthenticationRequired, LoginLocked)
+    def patch(self, request: AuthenticatedRequest) -> Answer[ProfileOutput]:
         """Change the name or the password.
 
         A new password ends all other sessions. It needs `current_password`, or a login within the last 15 minutes; its
@@ -156,13 +177,14 @@ class UserMeView(APIView):
             )
         if "full_name" in data:
             rename_user(user=request.user, full_name=data["full_name"] or "")
-        response = Response(UserOutput(request.user).data)
+        answer = Answer(cast(ProfileOutput, user_body(request.user)))
         if "password" in data:
-            response.data["device_token"] = remember_device(response, request.user, given_tokens(request._request))
-        return response
+            token = remember_device(answer, request.user, given_tokens(request._request))
+            answer.body["device_token"] = token
+        return answer
 
-    @extend_schema(operation_id="users_me_delete", tags=["accounts"], responses={204: None})
-    def delete(self, request: AuthenticatedRequest) -> Response:
+    @extend_schema(operation_id="users_me_delete", tags=["accounts"])
+    def delete(self, request: AuthenticatedRequest) -> NoContent:
         """Delete the account with everything that belongs to it."""
         delete_user(user=request.user, caller=caller_of(request._request), actor_id=request.user.pk)
-        return Response(status=204)
+        return NoContent()

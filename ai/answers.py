@@ -6,7 +6,6 @@ import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -15,20 +14,12 @@ from ai.cache import place_in_line
 from ai.call_control import CallCancelled
 from ai.gemini import COMPLETE, Prompt
 from ai.metered_call import MeteredCall
+from ai.serializers import AnswerOutput, ProgressOutput
 from ai.services import Completion
 from usage.models import LedgerEntry
 from usage.tokens import TokenUsage
 
-
-@dataclass(frozen=True)
-class Progress:
-    """How many of the calls that go before the last one have ended."""
-
-    done: int
-    total: int
-
-
-Pieces = Generator[str | Progress, None, Completion]
+Pieces = Generator[str | ProgressOutput, None, Completion]
 
 
 class Answer(ABC):
@@ -52,10 +43,10 @@ class Answer(ABC):
         """Ask the model."""
 
     @abstractmethod
-    def body(self) -> dict[str, Any]:
+    def body(self) -> AnswerOutput:
         """The answer to the client, once it was made."""
 
-    def pieces(self) -> Iterator[str | Progress]:
+    def pieces(self) -> Iterator[str | ProgressOutput]:
         """The text as it comes, after the progress towards it.
 
         Raises ModelError, BudgetExceeded, ContentBlocked, CallCancelled, and OperationalError without the ledger.
@@ -75,7 +66,7 @@ class Answer(ABC):
             if whole and made.text.strip():
                 place.keep({"text": made.text, "model": made.model, "finish_reason": made.finish_reason})
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> AnswerOutput:
         """Make it and wait for the whole; raises as `pieces`."""
         for _ in self.pieces():
             pass

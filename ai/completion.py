@@ -10,6 +10,7 @@ from django.conf import settings
 from ai.answers import Answer, Pieces
 from ai.gemini import Prompt, PromptPicture, Turn
 from ai.pictures import Rendering
+from ai.serializers import CompletionOutput, ImageOutput, VisionOutput
 from ai.services import finished, vision_body
 from edgechat.errors import TooLarge
 from usage.models import LedgerEntry
@@ -41,7 +42,7 @@ class PromptAnswer(Answer):
         yield from call.texts()
         return finished(call)
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> CompletionOutput:
         return self.completion.as_body()
 
 
@@ -49,7 +50,7 @@ class PictureAnswer(Answer):
     """The answer to a prompt about pictures, told with `images`; it is never kept. Raises TooLarge as the other."""
 
     def __init__(
-        self, *, user_id: int, pictures: Sequence[Rendering], images: Sequence[dict[str, Any]], prompt: str
+        self, *, user_id: int, pictures: Sequence[Rendering], images: Sequence[ImageOutput], prompt: str
     ) -> None:
         super().__init__(user_id=user_id, purpose=LedgerEntry.Purpose.VISION)
         self._images = images
@@ -64,7 +65,7 @@ class PictureAnswer(Answer):
         yield from call.texts()
         return finished(call)
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> VisionOutput:
         return vision_body(self.completion, self._images)
 
 

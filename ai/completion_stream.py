@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 
 import structlog
 from django.db import OperationalError
 
 from accounts.open_calls import HungUp, OpenCall
-from ai.answers import Answer, Progress
+from ai.answers import Answer
 from ai.call_control import CallCancelled
+from ai.serializers import ProgressOutput
 from edgechat.errors import ApiError, StoreUnavailable, error_body
-from edgechat.event_stream import PING, PING_SECONDS, event
+from edgechat.event_stream import PING, PING_SECONDS, DeltaOutput, event
 from edgechat.logs import current_request_id
 from edgechat.threads import start_thread, waiting
 
@@ -40,12 +40,14 @@ class _Writer:
 
     def __init__(self, answer: Answer) -> None:
         self.error: ApiError | None = None
-        self._pieces: list[str | Progress] = []
+        self._pieces: list[str | ProgressOutput] = []
         self._ended = False
         self._changed = threading.Condition()
         start_thread(self._run, answer)
 
-    def beyond(self, told: int, *, timeout: float, unless: Callable[[], bool]) -> tuple[list[str | Progress], bool]:
+    def beyond(
+        self, told: int, *, timeout: float, unless: Callable[[], bool]
+    ) -> tuple[list[str | ProgressOutput], bool]:
         """The pieces after the first `told`, as soon as there are any, and whether there will be no more.
 
         Without waiting any longer once `unless` holds.
@@ -89,10 +91,10 @@ def _events(answer: Answer, writer: _Writer, call: OpenCall) -> Iterator[bytes]:
             if pieces:
                 told += len(pieces)
                 for piece in pieces:
-                    if isinstance(piece, Progress):
-                        yield event("progress", asdict(piece))
+                    if not isinstance(piece, str):
+                        yield event("progress", piece)
                 if text := "".join(piece for piece in pieces if isinstance(piece, str)):
-                    yield event("delta", {"text": text})
+                    yield event("delta", DeltaOutput(text=text))
             elif ended:
                 break
             else:

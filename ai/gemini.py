@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.utils.http import parse_http_date_safe
 
 from ai.call_control import CallCancelled, CallControl, ControlledTransport
+from ai.serializers import ModelOutput
 from edgechat.errors import ApiError
 from edgechat.threads import waiting
 from usage.tokens import TokenUsage, estimate_tokens
@@ -147,14 +148,6 @@ class Chunk:
     blocked: bool
 
 
-@dataclass(frozen=True)
-class Model:
-    name: str
-    input_token_limit: int
-    output_token_limit: int
-    vision: bool
-
-
 def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: int) -> Iterator[Chunk]:
     """Ask the model and yield its answer as it comes. Closing the iterator ends the call.
 
@@ -210,7 +203,7 @@ def count_tokens(prompt: Prompt, control: CallControl) -> int:
     return _count(counted.total_tokens)
 
 
-def list_models() -> list[Model]:
+def list_models() -> list[ModelOutput]:
     """The models that can be asked, the configured one first; asked anew every five minutes. Raises ModelError."""
     global _models
     if _models is not None and time.monotonic() < _models[0]:
@@ -223,12 +216,12 @@ def list_models() -> list[Model]:
         raise
     except Exception as error:  # as above
         raise _model_error(error) from error
-    found.sort(key=lambda model: (model.name != settings.GEMINI_MODEL, model.name))
+    found.sort(key=lambda model: (model["name"] != settings.GEMINI_MODEL, model["name"]))
     _models = (time.monotonic() + MODELS_CACHED_SECONDS, found)
     return found
 
 
-_models: tuple[float, list[Model]] | None = None
+_models: tuple[float, list[ModelOutput]] | None = None
 
 _client_lock = threading.Lock()
 _client_of_this_process: genai.Client | None = None
@@ -361,9 +354,9 @@ def _generates(model: types.Model) -> bool:
     return "generateContent" in (model.supported_actions or [])
 
 
-def _model(model: types.Model) -> Model:
+def _model(model: types.Model) -> ModelOutput:
     name = (model.name or "").removeprefix("models/")
-    return Model(
+    return ModelOutput(
         name=name,
         input_token_limit=model.input_token_limit or 0,
         output_token_limit=model.output_token_limit or 0,

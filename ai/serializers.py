@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from rest_framework import serializers
+
+from usage.tokens import TokenUsageOutput
 
 MAX_PROMPT_CHARACTERS = 32_000
 MAX_SYSTEM_INSTRUCTION_CHARACTERS = 8_000
@@ -32,32 +34,62 @@ class CompleteInput(serializers.Serializer[Any]):
         return value
 
 
-class TokenUsageOutput(serializers.Serializer[Any]):
-    input_tokens = serializers.IntegerField()
-    output_tokens = serializers.IntegerField(help_text="Thinking included.")
-    total_tokens = serializers.IntegerField()
-    cached_tokens = serializers.IntegerField(help_text="Of the input.")
-    thinking_tokens = serializers.IntegerField(help_text="Of the output.")
-    estimated = serializers.BooleanField(help_text="The model did not say; these are estimates.")
+class CompletionOutput(TypedDict):
+    text: str
+    model: str
+    finish_reason: str | None
+    usage: TokenUsageOutput
+    cached: bool
 
 
-class CompletionOutput(serializers.Serializer[Any]):
-    text = serializers.CharField()
-    model = serializers.CharField()
-    finish_reason = serializers.CharField(allow_null=True)
-    usage = TokenUsageOutput()
-    cached = serializers.BooleanField()
+class ImageOutput(TypedDict):
+    id: Annotated[str | None, "Null: these pictures are not kept."]
+    mime_type: str
+    width: int
+    height: int
+    bytes: int
+    sha256: str
 
 
-class ModelOutput(serializers.Serializer[Any]):
-    name = serializers.CharField()
-    input_token_limit = serializers.IntegerField()
-    output_token_limit = serializers.IntegerField()
-    vision = serializers.BooleanField()
+class VisionOutput(TypedDict):
+    text: str
+    model: str
+    usage: TokenUsageOutput
+    images: list[ImageOutput]
 
 
-class ModelsOutput(serializers.Serializer[Any]):
-    models = ModelOutput(many=True)
+class SourceOutput(TypedDict):
+    kind: Literal["text", "url", "conversation"]
+    url: NotRequired[Annotated[str, "Where the redirects of the given one ended."]]
+    title: NotRequired[Annotated[str, "Of the page or the conversation."]]
+    words: Annotated[int, "How many were read, which is all that there are."]
+
+
+class SummaryOutput(TypedDict):
+    summary: str
+    finish_reason: Annotated[str | None, "`MAX_TOKENS` if the model could not finish the summary, or that of a part."]
+    source: SourceOutput
+    usage: Annotated[TokenUsageOutput, "Of all calls together; zeros for a cached summary."]
+    cached: bool
+
+
+AnswerOutput = CompletionOutput | VisionOutput | SummaryOutput
+
+
+class ProgressOutput(TypedDict):
+    done: Annotated[int, "How many of the calls that go before the last one have ended."]
+    total: int
+
+
+class ModelOutput(TypedDict):
+    name: str
+    input_token_limit: int
+    output_token_limit: int
+    vision: bool
+
+
+class ModelsOutput(TypedDict):
+    models: list[ModelOutput]
 
 
 def _depth_exceeds(value: Any, levels: int) -> bool:

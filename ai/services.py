@@ -4,21 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, TypedDict
 
+from accounts.open_calls import HungUp
+from accounts.slots import TooManyReplies
+from ai.gemini import ModelError, ModelOutputInvalid, ModelQuotaExceeded
 from ai.metered_call import MeteredCall
 from ai.pictures import Picture
+from ai.serializers import CompletionOutput, ImageOutput, VisionOutput
+from edgechat.bodies import Keywords
 from edgechat.errors import ApiError
+from usage.budgets import BudgetExceeded
 from usage.tokens import TokenUsage
+
+# What a call that asks the model may answer.
+MODEL_ERRORS = (ModelError, ModelOutputInvalid, ModelQuotaExceeded, BudgetExceeded, TooManyReplies)
+
+
+class BlockedContext(TypedDict):
+    finish_reason: Annotated[str | None, "Gemini's word for why.", Keywords(example="SAFETY")]
 
 
 class ContentBlocked(ApiError):
-    """The model withheld its answer; `context.finish_reason` is Gemini's word for why."""
+    """The model withheld its answer."""
 
     status, code, detail = 422, "content_blocked", "The model refused this on safety grounds"
+    context_body = BlockedContext
 
     def __init__(self, finish_reason: str | None) -> None:
-        super().__init__(context={"finish_reason": finish_reason})
+        super().__init__(context=BlockedContext(finish_reason=finish_reason))
+
+
+# And one that stands alone, which ends with its connection.
+ONE_OFF_ERRORS = (*MODEL_ERRORS, ContentBlocked, HungUp)
 
 
 @dataclass(frozen=True)
@@ -29,8 +47,7 @@ class Completion:
     usage: TokenUsage
     cached: bool = False
 
-    def as_body(self) -> dict[str, Any]:
-        """The answer of /ai/complete."""
+    def as_body(self) -> CompletionOutput:
         return {
             "text": self.text,
             "model": self.model,
@@ -40,8 +57,7 @@ class Completion:
         }
 
 
-def image_body(picture: Picture) -> dict[str, Any]:
-    """The body that describes a picture that is not kept: its id is null."""
+def image_body(picture: Picture) -> ImageOutput:
     return {
         "id": None,
         "mime_type": picture.stored.mime_type,
@@ -52,8 +68,7 @@ def image_body(picture: Picture) -> dict[str, Any]:
     }
 
 
-def vision_body(answer: Completion, images: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The answer of /ai/vision."""
+def vision_body(answer: Completion, images: Sequence[ImageOutput]) -> VisionOutput:
     return {"text": answer.text, "model": answer.model, "usage": answer.usage.as_body(), "images": list(images)}
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from ai.fetch_url import fetch_page
+from ai.serializers import SourceOutput
 from ai.text_parts import count_words, has_words
 from edgechat.errors import Invalid, TooLarge
 from edgechat.sandbox.places import working_for
@@ -25,10 +26,13 @@ class Source:
     title: str | None = None
     organization_id: int | None = None
 
-    def as_body(self) -> dict[str, Any]:
-        """The `source` object of the API."""
-        named = {"url": self.url, "title": self.title}
-        return {"kind": self.kind, **{name: value for name, value in named.items() if value}, "words": self.words}
+    def as_body(self) -> SourceOutput:
+        body = SourceOutput(kind=self.kind, words=self.words)
+        if self.url:
+            body["url"] = self.url
+        if self.title:
+            body["title"] = self.title
+        return body
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from typing import Any
 import structlog
 from django.conf import settings
 
-from ai.answers import Answer, Pieces, Progress
+from ai.answers import Answer, Pieces
 from ai.gemini import COMPLETE, ModelOutputInvalid, Prompt, Turn
+from ai.serializers import ProgressOutput, SummaryOutput
 from ai.services import Completion, finished
 from ai.sources import Source
 from ai.summary_prompts import Wishes
@@ -108,7 +109,7 @@ class SummaryAnswer(Answer):
         last = self._counted(finished(call))
         return Completion(last.text, last.model, self._ended_early or last.finish_reason, self._usage)
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> SummaryOutput:
         made = self.completion
         return {
             "summary": made.text,
@@ -120,7 +121,7 @@ class SummaryAnswer(Answer):
 
     def _summarize_parts(
         self, parts: list[str], instruction: str, done_before: int
-    ) -> Generator[Progress, None, list[str]]:
+    ) -> Generator[ProgressOutput, None, list[str]]:
         """The parts' summaries, in order. The first failure ends all calls and is raised."""
         ended: SimpleQueue[tuple[int, Completion | Exception]] = SimpleQueue()
         left = iter(enumerate(parts))
@@ -149,7 +150,7 @@ class SummaryAnswer(Answer):
                 self.cancel()
                 raise result
             summaries[number] = self._counted(result).text
-            yield Progress(done_before + done, done_before + len(parts))
+            yield ProgressOutput(done=done_before + done, total=done_before + len(parts))
         return summaries
 
     def _summarize_part(self, prompt: Prompt, siblings: _Siblings) -> Completion:

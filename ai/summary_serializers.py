@@ -7,7 +7,6 @@ from typing import Any
 from rest_framework import serializers
 
 from ai.languages import MAX_LANGUAGE_CHARACTERS, is_language
-from ai.serializers import TokenUsageOutput
 from ai.summary_prompts import Style
 from edgechat.validation import LongCharField
 
@@ -51,20 +50,3 @@ class SummarizeInput(serializers.Serializer[Any]):
         if sum(attrs[name] is not None for name in SOURCES) != 1:
             raise serializers.ValidationError(f"Exactly one of {', '.join(SOURCES)} is needed.")
         return attrs
-
-
-class SourceOutput(serializers.Serializer[Any]):
-    kind = serializers.ChoiceField(("text", "url", "conversation"))
-    url = serializers.CharField(required=False, help_text="Where the redirects of the given one ended.")
-    title = serializers.CharField(required=False, help_text="Of the page or the conversation.")
-    words = serializers.IntegerField(help_text="How many were read, which is all that there are.")
-
-
-class SummaryOutput(serializers.Serializer[Any]):
-    summary = serializers.CharField()
-    finish_reason = serializers.CharField(
-        allow_null=True, help_text="`MAX_TOKENS` if the model could not finish the summary, or that of a part."
-    )
-    source = SourceOutput()  # type: ignore[assignment]
-    usage = TokenUsageOutput(help_text="Of all calls together; zeros for a cached summary.")
-    cached = serializers.BooleanField()

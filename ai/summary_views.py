@@ -5,18 +5,22 @@ from __future__ import annotations
 from functools import partial
 
 from django.http.response import HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.views import APIView
 
 from accounts.open_calls import open_call
 from accounts.requests import AuthenticatedRequest
 from ai.answer_response import answer_response
+from ai.serializers import ProgressOutput, SummaryOutput
+from ai.services import ONE_OFF_ERRORS
 from ai.sources import read_source
 from ai.summarize import SummaryAnswer
 from ai.summary_prompts import Wishes
-from ai.summary_serializers import SOURCES, SummarizeInput, SummaryOutput
-from edgechat.event_stream import STREAM, wants_event_stream
+from ai.summary_serializers import SOURCES, SummarizeInput
+from edgechat.bodies import Events
+from edgechat.errors import Error, NotFound
+from edgechat.event_stream import STREAM, DeltaOutput, wants_event_stream
+from edgechat.schema import raises
 from edgechat.validation import validated_body
 
 
@@ -29,7 +33,12 @@ class SummarizeView(APIView):
         tags=["ai"],
         parameters=[STREAM],
         request=SummarizeInput,
-        responses={(200, "application/json"): SummaryOutput, (200, "text/event-stream"): OpenApiTypes.STR},
+        responses={
+            (200, "application/json"): SummaryOutput,
+            (200, "text/event-stream"): Events(
+                progress=ProgressOutput, delta=DeltaOutput, done=SummaryOutput, error=Error
+            ),
+        },
         examples=[
             OpenApiExample(
                 "Page",
@@ -61,6 +70,7 @@ class SummarizeView(APIView):
             ),
         ],
     )
+    @raises(*ONE_OFF_ERRORS, NotFound)
     def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
         """Summarize exactly one of a text, a page of the public web, or one of one's conversations.
 

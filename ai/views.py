@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from django.http.response import HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.open_calls import open_call
 from accounts.requests import AuthenticatedRequest
 from ai.answer_response import answer_response
 from ai.completion import PromptAnswer
-from ai.gemini import list_models
+from ai.gemini import ModelError, ModelQuotaExceeded, list_models
 from ai.serializers import CompleteInput, CompletionOutput, ModelsOutput
-from edgechat.event_stream import STREAM, wants_event_stream
+from ai.services import ONE_OFF_ERRORS
+from edgechat.bodies import Answer, Events
+from edgechat.errors import Error
+from edgechat.event_stream import STREAM, DeltaOutput, wants_event_stream
+from edgechat.schema import raises
 from edgechat.validation import validated_body
 
 
@@ -26,7 +26,10 @@ class CompleteView(APIView):
         tags=["ai"],
         parameters=[STREAM],
         request=CompleteInput,
-        responses={(200, "application/json"): CompletionOutput, (200, "text/event-stream"): OpenApiTypes.STR},
+        responses={
+            (200, "application/json"): CompletionOutput,
+            (200, "text/event-stream"): Events(delta=DeltaOutput, done=CompletionOutput, error=Error),
+        },
         examples=[
             OpenApiExample("Question", value={"prompt": "What is a lease?"}, request_only=True),
             OpenApiExample(
@@ -49,6 +52,7 @@ class CompleteView(APIView):
             ),
         ],
     )
+    @raises(*ONE_OFF_ERRORS)
     def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
         """Ask the model one thing, outside any conversation.
 
@@ -62,7 +66,8 @@ class CompleteView(APIView):
 
 
 class ModelsView(APIView):
-    @extend_schema(operation_id="ai_models", tags=["ai"], responses=ModelsOutput)
-    def get(self, request: AuthenticatedRequest) -> Response:
+    @extend_schema(operation_id="ai_models", tags=["ai"])
+    @raises(ModelError, ModelQuotaExceeded)
+    def get(self, request: AuthenticatedRequest) -> Answer[ModelsOutput]:
         """The models that can be asked, the one in use first."""
-        return Response({"models": [asdict(model) for model in list_models()]})
+        return Answer(ModelsOutput(models=list_models()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.http.response import HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
 from rest_framework.views import APIView
@@ -16,12 +15,14 @@ from ai.answer_response import answer_response
 from ai.completion import PictureAnswer
 from ai.parsing.limits import MAX_PICTURE_BYTES
 from ai.pictures import TOO_MANY_BYTES, read_picture
-from ai.serializers import MAX_PROMPT_CHARACTERS, TokenUsageOutput
-from ai.services import image_body
-from edgechat.errors import Invalid
-from edgechat.event_stream import STREAM, wants_event_stream
+from ai.serializers import MAX_PROMPT_CHARACTERS, VisionOutput
+from ai.services import ONE_OFF_ERRORS, image_body
+from edgechat.bodies import Events
+from edgechat.errors import Error, Invalid
+from edgechat.event_stream import STREAM, DeltaOutput, wants_event_stream
 from edgechat.rate_limit import AuthRateThrottle
 from edgechat.sandbox.places import working_for
+from edgechat.schema import raises
 from edgechat.uploads import UploadParser
 from edgechat.validation import validated_body
 
@@ -33,22 +34,6 @@ class VisionInput(serializers.Serializer[Any]):
     prompt = serializers.CharField(
         max_length=MAX_PROMPT_CHARACTERS, required=False, allow_blank=True, default="", trim_whitespace=False
     )
-
-
-class ImageOutput(serializers.Serializer[Any]):
-    id = serializers.CharField(allow_null=True, help_text="Null: these pictures are not kept.")
-    mime_type = serializers.CharField()
-    width = serializers.IntegerField()
-    height = serializers.IntegerField()
-    bytes = serializers.IntegerField()
-    sha256 = serializers.CharField()
-
-
-class VisionOutput(serializers.Serializer[Any]):
-    text = serializers.CharField()
-    model = serializers.CharField()
-    usage = TokenUsageOutput()
-    images = ImageOutput(many=True)
 
 
 class VisionView(APIView):
@@ -76,7 +61,10 @@ class VisionView(APIView):
                 },
             }
         },
-        responses={(200, "application/json"): VisionOutput, (200, "text/event-stream"): OpenApiTypes.STR},
+        responses={
+            (200, "application/json"): VisionOutput,
+            (200, "text/event-stream"): Events(delta=DeltaOutput, done=VisionOutput, error=Error),
+        },
         examples=[
             OpenApiExample(
                 "Answer",
@@ -106,6 +94,7 @@ class VisionView(APIView):
             )
         ],
     )
+    @raises(*ONE_OFF_ERRORS)
     def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
         """Ask the model about one to five pictures; they are not kept.
 

@@ -4,24 +4,47 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from typing import IO
+from datetime import datetime
+from typing import IO, Annotated, TypedDict, cast
 
-from accounts.data_export import Record, row_fields, rows_of
+from accounts.data_export import Record, record_of, rows_of
 from conversations import transcript_repository as transcripts
 from conversations.attachments import AttachmentNotFound, attachment_body, open_attachment
-from conversations.documents import ConversationDocument
+from conversations.documents import AttachmentOutput, ConversationDocument
 from conversations.export import stored_messages
 from conversations.models import Attachment, Todo
-from conversations.serializers import conversation_body, message_body
+from conversations.serializers import ConversationOutput, MessageOutput, conversation_body, message_body
 
 # A multiple of three, or there would be padding between the pieces.
 PIECE_BYTES = 3 * 64 * 1024
 
+
+class MessageRecord(MessageOutput):
+    conversation_id: str
+
+
+class TodoRecord(TypedDict):
+    id: int
+    title: str
+    description: str | None
+    completed: bool
+    archived: bool
+    conversation_id: str
+    message_id: str
+    created_at: datetime
+    updated_at: datetime | None
+
+
+class AttachmentRecord(AttachmentOutput):
+    created_at: datetime
+    content: Annotated[str | None, "The stored file in Base64; null if it is gone."]
+
+
 TYPES = {
-    "conversation": "conversations",
-    "message": "messages",
-    "todo": "todos",
-    "attachment": "attachments",
+    "conversation": ("conversations", ConversationOutput),
+    "message": ("messages", MessageRecord),
+    "todo": ("todos", TodoRecord),
+    "attachment": ("attachments", AttachmentRecord),
 }
 
 
@@ -30,14 +53,18 @@ def export_conversations(user_id: int) -> Iterator[Record]:
     for conversation in _conversations(user_id):
         yield "conversation", conversation_body(conversation)
         for message in stored_messages(conversation, variants=True):
-            yield "message", {"conversation_id": conversation["_id"], **message_body(message)}
-    links = ("conversation_id", "message_id")
-    todo = ("id", "title", "description", "completed", "archived", *links, "created_at", "updated_at")
-    for each in rows_of(Todo.objects.filter(owner_id=user_id)):
-        yield "todo", row_fields(each, *todo)
+            line: MessageRecord = {"conversation_id": conversation["_id"], **message_body(message)}
+            yield "message", line
+    for todo in rows_of(Todo.objects.filter(owner_id=user_id)):
+        yield "todo", record_of(TodoRecord, todo)
     for attachment in rows_of(Attachment.objects.filter(owner_id=user_id)):
-        body = attachment_body(attachment)
-        yield "attachment", {**body, "created_at": attachment.created_at, "content": _content(attachment)}
+        content = cast("str | None", _content(attachment))
+        body: AttachmentRecord = {
+            **attachment_body(attachment),
+            "created_at": attachment.created_at,
+            "content": content,
+        }
+        yield "attachment", body
 
 
 def _conversations(owner_id: int) -> Iterator[ConversationDocument]:

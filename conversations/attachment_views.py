@@ -9,7 +9,6 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.open_calls import open_call
@@ -23,11 +22,15 @@ from conversations.attachments import (
     open_attachment,
     store_attachment,
 )
-from conversations.serializers import AttachmentOutput, AttachmentQuery
-from edgechat.errors import Invalid
-from edgechat.file_response import file_response
+from conversations.documents import AttachmentOutput
+from conversations.serializers import AttachmentQuery
+from conversations.services import IdempotencyConflict
+from edgechat.bodies import Created, NoContent
+from edgechat.errors import Invalid, PermissionDenied
+from edgechat.file_response import RangeNotSatisfiable, file_response
 from edgechat.idempotency import IDEMPOTENCY_KEY, idempotency_key
 from edgechat.rate_limit import AuthRateThrottle
+from edgechat.schema import raises
 from edgechat.uploads import UploadParser
 from edgechat.validation import validated_query
 
@@ -59,10 +62,10 @@ class AttachmentsView(APIView):
         tags=["chat"],
         parameters=[IDEMPOTENCY_KEY],
         request=_UPLOAD,
-        responses={201: AttachmentOutput},
         examples=[OpenApiExample("Attachment", value=_EXAMPLE, response_only=True)],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    @raises(IdempotencyConflict)
+    def post(self, request: AuthenticatedRequest) -> Created[AttachmentOutput]:
         """Upload a picture: JPEG, PNG, WebP, GIF or HEIC, 10 MB and 40 megapixels at most.
 
         It is stored upright and without metadata, as JPEG or PNG; the same picture is stored once. One that no
@@ -72,7 +75,7 @@ class AttachmentsView(APIView):
         if len(files) != 1:
             raise Invalid({"body.file": "One file is required." if not files else "One file at a time."})
         attachment = store_attachment(owner_id=request.user.pk, file=files[0], idempotency_key=idempotency_key(request))
-        return Response(attachment_body(attachment), status=201)
+        return Created(attachment_body(attachment))
 
 
 class AttachmentView(APIView):
@@ -84,8 +87,10 @@ class AttachmentView(APIView):
             (200, "image/jpeg"): OpenApiTypes.BINARY,
             (200, "image/png"): OpenApiTypes.BINARY,
             (206, "image/jpeg"): OpenApiTypes.BINARY,
+            (206, "image/png"): OpenApiTypes.BINARY,
         },
     )
+    @raises(RangeNotSatisfiable)
     def get(self, request: AuthenticatedRequest, attachment_id: str) -> HttpResponseBase:
         """The picture, or a thumbnail of 256 pixels at most; with ETag, and in parts where `Range` asks for them."""
         thumb = validated_query(AttachmentQuery, request)["size"] == "thumb"
@@ -98,8 +103,9 @@ class AttachmentView(APIView):
                 response.streaming_content = call.body(cast("Iterable[bytes]", response.streaming_content))
         return response
 
-    @extend_schema(operation_id="attachment_delete", tags=["chat"], responses={204: None})
-    def delete(self, request: AuthenticatedRequest, attachment_id: str) -> Response:
+    @extend_schema(operation_id="attachment_delete", tags=["chat"])
+    @raises(PermissionDenied)
+    def delete(self, request: AuthenticatedRequest, attachment_id: str) -> NoContent:
         """Delete a picture, also where it was sent: those messages stay, and name it."""
         delete_attachment(owner_id=request.user.pk, attachment_id=attachment_id)
-        return Response(status=204)
+        return NoContent()

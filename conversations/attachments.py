@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import IO, Any
+from typing import IO
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
@@ -25,6 +25,7 @@ from conversations.attachment_files import (
     save_files,
     stored_attachments,
 )
+from conversations.documents import AttachmentOutput
 from conversations.models import Attachment, AttachmentUse, UploadKey
 from conversations.services import IdempotencyConflict, is_shared_with
 from edgechat.errors import ApiError, NotAuthenticated, NotFound, PermissionDenied, TooLarge
@@ -134,8 +135,7 @@ def record_uses(attachments: Sequence[Attachment], *, conversation_id: str) -> N
         raise AttachmentNotFound from None
 
 
-def attachment_body(attachment: Attachment) -> dict[str, Any]:
-    """The body that describes an attachment."""
+def attachment_body(attachment: Attachment) -> AttachmentOutput:
     return {
         "id": str(attachment.id),
         "mime_type": attachment.mime_type,
@@ -154,7 +154,7 @@ def open_attachment(attachment: Attachment, rendering: RenderingName) -> tuple[I
         raise AttachmentNotFound from None
 
 
-def prompt_pictures(bodies: Sequence[dict[str, Any]]) -> tuple[PromptPicture, ...]:
+def prompt_pictures(bodies: Sequence[AttachmentOutput]) -> tuple[PromptPicture, ...]:
     """What the model is shown of a message's attachments."""
     return tuple(_prompt_picture(body) for body in bodies)
 
@@ -256,7 +256,7 @@ def _key_sha256(owner_id: int, key: str, sha256: str) -> str:
         return str(cursor.fetchone()[0])
 
 
-def _prompt_picture(body: dict[str, Any]) -> PromptPicture:
+def _prompt_picture(body: AttachmentOutput) -> PromptPicture:
     attachment_id = uuid.UUID(body["id"])
     scale = min(1.0, MODEL_SIDE / max(body["width"], body["height"]))
 

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from conversations import transcript_repository as transcripts
-from conversations.serializers import conversation_body
-from edgechat.answer_bytes import encode_json, take_page
+from conversations.serializers import ChangesOutput, conversation_body
+from edgechat.answer_bytes import page_of
 
 
-@dataclass(frozen=True)
-class Changes:
-    """`bodies` are conversations as JSON."""
-
-    bodies: list[bytes]
-    deleted: list[str]
-    next_since: int
-    has_more: bool
-
-
-def changes_since(*, owner_id: int, since: int, limit: int) -> Changes:
+def changes_since(*, owner_id: int, since: int, limit: int) -> ChangesOutput:
     """The owner's conversations changed, and those deleted, after change number `since`: the oldest change first.
 
     Nothing is told of temporary ones.
@@ -31,13 +19,13 @@ def changes_since(*, owner_id: int, since: int, limit: int) -> Changes:
     has_more = len(numbers) > limit
     if has_more:
         upto = numbers[limit - 1]
-    encoded = ((each, encode_json(conversation_body(each))) for each in changed if each["change"] <= upto)
-    page, cut = take_page(encoded, lambda each: len(each[1]))
+    changed = [each for each in changed if each["change"] <= upto]
+    page, cut = page_of(conversation_body(each) for each in changed)
     if cut:
-        upto = page[-1][0]["change"]
-    return Changes(
-        [body for _, body in page],
-        [gone for change, gone in deleted if change <= upto],
-        max(since, upto),
-        has_more or cut,
-    )
+        upto = changed[len(page) - 1]["change"]
+    return {
+        "conversations": page,
+        "deleted": [gone for change, gone in deleted if change <= upto],
+        "next_since": max(since, upto),
+        "has_more": has_more or cut,
+    }

@@ -4,16 +4,40 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, get_args
+
+from usage.tokens import TokenUsageOutput
 
 CONVERSATION_VERSION = 1
 MESSAGE_VERSION = 1
 
 Status = Literal["complete", "generating", "stopped", "interrupted", "failed", "blocked"]
 Role = Literal["user", "model"]
+STATUSES, ROLES = get_args(Status), get_args(Role)
 
 _CONVERSATION_ID = re.compile(r"[0-9a-f]{24}")
 _MESSAGE_ID = re.compile(r"([0-9a-f]{24}):([0-9]{8})")
+
+
+# Of messages, stored as they are answered.
+class AttachmentOutput(TypedDict):
+    id: str
+    mime_type: str
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+
+
+class FeedbackOutput(TypedDict):
+    rating: Literal["up", "down"] | None
+    comment: str | None
+
+
+class VariantOutput(TypedDict):
+    content: str
+    finish_reason: str | None
+    created_at: datetime
 
 
 class UserMessageDraft(TypedDict):
@@ -22,7 +46,7 @@ class UserMessageDraft(TypedDict):
     content: str
     client_message_id: str | None
     body_hash: str
-    attachments: list[dict[str, Any]]
+    attachments: list[AttachmentOutput]
 
 
 class ReplyDocument(TypedDict):
@@ -91,14 +115,14 @@ class MessageDocument(TypedDict):
     content: str
     status: Status
     attempt: int
-    attachments: list[dict[str, Any]]
+    attachments: list[AttachmentOutput]
     client_message_id: str | None
     body_hash: str | None
     finish_reason: str | None
     failure: dict[str, Any] | None
-    usage: dict[str, Any] | None
-    feedback: dict[str, Any] | None
-    variants: list[dict[str, Any]]
+    usage: TokenUsageOutput | None
+    feedback: FeedbackOutput | None
+    variants: list[VariantOutput]
     outbox: dict[str, Any] | None
     expires_at: datetime | None
     created_at: datetime

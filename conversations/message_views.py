@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.open_calls import OpenCall, Reading, open_call
 from accounts.requests import AuthenticatedRequest
+from accounts.slots import TooManyReplies
+from ai.services import MODEL_ERRORS
 from conversations import transcript_repository as transcripts
 from conversations.pages import message_page
 from conversations.replies.events import Position, opening_pair, parse_position, replay_ended, stream_reply
 from conversations.replies.exchange import Exchange
 from conversations.replies.failure import failure_of
 from conversations.replies.follow import wait_for_reply
-from conversations.replies.regenerate import regenerate_reply
+from conversations.replies.regenerate import NotLastExchange, regenerate_reply
 from conversations.replies.send import send_message
+from conversations.replies.shutdown import ShuttingDown
 from conversations.replies.stop import stop_reply
 from conversations.serializers import (
     FeedbackInput,
@@ -30,10 +30,13 @@ from conversations.serializers import (
     MessagesQuery,
     PairOutput,
     RegenerateInput,
+    RestartOutput,
     message_body,
     pair_body,
 )
 from conversations.services import (
+    GenerationInProgress,
+    IdempotencyConflict,
     MessageNotFound,
     find_message,
     get_readable_conversation,
@@ -41,14 +44,17 @@ from conversations.services import (
     give_feedback,
     reading_of,
 )
-from edgechat.answer_bytes import encode_json, list_response, take_page
-from edgechat.errors import Invalid
-from edgechat.event_stream import STREAM, event_stream_response, wants_event_stream
+from edgechat.answer_bytes import page_of
+from edgechat.bodies import Answer, Events, NoContent
+from edgechat.errors import Error, Invalid, PermissionDenied
+from edgechat.event_stream import STREAM, DeltaOutput, event_stream_response, wants_event_stream
 from edgechat.idempotency import IDEMPOTENCY_KEY, idempotency_key
+from edgechat.schema import raises
 from edgechat.validation import validated_body, validated_query
 
 LAST_EVENT_ID = OpenApiParameter("Last-Event-ID", location="header", description="The `id` of the last event seen.")
-EVENTS = OpenApiTypes.STR
+REPLY_ERRORS = (*MODEL_ERRORS, PermissionDenied, GenerationInProgress, ShuttingDown)
+EVENTS = Events(message=PairOutput, delta=DeltaOutput, restart=RestartOutput, done=MessageOutput, error=Error)
 
 
 class MessagesView(APIView):
@@ -64,6 +70,7 @@ class MessagesView(APIView):
             )
         ],
     )
+    @raises(*REPLY_ERRORS, IdempotencyConflict, failed_with=PairOutput)
     def post(self, request: AuthenticatedRequest, conversation_id: str) -> HttpResponseBase:
         """Send a message and get the model's answer.
 
@@ -83,8 +90,8 @@ class MessagesView(APIView):
             )
             return _answer(request, exchange, running=running, call=call)
 
-    @extend_schema(operation_id="message_list", tags=["chat"], parameters=[MessagesQuery], responses=MessagesOutput)
-    def get(self, request: AuthenticatedRequest, conversation_id: str) -> HttpResponse:
+    @extend_schema(operation_id="message_list", tags=["chat"], parameters=[MessagesQuery])
+    def get(self, request: AuthenticatedRequest, conversation_id: str) -> Answer[MessagesOutput]:
         """A page of the conversation's messages, oldest first. It ends early at 1 MB, with `has_more`.
 
         Who pages on begins behind the last message, or before the first one, that came: not `limit` further.
@@ -97,21 +104,23 @@ class MessagesView(APIView):
         stored = transcripts.read_messages(
             conversation["owner_id"], conversation_id, page.seqs[::-1] if backwards else page.seqs, variants=True
         )
-        bodies, cut = take_page((encode_json(message_body(message)) for message in stored), len)
-        return list_response("messages", bodies[::-1] if backwards else bodies, has_more=page.has_more or cut)
+        bodies, cut = page_of(message_body(message) for message in stored)
+        messages = bodies[::-1] if backwards else bodies
+        return Answer(MessagesOutput(messages=messages, has_more=page.has_more or cut))
 
 
 class MessageView(APIView):
-    @extend_schema(operation_id="message_get", tags=["chat"], responses=MessageOutput)
-    def get(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Response:
+    @extend_schema(operation_id="message_get", tags=["chat"])
+    def get(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Answer[MessageOutput]:
         """One message."""
         message = get_readable_message(user_id=request.user.pk, conversation_id=conversation_id, mid=mid)
-        return Response(message_body(message))
+        return Answer(message_body(message))
 
 
 class FeedbackView(APIView):
-    @extend_schema(operation_id="message_feedback", tags=["chat"], request=FeedbackInput, responses=MessageOutput)
-    def put(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Response:
+    @extend_schema(operation_id="message_feedback", tags=["chat"], request=FeedbackInput)
+    @raises(PermissionDenied)
+    def put(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Answer[MessageOutput]:
         """Say what the user thinks of an answer; a rating of null without a comment takes it back."""
         data = validated_body(FeedbackInput, request)
         message = give_feedback(
@@ -121,16 +130,17 @@ class FeedbackView(APIView):
             rating=data["rating"],
             comment=data["comment"] or None,
         )
-        return Response(message_body(message))
+        return Answer(message_body(message))
 
 
 class StopView(APIView):
-    @extend_schema(operation_id="message_stop", tags=["chat"], request=None, responses=MessageOutput)
-    def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Response:
+    @extend_schema(operation_id="message_stop", tags=["chat"], request=None)
+    @raises(PermissionDenied)
+    def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Answer[MessageOutput]:
         """Stop a running reply and the model's work on it; its text is kept. One that has ended stays as it is."""
         with open_call(request) as call:
             message = stop_reply(owner_id=request.user.pk, conversation_id=conversation_id, mid=mid, call=call)
-            return Response(message_body(message))
+            return Answer(message_body(message))
 
 
 class RegenerateView(APIView):
@@ -141,6 +151,7 @@ class RegenerateView(APIView):
         request=RegenerateInput,
         responses={(200, "application/json"): PairOutput, (200, "text/event-stream"): EVENTS},
     )
+    @raises(*REPLY_ERRORS, NotLastExchange, failed_with=PairOutput)
     def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
         """Answer the last exchange again, perhaps with the user's message changed; what was there becomes a variant."""
         data = validated_body(RegenerateInput, request)
@@ -158,6 +169,7 @@ class StreamView(APIView):
         parameters=[LAST_EVENT_ID],
         responses={(200, "text/event-stream"): EVENTS, 204: None},
     )
+    @raises(TooManyReplies)
     def get(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
         """Follow a reply from where the client lost it, while it runs or after; 204 behind its final event.
 
@@ -172,7 +184,7 @@ class StreamView(APIView):
             since = parse_position(request.headers.get("Last-Event-ID")) or Position(0, 0)
             if message["status"] != "generating":
                 if since.ended and since.attempt == message["attempt"]:
-                    return Response(status=204)
+                    return NoContent()
                 events = replay_ended(message, since)
             else:
                 call.reads(reading_of(conversation, user_id=request.user.pk))
@@ -193,9 +205,9 @@ def _answer(request: AuthenticatedRequest, exchange: Exchange, *, running: bool,
     pair = wait_for_reply(exchange, call=call)
     failure = failure_of(pair.model_message) if running else None
     if failure is not None:
-        failure.context = pair_body(pair)
+        failure.context = dict(pair_body(pair))
         raise failure
-    return Response(pair_body(pair))
+    return Answer(pair_body(pair))
 
 
 def _events(call: OpenCall, events: Iterator[bytes]) -> HttpResponseBase:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypedDict
 
 from conversations import transcript_repository as transcripts
 from conversations.search_text import FoldedText, fold, pattern_of
@@ -18,9 +17,16 @@ MAX_WORDS = 10
 _CURSOR = re.compile(r"(\d{1,14})\.([0-9a-f]{24}:\d{8})")
 
 
-@dataclass(frozen=True)
-class SearchPage:
-    results: list[dict[str, Any]]
+class SearchResultOutput(TypedDict):
+    conversation_id: str
+    message_id: str
+    title: str | None
+    snippet: str
+
+
+class SearchOutput(TypedDict):
+    results: list[SearchResultOutput]
+    has_more: bool
     next_cursor: str | None
 
 
@@ -28,7 +34,7 @@ def is_search_cursor(text: str) -> bool:
     return bool(_CURSOR.fullmatch(text))
 
 
-def search_messages(*, owner_id: int, query: str, limit: int, cursor: str | None = None) -> SearchPage:
+def search_messages(*, owner_id: int, query: str, limit: int, cursor: str | None = None) -> SearchOutput:
     """The owner's messages that contain every word of `query`, the newest first."""
     words = [fold(word) for word in query.split()]
     patterns = [pattern_of(word) for word in words]
@@ -49,7 +55,7 @@ def search_messages(*, owner_id: int, query: str, limit: int, cursor: str | None
                 break
     page = found[:limit]
     titles = transcripts.titles(owner_id, sorted({message["conversation_id"] for message in page}))
-    results = [
+    results: list[SearchResultOutput] = [
         {
             "conversation_id": message["conversation_id"],
             "message_id": message["_id"],
@@ -59,7 +65,8 @@ def search_messages(*, owner_id: int, query: str, limit: int, cursor: str | None
         for message in page
         if message["conversation_id"] in titles
     ]
-    return SearchPage(results, _cursor(page[-1]) if len(found) > limit else None)
+    has_more = len(found) > limit
+    return {"results": results, "has_more": has_more, "next_cursor": _cursor(page[-1]) if has_more else None}
 
 
 def snippet(content: str, words: list[str]) -> str | None:

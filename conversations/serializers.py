@@ -1,18 +1,28 @@
-"""Input and output of the chat calls. Output is made from documents by plain functions; the classes describe it."""
+"""Input and output of the chat calls."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any, TypedDict
 
 from rest_framework import serializers
 
-from ai.serializers import MAX_SYSTEM_INSTRUCTION_CHARACTERS, TokenUsageOutput
-from conversations.documents import ConversationDocument, MessageDocument
+from ai.serializers import MAX_SYSTEM_INSTRUCTION_CHARACTERS
+from conversations.documents import (
+    AttachmentOutput,
+    ConversationDocument,
+    FeedbackOutput,
+    MessageDocument,
+    Role,
+    Status,
+    VariantOutput,
+)
 from conversations.replies.exchange import Pair
 from conversations.search import MAX_WORDS, is_search_cursor
 from conversations.shared_cursor import is_shared_cursor
 from edgechat.validation import BoundedListField
+from usage.tokens import TokenUsageOutput
 
 MAX_CONTENT_CHARACTERS = 32_000
 MAX_TITLE_CHARACTERS = 200
@@ -153,96 +163,72 @@ class MessagesQuery(serializers.Serializer[Any]):
         return attrs
 
 
-class ConversationOutput(serializers.Serializer[Any]):
-    id = serializers.CharField()
-    title = serializers.CharField(allow_null=True)
-    system_instruction = serializers.CharField(allow_null=True)
-    organization_id = serializers.IntegerField(allow_null=True)
-    pinned = serializers.BooleanField()
-    archived = serializers.BooleanField()
-    temporary = serializers.BooleanField()
-    message_count = serializers.IntegerField()
-    last_seq = serializers.IntegerField(help_text="0 in an empty conversation.")
-    created_at = serializers.DateTimeField()
-    updated_at = serializers.DateTimeField()
+class ConversationOutput(TypedDict):
+    id: str
+    title: str | None
+    system_instruction: str | None
+    organization_id: int | None
+    pinned: bool
+    archived: bool
+    temporary: bool
+    message_count: int
+    last_seq: Annotated[int, "0 in an empty conversation."]
+    created_at: datetime
+    updated_at: datetime
 
 
-class ConversationsOutput(serializers.Serializer[Any]):
-    conversations = ConversationOutput(many=True)
-    has_more = serializers.BooleanField()
-    next_cursor = serializers.CharField(allow_null=True)
+class ConversationsOutput(TypedDict):
+    conversations: list[ConversationOutput]
+    has_more: bool
+    next_cursor: str | None
 
 
-class SearchResultOutput(serializers.Serializer[Any]):
-    conversation_id = serializers.CharField()
-    message_id = serializers.CharField()
-    title = serializers.CharField(allow_null=True)
-    snippet = serializers.CharField()
+class ChangesOutput(TypedDict):
+    conversations: list[ConversationOutput]
+    deleted: Annotated[list[str], "Ids; told for 30 days."]
+    next_since: int
+    has_more: bool
 
 
-class SearchOutput(serializers.Serializer[Any]):
-    results = SearchResultOutput(many=True)
-    has_more = serializers.BooleanField()
-    next_cursor = serializers.CharField(allow_null=True)
+class MessageOutput(TypedDict):
+    id: str
+    seq: Annotated[int, "From 1, without gaps."]
+    role: Role
+    content: str
+    status: Status
+    created_at: datetime
+    attachments: list[AttachmentOutput]
+    client_message_id: str | None
+    finish_reason: str | None
+    usage: TokenUsageOutput | None
+    feedback: FeedbackOutput | None
+    variants: Annotated[
+        list[VariantOutput],
+        "What the message said before, the latest last: 50 at most, of 256 KB together, the oldest go. One that is "
+        "longer alone is kept up to there, with `finish_reason` `MAX_TOKENS`.",
+    ]
 
 
-class ChangesOutput(serializers.Serializer[Any]):
-    conversations = ConversationOutput(many=True)
-    deleted = serializers.ListField(child=serializers.CharField(), help_text="Ids; told for 30 days.")
-    next_since = serializers.IntegerField()
-    has_more = serializers.BooleanField()
+class PairOutput(TypedDict):
+    user_message: MessageOutput
+    model_message: MessageOutput
 
 
-class FeedbackOutput(serializers.Serializer[Any]):
-    rating = serializers.ChoiceField(choices=["up", "down"], allow_null=True)
-    comment = serializers.CharField(allow_null=True)
+class RestartOutput(TypedDict):
+    """Nothing: the text so far is to be forgotten."""
 
 
-class VariantOutput(serializers.Serializer[Any]):
-    content = serializers.CharField()
-    finish_reason = serializers.CharField(allow_null=True)
-    created_at = serializers.DateTimeField()
+class MessagesOutput(TypedDict):
+    messages: list[MessageOutput]
+    has_more: Annotated[bool, "Whether there is more in the direction asked."]
 
 
-class AttachmentOutput(serializers.Serializer[Any]):
-    id = serializers.CharField()
-    mime_type = serializers.CharField()
-    width = serializers.IntegerField()
-    height = serializers.IntegerField()
-    bytes = serializers.IntegerField()
-    sha256 = serializers.CharField()
+class TranscriptOutput(TypedDict):
+    conversation: ConversationOutput
+    messages: list[MessageOutput]
 
 
-class MessageOutput(serializers.Serializer[Any]):
-    id = serializers.CharField()
-    seq = serializers.IntegerField(help_text="From 1, without gaps.")
-    role = serializers.ChoiceField(choices=["user", "model"])
-    content = serializers.CharField()
-    status = serializers.ChoiceField(choices=["complete", "generating", "stopped", "interrupted", "failed", "blocked"])
-    created_at = serializers.DateTimeField()
-    attachments = AttachmentOutput(many=True)
-    client_message_id = serializers.CharField(allow_null=True)
-    finish_reason = serializers.CharField(allow_null=True)
-    usage = TokenUsageOutput(allow_null=True)
-    feedback = FeedbackOutput(allow_null=True)
-    variants = VariantOutput(
-        many=True,
-        help_text="What the message said before, the latest last: 50 at most, of 256 KB together, the oldest go. One "
-        "that is longer alone is kept up to there, with `finish_reason` `MAX_TOKENS`.",
-    )
-
-
-class PairOutput(serializers.Serializer[Any]):
-    user_message = MessageOutput()
-    model_message = MessageOutput()
-
-
-class MessagesOutput(serializers.Serializer[Any]):
-    messages = MessageOutput(many=True)
-    has_more = serializers.BooleanField(help_text="Whether there is more in the direction asked.")
-
-
-def conversation_body(conversation: ConversationDocument) -> dict[str, Any]:
+def conversation_body(conversation: ConversationDocument) -> ConversationOutput:
     return {
         "id": conversation["_id"],
         "title": conversation["title"],
@@ -258,7 +244,7 @@ def conversation_body(conversation: ConversationDocument) -> dict[str, Any]:
     }
 
 
-def message_body(message: MessageDocument) -> dict[str, Any]:
+def message_body(message: MessageDocument) -> MessageOutput:
     return {
         "id": message["_id"],
         "seq": message["seq"],
@@ -275,5 +261,5 @@ def message_body(message: MessageDocument) -> dict[str, Any]:
     }
 
 
-def pair_body(pair: Pair) -> dict[str, Any]:
+def pair_body(pair: Pair) -> PairOutput:
     return {"user_message": message_body(pair.user_message), "model_message": message_body(pair.model_message)}

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import structlog
 from django.conf import settings
@@ -21,7 +21,8 @@ from accounts.open_calls import OpenCall, Reading
 from accounts.organizations import OrganizationNotFound
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, is_conversation_id, message_seq, reply_seq
-from edgechat.errors import ApiError, NotAuthenticated, NotFound, PermissionDenied, StoreUnavailable
+from edgechat.bodies import Keywords
+from edgechat.errors import ApiError, LimitContext, NotAuthenticated, NotFound, PermissionDenied, StoreUnavailable
 
 logger = structlog.get_logger(__name__)
 
@@ -43,20 +44,26 @@ class MessageNotFound(NotFound):
     detail = "Message not found"
 
 
+class RunningReply(TypedDict):
+    message_id: Annotated[str, Keywords(example="65f1c0ffee0123456789abcd:00000002")]
+
+
 class GenerationInProgress(ApiError):
     status, code = 409, "generation_in_progress"
     detail = "A reply is being written in this conversation"
+    context_body = RunningReply
 
     def __init__(self, mid: str) -> None:
-        super().__init__(context={"message_id": mid})
+        super().__init__(context=RunningReply(message_id=mid))
 
 
 class TooManyConversations(ApiError):
-    status, code = 409, "too_many_conversations"
+    status, code, detail = 409, "too_many_conversations", "An account can have 100000 conversations"
+    context_body = LimitContext
 
     def __init__(self) -> None:
         limit = settings.MAX_CONVERSATIONS
-        super().__init__(f"An account can have {limit} conversations", context={"limit": limit})
+        super().__init__(f"An account can have {limit} conversations", context=LimitContext(limit=limit))
 
 
 def get_conversation(*, owner_id: int, conversation_id: str) -> ConversationDocument:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any, TypedDict
 
 from rest_framework import serializers
 
@@ -33,20 +34,20 @@ class TodosQuery(serializers.Serializer[Any]):
     )
 
 
-class TodoOutput(serializers.Serializer[Any]):
-    id = serializers.IntegerField()
-    title = serializers.CharField()
-    description = serializers.CharField(allow_null=True)
-    completed = serializers.BooleanField()
-    archived = serializers.BooleanField(help_text="Put away: lists leave it out, but for `archived=true`.")
-    user_id = serializers.IntegerField()
-    created_at = serializers.DateTimeField()
-    updated_at = serializers.DateTimeField(allow_null=True, help_text="Null until changed.")
-    conversation_id = serializers.CharField(allow_null=True, help_text="Where it was found, also if deleted since.")
-    message_id = serializers.CharField(allow_null=True, help_text="The message that names it.")
+class TodoOutput(TypedDict):
+    id: int
+    title: str
+    description: str | None
+    completed: bool
+    archived: Annotated[bool, "Put away: lists leave it out, but for `archived=true`."]
+    user_id: int
+    created_at: datetime
+    updated_at: Annotated[datetime | None, "Null until changed."]
+    conversation_id: Annotated[str | None, "Where it was found, also if deleted since."]
+    message_id: Annotated[str | None, "The message that names it."]
 
 
-def todo_body(todo: Todo) -> dict[str, Any]:
+def todo_body(todo: Todo) -> TodoOutput:
     return {
         "id": todo.pk,
         "title": todo.title,

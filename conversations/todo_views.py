@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.open_calls import open_call
 from accounts.requests import AuthenticatedRequest
+from ai.services import ONE_OFF_ERRORS
 from conversations.action_items import find_action_items
 from conversations.todo_serializers import TodoChange, TodoInput, TodoOutput, TodosQuery, todo_body
-from conversations.todos import create_todo, delete_todo, get_todo, list_todos, update_todo
-from edgechat.answer_bytes import encode_json, take_page
+from conversations.todos import TooManyTodos, create_todo, delete_todo, get_todo, list_todos, update_todo
+from edgechat.answer_bytes import page_of
+from edgechat.bodies import Answer, Created, NoContent
 from edgechat.client_address import caller_of
+from edgechat.errors import Invalid, PermissionDenied
+from edgechat.schema import raises
 from edgechat.validation import integer_id, validated_body, validated_query
 
 LIST_BYTES = 1_990_000
@@ -33,11 +35,13 @@ TODO = {
 TODO_EXAMPLE = OpenApiExample("Todo", value=TODO, response_only=True)
 FOUND_EXAMPLE = OpenApiExample(
     "Found",
-    value={
-        **TODO,
-        "conversation_id": "65f1c0ffee0123456789abcd",
-        "message_id": "65f1c0ffee0123456789abcd:00000001",
-    },
+    value=[
+        {
+            **TODO,
+            "conversation_id": "65f1c0ffee0123456789abcd",
+            "message_id": "65f1c0ffee0123456789abcd:00000001",
+        }
+    ],
     response_only=True,
 )
 
@@ -47,7 +51,6 @@ class TodosView(APIView):
         operation_id="todo_create",
         tags=["todos"],
         request=TodoInput,
-        responses=TodoOutput,
         examples=[
             TODO_EXAMPLE,
             OpenApiExample(
@@ -57,19 +60,19 @@ class TodosView(APIView):
             ),
         ],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    @raises(TooManyTodos)
+    def post(self, request: AuthenticatedRequest) -> Answer[TodoOutput]:
         """Write down a todo. An account can have 5000, and 1.9 MB of them; past either it is 409 `too_many_todos`."""
         todo = create_todo(owner_id=request.user.pk, **validated_body(TodoInput, request))
-        return Response(todo_body(todo))
+        return Answer(todo_body(todo))
 
     @extend_schema(
         operation_id="todo_list",
         tags=["todos"],
         parameters=[TodosQuery],
-        responses=TodoOutput(many=True),
-        examples=[TODO_EXAMPLE],
+        examples=[OpenApiExample("Todos", value=[TODO], response_only=True)],
     )
-    def get(self, request: AuthenticatedRequest) -> HttpResponse:
+    def get(self, request: AuthenticatedRequest) -> Answer[list[TodoOutput]]:
         """The user's todos, oldest first, without those that were put away; `archived=true` gives these alone.
 
         Those found in a conversation stay when it is deleted.
@@ -77,27 +80,30 @@ class TodosView(APIView):
         The list ends at 2 MB, which only an account from before there was that bound can reach; `after` gives the rest.
         """
         todos = list_todos(owner_id=request.user.pk, **validated_query(TodosQuery, request))
-        page, _ = take_page((encode_json(todo_body(todo)) for todo in todos), len, limit=LIST_BYTES)
-        return HttpResponse(b"[%s]" % b",".join(page), content_type="application/json")
+        page, _ = page_of((todo_body(todo) for todo in todos), limit=LIST_BYTES)
+        return Answer(page)
 
 
 class TodoView(APIView):
     @extend_schema(
-        operation_id="todo_get", tags=["todos"], parameters=[TODO_ID], responses=TodoOutput, examples=[TODO_EXAMPLE]
+        operation_id="todo_get",
+        tags=["todos"],
+        parameters=[TODO_ID],
+        examples=[TODO_EXAMPLE],
     )
-    def get(self, request: AuthenticatedRequest, todo_id: str) -> Response:
+    def get(self, request: AuthenticatedRequest, todo_id: str) -> Answer[TodoOutput]:
         """One todo."""
-        return Response(todo_body(get_todo(owner_id=request.user.pk, todo_id=integer_id(todo_id))))
+        return Answer(todo_body(get_todo(owner_id=request.user.pk, todo_id=integer_id(todo_id))))
 
     @extend_schema(
         operation_id="todo_put",
         tags=["todos"],
         parameters=[TODO_ID],
         request=TodoChange,
-        responses=TodoOutput,
         examples=[TODO_EXAMPLE, OpenApiExample("Done", value={"completed": True}, request_only=True)],
     )
-    def put(self, request: AuthenticatedRequest, todo_id: str) -> Response:
+    @raises(TooManyTodos)
+    def put(self, request: AuthenticatedRequest, todo_id: str) -> Answer[TodoOutput]:
         """Change a todo; what is not given stays as it is."""
         return self._change(request, todo_id)
 
@@ -106,23 +112,24 @@ class TodoView(APIView):
         tags=["todos"],
         parameters=[TODO_ID],
         request=TodoChange,
-        responses=TodoOutput,
         examples=[TODO_EXAMPLE, OpenApiExample("Done", value={"completed": True}, request_only=True)],
     )
-    def patch(self, request: AuthenticatedRequest, todo_id: str) -> Response:
+    @raises(TooManyTodos)
+    def patch(self, request: AuthenticatedRequest, todo_id: str) -> Answer[TodoOutput]:
         """Change a todo; what is not given stays as it is."""
         return self._change(request, todo_id)
 
-    @extend_schema(operation_id="todo_delete", tags=["todos"], parameters=[TODO_ID], responses={204: None})
-    def delete(self, request: AuthenticatedRequest, todo_id: str) -> Response:
+    @extend_schema(operation_id="todo_delete", tags=["todos"], parameters=[TODO_ID])
+    @raises(PermissionDenied)
+    def delete(self, request: AuthenticatedRequest, todo_id: str) -> NoContent:
         """Delete anybody's todo: for the role `admin` only. Users put theirs away, by `archived`."""
         delete_todo(user=request.user, todo_id=integer_id(todo_id), caller=caller_of(request._request))
-        return Response(status=204)
+        return NoContent()
 
-    def _change(self, request: AuthenticatedRequest, todo_id: str) -> Response:
+    def _change(self, request: AuthenticatedRequest, todo_id: str) -> Answer[TodoOutput]:
         number = integer_id(todo_id)
         changes = validated_body(TodoChange, request)
-        return Response(todo_body(update_todo(owner_id=request.user.pk, todo_id=number, changes=changes)))
+        return Answer(todo_body(update_todo(owner_id=request.user.pk, todo_id=number, changes=changes)))
 
 
 class ActionItemsView(APIView):
@@ -130,10 +137,10 @@ class ActionItemsView(APIView):
         operation_id="action_items",
         tags=["todos"],
         request=None,
-        responses={201: TodoOutput(many=True)},
         examples=[FOUND_EXAMPLE],
     )
-    def post(self, request: AuthenticatedRequest, conversation_id: str) -> Response:
+    @raises(Invalid, *ONE_OFF_ERRORS, PermissionDenied, TooManyTodos)
+    def post(self, request: AuthenticatedRequest, conversation_id: str) -> Created[list[TodoOutput]]:
         """Let the model find the tasks in a conversation, and file them as todos linked to their messages.
 
         One call to the model, charged as any other. It is shown the exchanges that were answered, of a long
@@ -143,4 +150,4 @@ class ActionItemsView(APIView):
         """
         with open_call(request, reply=True) as call:
             todos = find_action_items(owner_id=request.user.pk, conversation_id=conversation_id, caller=call)
-        return Response([todo_body(todo) for todo in todos], status=201)
+        return Created([todo_body(todo) for todo in todos])

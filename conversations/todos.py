@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from django.db import transaction
 from django.db.models import Count, Func, IntegerField, Sum
@@ -19,6 +19,7 @@ from accounts.staff_audit import values_of
 from conversations.models import Todo
 from conversations.search_text import fold
 from edgechat.answer_bytes import take_page, text_bytes
+from edgechat.bodies import Keywords
 from edgechat.client_address import Caller
 from edgechat.errors import ApiError, NotFound, PermissionDenied
 
@@ -41,18 +42,25 @@ class AdminsOnly(PermissionDenied):
     detail = "Access denied. Required role: ['admin']"
 
 
+class TodoLimit(TypedDict):
+    limit: NotRequired[Annotated[int, "How many todos an account can have.", Keywords(example=MAX_TODOS)]]
+    limit_bytes: NotRequired[Annotated[int, "How many bytes they can have together."]]
+
+
 class TooManyTodos(ApiError):
     status, code, detail = 409, "too_many_todos", f"An account can have {MAX_TODOS} todos"
+    context_body = TodoLimit
 
     def __init__(self) -> None:
-        super().__init__(context={"limit": MAX_TODOS})
+        super().__init__(context=TodoLimit(limit=MAX_TODOS))
 
 
 class TodosTooLong(ApiError):
     status, code, detail = 409, "too_many_todos", "The todos of an account can have 1.9 MB together"
+    context_body = TodoLimit
 
     def __init__(self) -> None:
-        super().__init__(context={"limit_bytes": MAX_LIST_BYTES})
+        super().__init__(context=TodoLimit(limit_bytes=MAX_LIST_BYTES))
 
 
 @dataclass(frozen=True)

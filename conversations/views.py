@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.open_calls import open_call
@@ -17,7 +16,7 @@ from conversations import transcript_repository as transcripts
 from conversations.changes import changes_since
 from conversations.documents import ConversationDocument
 from conversations.export import export_json, export_markdown
-from conversations.search import search_messages
+from conversations.search import SearchOutput, search_messages
 from conversations.serializers import (
     ChangesOutput,
     ChangesQuery,
@@ -27,11 +26,13 @@ from conversations.serializers import (
     ConversationsOutput,
     ConversationsQuery,
     ExportQuery,
-    SearchOutput,
     SearchQuery,
+    TranscriptOutput,
     conversation_body,
 )
 from conversations.services import (
+    IdempotencyConflict,
+    TooManyConversations,
     create_conversation,
     delete_conversation,
     get_readable_conversation,
@@ -40,8 +41,11 @@ from conversations.services import (
     update_conversation,
 )
 from conversations.shared_cursor import parse_shared_cursor, shared_cursor
-from edgechat.answer_bytes import encode_json, list_response, take_page
+from edgechat.answer_bytes import page_of
+from edgechat.bodies import Answer, Created, NoContent
+from edgechat.errors import NotFound, PermissionDenied
 from edgechat.idempotency import IDEMPOTENCY_KEY, idempotency_key
+from edgechat.schema import raises
 from edgechat.validation import validated_body, validated_query
 
 
@@ -51,10 +55,10 @@ class ConversationsView(APIView):
         tags=["chat"],
         parameters=[IDEMPOTENCY_KEY],
         request=ConversationInput,
-        responses={201: ConversationOutput},
         examples=[OpenApiExample("Conversation", value={"title": "Travel plans"}, request_only=True)],
     )
-    def post(self, request: AuthenticatedRequest) -> Response:
+    @raises(NotFound, IdempotencyConflict, TooManyConversations)
+    def post(self, request: AuthenticatedRequest) -> Created[ConversationOutput]:
         """Begin a conversation; the body may be absent. A temporary one is deleted after 24 hours, and reached by its
         id only: lists, search and changes leave it out.
 
@@ -62,15 +66,14 @@ class ConversationsView(APIView):
         """
         data = validated_body(ConversationInput, request)
         conversation = create_conversation(owner_id=request.user.pk, **data, idempotency_key=idempotency_key(request))
-        return Response(conversation_body(conversation), status=201)
+        return Created(conversation_body(conversation))
 
     @extend_schema(
         operation_id="conversation_list",
         tags=["chat"],
         parameters=[ConversationsQuery],
-        responses=ConversationsOutput,
     )
-    def get(self, request: AuthenticatedRequest) -> HttpResponse:
+    def get(self, request: AuthenticatedRequest) -> Answer[ConversationsOutput]:
         """The user's conversations, the latest changed first; with `organization_id` those of all its members.
 
         A page ends early at 1 MB, with `has_more`.
@@ -92,30 +95,31 @@ class ConversationsView(APIView):
 
 
 class ConversationView(APIView):
-    @extend_schema(operation_id="conversation_get", tags=["chat"], responses=ConversationOutput)
-    def get(self, request: AuthenticatedRequest, conversation_id: str) -> Response:
+    @extend_schema(operation_id="conversation_get", tags=["chat"])
+    def get(self, request: AuthenticatedRequest, conversation_id: str) -> Answer[ConversationOutput]:
         """One conversation, without its messages."""
         conversation = get_readable_conversation(user_id=request.user.pk, conversation_id=conversation_id)
-        return Response(conversation_body(conversation))
+        return Answer(conversation_body(conversation))
 
     @extend_schema(
         operation_id="conversation_update",
         tags=["chat"],
         request=ConversationChange,
-        responses=ConversationOutput,
         examples=[OpenApiExample("Pin", value={"pinned": True}, request_only=True)],
     )
-    def patch(self, request: AuthenticatedRequest, conversation_id: str) -> Response:
+    @raises(PermissionDenied)
+    def patch(self, request: AuthenticatedRequest, conversation_id: str) -> Answer[ConversationOutput]:
         """Change the title, the pin, the archive flag or the system instruction."""
         changes = validated_body(ConversationChange, request)
         conversation = update_conversation(owner_id=request.user.pk, conversation_id=conversation_id, changes=changes)
-        return Response(conversation_body(conversation))
+        return Answer(conversation_body(conversation))
 
-    @extend_schema(operation_id="conversation_delete", tags=["chat"], responses={204: None})
-    def delete(self, request: AuthenticatedRequest, conversation_id: str) -> Response:
+    @extend_schema(operation_id="conversation_delete", tags=["chat"])
+    @raises(PermissionDenied)
+    def delete(self, request: AuthenticatedRequest, conversation_id: str) -> NoContent:
         """Delete a conversation with its messages."""
         delete_conversation(owner_id=request.user.pk, conversation_id=conversation_id)
-        return Response(status=204)
+        return NoContent()
 
 
 class ExportView(APIView):
@@ -123,7 +127,7 @@ class ExportView(APIView):
         operation_id="conversation_export",
         tags=["chat"],
         parameters=[ExportQuery],
-        responses={(200, "application/json"): OpenApiTypes.OBJECT, (200, "text/markdown"): OpenApiTypes.STR},
+        responses={(200, "application/json"): TranscriptOutput, (200, "text/markdown"): OpenApiTypes.STR},
     )
     def get(self, request: AuthenticatedRequest, conversation_id: str) -> StreamingHttpResponse:
         """The whole transcript as a file: `{"conversation": C, "messages": [M]}`, or Markdown."""
@@ -139,37 +143,28 @@ class ExportView(APIView):
 
 
 class SearchView(APIView):
-    @extend_schema(operation_id="chat_search", tags=["chat"], parameters=[SearchQuery], responses=SearchOutput)
-    def get(self, request: AuthenticatedRequest) -> Response:
+    @extend_schema(operation_id="chat_search", tags=["chat"], parameters=[SearchQuery])
+    def get(self, request: AuthenticatedRequest) -> Answer[SearchOutput]:
         """The user's messages that contain every word of `q`, the newest first."""
         query = validated_query(SearchQuery, request)
         page = search_messages(
             owner_id=request.user.pk, query=query["q"], limit=query["limit"], cursor=query.get("cursor")
         )
-        return Response(
-            {"results": page.results, "has_more": page.next_cursor is not None, "next_cursor": page.next_cursor}
-        )
+        return Answer(page)
 
 
 class ChangesView(APIView):
-    @extend_schema(operation_id="chat_changes", tags=["chat"], parameters=[ChangesQuery], responses=ChangesOutput)
-    def get(self, request: AuthenticatedRequest) -> HttpResponse:
+    @extend_schema(operation_id="chat_changes", tags=["chat"], parameters=[ChangesQuery])
+    def get(self, request: AuthenticatedRequest) -> Answer[ChangesOutput]:
         """What changed on other devices since `next_since` of an earlier call; 0, or nothing, tells all.
 
         An answer ends early at 1 MB, with `has_more`.
         """
         query = validated_query(ChangesQuery, request)
-        changes = changes_since(owner_id=request.user.pk, since=query["since"], limit=query["limit"])
-        return list_response(
-            "conversations",
-            changes.bodies,
-            deleted=changes.deleted,
-            next_since=changes.next_since,
-            has_more=changes.has_more,
-        )
+        return Answer(changes_since(owner_id=request.user.pk, since=query["since"], limit=query["limit"]))
 
 
-def _shared_page(user_id: int, query: dict[str, Any]) -> HttpResponse:
+def _shared_page(user_id: int, query: dict[str, Any]) -> Answer[ConversationsOutput]:
     limit: int = query["limit"]
     found = list_shared_conversations(
         user_id=user_id,
@@ -182,15 +177,14 @@ def _shared_page(user_id: int, query: dict[str, Any]) -> HttpResponse:
     return _page(found, limit, shared_cursor)
 
 
-def _page(found: list[ConversationDocument], limit: int, cursor: Callable[[ConversationDocument], str]) -> HttpResponse:
+def _page(
+    found: list[ConversationDocument], limit: int, cursor: Callable[[ConversationDocument], str]
+) -> Answer[ConversationsOutput]:
     """A page of what was found, which is one more than its limit if there are more."""
-    encoded = ((each, encode_json(conversation_body(each))) for each in found[:limit])
-    page, cut = take_page(encoded, lambda each: len(each[1]))
+    page, cut = page_of(conversation_body(each) for each in found[:limit])
     has_more = cut or len(found) > limit
-    bodies = [body for _, body in page]
-    return list_response(
-        "conversations", bodies, has_more=has_more, next_cursor=cursor(page[-1][0]) if has_more else None
-    )
+    next_cursor = cursor(found[len(page) - 1]) if has_more else None
+    return Answer(ConversationsOutput(conversations=page, has_more=has_more, next_cursor=next_cursor))
 
 
 def _cursor(conversation: ConversationDocument) -> str:

@@ -1,13 +1,11 @@
-"""Bounding answers in bytes: texts when they are stored, and pages of lists when they are told."""
+"""Answers as JSON, and bounded in bytes: texts when they are stored, and pages of lists when they are told."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, cast
 
-from django.http import HttpResponse
-from rest_framework.utils.encoders import JSONEncoder
+import msgspec
 
 from edgechat.graphemes import cut
 
@@ -16,12 +14,13 @@ T = TypeVar("T")
 # A page ends before the item that does not fit.
 PAGE_BYTES = 1_000_000
 
-_LINE_ENDS = {"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_encoder = msgspec.json.Encoder()
+_LINE_ENDS = {character.encode(): f"\\u{ord(character):04x}".encode() for character in "\u0085\u2028\u2029"}
 
 
 def text_bytes(text: str) -> int:
     """How many bytes a text takes in an answer: UTF-8, and what JSON escapes, which can be six times as long."""
-    return len(json_text(text).encode(errors="replace")) - 2
+    return len(encode_json(text.encode(errors="replace").decode())) - 2
 
 
 def beginning_within(text: str, *, limit: int) -> str:
@@ -48,23 +47,22 @@ def take_page(
     return taken, False
 
 
-def json_text(body: Any) -> str:
-    """JSON of anything that REST framework's can hold, on one line for every reader.
+def page_of(bodies: Iterable[T], *, limit: int = PAGE_BYTES) -> tuple[list[T], bool]:
+    """The bodies that fit together, and whether others were left.
+
+    They are encoded already, as they had to be to count their bytes, and only good for being encoded with others.
+    """
+    page, cut = take_page(map(encode_json, bodies), len, limit=limit)
+    return [cast(T, msgspec.Raw(encoded)) for encoded in page], cut
+
+
+def encode_json(body: Any) -> bytes:
+    """A body as JSON, on one line for every reader.
 
     Those of events and of lines of JSON may split them wherever Unicode has a line end, as Python's `splitlines` does;
     of its line ends JSON itself escapes only those below U+0020.
     """
-    text = json.dumps(body, cls=JSONEncoder, ensure_ascii=False, separators=(",", ":"))
+    encoded = _encoder.encode(body)
     for character, escaped in _LINE_ENDS.items():
-        text = text.replace(character, escaped)
-    return text
-
-
-def encode_json(body: Any) -> bytes:
-    return json_text(body).encode()
-
-
-def list_response(name: str, items: Sequence[bytes], **more: Any) -> HttpResponse:
-    """`{name: [...], **more}` of items that are encoded already, as they had to be to count their bytes."""
-    body = b'{"%s":[%s],%s' % (name.encode(), b",".join(items), encode_json(more)[1:])
-    return HttpResponse(body, content_type="application/json")
+        encoded = encoded.replace(character, escaped)
+    return encoded

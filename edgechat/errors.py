@@ -7,16 +7,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import django.db
 import structlog
 from django.core.exceptions import RequestDataTooBig, TooManyFilesSent
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from rest_framework import exceptions as drf
-from rest_framework.renderers import JSONRenderer
-from rest_framework.response import Response
 
+from edgechat.answer_bytes import encode_json
+from edgechat.bodies import Keywords
 from edgechat.graphemes import cut, next_boundary
 from edgechat.request_state import state_of
 
@@ -26,15 +26,42 @@ MAX_FIELD_ERRORS = 20
 MAX_TEXT_CHARACTERS = 100
 
 
+class FieldError(TypedDict):
+    field: str
+    message: Annotated[str, Keywords(maxLength=MAX_TEXT_CHARACTERS)]
+
+
+class Error(TypedDict):
+    detail: Annotated[str, "For people."]
+    code: Annotated[str, "For programs; never changes its meaning."]
+    request_id: str
+    errors: NotRequired[
+        Annotated[
+            list[FieldError],
+            f"With `validation_error`: what is wrong with which field; the first {MAX_FIELD_ERRORS} faults.",
+            Keywords(maxItems=MAX_FIELD_ERRORS),
+        ]
+    ]
+    context: NotRequired[
+        Annotated[dict[str, Any], "Where there is something to act on; `x-codes` of each response has its schema."]
+    ]
+
+
+class LimitContext(TypedDict):
+    limit: Annotated[int, "How many there may be.", Keywords(example=500)]
+
+
 class ApiError(Exception):
     """An error to be answered: status, code and text, with optional headers, `context` and `errors`.
 
+    `context_body` is the TypedDict of the context, for an error that always has one.
     `detail` is written for the client's user and never holds the text of another exception.
     """
 
     status = 500
     code = "internal_error"
     detail = "Internal server error"
+    context_body: type | None = None
 
     def __init__(
         self,
@@ -43,7 +70,7 @@ class ApiError(Exception):
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
         context: Mapping[str, Any] | None = None,
-        errors: list[dict[str, str]] | None = None,
+        errors: list[FieldError] | None = None,
     ) -> None:
         super().__init__(detail or self.detail)
         self.detail = detail or self.detail
@@ -97,7 +124,7 @@ class Invalid(ApiError):
 
     def __init__(self, fields: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
         pairs = fields.items() if isinstance(fields, Mapping) else fields
-        errors = [{"field": name, "message": shorten(text)} for name, text in islice(pairs, MAX_FIELD_ERRORS)]
+        errors = [FieldError(field=name, message=shorten(text)) for name, text in islice(pairs, MAX_FIELD_ERRORS)]
         super().__init__(errors=errors)
 
 
@@ -120,9 +147,9 @@ class StoreUnavailable(ApiError):
         super().__init__(detail, headers={"Retry-After": str(retry_after)}, **kwargs)
 
 
-def error_body(error: ApiError, request_id: str) -> dict[str, Any]:
+def error_body(error: ApiError, request_id: str) -> Error:
     """The one shape of every error: detail, code, request_id, and `errors` and `context` where there are any."""
-    body: dict[str, Any] = {"detail": error.detail, "code": error.code, "request_id": request_id}
+    body = Error(detail=error.detail, code=error.code, request_id=request_id)
     if error.errors is not None:
         body["errors"] = error.errors
     if error.context is not None:
@@ -130,23 +157,16 @@ def error_body(error: ApiError, request_id: str) -> dict[str, Any]:
     return body
 
 
-def error_response(request: HttpRequest, error: ApiError) -> JsonResponse:
+def error_response(request: HttpRequest, error: ApiError) -> HttpResponse:
     """An error as a plain Django response, for middleware and for what fails before a view is reached."""
     body = error_body(error, state_of(request).request_id)
-    return JsonResponse(body, status=error.status, headers=error.headers)
+    return HttpResponse(encode_json(body), status=error.status, content_type="application/json", headers=error.headers)
 
 
-def exception_handler(exception: Exception, context: dict[str, Any]) -> Response | None:
+def exception_handler(exception: Exception, context: dict[str, Any]) -> HttpResponse | None:
     """REST framework's hook. None for a fault of our own, which Django then logs and `server_error` answers."""
     error = to_api_error(exception, accepted=_accepted(context.get("view")))
-    if error is None:
-        return None
-    request = context["request"]
-    body = error_body(error, state_of(request._request).request_id)
-    # Some views answer HTML, or another type, when nothing is wrong.
-    renderer = JSONRenderer()
-    request.accepted_renderer, request.accepted_media_type = renderer, renderer.media_type
-    return Response(body, status=error.status, headers=error.headers, content_type="application/json")
+    return None if error is None else error_response(context["request"]._request, error)
 
 
 def _accepted(view: Any) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 import structlog
 from django.http import StreamingHttpResponse
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
-from edgechat.answer_bytes import json_text
+from edgechat.answer_bytes import encode_json
 
 logger = structlog.get_logger(__name__)
 
@@ -21,10 +21,14 @@ RETRY_MILLISECONDS = 1000
 STREAM = OpenApiParameter("stream", bool, description="Events instead of JSON, as with `Accept: text/event-stream`.")
 
 
+class DeltaOutput(TypedDict):
+    text: str
+
+
 def event(name: str, data: Any, *, event_id: str | None = None) -> bytes:
-    """One event; `data` is anything that REST framework's JSON can hold, on one line."""
+    """One event, whose data is a body."""
     identity = f"id: {event_id}\n" if event_id is not None else ""
-    return f"event: {name}\n{identity}data: {json_text(data)}\n\n".encode()
+    return b"event: %s\n%sdata: %s\n\n" % (name.encode(), identity.encode(), encode_json(data))
 
 
 class ClosingBody:

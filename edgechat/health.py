@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, NotRequired, TypedDict, TypeVar
 
 import structlog
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from edgechat import __version__, periodic, store_time
+from edgechat.bodies import Answer
 from edgechat.mongo import ping
 from edgechat.redis import redis_client
 
@@ -48,42 +49,45 @@ def store_state(name: str) -> str:
     return "connected"
 
 
-class StatusSerializer(serializers.Serializer[object]):
-    status = serializers.CharField()
+class Status(TypedDict):
+    status: str
 
 
-class RootSerializer(StatusSerializer):
-    app = serializers.CharField()
+class Root(Status):
+    app: str
 
 
-class StoresSerializer(serializers.Serializer[object]):
-    database = serializers.CharField()
-    mongo = serializers.CharField()
-    redis = serializers.CharField()
-    tasks = serializers.CharField(required=False, help_text="Only where a background task of the process is not well.")
+class Stores(TypedDict):
+    database: str
+    mongo: str
+    redis: str
+    tasks: NotRequired[Annotated[str, "Only where a background task of the process is not well."]]
 
 
-class ReadySerializer(StatusSerializer):
-    checks = StoresSerializer()
+class Ready(Status):
+    checks: Stores
 
 
-class DatabaseHealthSerializer(StatusSerializer):
-    database = serializers.CharField()
+class DatabaseHealth(Status):
+    database: str
 
 
-class MongoHealthSerializer(StatusSerializer):
-    mongo = serializers.CharField()
+class MongoHealth(Status):
+    mongo: str
 
 
-class RedisHealthSerializer(StatusSerializer):
-    redis = serializers.CharField()
+class RedisHealth(Status):
+    redis: str
 
 
-class OverviewSerializer(StatusSerializer):
-    version = serializers.CharField()
-    environment = serializers.CharField()
-    database = serializers.CharField()
-    timestamp = serializers.DateTimeField()
+class Overview(Status):
+    version: str
+    environment: str
+    database: str
+    timestamp: datetime
+
+
+H = TypeVar("H", bound=Status)
 
 
 class HealthView(APIView):
@@ -92,101 +96,83 @@ class HealthView(APIView):
 
 
 class RootView(HealthView):
-    @extend_schema(operation_id="root", tags=["health"], responses=RootSerializer)
-    def get(self, request: Request) -> Response:
+    @extend_schema(operation_id="root", tags=["health"])
+    def get(self, request: Request) -> Answer[Root]:
         """Name of the application."""
-        return Response({"status": "ok", "app": settings.APP_NAME})
+        return Answer(Root(status="ok", app=settings.APP_NAME))
 
 
 class LiveView(HealthView):
-    @extend_schema(operation_id="health_live", tags=["health"], responses=StatusSerializer)
-    def get(self, request: Request) -> Response:
+    @extend_schema(operation_id="health_live", tags=["health"])
+    def get(self, request: Request) -> Answer[Status]:
         """The process answers. Touches no store."""
-        return Response({"status": "ok"})
+        return Answer(Status(status="ok"))
 
 
 class ReadyView(HealthView):
-    @extend_schema(operation_id="health_ready", tags=["health"], responses={200: ReadySerializer, 503: ReadySerializer})
-    def get(self, request: Request) -> Response:
+    @extend_schema(operation_id="health_ready", tags=["health"], responses={200: Ready, 503: Ready})
+    def get(self, request: Request) -> Answer[Ready]:
         """Every store answers, and the process's background tasks go on; 503 names what does not."""
-        checks = {name: store_state(name) for name in CHECKS}
+        checks = Stores(database=store_state("database"), mongo=store_state("mongo"), redis=store_state("redis"))
         if unwell := periodic.unwell():
             logger.warning("periodic_tasks_unwell", tasks=unwell)
             checks["tasks"] = "error"
         ready = all(state == "connected" for state in checks.values())
-        return Response({"status": "ok" if ready else "not ready", "checks": checks}, status=200 if ready else 503)
+        return Answer(Ready(status="ok" if ready else "not ready", checks=checks), status=200 if ready else 503)
 
 
-class StoreView(HealthView):
-    """One store; subclasses name it."""
-
-    store = ""
-
-    def answer(self) -> Response:
-        state = store_state(self.store)
-        healthy = state == "connected"
-        return Response({"status": "ok" if healthy else "error", self.store: state}, status=200 if healthy else 503)
-
-
-class DatabaseView(StoreView):
-    store = "database"
-
+class DatabaseView(HealthView):
     @extend_schema(
-        operation_id="health_database",
-        tags=["health"],
-        responses={200: DatabaseHealthSerializer, 503: DatabaseHealthSerializer},
+        operation_id="health_database", tags=["health"], responses={200: DatabaseHealth, 503: DatabaseHealth}
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Answer[DatabaseHealth]:
         """PostgreSQL answers."""
-        return self.answer()
+        state = store_state("database")
+        return _store_answer(DatabaseHealth(status=_status(state), database=state))
 
 
-class MongoView(StoreView):
-    store = "mongo"
-
-    @extend_schema(
-        operation_id="health_mongo",
-        tags=["health"],
-        responses={200: MongoHealthSerializer, 503: MongoHealthSerializer},
-    )
-    def get(self, request: Request) -> Response:
+class MongoView(HealthView):
+    @extend_schema(operation_id="health_mongo", tags=["health"], responses={200: MongoHealth, 503: MongoHealth})
+    def get(self, request: Request) -> Answer[MongoHealth]:
         """MongoDB answers."""
-        return self.answer()
+        state = store_state("mongo")
+        return _store_answer(MongoHealth(status=_status(state), mongo=state))
 
 
-class RedisView(StoreView):
-    store = "redis"
-
-    @extend_schema(
-        operation_id="health_redis",
-        tags=["health"],
-        responses={200: RedisHealthSerializer, 503: RedisHealthSerializer},
-    )
-    def get(self, request: Request) -> Response:
+class RedisView(HealthView):
+    @extend_schema(operation_id="health_redis", tags=["health"], responses={200: RedisHealth, 503: RedisHealth})
+    def get(self, request: Request) -> Answer[RedisHealth]:
         """Redis answers."""
-        return self.answer()
+        state = store_state("redis")
+        return _store_answer(RedisHealth(status=_status(state), redis=state))
 
 
 class LegacyHealthView(HealthView):
-    @extend_schema(operation_id="health_legacy", tags=["health"], responses=StatusSerializer)
-    def get(self, request: Request) -> Response:
+    @extend_schema(operation_id="health_legacy", tags=["health"])
+    def get(self, request: Request) -> Answer[Status]:
         """As the organizations backend answered."""
-        return Response({"status": "healthy"})
+        return Answer(Status(status="healthy"))
 
 
 class OverviewView(HealthView):
-    @extend_schema(
-        operation_id="health_overview", tags=["health"], responses={200: OverviewSerializer, 503: OverviewSerializer}
-    )
-    def get(self, request: Request) -> Response:
+    @extend_schema(operation_id="health_overview", tags=["health"], responses={200: Overview, 503: Overview})
+    def get(self, request: Request) -> Answer[Overview]:
         """Version, environment and the database, as the accounts backend answered."""
         state = store_state("database")
         healthy = state == "connected"
-        body = {
-            "status": "healthy" if healthy else "unhealthy",
-            "version": __version__,
-            "environment": settings.ENVIRONMENT,
-            "database": state,
-            "timestamp": timezone.now(),
-        }
-        return Response(body, status=200 if healthy else 503)
+        body = Overview(
+            status="healthy" if healthy else "unhealthy",
+            version=__version__,
+            environment=settings.ENVIRONMENT,
+            database=state,
+            timestamp=timezone.now(),
+        )
+        return Answer(body, status=200 if healthy else 503)
+
+
+def _status(state: str) -> str:
+    return "ok" if state == "connected" else "error"
+
+
+def _store_answer(body: H) -> Answer[H]:
+    return Answer(body, status=200 if body["status"] == "ok" else 503)

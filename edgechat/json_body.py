@@ -13,6 +13,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+from edgechat.answer_bytes import encode_json
 from edgechat.errors import Invalid, MalformedJSON, UnsupportedType
 from edgechat.request_body import MAX_STRANGERS_BYTES, accept_body
 from edgechat.threads import PATIENCE_SECONDS, Pauses, pause, waiting
@@ -67,6 +68,15 @@ def _parse(body: bytes) -> Any:
         if len(body) > _BLOCK_BYTES:
             pause()
     return data
+
+
+class JSONBodyRenderer(BaseRenderer):
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
+        return b"" if data is None else encode_json(data)
 
 
 def check_shape(body: bytes) -> None:

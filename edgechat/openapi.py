@@ -18,11 +18,11 @@ class OpenAPIView(APIView):
     permission_classes = (AllowAny,)
 
     def get(self, request: Request) -> HttpResponse:
-        return HttpResponse(_document(), content_type=OpenApiJsonRenderer.media_type)
+        return HttpResponse(published_document(), content_type=OpenApiJsonRenderer.media_type)
 
 
 @functools.cache
-def _document() -> bytes:
+def published_document() -> bytes:
     """Made once in a process: it takes half a second of the processor, and strangers may ask for it."""
     schema = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     rendered: bytes = OpenApiJsonRenderer().render(schema)

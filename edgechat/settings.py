@@ -373,10 +373,10 @@ USE_I18N = False
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.AccessTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["edgechat.json_body.JSONBodyRenderer"],
     "DEFAULT_PARSER_CLASSES": ["edgechat.json_body.JSONBodyParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "edgechat.json_body.AlwaysJSON",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "edgechat.schema.BodySchema",
     "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "edgechat.errors.exception_handler",
     "URL_FORMAT_OVERRIDE": None,
@@ -395,14 +395,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "/static/edgechat/icon.svg",
     "REDOC_DIST": "/redoc",  # edgechat.redoc
     "SCHEMA_PATH_PREFIX": r"/api/v1",
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "edgechat.schema.add_error_responses",
-    ],
     "ENUM_NAME_OVERRIDES": {
         "UserRole": ["user", "admin"],
-        "OrganizationRole": "accounts.models.Membership.Role",
+        "OrganizationRole": ["owner", "admin", "member"],
         "MemberStatus": ["active", "invited"],
+        "MessageOutputRoleEnum": "conversations.documents.ROLES",
+        "MessageOutputStatusEnum": "conversations.documents.STATUSES",
     },
 }
 

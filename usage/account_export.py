@@ -3,23 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
+from typing import TypedDict
 
-from accounts.data_export import Record, row_fields, rows_of
+from accounts.data_export import Record, record_of, rows_of
 from usage.models import Budget, HourlyUsage, LedgerEntry, RequestRecord
 
-TYPES = {"ledger": "ledger", "hourly_usage": "hourly_usage", "request": "requests", "budget": "budgets"}
 
-_TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "thinking_tokens")
+class LedgerRecord(TypedDict):
+    id: int
+    organization_id: int | None
+    purpose: str
+    model: str
+    answered_by: str
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    thinking_tokens: int
+    estimated: bool
+    opened_at: datetime
+    settled_at: datetime | None
+
+
+class HourlyUsageRecord(TypedDict):
+    hour: datetime
+    requests: int
+    input_tokens: int
+    output_tokens: int
+
+
+class RequestLine(TypedDict):
+    at: datetime
+    method: str
+    route: str
+    status: int
+    milliseconds: int
+
+
+class BudgetRecord(TypedDict):
+    period: str
+    token_limit: int | None
+
+
+TYPES = {
+    "ledger": ("ledger", LedgerRecord),
+    "hourly_usage": ("hourly_usage", HourlyUsageRecord),
+    "request": ("requests", RequestLine),
+    "budget": ("budgets", BudgetRecord),
+}
 
 
 def export_usage(user_id: int) -> Iterator[Record]:
     """The user's rows of the ledger, their hours, the single requests that are still kept, and their budgets."""
     for entry in rows_of(LedgerEntry.objects.filter(user_id=user_id)):
-        fields = row_fields(entry, "id", "organization_id", "purpose", "model", "answered_by", *_TOKENS, "estimated")
-        yield "ledger", {**fields, **row_fields(entry, "opened_at", "settled_at")}
+        yield "ledger", record_of(LedgerRecord, entry)
     for hour in rows_of(HourlyUsage.objects.filter(user_id=user_id)):
-        yield "hourly_usage", row_fields(hour, "hour", "requests", "input_tokens", "output_tokens")
+        yield "hourly_usage", record_of(HourlyUsageRecord, hour)
     for request in rows_of(RequestRecord.objects.filter(user_id=user_id)):
-        yield "request", row_fields(request, "at", "method", "route", "status", "milliseconds")
+        yield "request", record_of(RequestLine, request)
     for budget in rows_of(Budget.objects.filter(user_id=user_id)):
-        yield "budget", row_fields(budget, "period", "token_limit")
+        yield "budget", record_of(BudgetRecord, budget)

@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from django.conf import settings
 from django.utils import timezone
 
 from accounts.audit import record_event
 from accounts.models import AuditEvent, Organization, User
+from edgechat.bodies import Keywords
 from edgechat.client_address import Caller
 from edgechat.errors import ApiError
 from usage.models import Budget, Spending
+from usage.serializers import QuotaOutput
 
 Period = Literal["month", "day"]
 Subject = Literal["user", "organization"]
@@ -52,6 +54,13 @@ class BudgetState:
         return period_end(self.period, timezone.now())
 
 
+class BudgetContext(TypedDict):
+    budget: Annotated[
+        str, "`user_month`, `user_day`, `organization_month` or `organization_day`.", Keywords(example="user_month")
+    ]
+    resets_at: Annotated[datetime, Keywords(example="2026-12-01T00:00:00Z")]
+
+
 class BudgetExceeded(ApiError):
     """A budget has not enough left for the call.
 
@@ -59,6 +68,8 @@ class BudgetExceeded(ApiError):
     """
 
     status, code = 429, "budget_exceeded"
+    detail = "The account's budget of 1000000 tokens a month has not enough left for this"
+    context_body = BudgetContext
 
     def __init__(self, budgets: Sequence[BudgetState], *, needed: int) -> None:
         """`budgets`: all that the call would take from; `needed`: the tokens that it takes at least."""
@@ -72,7 +83,7 @@ class BudgetExceeded(ApiError):
             f"The {'account' if named.subject == 'user' else 'organization'}'s budget of {named.limit} tokens "
             f"a {named.period} has not enough left for this",
             headers={"Retry-After": str(max(1, int(-(-seconds // 1))))},
-            context={"budget": named.name, "resets_at": _iso(named.resets_at)},
+            context=BudgetContext(budget=named.name, resets_at=named.resets_at),
         )
 
 
@@ -130,7 +141,7 @@ def used_in(spending: Spending, period: Period, now: datetime) -> int:
     return spending.day_tokens if spending.day == start else 0
 
 
-def quota_body(subject: User | Organization) -> dict[str, Any]:
+def quota_body(subject: User | Organization) -> QuotaOutput:
     """The `quota` of the API: the tightest budget; without any the use of this month, and null for the rest."""
     spending = Spending.objects.filter(**_of(subject)).first()
     states = _states(subject, spending)
@@ -140,7 +151,7 @@ def quota_body(subject: User | Organization) -> dict[str, Any]:
             "limit": tightest.limit,
             "used": tightest.used,
             "remaining": tightest.remaining,
-            "resets_at": _iso(tightest.resets_at),
+            "resets_at": tightest.resets_at,
         }
     used = 0 if spending is None else used_in(spending, "month", timezone.now())
     return {"limit": None, "used": used, "remaining": None, "resets_at": None}
@@ -187,7 +198,3 @@ def record_budget(
 
 def _of(subject: User | Organization) -> dict[str, Any]:
     return {"user": subject} if isinstance(subject, User) else {"organization": subject}
-
-
-def _iso(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

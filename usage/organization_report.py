@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from django.db import connection
 from django.utils import timezone
@@ -12,24 +11,10 @@ from accounts.models import Organization, User
 from accounts.organizations import access_organization
 from accounts.permissions import Action
 from usage.reports import TokenTotals, recent_hours
+from usage.serializers import MemberUsageOutput
 
 # Members are 500 at most and come first, so this bounds those who have left.
 MAX_LISTED = 1000
-
-
-@dataclass(frozen=True)
-class MemberUsage:
-    """`email` is None for who has left, whose address is no business of the organization's any more.
-
-    `user_id` is too for deleted accounts, and those beyond MAX_LISTED, all together.
-    """
-
-    user_id: int | None
-    email: str | None
-    tokens: TokenTotals
-
-    def as_body(self) -> dict[str, Any]:
-        return {"user_id": self.user_id, "email": self.email, "tokens": self.tokens.as_body()}
 
 
 @dataclass(frozen=True)
@@ -39,7 +24,7 @@ class OrganizationTotals:
 
     organization: Organization
     tokens: TokenTotals
-    members: list[MemberUsage]
+    members: list[MemberUsageOutput]
 
 
 _MEMBERS = """
@@ -83,8 +68,8 @@ def organization_usage(*, user: User, organization_id: int) -> OrganizationTotal
             _MEMBERS,
             {"organization": organization_id, "day": day_ago, "week": week_ago, "listed": MAX_LISTED},
         )
-        members = [
-            MemberUsage(user_id, email, TokenTotals(*(int(value) for value in sums)))
-            for user_id, email, *sums in cursor.fetchall()
-        ]
-    return OrganizationTotals(access.organization, sum((each.tokens for each in members), TokenTotals()), members)
+        used = [(user_id, email, TokenTotals(*map(int, sums))) for user_id, email, *sums in cursor.fetchall()]
+    members: list[MemberUsageOutput] = [
+        {"user_id": user_id, "email": email, "tokens": tokens.as_body()} for user_id, email, tokens in used
+    ]
+    return OrganizationTotals(access.organization, sum((tokens for *_, tokens in used), TokenTotals()), members)

@@ -104,12 +104,13 @@ def _tables(request: HttpRequest, subject: User | Organization) -> list[dict[str
 
 def _usage_table(user: User) -> dict[str, Any]:
     usage = user_usage(user.pk)
+    tokens = usage["tokens"]
     return {
         "title": "Usage",
         "headers": ["", "In all", "Last 24 hours", "Last 7 days"],
         "rows": [
-            ["Requests", *_numbers(usage.total_requests, usage.requests_last_24h, usage.requests_last_7d)],
-            ["Tokens", *_numbers(usage.tokens.total, usage.tokens.last_24h, usage.tokens.last_7d)],
+            ["Requests", *_numbers(usage["total_requests"], usage["requests_last_24h"], usage["requests_last_7d"])],
+            ["Tokens", *_numbers(tokens["total"], tokens["last_24h"], tokens["last_7d"])],
         ],
     }
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from datetime import UTC, datetime, time, timedelta
 
 from django.db import connection
 from django.utils import timezone
 
 from usage.recorder import one_snapshot, pending_requests
+from usage.serializers import DayUsageOutput, TokensUsedOutput, UsageTotals
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class TokenTotals:
             self.last_7d + other.last_7d,
         )
 
-    def as_body(self) -> dict[str, int]:
-        """The `tokens` of the API."""
+    def as_body(self) -> TokensUsedOutput:
         return {
             "input": self.input,
             "output": self.output,
@@ -45,51 +44,13 @@ class TokenTotals:
         }
 
 
-@dataclass(frozen=True)
-class UserUsage:
-    """Totals of one user; the hours are those of TokenTotals."""
-
-    total_requests: int
-    requests_last_24h: int
-    requests_last_7d: int
-    tokens: TokenTotals
-
-    def as_body(self) -> dict[str, Any]:
-        """The body of GET /usage/me without its quota."""
-        return {
-            "total_requests": self.total_requests,
-            "requests_last_24h": self.requests_last_24h,
-            "requests_last_7d": self.requests_last_7d,
-            "tokens": self.tokens.as_body(),
-        }
-
-
-@dataclass(frozen=True)
-class DayUsage:
-    """What one user used in one day, UTC."""
-
-    date: date
-    requests: int
-    input_tokens: int
-    output_tokens: int
-
-    def as_body(self) -> dict[str, Any]:
-        return {
-            "date": self.date.isoformat(),
-            "requests": self.requests,
-            "input": self.input_tokens,
-            "output": self.output_tokens,
-            "total": self.input_tokens + self.output_tokens,
-        }
-
-
 def recent_hours(now: datetime) -> tuple[datetime, datetime]:
     """The first hours of "24h" and of "7d"."""
     hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     return hour - timedelta(hours=24), hour - timedelta(hours=168)
 
 
-def user_usage(user_id: int, *, now: datetime | None = None) -> UserUsage:
+def user_usage(user_id: int, *, now: datetime | None = None) -> UsageTotals:
     """A user's totals up to the last answered request."""
     day_ago, week_ago = recent_hours(now or timezone.now())
     with one_snapshot(), connection.cursor() as cursor:
@@ -111,15 +72,15 @@ def user_usage(user_id: int, *, now: datetime | None = None) -> UserUsage:
         *sums, position = cursor.fetchone()
         pending = pending_requests(user_id, after=position)
     totals = [int(value) for value in sums]
-    return UserUsage(
-        totals[0] + len(pending),
-        totals[1] + sum(at >= day_ago for at in pending),
-        totals[2] + sum(at >= week_ago for at in pending),
-        TokenTotals(*totals[3:]),
-    )
+    return {
+        "total_requests": totals[0] + len(pending),
+        "requests_last_24h": totals[1] + sum(at >= day_ago for at in pending),
+        "requests_last_7d": totals[2] + sum(at >= week_ago for at in pending),
+        "tokens": TokenTotals(*totals[3:]).as_body(),
+    }
 
 
-def daily_usage(user_id: int, *, days: int, now: datetime | None = None) -> list[DayUsage]:
+def daily_usage(user_id: int, *, days: int, now: datetime | None = None) -> list[DayUsageOutput]:
     """A user's last days (UTC) up to the last answered request: as many as asked, the oldest first, today the last."""
     today = (now or timezone.now()).astimezone(UTC).date()
     first = today - timedelta(days=days - 1)
@@ -145,6 +106,12 @@ def daily_usage(user_id: int, *, days: int, now: datetime | None = None) -> list
         rows = cursor.fetchall()
         pending = Counter(at.date() for at in pending_requests(user_id, after=rows[0][-1]))
     return [
-        DayUsage(day, int(requests) + pending[day], int(input_tokens), int(output_tokens))
+        {
+            "date": day,
+            "requests": int(requests) + pending[day],
+            "input": int(input_tokens),
+            "output": int(output_tokens),
+            "total": int(input_tokens) + int(output_tokens),
+        }
         for day, requests, input_tokens, output_tokens, _ in rows
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import date as day
+from datetime import datetime
+from typing import Annotated, Any, TypedDict
 
 from rest_framework import serializers
 
@@ -11,50 +13,51 @@ class DaysQuery(serializers.Serializer[Any]):
     days = serializers.IntegerField(min_value=1, max_value=366, default=30, help_text="Today is the last of them.")
 
 
-class TokensUsedOutput(serializers.Serializer[Any]):
-    input = serializers.IntegerField()
-    output = serializers.IntegerField(help_text="Thinking included.")
-    total = serializers.IntegerField()
-    last_24h = serializers.IntegerField(help_text="The current hour and the 24 before it.")
-    last_7d = serializers.IntegerField(help_text="The current hour and the 168 before it.")
+class TokensUsedOutput(TypedDict):
+    input: int
+    output: Annotated[int, "Thinking included."]
+    total: int
+    last_24h: Annotated[int, "The current hour and the 24 before it."]
+    last_7d: Annotated[int, "The current hour and the 168 before it."]
 
 
-class QuotaOutput(serializers.Serializer[Any]):
-    limit = serializers.IntegerField(allow_null=True, help_text="Tokens; of several budgets that with the least left.")
-    used = serializers.IntegerField(
-        help_text="Tokens in the budget's month or day, UTC; without a budget this month's."
-    )
-    remaining = serializers.IntegerField(allow_null=True)
-    resets_at = serializers.DateTimeField(allow_null=True)
+class QuotaOutput(TypedDict):
+    limit: Annotated[int | None, "Tokens; of several budgets that with the least left."]
+    used: Annotated[int, "Tokens in the budget's month or day, UTC; without a budget this month's."]
+    remaining: int | None
+    resets_at: datetime | None
 
 
-class UserUsageOutput(serializers.Serializer[Any]):
-    total_requests = serializers.IntegerField()
-    requests_last_24h = serializers.IntegerField(help_text="The current hour and the 24 before it.")
-    requests_last_7d = serializers.IntegerField(help_text="The current hour and the 168 before it.")
-    tokens = TokensUsedOutput()
-    quota = QuotaOutput()
+class UsageTotals(TypedDict):
+    total_requests: int
+    requests_last_24h: Annotated[int, "The current hour and the 24 before it."]
+    requests_last_7d: Annotated[int, "The current hour and the 168 before it."]
+    tokens: TokensUsedOutput
 
 
-class DayUsageOutput(serializers.Serializer[Any]):
-    date = serializers.DateField(help_text="UTC.")
-    requests = serializers.IntegerField()
-    input = serializers.IntegerField()
-    output = serializers.IntegerField(help_text="Thinking included.")
-    total = serializers.IntegerField()
+class UserUsageOutput(UsageTotals):
+    quota: QuotaOutput
 
 
-class DailyUsageOutput(serializers.Serializer[Any]):
-    days = DayUsageOutput(many=True)
+class DayUsageOutput(TypedDict):
+    date: Annotated[day, "UTC."]
+    requests: int
+    input: int
+    output: Annotated[int, "Thinking included."]
+    total: int
 
 
-class MemberUsageOutput(serializers.Serializer[Any]):
-    user_id = serializers.IntegerField(allow_null=True, help_text="Null: accounts that were deleted, together.")
-    email = serializers.CharField(allow_null=True)
-    tokens = TokensUsedOutput()
+class DailyUsageOutput(TypedDict):
+    days: list[DayUsageOutput]
 
 
-class OrganizationUsageOutput(serializers.Serializer[Any]):
-    tokens = TokensUsedOutput()
-    quota = QuotaOutput()
-    members = MemberUsageOutput(many=True)
+class MemberUsageOutput(TypedDict):
+    user_id: Annotated[int | None, "Null: accounts that were deleted, together."]
+    email: str | None
+    tokens: TokensUsedOutput
+
+
+class OrganizationUsageOutput(TypedDict):
+    tokens: TokensUsedOutput
+    quota: QuotaOutput
+    members: list[MemberUsageOutput]

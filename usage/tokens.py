@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, TypedDict
+
+
+class TokenUsageOutput(TypedDict):
+    input_tokens: int
+    output_tokens: Annotated[int, "Thinking included."]
+    total_tokens: int
+    cached_tokens: Annotated[int, "Of the input."]
+    thinking_tokens: Annotated[int, "Of the output."]
+    estimated: Annotated[bool, "The model did not say; these are estimates."]
 
 
 @dataclass(frozen=True)
@@ -30,9 +39,15 @@ class TokenUsage:
             estimated=self.estimated or other.estimated,
         )
 
-    def as_body(self) -> dict[str, Any]:
-        """The `usage` object of the API."""
-        return {**asdict(self), "total_tokens": self.total_tokens}
+    def as_body(self) -> TokenUsageOutput:
+        return {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "total_tokens": self.total_tokens,
+            "cached_tokens": self.cached_tokens,
+            "thinking_tokens": self.thinking_tokens,
+            "estimated": self.estimated,
+        }
 
 
 def estimate_tokens(text: str) -> int:

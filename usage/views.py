@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.requests import AuthenticatedRequest
+from edgechat.bodies import Answer
+from edgechat.errors import PermissionDenied
+from edgechat.schema import raises
 from edgechat.validation import integer_id, validated_query
 from usage.budgets import quota_body
 from usage.organization_report import organization_usage
@@ -33,7 +35,6 @@ class UsageMeView(APIView):
     @extend_schema(
         operation_id="usage_me",
         tags=["usage"],
-        responses=UserUsageOutput,
         examples=[
             OpenApiExample("Usage", value={**_REQUESTS, "tokens": _TOKENS, "quota": _QUOTA}, response_only=True),
             OpenApiExample(
@@ -47,9 +48,10 @@ class UsageMeView(APIView):
             ),
         ],
     )
-    def get(self, request: AuthenticatedRequest) -> Response:
+    def get(self, request: AuthenticatedRequest) -> Answer[UserUsageOutput]:
         """The user's requests and tokens. Each request counts as soon as it was answered."""
-        return Response({**user_usage(request.user.pk).as_body(), "quota": quota_body(request.user)})
+        body: UserUsageOutput = {**user_usage(request.user.pk), "quota": quota_body(request.user)}
+        return Answer(body)
 
 
 class UsageDailyView(APIView):
@@ -57,13 +59,12 @@ class UsageDailyView(APIView):
         operation_id="usage_daily",
         tags=["usage"],
         parameters=[DaysQuery],
-        responses=DailyUsageOutput,
         examples=[OpenApiExample("Two days", value={"days": _DAYS}, response_only=True)],
     )
-    def get(self, request: AuthenticatedRequest) -> Response:
+    def get(self, request: AuthenticatedRequest) -> Answer[DailyUsageOutput]:
         """What the user used on each of the last days (UTC), the oldest first, also where it was nothing."""
         days = daily_usage(request.user.pk, **validated_query(DaysQuery, request))
-        return Response({"days": [day.as_body() for day in days]})
+        return Answer(DailyUsageOutput(days=days))
 
 
 class OrganizationUsageView(APIView):
@@ -71,12 +72,12 @@ class OrganizationUsageView(APIView):
         operation_id="usage_organization",
         tags=["usage"],
         parameters=[OpenApiParameter("organization_id", type=int, location="path")],
-        responses=OrganizationUsageOutput,
         examples=[
             OpenApiExample("Usage", value={"tokens": _TOKENS, "quota": _QUOTA, "members": _MEMBERS}, response_only=True)
         ],
     )
-    def get(self, request: AuthenticatedRequest, organization_id: str) -> Response:
+    @raises(PermissionDenied)
+    def get(self, request: AuthenticatedRequest, organization_id: str) -> Answer[OrganizationUsageOutput]:
         """What an organization used, and who of it: for its owners and admins.
 
         First its members, in the order in which they were added; then those who have left and used its tokens, without
@@ -85,10 +86,10 @@ class OrganizationUsageView(APIView):
         organization's.
         """
         usage = organization_usage(user=request.user, organization_id=integer_id(organization_id))
-        return Response(
-            {
-                "tokens": usage.tokens.as_body(),
-                "quota": quota_body(usage.organization),
-                "members": [member.as_body() for member in usage.members],
-            }
+        return Answer(
+            OrganizationUsageOutput(
+                tokens=usage.tokens.as_body(),
+                quota=quota_body(usage.organization),
+                members=usage.members,
+            )
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from django.conf import settings
 
@@ -13,7 +13,7 @@ from ai.gemini import Prompt, Turn
 from ai.metered_call import MeteredCall
 from conversations.attachments import prompt_pictures
 from conversations.context_window import fits, instruction_with_summary, select_turns
-from conversations.documents import ConversationDocument, ReplyDocument, reply_seq
+from conversations.documents import AttachmentOutput, ConversationDocument, ReplyDocument, reply_seq
 from conversations.history import newest_first
 from conversations.services import charged_organization
 from edgechat.errors import TooLarge
@@ -71,7 +71,7 @@ def open_reply_call(conversation: ConversationDocument, reply: ReplyDocument) ->
     return ReplyCall(call, window.overflowed)
 
 
-def refuse_too_long(conversation: ConversationDocument, content: str, attachments: Sequence[dict[str, Any]]) -> None:
+def refuse_too_long(conversation: ConversationDocument, content: str, attachments: Sequence[AttachmentOutput]) -> None:
     """Raises TooLarge for a message that alone is more than the context window."""
     question = Turn("user", content, prompt_pictures(attachments))
     if not fits(question, instruction=_instruction(conversation), budget=_budget()):

@@ -16,9 +16,9 @@ from conversations.replies.failure import failure_of
 from conversations.replies.follow import LOOK_SECONDS_WITHOUT_REDIS, Follower
 from conversations.replies.live import find_running
 from conversations.replies.shutdown import is_shutting_down
-from conversations.serializers import message_body, pair_body
+from conversations.serializers import RestartOutput, message_body, pair_body
 from edgechat.errors import ApiError, error_body
-from edgechat.event_stream import PING, PING_SECONDS, event
+from edgechat.event_stream import PING, PING_SECONDS, DeltaOutput, event
 from edgechat.logs import current_request_id
 from edgechat.text_feed import FeedState
 
@@ -91,7 +91,7 @@ def stream_reply(
                     continue
                 # More than was told so far: the text would go on behind a gap.
                 position = Position(found.epoch, 0)
-                news.append(event("restart", {}, event_id=str(position)))
+                news.append(event("restart", RestartOutput(), event_id=str(position)))
             looked = True
             more, position = _news(found, position)
             news += more
@@ -110,7 +110,7 @@ def replay_ended(message: MessageDocument, since: Position) -> Iterator[bytes]:
     if since.is_ahead_of(attempt, text):
         # More than is stored: a killed process had told it, and could not keep it.
         position = Position(0, 0)
-        yield event("restart", {}, event_id=str(Position(attempt, 0)))
+        yield event("restart", RestartOutput(), event_id=str(Position(attempt, 0)))
     news, _ = _news(FeedState(attempt, text, ended=True), position)
     yield from news
     end = str(Position(attempt, 0, ended=True))
@@ -134,9 +134,9 @@ def _news(state: FeedState, position: Position) -> tuple[list[bytes], Position]:
         restarted = position.attempt > 0
         position = Position(state.epoch, 0)
         if restarted:
-            news.append(event("restart", {}, event_id=str(position)))
+            news.append(event("restart", RestartOutput(), event_id=str(position)))
     if state.epoch == position.attempt and len(state.text) > position.offset:
         text = state.text[position.offset :]
         position = Position(position.attempt, len(state.text))
-        news.append(event("delta", {"text": text}, event_id=str(position)))
+        news.append(event("delta", DeltaOutput(text=text), event_id=str(position)))
     return news, position

@@ -7,9 +7,10 @@ from typing import Any
 from ai.gemini import ModelError, ModelQuotaExceeded
 from conversations.documents import MessageDocument
 from edgechat.errors import ApiError, StoreUnavailable
+from usage.tokens import TokenUsageOutput
 
 
-def failed_fields(content: str, error: ApiError, usage: dict[str, Any] | None = None) -> dict[str, Any]:
+def failed_fields(content: str, error: ApiError, usage: TokenUsageOutput | None = None) -> dict[str, Any]:
     """What ends a message as failed."""
     failure = {"code": error.code, "retry_after": error.headers.get("Retry-After")}
     return {"content": content, "status": "failed", "failure": failure, "usage": usage}

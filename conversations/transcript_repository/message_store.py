@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, TypedDict, cast
 
 from ai.metered_call import TOO_LONG
-from conversations.documents import MessageDocument, message_id
+from conversations.documents import MessageDocument, VariantOutput, message_id
 from conversations.transcript_repository.collections import NEVER, messages
 from edgechat.answer_bytes import beginning_within, text_bytes
 from edgechat.mongo import Document, mongo_errors
@@ -115,7 +115,7 @@ def _newest(chosen: Document, ranges: list[Document], limit: int) -> Iterator[Fo
                 yield cast(FoundMessage, found)
 
 
-def latest_variants(variants: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def latest_variants(variants: list[VariantOutput]) -> list[VariantOutput]:
     """As many of them as may be kept, and of the last one as much."""
     variants = variants[-MAX_VARIANTS:]
     left = MAX_VARIANTS_BYTES
@@ -126,7 +126,7 @@ def latest_variants(variants: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return variants
 
 
-def _cut(variant: dict[str, Any]) -> dict[str, Any]:
+def _cut(variant: VariantOutput) -> VariantOutput:
     beginning = beginning_within(variant["content"], limit=MAX_VARIANTS_BYTES)
     return {**variant, "content": beginning, "finish_reason": TOO_LONG}
 

@@ -8,7 +8,14 @@ from typing import Any, cast
 
 from pymongo import UpdateOne
 
-from conversations.documents import MESSAGE_VERSION, MessageDocument, ReplyDocument, message_id, reply_seq
+from conversations.documents import (
+    MESSAGE_VERSION,
+    MessageDocument,
+    ReplyDocument,
+    VariantOutput,
+    message_id,
+    reply_seq,
+)
 from conversations.transcript_repository.collections import messages, now
 from conversations.transcript_repository.message_store import find_messages, latest_variants
 from edgechat.mongo import Document, mongo_errors
@@ -91,11 +98,13 @@ def finish_message(owner_id: int, mid: str, *, attempt: int, final: Mapping[str,
     return result.matched_count == 1
 
 
-def _with_variant(message: MessageDocument) -> list[dict[str, Any]]:
+def _with_variant(message: MessageDocument) -> list[VariantOutput]:
     """A message's variants with what it says now, if anything; the oldest of too many is dropped."""
     if not message["content"]:
         return message["variants"]
-    said_now = {name: message[name] for name in ("content", "finish_reason", "created_at")}
+    said_now = VariantOutput(
+        content=message["content"], finish_reason=message["finish_reason"], created_at=message["created_at"]
+    )
     return latest_variants([*message["variants"], said_now])
 
 

@@ -28,7 +28,7 @@ def check_model_list() -> Iterator[Finding]:
         yield Finding("Model", State.FAULT, "none is set up: set GEMINI_API_KEY, or GEMINI_BASE_URL")
         return
     try:
-        names = [model.name for model in list_models()]
+        names = [model["name"] for model in list_models()]
     except ModelError as error:
         yield Finding("Model", State.FAULT, _what_to_do(error))
         return

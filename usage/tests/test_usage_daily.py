@@ -82,7 +82,7 @@ def test_nobody_sees_anothers_days(alice: Person, bob: Person) -> None:
 
 def test_months_and_leap_days_are_whole() -> None:
     days = reports.daily_usage(0, days=3, now=datetime(2028, 3, 1, 0, 0, tzinfo=UTC))
-    assert [str(day.date) for day in days] == ["2028-02-28", "2028-02-29", "2028-03-01"]
+    assert [str(day["date"]) for day in days] == ["2028-02-28", "2028-02-29", "2028-03-01"]
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_the_list_has_an_end_and_its_sums_are_whole(monkeypatch: pytest.MonkeyPa
     use(organization, None, 50_000, 0)
     monkeypatch.setattr(organization_report, "MAX_LISTED", 4)
     usage = organization_report.organization_usage(user=owner, organization_id=organization.pk)
-    assert [(each.user_id, each.tokens.total) for each in usage.members] == [
+    assert [(each["user_id"], each["tokens"]["total"]) for each in usage.members] == [
         (owner.pk, 0),
         (member.pk, 0),
         (left[3].pk, 1000),

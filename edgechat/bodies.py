@@ -1,0 +1,122 @@
+"""Answers. Each body is one TypedDict, which mypy checks, `encode_json` writes and the OpenAPI file publishes.
+
+A field is published as its annotation says. `Annotated` adds to it: a text is its description, `Keywords` more of its
+schema. A field that is not always there is `NotRequired`.
+"""
+
+from __future__ import annotations
+
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    NotRequired,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+from drf_spectacular.plumbing import resolve_type_hint
+from rest_framework.response import Response
+
+B = TypeVar("B")
+
+
+class Answer(Generic[B], Response):
+    """An answer of 200, or another status, with a body.
+
+    The annotation of a view's method publishes it: `def get(self, request: Request) -> Answer[TodoOutput]`.
+    """
+
+    answered = 200
+
+    def __init__(self, body: B, *, status: int | None = None) -> None:
+        super().__init__(body, status=status or self.answered)
+        self.body = body
+
+
+class Created(Answer[B]):
+    answered = 201
+
+
+class Accepted(Answer[B]):
+    answered = 202
+
+
+class NoContent(Response):
+    def __init__(self) -> None:
+        super().__init__(status=204)
+
+
+class Keywords:
+    """More of a field's schema: `Annotated[str, Keywords(maxLength=100)]`."""
+
+    def __init__(self, **keywords: Any) -> None:
+        self.keywords = keywords
+
+
+class Events:
+    """The events of a stream, by their names, each with the body that its `data` holds."""
+
+    keyword, description = "x-events", "`x-events` has the schema of each event's data."
+
+    def __init__(self, **bodies: Any) -> None:
+        self.bodies = bodies
+
+
+class Lines(Events):
+    """Lines of JSON by their `type`, each with the body that its other fields are."""
+
+    keyword, description = "x-lines", "`x-lines` has, for each `type` of line, the schema of its other fields."
+
+
+def is_body(hint: Any) -> bool:
+    return is_typeddict(hint) or get_origin(hint) is list or isinstance(hint, Events)
+
+
+def schema_of(hint: Any, components: dict[type, dict[str, Any]]) -> dict[str, Any]:
+    """The schema of a body, or of a field's annotation. Each TypedDict in it is put into `components`."""
+    origin, args = get_origin(hint), get_args(hint)
+    if isinstance(hint, Events):
+        parts = {name: schema_of(body, components) for name, body in hint.bodies.items()}
+        return {"type": "string", "description": hint.description, hint.keyword: parts}
+    if is_typeddict(hint):
+        if hint not in components:
+            components[hint] = _object(hint, components)
+        return {"$ref": f"#/components/schemas/{hint.__name__}"}
+    if origin is list:
+        return {"type": "array", "items": schema_of(args[0], components)}
+    if origin is NotRequired:
+        return schema_of(args[0], components)
+    if origin is Annotated:
+        more = [{"description": each} if isinstance(each, str) else each.keywords for each in hint.__metadata__]
+        return _with(schema_of(args[0], components), *more)
+    if origin in (Union, UnionType) and NoneType in args and len(args) == 2:
+        schema = schema_of(args[0] if args[1] is NoneType else args[1], components)
+        values = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
+        return _with(schema, values, {"nullable": True})
+    return cast("dict[str, Any]", resolve_type_hint(hint))  # type: ignore[no-untyped-call]
+
+
+def _object(body: Any, components: dict[type, dict[str, Any]]) -> dict[str, Any]:
+    fields = get_type_hints(body, include_extras=True)
+    properties = {name: schema_of(hint, components) for name, hint in fields.items()}
+    schema: dict[str, Any] = {"type": "object", "properties": properties}
+    if required := [name for name, hint in fields.items() if get_origin(hint) is not NotRequired]:
+        schema["required"] = required
+    if body.__doc__ is not None:
+        schema["description"] = body.__doc__
+    return schema
+
+
+def _with(schema: dict[str, Any], *more: dict[str, Any]) -> dict[str, Any]:
+    """A schema with more beside it, which OpenAPI 3.0 ignores beside a reference."""
+    whole = {"allOf": [schema]} if "$ref" in schema else schema
+    for each in more:
+        whole = {**whole, **each}
+    return whole

@@ -1,0 +1,156 @@
+"""Every answer that the tests' client gets is held against the published OpenAPI file.
+
+Clients have to ignore fields that they do not know, so the published schemas allow more. Here none may be too many.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import httpx2
+import jsonschema_rs
+
+ERROR = {"$ref": "#/components/schemas/Error"}
+NOTHING = {"enum": [None]}
+FILE = "urn:openapi"
+
+
+class Unpublished(AssertionError):
+    """An answer that the OpenAPI file does not have."""
+
+
+def check_answer(answer: httpx2.Response, *, streamed: bool) -> None:
+    """Raises Unpublished. Of a streamed answer only an error is read here; events are checked as they come."""
+    method, path, status = answer.request.method, answer.request.url.path, answer.status_code
+    media_type = answer.headers.get("Content-Type", "").partition(";")[0]
+    if method in ("HEAD", "OPTIONS") or status == 304 or path.rstrip("/") == "/api/v1/openapi.json":
+        return
+    where = f"{method} {path} {status}"
+    operation = _find_operation(method, path)
+    if operation is None:
+        # Of what is not in the file, pages and the admin have errors in the one shape too.
+        if path.startswith("/api/"):
+            _require(status in (404, 405), f"{where}: no such operation is published")
+        if path.startswith("/api/") or media_type == "application/json":
+            _check_json(ERROR, _body(answer), where)
+        return
+    response = operation["responses"].get(str(status))
+    if response is None:
+        raise Unpublished(f"{where}: {operation['operationId']} has no such status")
+    if "content" not in response:
+        _require(streamed or not answer.content, f"{where}: no body is published")
+        return
+    _require(media_type in response["content"], f"{where}: {media_type} is not published")
+    schema = response["content"][media_type]["schema"]
+    if media_type == "application/json" and not (streamed and answer.is_success):
+        body = _body(answer)
+        _check_json(schema, body, where)
+        if schema == ERROR:
+            _check_error(response["x-codes"], body, where)
+    elif media_type == "application/x-ndjson" and not streamed:
+        _check_lines(answer.text.splitlines(), schema["x-lines"], where)
+    elif media_type == "text/event-stream" and not streamed:
+        list(_checked_events(answer.text.splitlines(), schema["x-events"], where))
+    elif media_type == "text/event-stream":
+        lines = _checked_events(answer.iter_lines(), schema["x-events"], where)
+        answer.iter_lines = lambda: lines  # type: ignore[method-assign]
+
+
+@functools.cache
+def document() -> dict[str, Any]:
+    """The published file. Made here, for a server of a test may be over its limits or have no stores."""
+    from edgechat.openapi import published_document
+
+    made: dict[str, Any] = json.loads(published_document())
+    return made
+
+
+def _checked_events(lines: Iterable[str], events: dict[str, Any], where: str) -> Iterator[str]:
+    """The lines of an event stream, each event's data checked before it is passed on."""
+    name = ""
+    for line in lines:
+        field, _, value = line.partition(": ")
+        if field == "event":
+            name = value
+            _require(name in events, f"{where}: the event {name!r} is not published")
+        elif field == "data":
+            _check_json(events[name], json.loads(value), f"{where}, event {name}")
+        yield line
+
+
+def _check_lines(lines: list[str], bodies: dict[str, Any], where: str) -> None:
+    *records, _counts = map(json.loads, lines)
+    for record in records:
+        kind = record.pop("type")
+        _check_json(bodies[kind], record, f"{where}, {kind}")
+
+
+def _check_error(codes: dict[str, Any], body: dict[str, Any], where: str) -> None:
+    """The code is one that this status of the operation can have, and `context` is the code's."""
+    code = body["code"]
+    _require(code in codes, f"{where}: the code is not published: {body}")
+    _check_json(codes[code] or NOTHING, body.get("context"), f"{where}, context of {code}")
+    _require(("errors" in body) == (code == "validation_error"), f"{where}: `errors` are of validation: {body}")
+
+
+def _check_json(schema: dict[str, Any], body: Any, where: str) -> None:
+    error = next(_validator(json.dumps(schema)).iter_errors(body), None)
+    if error is not None:
+        place = "".join(f"[{step!r}]" for step in error.instance_path)
+        raise Unpublished(f"{where}: {error.message[:500]}, at body{place}")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise Unpublished(message)
+
+
+def _body(answer: httpx2.Response) -> Any:
+    return json.loads(answer.read())
+
+
+@functools.cache
+def _validator(schema: str) -> jsonschema_rs.Draft202012Validator:
+    """Made once for each schema; the components are read once, too."""
+    strict = _strict(json.loads(schema.replace('"#/', f'"{FILE}#/')))
+    return jsonschema_rs.Draft202012Validator(strict, validate_formats=True, registry=_registry())
+
+
+@functools.cache
+def _registry() -> jsonschema_rs.Registry:
+    return jsonschema_rs.Registry([(FILE, {"components": _strict(document()["components"])})])
+
+
+def _strict(schema: Any) -> Any:
+    """The JSON Schema of what OpenAPI 3.0 says, with no more fields than it names, and times that end with Z."""
+    if isinstance(schema, list):
+        return [_strict(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    strict = {name: _strict(value) for name, value in schema.items()}
+    if isinstance(schema.get("properties"), dict) and "type" in schema:
+        strict.setdefault("additionalProperties", False)
+    if schema.get("format") == "date-time":
+        strict["pattern"] = "Z$"
+    if strict.pop("nullable", None) is True:
+        return {"anyOf": [strict, {"type": "null"}]}
+    return strict
+
+
+@functools.cache
+def _operations() -> list[tuple[re.Pattern[str], dict[str, Any]]]:
+    """The paths as patterns, those with the fewest parameters first."""
+    paths = sorted(document()["paths"].items(), key=lambda entry: entry[0].count("{"))
+    return [(re.compile(re.sub(r"{\w+}", "[^/]+", path) + "/?"), operations) for path, operations in paths]
+
+
+def _find_operation(method: str, path: str) -> dict[str, Any] | None:
+    for pattern, operations in _operations():
+        if pattern.fullmatch(path):
+            operation: dict[str, Any] | None = operations.get(method.lower())
+            return operation
+    return None

@@ -1,0 +1,72 @@
+"""Each field of a JSON body takes its own type of JSON only, as the OpenAPI file has it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from accounts.models import User
+from conftest import Person
+from edgechat.tests.published import document
+
+VALUES: list[Any] = [None, True, 5, 5.5, "text", ["text"], [5], {"a": 1}]
+
+
+def bodies() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Method, path and properties of each call that takes JSON."""
+    for path, operations in document()["paths"].items():
+        for method, operation in operations.items():
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if body is not None:
+                yield (
+                    method,
+                    re.sub(r"{\w+}", "1", path).removeprefix("/api/v1/"),
+                    resolved(body["schema"])["properties"],
+                )
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with what it refers to, or is one of, in it."""
+    found = dict(schema)
+    for part in (schema, *schema.get("allOf", []), *schema.get("oneOf", [])[:1]):
+        if "$ref" in part:
+            found |= document()["components"]["schemas"][part["$ref"].rpartition("/")[2]]
+    return found
+
+
+def refused_place(name: str, schema: dict[str, Any], value: Any) -> str | None:
+    """Where a value of another type than the field's is to be refused; None for one of its own."""
+    field = resolved(schema)
+    if value is None:
+        return None if schema.get("nullable") else f"body.{name}"
+    own = {"string": str, "boolean": bool, "integer": int, "array": list, "object": dict}[field["type"]]
+    if type(value) is not own:
+        return f"body.{name}"
+    if isinstance(value, list) and refused_place("0", field["items"], value[0]):
+        return f"body.{name}.0"
+    return None
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_a_value_of_another_type_is_422_on_its_field(alice: Person, value: Any) -> None:
+    User.objects.filter(pk=alice.id).update(is_staff=True)  # who may change others
+    answered = 0
+    for method, path, properties in bodies():
+        places = {name: refused_place(name, schema, value) for name, schema in properties.items()}
+        body = {name: value for name, place in places.items() if place}
+        if not body:
+            continue
+        answer = alice.request(method, path.replace("users/1", f"users/{alice.id}"), json=body)
+        assert answer.status_code == 422, (method, path, body, answer.text)
+        told = {fault["field"] for fault in answer.json()["errors"]}
+        assert told >= {place for place in places.values() if place}, (method, path, body, answer.text)
+        answered += 1
+    assert answered > 5
+
+
+def test_unknown_fields_are_ignored(alice: Person) -> None:
+    answer = alice.post("todos", json={"title": "Water the plants", "colour": 5, "description": None})
+    assert (answer.status_code, answer.json()["title"]) == (200, "Water the plants")
