@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 from conversations.documents import ConversationDocument, ReplyDocument
 from conversations.transcript_repository.change_numbers import unnumbered_change
@@ -60,20 +60,18 @@ def undo_claim(
         "reply.worker": reply["worker"],
     }
     counts = {"next_seq": -_seqs_of(reply), "message_count": -_seqs_of(reply), "revision": 1}
-    again: Document = {"$set": {"reply": None, "change": unnumbered_change()}}
-    attempts: list[tuple[Document, Document]] = [({}, again)]
+    restored: list[tuple[str, Any, Any]] = []
     if before is not None:
-        # `$min`, for one of the stand-ins makes strings of the times that are set.
-        then = {"$min": {"updated_at": before["updated_at"]}}
-        attempts = [
-            ({"change": claimed["change"]}, {"$set": {"reply": None, "change": before["change"]}, **then}),
-            ({"updated_at": claimed["updated_at"]}, {**again, **then}),
-            *attempts,
-        ]
-    return any(
-        conversations().update_one({**mine, **as_claimed}, {**update, "$inc": counts}).matched_count
-        for as_claimed, update in attempts
-    )
+        restored.append(("change", claimed["change"], before["change"]))
+        restored.append(("updated_at", claimed["updated_at"], before["updated_at"]))
+    for unchanged in (restored, restored[:1], restored[1:], []):
+        as_claimed = {name: value for name, value, _ in unchanged}
+        as_before = {name: value for name, _, value in unchanged}
+        fields = {"reply": None, "change": unnumbered_change(), **as_before}
+        undone = conversations().update_one({**mine, **as_claimed}, {"$set": fields, "$inc": counts})
+        if undone.matched_count:
+            return True
+    return False
 
 
 @mongo_errors
