@@ -11,9 +11,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, cast
+from typing import Any
 
 import httpcore2
 import httpx2
@@ -135,13 +135,12 @@ class _ControlledBackend(httpcore2.SyncBackend):
         return _ControlledStream(super().connect_tcp(host, port, left, local_address, socket_options))
 
 
-_CALLS_IN_A_POOL = 32
+class ControlledTransport(httpx2.HTTPTransport):
+    """HTTP/1.1 without a bound on connections, whose calls obey the CallControl that is active in their thread."""
 
-
-class _Pool(httpx2.HTTPTransport):
-    def __init__(self, ssl_context: ssl.SSLContext) -> None:
+    def __init__(self) -> None:
+        ssl_context = httpx2.create_ssl_context()
         super().__init__(verify=ssl_context)
-        self.calls = 0
         self._pool = httpcore2.ConnectionPool(
             ssl_context=ssl_context,
             max_connections=None,
@@ -150,59 +149,3 @@ class _Pool(httpx2.HTTPTransport):
             keepalive_expiry=30.0,
             network_backend=_ControlledBackend(),
         )
-
-
-class _CountedStream(httpx2.SyncByteStream):
-    """An answer's body that says once when it was closed."""
-
-    def __init__(self, stream: httpx2.SyncByteStream, closed: Callable[[], None]) -> None:
-        self._stream = stream
-        self._closed: Callable[[], None] | None = closed
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._stream
-
-    def close(self) -> None:
-        closed, self._closed = self._closed, None
-        try:
-            self._stream.close()
-        finally:
-            if closed is not None:
-                closed()
-
-
-class ControlledTransport(httpx2.BaseTransport):
-    """HTTP/1.1 without a bound on connections, whose calls obey the CallControl that is active in their thread.
-
-    A pool looks at all its connections when a call begins and when it ends, so a pool that is full passes the next
-    call on to another: the first is used alone, and keeps its connections warm, until there are many calls at once.
-    """
-
-    def __init__(self) -> None:
-        self._ssl_context = httpx2.create_ssl_context()
-        self._pools: list[_Pool] = []
-        self._lock = threading.Lock()
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        with self._lock:
-            pool = next((pool for pool in self._pools if pool.calls < _CALLS_IN_A_POOL), None)
-            if pool is None:
-                pool = _Pool(self._ssl_context)
-                self._pools.append(pool)
-            pool.calls += 1
-        try:
-            response = pool.handle_request(request)
-        except BaseException:
-            self._ended(pool)
-            raise
-        body = cast(httpx2.SyncByteStream, response.stream)
-        response.stream = _CountedStream(body, lambda: self._ended(pool))
-        return response
-
-    def _ended(self, pool: _Pool) -> None:
-        with self._lock:
-            pool.calls -= 1
-
-    def close(self) -> None:
-        for pool in self._pools:
-            pool.close()
