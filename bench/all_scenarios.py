@@ -20,7 +20,7 @@ _CLASSES: tuple[Callable[[], Scenario], ...] = (
     scenarios.Me,
     overhead_scenarios.RequestOverhead,
     overhead_scenarios.RequestRoundTrips,
-    overhead_scenarios.AcknowledgedCount,
+    overhead_scenarios.CountingShare,
     overhead_scenarios.RequestCommands,
     scenarios.ConversationList,
     scenarios.HistoryPage,

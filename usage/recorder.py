@@ -1,4 +1,4 @@
-"""Counting requests: into a Redis stream when they are answered, from there to PostgreSQL in batches.
+"""Counting requests: into a Redis stream before their answer leaves, from there to PostgreSQL in batches.
 
 What may be lost, and when: docs/decisions/0016-counting-requests.md.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import cast
 
@@ -18,11 +18,13 @@ from django.db import connection, transaction
 from edgechat.redis import RedisError, drop_foreign, is_ahead, is_foreign, redis_client
 from usage.latency import LIMITS
 from usage.models import RecorderPosition, RequestRecord
-from usage.request_stream import STREAM, AnsweredRequest, RequestStream
+from usage.request_stream import STREAM, AnsweredRequest, add_to_stream
 
 logger = structlog.get_logger(__name__)
 
 BATCH = 5000
+# A bound on what an outage of both stores can pile up in a process; the oldest are dropped.
+MAX_HELD = 100_000
 # Readers look up the position first and the stream after it, so what was written stays in the stream for a while.
 KEEP_MILLISECONDS = 10_000
 
@@ -91,14 +93,27 @@ _COUNT = """
     SELECT count(*) FROM inserted
 """
 
-_stream = RequestStream()
+# By key: what Redis has not confirmed, which may have arrived all the same; and what it has confirmed since the last
+# round of `collect_requests`, which this process knows if Redis goes away.
+_held: dict[str | None, AnsweredRequest] = {}
+_confirmed: dict[str | None, AnsweredRequest] = {}
 # One round at a time: a process that ends must not go while another round has what it holds.
 _collecting = threading.Lock()
 
 
 def record_request(record: AnsweredRequest) -> None:
     """Count an answered request. Never raises: an answer is not lost over its bookkeeping."""
-    _stream.add(record)
+    _hold(record)  # before Redis is waited for, as the process may end meanwhile
+    with suppress(RedisError):
+        add_to_stream(record)
+        _confirmed[record.key] = record
+        _held.pop(record.key, None)
+
+
+def _hold(record: AnsweredRequest) -> None:
+    if len(_held) >= MAX_HELD:
+        _held.pop(next(iter(_held)), None)
+    _held[record.key] = record
 
 
 @contextmanager
@@ -115,7 +130,8 @@ def pending_requests(user_id: int, *, after: str) -> list[datetime]:
 
     Exact if the sums, the position and this are read in `one_snapshot`. Without Redis, those that this process has.
     """
-    pending = {record.key: record.at for record in _stream.held() if record.user_id == user_id}
+    known_here = [*_held.values(), *_confirmed.values()]
+    pending = {record.key: record.at for record in known_here if record.user_id == user_id}
     try:
         entries = _read_stream(after)
     except RedisError:
@@ -129,29 +145,40 @@ def pending_requests(user_id: int, *, after: str) -> list[datetime]:
     return [at for key, at in pending.items() if key not in known]
 
 
-def collect_requests(*, last: bool = False) -> int:
+def collect_requests() -> int:
     """Move what was counted into PostgreSQL, in one transaction; how many records were new.
 
-    One process at a time does it; each writes by itself what Redis does not take from it. To be called every second;
-    with `last` when the process ends.
+    One process at a time does it; each writes by itself what Redis has not confirmed, or does not have any more. To be
+    called every second, and when the process ends.
     """
     with _collecting:
-        mine = _stream.settle(last=last)
-        try:
-            count = _collect(mine)
-        except BaseException:
-            _stream.put_back(mine)
-            raise
-        _stream.forget(mine)
+        confirmed = list(_confirmed.values())
+        is_away = bool(confirmed) and not _redis_answers()
+        for record in confirmed:
+            if is_away:
+                _hold(record)
+            _confirmed.pop(record.key, None)
+        mine = list(_held.values())
+        count = _collect(mine)
+        for record in mine:
+            _held.pop(record.key, None)
         return count
+
+
+def _redis_answers() -> bool:
+    try:
+        redis_client().ping()
+    except RedisError:
+        return False
+    return True
 
 
 def flush_requests() -> None:
     """Leave nothing in this process, which ends. Never raises."""
     try:
-        collect_requests(last=True)
+        collect_requests()
     except Exception:
-        logger.exception("usage_records_lost", count=len(_stream.held()))
+        logger.exception("usage_records_lost", count=len(_held))
 
 
 def _collect(mine: list[AnsweredRequest]) -> int:
