@@ -73,6 +73,7 @@ class ConversationsView(APIView):
         tags=["chat"],
         parameters=[ConversationsQuery],
     )
+    @raises(NotFound)
     def get(self, request: AuthenticatedRequest) -> Answer[ConversationsOutput]:
         """The user's conversations, the latest changed first; with `organization_id` those of all its members.
 
