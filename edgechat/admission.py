@@ -12,7 +12,7 @@ from edgechat import store_time
 from edgechat.errors import StoreUnavailable, error_response
 from edgechat.rate_limit import is_unlimited
 from edgechat.request_state import state_of
-from edgechat.threads import PATIENCE_SECONDS, begin_work, end_work
+from edgechat.threads import begin_work, end_work
 
 
 class AdmissionMiddleware:
@@ -28,7 +28,7 @@ class AdmissionMiddleware:
             return self.get_response(request)
         began = state_of(request).began_at
         try:
-            begin_work(patience=max(0.0, PATIENCE_SECONDS - (time.monotonic() - began)))
+            begin_work(patience=max(0.0, store_time.patience_seconds() - (time.monotonic() - began)))
         except StoreUnavailable as error:
             return error_response(request, error)
         store_time.begin_request(waited=time.monotonic() - began)

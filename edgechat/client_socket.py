@@ -13,7 +13,8 @@ from django.conf import settings
 from gevent.socket import socket
 from gunicorn.http.errors import LimitRequestHeaders
 
-from edgechat.threads import PATIENCE_SECONDS, waiting
+from edgechat import store_time
+from edgechat.threads import waiting
 
 logger = structlog.get_logger(__name__)
 
@@ -75,7 +76,7 @@ class ClientSocket(socket):  # type: ignore[misc]
                 raise BodyTooSlow from None
             self.timeout = self._patience
             try:
-                with waiting(patience=PATIENCE_SECONDS):
+                with waiting(patience=store_time.patience_seconds()):
                     data = super().recv(size, flags)
             except TimeoutError:
                 raise BodyTooSlow from None

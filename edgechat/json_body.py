@@ -13,10 +13,11 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+from edgechat import store_time
 from edgechat.answer_bytes import encode_json
 from edgechat.errors import Invalid, MalformedJSON, UnsupportedType
 from edgechat.request_body import MAX_STRANGERS_BYTES, accept_body
-from edgechat.threads import PATIENCE_SECONDS, Pauses, pause, waiting
+from edgechat.threads import Pauses, pause, waiting
 
 # Beyond what any call takes. A body of 256 KiB may otherwise be 87,000 objects.
 MAX_VALUES = 10_000
@@ -45,7 +46,7 @@ class JSONBodyParser(BaseParser):
         body = stream.read()
         if len(body) <= _BLOCK_BYTES:
             return _parse(body) if body else {}
-        with waiting(patience=PATIENCE_SECONDS), _one_large_body:
+        with waiting(patience=store_time.patience_seconds()), _one_large_body:
             return _parse(body)
 
 

@@ -31,8 +31,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Document = dict[str, Any]
 
-# Of one operation in a request.
-OPERATION_SECONDS = 2.0
+# Of what a request may wait, for one operation.
+OPERATION_SHARE = 2 / 3
 # Who has not answered for so long is taken to be gone.
 SILENT_SECONDS = 1.0
 
@@ -174,9 +174,9 @@ def _bounded(operation: str) -> Iterator[None]:
 
 def _longest(seconds: float) -> float:
     """How long an operation may take; never 0, which pymongo takes for no bound."""
-    if seconds > store_time.REQUEST_SECONDS:
+    if seconds > store_time.request_seconds():
         return seconds
-    return max(0.001, min(seconds, OPERATION_SECONDS))
+    return max(0.001, min(seconds, store_time.request_seconds() * OPERATION_SHARE))
 
 
 def _is_gone(error: Exception, *, seconds: float) -> bool:

@@ -65,6 +65,8 @@ ACCESS_TOKEN_LIFETIME = timedelta(
 REFRESH_TOKEN_LIFETIME = timedelta(days=env.int("JWT_REFRESH_EXPIRE_DAYS", 7, validate=Range(min=1, max=365)) or 7)
 
 # --- Stores -------------------------------------------------------------------------------------------------------
+# Of a request's waits for its turn to work and for stores, together; a call that needs a dead one takes 5 s.
+STORE_TIMEOUT_SECONDS = env.float("STORE_TIMEOUT_SECONDS", 4.5, validate=Range(min=1, max=60)) or 4.5
 DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", 10, validate=Range(min=1, max=200))
 
 
@@ -118,7 +120,7 @@ if gevent.monkey.is_module_patched("socket"):
         "connection_class": BoundedConnection,
         "min_size": 0,
         "max_size": DATABASE_POOL_SIZE,
-        "timeout": 3,
+        "timeout": STORE_TIMEOUT_SECONDS * 2 / 3,
         "max_idle": 60,
         "reconnect_timeout": 0,  # whoever comes next tries again
     }

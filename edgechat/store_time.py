@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# Of a request, from its first turn to work until it has its answer or waits for something else.
-REQUEST_SECONDS = 3.0
-# Of a request whose turn was long in coming: with the wait for it no more than this, but not less than that.
-ANSWER_SECONDS, LEAST_SECONDS = 4.5, 0.75
+from django.conf import settings
+
+# Of a request whose turn was long in coming.
+LEAST_SECONDS = 0.75
 # Who has less than this left is not the one to try whether a store that was gone is back, in vain perhaps.
 TRY_SECONDS = 1.5
 # Of one statement or operation, where nobody waits for the answer.
@@ -22,9 +22,20 @@ BACKGROUND_SECONDS = 10.0
 _here = threading.local()
 
 
+def request_seconds() -> float:
+    """Of a request, from its first turn to work until it has its answer or waits for something else."""
+    return float(settings.STORE_TIMEOUT_SECONDS) * 2 / 3
+
+
+def patience_seconds() -> float:
+    """How long a request waits for a turn to work."""
+    return max(float(settings.STORE_TIMEOUT_SECONDS) - 0.5, LEAST_SECONDS)
+
+
 def begin_request(*, waited: float) -> None:
     """This thread's turns share what a request may wait; it had to wait so long for its first one."""
-    _here.kept = _here.left = min(REQUEST_SECONDS, max(ANSWER_SECONDS - waited, LEAST_SECONDS))
+    left = float(settings.STORE_TIMEOUT_SECONDS) - waited
+    _here.kept = _here.left = min(request_seconds(), max(left, LEAST_SECONDS))
 
 
 def end_request() -> None:
@@ -34,7 +45,7 @@ def end_request() -> None:
 def begin() -> None:
     """A turn to work begins: from now on this thread's waits are bounded together."""
     kept: float | None = getattr(_here, "kept", None)
-    _here.left = REQUEST_SECONDS if kept is None else kept
+    _here.left = request_seconds() if kept is None else kept
 
 
 def end() -> None:

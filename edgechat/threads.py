@@ -36,11 +36,9 @@ _cpu_slots = threading.BoundedSemaphore(2)
 # processor, and run into the stores' time limits together.
 _work_slots = threading.BoundedSemaphore(24)
 _working = threading.local()
-# How long a request waits for its turn: it is to be answered within 5 s.
-PATIENCE_SECONDS = 4.0
 
 
-def begin_work(*, patience: float | None = PATIENCE_SECONDS) -> None:
+def begin_work(*, patience: float | None) -> None:
     """Wait until it is this thread's turn to work; does nothing if it has begun. Only for this package: others wait in
     `waiting()`, and work in a request, or in `working()`.
 

@@ -58,7 +58,13 @@ def site() -> Iterator[Site]:
             patched.setattr(mongo, "_client", client)
             call_command("ensure_transcript_indexes", verbosity=0)
         webs = [
-            WebServer(stack.env, data_dir=folder, workers=1, ready_path="/api/v1/health", name=f"web-{number}")
+            WebServer(
+                {**stack.env, "STORE_TIMEOUT_SECONDS": "4.5"},
+                data_dir=folder,
+                workers=1,
+                ready_path="/api/v1/health",
+                name=f"web-{number}",
+            )
             for number in range(2)
         ]
         for web in webs:

@@ -79,7 +79,7 @@ def many(api: Api, path: str) -> list[httpx2.Response]:
 def test_with_postgresql_silent_all_calls_are_answered(
     start_web: Callable[..., WebServer], postgres: StoreProxy, alice: Person, spoil: Spoil
 ) -> None:
-    web = start_web(workers=1, DATABASE_URL=postgres.url)
+    web = start_web(workers=1, STORE_TIMEOUT_SECONDS="4.5", DATABASE_URL=postgres.url)
     with at(web, alice) as api:
         api.timeout = 30
         assert {answer.status_code for answer in many(api, "auth/me")} <= {200, 503}
@@ -99,7 +99,7 @@ def test_with_postgresql_silent_all_calls_are_answered(
 def test_postgresql_is_used_again_once_it_answers(
     start_web: Callable[..., WebServer], postgres: StoreProxy, alice: Person, eventually: Callable[..., Any]
 ) -> None:
-    web = start_web(workers=1, DATABASE_URL=postgres.url)
+    web = start_web(workers=1, STORE_TIMEOUT_SECONDS="4.5", DATABASE_URL=postgres.url)
     with at(web, alice) as api:
         api.timeout = 30
         many(api, "auth/me")
@@ -127,7 +127,7 @@ def test_with_mongodb_silent_all_calls_are_answered(
     spoil: Spoil,
     eventually: Callable[..., Any],
 ) -> None:
-    web = start_web(workers=1, MONGODB_URL=mongo.url)
+    web = start_web(workers=1, STORE_TIMEOUT_SECONDS="4.5", MONGODB_URL=mongo.url)
     conversation = alice.new_conversation()
     with at(web, alice) as api:
         api.timeout = 30
@@ -146,7 +146,7 @@ def test_with_mongodb_silent_all_calls_are_answered(
 def test_calls_that_wait_for_slow_stores_again_and_again_end(
     start_web: Callable[..., WebServer], postgres: StoreProxy, mongo: StoreProxy, alice: Person
 ) -> None:
-    web = start_web(workers=1, DATABASE_URL=postgres.url, MONGODB_URL=mongo.url)
+    web = start_web(workers=1, STORE_TIMEOUT_SECONDS="4.5", DATABASE_URL=postgres.url, MONGODB_URL=mongo.url)
     with at(web, alice) as api:
         api.timeout = 30
         conversation = api.post("chat/conversations", json={}).json()["id"]
@@ -219,7 +219,7 @@ def test_a_read_only_postgresql_is_unavailable_for_what_writes(
 def test_a_statement_that_waits_for_a_lock_ends_and_others_go_on(
     start_web: Callable[..., WebServer], alice: Person, bob: Person
 ) -> None:
-    web = start_web(workers=1)
+    web = start_web(workers=1, STORE_TIMEOUT_SECONDS="4.5")
     with psycopg.connect(os.environ["DATABASE_URL"]) as holder, at(web, alice) as api, at(web, bob) as other:
         holder.execute("SELECT FROM accounts_user WHERE id = %s FOR UPDATE", [alice.id])
         assert_error(api.patch("users/me", json={"full_name": "Alice"}), *AWAY)

@@ -31,7 +31,7 @@ def in_a_thread(function: Callable[[], T]) -> T:
 
 def in_a_request(function: Callable[[], T]) -> T:
     def run() -> T:
-        threads.begin_work()
+        threads.begin_work(patience=None)
         store_time.begin_request(waited=0)
         try:
             return function()
