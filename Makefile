@@ -54,6 +54,7 @@ check: install
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(PRODUCTION_LIKE) $(BIN)/python -m mypy
+	$(BIN)/lint-imports --no-logo
 	$(PRODUCTION_LIKE) $(BIN)/python manage.py makemigrations --check --dry-run
 	$(PRODUCTION_LIKE) $(BIN)/python manage.py check --fail-level WARNING
 	$(BIN)/python -m bandit -c pyproject.toml -r . --quiet

@@ -22,7 +22,7 @@ if _mallopt is not None:
 _HOST = "0.0.0.0"  # noqa: S104  # nosec B104 # a container's port
 bind = f"{os.environ.get('HOST', _HOST)}:{os.environ.get('PORT') or '8000'}"
 workers = max(1, int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1))
-worker_class = "edgechat.gunicorn_worker.Worker"
+worker_class = "edgechat.processes.gunicorn_worker.Worker"
 worker_connections = 4000  # open streams, each a greenlet
 backlog = 4096
 # Imported once, before the workers are forked, whose memory it then shares; no client and no pool is opened by it.
@@ -36,9 +36,9 @@ keepalive = 30
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 control_socket_disable = True  # it would be one file in the home folder for all runs of a user
-# It would send past the bounds of edgechat.client_socket.
+# It would send past the bounds of edgechat.http.client_socket.
 sendfile = False
-accesslog = None  # edgechat.request_id logs each request, with its id
+accesslog = None  # edgechat.http.request_id logs each request, with its id
 errorlog = "-"
 loglevel = (os.environ.get("LOG_LEVEL") or "info").lower()
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  # nosec B108 # a heartbeat file without disk waits
@@ -62,7 +62,7 @@ def when_ready(server: Any) -> None:
     Reference counts free nearly all that a request makes. Looking for the rest as often as Python does by default took
     8 percent of the processor with 500 open streams.
     """
-    from ai import gemini
+    from ai.gemini import adapter as gemini
     from edgechat.sandbox.jobs import start_fork_server
 
     if preload_app:
@@ -78,10 +78,10 @@ def post_worker_init(worker: Any) -> None:
     """The application is loaded: refuse to run half-patched, then start what each process does by itself."""
     from django.db import OperationalError
 
-    from ai import gemini
     from ai.fetch_url import fetcher
-    from edgechat import periodic
-    from edgechat.gevent_check import require_patched_process
+    from ai.gemini import adapter as gemini
+    from edgechat.processes import periodic
+    from edgechat.processes.gevent_check import require_patched_process
     from usage import processes
 
     require_patched_process()
@@ -94,8 +94,8 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    from edgechat import periodic
-    from usage import recorder
+    from edgechat.processes import periodic
+    from usage.requests import recorder
 
     periodic.stop()
     recorder.flush_requests()

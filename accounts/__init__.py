@@ -1,0 +1,4 @@
+"""Users, sessions, organizations and the audit log.
+
+May be imported by usage, ai and conversations.
+"""

@@ -20,19 +20,19 @@ from unfold.admin import TabularInline
 from unfold.widgets import UnfoldAdminSelect2MultipleWidget
 
 from accounts.audit import record_event
-from accounts.deletion import delete_user
+from accounts.lifecycle.deletion import delete_user
+from accounts.login.sessions import end_session
 from accounts.models import AuditEvent, Session, User
-from accounts.organization_admin import OrganizationAdmin
-from accounts.roles import record_activity, record_role
-from accounts.sessions import end_session
-from accounts.staff_accounts import follow_change_of_address
-from accounts.staff_forms import NewUserForm, SetPasswordForm, UserForm
-from accounts.staff_pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin, is_id, users_matching
-from accounts.staff_rights import is_superuser, may_touch
-from accounts.staff_sessions import require_recent_password
-from accounts.staff_site import password_change_watched
-from accounts.user_actions import UserActions
-from edgechat.client_address import caller_of
+from accounts.organizations.admin import OrganizationAdmin
+from accounts.organizations.roles import record_activity, record_role
+from accounts.staff.accounts import follow_change_of_address
+from accounts.staff.forms import NewUserForm, SetPasswordForm, UserForm
+from accounts.staff.pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin, is_id, users_matching
+from accounts.staff.rights import is_superuser, may_touch
+from accounts.staff.sessions import require_recent_password
+from accounts.staff.site import password_change_watched
+from accounts.staff.user_actions import UserActions
+from edgechat.http.client_address import caller_of
 
 __all__ = ["AccountAdmin", "OrganizationAdmin"]
 

@@ -9,21 +9,18 @@ class AccountsConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_delete, post_save
 
-        from accounts import (
-            data_export,
-            deletion,
-            endings,
-            login_lock,
-            open_calls,
-            schema,  # noqa: F401  (registers itself)
-            slots,
-        )
-        from edgechat import notices, periodic
+        from accounts import schema  # noqa: F401  (registers itself)
+        from accounts.lifecycle import data_export, deletion
+        from accounts.login import login_lock
+        from accounts.open_calls import endings, slots
+        from accounts.open_calls import registry as open_calls
+        from edgechat.http import notices
+        from edgechat.processes import periodic
 
         notices.listen(endings.ENDED, open_calls.hear_ended)
         # Signals, for memberships also end with their organization, and change in the admin.
         for signal in (post_delete, post_save):
-            signal.connect(_tell_membership, sender="accounts.Membership", dispatch_uid="accounts.open_calls")
+            signal.connect(_tell_membership, sender="accounts.Membership", dispatch_uid="accounts.open_calls.registry")
         data_export.register_exporter(data_export.export_account, types=data_export.ACCOUNT_TYPES)
         periodic.register(deletion.finish_deletions, seconds=60)
         periodic.register(login_lock.prune_login_attempts, seconds=600)
@@ -33,7 +30,7 @@ class AccountsConfig(AppConfig):
 
 
 def _tell_membership(instance: Any, **_: Any) -> None:
-    from accounts.endings import organization_subject, tell_ended
+    from accounts.open_calls.endings import organization_subject, tell_ended
 
     if instance.user_id is not None:
         tell_ended(organization_subject(instance.organization_id))

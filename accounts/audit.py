@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from accounts.models import AuditEvent, Membership
-from edgechat.client_address import Caller
+from edgechat.http.client_address import Caller
 
 
 def record_event(

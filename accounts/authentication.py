@@ -12,12 +12,12 @@ from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from accounts.login.sessions import SessionEnded, mark_pair_used
+from accounts.login.tokens import Claims, TokenExpired, TokenInvalid, read_token
 from accounts.models import Session, User
-from accounts.sessions import SessionEnded, mark_pair_used
-from accounts.tokens import Claims, TokenExpired, TokenInvalid, read_token
 from edgechat.errors import NotAuthenticated
-from edgechat.request_body import body_of
-from edgechat.request_state import state_of
+from edgechat.http.request_body import body_of
+from edgechat.http.request_state import state_of
 
 LAST_USED_PRECISION = timedelta(minutes=1)
 

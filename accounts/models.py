@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.addresses import email_key
-from accounts.passwords import normalized, verify_password
+from accounts.login.passwords import normalized, verify_password
 
 
 class EmailKeyField(models.CharField):  # type: ignore[type-arg]
@@ -181,7 +181,7 @@ class TokenPair(models.Model):
 
 
 class LoginAttempts(models.Model):
-    """The latest attempts to log in with one e-mail address, known or not; see accounts.login_lock."""
+    """The latest attempts to log in with one e-mail address, known or not; see accounts.login.login_lock."""
 
     key = models.CharField(max_length=64, primary_key=True, help_text="A keyed hash of the address.")
     failed_at = ArrayField(models.DateTimeField())

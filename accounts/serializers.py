@@ -8,10 +8,10 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from rest_framework import serializers
 
 from accounts.addresses import refuse_incomparable, refuse_unnamed_domain
-from accounts.devices import MAX_TOKEN
+from accounts.login.devices import MAX_TOKEN
+from accounts.login.passwords import MAX_PASSWORD, MAX_TYPED, MIN_PASSWORD, normalized
 from accounts.models import User
-from accounts.passwords import MAX_PASSWORD, MAX_TYPED, MIN_PASSWORD, normalized
-from edgechat.bodies import Keywords
+from edgechat.http.bodies import Keywords
 
 
 class PasswordField(serializers.CharField):
@@ -143,3 +143,10 @@ def without_nulls(data: Any, *optional: str) -> Any:
     if not isinstance(data, dict):
         return data
     return {name: value for name, value in data.items() if value is not None or name not in optional}
+
+
+class LogoutOutput(TypedDict):
+    message: str
+
+
+LOGGED_OUT: LogoutOutput = {"message": "Successfully logged out"}

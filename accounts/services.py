@@ -16,15 +16,15 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.audit import record_event
-from accounts.devices import device_of
-from accounts.emails import send_verification
-from accounts.login_lock import LoginLocked, begin_login, begin_password_check
+from accounts.login.devices import device_of
+from accounts.login.login_lock import LoginLocked, begin_login, begin_password_check
+from accounts.login.passwords import normalized, verify_password
+from accounts.login.sessions import AccountChanged, IssuedTokens, end_all_sessions, start_session
 from accounts.models import AuditEvent, Session, User
-from accounts.passwords import normalized, verify_password
-from accounts.sessions import AccountChanged, IssuedTokens, end_all_sessions, start_session
-from edgechat.client_address import Caller
+from accounts.recovery.emails import send_verification
 from edgechat.errors import ApiError, Invalid
-from edgechat.threads import run_cpu_bound, waiting
+from edgechat.http.client_address import Caller
+from edgechat.processes.threads import run_cpu_bound, waiting
 
 REAUTHENTICATION_WINDOW = timedelta(minutes=15)
 

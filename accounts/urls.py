@@ -1,15 +1,12 @@
 from django.urls import path
 
-from accounts import (
-    cookie_views,
-    data_export_views,
-    older_views,
-    organization_views,
-    recovery_views,
-    session_views,
-    user_views,
-    views,
-)
+from accounts import user_views, views
+from accounts.lifecycle import data_export_views
+from accounts.login import session_views
+from accounts.older_clients import cookie_views
+from accounts.older_clients import views as older_views
+from accounts.organizations import views as organization_views
+from accounts.recovery import views as recovery_views
 
 _ORGANIZATION = "organizations/<str:organization_id>"
 

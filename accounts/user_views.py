@@ -8,15 +8,15 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework import serializers
 from rest_framework.views import APIView
 
-from accounts.older_views import USER
+from accounts.examples import USER
+from accounts.organizations.roles import change_user, list_users, require_staff, visible_user
 from accounts.requests import AuthenticatedRequest
-from accounts.roles import change_user, list_users, require_staff, visible_user
 from accounts.serializers import UserOutput, user_body
-from edgechat.bodies import Answer
-from edgechat.client_address import caller_of
 from edgechat.errors import PermissionDenied
-from edgechat.schema import raises
-from edgechat.validation import integer_id, validated_body, validated_query
+from edgechat.http.bodies import Answer
+from edgechat.http.client_address import caller_of
+from edgechat.http.validation import integer_id, validated_body, validated_query
+from edgechat.openapi.schema import raises
 
 USER_ID = OpenApiParameter("user_id", type=int, location="path")
 USER_EXAMPLE = OpenApiExample("User", value=USER, response_only=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import cast
 
 from drf_spectacular.utils import OpenApiExample, extend_schema
-from rest_framework.permissions import AllowAny
 from rest_framework.views import APIView
 
-from accounts.deletion import delete_user
-from accounts.devices import given_tokens, make_device_token, remember_device
-from accounts.login_lock import LoginLocked
+from accounts.anonymous import AnonymousView
+from accounts.examples import DEVICE_TOKEN
+from accounts.lifecycle.deletion import delete_user
+from accounts.login.devices import given_tokens, make_device_token, remember_device
+from accounts.login.login_lock import LoginLocked
+from accounts.login.sessions import IssuedTokens, RefreshInvalid, refresh_session, start_session
 from accounts.requests import AuthenticatedRequest
 from accounts.serializers import (
     IdentityOutput,
@@ -33,14 +35,11 @@ from accounts.services import (
     register_user,
     rename_user,
 )
-from accounts.sessions import IssuedTokens, RefreshInvalid, refresh_session, start_session
-from edgechat.bodies import Answer, Created, NoContent
-from edgechat.client_address import caller_of
-from edgechat.rate_limit import AuthRateThrottle
-from edgechat.schema import raises
-from edgechat.validation import validated_body
+from edgechat.http.bodies import Answer, Created, NoContent
+from edgechat.http.client_address import caller_of
+from edgechat.http.validation import validated_body
+from edgechat.openapi.schema import raises
 
-DEVICE_TOKEN = "eyJ1c2VyIjo3fQ:1vOZ1y:c2lnbmVk"  # noqa: S105  (an example)
 _TOKENS = {
     "access_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3In0.c2ln",
     "refresh_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3In0.Z25z",
@@ -62,14 +61,6 @@ def tokens_body(tokens: IssuedTokens) -> TokensOutput:
 
 def login_body(tokens: IssuedTokens, device_token: str) -> LoginOutput:
     return {**tokens_body(tokens), "device_token": device_token}
-
-
-class AnonymousView(APIView):
-    """A call that is made to become known: no token is looked at, and each address may make few."""
-
-    authentication_classes = ()
-    permission_classes = (AllowAny,)
-    throttle_classes = (AuthRateThrottle,)
 
 
 class RegisterView(AnonymousView):

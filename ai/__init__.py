@@ -1,0 +1,4 @@
+"""Calls to the model: completions, pictures, summaries.
+
+May be imported by conversations.
+"""

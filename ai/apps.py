@@ -5,7 +5,7 @@ class AiConfig(AppConfig):
     name = "ai"
 
     def ready(self) -> None:
-        from accounts.deletion import register_eraser
-        from ai import cache
+        from accounts.lifecycle.deletion import register_eraser
+        from ai.calls import cache
 
         register_eraser(cache.forget_answers)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from rest_framework import serializers
 
-from usage.tokens import TokenUsageOutput
+from usage.ledger.tokens import TokenUsageOutput
 
 MAX_PROMPT_CHARACTERS = 32_000
 MAX_SYSTEM_INSTRUCTION_CHARACTERS = 8_000

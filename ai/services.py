@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, TypedDict
 
-from accounts.open_calls import HungUp
-from accounts.slots import TooManyReplies
-from ai.gemini import ModelError, ModelOutputInvalid, ModelQuotaExceeded
-from ai.metered_call import MeteredCall
-from ai.pictures import Picture
+from accounts.open_calls.registry import HungUp
+from accounts.open_calls.slots import TooManyReplies
+from ai.calls.metered import MeteredCall
+from ai.gemini.adapter import ModelError, ModelOutputInvalid, ModelQuotaExceeded
 from ai.serializers import CompletionOutput, ImageOutput, VisionOutput
-from edgechat.bodies import Keywords
+from ai.vision.pictures import Picture
 from edgechat.errors import ApiError
-from usage.budgets import BudgetExceeded
-from usage.tokens import TokenUsage
+from edgechat.http.bodies import Keywords
+from usage.ledger.budgets import BudgetExceeded
+from usage.ledger.tokens import TokenUsage
 
 # What a call that asks the model may answer.
 MODEL_ERRORS = (ModelError, ModelOutputInvalid, ModelQuotaExceeded, BudgetExceeded, TooManyReplies)

@@ -1,6 +1,8 @@
 from django.urls import path
 
-from ai import summary_views, views, vision_views
+from ai import views
+from ai.summarize import views as summary_views
+from ai.vision import views as vision_views
 
 urlpatterns = [
     path("ai/complete", views.CompleteView.as_view()),

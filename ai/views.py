@@ -6,18 +6,18 @@ from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.views import APIView
 
-from accounts.open_calls import open_call
+from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
-from ai.answer_response import answer_response
-from ai.completion import PromptAnswer
-from ai.gemini import ModelError, ModelQuotaExceeded, list_models
+from ai.calls.answer_response import answer_response
+from ai.complete.services import PromptAnswer
+from ai.gemini.adapter import ModelError, ModelQuotaExceeded, list_models
 from ai.serializers import CompleteInput, CompletionOutput, ModelsOutput
 from ai.services import ONE_OFF_ERRORS
-from edgechat.bodies import Answer, Events
 from edgechat.errors import Error
-from edgechat.event_stream import STREAM, DeltaOutput, wants_event_stream
-from edgechat.schema import raises
-from edgechat.validation import validated_body
+from edgechat.http.bodies import Answer, Events
+from edgechat.http.event_stream import STREAM, DeltaOutput, wants_event_stream
+from edgechat.http.validation import validated_body
+from edgechat.openapi.schema import raises
 
 
 class CompleteView(APIView):

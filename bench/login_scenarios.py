@@ -9,7 +9,7 @@ import argon2
 import bcrypt
 import django.db
 
-from accounts.password_hashers import MAX_ARGON2_KIB, MAX_BCRYPT_ROUNDS
+from accounts.login.password_hashers import MAX_ARGON2_KIB, MAX_BCRYPT_ROUNDS
 from bench.load import Result
 from bench.reply_scenarios import delays_of_deltas
 from bench.scenarios import Measured, Scenario, Target

@@ -23,10 +23,10 @@ django.setup()
 
 from django.utils import timezone
 
-from edgechat.rate_limit import count_request
-from edgechat.redis import GuardedConnection
-from usage.recorder import record_request
-from usage.request_stream import AnsweredRequest
+from edgechat.http.rate_limit import count_request
+from edgechat.stores.redis import GuardedConnection
+from usage.requests.recorder import record_request
+from usage.requests.request_stream import AnsweredRequest
 
 REQUESTS = 4000
 BATCH = 500

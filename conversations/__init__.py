@@ -1,0 +1,4 @@
+"""Conversations, messages, replies, attachments and todos.
+
+No other app imports it.
+"""

@@ -24,17 +24,17 @@ from unfold.views import ChangeList
 
 from accounts.audit import record_event
 from accounts.models import AuditEvent, User
-from accounts.staff_pages import OfUsersAdmin, RecordAdmin, is_id
-from accounts.staff_sessions import password_is_recent, require_recent_password
+from accounts.staff.pages import OfUsersAdmin, RecordAdmin, is_id
+from accounts.staff.sessions import password_is_recent, require_recent_password
 from conversations import transcript_repository as transcripts
 from conversations.documents import is_conversation_id
+from conversations.messages.pages import message_page
 from conversations.models import Conversation, Todo
-from conversations.pages import message_page
-from conversations.todos import USERS_TEXTS
+from conversations.todos.services import USERS_TEXTS
 from conversations.transcript_repository import ConversationMetadata, ReplyMetadata
-from edgechat.answer_bytes import take_page
-from edgechat.client_address import caller_of
-from edgechat.mongo import MongoUnavailable
+from edgechat.http.answer_bytes import take_page
+from edgechat.http.client_address import caller_of
+from edgechat.stores.mongo import MongoUnavailable
 
 logger = structlog.get_logger(__name__)
 

@@ -11,16 +11,20 @@ class ConversationsConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_delete
 
-        from accounts.data_export import register_exporter
-        from accounts.deletion import register_eraser
-        from accounts.endings import ENDED
+        from accounts.lifecycle.data_export import register_exporter
+        from accounts.lifecycle.deletion import register_eraser
         from accounts.models import Membership
-        from accounts.open_calls import register_reading_check
-        from ai.sources import register_conversation_reader
-        from conversations import account_export, attachments, services, summary_source, upkeep
+        from accounts.open_calls.endings import ENDED
+        from accounts.open_calls.registry import register_reading_check
+        from ai.summarize.sources import register_conversation_reader
+        from conversations import services
+        from conversations.attachments import services as attachments
+        from conversations.prompt import summary_source, upkeep
         from conversations.replies import channel, erase, leases, run, take_over
-        from edgechat import notices, periodic
-        from usage import ledger
+        from conversations.sync import account_export
+        from edgechat.http import notices
+        from edgechat.processes import periodic
+        from usage.ledger import entries as ledger
         from usage.models import LedgerEntry
 
         register_conversation_reader(summary_source.read_conversation)

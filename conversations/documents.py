@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import Any, Literal, NotRequired, TypedDict, get_args
 
-from usage.tokens import TokenUsageOutput
+from usage.ledger.tokens import TokenUsageOutput
 
 CONVERSATION_VERSION = 1
 MESSAGE_VERSION = 1

@@ -19,10 +19,10 @@ from conversations.documents import (
     VariantOutput,
 )
 from conversations.replies.exchange import Pair
-from conversations.search import MAX_WORDS, is_search_cursor
 from conversations.shared_cursor import is_shared_cursor
-from edgechat.validation import BoundedListField
-from usage.tokens import TokenUsageOutput
+from conversations.sync.search import MAX_WORDS, is_search_cursor
+from edgechat.http.validation import BoundedListField
+from usage.ledger.tokens import TokenUsageOutput
 
 MAX_CONTENT_CHARACTERS = 32_000
 MAX_TITLE_CHARACTERS = 200

@@ -14,15 +14,15 @@ from django.conf import settings
 from django.db import OperationalError, transaction
 from django.utils import timezone
 
-from accounts.endings import conversation_subject, tell_ended
-from accounts.live_accounts import is_deleted, lock_account
-from accounts.members import common_organizations, is_member, member_ids, memberships_among
-from accounts.open_calls import OpenCall, Reading
-from accounts.organizations import OrganizationNotFound
+from accounts.open_calls.endings import conversation_subject, tell_ended
+from accounts.open_calls.live_accounts import is_deleted, lock_account
+from accounts.open_calls.registry import OpenCall, Reading
+from accounts.organizations.members import common_organizations, is_member, member_ids, memberships_among
+from accounts.organizations.services import OrganizationNotFound
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, is_conversation_id, message_seq, reply_seq
-from edgechat.bodies import Keywords
 from edgechat.errors import ApiError, LimitContext, NotAuthenticated, NotFound, PermissionDenied, StoreUnavailable
+from edgechat.http.bodies import Keywords
 
 logger = structlog.get_logger(__name__)
 

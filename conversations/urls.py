@@ -1,6 +1,9 @@
 from django.urls import path
 
-from conversations import attachment_views, message_views, todo_views, views
+from conversations import views
+from conversations.attachments import views as attachment_views
+from conversations.messages import views as message_views
+from conversations.todos import views as todo_views
 
 _CONVERSATION = "chat/conversations/<str:conversation_id>"
 _MESSAGE = f"{_CONVERSATION}/messages/<str:mid>"

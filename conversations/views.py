@@ -10,13 +10,10 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.views import APIView
 
-from accounts.open_calls import open_call
+from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
 from conversations import transcript_repository as transcripts
-from conversations.changes import changes_since
 from conversations.documents import ConversationDocument
-from conversations.export import export_json, export_markdown
-from conversations.search import SearchOutput, search_messages
 from conversations.serializers import (
     ChangesOutput,
     ChangesQuery,
@@ -41,12 +38,15 @@ from conversations.services import (
     update_conversation,
 )
 from conversations.shared_cursor import parse_shared_cursor, shared_cursor
-from edgechat.answer_bytes import page_of
-from edgechat.bodies import Answer, Created, NoContent
+from conversations.sync.changes import changes_since
+from conversations.sync.export import export_json, export_markdown
+from conversations.sync.search import SearchOutput, search_messages
 from edgechat.errors import NotFound, PermissionDenied
-from edgechat.idempotency import IDEMPOTENCY_KEY, idempotency_key
-from edgechat.schema import raises
-from edgechat.validation import validated_body, validated_query
+from edgechat.http.answer_bytes import page_of
+from edgechat.http.bodies import Answer, Created, NoContent
+from edgechat.http.idempotency import IDEMPOTENCY_KEY, idempotency_key
+from edgechat.http.validation import validated_body, validated_query
+from edgechat.openapi.schema import raises
 
 
 class ConversationsView(APIView):

@@ -15,10 +15,10 @@ from django.core.exceptions import RequestDataTooBig, TooManyFilesSent
 from django.http import HttpRequest, HttpResponse
 from rest_framework import exceptions as drf
 
-from edgechat.answer_bytes import encode_json
-from edgechat.bodies import Keywords
 from edgechat.graphemes import cut, next_boundary
-from edgechat.request_state import state_of
+from edgechat.http.answer_bytes import encode_json
+from edgechat.http.bodies import Keywords
+from edgechat.http.request_state import state_of
 
 logger = structlog.get_logger(__name__)
 
@@ -143,7 +143,7 @@ class StoreUnavailable(ApiError):
     status, code, detail = 503, "store_unavailable", "The service is temporarily unavailable, please try again"
 
     def __init__(self, detail: str | None = None, *, retry_after: int = 1, **kwargs: Any) -> None:
-        # A store that failed is asked again after a second (edgechat.breaker).
+        # A store that failed is asked again after a second (edgechat.stores.breaker).
         super().__init__(detail, headers={"Retry-After": str(retry_after)}, **kwargs)
 
 

@@ -15,10 +15,12 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from edgechat import __version__, periodic, store_time
-from edgechat.bodies import Answer
-from edgechat.mongo import ping
-from edgechat.redis import redis_client
+from edgechat import __version__
+from edgechat.http.bodies import Answer
+from edgechat.processes import periodic
+from edgechat.stores import store_time
+from edgechat.stores.mongo import ping
+from edgechat.stores.redis import redis_client
 
 logger = structlog.get_logger(__name__)
 

@@ -19,11 +19,11 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 from marshmallow.validate import OneOf, Range, Regexp
 
-from edgechat import clock
 from edgechat.development_secret import development_secret
 from edgechat.environment import Environment
 from edgechat.keys import derive_key
 from edgechat.logs import configure_logging
+from edgechat.stores import clock
 
 clock.install()
 
@@ -112,9 +112,9 @@ _database["CONN_MAX_AGE"] = 0  # Django refuses persistent connections together 
 _database["OPTIONS"] = {**_database.get("OPTIONS", {}), "connect_timeout": 3}
 if gevent.monkey.is_module_patched("socket"):
     # Only processes that serve have a use for a pool; a command has one connection, and wants its errors at once.
-    from edgechat.postgresql.base import BoundedConnection
+    from edgechat.stores.postgresql.base import BoundedConnection
 
-    _database["ENGINE"] = "edgechat.postgresql"
+    _database["ENGINE"] = "edgechat.stores.postgresql"
     _database["OPTIONS"] |= {"connect_timeout": 2, "tcp_user_timeout": 5000}
     _database["OPTIONS"]["pool"] = {
         "connection_class": BoundedConnection,
@@ -131,10 +131,10 @@ _redis_options = {
     "SOCKET_CONNECT_TIMEOUT": 0.25,
     "SOCKET_TIMEOUT": 0.5,
     "CONNECTION_POOL_CLASS": "redis.connection.BlockingConnectionPool",
-    "CONNECTION_FACTORY": "edgechat.redis.GuardedConnectionFactory",
+    "CONNECTION_FACTORY": "edgechat.stores.redis.GuardedConnectionFactory",
     "CONNECTION_POOL_KWARGS": {"max_connections": 16, "timeout": 5},
     # The default reads pickles, which can run code: who can write to Redis would have the server.
-    "SERIALIZER": "edgechat.redis.CacheSerializer",
+    "SERIALIZER": "edgechat.stores.redis.CacheSerializer",
 }
 CACHES = {
     "default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL, "OPTIONS": _redis_options},
@@ -160,7 +160,7 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 FILE_UPLOAD_TEMP_DIR = DATA_DIR / "uploads"
 FILE_UPLOAD_HANDLERS = [
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
-    "edgechat.uploads.NamelessFileUploadHandler",
+    "edgechat.http.uploads.NamelessFileUploadHandler",
 ]
 
 # --- The model ----------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ CONTEXT_MAX_TOKENS = env.int("CONTEXT_MAX_TOKENS", 32000, validate=Range(min=256
 # --- HTTP ---------------------------------------------------------------------------------------------------------
 ROOT_URLCONF = "edgechat.urls"
 WSGI_APPLICATION = "edgechat.wsgi.application"
-APPEND_SLASH = False  # edgechat.trailing_slash makes the slash optional without a redirect.
+APPEND_SLASH = False  # edgechat.http.trailing_slash makes the slash optional without a redirect.
 _hosts: list[str] | None = env.list("ALLOWED_HOSTS", None)
 if _hosts is None:
     _hosts = ["*"] if DEVELOPMENT else [re.sub(r"^https?://|[:/].*$", "", PUBLIC_URL)]
@@ -232,18 +232,18 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
 SESSION_COOKIE_NAME = "edgechat_admin"
 # All of it is in the cookie: that a login lasts stands in our own table alone.
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
-SESSION_COOKIE_AGE = 12 * 3600  # accounts.staff_sessions.LIFETIME
+SESSION_COOKIE_AGE = 12 * 3600  # accounts.staff.sessions.LIFETIME
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 CSP_MODE = env.str("CSP_MODE", "strict", validate=OneOf(["strict", "relaxed", "disabled"]))
-SECURE_CROSS_ORIGIN_OPENER_POLICY = None  # edgechat.security_headers adds it
+SECURE_CROSS_ORIGIN_OPENER_POLICY = None  # edgechat.http.security_headers adds it
 # Sent over https only, which TLS in front of us makes known by X-Forwarded-Proto (TRUSTED_PROXY_COUNT).
 SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 365 * 24 * 3600
 
 INSTALLED_APPS = [
-    # Its templates must come before Django's; the site is ours (accounts.staff_site).
+    # Its templates must come before Django's; the site is ours (accounts.staff.site).
     "unfold.apps.BasicAppConfig",
     "edgechat.admin_app.StaffAdminConfig",
     "django.contrib.auth",
@@ -262,24 +262,24 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "edgechat.request_id.RequestIDMiddleware",
+    "edgechat.http.request_id.RequestIDMiddleware",
     # Their headers belong on whatever the others answer by themselves, too.
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "edgechat.security_headers.SecurityHeadersMiddleware",
+    "edgechat.http.security_headers.SecurityHeadersMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "edgechat.static_files.StaticFilesMiddleware",
-    "edgechat.trailing_slash.TrailingSlashMiddleware",
-    "edgechat.rate_limit.RateLimitMiddleware",
-    "edgechat.options.OptionsMiddleware",
-    "usage.middleware.CountRequestsMiddleware",
-    "edgechat.admission.AdmissionMiddleware",
-    "edgechat.admin_middleware.AdminSessionMiddleware",
+    "edgechat.http.static_files.StaticFilesMiddleware",
+    "edgechat.http.trailing_slash.TrailingSlashMiddleware",
+    "edgechat.http.rate_limit.RateLimitMiddleware",
+    "edgechat.http.options.OptionsMiddleware",
+    "usage.requests.middleware.CountRequestsMiddleware",
+    "edgechat.http.admission.AdmissionMiddleware",
+    "edgechat.http.admin_middleware.AdminSessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "edgechat.admin_middleware.AdminBodyMiddleware",
-    "edgechat.admin_middleware.AdminCsrfMiddleware",
-    "accounts.staff_sessions.AdminAuthenticationMiddleware",
-    "edgechat.admin_middleware.AdminMessageMiddleware",
+    "edgechat.http.admin_middleware.AdminBodyMiddleware",
+    "edgechat.http.admin_middleware.AdminCsrfMiddleware",
+    "accounts.staff.sessions.AdminAuthenticationMiddleware",
+    "edgechat.http.admin_middleware.AdminMessageMiddleware",
 ]
 
 TEMPLATES = [
@@ -327,7 +327,7 @@ STORAGES = {
 
 AUTH_USER_MODEL = "accounts.User"
 # The e-mail is unique by a constraint on email_key, which this check cannot see.
-# FILE_UPLOAD_TEMP_DIR is made when it is first needed (edgechat.uploads).
+# FILE_UPLOAD_TEMP_DIR is made when it is first needed (edgechat.http.uploads).
 # TLS ends before us, where http is redirected too, and other hosts of a domain are not ours to bind to https. Only the
 # admin has cookies that could be forged with: AdminCsrfMiddleware.
 SILENCED_SYSTEM_CHECKS = [
@@ -335,10 +335,12 @@ SILENCED_SYSTEM_CHECKS = [
     *("security.W003", "security.W005", "security.W008", "security.W021"),
 ]
 PASSWORD_HASHERS = [
-    "accounts.password_hashers.OwaspArgon2PasswordHasher",
-    "accounts.password_hashers.ImportedBCryptPasswordHasher",
+    "accounts.login.password_hashers.OwaspArgon2PasswordHasher",
+    "accounts.login.password_hashers.ImportedBCryptPasswordHasher",
 ]
-AUTH_PASSWORD_VALIDATORS = [] if DEVELOPMENT else [{"NAME": "accounts.passwords.NormalizedCommonPasswordValidator"}]
+AUTH_PASSWORD_VALIDATORS = (
+    [] if DEVELOPMENT else [{"NAME": "accounts.login.passwords.NormalizedCommonPasswordValidator"}]
+)
 FIRST_SUPERUSER_EMAIL = env.str("FIRST_SUPERUSER_EMAIL", "")
 FIRST_SUPERUSER_PASSWORD = env.str("FIRST_SUPERUSER_PASSWORD", "")
 if bool(FIRST_SUPERUSER_EMAIL) != bool(FIRST_SUPERUSER_PASSWORD):
@@ -375,10 +377,10 @@ USE_I18N = False
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.AccessTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["edgechat.json_body.JSONBodyRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["edgechat.json_body.JSONBodyParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "edgechat.json_body.AlwaysJSON",
-    "DEFAULT_SCHEMA_CLASS": "edgechat.schema.BodySchema",
+    "DEFAULT_RENDERER_CLASSES": ["edgechat.http.json_body.JSONBodyRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["edgechat.http.json_body.JSONBodyParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "edgechat.http.json_body.AlwaysJSON",
+    "DEFAULT_SCHEMA_CLASS": "edgechat.openapi.schema.BodySchema",
     "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "edgechat.errors.exception_handler",
     "URL_FORMAT_OVERRIDE": None,
@@ -395,7 +397,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "/static/edgechat/icon.svg",
-    "REDOC_DIST": "/redoc",  # edgechat.redoc
+    "REDOC_DIST": "/redoc",  # edgechat.openapi.redoc
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "ENUM_NAME_OVERRIDES": {
         "UserRole": ["user", "admin"],
@@ -429,7 +431,7 @@ UNFOLD = {
     ],
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
-    "DASHBOARD_CALLBACK": "usage.dashboard_page.add_dashboard",
+    "DASHBOARD_CALLBACK": "usage.staff.dashboard_page.add_dashboard",
     "SIDEBAR": {
         "navigation": [
             {

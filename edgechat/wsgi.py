@@ -18,7 +18,7 @@ _ = get_resolver().url_patterns
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """Django, over a body that is read when a view asks for it (`edgechat.request_body`).
+    """Django, over a body that is read when a view asks for it (`edgechat.http.request_body`).
 
     Django reads as many bytes as Content-Length says. A chunked body says when it ends, and may have any length until
     then.

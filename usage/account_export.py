@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TypedDict
 
-from accounts.data_export import Record, record_of, rows_of
+from accounts.lifecycle.data_export import Record, record_of, rows_of
 from usage.models import Budget, HourlyUsage, LedgerEntry, RequestRecord
 
 

@@ -9,11 +9,11 @@ from django.contrib import admin
 from django.db.models import Field
 from django.http import HttpRequest
 
-from accounts.staff_pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin
-from usage.budget_admin import BudgetAdmin
-from usage.dashboard_page import money
+from accounts.staff.pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin
 from usage.models import DailyTraffic, HourlyUsage, LedgerEntry, ModelPrice, OrganizationUsage, RequestRecord, Spending
-from usage.people_admin import OrganizationWithUsageAdmin, UserWithUsageAdmin
+from usage.staff.budget_admin import BudgetAdmin
+from usage.staff.dashboard_page import money
+from usage.staff.people_admin import OrganizationWithUsageAdmin, UserWithUsageAdmin
 
 # Ten million of the currency for a million tokens. A cost that the ledger, or a day's sum, has no room for would keep
 # calls from being settled.

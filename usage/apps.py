@@ -8,10 +8,13 @@ class UsageConfig(AppConfig):
     name = "usage"
 
     def ready(self) -> None:
-        from accounts.data_export import register_exporter
-        from accounts.deletion import register_eraser
-        from edgechat import periodic
-        from usage import account_export, daily_costs, ledger, processes, recorder
+        from accounts.lifecycle.data_export import register_exporter
+        from accounts.lifecycle.deletion import register_eraser
+        from edgechat.processes import periodic
+        from usage import account_export, processes
+        from usage.ledger import entries as ledger
+        from usage.reports import daily_costs
+        from usage.requests import recorder
 
         register_eraser(ledger.anonymize_user)
         pre_delete.connect(_forget_organization, sender="accounts.Organization", dispatch_uid="usage")
@@ -24,6 +27,6 @@ class UsageConfig(AppConfig):
 
 
 def _forget_organization(instance: Any, **_: Any) -> None:
-    from usage import ledger
+    from usage.ledger import entries as ledger
 
     ledger.forget_organization(instance.pk)

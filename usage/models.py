@@ -81,7 +81,7 @@ class DailyTraffic(models.Model):
     server_errors = models.PositiveBigIntegerField(default=0, help_text="Answered with 500 and above.")
     active_users = models.PositiveBigIntegerField(default=0, help_text="Users with at least one request.")
     latencies = ArrayField(
-        models.PositiveBigIntegerField(), help_text="Requests by how long they took: see usage/latency.py."
+        models.PositiveBigIntegerField(), help_text="Requests by how long they took: see usage/reports/latency.py."
     )
 
     class Meta:

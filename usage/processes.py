@@ -16,9 +16,9 @@ from typing import Any
 import structlog
 from django.db import OperationalError, connection
 
-from edgechat import clock, store_time
-from edgechat.postgresql.base import BoundedConnection
-from edgechat.process_name import process_name
+from edgechat.processes.process_name import process_name
+from edgechat.stores import clock, store_time
+from edgechat.stores.postgresql.base import BoundedConnection
 from usage.models import Process
 
 logger = structlog.get_logger(__name__)

@@ -20,9 +20,9 @@ from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 from psycopg.errors import DeadlockDetected, ForeignKeyViolation
 
-from usage.latency import BUCKETS, LIMITS
+from usage.ledger.prices import PAID_MODEL
 from usage.models import RecorderPosition
-from usage.prices import PAID_MODEL
+from usage.reports.latency import BUCKETS, LIMITS
 
 EXAMPLES = 5
 ATTEMPTS = 5

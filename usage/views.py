@@ -8,13 +8,13 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.views import APIView
 
 from accounts.requests import AuthenticatedRequest
-from edgechat.bodies import Answer
 from edgechat.errors import PermissionDenied
-from edgechat.schema import raises
-from edgechat.validation import integer_id, validated_query
-from usage.budgets import quota_body
-from usage.organization_report import organization_usage
-from usage.reports import daily_usage, user_usage
+from edgechat.http.bodies import Answer
+from edgechat.http.validation import integer_id, validated_query
+from edgechat.openapi.schema import raises
+from usage.ledger.budgets import quota_body
+from usage.reports.organization_report import organization_usage
+from usage.reports.services import daily_usage, user_usage
 from usage.serializers import DailyUsageOutput, DaysQuery, OrganizationUsageOutput, UserUsageOutput
 
 _TOKENS = {"input": 90210, "output": 31337, "total": 121547, "last_24h": 1200, "last_7d": 20400}

@@ -13,8 +13,8 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
+from accounts.login.tokens import make_token
 from accounts.models import Session, User
-from accounts.tokens import make_token
 from conftest import Api, Person, new_address
 
 CLAIMS = ("sub", "type", "exp", "iat", "jti", "sid", "gen")

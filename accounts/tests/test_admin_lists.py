@@ -15,8 +15,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts import staff_pages
 from accounts.models import AuditEvent, Organization, Session, User
+from accounts.staff import pages as staff_pages
 from accounts.tests.staff import make_user
 from conftest import new_address
 from conversations.models import Conversation, Todo

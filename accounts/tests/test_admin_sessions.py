@@ -13,9 +13,9 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
+from accounts.login.tokens import make_token
 from accounts.models import AuditEvent, Membership, Organization, Session, User
 from accounts.tests.staff import Staff, helper, make_user, superuser
-from accounts.tokens import make_token
 from conftest import Api, Person, assert_error
 from conversations.models import Todo
 

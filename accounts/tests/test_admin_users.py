@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.models import AuditEvent, Session, User
 from accounts.tests.staff import form_fields, helper, make_user, superuser
 from conftest import Api, Person
-from edgechat.mongo import database
+from edgechat.stores.mongo import database
 
 HELPER = ("view_user", "add_user", "change_user", "delete_user")
 

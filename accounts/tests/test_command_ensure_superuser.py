@@ -73,7 +73,7 @@ def test_what_cannot_be_used_is_a_command_error(
 
 
 def test_a_common_password_is_refused_in_production(email: str) -> None:
-    common = "accounts.passwords.NormalizedCommonPasswordValidator"
+    common = "accounts.login.passwords.NormalizedCommonPasswordValidator"
     with override_settings(AUTH_PASSWORD_VALIDATORS=[{"NAME": common}]):
         with pytest.raises(CommandError, match="FIRST_SUPERUSER_PASSWORD: This password is too common"):
             _ensure(email, "password123")

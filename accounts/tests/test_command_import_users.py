@@ -16,7 +16,7 @@ import bcrypt
 import pytest
 from django.core.management import CommandError, call_command
 
-from accounts import user_import
+from accounts.lifecycle import user_import
 from accounts.models import AuditEvent, User
 from accounts.tests.staff import make_user
 from conftest import Api, assert_error

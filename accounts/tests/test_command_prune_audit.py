@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from accounts import pruning
+from accounts.lifecycle import pruning
 from accounts.models import AuditEvent
 
 

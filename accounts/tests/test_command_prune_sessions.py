@@ -14,7 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from accounts import pruning
+from accounts.lifecycle import pruning
 from accounts.models import Session, TokenPair, User
 from accounts.tests.staff import make_user
 from conftest import Person

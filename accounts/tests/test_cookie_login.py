@@ -11,9 +11,9 @@ import httpx2
 import pytest
 from django.utils import timezone
 
+from accounts.login.tokens import make_token
 from accounts.models import AuditEvent, Session, TokenPair
 from accounts.tests.logins import log_in, new_email, session_id_of, status_with
-from accounts.tokens import make_token
 from conftest import Api, Person, assert_error, new_address
 from edgechat.local.web import WebServer
 from edgechat.tests.web_settings import PRODUCTION

@@ -19,8 +19,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import override_settings
 
-from accounts import data_export
-from accounts.deletion import delete_user
+from accounts.lifecycle import data_export
+from accounts.lifecycle.deletion import delete_user
 from accounts.models import AuditEvent, Membership, Organization, User
 from accounts.tests.staff import make_user
 from accounts.tests.test_delete_account import (
@@ -240,7 +240,7 @@ def test_delete_user_deletes_and_is_audited(alice: Person) -> None:
 
 
 def test_delete_user_says_when_a_store_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from accounts import deletion
+    from accounts.lifecycle import deletion
 
     user = make_user()
 
@@ -258,8 +258,8 @@ def test_delete_user_says_when_a_store_failed(monkeypatch: pytest.MonkeyPatch) -
 def test_an_export_with_a_store_away_breaks_off_without_counts(
     alice: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgechat import mongo
-    from edgechat.breaker import Breaker
+    from edgechat.stores import mongo
+    from edgechat.stores.breaker import Breaker
 
     file = tmp_path / "part"
     monkeypatch.setattr(mongo, "_client", None)

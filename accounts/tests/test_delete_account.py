@@ -16,14 +16,14 @@ from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.utils import timezone
 
-from accounts import deletion
-from accounts.deletion import finish_deletions
+from accounts.lifecycle import deletion
+from accounts.lifecycle.deletion import finish_deletions
 from accounts.models import AuditEvent, User
 from accounts.tests.staff import Staff, make_user, superuser
 from conftest import Api, Person, assert_error, at_once
 from edgechat.local.web import WebServer
-from edgechat.mongo import database
-from edgechat.redis import redis_client
+from edgechat.stores.mongo import database
+from edgechat.stores.redis import redis_client
 from edgechat.tests.web_settings import WITHOUT_MONGODB
 from usage.models import HourlyUsage, LedgerEntry
 

@@ -15,11 +15,11 @@ from django.core import signing
 from django.http import HttpResponse
 from django.utils import timezone
 
-from accounts import devices
-from accounts.devices import remember_device
-from accounts.emailed_tokens import make_emailed_token
-from accounts.login_lock import begin_login
+from accounts.login import devices
+from accounts.login.devices import remember_device
+from accounts.login.login_lock import begin_login
 from accounts.models import AuditEvent, LoginAttempts, User
+from accounts.recovery.emailed_tokens import make_emailed_token
 from accounts.tests.logins import LOGINS, log_in, new_email
 from accounts.tests.staff import Staff, form_fields, make_user
 from conftest import Api, Person, assert_error, at_once, new_address

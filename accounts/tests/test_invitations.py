@@ -8,9 +8,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from accounts.emailed_tokens import make_emailed_token
-from accounts.invitations import MAX_MEMBERSHIPS
 from accounts.models import AuditEvent, Membership, Organization, User
+from accounts.organizations.invitations import MAX_MEMBERSHIPS
+from accounts.recovery.emailed_tokens import make_emailed_token
 from accounts.tests.logins import new_email
 from accounts.tests.organizations import (
     accept,

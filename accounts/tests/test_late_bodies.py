@@ -12,12 +12,12 @@ from urllib.parse import urlencode
 import pytest
 from PIL import Image
 
+from accounts.login.sessions import end_all_sessions
 from accounts.models import User
-from accounts.sessions import end_all_sessions
 from accounts.tests.staff import Staff, form_fields, make_user, superuser
 from conftest import Person
 from conversations.models import Attachment, Todo
-from edgechat.request_body import LATE_SECONDS
+from edgechat.http.request_body import LATE_SECONDS
 from edgechat.tests.raw_client import Answer, RawClient
 
 JSON = "application/json"

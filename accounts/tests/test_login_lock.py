@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db.models import F
 from django.utils import timezone
 
-from accounts.login_lock import LoginAttempt, begin_login, prune_login_attempts
+from accounts.login.login_lock import LoginAttempt, begin_login, prune_login_attempts
 from accounts.models import AuditEvent, LoginAttempts
 from accounts.tests.logins import LOGINS, log_in, new_email, status_with
 from accounts.tests.staff import Staff, make_user

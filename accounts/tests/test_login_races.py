@@ -8,12 +8,12 @@ import pytest
 from django.utils import timezone
 
 from accounts import services
+from accounts.login.sessions import AccountChanged, start_session
 from accounts.models import Session, User
-from accounts.sessions import AccountChanged, start_session
 from accounts.tests.logins import LOGINS, log_in, logged_in, status_with
 from accounts.tests.staff import make_user
 from conftest import Api, Person, at_once
-from edgechat.client_address import Caller
+from edgechat.http.client_address import Caller
 
 CALLER = Caller("10.0.0.1", "", "")
 

@@ -8,8 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from accounts.members import MAX_MEMBERS
 from accounts.models import Membership, Organization, User
+from accounts.organizations.members import MAX_MEMBERS
 from accounts.tests.organizations import active, invite, join, members_of, new_organization, verify
 from conftest import Person, assert_error, at_once
 from edgechat.tests.web_settings import SMALL

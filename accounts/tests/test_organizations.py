@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from accounts.models import Membership, Organization, User
-from accounts.organizations import MAX_ORGANIZATIONS
+from accounts.organizations.services import MAX_ORGANIZATIONS
 from accounts.tests.organizations import join, new_organization
 from accounts.tests.staff import make_user
 from conftest import Person, assert_error, at_once

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from django.core import signing
 
-from accounts import emailed_tokens
-from accounts.emailed_tokens import make_emailed_token
-from accounts.login_lock import begin_login
+from accounts.login.login_lock import begin_login
 from accounts.models import AuditEvent, User
+from accounts.recovery import emailed_tokens
+from accounts.recovery.emailed_tokens import make_emailed_token
 from accounts.tests.mails import mail_settings, mails_to
 from conftest import Api, Person, assert_error, at_once
 

@@ -13,8 +13,8 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
+from accounts.login.tokens import access_token_seconds_left, make_token
 from accounts.models import AuditEvent, Session, TokenPair, User
-from accounts.tokens import access_token_seconds_left, make_token
 from conftest import Api, Person, new_address
 
 Tokens = dict[str, Any]

@@ -19,8 +19,8 @@ from ai.fetch_url.limits import CANNOT_OPEN, CANNOT_READ, WRONG_ADDRESS, Deadlin
 from ai.fetch_url.text import Redirect, read_text
 from ai.fetch_url.transport import PinnedTransport, too_large
 from ai.fetch_url.unpacking import find_packing, unpack
+from edgechat.processes.threads import waiting
 from edgechat.sandbox.places import NotBegun, Places
-from edgechat.threads import waiting
 
 logger = structlog.get_logger(__name__)
 

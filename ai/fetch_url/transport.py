@@ -13,7 +13,7 @@ import httpcore2
 import httpx2
 
 from ai.fetch_url.limits import CANNOT_READ, Deadline, PageRefused
-from edgechat.threads import Pauses
+from edgechat.processes.threads import Pauses
 
 CONNECT_SECONDS = 3.0
 # Status line and headers, with those of the informational answers before them.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from ai import sources
 from ai.fetch_url import Fetcher
+from ai.summarize import sources
 from edgechat.wsgi import application
 
 __all__ = ["application"]

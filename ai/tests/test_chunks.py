@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from google.genai import types
 
-from ai.gemini import _chunk
+from ai.gemini.adapter import _chunk
 
 
 @pytest.mark.parametrize(

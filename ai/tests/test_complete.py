@@ -10,8 +10,8 @@ import pytest
 
 from conftest import Api, Person
 from edgechat.tests.web_settings import SMALL
+from usage.ledger.tokens import estimate_tokens
 from usage.models import LedgerEntry
-from usage.tokens import estimate_tokens
 
 ModelCalls = Callable[[str], list[dict[str, Any]]]
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from accounts.open_calls import HungUp, OpenCall, open_call
+from accounts.open_calls.registry import HungUp, OpenCall, open_call
 from conftest import Person
 from conversations.tests.test_attachments import picture
 from edgechat.tests.raw_client import RawClient

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageDraw, ImageOps, ImageStat, PngImagePlugin
 
-from ai.pictures import Picture, Rendering, read_picture
+from ai.vision.pictures import Picture, Rendering, read_picture
 from edgechat.errors import ApiError
 
 ACCEPTED = "accepted: image/jpeg, image/png, image/webp, image/gif, image/heic, image/heif"
@@ -530,7 +530,7 @@ import django
 from django.conf import settings
 settings.configure(DATABASES={})
 django.setup()
-from ai.pictures import read_picture
+from ai.vision.pictures import read_picture
 from edgechat.errors import UnsupportedType
 from PIL import Image
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from ai.cache import forget_answers
+from ai.calls.cache import forget_answers
 from ai.tests.test_complete_stream import EVENT_STREAM, complete, read_events, text_of
 from ai.tests.test_summarize import paragraphs
 from conftest import Api, Person, at_once
 from edgechat.local.web import WebServer
-from edgechat.redis import redis_client
+from edgechat.stores.redis import redis_client
 from edgechat.tests.web_settings import WITHOUT_REDIS
 from usage.models import Budget, LedgerEntry
 from usage.processes import LEASE_SECONDS

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from ai import sources
 from ai.fetch_url import Fetcher
+from ai.summarize import sources
 from ai.tests.sites import Site, http
 from ai.tests.test_complete import BLOCKED, QUOTA, UNAVAILABLE
 from ai.tests.test_complete_stream import EVENT_STREAM, read_events, text_of
 from conftest import Api, Person, assert_error, new_address
 from edgechat.local.web import WebServer
 from edgechat.tests.web_settings import SMALL
+from usage.ledger.tokens import estimate_tokens
 from usage.models import Budget, LedgerEntry
-from usage.tokens import estimate_tokens
 
 ModelCalls = Callable[[str], list[dict[str, Any]]]
 Eventually = Callable[..., Any]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ai import text_parts
-from ai.text_parts import count_words, has_words, hash_text, split_text
-from usage.tokens import estimate_tokens
+from ai.summarize import text_parts
+from ai.summarize.text_parts import count_words, has_words, hash_text, split_text
+from usage.ledger.tokens import estimate_tokens
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Z", "Cc", "Cf", "M"]), min_size=1, max_size=12)
 GAPS = st.sampled_from([" ", "\n", "\n\n", ". ", "  "])

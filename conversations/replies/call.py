@@ -9,16 +9,16 @@ from typing import Self
 
 from django.conf import settings
 
-from ai.gemini import Prompt, Turn
-from ai.metered_call import MeteredCall
-from conversations.attachments import prompt_pictures
-from conversations.context_window import fits, instruction_with_summary, select_turns
+from ai.calls.metered import MeteredCall
+from ai.gemini.adapter import Prompt, Turn
+from conversations.attachments.services import prompt_pictures
 from conversations.documents import AttachmentOutput, ConversationDocument, ReplyDocument, reply_seq
-from conversations.history import newest_first
+from conversations.prompt.context_window import fits, instruction_with_summary, select_turns
+from conversations.prompt.history import newest_first
 from conversations.services import charged_organization
 from edgechat.errors import TooLarge
+from usage.ledger.tokens import prompt_budget
 from usage.models import LedgerEntry
-from usage.tokens import prompt_budget
 
 
 @dataclass

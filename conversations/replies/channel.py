@@ -5,7 +5,7 @@ it belongs at. One thread publishes for all replies of a process and one reads f
 open streams need two connections. Redis is only the fast way: followers look at MongoDB too, now and then, and every
 second when Redis is away.
 
-The thread that reads hands on the notices of all processes too (`edgechat.notices`); stops are among them.
+The thread that reads hands on the notices of all processes too (`edgechat.http.notices`); stops are among them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import structlog
 
 from conversations.replies.live import LiveReply, all_running, find_running
 from conversations.replies.pieces import Piece, read_piece
-from edgechat import notices
-from edgechat.process_name import process_name
-from edgechat.redis import (
+from edgechat.http import notices
+from edgechat.processes.process_name import process_name
+from edgechat.processes.text_feed import TextFeed
+from edgechat.stores.redis import (
     RedisError,
     blocking_redis_client,
     drop_foreign,
@@ -31,7 +32,6 @@ from edgechat.redis import (
     is_full,
     redis_client,
 )
-from edgechat.text_feed import TextFeed
 
 logger = structlog.get_logger(__name__)
 

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import structlog
 
-from accounts.endings import conversation_subject, tell_ended
-from accounts.slots import forget_slots
+from accounts.open_calls.endings import conversation_subject, tell_ended
+from accounts.open_calls.slots import forget_slots
 from conversations import transcript_repository as transcripts
 from conversations.documents import message_id
 from conversations.replies import channel
 from conversations.replies.live import LiveReply, all_running
-from edgechat import notices
 from edgechat.errors import StoreUnavailable
-from edgechat.redis import RedisError
-from edgechat.threads import start_thread
+from edgechat.http import notices
+from edgechat.processes.threads import start_thread
+from edgechat.stores.redis import RedisError
 
 logger = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ def delete_conversations_of(owner_id: int) -> None:
 
 
 def hear_ended(digests: Sequence[str]) -> None:
-    """The listener of `accounts.endings.tell_ended`: a reply ends when its conversation is deleted."""
+    """The listener of `accounts.open_calls.endings.tell_ended`: a reply ends when its conversation is deleted."""
     for live in all_running():
         if notices.digest(conversation_subject(live.conversation_id)) in digests:
             start_thread(_erase_if_deleted, live)

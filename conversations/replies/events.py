@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, cast
 
-from accounts.open_calls import HungUp, OpenCall
+from accounts.open_calls.registry import HungUp, OpenCall
 from conversations.documents import MessageDocument
 from conversations.replies.exchange import Exchange, Pair, find_pair
 from conversations.replies.failure import failure_of
@@ -18,9 +18,9 @@ from conversations.replies.live import find_running
 from conversations.replies.shutdown import is_shutting_down
 from conversations.serializers import RestartOutput, message_body, pair_body
 from edgechat.errors import ApiError, error_body
-from edgechat.event_stream import PING, PING_SECONDS, DeltaOutput, event
+from edgechat.http.event_stream import PING, PING_SECONDS, DeltaOutput, event
 from edgechat.logs import current_request_id
-from edgechat.text_feed import FeedState
+from edgechat.processes.text_feed import FeedState
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ai.gemini import ModelError, ModelQuotaExceeded
+from ai.gemini.adapter import ModelError, ModelQuotaExceeded
 from conversations.documents import MessageDocument
 from edgechat.errors import ApiError, StoreUnavailable
-from usage.tokens import TokenUsageOutput
+from usage.ledger.tokens import TokenUsageOutput
 
 
 def failed_fields(content: str, error: ApiError, usage: TokenUsageOutput | None = None) -> dict[str, Any]:

@@ -6,14 +6,14 @@ import threading
 import time
 from contextlib import closing
 
-from accounts.open_calls import OpenCall
+from accounts.open_calls.registry import OpenCall
 from conversations.replies import channel
 from conversations.replies.exchange import Exchange, Pair, find_pair
 from conversations.replies.live import LiveReply, find_running
 from conversations.replies.shutdown import ShuttingDown, is_shutting_down
 from edgechat.errors import StoreUnavailable
-from edgechat.text_feed import FeedState, TextFeed
-from edgechat.threads import waiting
+from edgechat.processes.text_feed import FeedState, TextFeed
+from edgechat.processes.threads import waiting
 
 # How often MongoDB is asked whether a reply has ended that another process writes: rarely while Redis tells it anyway.
 LOOK_SECONDS = 5.0

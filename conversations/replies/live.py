@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from accounts.slots import Slot
-from ai.call_control import CallControl
+from accounts.open_calls.slots import Slot
+from ai.gemini.call_control import CallControl
 from conversations.documents import ReplyDocument
 from conversations.replies.exchange import Pair
-from edgechat.text_feed import TextFeed
+from edgechat.processes.text_feed import TextFeed
 
 
 class LiveReply:

@@ -8,7 +8,7 @@ from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, ReplyDocument, reply_seq
 from conversations.replies.failure import failed_fields
 from edgechat.errors import StoreUnavailable
-from edgechat.mongo import MongoRefused
+from edgechat.stores.mongo import MongoRefused
 
 logger = structlog.get_logger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accounts.slots import take_slot
+from accounts.open_calls.slots import take_slot
 from conversations.documents import UserMessageDraft
 from conversations.replies.call import refuse_too_long
 from conversations.replies.exchange import Exchange, find_pair

@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import structlog
 
-from accounts.slots import Slot
-from ai.call_control import CallCancelled
-from ai.gemini import ModelError
-from ai.metered_call import MeteredCall
+from accounts.open_calls.slots import Slot
+from ai.calls.metered import MeteredCall
+from ai.gemini.adapter import ModelError
+from ai.gemini.call_control import CallCancelled
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, Status, reply_seq
 from conversations.replies.call import ReplyCall
@@ -23,8 +23,8 @@ from conversations.replies.exchange import Pair
 from conversations.replies.failure import failed_fields
 from conversations.replies.live import LiveReply, add_running, remove_running
 from edgechat.errors import ApiError, StoreUnavailable
-from edgechat.mongo import MongoRefused
-from edgechat.threads import start_thread, waiting, working
+from edgechat.processes.threads import start_thread, waiting, working
+from edgechat.stores.mongo import MongoRefused
 
 logger = structlog.get_logger(__name__)
 

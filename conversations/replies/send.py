@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from accounts.open_calls import OpenCall
-from accounts.slots import TooManyReplies, take_slot
+from accounts.open_calls.registry import OpenCall
+from accounts.open_calls.slots import TooManyReplies, take_slot
 from conversations import transcript_repository as transcripts
-from conversations.attachments import attachment_body, get_attachments, record_uses
+from conversations.attachments.services import attachment_body, get_attachments, record_uses
 from conversations.documents import ConversationDocument, UserMessageDraft, reply_seq
 from conversations.replies.call import refuse_too_long
 from conversations.replies.exchange import Exchange

@@ -6,17 +6,17 @@ lost, `take_over` finds the claim. While one stands only the process that it nam
 
 from __future__ import annotations
 
-from accounts.slots import Slot
+from accounts.open_calls.slots import Slot
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, ReplyDocument, UserMessageDraft, message_id
+from conversations.prompt.titles import provisional_title
 from conversations.replies.call import ReplyCall, open_reply_call
 from conversations.replies.exchange import Exchange, Pair
 from conversations.replies.live import claiming
 from conversations.replies.refused import end_refused_reply
 from conversations.replies.run import run_detached
-from conversations.titles import provisional_title
-from edgechat import store_time
-from edgechat.mongo import MongoRefused
+from edgechat.stores import store_time
+from edgechat.stores.mongo import MongoRefused
 from usage import processes
 
 # The reservation may have used up what the request may wait.

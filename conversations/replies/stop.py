@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accounts.open_calls import OpenCall
+from accounts.open_calls.registry import OpenCall
 from conversations import transcript_repository as transcripts
 from conversations.documents import MessageDocument
 from conversations.replies import channel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 from django.db import OperationalError
 
-from accounts.slots import take_slot
+from accounts.open_calls.slots import take_slot
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, reply_seq
 from conversations.replies.call import open_reply_call
@@ -16,11 +16,12 @@ from conversations.replies.run import run_detached
 from conversations.replies.shutdown import is_shutting_down
 from conversations.replies.start import new_ledger_id
 from edgechat.errors import StoreUnavailable
-from edgechat.mongo import MongoRefused
-from usage import ledger, processes
-from usage.budgets import BudgetExceeded
+from edgechat.stores.mongo import MongoRefused
+from usage import processes
+from usage.ledger import entries as ledger
+from usage.ledger.budgets import BudgetExceeded
+from usage.ledger.tokens import estimate_tokens
 from usage.models import Process
-from usage.tokens import estimate_tokens
 
 logger = structlog.get_logger(__name__)
 

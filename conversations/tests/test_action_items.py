@@ -11,15 +11,15 @@ from urllib.parse import quote
 import pytest
 from django.db import transaction
 
-from ai.json_answer import read_values
+from ai.calls.json_answer import read_values
 from conftest import Person, assert_error, at_once
 from conversations import transcript_repository as transcripts
 from conversations.tests.test_context_window import estimated, said, sent, store_exchanges
 from conversations.tests.test_todos import fill, new_todo, somebody_waits, todos_of
-from conversations.todos import FoundTask, file_tasks
+from conversations.todos.services import FoundTask, file_tasks
 from edgechat.tests.web_settings import SMALL
+from usage.ledger.tokens import estimate_tokens
 from usage.models import LedgerEntry
-from usage.tokens import estimate_tokens
 
 ModelCalls = Callable[[str], list[dict[str, Any]]]
 

@@ -23,7 +23,7 @@ from django.test import RequestFactory
 from django.utils import timezone
 
 from accounts.models import AuditEvent, Membership, Organization, Session, User
-from accounts.staff_audit import AuditedAdmin
+from accounts.staff.audit import AuditedAdmin
 from accounts.tests.staff import Staff, form_fields, make_user, superuser
 from conversations.models import Todo
 from usage.models import Budget, ModelPrice
@@ -224,7 +224,7 @@ def _walk_inline(root: Staff, rows: _Rows, page: str, obj: Model, inline: Any) -
     made = inline.model._default_manager.get(**{formset.fk.name: obj})
     for name, field in fields.items():
         if name == "period":
-            continue  # of a budget that is there: disabled (usage.budget_admin)
+            continue  # of a budget that is there: disabled (usage.staff.budget_admin)
         before = _stored(made)
         answer = root.submit(page, **{f"{prefix}-0-{name}": _another(field, before[name])})
         assert answer.status_code == 302, answer.text

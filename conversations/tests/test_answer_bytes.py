@@ -11,14 +11,14 @@ import httpx2
 import pytest
 from bson import encode
 
-from ai.gemini import Turn
+from ai.gemini.adapter import Turn
 from conftest import Person
-from conversations.context_window import select_turns
-from conversations.history import newest_first
+from conversations.prompt.context_window import select_turns
+from conversations.prompt.history import newest_first
 from conversations.tests.events import EVENT_STREAM, follow, read_events
 from conversations.tests.stored_messages import store_messages
 from conversations.transcript_repository import collections, message_store
-from edgechat.answer_bytes import PAGE_BYTES, text_bytes
+from edgechat.http.answer_bytes import PAGE_BYTES, text_bytes
 from usage.models import LedgerEntry
 
 MB = 1_000_000

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from ai.gemini import Turn
+from ai.gemini.adapter import Turn
 from conftest import Person
 from conversations import transcript_repository as transcripts
-from conversations.context_window import Window, select_turns
-from conversations.history import newest_first
+from conversations.prompt.context_window import Window, select_turns
+from conversations.prompt.history import newest_first
 from conversations.tests.stored_messages import store_messages
 from conversations.transcript_repository import message_store
+from usage.ledger.tokens import estimate_tokens
 from usage.models import LedgerEntry
-from usage.tokens import estimate_tokens
 
 ModelCalls = Callable[[str], list[dict[str, Any]]]
 Eventually = Callable[..., Any]

@@ -9,9 +9,9 @@ import pytest
 
 from conftest import Person
 from conversations.tests.events import EVENT_STREAM, read_events
-from edgechat import notices
+from edgechat.http import notices
 from edgechat.local.web import WebServer
-from edgechat.redis import redis_client
+from edgechat.stores.redis import redis_client
 
 Entry = dict[str, Any]
 NOTICES: list[Entry] = [

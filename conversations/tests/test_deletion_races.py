@@ -10,21 +10,23 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from accounts import deletion
-from accounts.deletion import delete_user, finish_deletions
-from accounts.invitations import invite
+from accounts.lifecycle import deletion
+from accounts.lifecycle.deletion import delete_user, finish_deletions
+from accounts.login.sessions import start_session
 from accounts.models import Membership, Organization, User
-from accounts.organizations import create_organization
-from accounts.sessions import start_session
+from accounts.organizations.invitations import invite
+from accounts.organizations.services import create_organization
 from accounts.tests.staff import make_user
 from accounts.tests.test_delete_account import documents_with, files_with, rows_of_user, rows_with
-from conversations import attachments, services, todos
+from conversations import services
 from conversations import transcript_repository as transcripts
-from conversations.attachment_files import save_files
-from edgechat.client_address import Caller
+from conversations.attachments import services as attachments
+from conversations.attachments.files import save_files
+from conversations.todos import services as todos
 from edgechat.errors import NotAuthenticated
-from edgechat.mongo import MongoUnavailable
-from usage import ledger
+from edgechat.http.client_address import Caller
+from edgechat.stores.mongo import MongoUnavailable
+from usage.ledger import entries as ledger
 from usage.models import LedgerEntry
 
 CALLER = Caller("127.0.0.1", "test", "test")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from conftest import Person
-from conversations.markdown import closed
+from conversations.sync.markdown import closed
 from conversations.tests.stored_messages import store_messages
 from conversations.transcript_repository import collections
 

@@ -9,8 +9,8 @@ import pytest
 
 from conftest import Person
 from conversations.tests.events import EVENT_STREAM, read_events, text_of
-from edgechat import notices
-from edgechat.redis import redis_client
+from edgechat.http import notices
+from edgechat.stores.redis import redis_client
 from edgechat.tests.web_settings import ELSEWHERE
 
 TEXT = "[[chunks=60]][[gap=0.05]]" + "word " * 60

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import Person, assert_error
-from conversations.pages import message_page
+from conversations.messages.pages import message_page
 
 # Beyond every message: what clients send for "the newest".
 FAR = (8, 99_999_999, 2**31 - 1, 2**31, 2**53 - 1, 2**63 - 1, 2**63, 10**30)

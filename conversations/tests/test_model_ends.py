@@ -21,7 +21,7 @@ from conversations.tests.test_model_faults import (
     failed_send,
     ledger,
 )
-from usage.tokens import estimate_tokens
+from usage.ledger.tokens import estimate_tokens
 
 ModelCalls = Callable[[str], list[dict[str, Any]]]
 

@@ -10,8 +10,8 @@ import pytest
 from conftest import Person
 from edgechat.local.web import WebServer
 from edgechat.tests.web_settings import PRODUCTION, WITHOUT_MODEL
+from usage.ledger.tokens import estimate_tokens
 from usage.models import LedgerEntry
-from usage.tokens import estimate_tokens
 
 StartWeb = Callable[..., WebServer]
 ModelCalls = Callable[[str], list[dict[str, Any]]]

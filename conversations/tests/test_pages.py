@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai.gemini import Turn
-from conversations.context_window import Said, select_turns
-from conversations.pages import message_page
-from usage.tokens import estimate_tokens
+from ai.gemini.adapter import Turn
+from conversations.messages.pages import message_page
+from conversations.prompt.context_window import Said, select_turns
+from usage.ledger.tokens import estimate_tokens
 
 LAST = st.integers(0, 300)
 LIMIT = st.integers(1, 100)

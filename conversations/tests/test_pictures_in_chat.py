@@ -13,12 +13,12 @@ from django.core.files.storage import default_storage
 from django.core.management import call_command
 from django.utils import timezone
 
-from ai.gemini import PromptPicture, Turn
+from ai.gemini.adapter import PromptPicture, Turn
 from conftest import Person, assert_error
-from conversations.context_window import Said, fits, select_turns
 from conversations.models import Attachment
+from conversations.prompt.context_window import Said, fits, select_turns
 from conversations.tests.test_attachments import picture, upload
-from usage.tokens import estimate_tokens
+from usage.ledger.tokens import estimate_tokens
 
 ModelCalls = Callable[[str], list[dict[str, Any]]]
 

@@ -15,7 +15,7 @@ from conversations import transcript_repository as transcripts
 from conversations.replies.refused import end_refused_reply
 from conversations.transcript_repository.collections import conversations, messages
 from edgechat.local.web import WebServer
-from edgechat.mongo import MongoRefused, MongoUnavailable, mongo_errors
+from edgechat.stores.mongo import MongoRefused, MongoUnavailable, mongo_errors
 from usage.models import LedgerEntry
 
 Eventually = Callable[..., Any]

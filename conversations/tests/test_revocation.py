@@ -15,13 +15,13 @@ import pytest
 from django.core.management import call_command
 from PIL import Image
 
-from accounts.emailed_tokens import make_emailed_token
 from accounts.models import Organization, Session, User
+from accounts.recovery.emailed_tokens import make_emailed_token
 from accounts.tests.organizations import new_organization
 from accounts.tests.staff import make_user
 from conftest import Api, Person, new_address
 from conversations.tests.events import EVENT_STREAM, read_events
-from edgechat.mongo import database
+from edgechat.stores.mongo import database
 from edgechat.tests.raw_client import RawClient
 from edgechat.tests.web_settings import ELSEWHERE, WITHOUT_REDIS
 from usage.models import LedgerEntry

@@ -12,7 +12,7 @@ import pytest
 from conftest import Person, assert_error, at_once
 from conversations.tests.events import EVENT_STREAM, read_events
 from edgechat.local.web import WebServer
-from edgechat.redis import redis_client
+from edgechat.stores.redis import redis_client
 from edgechat.tests.web_settings import WITHOUT_REDIS
 from usage.models import LedgerEntry
 

@@ -9,7 +9,7 @@ import pytest
 from django.urls import get_resolver
 
 from conftest import Person
-from edgechat.mongo import database
+from edgechat.stores.mongo import database
 
 # What makes a valid body of every call, so that it is the id that is refused.
 BODY = {"content": "hello", "title": "mine now", "pinned": True, "rating": "up", "client_message_id": "phone-1"}

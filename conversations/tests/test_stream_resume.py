@@ -9,7 +9,7 @@ import pytest
 
 from conftest import Api, Person
 from conversations.tests.events import EVENT_STREAM, follow, read_events, stream_send, text_of
-from edgechat.redis import redis_client
+from edgechat.stores.redis import redis_client
 from edgechat.tests.web_settings import ELSEWHERE
 
 TEXT = "[[chunks=5]][[gap=0.03]]one 😀 two 👩‍👩‍👧 three four"

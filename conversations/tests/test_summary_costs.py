@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from conftest import Person, at_once
 from conversations import transcript_repository as transcripts
-from conversations import upkeep
-from conversations.context_window import Said, dialogue
 from conversations.documents import ConversationDocument
-from conversations.history import oldest_first
+from conversations.prompt import upkeep
+from conversations.prompt.context_window import Said, dialogue
+from conversations.prompt.history import oldest_first
+from conversations.prompt.upkeep import extend_summary
 from conversations.tests.stored_messages import store_messages
-from conversations.upkeep import extend_summary
+from usage.ledger.tokens import estimate_tokens
 from usage.models import LedgerEntry
-from usage.tokens import estimate_tokens
 
 WINDOW = 2000
 HALF = WINDOW // 2

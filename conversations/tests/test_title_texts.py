@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import regex
 
-from conversations.titles import MAX_TITLE_CHARACTERS, title_of_answer, title_of_question
+from conversations.prompt.titles import MAX_TITLE_CHARACTERS, title_of_answer, title_of_question
 
 
 @pytest.mark.parametrize(

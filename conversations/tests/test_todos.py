@@ -16,7 +16,7 @@ from accounts.tests.staff import helper, superuser
 from conftest import Person, assert_error, at_once
 from conversations.models import Todo
 from conversations.tests.staff_pages import audit_refused
-from conversations.todos import MAX_TODOS, create_todo
+from conversations.todos.services import MAX_TODOS, create_todo
 
 JSON = {"Content-Type": "application/json"}
 NOT_FOUND = "Todo not found"

@@ -10,7 +10,7 @@ from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from conversations.transcript_repository.collections import conversations, owners, tombstones
-from edgechat.mongo import mongo_errors
+from edgechat.stores.mongo import mongo_errors
 
 # Above every change number and, with microseconds behind it, of at most 18 digits until the year 2150.
 _UNNUMBERED = 2**59

@@ -10,7 +10,7 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from conversations.documents import ConversationDocument
-from edgechat.mongo import Document, database, mongo_errors
+from edgechat.stores.mongo import Document, database, mongo_errors
 
 # The index of running replies.
 WRITTEN_BY = "written_by"

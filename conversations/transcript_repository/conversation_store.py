@@ -12,11 +12,11 @@ from pymongo.cursor import Cursor
 from pymongo.errors import DuplicateKeyError
 
 from conversations.documents import CONVERSATION_VERSION, ConversationDocument, is_over
-from conversations.search_text import fold, pattern_of
+from conversations.sync.search_text import fold, pattern_of
 from conversations.transcript_repository.change_numbers import is_unnumbered, number_changes, unnumbered_change
 from conversations.transcript_repository.collections import NEVER, conversations, now
 from conversations.transcript_repository.collections import tombstones as tombstone_collection
-from edgechat.mongo import Document, mongo_errors
+from edgechat.stores.mongo import Document, mongo_errors
 
 TEMPORARY_LIFETIME = timedelta(hours=24)
 CREATION_KEY_LIFETIME = timedelta(hours=24)

@@ -16,7 +16,7 @@ from conversations.transcript_repository.collections import (
     tombstones,
 )
 from conversations.transcript_repository.message_store import delete_messages
-from edgechat.mongo import Document, mongo_errors
+from edgechat.stores.mongo import Document, mongo_errors
 
 _KEYS_AT_ONCE = 1000
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypedDict, cast
 
-from ai.metered_call import TOO_LONG
+from ai.calls.metered import TOO_LONG
 from conversations.documents import MessageDocument, VariantOutput, message_id
 from conversations.transcript_repository.collections import NEVER, messages
-from edgechat.answer_bytes import beginning_within, text_bytes
-from edgechat.mongo import Document, mongo_errors
+from edgechat.http.answer_bytes import beginning_within, text_bytes
+from edgechat.stores.mongo import Document, mongo_errors
 
 # Of one message, together; the oldest go, and one that is longer alone is cut, as a model's answer is that is too long.
 # An exchange is told whole, so this bounds answers.

@@ -18,7 +18,7 @@ from conversations.documents import (
 )
 from conversations.transcript_repository.collections import messages, now
 from conversations.transcript_repository.message_store import find_messages, latest_variants
-from edgechat.mongo import Document, mongo_errors
+from edgechat.stores.mongo import Document, mongo_errors
 
 
 @mongo_errors

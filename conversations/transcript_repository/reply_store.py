@@ -8,7 +8,7 @@ from typing import Any, cast
 from conversations.documents import ConversationDocument, ReplyDocument
 from conversations.transcript_repository.change_numbers import unnumbered_change
 from conversations.transcript_repository.collections import WRITTEN_BY, conversations, now, revision_of
-from edgechat.mongo import Document, mongo_errors
+from edgechat.stores.mongo import Document, mongo_errors
 
 REPLIES_AT_ONCE = 20
 UNKNOWN_AT_ONCE = 1000

@@ -12,7 +12,7 @@ from conversations.documents import ConversationDocument, is_over
 from conversations.transcript_repository.change_numbers import unnumbered_change
 from conversations.transcript_repository.collections import NEVER, conversations, now
 from conversations.transcript_repository.conversation_store import UNLISTED, page_of, title_filter
-from edgechat.mongo import Document, mongo_errors
+from edgechat.stores.mongo import Document, mongo_errors
 
 
 class Sharing(NamedTuple):

@@ -10,7 +10,7 @@ from typing import TypedDict, cast
 
 from conversations.transcript_repository.collections import conversations, unexpired
 from conversations.transcript_repository.conversation_store import numbered
-from edgechat.mongo import Document, mongo_errors
+from edgechat.stores.mongo import Document, mongo_errors
 
 
 class ReplyMetadata(TypedDict):

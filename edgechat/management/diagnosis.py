@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from django.conf import settings
 
-from edgechat.threads import release_database
+from edgechat.processes.threads import release_database
 
 _URL_LOGIN = re.compile(r"//([^/\s]*)@")
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import django.db
 from django.conf import settings
 
-from ai.call_control import CallControl
-from ai.gemini import ModelError, ModelQuotaExceeded, Prompt, Turn, count_tokens, list_models
-from ai.metered_call import MeteredCall
+from ai.calls.metered import MeteredCall
+from ai.gemini.adapter import ModelError, ModelQuotaExceeded, Prompt, Turn, count_tokens, list_models
+from ai.gemini.call_control import CallControl
 from edgechat.management.diagnosis import Finding, State
 from usage.models import LedgerEntry
 

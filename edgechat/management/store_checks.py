@@ -12,8 +12,8 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from edgechat.management.diagnosis import Finding, State, address
-from edgechat.mongo import database
-from edgechat.redis import redis_client
+from edgechat.stores.mongo import database
+from edgechat.stores.redis import redis_client
 
 # What conversations.transcript_repository.ensure_indexes makes on every server; a test holds them together.
 TRANSCRIPT_INDEXES: Mapping[str, frozenset[str]] = {

@@ -19,9 +19,9 @@ import gevent.monkey
 import structlog
 
 from edgechat.errors import StoreUnavailable
+from edgechat.processes.threads import waiting
 from edgechat.sandbox.messages import BadMessage, receive_message, send_message
 from edgechat.sandbox.places import OutOfTime, Places
-from edgechat.threads import waiting
 
 logger = structlog.get_logger(__name__)
 

@@ -63,7 +63,7 @@ def check_answer(answer: httpx2.Response, *, streamed: bool) -> None:
 @functools.cache
 def document() -> dict[str, Any]:
     """The published file. Made here, for a server of a test may be over its limits or have no stores."""
-    from edgechat.openapi import published_document
+    from edgechat.openapi.views import published_document
 
     made: dict[str, Any] = json.loads(published_document())
     return made

@@ -10,17 +10,17 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-import edgechat.redis
+import edgechat.stores.redis
 from conftest import at_once
-from edgechat.breaker import Breaker
-from edgechat.redis import GuardedConnection, redis_client
+from edgechat.stores.breaker import Breaker
+from edgechat.stores.redis import GuardedConnection, redis_client
 
 
 @pytest.fixture
 def breaker(monkeypatch: pytest.MonkeyPatch) -> Breaker:
     """Redis's, and no other test's."""
     mine = Breaker()
-    monkeypatch.setattr(edgechat.redis, "_breaker", mine)
+    monkeypatch.setattr(edgechat.stores.redis, "_breaker", mine)
     return mine
 
 

@@ -9,7 +9,7 @@ import pytest
 from django.test import RequestFactory, override_settings
 
 from conftest import Api, Person
-from edgechat.client_address import believe_scheme, client_address, limit_key
+from edgechat.http.client_address import believe_scheme, client_address, limit_key
 from edgechat.local.web import WebServer
 
 PEER = "192.0.2.9"

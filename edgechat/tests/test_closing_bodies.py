@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from django.http import StreamingHttpResponse
 from django.test import RequestFactory
 
-from edgechat.event_stream import event_stream_response
-from edgechat.file_response import file_response
+from edgechat.http.event_stream import event_stream_response
+from edgechat.http.file_response import file_response
 
 
 def test_closing_an_event_stream_closes_its_generator_then_the_call() -> None:

@@ -20,7 +20,7 @@ from conversations.transcript_repository import ensure_indexes
 from edgechat.local.stack import start_valkey
 from edgechat.management.diagnosis import Check, Finding, State, address, diagnose, reason, without_secrets
 from edgechat.management.store_checks import TRANSCRIPT_INDEXES
-from edgechat.mongo import database
+from edgechat.stores.mongo import database
 
 PROJECT = Path(__file__).parents[2]
 

@@ -18,12 +18,12 @@ from django.utils import timezone
 from conftest import Api, Person
 from conversations.replies.pieces import Piece, read_piece
 from conversations.tests.events import EVENT_STREAM, read_events, text_of
-from edgechat import notices
+from edgechat.http import notices
 from edgechat.local.stack import start_valkey
 from edgechat.local.web import WebServer
-from edgechat.redis import redis_client
+from edgechat.stores.redis import redis_client
 from usage.models import HourlyUsage, RequestRecord
-from usage.request_stream import STREAM, AnsweredRequest
+from usage.requests.request_stream import STREAM, AnsweredRequest
 
 Eventually = Callable[..., Any]
 ModelCalls = Callable[[str], list[dict[str, Any]]]

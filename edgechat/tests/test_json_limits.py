@@ -10,7 +10,7 @@ from rest_framework import serializers
 
 from conftest import Api, Person, assert_error
 from edgechat.errors import Invalid
-from edgechat.validation import validated_query
+from edgechat.http.validation import validated_query
 
 KIB = 1024
 JSON = {"Content-Type": "application/json"}

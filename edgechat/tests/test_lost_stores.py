@@ -20,10 +20,10 @@ from pymongo import MongoClient
 
 from conftest import Person, assert_error
 from conversations.tests.test_faults import begin, ledger_attempts, statuses
-from edgechat import mongo
 from edgechat.local.server import Server
 from edgechat.local.stack import Stack, start_stack
 from edgechat.local.web import WebServer
+from edgechat.stores import mongo
 from edgechat.tests.test_silent_stores import AWAY, at, many
 from usage.models import Process
 from usage.processes import LEASE_SECONDS

@@ -10,9 +10,9 @@ import gevent
 import pytest
 from django.db import OperationalError
 
-from edgechat import periodic
 from edgechat.errors import StoreUnavailable
-from edgechat.periodic import PeriodicTask
+from edgechat.processes import periodic
+from edgechat.processes.periodic import PeriodicTask
 
 Eventually = Callable[[Callable[[], Any]], Any]
 

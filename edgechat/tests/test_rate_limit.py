@@ -12,7 +12,7 @@ import httpx2
 
 from edgechat.local.stack import start_valkey
 from edgechat.local.web import WebServer
-from edgechat.redis import redis_client
+from edgechat.stores.redis import redis_client
 from edgechat.tests.web_settings import SMALL, STRICT, TWO_PROCESSES
 
 StartWeb = Callable[..., WebServer]

@@ -11,9 +11,10 @@ from typing import TypeVar
 import pytest
 from django.db import connection, transaction
 
-from edgechat import mongo, store_time, threads
 from edgechat.errors import StoreUnavailable
-from edgechat.threads import start_thread, waiting, working
+from edgechat.processes import threads
+from edgechat.processes.threads import start_thread, waiting, working
+from edgechat.stores import mongo, store_time
 
 PROJECT = Path(__file__).parents[2]
 APPS = ("accounts", "ai", "conversations", "usage")

@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                 ('client_errors', models.PositiveBigIntegerField(default=0, help_text='Answered with 400 to 499.')),
                 ('server_errors', models.PositiveBigIntegerField(default=0, help_text='Answered with 500 and above.')),
                 ('active_users', models.PositiveBigIntegerField(default=0, help_text='Users with at least one request.')),
-                ('latencies', django.contrib.postgres.fields.ArrayField(base_field=models.PositiveBigIntegerField(), help_text='Requests by how long they took: see usage/latency.py.', size=None)),
+                ('latencies', django.contrib.postgres.fields.ArrayField(base_field=models.PositiveBigIntegerField(), help_text='Requests by how long they took: see usage/reports/latency.py.', size=None)),
             ],
             options={
                 'verbose_name_plural': 'daily traffic',

@@ -17,11 +17,11 @@ from django.test import Client, override_settings
 from accounts.models import Organization, User
 from accounts.tests.staff import make_user
 from conftest import new_address
-from usage import dashboard, dashboard_page
-from usage.dashboard import read_dashboard
-from usage.latency import LIMITS
+from usage.ledger.near_budgets import near_budgets
 from usage.models import Budget, DailyCost, DailyTraffic, Spending
-from usage.near_budgets import near_budgets
+from usage.reports.latency import LIMITS
+from usage.staff import dashboard, dashboard_page
+from usage.staff.dashboard import read_dashboard
 from usage.tests.sums import at, settled
 
 TODAY = date(2130, 5, 20)

@@ -21,7 +21,6 @@ from conftest import Person
 from edgechat.local.stack import start_valkey
 from edgechat.local.web import WebServer
 from usage import rebuild
-from usage.latency import BUCKETS, bucket_of
 from usage.models import (
     DailyCost,
     DailyTraffic,
@@ -32,6 +31,7 @@ from usage.models import (
     RequestRecord,
     Spending,
 )
+from usage.reports.latency import BUCKETS, bucket_of
 from usage.tests.own_database import own_database
 
 NAMES = ("hourly usage", "organization usage", "daily traffic", "daily cost", "spending")

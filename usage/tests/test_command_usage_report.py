@@ -21,9 +21,9 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.tests.organizations import new_organization
 from accounts.tests.staff import make_user
-from usage import ledger_report
 from usage.management.commands.usage_report import COLUMNS
 from usage.models import HourlyUsage, LedgerEntry
+from usage.reports import ledger_report
 
 PROJECT = Path(__file__).parents[2]
 

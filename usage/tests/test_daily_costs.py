@@ -6,8 +6,8 @@ from datetime import date, timedelta
 from typing import Any
 
 from accounts.models import Organization
-from usage.daily_costs import sum_up_costs
 from usage.models import DailyCost, RecorderPosition
+from usage.reports.daily_costs import sum_up_costs
 from usage.tests.sums import at, costs_summed_until, settled
 
 FIRST = date(2130, 5, 1)
@@ -56,6 +56,6 @@ def test_the_first_time_all_earlier_days_are_summed_up() -> None:
 
 
 def test_the_web_processes_sum_up_by_themselves() -> None:
-    from edgechat import periodic
+    from edgechat.processes import periodic
 
     assert sum_up_costs in [task.function for task in periodic._tasks]

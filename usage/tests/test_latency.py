@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage.latency import BUCKETS, LIMITS, bucket_of, percentile
+from usage.reports.latency import BUCKETS, LIMITS, bucket_of, percentile
 
 
 def histogram(*milliseconds: float) -> list[int]:

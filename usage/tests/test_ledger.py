@@ -17,9 +17,9 @@ from conftest import Person, at_once
 from conversations.tests.events import EVENT_STREAM
 from conversations.tests.test_attachments import picture
 from usage.admin import MAX_PRICE_MICROS
-from usage.ledger import open_entry, settle_entry
+from usage.ledger.entries import open_entry, settle_entry
+from usage.ledger.tokens import TokenUsage
 from usage.models import LedgerEntry, ModelPrice, Spending
-from usage.tokens import TokenUsage
 
 Eventually = Callable[..., Any]
 ModelCalls = Callable[[str], list[dict[str, Any]]]
@@ -49,23 +49,23 @@ def test_nothing_calls_the_model_but_by_an_entry_of_the_ledger() -> None:
         for file, _ in calls_in_code(name)
         if "google" in (PROJECT / file).read_text()  # others send messages of their own
     }
-    assert asking == {"ai/gemini.py"}
+    assert asking == {"ai/gemini/adapter.py"}
     [(file, call)] = calls_in_code("stream_answer")
-    assert file == "ai/metered_call.py"
+    assert file == "ai/calls/metered.py"
     bounds = [ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == "max_output_tokens"]
     assert bounds == ["entry.max_output_tokens"]
     # An entry is only made where a row is: so there is none without it.
-    assert {file for file, _ in calls_in_code("OpenEntry")} == {"usage/ledger.py"}
+    assert {file for file, _ in calls_in_code("OpenEntry")} == {"usage/ledger/entries.py"}
     assert len(list(calls_in_code("OpenEntry"))) == 1
 
 
 def test_each_caller_of_the_model_has_a_purpose_of_its_own() -> None:
     callers = Counter(file for file, _ in calls_in_code("MeteredCall"))
     assert callers == {
-        "ai/answers.py": 1,
-        "conversations/action_items.py": 1,
+        "ai/calls/answers.py": 1,
+        "conversations/todos/action_items.py": 1,
         "conversations/replies/call.py": 1,
-        "conversations/upkeep.py": 1,
+        "conversations/prompt/upkeep.py": 1,
         "edgechat/management/model_checks.py": 1,
     }
 

@@ -15,9 +15,9 @@ from django.db import IntegrityError, transaction
 
 from conftest import Person
 from edgechat.tests.web_settings import SMALL
-from usage.ledger import open_entry, settle_entry
+from usage.ledger.entries import open_entry, settle_entry
+from usage.ledger.tokens import TokenUsage
 from usage.models import LedgerEntry, ModelPrice, today
-from usage.tokens import TokenUsage
 
 DAY = timedelta(days=1)
 ASKED = settings.GEMINI_MODEL

@@ -10,7 +10,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from edgechat import clock
+from edgechat.stores import clock
 from usage import processes
 from usage.models import Process
 from usage.tests.own_database import own_database

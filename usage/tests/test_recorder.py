@@ -25,8 +25,8 @@ from edgechat.local.stack import start_valkey
 from edgechat.local.valkey import Valkey
 from edgechat.local.web import WebServer
 from edgechat.tests.web_settings import ELSEWHERE
-from usage.latency import BUCKETS, bucket_of
 from usage.models import HourlyUsage, RequestRecord
+from usage.reports.latency import BUCKETS, bucket_of
 
 StartWeb = Callable[..., WebServer]
 Eventually = Callable[[Callable[[], Any]], Any]

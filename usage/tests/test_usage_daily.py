@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from conftest import Api, Person, assert_error
-from usage import reports
 from usage.models import HourlyUsage
+from usage.reports import services as reports
 from usage.tests.test_usage_me import REGISTERED, written
 
 

@@ -14,11 +14,11 @@ from accounts.models import User
 from conftest import Api, Person, new_address
 from edgechat.local.stack import start_valkey
 from edgechat.local.web import WebServer
-from edgechat.redis import redis_client
+from edgechat.stores.redis import redis_client
 from edgechat.tests.web_settings import STRICT
-from usage.budgets import set_budget
+from usage.ledger.budgets import set_budget
 from usage.models import HourlyUsage, LedgerEntry, RequestRecord, Spending
-from usage.request_stream import STREAM, AnsweredRequest
+from usage.requests.request_stream import STREAM, AnsweredRequest
 
 Eventually = Callable[[Callable[[], Any]], Any]
 StartWeb = Callable[..., WebServer]

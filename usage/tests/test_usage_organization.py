@@ -12,9 +12,9 @@ from accounts.models import Membership, Organization, User
 from accounts.tests.organizations import join, new_organization
 from accounts.tests.staff import make_user
 from conftest import Api, Person, assert_error
-from usage import organization_report
-from usage.budgets import set_budget
+from usage.ledger.budgets import set_budget
 from usage.models import OrganizationUsage, Spending
+from usage.reports import organization_report
 
 NOTHING = {"input": 0, "output": 0, "total": 0, "last_24h": 0, "last_7d": 0}
 NO_QUOTA = {"limit": None, "used": 0, "remaining": None, "resets_at": None}

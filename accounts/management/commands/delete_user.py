@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.addresses import email_key
-from accounts.deletion import delete_user
+from accounts.lifecycle.deletion import delete_user
 from accounts.models import User
 
 

@@ -11,8 +11,8 @@ from django.db import IntegrityError, transaction
 
 from accounts.addresses import refuse_incomparable
 from accounts.audit import record_event
+from accounts.login.passwords import MAX_PASSWORD, MIN_PASSWORD, normalized
 from accounts.models import AuditEvent, User
-from accounts.passwords import MAX_PASSWORD, MIN_PASSWORD, normalized
 
 
 class Command(BaseCommand):

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.audit import record_event
-from accounts.data_export import export_lines
+from accounts.lifecycle.data_export import export_lines
 from accounts.models import AuditEvent, User
 from edgechat.errors import StoreUnavailable
 

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
-from accounts.imported_rows import READERS, MissingColumns
-from accounts.user_import import import_users
+from accounts.lifecycle.imported_rows import READERS, MissingColumns
+from accounts.lifecycle.user_import import import_users
 
 
 class Command(BaseCommand):

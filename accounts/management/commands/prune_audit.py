@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from accounts.pruning import delete_old_events, old_events
+from accounts.lifecycle.pruning import delete_old_events, old_events
 
 
 class Command(BaseCommand):

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from accounts.pruning import delete_old_sessions, delete_old_token_pairs, old_sessions, old_token_pairs
+from accounts.lifecycle.pruning import delete_old_sessions, delete_old_token_pairs, old_sessions, old_token_pairs
 
 
 class Command(BaseCommand):
@@ -23,7 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         days = options["days"]
-        # Below two days a pair could go that a client may still ask for again (accounts.sessions).
+        # Below two days a pair could go that a client may still ask for again (accounts.login.sessions).
         if not 2 <= days <= 36500:
             raise CommandError("--days must be from 2 to 36500.")
         before = timezone.now() - timedelta(days=days)

@@ -8,8 +8,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from accounts.audit import record_event
+from accounts.login.sessions import end_all_sessions, end_everybodys_sessions
 from accounts.models import AuditEvent, Session, User
-from accounts.sessions import end_all_sessions, end_everybodys_sessions
 
 
 class Command(BaseCommand):

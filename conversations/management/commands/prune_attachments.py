@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from conversations.attachment_files import delete_files
-from conversations.attachments import (
+from conversations.attachments.files import delete_files
+from conversations.attachments.services import (
     delete_old_keys,
     delete_unused,
     forget_deleted_conversations,

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from accounts.models import Organization, User
-from usage.budgets import DEFAULT, Period, default_limit, record_budget, remove_budget, set_budget
+from usage.ledger.budgets import DEFAULT, Period, default_limit, record_budget, remove_budget, set_budget
 from usage.models import Budget
 
 MAX_NUMBER = 2**63 - 1

@@ -1,0 +1,149 @@
+"""A user's whole data as lines of JSON (NDJSON), for the user or for an operator whom they asked.
+
+Each app registers what it keeps of a user, as it registers with `accounts.lifecycle.deletion` how that is deleted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, TypedDict, TypeVar, cast
+from uuid import UUID
+
+from django.db.models import Model, QuerySet
+
+from accounts.models import AuditEvent, Membership, Session, User
+from accounts.serializers import UserOutput, user_body
+from edgechat.http.answer_bytes import encode_json
+from edgechat.http.bodies import Lines
+
+ROWS_AT_ONCE = 500
+
+M = TypeVar("M", bound=Model)
+R = TypeVar("R")
+Record = tuple[str, Mapping[str, object]]
+Exporter = Callable[[int], Iterator[Record]]
+
+_exporters: list[Exporter] = []
+_plurals: dict[str, str] = {}
+# What a line has beside its type.
+RECORDS = Lines()
+
+
+def register_exporter(export: Exporter, *, types: Mapping[str, tuple[str, type]]) -> None:
+    """Have `export(user_id)` yield what an app keeps of a user, each as (type, fields).
+
+    A record's last field may be an iterator of ASCII text, which is told as one string.
+
+    `types` has each type's name in the counts of the last line, and its fields: `{"todo": ("todos", TodoRecord)}`.
+    `export` must keep little in memory, hold no connection while it is not asked for the next record, and may raise
+    StoreUnavailable.
+    """
+    _exporters.append(export)
+    for kind, (plural, record) in types.items():
+        _plurals[kind] = plural
+        RECORDS.bodies[kind] = record
+
+
+def export_lines(user: User) -> Iterator[bytes]:
+    """`{"type": ..., ...}` for each thing that belongs to the user, the account first; at the end `{"counts": {...}}`.
+    A long line comes in pieces.
+
+    An export without that last line broke off. Raises StoreUnavailable.
+    """
+    counts: Counter[str] = Counter()
+    for export in _exporters:
+        for kind, fields in export(user.pk):
+            counts[kind] += 1
+            yield from _line({"type": kind, **fields})
+    yield from _line({"counts": {plural: counts[kind] for kind, plural in _plurals.items()}})
+
+
+def rows_of(queryset: QuerySet[M]) -> Iterator[M]:
+    """All rows in the order of their keys, a page in memory at a time, and no connection held between pages."""
+    queryset = queryset.order_by("pk")
+    page = queryset
+    while rows := list(page[:ROWS_AT_ONCE]):
+        yield from rows
+        page = queryset.filter(pk__gt=rows[-1].pk)
+
+
+def record_of(record: type[R], row: Model) -> R:
+    """The row's values of the record's fields, which are named as the row's."""
+    return cast(R, {name: getattr(row, name) for name in record.__annotations__})
+
+
+class AccountRecord(UserOutput):
+    last_login: datetime | None
+
+
+class SessionRecord(TypedDict):
+    id: UUID
+    device_name: str
+    user_agent: str
+    ip: str | None
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None
+    end_reason: str
+
+
+class MembershipRecord(TypedDict):
+    organization_id: int
+    role: str
+    created_at: datetime
+    organization_name: str
+
+
+class AuditEventRecord(TypedDict):
+    event: str
+    created_at: datetime
+    actor_id: int | None
+    ip: str | None
+    request_id: str
+    details: dict[str, Any]
+
+
+ACCOUNT_TYPES = {
+    "account": ("accounts", AccountRecord),
+    "session": ("sessions", SessionRecord),
+    "membership": ("memberships", MembershipRecord),
+    "audit_event": ("audit_events", AuditEventRecord),
+}
+
+
+def export_account(user_id: int) -> Iterator[Record]:
+    """The account, its sessions (no tokens: they are keys, not data), memberships, and the audit log of it."""
+    for user in User.objects.filter(pk=user_id):
+        account: AccountRecord = {**user_body(user), "last_login": user.last_login}
+        yield "account", account
+    for session in rows_of(Session.objects.filter(user_id=user_id)):
+        yield "session", record_of(SessionRecord, session)
+    for membership in rows_of(Membership.objects.filter(user_id=user_id).select_related("organization")):
+        yield (
+            "membership",
+            MembershipRecord(
+                organization_id=membership.organization_id,
+                role=membership.role,
+                created_at=membership.created_at,
+                organization_name=membership.organization.name,
+            ),
+        )
+    for recorded in rows_of(AuditEvent.objects.filter(user_id=user_id)):
+        if recorded.actor_id not in (None, user_id):
+            recorded.ip, recorded.request_id = None, ""  # where somebody else was, is their data
+        yield "audit_event", record_of(AuditEventRecord, recorded)
+
+
+def _line(record: dict[str, Any]) -> Iterator[bytes]:
+    *fields, (name, last) = record.items()
+    if not isinstance(last, Iterator):
+        yield encode_json(record) + b"\n"
+        return
+    opened = encode_json({**dict(fields), name: ""}).removesuffix(b'"}')
+    yield opened
+    for piece in last:
+        yield piece.encode()
+    yield b'"}\n'

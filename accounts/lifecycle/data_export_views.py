@@ -1,0 +1,38 @@
+"""GET /users/me/export."""
+
+from __future__ import annotations
+
+from django.http import StreamingHttpResponse
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework.views import APIView
+
+from accounts.lifecycle.data_export import RECORDS
+from accounts.lifecycle.export_response import export_response
+from accounts.open_calls.registry import open_call
+from accounts.requests import AuthenticatedRequest
+
+
+class UserExportView(APIView):
+    @extend_schema(
+        operation_id="users_me_export",
+        tags=["accounts"],
+        responses={(200, "application/x-ndjson"): RECORDS},
+        examples=[
+            OpenApiExample(
+                "Lines",
+                value='{"type": "account", "id": 7, "email": "ann@example.com"}\n'
+                '{"type": "todo", "id": 3, "title": "Water the plants"}\n'
+                '{"counts": {"accounts": 1, "conversations": 0, "messages": 0, "todos": 1, "attachments": 0}}\n',
+                response_only=True,
+                media_type="application/x-ndjson",
+            )
+        ],
+    )
+    def get(self, request: AuthenticatedRequest) -> StreamingHttpResponse:
+        """All data of the user, a JSON object a line: `{"type": "message", ...}`, pictures in Base64.
+
+        The last line is `{"counts": {...}}`, how many there are of each type; an export without it broke off, as
+        one does whose session is ended.
+        """
+        with open_call(request) as call:
+            return export_response(request.user, call)

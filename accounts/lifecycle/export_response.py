@@ -1,0 +1,17 @@
+"""A user's whole data as a file that is saved while it is being read."""
+
+from __future__ import annotations
+
+from django.http import StreamingHttpResponse
+
+from accounts.lifecycle.data_export import export_lines
+from accounts.models import User
+from accounts.open_calls.registry import OpenCall
+
+
+def export_response(user: User, call: OpenCall) -> StreamingHttpResponse:
+    """The file breaks off where the caller may not have it any more."""
+    response = StreamingHttpResponse(call.body(export_lines(user)), content_type="application/x-ndjson")
+    response["Content-Disposition"] = f'attachment; filename="edgechat-{user.pk}.ndjson"'
+    response["Cache-Control"] = "no-store"
+    return response

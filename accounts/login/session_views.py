@@ -1,0 +1,117 @@
+"""Where a user is logged in, and logging out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, TypedDict
+from uuid import UUID
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.views import APIView
+
+from accounts.examples import LOGGED_OUT_EXAMPLE
+from accounts.login.logout import end_own_session, list_sessions, log_out, log_out_everywhere
+from accounts.models import Session
+from accounts.requests import AuthenticatedRequest
+from accounts.serializers import LOGGED_OUT, LogoutOutput
+from edgechat.http.bodies import Answer, NoContent
+from edgechat.http.client_address import caller_of
+
+
+class LogoutAllOutput(LogoutOutput):
+    sessions_ended: int
+
+
+class SessionOutput(TypedDict):
+    id: UUID
+    device_name: Annotated[str | None, "As the login named it."]
+    user_agent: str | None
+    ip: Annotated[str | None, "Where the login came from."]
+    created_at: datetime
+    last_used_at: Annotated[datetime, "To the minute."]
+    current: Annotated[bool, "Whether it is the session of this call."]
+
+
+class SessionsOutput(TypedDict):
+    sessions: list[SessionOutput]
+
+
+def session_body(session: Session, *, current: Session) -> SessionOutput:
+    return {
+        "id": session.pk,
+        "device_name": session.device_name or None,
+        "user_agent": session.user_agent or None,
+        "ip": session.ip,
+        "created_at": session.created_at,
+        "last_used_at": session.last_used_at,
+        "current": session.pk == current.pk,
+    }
+
+
+class SessionsView(APIView):
+    @extend_schema(
+        operation_id="session_list",
+        tags=["accounts"],
+        examples=[
+            OpenApiExample(
+                "Sessions",
+                value={
+                    "sessions": [
+                        {
+                            "id": "7d0ed2fb-3f7e-4f0c-8a0b-6a4de1a3f0d2",
+                            "device_name": "Ann's phone",
+                            "user_agent": "EdgeChat/2.1 (Android 16)",
+                            "ip": "203.0.113.7",
+                            "created_at": "2026-01-01T12:00:00.123456Z",
+                            "last_used_at": "2026-01-02T08:30:00.123456Z",
+                            "current": True,
+                        }
+                    ]
+                },
+                response_only=True,
+            )
+        ],
+    )
+    def get(self, request: AuthenticatedRequest) -> Answer[SessionsOutput]:
+        """The user's live sessions, the latest used first; 1000 of them at most."""
+        sessions = list_sessions(user_id=request.user.pk)
+        bodies = [session_body(session, current=request.auth) for session in sessions]
+        return Answer(SessionsOutput(sessions=bodies))
+
+
+class SessionView(APIView):
+    @extend_schema(
+        operation_id="session_end",
+        tags=["accounts"],
+        parameters=[OpenApiParameter("session_id", location="path")],
+    )
+    def delete(self, request: AuthenticatedRequest, session_id: str) -> NoContent:
+        """End one of the user's sessions, with all its tokens and at once. It may be the one of this call."""
+        end_own_session(user_id=request.user.pk, session_id=session_id, caller=caller_of(request._request))
+        return NoContent()
+
+
+class LogoutView(APIView):
+    @extend_schema(
+        operation_id="logout",
+        tags=["accounts"],
+        request=None,
+        examples=[LOGGED_OUT_EXAMPLE],
+    )
+    def post(self, request: AuthenticatedRequest) -> Answer[LogoutOutput]:
+        """End the session of this call, with all its tokens and at once."""
+        log_out(user_id=request.user.pk, session_id=request.auth.pk, caller=caller_of(request._request))
+        return Answer(LOGGED_OUT)
+
+
+class LogoutAllView(APIView):
+    @extend_schema(
+        operation_id="logout_all",
+        tags=["accounts"],
+        request=None,
+        examples=[OpenApiExample("Logged out", value={**LOGGED_OUT, "sessions_ended": 3}, response_only=True)],
+    )
+    def post(self, request: AuthenticatedRequest) -> Answer[LogoutAllOutput]:
+        """End all of the user's sessions, the one of this call too."""
+        ended = log_out_everywhere(user_id=request.user.pk, caller=caller_of(request._request))
+        return Answer(LogoutAllOutput(message=LOGGED_OUT["message"], sessions_ended=ended))

@@ -1,0 +1,109 @@
+"""Access and refresh tokens. The only module that knows JWT.
+
+A token pair is a pure function of its session, generation and time of issue, so a pair that a client never received
+can be made again, byte for byte, without being stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+import jwt
+from django.conf import settings
+from django.utils import timezone
+
+TokenType = Literal["access", "refresh"]
+
+# How long a token still counts once it has expired: the time that its request was under way. All processes have one
+# clock (`edgechat.stores.clock`).
+LATE_SECONDS = 5
+# How far ahead of that clock a token may have been issued: by a version before, which had its machine's clock. It gains
+# its bearer nothing, as the session's row says whether it counts.
+EARLY_SECONDS = 300
+
+
+class TokenInvalid(Exception):
+    """Not a token of ours: forged, of the other type, malformed, or without a claim that it needs."""
+
+
+class TokenExpired(Exception):
+    """A token of ours whose time is over."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What the server believes of a token. Role and e-mail are looked up, never taken from it."""
+
+    user_id: int
+    session_id: UUID
+    generation: int
+
+
+def make_token(
+    kind: TokenType, *, user_id: int, role: str, session_id: UUID, generation: int, issued_at: datetime
+) -> str:
+    """A signed token; the same arguments give the same text."""
+    issued = int(issued_at.timestamp())
+    lifetime: timedelta = settings.ACCESS_TOKEN_LIFETIME if kind == "access" else settings.REFRESH_TOKEN_LIFETIME
+    identity = f"{session_id}:{generation}:{kind}:{issued}"
+    payload = {
+        "sub": str(user_id),
+        "type": kind,
+        "iat": issued,
+        "exp": issued + int(lifetime.total_seconds()),
+        "jti": hmac.new(settings.SECRET_KEY.encode(), identity.encode(), hashlib.sha256).hexdigest()[:32],
+        "sid": str(session_id),
+        "gen": generation,
+        # Older clients read these; the server does not.
+        "user_id": user_id,
+        "role": role,
+    }
+    return jwt.encode(payload, settings.JWT_SECRET, algorithm=settings.JWT_ALGORITHM)
+
+
+def read_token(token: str, kind: TokenType) -> Claims:
+    """The claims of a token of this kind. Raises TokenExpired or TokenInvalid."""
+    try:
+        payload: dict[str, Any] = jwt.decode(
+            token,
+            settings.JWT_SECRET,
+            algorithms=[settings.JWT_ALGORITHM],
+            options={
+                "require": ["sub", "type", "exp", "iat", "jti", "sid"],
+                # Below, by PostgreSQL's clock.
+                "verify_exp": False,
+                "verify_iat": False,
+                "verify_nbf": False,
+            },
+        )
+        now = timezone.now().timestamp()
+        if int(payload["exp"]) <= now - LATE_SECONDS:
+            raise TokenExpired
+        if max(int(payload["iat"]), int(payload.get("nbf", 0))) > now + EARLY_SECONDS:
+            raise TokenInvalid
+        if payload["type"] != kind:
+            raise TokenInvalid
+        generation = payload["gen"]
+        if not isinstance(generation, int) or not 0 <= generation < 2**31:
+            raise TokenInvalid
+        user_id = int(payload["sub"])
+        if not 0 < user_id < 2**63:
+            raise TokenInvalid
+        return Claims(user_id=user_id, session_id=UUID(payload["sid"]), generation=generation)
+    except (jwt.InvalidTokenError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise TokenInvalid from error
+
+
+def access_token_seconds_left(issued_at: datetime, *, now: datetime) -> int:
+    """For `expires_in`: whole seconds, rounded up, until an access token of that time expires, 0 if it has.
+
+    A pair that is made again at once says what it said the first time.
+    """
+    lifetime: timedelta = settings.ACCESS_TOKEN_LIFETIME
+    return max(0, math.ceil(min(lifetime, issued_at + lifetime - now).total_seconds()))

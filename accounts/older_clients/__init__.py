@@ -1,0 +1,4 @@
+"""The calls of the older backends' clients, on the services of this one.
+
+Only the URLs import it.
+"""

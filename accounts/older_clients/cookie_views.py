@@ -1,0 +1,126 @@
+"""The flow of older web clients: the refresh token is in a cookie, which scripts do not see.
+
+SameSite=Lax keeps the cookie out of other sites' POSTs. Besides that, a request that says where it comes from must
+come from here or from an origin that CORS_ORIGINS names; browsers always say so with POST, apps never do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+
+from accounts.anonymous import AnonymousView
+from accounts.examples import CREDENTIALS_EXAMPLE, LOGGED_OUT_EXAMPLE
+from accounts.login.devices import given_tokens, remember_device
+from accounts.login.login_lock import LoginLocked
+from accounts.login.logout import log_out_with
+from accounts.login.sessions import IssuedTokens, RefreshExpired, RefreshInvalid, refresh_session
+from accounts.older_clients.serializers import AccessTokenOutput, CredentialsInput
+from accounts.requests import AuthenticatedRequest
+from accounts.serializers import LOGGED_OUT, LogoutOutput
+from accounts.services import InvalidCredentials, log_in_user
+from edgechat.errors import PermissionDenied
+from edgechat.http.bodies import Answer
+from edgechat.http.client_address import caller_of
+from edgechat.http.validation import validated_body
+from edgechat.openapi.schema import raises
+
+COOKIE = "refresh_token"
+COOKIE_PARAMETER = OpenApiParameter(COOKIE, location="cookie", description="Set by login and refresh.")
+TOKEN_EXAMPLE = OpenApiExample(
+    "Access token",
+    value={"access_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3In0.c2ln", "token_type": "bearer"},
+    response_only=True,
+)
+
+
+def is_cross_site(request: HttpRequest) -> bool:
+    """Whether a browser says that a page of another site makes this request."""
+    origin = request.headers.get("Origin")
+    here = {f"{request.scheme}://{request.get_host()}", settings.PUBLIC_URL, *settings.CORS_ALLOWED_ORIGINS}
+    return origin is not None and origin not in here - {""}
+
+
+class CookieView(AnonymousView):
+    def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if is_cross_site(request._request):
+            raise PermissionDenied("Requests of other sites are refused")
+
+
+def tokens_response(tokens: IssuedTokens) -> Answer[AccessTokenOutput]:
+    response = Answer(AccessTokenOutput(access_token=tokens.access_token, token_type="bearer"))  # noqa: S106
+    response.set_cookie(
+        COOKIE,
+        tokens.refresh_token,
+        max_age=int(settings.REFRESH_TOKEN_LIFETIME.total_seconds()),
+        secure=not settings.DEVELOPMENT,
+        httponly=True,
+        samesite="Lax",
+    )
+    return response
+
+
+class CookieLoginView(CookieView):
+    @extend_schema(
+        operation_id="users_login",
+        tags=["older clients"],
+        request=CredentialsInput,
+        examples=[CREDENTIALS_EXAMPLE, TOKEN_EXAMPLE],
+    )
+    @raises(InvalidCredentials, LoginLocked, PermissionDenied)
+    def post(self, request: AuthenticatedRequest) -> Answer[AccessTokenOutput]:
+        """Log in; the refresh token comes as the cookie `refresh_token`. 403 to pages of other sites."""
+        data = validated_body(CredentialsInput, request)
+        given = given_tokens(request._request, data.pop("device_token"))
+        try:
+            user, tokens = log_in_user(**data, caller=caller_of(request._request), device_tokens=given)
+        except InvalidCredentials:
+            raise InvalidCredentials("Incorrect email or password") from None
+        response = tokens_response(tokens)
+        remember_device(response, user, given)
+        return response
+
+
+class CookieRefreshView(CookieView):
+    @extend_schema(
+        operation_id="users_refresh",
+        tags=["older clients"],
+        parameters=[COOKIE_PARAMETER],
+        request=None,
+        examples=[TOKEN_EXAMPLE],
+    )
+    @raises(RefreshInvalid, PermissionDenied)
+    def post(self, request: AuthenticatedRequest) -> Answer[AccessTokenOutput]:
+        """Exchange the cookie's refresh token, by the rules of `/auth/refresh`. 403 to pages of other sites."""
+        token = request.COOKIES.get(COOKIE)
+        if not token:
+            raise RefreshInvalid("Refresh token not found")
+        try:
+            tokens = refresh_session(refresh_token=token, caller=caller_of(request._request))
+        except RefreshExpired:
+            raise RefreshInvalid("Refresh token expired") from None
+        except RefreshInvalid:
+            raise RefreshInvalid("Invalid refresh token") from None
+        return tokens_response(tokens)
+
+
+class CookieLogoutView(CookieView):
+    @extend_schema(
+        operation_id="users_logout",
+        tags=["older clients"],
+        parameters=[COOKIE_PARAMETER],
+        request=None,
+        examples=[LOGGED_OUT_EXAMPLE],
+    )
+    @raises(PermissionDenied)
+    def post(self, request: AuthenticatedRequest) -> Answer[LogoutOutput]:
+        """End the cookie's session, if there is one, and clear the cookie. 403 to pages of other sites."""
+        if token := request.COOKIES.get(COOKIE):
+            log_out_with(token, caller=caller_of(request._request))
+        response = Answer(LOGGED_OUT)
+        response.delete_cookie(COOKIE, samesite="Lax")
+        return response

@@ -1,0 +1,32 @@
+"""Tells every process that something ended on which open calls depend (`accounts.open_calls.registry`)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from django.db import transaction
+
+from edgechat.http import notices
+
+ENDED = "ended"
+EVERYBODY = "everybody"
+
+
+def user_subject(user_id: int) -> str:
+    return f"user:{user_id}"
+
+
+def organization_subject(organization_id: int) -> str:
+    return f"organization:{organization_id}"
+
+
+def conversation_subject(conversation_id: str) -> str:
+    return f"conversation:{conversation_id}"
+
+
+def tell_ended(*subjects: str) -> None:
+    """Have every process look again at its open calls with one of these subjects, once this transaction is committed.
+
+    To be called wherever a session, an account, a membership or a conversation ends.
+    """
+    transaction.on_commit(partial(notices.tell, ENDED, subjects))

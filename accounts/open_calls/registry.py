@@ -1,0 +1,361 @@
+"""Calls that stay open after their token was looked at: event streams, exports, and answers that take long.
+
+What ends a session, an account or a membership ends them too. Each process knows the calls that are open in it and
+looks at PostgreSQL again for all of them in one query: those that a notice names at once, and all every CHECK_SECONDS,
+in case Redis was away. While PostgreSQL is away they go on. An access token that expires ends nothing: its session
+lives.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+import gevent.monkey
+import structlog
+from django.db import OperationalError
+from django.http import HttpRequest
+
+from accounts.login.sessions import SessionEnded
+from accounts.models import Session
+from accounts.open_calls.endings import EVERYBODY, conversation_subject, organization_subject, user_subject
+from accounts.open_calls.slots import take_slot
+from accounts.requests import AuthenticatedRequest
+from accounts.staff.sessions import session_of
+from edgechat.errors import ApiError, StoreUnavailable
+from edgechat.http import notices
+from edgechat.http.event_stream import ClosingBody
+from edgechat.http.request_state import state_of
+from edgechat.processes.threads import EXITS, start_thread, waiting
+
+logger = structlog.get_logger(__name__)
+
+CHECK_SECONDS = 5.0
+HANG_UP_SECONDS = 0.5
+# How long it is remembered what was told, for calls whose token was looked at before and that open after it.
+REMEMBER_SECONDS = 600.0
+
+T = TypeVar("T")
+
+
+class HungUp(ApiError):
+    """The client is gone, as far as can be told: it sends no more. The status is that of proxies' logs."""
+
+    status, code, detail = 499, "client_closed_request", "The client closed the connection"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A conversation that a call tells of; `organization_id` shares it with the caller, None if it is the caller's."""
+
+    owner_id: int
+    conversation_id: str
+    organization_id: int | None
+
+
+class OpenCall:
+    """A call that ends before its time when the caller may not have it any more.
+
+    It is closed at the end of its `with` block, unless it was kept in it.
+    """
+
+    def __init__(self, *, user_id: int, session_id: UUID, since: float, connection: Any = None) -> None:
+        self.user_id = user_id
+        self.session_id = session_id
+        self.since = since
+        self.connection = connection
+        self.reading: Reading | None = None
+        self.on_close: list[Callable[[], object]] = []
+        self._end: ApiError | None = None
+        self._wakers: list[Callable[[], object]] = []
+        self._kept = False
+
+    @property
+    def subjects(self) -> set[str]:
+        """The digests that a notice names it by."""
+        found = {EVERYBODY, user_subject(self.user_id)}
+        if self.reading is not None:
+            found.add(conversation_subject(self.reading.conversation_id))
+            if self.reading.organization_id is not None:
+                found.add(organization_subject(self.reading.organization_id))
+        return {notices.digest(subject) for subject in found}
+
+    def is_over(self) -> bool:
+        return self._end is not None
+
+    def raise_if_over(self) -> None:
+        """Raises what it was ended with."""
+        if self._end is not None:
+            raise self._end
+
+    def end(self, reason: ApiError) -> None:
+        """End it, from any thread; the first reason counts."""
+        if self._end is None:
+            self._end = reason
+            for wake in list(self._wakers):
+                wake()
+
+    def on_end(self, stop: Callable[[], object]) -> None:
+        """Have `stop` called, perhaps twice, when it ends; at once if it has."""
+        self._wakers.append(stop)
+        if self.is_over():
+            stop()
+
+    def reads(self, reading: Reading) -> None:
+        """From now on it depends on this conversation too."""
+        _forget(self)
+        self.reading = reading
+        _remember(self)
+
+    @contextmanager
+    def waking(self, wake: Callable[[], object]) -> Iterator[None]:
+        """Have `wake` called when it ends while this block waits."""
+        self._wakers.append(wake)
+        try:
+            yield
+        finally:
+            self._wakers.remove(wake)
+
+    def run(self, function: Callable[[], T]) -> T:
+        """What a function returns or raises, which a thread of its own runs; or what this call was ended with before.
+
+        The thread is not waited for then: `on_end` is to end it.
+        """
+        outcome: list[Callable[[], T]] = []
+        changed = threading.Event()
+
+        def work() -> None:
+            try:
+                result = function()
+                outcome.append(lambda: result)
+            except BaseException as error:
+                outcome.append(partial(_raise, error))
+            finally:
+                changed.set()
+
+        with waiting(), self.waking(changed.set):
+            if not self.is_over():
+                start_thread(work)
+                changed.wait()
+        self.raise_if_over()
+        return outcome[0]()
+
+    def body(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
+        """The body of a response that breaks off when this ends, and closes it."""
+        self.keep()
+        return _Body(self, chunks)
+
+    def keep(self) -> None:
+        """Stay open after the block; who does so closes it."""
+        self._kept = True
+
+    def close(self) -> None:
+        _forget(self)
+        while self.on_close:
+            self.on_close.pop()()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._kept or error is not None:
+            self.close()
+
+
+class _Body(ClosingBody):
+    def __init__(self, call: OpenCall, chunks: Iterable[bytes]) -> None:
+        super().__init__(chunks, call.close)
+        self._call = call
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self._call.raise_if_over()
+            yield chunk
+
+
+def open_call(request: AuthenticatedRequest, *, events: bool = False, reply: bool = False) -> OpenCall:
+    """Register a call that will stay open: with `events` as an event stream.
+
+    Streams end when their clients hang up; so does what is made for this call alone, with `reply`. Streams count
+    towards MAX_STREAMS_PER_USER and, with `reply`, the call towards MAX_REPLIES_PER_USER. Raises TooManyReplies, and
+    HungUp.
+    """
+    user_id = request.user.pk
+    call = OpenCall(
+        user_id=user_id,
+        session_id=request.auth.pk,
+        since=state_of(request._request).authenticated_at,
+        connection=request.META.get("gunicorn.socket") if events or reply else None,
+    )
+    try:
+        if reply:
+            # It may have waited for its turn for long, and a call to the model costs.
+            _end_hung_up([call])
+            call.raise_if_over()
+        if events:
+            call.on_close.append(take_slot("streams", user_id).release)
+        if reply:
+            call.on_close.append(take_slot("replies", user_id).release)
+    except BaseException:
+        call.close()
+        raise
+    _remember(call)
+    return call
+
+
+# By the digests of their subjects.
+_all = notices.digest(EVERYBODY)
+_calls: dict[str, set[OpenCall]] = {_all: set()}
+_told: dict[str, float] = {}
+_remembered_since = 0.0
+_due: set[OpenCall] = set()
+_looking = False
+_lock = threading.Lock()
+
+EndUnreadable = Callable[[list[OpenCall]], None]
+_end_unreadable: list[EndUnreadable] = []
+
+
+def register_reading_check(end_unreadable: EndUnreadable) -> None:
+    """Have `end_unreadable(calls)` end those whose conversation is gone, or not for their callers any more."""
+    _end_unreadable.append(end_unreadable)
+
+
+def hear_ended(subjects: Collection[str]) -> None:
+    """The listener of `accounts.open_calls.endings.tell_ended`."""
+    global _remembered_since
+    now = time.monotonic()
+    with _lock:
+        if now - _remembered_since > REMEMBER_SECONDS:
+            _told.clear()
+            _remembered_since = now
+        _told.update(dict.fromkeys(subjects, now))
+        named = set().union(*(_calls.get(subject, ()) for subject in subjects))
+    _look_at(named)
+
+
+def check_open_calls() -> None:
+    """Look at all; called every CHECK_SECONDS."""
+    with _lock:
+        calls = list(_calls[_all])
+    if calls:
+        _end_what_is_over(calls)
+
+
+def notice_hang_ups() -> None:
+    """End the calls whose clients are gone; called every HANG_UP_SECONDS."""
+    with _lock:
+        calls = list(_calls[_all])
+    _end_hung_up(calls)
+
+
+def _end_hung_up(calls: Collection[OpenCall]) -> None:
+    """End those whose clients have closed their connections, by one system call for all.
+
+    Writing to a connection would tell too, but only the second time, and pings are rare. A client that has closed only
+    its own half (shutdown) counts as gone: until something is written to it nothing tells the two apart, HTTP has no
+    such client (RFC 1945, 1.3: a close by either party ends the request; RFC 9112 keeps half-closing for servers), and
+    nginx, Go and asyncio take it so. Only what is made for this connection alone ends by it; requests that are not
+    open calls never notice.
+    """
+    poll = gevent.monkey.get_original("select", "poll")()  # gevent's own looks for nothing but data
+    by_file: dict[int, OpenCall] = {}
+    for call in calls:
+        if call.connection is not None and (file := call.connection.fileno()) >= 0:
+            by_file[file] = call
+            poll.register(file, getattr(select, "POLLRDHUP", 0))
+    for file, _ in poll.poll(0):
+        by_file[file].end(HungUp())
+
+
+def open_staff_call(request: HttpRequest) -> OpenCall:
+    """Register a call in the admin, which ends with its login there. Raises SessionEnded."""
+    session = session_of(request)
+    if session is None:
+        raise SessionEnded
+    # When it was looked at whose the request is, nobody wrote down: it is looked at again.
+    call = OpenCall(user_id=session.user_id, session_id=session.pk, since=-1.0)
+    _remember(call)
+    return call
+
+
+# --- The calls that are open in this process ----------------------------------------------------------------------
+
+
+def _remember(call: OpenCall) -> None:
+    with _lock:
+        for subject in call.subjects:
+            _calls.setdefault(subject, set()).add(call)
+        # Something may have ended between the look at the token and now.
+        missed = call.since < _remembered_since or any(
+            _told.get(subject, -1.0) >= call.since for subject in call.subjects
+        )
+    if missed:
+        _look_at({call})
+
+
+def _forget(call: OpenCall) -> None:
+    with _lock:
+        for subject in call.subjects:
+            known = _calls.get(subject)
+            if known is not None:
+                known.discard(call)
+                if not known and subject != _all:
+                    del _calls[subject]
+
+
+def _look_at(calls: set[OpenCall]) -> None:
+    """Have these looked at by a thread: one for all that are named while it is at work."""
+    global _looking
+    with _lock:
+        _due.update(calls)
+        if _looking or not _due:
+            return
+        _looking = True
+    start_thread(_look_at_due)
+
+
+def _look_at_due() -> None:
+    global _looking
+    while True:
+        with _lock:
+            due = list(_due)
+            _due.clear()
+            if not due:
+                _looking = False
+                return
+        try:
+            _end_what_is_over(due)
+        except (OperationalError, StoreUnavailable) as error:
+            logger.warning("open_calls_not_checked", reason=type(error).__name__)
+        except EXITS:
+            with _lock:
+                _looking = False
+            raise
+        except BaseException:  # whatever it is, the next ones have to be looked at
+            logger.exception("open_calls_not_checked")
+
+
+def _end_what_is_over(calls: list[OpenCall]) -> None:
+    sessions = Session.objects.filter(pk__in={call.session_id for call in calls}, ended_at=None, user__is_active=True)
+    live = set(sessions.exclude(kind=Session.Kind.ADMIN, user__is_staff=False).values_list("pk", flat=True))
+    for call in calls:
+        if call.session_id not in live:
+            call.end(SessionEnded())
+    reading = [call for call in calls if call.reading is not None and not call.is_over()]
+    for end_unreadable in _end_unreadable if reading else ():
+        end_unreadable(reading)
+
+
+def _raise(error: BaseException) -> Any:
+    raise error

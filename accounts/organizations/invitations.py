@@ -1,0 +1,133 @@
+"""Invitations of e-mail addresses to organizations, and how whoever has the address takes them up.
+
+Nobody becomes a member without accepting. An address is somebody's once their account with it is verified, or who
+registers another's address would be let in with it. Whoever invites learns nothing: no account is looked for.
+"""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce
+
+from accounts.addresses import email_key
+from accounts.audit import record_membership
+from accounts.models import Membership, Organization, User
+from accounts.open_calls.live_accounts import lock_account
+from accounts.organizations.members import MAX_MEMBERS, TooManyMembers
+from accounts.organizations.services import TooManyOrganizations, access_organization, record_by_staff
+from accounts.permissions import ALLOWED, Access, Action, Role, managing
+from edgechat.errors import ApiError, NotFound, PermissionDenied
+from edgechat.http.client_address import Caller
+
+MAX_MEMBERSHIPS = 500
+MAX_LISTED = 500
+
+
+class InvitationNotFound(NotFound):
+    detail = "Invitation not found"
+
+
+class AlreadyMember(ApiError):
+    status, code, detail = 409, "already_member", "This address is a member, or invited, already"
+
+
+def invite(*, user: User, organization_id: int, email: str, role: str, caller: Caller) -> Membership:
+    """Invite an address. Raises OrganizationNotFound, PermissionDenied, AlreadyMember and TooManyMembers."""
+    with transaction.atomic():
+        access = access_organization(user=user, organization_id=organization_id, lock=True)
+        access.require(managing(role))
+        lock_account(user.pk)
+        if access.role is None and email_key(email) == email_key(user.email):
+            raise PermissionDenied("Nobody invites themselves")
+        members = Membership.objects.filter(organization=access.organization)
+        key = Coalesce("user__email_key", "invited_email_key")
+        if members.annotate(key=key).filter(key=email_key(email)).exists():
+            raise AlreadyMember
+        if members.count() >= MAX_MEMBERS:
+            raise TooManyMembers
+        record_by_staff(access, actor=user, caller=caller, before=None, after={"invited": role})
+        return Membership.objects.create(
+            organization=access.organization, invited_email=email, invited_by=user, role=role
+        )
+
+
+def revoke_invitation(*, user: User, organization_id: int, invitation_id: int, caller: Caller) -> None:
+    """Raises OrganizationNotFound, PermissionDenied and InvitationNotFound, also for one that was accepted."""
+    with transaction.atomic():
+        access = access_organization(user=user, organization_id=organization_id, lock=True)
+        access.require(Action.MANAGE_MEMBERS)
+        invitations = Membership.objects.select_for_update().filter(organization=access.organization, user=None)
+        invitation = invitations.filter(pk=invitation_id).first()
+        if invitation is None:
+            raise InvitationNotFound
+        access.require(managing(invitation.role))
+        record_by_staff(access, actor=user, caller=caller, before={"invited": invitation.role}, after=None)
+        invitation.delete()
+
+
+def list_invitations(*, user: User) -> list[Membership]:
+    """The invitations that the user can accept, with their organizations, the latest first, 500 at most."""
+    return list(_invitations_of(user).select_related("organization").order_by("-pk")[:MAX_LISTED])
+
+
+def accept_invitation(*, user: User, invitation_id: int, caller: Caller) -> Access:
+    """Become a member; once more by the same user changes nothing.
+
+    Raises InvitationNotFound, also for one that is another's or was taken back, and TooManyOrganizations.
+    """
+    found = _find(user, invitation_id)
+    with transaction.atomic():
+        # Locked like this everywhere: organizations before users.
+        organization = Organization.objects.select_for_update(no_key=True).filter(pk=found.organization_id).first()
+        account = User.objects.select_for_update(no_key=True).filter(pk=user.pk, is_active=True).first()
+        if organization is None or account is None:
+            raise InvitationNotFound
+        invitation = _find(account, invitation_id)
+        member = Membership.objects.filter(organization=organization, user=account).first()
+        if member is None:
+            if account.memberships.count() >= MAX_MEMBERSHIPS:
+                raise TooManyOrganizations(f"An account can be in {MAX_MEMBERSHIPS} organizations", MAX_MEMBERSHIPS)
+            invitation.user, invitation.invited_email = account, ""
+            invitation.save(update_fields=["user", "invited_email", "invited_email_key"])
+            member = invitation
+            record_membership(member, caller=caller, actor_id=user.pk, before=None, after=member.role)
+        elif member.pk != invitation.pk:  # staff added them meanwhile
+            invitation.delete()
+    return Access(organization, member.role, user.is_superuser)
+
+
+def decline_invitation(*, user: User, invitation_id: int) -> None:
+    """Raises InvitationNotFound, also for one that was accepted."""
+    found = _find(user, invitation_id)
+    with transaction.atomic():
+        Organization.objects.select_for_update(no_key=True).filter(pk=found.organization_id).first()
+        invitation = _invitations_of(user).filter(pk=invitation_id).first()
+        if invitation is None:
+            raise InvitationNotFound
+        invitation.delete()
+
+
+def _find(user: User, invitation_id: int) -> Membership:
+    """An invitation of this user, open or accepted."""
+    own = Q(user=user) | Q(pk__in=_invitations_of(user).values("pk"))
+    invitation = Membership.objects.filter(own, pk=invitation_id).first()
+    if invitation is None:
+        raise InvitationNotFound
+    return invitation
+
+
+def _invitations_of(user: User) -> QuerySet[Membership]:
+    """Those that this user can accept: of the verified address, by who may still invite with this role, or by staff."""
+    if not user.is_verified:
+        return Membership.objects.none()
+    inviter = Membership.objects.filter(organization=OuterRef("organization"), user=OuterRef("invited_by"))
+    by_owner = Exists(inviter.filter(role__in=ALLOWED[Action.MANAGE_OWNERS]))
+    by_manager = Exists(inviter.filter(role__in=ALLOWED[Action.MANAGE_MEMBERS]))
+    by_staff = Q(invited_by__is_staff=True) | Q(invited_by__is_superuser=True)
+    may_invite = by_staff | by_owner | (~Q(role=Role.OWNER) & by_manager)
+    return (
+        Membership.objects.filter(user=None, invited_email_key=email_key(user.email))
+        .filter(Q(invited_by=None) | (Q(invited_by__is_active=True) & may_invite))
+        .exclude(invited_by=user)
+    )

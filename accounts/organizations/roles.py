@@ -1,0 +1,104 @@
+"""What staff change about other accounts. The admin's rules are the same (accounts.admin)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.audit import record_event
+from accounts.login.sessions import end_admin_sessions, end_all_sessions
+from accounts.models import AuditEvent, User
+from accounts.open_calls.endings import tell_ended, user_subject
+from edgechat.errors import NotFound, PermissionDenied
+from edgechat.http.client_address import Caller
+
+Role = Literal["user", "admin", "superuser"]
+
+
+def visible_user(*, viewer: User, user_id: int) -> User:
+    """The viewer's own account, or any for staff. Raises NotFound."""
+    user = None
+    if viewer.is_staff or user_id == viewer.pk:
+        user = User.objects.filter(pk=user_id, deletion_requested_at=None).first()
+    if user is None:
+        raise NotFound
+    return user
+
+
+def require_staff(user: User) -> None:
+    if not user.is_staff:
+        raise PermissionDenied("Access denied. Required role: ['admin']")
+
+
+def list_users(*, limit: int, skip: int) -> list[User]:
+    """Every account, in the order of ids; what is being deleted apart."""
+    return list(User.objects.filter(deletion_requested_at=None).order_by("id")[skip : skip + limit])
+
+
+def change_user(
+    *, actor: User, user_id: int, is_active: bool | None, role: Literal["user", "admin"] | None, caller: Caller
+) -> User:
+    """Another account with what is not None changed.
+
+    Raises PermissionDenied: staff who are no superusers change neither roles nor other staff, and nobody themselves.
+    Raises NotFound.
+    """
+    require_staff(actor)
+    with transaction.atomic():
+        user = User.objects.select_for_update(no_key=True).filter(pk=user_id, deletion_requested_at=None).first()
+        if user is None:
+            raise NotFound
+        if role is not None and not actor.is_superuser:
+            raise PermissionDenied("Only superusers change roles")
+        if (role is not None or is_active is not None) and user.pk == actor.pk:
+            raise PermissionDenied("Nobody changes their own role, or shuts themselves out")
+        if is_active is not None and (user.is_staff or user.is_superuser) and not actor.is_superuser:
+            raise PermissionDenied("Only superusers change other staff")
+        if is_active is not None and is_active != user.is_active:
+            user.is_active, user.updated_at = is_active, timezone.now()
+            user.save(update_fields=["is_active", "updated_at"])
+            record_activity(user, actor_id=actor.pk, caller=caller)
+        if role is not None and role != user.role:
+            set_role(user=user, role=role, actor_id=actor.pk, caller=caller)
+    return user
+
+
+def set_role(*, user: User, role: Role, actor_id: int | None, caller: Caller | None) -> None:
+    """Give a user these rights and no more; `actor_id` and `caller` are None for a command."""
+    before = User(is_staff=user.is_staff, is_superuser=user.is_superuser)
+    user.is_staff, user.is_superuser = role != "user", role == "superuser"
+    user.updated_at = timezone.now()
+    user.save(update_fields=["is_staff", "is_superuser", "updated_at"])
+    record_role(user, before=before, actor_id=actor_id, caller=caller)
+
+
+def record_role(user: User, *, before: User, actor_id: int | None, caller: Caller | None) -> None:
+    """What follows when rights were given or taken away; `before` has those of before.
+
+    A row of the audit log, and the end of the logins to the admin of who has lost some: they do not come back with
+    the rights.
+    """
+    if (before.is_staff and not user.is_staff) or (before.is_superuser and not user.is_superuser):
+        end_admin_sessions(user_id=user.pk, reason="role_changed")
+    tell_ended(user_subject(user.pk))
+    record_event(
+        AuditEvent.Event.ROLE_CHANGED,
+        caller=caller,
+        user_id=user.pk,
+        actor_id=actor_id,
+        role=user.role,
+        superuser=user.is_superuser,
+        before={"role": before.role, "superuser": before.is_superuser},
+        after={"role": user.role, "superuser": user.is_superuser},
+    )
+
+
+def record_activity(user: User, *, actor_id: int | None, caller: Caller) -> None:
+    """What follows when somebody has been shut out or let in: the sessions' end, and a row of the audit log."""
+    if not user.is_active:
+        end_all_sessions(user_id=user.pk, reason="deactivated")
+    event = AuditEvent.Event.ACTIVATED if user.is_active else AuditEvent.Event.DEACTIVATED
+    change = {"before": {"is_active": not user.is_active}, "after": {"is_active": user.is_active}}
+    record_event(event, caller=caller, user_id=user.pk, actor_id=actor_id, **change)

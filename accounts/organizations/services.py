@@ -1,0 +1,103 @@
+"""What users do with organizations. Who is in them: accounts.organizations.members."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from accounts.audit import record_event
+from accounts.models import AuditEvent, Membership, Organization, User
+from accounts.open_calls.live_accounts import lock_account
+from accounts.permissions import Access, Action, Role
+from edgechat.errors import ApiError, LimitContext, NotFound
+from edgechat.http.client_address import Caller
+
+# Of those that a user made and that are still there, whoever owns them now: being made an owner uses up nothing.
+MAX_ORGANIZATIONS = 50
+
+
+class OrganizationNotFound(NotFound):
+    detail = "Organization not found"
+
+
+class TooManyOrganizations(ApiError):
+    status, code, detail = 409, "too_many_organizations", f"An account can make {MAX_ORGANIZATIONS} organizations"
+    context_body = LimitContext
+
+    def __init__(self, detail: str, limit: int) -> None:
+        super().__init__(detail, context=LimitContext(limit=limit))
+
+
+def access_organization(*, user: User, organization_id: int, lock: bool = False) -> Access:
+    """The gate to every organization; OrganizationNotFound for an absent and for a stranger's alike.
+
+    With `lock`, in a transaction, nobody else changes the organization or its members before the transaction ends.
+    """
+    organizations = Organization.objects.select_for_update(no_key=True) if lock else Organization.objects.all()
+    organization = organizations.filter(pk=organization_id).first()
+    role = Membership.objects.filter(organization_id=organization_id, user=user).values_list("role", flat=True).first()
+    if organization is None or (role is None and not user.is_superuser):
+        raise OrganizationNotFound
+    return Access(organization, role, user.is_superuser)
+
+
+def record_by_staff(
+    access: Access, *, actor: User, caller: Caller, before: dict[str, str] | None, after: dict[str, str] | None
+) -> None:
+    """What a superuser changes in an organization that they are not in is a change by staff, as in the admin."""
+    if access.role is None:
+        record_event(
+            AuditEvent.Event.STAFF_CHANGE,
+            caller=caller,
+            actor_id=actor.pk,
+            model=Organization._meta.label_lower,
+            id=str(access.organization.pk),
+            before=before,
+            after=after,
+        )
+
+
+def create_organization(*, user: User, name: str) -> Access:
+    """Make an organization that the user owns. Raises TooManyOrganizations."""
+    with transaction.atomic():
+        # Locked, so that two calls at once do not both find room.
+        lock_account(user.pk)
+        if Organization.objects.filter(created_by=user).count() >= MAX_ORGANIZATIONS:
+            raise TooManyOrganizations(f"An account can make {MAX_ORGANIZATIONS} organizations", MAX_ORGANIZATIONS)
+        organization = Organization.objects.create(name=name, created_by=user)
+        Membership.objects.create(organization=organization, user=user, role=Role.OWNER)
+    return Access(organization, Role.OWNER, user.is_superuser)
+
+
+def list_organizations(*, user: User) -> list[Access]:
+    """Those that the user is in, the oldest first; a superuser's too, who finds the others in the admin."""
+    memberships = Membership.objects.filter(user=user).select_related("organization").order_by("organization_id")
+    return [Access(each.organization, each.role, user.is_superuser) for each in memberships]
+
+
+def get_organization(*, user: User, organization_id: int) -> Access:
+    """Raises OrganizationNotFound."""
+    access = access_organization(user=user, organization_id=organization_id)
+    access.require(Action.READ)
+    return access
+
+
+def rename_organization(*, user: User, organization_id: int, name: str, caller: Caller) -> Access:
+    """Raises OrganizationNotFound and PermissionDenied."""
+    with transaction.atomic():
+        access = access_organization(user=user, organization_id=organization_id, lock=True)
+        access.require(Action.RENAME)
+        before = {"name": access.organization.name}
+        record_by_staff(access, actor=user, caller=caller, before=before, after={"name": name})
+        access.organization.name = name
+        access.organization.save(update_fields=["name"])
+    return access
+
+
+def delete_organization(*, user: User, organization_id: int, caller: Caller) -> None:
+    """Conversations stay with their authors. Raises OrganizationNotFound and PermissionDenied."""
+    with transaction.atomic():
+        access = access_organization(user=user, organization_id=organization_id, lock=True)
+        access.require(Action.DELETE)
+        before = {"name": access.organization.name}
+        record_by_staff(access, actor=user, caller=caller, before=before, after=None)
+        access.organization.delete()

@@ -1,0 +1,278 @@
+"""The calls for organizations, their members and invitations."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
+
+from accounts.organizations.invitations import (
+    AlreadyMember,
+    InvitationNotFound,
+    accept_invitation,
+    decline_invitation,
+    invite,
+    list_invitations,
+    revoke_invitation,
+)
+from accounts.organizations.members import LastOwner, TooManyMembers, change_role, list_members, remove_member
+from accounts.organizations.serializers import (
+    InvitationsOutput,
+    MemberInput,
+    MemberOutput,
+    MembersOutput,
+    OrganizationInput,
+    OrganizationOutput,
+    OrganizationsOutput,
+    RoleInput,
+    invitation_body,
+    member_body,
+    organization_body,
+)
+from accounts.organizations.services import (
+    TooManyOrganizations,
+    create_organization,
+    delete_organization,
+    get_organization,
+    list_organizations,
+    rename_organization,
+)
+from accounts.requests import AuthenticatedRequest
+from edgechat.errors import Invalid, PermissionDenied
+from edgechat.http.bodies import Answer, Created, NoContent
+from edgechat.http.client_address import caller_of
+from edgechat.http.rate_limit import AuthRateThrottle
+from edgechat.http.validation import integer_id, validated_body
+from edgechat.openapi.schema import raises
+
+_ORGANIZATION_ID = OpenApiParameter("organization_id", type=int, location="path")
+_MEMBER_ID = OpenApiParameter("user_id", type=int, location="path")
+_INVITATION_ID = OpenApiParameter("invitation_id", type=str, location="path")
+_ORGANIZATION = {
+    "id": 5,
+    "name": "The Analytical Society",
+    "role": "owner",
+    "created_at": "2026-01-01T12:00:00.123456Z",
+}
+_MEMBER = {"user_id": 7, "email": "ann@example.com", "role": "admin", "status": "active", "invitation_id": None}
+_INVITED = {"user_id": None, "email": "ben@example.com", "role": "member", "status": "invited", "invitation_id": "12"}
+_ORGANIZATION_EXAMPLE = OpenApiExample("Organization", value=_ORGANIZATION, response_only=True)
+_NAME_EXAMPLE = OpenApiExample("Name", value={"name": "The Analytical Society"}, request_only=True)
+
+
+class OrganizationsView(APIView):
+    @extend_schema(
+        operation_id="organization_create",
+        tags=["organizations"],
+        request=OrganizationInput,
+        examples=[_ORGANIZATION_EXAMPLE, _NAME_EXAMPLE],
+    )
+    @raises(TooManyOrganizations)
+    def post(self, request: AuthenticatedRequest) -> Created[OrganizationOutput]:
+        """Make an organization and own it. An account can make 50; past them it is 409 `too_many_organizations`."""
+        access = create_organization(user=request.user, **validated_body(OrganizationInput, request))
+        return Created(organization_body(access))
+
+    @extend_schema(
+        operation_id="organization_list",
+        tags=["organizations"],
+        examples=[OpenApiExample("Organizations", value={"organizations": [_ORGANIZATION]}, response_only=True)],
+    )
+    def get(self, request: AuthenticatedRequest) -> Answer[OrganizationsOutput]:
+        """The organizations that the user is in, with the user's role in each."""
+        organizations = [organization_body(each) for each in list_organizations(user=request.user)]
+        return Answer(OrganizationsOutput(organizations=organizations))
+
+
+class OrganizationView(APIView):
+    @extend_schema(
+        operation_id="organization_get",
+        tags=["organizations"],
+        parameters=[_ORGANIZATION_ID],
+        examples=[_ORGANIZATION_EXAMPLE],
+    )
+    def get(self, request: AuthenticatedRequest, organization_id: str) -> Answer[OrganizationOutput]:
+        """One organization that the user is in; a superuser sees any."""
+        access = get_organization(user=request.user, organization_id=integer_id(organization_id))
+        return Answer(organization_body(access))
+
+    @extend_schema(
+        operation_id="organization_update",
+        tags=["organizations"],
+        parameters=[_ORGANIZATION_ID],
+        request=OrganizationInput,
+        examples=[_ORGANIZATION_EXAMPLE, _NAME_EXAMPLE],
+    )
+    @raises(PermissionDenied)
+    def patch(self, request: AuthenticatedRequest, organization_id: str) -> Answer[OrganizationOutput]:
+        """Rename an organization: its owners and admins."""
+        number = integer_id(organization_id)
+        data = validated_body(OrganizationInput, request)
+        caller = caller_of(request._request)
+        access = rename_organization(user=request.user, organization_id=number, caller=caller, **data)
+        return Answer(organization_body(access))
+
+    @extend_schema(operation_id="organization_delete", tags=["organizations"], parameters=[_ORGANIZATION_ID])
+    @raises(PermissionDenied)
+    def delete(self, request: AuthenticatedRequest, organization_id: str) -> NoContent:
+        """Delete an organization: its owners. Conversations stay with their authors, and are shared no longer."""
+        number, caller = integer_id(organization_id), caller_of(request._request)
+        delete_organization(user=request.user, organization_id=number, caller=caller)
+        return NoContent()
+
+
+class MembersView(APIView):
+    def get_throttles(self) -> list[BaseThrottle]:
+        # Invitations lie before other people's eyes, so nobody makes them by the thousand.
+        return [AuthRateThrottle()] if self.request.method == "POST" else []
+
+    @extend_schema(
+        operation_id="member_list",
+        tags=["organizations"],
+        parameters=[_ORGANIZATION_ID],
+        examples=[OpenApiExample("Members", value={"members": [_MEMBER, _INVITED]}, response_only=True)],
+    )
+    def get(self, request: AuthenticatedRequest, organization_id: str) -> Answer[MembersOutput]:
+        """Members and invitations, in the order in which they were added. Every member sees them."""
+        members = list_members(user=request.user, organization_id=integer_id(organization_id))
+        return Answer(MembersOutput(members=[member_body(member) for member in members]))
+
+    @extend_schema(
+        operation_id="member_add",
+        tags=["organizations"],
+        parameters=[_ORGANIZATION_ID],
+        request=MemberInput,
+        examples=[
+            OpenApiExample("Invited", value=_INVITED, response_only=True),
+            OpenApiExample("Member", value={"email": "ben@example.com", "role": "member"}, request_only=True),
+        ],
+    )
+    @raises(PermissionDenied, AlreadyMember, TooManyMembers)
+    def post(self, request: AuthenticatedRequest, organization_id: str) -> Created[MemberOutput]:
+        """Invite somebody by e-mail: owners invite anybody, admins invite admins and members.
+
+        The answer and the list are the same whether or not the address has an account. Whoever has it, verified, finds
+        the invitation in GET `/organizations/invitations`, and is a member once they accept it. It ends when whoever
+        made it may no longer invite. An address that is a member, or invited, is 409 `already_member`. An organization
+        can have 500 members and invitations; past them it is 409 `too_many_members`.
+        """
+        number = integer_id(organization_id)
+        data = validated_body(MemberInput, request)
+        caller = caller_of(request._request)
+        invitation = invite(user=request.user, organization_id=number, caller=caller, **data)
+        return Created(member_body(invitation))
+
+
+class MemberView(APIView):
+    @extend_schema(
+        operation_id="member_update",
+        tags=["organizations"],
+        parameters=[_ORGANIZATION_ID, _MEMBER_ID],
+        request=RoleInput,
+        examples=[
+            OpenApiExample("Member", value=_MEMBER, response_only=True),
+            OpenApiExample("Role", value={"role": "admin"}, request_only=True),
+        ],
+    )
+    @raises(PermissionDenied, LastOwner)
+    def patch(self, request: AuthenticatedRequest, organization_id: str, user_id: str) -> Answer[MemberOutput]:
+        """Give a member another role; 409 `last_owner` for the last owner's."""
+        number, member_id = integer_id(organization_id), integer_id(user_id)
+        data = validated_body(RoleInput, request)
+        caller = caller_of(request._request)
+        member = change_role(user=request.user, organization_id=number, member_id=member_id, caller=caller, **data)
+        return Answer(member_body(member))
+
+    @extend_schema(
+        operation_id="member_delete",
+        tags=["organizations"],
+        parameters=[_ORGANIZATION_ID, _MEMBER_ID],
+    )
+    @raises(PermissionDenied, LastOwner)
+    def delete(self, request: AuthenticatedRequest, organization_id: str, user_id: str) -> NoContent:
+        """Remove a member, or leave with one's own id; 409 `last_owner` for the last owner.
+
+        The member's own conversations stay the member's, and are shared no longer.
+        """
+        number, member_id, caller = integer_id(organization_id), integer_id(user_id), caller_of(request._request)
+        remove_member(user=request.user, organization_id=number, member_id=member_id, caller=caller)
+        return NoContent()
+
+
+class InvitationView(APIView):
+    @extend_schema(
+        operation_id="invitation_revoke",
+        tags=["organizations"],
+        parameters=[_ORGANIZATION_ID, _INVITATION_ID],
+    )
+    @raises(PermissionDenied)
+    def delete(self, request: AuthenticatedRequest, organization_id: str, invitation_id: str) -> NoContent:
+        """Take an invitation back, by its `invitation_id` in the list of members."""
+        revoke_invitation(
+            user=request.user,
+            organization_id=integer_id(organization_id),
+            invitation_id=_parse_invitation_id(invitation_id),
+            caller=caller_of(request._request),
+        )
+        return NoContent()
+
+
+class OwnInvitationsView(APIView):
+    @extend_schema(
+        operation_id="invitation_list",
+        tags=["organizations"],
+        examples=[
+            OpenApiExample(
+                "Invitations",
+                value={
+                    "invitations": [
+                        {
+                            "id": "12",
+                            "organization": {"id": 5, "name": "The Analytical Society"},
+                            "role": "member",
+                            "created_at": "2026-01-01T12:00:00.123456Z",
+                        }
+                    ]
+                },
+                response_only=True,
+            )
+        ],
+    )
+    def get(self, request: AuthenticatedRequest) -> Answer[InvitationsOutput]:
+        """The organizations that the user's address is invited to, the latest 500; none until it is verified."""
+        invitations = [invitation_body(invitation) for invitation in list_invitations(user=request.user)]
+        return Answer(InvitationsOutput(invitations=invitations))
+
+
+class OwnInvitationView(APIView):
+    @extend_schema(operation_id="invitation_decline", tags=["organizations"], parameters=[_INVITATION_ID])
+    def delete(self, request: AuthenticatedRequest, invitation_id: str) -> NoContent:
+        """Decline an invitation. Whoever made it sees that it is gone, and may invite again."""
+        decline_invitation(user=request.user, invitation_id=_parse_invitation_id(invitation_id))
+        return NoContent()
+
+
+class AcceptInvitationView(APIView):
+    @extend_schema(
+        operation_id="invitation_accept",
+        tags=["organizations"],
+        parameters=[_INVITATION_ID],
+        request=None,
+        examples=[_ORGANIZATION_EXAMPLE],
+    )
+    @raises(TooManyOrganizations)
+    def post(self, request: AuthenticatedRequest, invitation_id: str) -> Answer[OrganizationOutput]:
+        """Accept an invitation and be a member; accepting it again changes nothing.
+
+        An account can be in 500 organizations; past them it is 409 `too_many_organizations`.
+        """
+        number, caller = _parse_invitation_id(invitation_id), caller_of(request._request)
+        access = accept_invitation(user=request.user, invitation_id=number, caller=caller)
+        return Answer(organization_body(access))
+
+
+def _parse_invitation_id(text: str) -> int:
+    try:
+        return integer_id(text)
+    except Invalid:
+        raise InvitationNotFound from None

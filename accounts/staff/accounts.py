@@ -1,0 +1,57 @@
+"""What follows when staff change the address or the password of somebody's account.
+
+Whoever changes an address to their own could have the account's password reset by a mail to it, which would look like
+the holder's doing. So it gets none until somebody who can log in has verified it, and the old address is told: of this
+change, and of a password that staff set afterwards.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from django.conf import settings
+from django.db import transaction
+
+from accounts.audit import record_event
+from accounts.login.sessions import end_all_sessions
+from accounts.models import AuditEvent, User
+from accounts.recovery.emails import send_notice
+from edgechat.http.client_address import Caller
+
+
+def follow_change_of_address(user: User, *, before: User, actor_id: int, caller: Caller) -> None:
+    """End the account's sessions, write to the audit log and tell the old address; in the change's transaction."""
+    end_all_sessions(user_id=user.pk, reason="address_changed")
+    record_event(
+        AuditEvent.Event.EMAIL_CHANGED,
+        caller=caller,
+        user_id=user.pk,
+        actor_id=actor_id,
+        before={"email": before.email, "is_verified": before.is_verified},
+        after={"email": user.email, "is_verified": user.is_verified},
+    )
+    _tell(
+        before.email,
+        "The e-mail address of your account was changed",
+        f"The staff of {settings.APP_NAME} changed the e-mail address of your account, which was this one. It is "
+        "logged out everywhere, and its password is as it was.",
+    )
+
+
+def tell_of_new_password(user: User) -> None:
+    addresses = {user.email}
+    if user.address_set_by_staff:
+        changes = AuditEvent.objects.filter(user_id=user.pk, event=AuditEvent.Event.EMAIL_CHANGED)
+        addresses |= {change.details["before"]["email"] for change in changes.order_by("-id")[:1]}
+    for address in sorted(addresses):
+        _tell(
+            address,
+            "The password of your account was changed",
+            f"The staff of {settings.APP_NAME} set a new password for your account. It is logged out everywhere.",
+        )
+
+
+def _tell(address: str, subject: str, text: str) -> None:
+    """Send it once the change is stored; the change stays if it cannot be sent."""
+    objection = "If you did not ask for this, please tell them at once by another way than this account."
+    transaction.on_commit(partial(send_notice, address, subject, f"{text}\n\n{objection}\n"), robust=True)

@@ -1,0 +1,184 @@
+"""Every change that staff make in the admin is a row of the audit log, with what was before and after."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, cast
+
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+
+from accounts.audit import record_event
+from accounts.models import AuditEvent, Membership, User
+from edgechat.graphemes import cut
+from edgechat.http.client_address import caller_of
+
+# A value of a row is told up to here; a list of keys by its first so many.
+MAX_CHARACTERS, MAX_KEYS = 300, 500
+# In place of what users wrote.
+TEXT, NEW_TEXT = "(text)", "(another text)"
+
+
+class AuditedAdmin:
+    """Writes the audit log for each object that a form of the admin adds, changes or deletes, inlines included.
+
+    Actions of our own write their rows themselves. Django's own log, which names objects by their text, gets the kind
+    and the key of each, and no text.
+    """
+
+    # Fields whose changes have rows of their own, which the class writes.
+    audited_apart: ClassVar[frozenset[str]] = frozenset()
+    # Fields with what users wrote: a row says only that they changed.
+    texts_of_users: ClassVar[frozenset[str]] = frozenset()
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)  # type: ignore[misc]
+        names = [name for name in form.changed_data if name not in self.audited_apart]
+        if not change:
+            record_staff_change(request, form.instance, before=None, after=self._after(form, names))
+        elif names:
+            before = {
+                name: TEXT if name in self.texts_of_users else told(name, form.initial.get(name)) for name in names
+            }
+            record_staff_change(request, form.instance, before=before, after=self._after(form, names))
+        for formset in formsets:
+            self._audit_formset(request, formset)
+
+    def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> list[LogEntry]:
+        return _log(request, [obj], ADDITION, message)
+
+    def log_change(self, request: HttpRequest, obj: Model, message: Any) -> list[LogEntry]:
+        return _log(request, [obj], CHANGE, message)
+
+    def log_deletions(self, request: HttpRequest, queryset: Iterable[Model]) -> list[LogEntry]:
+        deleted = list(queryset)
+        for obj in deleted:
+            before = self.described(obj)
+            if before is not None:
+                record_staff_change(request, obj, before=before, after=None)
+        return _log(request, deleted, DELETION, "")
+
+    def described(self, obj: Any) -> dict[str, Any] | None:
+        """What the audit log keeps of an object that goes; None if the class writes the row of it itself."""
+        return values_of(obj, but=self.texts_of_users)
+
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
+    ) -> list[dict[str, Any]]:
+        message: list[dict[str, Any]] = super().construct_change_message(  # type: ignore[misc]
+            request, form, formsets, add
+        )
+        for entry in message:
+            for part in entry.values():
+                part.pop("object", None)
+        return message
+
+    def _after(self, form: Any, names: Iterable[str]) -> dict[str, Any]:
+        given = form.cleaned_data
+        return {name: NEW_TEXT if name in self.texts_of_users else told(name, given.get(name)) for name in names}
+
+    def _audit_formset(self, request: HttpRequest, formset: Any) -> None:
+        if formset.model._meta.label_lower in WITH_ROWS_OF_THEIR_OWN:
+            return
+        gone = {id(obj) for obj in formset.deleted_objects}
+        changed = {id(obj) for obj, _ in formset.changed_objects}
+        for form in formset.initial_forms:
+            obj = form.instance
+            if id(obj) in gone:
+                key = form[formset._pk_field.name].value()  # a deleted object has none
+                before = {name: told(name, value) for name, value in form.initial.items()}
+                record_staff_change(request, obj, key=key, before=before, after=None)
+            elif id(obj) in changed:
+                before = {name: told(name, form.initial.get(name)) for name in form.changed_data}
+                after = {name: told(name, form.cleaned_data.get(name)) for name in form.changed_data}
+                record_staff_change(request, obj, before=before, after=after)
+        for obj in formset.new_objects:
+            record_staff_change(request, obj, before=None, after=values_of(obj))
+
+
+# Models, by label, for whose changes in an inline the parent's class writes the rows.
+WITH_ROWS_OF_THEIR_OWN: set[str] = set()
+
+
+def record_staff_change(
+    request: HttpRequest,
+    obj: Model,
+    *,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+    key: Any = None,
+) -> None:
+    """One row for one object: None before it was made, and after it was deleted."""
+    is_membership = isinstance(obj, Membership)
+    record_event(
+        AuditEvent.Event.MEMBERSHIP_CHANGED if is_membership else AuditEvent.Event.STAFF_CHANGE,
+        caller=caller_of(request),
+        user_id=_person(obj),
+        actor_id=request.user.pk,
+        model=obj._meta.label_lower,
+        id=str(obj.pk if key is None else key),
+        **({"organization": obj.organization_id} if isinstance(obj, Membership) else {}),
+        before=None if before is None else dict(before),
+        after=None if after is None else dict(after),
+    )
+
+
+def values_of(obj: Model, *, but: Iterable[str] = ()) -> dict[str, Any]:
+    """The columns of an object, as the audit log tells them."""
+    fields = [field for field in obj._meta.concrete_fields if not field.primary_key]
+    return {
+        field.name: TEXT if field.name in but else told(field.name, field.value_from_object(obj)) for field in fields
+    }
+
+
+def told(name: str, value: Any) -> Any:
+    """A field's value for the audit log: no secret, objects by their keys, and addresses of e-mail masked.
+
+    A row about an address as such has it whole (accounts.staff.accounts); such rows are found when the account goes.
+    """
+    if "password" in name:
+        return "(secret)"
+    if isinstance(value, Model):
+        return value.pk
+    if isinstance(value, QuerySet | list | tuple | set):
+        return [told(name, each) for each in list(value)[:MAX_KEYS]]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, datetime.datetime | datetime.date | decimal.Decimal | uuid.UUID):
+        return str(value)
+    text = cut(str(value), MAX_CHARACTERS)
+    return masked(text) if "email" in name else text
+
+
+def masked(email: str) -> str:
+    """Enough of an address to recognize it by: `a…@example.com`."""
+    local, _, domain = email.rpartition("@")
+    return f"{local[:1]}…@{domain}" if local else ""
+
+
+def _person(obj: Model) -> int | None:
+    """Whom a change of this object concerns."""
+    if isinstance(obj, User):
+        return obj.pk
+    person: int | None = getattr(obj, "user_id", None) or getattr(obj, "owner_id", None)
+    return person
+
+
+def _log(request: HttpRequest, objects: list[Model], flag: int, message: Any) -> list[LogEntry]:
+    return LogEntry.objects.bulk_create(
+        LogEntry(
+            user_id=cast(int, request.user.pk),
+            content_type=ContentType.objects.get_for_model(obj, for_concrete_model=False),
+            object_id=str(obj.pk),
+            object_repr=f"{obj._meta.verbose_name} {obj.pk}"[:200],
+            action_flag=flag,
+            change_message=message if isinstance(message, str) else json.dumps(message),
+        )
+        for obj in objects
+    )

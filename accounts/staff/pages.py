@@ -1,0 +1,130 @@
+"""What the admin's pages share: large tables are never counted to their end, and records can only be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib.admin import ShowFacets
+from django.contrib.auth import get_user_model
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.functional import cached_property
+from unfold.admin import ModelAdmin
+
+from accounts.staff.audit import AuditedAdmin
+from accounts.staff.sessions import require_recent_password
+
+# A page of results costs the same whatever the table's size; so must the number of pages.
+MAX_COUNTED = 10_000
+MAX_USERS_OF_A_SEARCH = 1000
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts and shows MAX_COUNTED rows at most; whoever looks for others has search and filters."""
+
+    template_name = "edgechat/bounded_pagination.html"
+
+    @cached_property
+    def _counted(self) -> int:
+        rows: Any = self.object_list
+        # Keys alone: neither the order nor columns that are computed for each row matter to a number.
+        return int(rows.order_by().values("pk")[: MAX_COUNTED + 1].count())
+
+    @property
+    def count(self) -> int:
+        return min(self._counted, MAX_COUNTED)
+
+    @property
+    def more_than_counted(self) -> bool:
+        return self._counted > MAX_COUNTED
+
+
+class StaffModelAdmin(AuditedAdmin, ModelAdmin):  # type: ignore[misc]
+    """Lists that stay cheap: bounded counts, no facets, and no order but the one that an index serves.
+
+    Every class of the admin is one of these: what its forms change is in the audit log.
+    """
+
+    paginator: Any = BoundedPaginator
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    list_per_page = 50
+    list_max_show_all = 50
+    list_disable_select_all = True
+    sortable_by: Any = ()
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        require_recent_password(request)
+        return super().delete_view(request, object_id, extra_context)
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        if "delete_selected" in request.POST.getlist("action"):
+            require_recent_password(request)
+        return super().response_action(request, queryset)
+
+    def log_deletions(self, request: HttpRequest, queryset: Iterable[Any]) -> Any:
+        # Every deletion of Django's comes by here before it is made.
+        require_recent_password(request)
+        return super().log_deletions(request, queryset)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        if any(formset.deleted_forms for formset in formsets):
+            require_recent_password(request)
+        super().save_related(request, form, formsets, change)
+
+    def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
+        """The filters alone: Django lets everybody ask for `title__startswith`, of columns too that no page shows."""
+        field = lookup.partition("__")[0]
+        filters = self.get_list_filter(request) if request is not None else self.list_filter
+        named = {
+            each[0] if isinstance(each, tuple | list) else getattr(each, "parameter_name", each) for each in filters
+        }
+        allowed: bool = field in named and super().lookup_allowed(lookup, value, request)
+        return allowed
+
+
+class RecordAdmin(StaffModelAdmin):
+    """Rows that the application writes: staff with the right to view them may read them, and nobody changes them."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class OfUsersAdmin(StaffModelAdmin):
+    """Rows that belong to users, found by the user's e-mail, or id.
+
+    The users are looked up first, and the rows by their index on the user; a join would read the whole table.
+    """
+
+    search_fields = ("user__email",)
+    search_help_text = "E-mail or id of a user"
+    user_field = "user_id"
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        return queryset.filter(**{f"{self.user_field}__in": users_matching(term)}), False
+
+
+def users_matching(term: str) -> list[int]:
+    """Ids of the users whose e-mail contains the text, or of the one whose id it is; the first thousand."""
+    if is_id(term):
+        return [int(term)]
+    users = get_user_model().objects.filter(email__icontains=term)
+    return list(users.values_list("pk", flat=True)[:MAX_USERS_OF_A_SEARCH])
+
+
+def is_id(term: str) -> bool:
+    """Whether a search term can be a row's number."""
+    return term.isascii() and term.isdigit() and len(term) <= 18

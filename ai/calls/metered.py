@@ -1,0 +1,147 @@
+"""The one way to call the model: with a ledger entry, opened before it and settled after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import structlog
+from django.conf import settings
+
+from ai.gemini.adapter import COMPLETE, Chunk, ModelError, Prompt, stream_answer
+from ai.gemini.call_control import CallControl
+from edgechat.http.answer_bytes import beginning_within, text_bytes
+from edgechat.processes.threads import working
+from usage.ledger import entries as ledger
+from usage.ledger.entries import OpenEntry
+from usage.ledger.tokens import TokenUsage, estimate_tokens
+from usage.models import LedgerEntry
+
+logger = structlog.get_logger(__name__)
+
+# Of one answer, as JSON: far beyond AI_MAX_OUTPUT_TOKENS, for a model that does not keep to it. What comes later is cut
+# off, as Gemini itself does it.
+MAX_ANSWER_BYTES = 1_000_000
+TOO_LONG = "MAX_TOKENS"
+
+
+class MeteredCall:
+    """One call to the model. `texts()` makes it, once; the other attributes say what is known of it so far.
+
+    `finish_reason` is Gemini's, None until the model has said it. `usage` is the model's last count with an estimate of
+    the text that came after it, or an estimate of all.
+    """
+
+    def __init__(
+        self,
+        *,
+        attempt_id: str,
+        user_id: int | None,
+        purpose: LedgerEntry.Purpose,
+        prompt: Prompt,
+        organization_id: int | None = None,
+        control: CallControl | None = None,
+    ) -> None:
+        self.control = control or CallControl(timeout=settings.AI_TIMEOUT_SECONDS)
+        self.text = ""
+        self.finish_reason: str | None = None
+        self.blocked = False
+        self.model: str = settings.GEMINI_MODEL
+        self._attempt_id = attempt_id
+        self._user_id = user_id
+        self._organization_id = organization_id
+        self._purpose = purpose
+        self._prompt = prompt
+        self._estimated_input = prompt.estimated_tokens()
+        self._entry: OpenEntry | None = None
+        self._reported: TokenUsage | None = None
+        self._counted_characters = 0  # of the text, when the model told its counts last
+        self._refused = False
+        self._answered_by = ""
+
+    @property
+    def lowered(self) -> bool:
+        """Whether a budget left less room for the answer than was asked for."""
+        return self._entry is not None and self._entry.max_output_tokens < self._prompt.max_output_tokens
+
+    @property
+    def usage(self) -> TokenUsage:
+        if self._reported is not None:
+            uncounted = estimate_tokens(self.text[self._counted_characters :])
+            return self._reported + TokenUsage(output_tokens=uncounted, estimated=uncounted > 0)
+        if self._refused:
+            return TokenUsage()
+        return TokenUsage(input_tokens=self._estimated_input, output_tokens=estimate_tokens(self.text), estimated=True)
+
+    def open(self) -> OpenEntry:
+        """Take what the call can cost from the budgets; `texts` does it where this has not been done before.
+
+        Who has opened a call makes it, or discards it. Raises BudgetExceeded, and OperationalError when the ledger
+        cannot be written.
+        """
+        self._entry = ledger.open_entry(
+            attempt_id=self._attempt_id,
+            user_id=self._user_id,
+            organization_id=self._organization_id,
+            purpose=self._purpose,
+            model=settings.GEMINI_MODEL,
+            input_tokens=self._estimated_input,
+            max_output_tokens=self._prompt.max_output_tokens,
+        )
+        return self._entry
+
+    def discard(self) -> None:
+        """Give back what `open` took: the call will not be made."""
+        ledger.discard_entry(self._attempt_id)
+
+    def texts(self) -> Iterator[str]:
+        """The answer's pieces as they come; ending the iteration ends the call.
+
+        Raises ModelError, also for an answer without text that was neither blocked nor ended as it should; an answer
+        with text is one, however it ended: `finish_reason` tells. Raises CallCancelled, and what `open` raises, before
+        the call. Whatever happens, the entry is settled, or taken back if the model was never reached.
+        """
+        entry = self._entry
+        if entry is None:
+            with working():
+                entry = self.open()
+        left = MAX_ANSWER_BYTES
+        try:
+            for chunk in stream_answer(self._prompt, self.control, max_output_tokens=entry.max_output_tokens):
+                text = beginning_within(chunk.text, limit=left)
+                left -= text_bytes(text)
+                self._note(chunk, text)
+                if text:
+                    yield text
+                if text != chunk.text:
+                    logger.warning("model_answer_too_long", attempt_id=self._attempt_id)
+                    self.finish_reason = TOO_LONG
+                    break
+            if not self.text.strip() and not self.blocked and self.finish_reason != COMPLETE:
+                logger.warning("model_answered_nothing", attempt_id=self._attempt_id, finish_reason=self.finish_reason)
+                raise ModelError
+        except ModelError as error:
+            # What the model refused with a status, it does not charge; what broke off on the way, it may have.
+            self._refused = error.refused
+            raise
+        finally:
+            if self.control.reached:
+                ledger.settle_entry(self._attempt_id, self.usage, answered_by=self._answered_by)
+            else:
+                self.discard()
+
+    def _note(self, chunk: Chunk, text: str) -> None:
+        """Take in what a chunk says, and so much of its text."""
+        self.text += text
+        if chunk.model is not None:
+            self.model = self._answered_by = chunk.model
+        if not self.blocked:
+            self.finish_reason = chunk.finish_reason or self.finish_reason
+            self.blocked = chunk.blocked
+        if chunk.usage is not None:
+            self._reported, self._counted_characters = chunk.usage, len(self.text)
+
+    def run(self) -> str:
+        """The whole answer; raises as `texts`."""
+        for _ in self.texts():
+            pass
+        return self.text

@@ -1,0 +1,4 @@
+"""POST /ai/complete, plain and streamed.
+
+Only the URLs import it.
+"""

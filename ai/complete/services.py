@@ -1,0 +1,78 @@
+"""One prompt, perhaps with pictures, and one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+
+from ai.calls.answers import Answer, Pieces
+from ai.gemini.adapter import Prompt, PromptPicture, Turn
+from ai.serializers import CompletionOutput, ImageOutput, VisionOutput
+from ai.services import finished, vision_body
+from ai.vision.pictures import Rendering
+from edgechat.errors import TooLarge
+from usage.models import LedgerEntry
+
+
+class PromptAnswer(Answer):
+    """The answer to one prompt, outside any conversation. Raises TooLarge for more than a call may have."""
+
+    def __init__(
+        self,
+        *,
+        user_id: int,
+        prompt: str,
+        system_instruction: str | None = None,
+        response_schema: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(user_id=user_id, purpose=LedgerEntry.Purpose.COMPLETE)
+        self._prompt = Prompt(
+            turns=(Turn("user", prompt),), system_instruction=system_instruction, response_schema=response_schema
+        )
+        self._shape = ["complete", prompt, system_instruction, response_schema, self._prompt.max_output_tokens]
+        _refuse_too_large(self._prompt)
+
+    def shape(self) -> list[Any]:
+        return self._shape
+
+    def make(self) -> Pieces:
+        call = self.new_call(self._prompt)
+        yield from call.texts()
+        return finished(call)
+
+    def body(self) -> CompletionOutput:
+        return self.completion.as_body()
+
+
+class PictureAnswer(Answer):
+    """The answer to a prompt about pictures, told with `images`; it is never kept. Raises TooLarge as the other."""
+
+    def __init__(
+        self, *, user_id: int, pictures: Sequence[Rendering], images: Sequence[ImageOutput], prompt: str
+    ) -> None:
+        super().__init__(user_id=user_id, purpose=LedgerEntry.Purpose.VISION)
+        self._images = images
+        self._prompt = Prompt(turns=(Turn("user", prompt, tuple(_shown(picture) for picture in pictures)),))
+        _refuse_too_large(self._prompt)
+
+    def shape(self) -> None:
+        return None
+
+    def make(self) -> Pieces:
+        call = self.new_call(self._prompt)
+        yield from call.texts()
+        return finished(call)
+
+    def body(self) -> VisionOutput:
+        return vision_body(self.completion, self._images)
+
+
+def _shown(picture: Rendering) -> PromptPicture:
+    return PromptPicture(picture.width, picture.height, lambda: (picture.data, picture.mime_type))
+
+
+def _refuse_too_large(asked: Prompt) -> None:
+    if asked.estimated_tokens() > settings.CONTEXT_MAX_TOKENS:
+        raise TooLarge(f"The prompt is longer than the {settings.CONTEXT_MAX_TOKENS} tokens that a call may have")

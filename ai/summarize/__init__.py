@@ -1,0 +1,4 @@
+"""POST /ai/summarize: texts, pages and conversations.
+
+conversations registers how its transcripts are read.
+"""

@@ -1,0 +1,52 @@
+"""Input and output of /ai/summarize."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from ai.summarize.languages import MAX_LANGUAGE_CHARACTERS, is_language
+from ai.summarize.prompts import Style
+from edgechat.http.validation import LongCharField
+
+MAX_TEXT_CHARACTERS = 1_000_000
+MAX_REFERENCE_CHARACTERS = 8_000
+SOURCES = ("text", "url", "conversation_id")
+STYLES: tuple[Style, ...] = ("paragraph", "bullets", "headline")
+
+
+class SummarizeInput(serializers.Serializer[Any]):
+    """One source, and wishes."""
+
+    text = LongCharField(
+        max_length=MAX_TEXT_CHARACTERS, trim_whitespace=False, required=False, allow_null=True, default=None
+    )
+    url = LongCharField(
+        max_length=MAX_REFERENCE_CHARACTERS,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Of a page of the public web.",
+    )
+    conversation_id = LongCharField(max_length=MAX_REFERENCE_CHARACTERS, required=False, allow_null=True, default=None)
+    # The names of attributes of REST framework's own, which it takes declared fields out of the way of.
+    style = serializers.ChoiceField(STYLES, required=False, default="paragraph")  # type: ignore[assignment]
+    max_words = serializers.IntegerField(min_value=5, max_value=2000, required=False, allow_null=True, default=None)
+    language = LongCharField(
+        max_length=MAX_LANGUAGE_CHARACTERS,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="A BCP 47 tag, `pt-BR`, or a name, `Portuguese (Brazil)`; without it the text's own.",
+    )
+
+    def validate_language(self, value: str | None) -> str | None:
+        if value is not None and not is_language(value):
+            raise serializers.ValidationError("Neither a BCP 47 tag nor a language's name.")
+        return value
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if sum(attrs[name] is not None for name in SOURCES) != 1:
+            raise serializers.ValidationError(f"Exactly one of {', '.join(SOURCES)} is needed.")
+        return attrs

@@ -1,0 +1,192 @@
+"""Summaries of texts of any length: in one call, or part by part and then of the parts' summaries."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from queue import SimpleQueue
+from typing import Any
+
+import structlog
+from django.conf import settings
+
+from ai.calls.answers import Answer, Pieces
+from ai.gemini.adapter import COMPLETE, ModelOutputInvalid, Prompt, Turn
+from ai.serializers import ProgressOutput, SummaryOutput
+from ai.services import Completion, finished
+from ai.summarize.prompts import Wishes
+from ai.summarize.sources import Source
+from ai.summarize.text_parts import hash_text, split_text
+from edgechat.processes.threads import start_thread, waiting
+from usage.ledger.budgets import BudgetExceeded
+from usage.ledger.tokens import TokenUsage, estimate_tokens, prompt_budget
+from usage.models import LedgerEntry
+
+logger = structlog.get_logger(__name__)
+
+PARTS_AT_ONCE = 4
+# Of all summaries of a process, or the long ones would use up the model's quota that chats share.
+_part_calls = threading.BoundedSemaphore(64)
+
+# Cautious, as all estimates: a word and the space behind it have nine bytes.
+TOKENS_PER_WORD = 3
+MIN_PART_WORDS = 10
+MAX_PART_WORDS = 500
+
+_WHOLE = {"text": "the text", "url": "the web page", "conversation": "the conversation between a user and a model"}
+_PART = {"text": "a part of a text", "url": "a part of a web page", "conversation": "a part of a conversation"}
+_SUMMARIES = "these summaries of consecutive parts of one text"
+_SOME_SUMMARIES = "some summaries of consecutive parts of a text"
+
+
+class NotShortened(ModelOutputInvalid):
+    detail = "The model did not make the text shorter, please try again"
+
+
+class _Siblings:
+    """How many parts of one text are with the model, and how many have been answered."""
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._answered = 0
+        self._changed = threading.Condition()
+
+    def begin(self) -> int:
+        """How many had been answered before."""
+        with self._changed:
+            self._running += 1
+            return self._answered
+
+    def end(self, *, answered: bool) -> None:
+        with self._changed:
+            self._running -= 1
+            self._answered += answered
+            self._changed.notify_all()
+
+    def wait_for_another(self, answered_before: int) -> bool:
+        """Whether one more has been answered; False when none is left that could be."""
+        with waiting(), self._changed:
+            self._changed.wait_for(lambda: self._answered > answered_before or not self._running)
+            return self._answered > answered_before
+
+
+class SummaryAnswer(Answer):
+    """The summary of a source. No call has more than CONTEXT_MAX_TOKENS, its answer included."""
+
+    def __init__(self, *, user_id: int, source: Source, wishes: Wishes) -> None:
+        super().__init__(user_id=user_id, purpose=LedgerEntry.Purpose.SUMMARIZE, organization_id=source.organization_id)
+        self._source = source
+        self._wishes = wishes
+        budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
+        self._max_output_tokens = settings.CONTEXT_MAX_TOKENS - budget
+        self._whole = wishes.for_whole(_WHOLE[source.kind])
+        self._of_summaries = wishes.for_whole(_SUMMARIES)
+        longest = [wishes.for_part(what, words=MAX_PART_WORDS * 10) for what in (_PART[source.kind], _SOME_SUMMARIES)]
+        self._room = budget - max(map(estimate_tokens, (self._whole, self._of_summaries, *longest)))
+        self._usage = TokenUsage()
+        self._ended_early: str | None = None  # the reason of the first call that did not come to its end
+
+    def shape(self) -> list[Any]:
+        part = self._wishes.for_part(_PART[self._source.kind], words=0)
+        return ["summarize", self._whole, part, self._room, self._max_output_tokens, hash_text(self._source.text)]
+
+    def make(self) -> Pieces:
+        text, instruction, what = self._source.text.strip(), self._whole, _PART[self._source.kind]
+        done = 0
+        while estimate_tokens(text) > self._room:
+            parts = [part for part in split_text(text, tokens=self._room) if part.strip()]
+            words = max(MIN_PART_WORDS, self._room // len(parts) // TOKENS_PER_WORD)
+            words = min(words, max(MAX_PART_WORDS, self._wishes.max_words or 0))
+            summaries = yield from self._summarize_parts(parts, self._wishes.for_part(what, words=words), done)
+            done += len(parts)
+            shorter = "\n\n".join(summaries)
+            if 4 * estimate_tokens(shorter) > 3 * estimate_tokens(text):
+                logger.warning("summaries_not_shorter", parts=len(parts), asked_words=words)
+                raise NotShortened
+            text, instruction, what = shorter, self._of_summaries, _SOME_SUMMARIES
+        call = self.new_call(self._prompt(text, instruction))
+        yield from call.texts()
+        last = self._counted(finished(call))
+        return Completion(last.text, last.model, self._ended_early or last.finish_reason, self._usage)
+
+    def body(self) -> SummaryOutput:
+        made = self.completion
+        return {
+            "summary": made.text,
+            "finish_reason": made.finish_reason,
+            "source": self._source.as_body(),
+            "usage": made.usage.as_body(),
+            "cached": made.cached,
+        }
+
+    def _summarize_parts(
+        self, parts: list[str], instruction: str, done_before: int
+    ) -> Generator[ProgressOutput, None, list[str]]:
+        """The parts' summaries, in order. The first failure ends all calls and is raised."""
+        ended: SimpleQueue[tuple[int, Completion | Exception]] = SimpleQueue()
+        left = iter(enumerate(parts))
+        taking = threading.Lock()
+        siblings = _Siblings()
+
+        def work() -> None:
+            while True:
+                with taking:
+                    number, part = next(left, (0, ""))
+                if not part:
+                    return
+                try:
+                    ended.put((number, self._summarize_part(self._prompt(part, instruction), siblings)))
+                except Exception as error:  # whatever it is, the one who waits is to raise it
+                    ended.put((number, error))
+                    return
+
+        for _ in parts[:PARTS_AT_ONCE]:
+            start_thread(work)
+        summaries = [""] * len(parts)
+        for done in range(1, len(parts) + 1):
+            with waiting():
+                number, result = ended.get()
+            if isinstance(result, Exception):
+                self.cancel()
+                raise result
+            summaries[number] = self._counted(result).text
+            yield ProgressOutput(done=done_before + done, total=done_before + len(parts))
+        return summaries
+
+    def _summarize_part(self, prompt: Prompt, siblings: _Siblings) -> Completion:
+        """One that a budget has no room for beside the others is tried again when one of those has ended: all at once
+        reserve more than they use, and would be refused as often as they are tried.
+        """
+        while True:
+            ended_before = siblings.begin()
+            answered = False
+            try:
+                with waiting():
+                    _part_calls.acquire()
+                try:
+                    call = self.new_call(prompt)
+                    call.run()
+                finally:
+                    _part_calls.release()
+                answered = True
+                return finished(call)
+            except BudgetExceeded as error:
+                refusal = error
+            finally:
+                siblings.end(answered=answered)
+            if refusal.spent or not siblings.wait_for_another(ended_before):
+                raise refusal
+
+    def _prompt(self, text: str, instruction: str) -> Prompt:
+        return Prompt(
+            turns=(Turn("user", text),), system_instruction=instruction, max_output_tokens=self._max_output_tokens
+        )
+
+    def _counted(self, completion: Completion) -> Completion:
+        """Raises ModelOutputInvalid for one without text: what it should have summed up would be left out unseen."""
+        if not completion.text.strip():
+            raise ModelOutputInvalid
+        if completion.finish_reason != COMPLETE:
+            self._ended_early = self._ended_early or completion.finish_reason
+        self._usage += completion.usage
+        return completion

@@ -1,0 +1,4 @@
+"""POST /ai/vision, and pictures made ready for the model.
+
+conversations imports `pictures`.
+"""

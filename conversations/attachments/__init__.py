@@ -1,0 +1,4 @@
+"""Uploaded pictures: rows, files, calls.
+
+replies import the services.
+"""

@@ -1,0 +1,117 @@
+"""Where the three files of an attachment are kept: a folder each in Django's default storage, named by its id."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from typing import IO, Literal, ParamSpec, TypeVar
+
+import structlog
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+
+from ai.vision.pictures import Picture
+from edgechat.errors import StoreUnavailable
+from edgechat.processes.threads import waiting
+
+logger = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+RenderingName = Literal["stored", "model", "thumb"]
+FOLDER = "attachments"
+_PNG = b"\x89PNG"
+
+
+def _storage_call(function: Callable[P, T]) -> Callable[P, T]:
+    """Whatever a storage raises becomes StoreUnavailable, but for a file that is not there.
+
+    It may be an object store that takes minutes: no database connection and no turn to work is held meanwhile.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            with waiting():
+                return function(*args, **kwargs)
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            logger.error("storage_unavailable", operation=function.__name__, exc_info=error)
+            raise StoreUnavailable from error
+
+    return wrapped
+
+
+def _name(attachment_id: uuid.UUID, rendering: RenderingName) -> str:
+    # Two levels, for no file system likes a folder with a million others in it.
+    return f"{FOLDER}/{attachment_id.hex[:2]}/{attachment_id.hex}/{rendering}"
+
+
+@_storage_call
+def save_files(attachment_id: uuid.UUID, picture: Picture) -> None:
+    for rendering, made in (
+        ("stored", picture.stored),
+        ("model", picture.for_model),
+        ("thumb", picture.thumbnail),
+    ):
+        default_storage.save(_name(attachment_id, rendering), ContentFile(made.data))  # type: ignore[arg-type]
+
+
+@_storage_call
+def open_file(attachment_id: uuid.UUID, rendering: RenderingName) -> tuple[IO[bytes], int, str]:
+    """The file, its size in bytes and its type. Raises FileNotFoundError and StoreUnavailable."""
+    return _open(attachment_id, rendering)
+
+
+@_storage_call
+def read_file(attachment_id: uuid.UUID, rendering: RenderingName) -> tuple[bytes, str]:
+    """A whole file and its type; raises as `open_file`."""
+    file, _, mime_type = _open(attachment_id, rendering)
+    with file:
+        return file.read(), mime_type
+
+
+@_storage_call
+def delete_files(attachment_id: uuid.UUID) -> None:
+    """Delete what is there of an attachment's files."""
+    renderings: tuple[RenderingName, ...] = ("stored", "model", "thumb")
+    for rendering in renderings:
+        default_storage.delete(_name(attachment_id, rendering))
+    try:
+        # An empty folder on a disk; an object store has none.
+        default_storage.delete(_name(attachment_id, "stored").rpartition("/")[0])
+    except (OSError, NotImplementedError):
+        logger.info("attachment_folder_kept", attachment_id=str(attachment_id))
+
+
+@_storage_call
+def stored_attachments(*, saved_before: datetime) -> list[uuid.UUID]:
+    """The ids of all attachments whose files are all older than that."""
+    found = []
+    for level in _folders(FOLDER):
+        for name in _folders(f"{FOLDER}/{level}"):
+            folder = f"{FOLDER}/{level}/{name}"
+            times = [
+                default_storage.get_modified_time(f"{folder}/{file}") for file in default_storage.listdir(folder)[1]
+            ]
+            if all(time < saved_before for time in times):
+                found.append(uuid.UUID(hex=name))
+    return found
+
+
+def _open(attachment_id: uuid.UUID, rendering: RenderingName) -> tuple[IO[bytes], int, str]:
+    file: IO[bytes] = default_storage.open(_name(attachment_id, rendering), "rb")
+    mime_type = "image/png" if file.read(len(_PNG)) == _PNG else "image/jpeg"
+    size = file.seek(0, 2)
+    file.seek(0)
+    return file, size, mime_type
+
+
+def _folders(folder: str) -> list[str]:
+    try:
+        return default_storage.listdir(folder)[0]
+    except FileNotFoundError:
+        return []

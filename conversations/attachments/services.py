@@ -1,0 +1,269 @@
+"""What users do with the pictures that they attach to messages."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import IO
+
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Count, Sum
+from django.utils import timezone
+
+from accounts.open_calls.live_accounts import lock_account
+from ai.gemini.adapter import PromptPicture
+from ai.parsing.limits import MODEL_SIDE
+from ai.vision.pictures import read_picture
+from conversations import transcript_repository as transcripts
+from conversations.attachments.files import (
+    RenderingName,
+    delete_files,
+    open_file,
+    read_file,
+    save_files,
+    stored_attachments,
+)
+from conversations.documents import AttachmentOutput
+from conversations.models import Attachment, AttachmentUse, UploadKey
+from conversations.services import IdempotencyConflict, is_shared_with
+from edgechat.errors import ApiError, NotAuthenticated, NotFound, PermissionDenied, TooLarge
+from edgechat.sandbox.places import working_for
+
+KEY_LIFETIME = timedelta(hours=24)
+# How long an upload may wait for the message that it is for, and a conversation for its first use of it.
+UNUSED_LIFETIME = timedelta(hours=24)
+_PRUNED_AT_ONCE = 500
+
+
+class AttachmentNotFound(NotFound):
+    detail = "Attachment not found"
+
+
+def store_attachment(*, owner_id: int, file: IO[bytes], idempotency_key: str | None = None) -> Attachment:
+    """Keep a picture; the one that is there if the owner has uploaded it before.
+
+    Raises TooLarge, UnsupportedType, StoreUnavailable, and IdempotencyConflict for a key that came with another
+    picture.
+    """
+    with working_for(owner_id):
+        picture = read_picture(file)
+    try:
+        if idempotency_key is not None and _key_sha256(owner_id, idempotency_key, picture.sha256) != picture.sha256:
+            raise IdempotencyConflict
+    except IntegrityError:  # the account was deleted while the picture waited for its turn
+        raise NotAuthenticated from None
+    found = Attachment.objects.filter(owner_id=owner_id, sha256=picture.sha256).first()
+    # Uploaded anew it has its time to be sent anew, unless it was pruned this moment.
+    if found is not None and Attachment.objects.filter(pk=found.pk).update(created_at=timezone.now()):
+        return found
+    size = len(picture.stored.data)
+    # Looked at again below, where it counts: this spares the storage what would be refused.
+    _refuse_too_many(owner_id, more=1, more_bytes=size)
+    attachment = Attachment(
+        id=uuid.uuid4(),
+        owner_id=owner_id,
+        mime_type=picture.stored.mime_type,
+        width=picture.stored.width,
+        height=picture.stored.height,
+        bytes=size,
+        sha256=picture.sha256,
+    )
+    # The files first: a row always has its files, and files without a row are found by `prune_attachments`.
+    save_files(attachment.id, picture)
+    try:
+        with transaction.atomic():
+            # Locked, so that uploads at once do not all find the same room.
+            lock_account(owner_id)
+            attachment.save(force_insert=True)
+            _refuse_too_many(owner_id)
+    except IntegrityError:  # the same picture at the same moment
+        delete_files(attachment.id)
+        return get_attachment_by_sha256(owner_id=owner_id, sha256=picture.sha256)
+    except ApiError:
+        delete_files(attachment.id)
+        raise
+    return attachment
+
+
+def get_attachment_by_sha256(*, owner_id: int, sha256: str) -> Attachment:
+    found = Attachment.objects.filter(owner_id=owner_id, sha256=sha256).first()
+    if found is None:
+        raise AttachmentNotFound
+    return found
+
+
+def get_readable_attachment(*, user_id: int, attachment_id: str) -> Attachment:
+    """The user's attachment, or one of a conversation that is shared with the user; else AttachmentNotFound."""
+    try:
+        attachment = Attachment.objects.filter(id=uuid.UUID(attachment_id)).first()
+    except ValueError:
+        raise AttachmentNotFound from None
+    if attachment is None:
+        raise AttachmentNotFound
+    if attachment.owner_id != user_id:
+        uses = list(attachment.uses.values_list("conversation_id", flat=True))
+        if not is_shared_with(user_id=user_id, owner_id=attachment.owner_id, conversation_ids=uses):
+            raise AttachmentNotFound
+    return attachment
+
+
+def get_attachments(*, owner_id: int, attachment_ids: Sequence[str]) -> list[Attachment]:
+    """The owner's attachments in this order. Raises AttachmentNotFound if one is not theirs."""
+    if not attachment_ids:
+        return []
+    try:
+        ids = [uuid.UUID(attachment_id) for attachment_id in attachment_ids]
+    except ValueError:
+        raise AttachmentNotFound from None
+    found = Attachment.objects.filter(owner_id=owner_id).in_bulk(ids)
+    if any(attachment_id not in found for attachment_id in ids):
+        raise AttachmentNotFound
+    return [found[attachment_id] for attachment_id in ids]
+
+
+def record_uses(attachments: Sequence[Attachment], *, conversation_id: str) -> None:
+    """Note that these are sent in a conversation. Raises AttachmentNotFound for one that was deleted meanwhile."""
+    if not attachments:
+        return
+    uses = [AttachmentUse(attachment=attachment, conversation_id=conversation_id) for attachment in attachments]
+    try:
+        with transaction.atomic():
+            AttachmentUse.objects.bulk_create(uses, ignore_conflicts=True)
+    except IntegrityError:
+        raise AttachmentNotFound from None
+
+
+def attachment_body(attachment: Attachment) -> AttachmentOutput:
+    return {
+        "id": str(attachment.id),
+        "mime_type": attachment.mime_type,
+        "width": attachment.width,
+        "height": attachment.height,
+        "bytes": attachment.bytes,
+        "sha256": attachment.sha256,
+    }
+
+
+def open_attachment(attachment: Attachment, rendering: RenderingName) -> tuple[IO[bytes], int, str]:
+    """The file, its size in bytes and its type. Raises AttachmentNotFound if it was deleted a moment ago."""
+    try:
+        return open_file(attachment.id, rendering)
+    except FileNotFoundError:
+        raise AttachmentNotFound from None
+
+
+def prompt_pictures(bodies: Sequence[AttachmentOutput]) -> tuple[PromptPicture, ...]:
+    """What the model is shown of a message's attachments."""
+    return tuple(_prompt_picture(body) for body in bodies)
+
+
+def delete_attachment(*, owner_id: int, attachment_id: str) -> None:
+    """Delete a picture. Messages that it was sent with go on naming it, and are read without it from now on.
+
+    Raises AttachmentNotFound, and PermissionDenied for one that is only shared with the user.
+    """
+    attachment = get_readable_attachment(user_id=owner_id, attachment_id=attachment_id)
+    if attachment.owner_id != owner_id:
+        raise PermissionDenied
+    Attachment.objects.filter(id=attachment.id).delete()
+    delete_files(attachment.id)
+
+
+def delete_attachments_of(owner_id: int) -> None:
+    """Delete all of a user's files and rows; repeatable."""
+    for attachment_id in Attachment.objects.filter(owner_id=owner_id).values_list("id", flat=True):
+        delete_files(attachment_id)
+        Attachment.objects.filter(id=attachment_id).delete()
+
+
+def forget_deleted_conversations() -> int:
+    """Delete the uses by conversations that are gone; how many conversations."""
+    gone = 0
+    last = ""
+    while True:
+        uses = AttachmentUse.objects.filter(conversation_id__gt=last).order_by("conversation_id")
+        ids = list(uses.values_list("conversation_id", flat=True).distinct()[:_PRUNED_AT_ONCE])
+        if not ids:
+            return gone
+        absent = set(ids) - transcripts.existing_conversations(ids)
+        AttachmentUse.objects.filter(conversation_id__in=absent).delete()
+        gone += len(absent)
+        last = ids[-1]
+
+
+def unused_attachments() -> list[uuid.UUID]:
+    """The attachments of all owners that no conversation uses, and that are not new."""
+    unused = Attachment.objects.filter(uses=None, created_at__lt=timezone.now() - UNUSED_LIFETIME)
+    return list(unused.values_list("id", flat=True))
+
+
+def delete_unused(attachment_id: uuid.UUID) -> bool:
+    """Delete an attachment unless it has been used since it was found."""
+    with transaction.atomic():
+        # The lock keeps a use from being added between looking and deleting.
+        attachment = Attachment.objects.select_for_update().filter(id=attachment_id).first()
+        if attachment is None or attachment.uses.exists():
+            return False
+        attachment.delete()
+    delete_files(attachment_id)
+    return True
+
+
+def ownerless_files() -> list[uuid.UUID]:
+    """Ids of files without a row, which a process left that died, or a storage that was away."""
+    stored = stored_attachments(saved_before=timezone.now() - UNUSED_LIFETIME)
+    known: set[uuid.UUID] = set()
+    for first in range(0, len(stored), _PRUNED_AT_ONCE):
+        some = stored[first : first + _PRUNED_AT_ONCE]
+        known.update(Attachment.objects.filter(id__in=some).values_list("id", flat=True))
+    return [attachment_id for attachment_id in stored if attachment_id not in known]
+
+
+def delete_old_keys() -> int:
+    deleted, _ = UploadKey.objects.filter(created_at__lt=timezone.now() - KEY_LIFETIME).delete()
+    return deleted
+
+
+def _refuse_too_many(owner_id: int, *, more: int = 0, more_bytes: int = 0) -> None:
+    """Raises TooLarge if the owner has, or would have with more, too many pictures or too much of them."""
+    kept = Attachment.objects.filter(owner_id=owner_id).aggregate(number=Count("id"), bytes=Sum("bytes", default=0))
+    if kept["number"] + more > settings.MAX_ATTACHMENTS:
+        raise TooLarge(f"You have {settings.MAX_ATTACHMENTS} pictures, as many as are kept; delete some of them first")
+    quota = settings.ATTACHMENT_QUOTA_MB
+    if kept["bytes"] + more_bytes > quota * 1024 * 1024:
+        raise TooLarge(f"Your pictures may have {quota} MB together; delete some of them first")
+
+
+def _key_sha256(owner_id: int, key: str, sha256: str) -> str:
+    """The picture that came with this key first in the last 24 hours: this one, if there was none."""
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO conversations_uploadkey (owner_id, key, sha256, created_at)
+            VALUES (%(owner_id)s, %(key)s, %(sha256)s, %(now)s)
+            ON CONFLICT (owner_id, key) DO UPDATE
+               SET sha256 = CASE WHEN conversations_uploadkey.created_at < %(expired)s
+                                 THEN excluded.sha256 ELSE conversations_uploadkey.sha256 END,
+                   created_at = CASE WHEN conversations_uploadkey.created_at < %(expired)s
+                                     THEN excluded.created_at ELSE conversations_uploadkey.created_at END
+            RETURNING sha256
+            """,
+            {"owner_id": owner_id, "key": key, "sha256": sha256, "now": now, "expired": now - KEY_LIFETIME},
+        )
+        return str(cursor.fetchone()[0])
+
+
+def _prompt_picture(body: AttachmentOutput) -> PromptPicture:
+    attachment_id = uuid.UUID(body["id"])
+    scale = min(1.0, MODEL_SIDE / max(body["width"], body["height"]))
+
+    def read() -> tuple[bytes, str] | None:
+        try:
+            return read_file(attachment_id, "model")
+        except FileNotFoundError:
+            return None
+
+    return PromptPicture(round(body["width"] * scale), round(body["height"] * scale), read)

@@ -1,0 +1,111 @@
+"""Pictures to be attached to messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.views import APIView
+
+from accounts.open_calls.registry import open_call
+from accounts.requests import AuthenticatedRequest
+from ai.parsing.limits import MAX_PICTURE_BYTES
+from ai.vision.pictures import TOO_MANY_BYTES
+from conversations.attachments.services import (
+    attachment_body,
+    delete_attachment,
+    get_readable_attachment,
+    open_attachment,
+    store_attachment,
+)
+from conversations.documents import AttachmentOutput
+from conversations.serializers import AttachmentQuery
+from conversations.services import IdempotencyConflict
+from edgechat.errors import Invalid, PermissionDenied
+from edgechat.http.bodies import Created, NoContent
+from edgechat.http.file_response import RangeNotSatisfiable, file_response
+from edgechat.http.idempotency import IDEMPOTENCY_KEY, idempotency_key
+from edgechat.http.rate_limit import AuthRateThrottle
+from edgechat.http.uploads import UploadParser
+from edgechat.http.validation import validated_query
+from edgechat.openapi.schema import raises
+
+_EXAMPLE = {
+    "id": "6f0c2f0e-8d0b-4a4e-9d53-2f7c1f0a9b11",
+    "mime_type": "image/jpeg",
+    "width": 3024,
+    "height": 4032,
+    "bytes": 2481190,
+    "sha256": "9f2feb0f1ef425b292f2f94bdc3b4e1a6ef4b1f3a0f1c8a3f9d2b7e6c5d4a3b2",
+}
+_UPLOAD = {
+    "multipart/form-data": {
+        "type": "object",
+        "required": ["file"],
+        "properties": {"file": {"type": "string", "format": "binary"}},
+    }
+}
+
+
+class AttachmentsView(APIView):
+    parser_classes = (UploadParser,)
+    max_upload_bytes = MAX_PICTURE_BYTES
+    too_large = TOO_MANY_BYTES
+    throttle_classes = (AuthRateThrottle,)
+
+    @extend_schema(
+        operation_id="attachment_create",
+        tags=["chat"],
+        parameters=[IDEMPOTENCY_KEY],
+        request=_UPLOAD,
+        examples=[OpenApiExample("Attachment", value=_EXAMPLE, response_only=True)],
+    )
+    @raises(IdempotencyConflict)
+    def post(self, request: AuthenticatedRequest) -> Created[AttachmentOutput]:
+        """Upload a picture: JPEG, PNG, WebP, GIF or HEIC, 10 MB and 40 megapixels at most.
+
+        It is stored upright and without metadata, as JPEG or PNG; the same picture is stored once. One that no
+        message is sent with is deleted after 24 hours.
+        """
+        files = request.FILES.getlist("file")
+        if len(files) != 1:
+            raise Invalid({"body.file": "One file is required." if not files else "One file at a time."})
+        attachment = store_attachment(owner_id=request.user.pk, file=files[0], idempotency_key=idempotency_key(request))
+        return Created(attachment_body(attachment))
+
+
+class AttachmentView(APIView):
+    @extend_schema(
+        operation_id="attachment_get",
+        tags=["chat"],
+        parameters=[AttachmentQuery, OpenApiParameter("Range", location="header")],
+        responses={
+            (200, "image/jpeg"): OpenApiTypes.BINARY,
+            (200, "image/png"): OpenApiTypes.BINARY,
+            (206, "image/jpeg"): OpenApiTypes.BINARY,
+            (206, "image/png"): OpenApiTypes.BINARY,
+        },
+    )
+    @raises(RangeNotSatisfiable)
+    def get(self, request: AuthenticatedRequest, attachment_id: str) -> HttpResponseBase:
+        """The picture, or a thumbnail of 256 pixels at most; with ETag, and in parts where `Range` asks for them."""
+        thumb = validated_query(AttachmentQuery, request)["size"] == "thumb"
+        attachment = get_readable_attachment(user_id=request.user.pk, attachment_id=attachment_id)
+        file, size, mime_type = open_attachment(attachment, "thumb" if thumb else "stored")
+        etag = attachment.sha256 + "t" * thumb
+        response = file_response(request._request, file, size=size, mime_type=mime_type, etag=etag)
+        if isinstance(response, StreamingHttpResponse):
+            with open_call(request) as call:
+                response.streaming_content = call.body(cast("Iterable[bytes]", response.streaming_content))
+        return response
+
+    @extend_schema(operation_id="attachment_delete", tags=["chat"])
+    @raises(PermissionDenied)
+    def delete(self, request: AuthenticatedRequest, attachment_id: str) -> NoContent:
+        """Delete a picture, also where it was sent: those messages stay, and name it."""
+        delete_attachment(owner_id=request.user.pk, attachment_id=attachment_id)
+        return NoContent()

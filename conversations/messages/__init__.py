@@ -1,0 +1,4 @@
+"""The calls for messages and their pages.
+
+Only the URLs import the views.
+"""

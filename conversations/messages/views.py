@@ -1,0 +1,223 @@
+"""The calls for messages and replies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.views import APIView
+
+from accounts.open_calls.registry import OpenCall, Reading, open_call
+from accounts.open_calls.slots import TooManyReplies
+from accounts.requests import AuthenticatedRequest
+from ai.services import MODEL_ERRORS
+from conversations import transcript_repository as transcripts
+from conversations.messages.pages import message_page
+from conversations.replies.events import Position, opening_pair, parse_position, replay_ended, stream_reply
+from conversations.replies.exchange import Exchange
+from conversations.replies.failure import failure_of
+from conversations.replies.follow import wait_for_reply
+from conversations.replies.regenerate import NotLastExchange, regenerate_reply
+from conversations.replies.send import send_message
+from conversations.replies.shutdown import ShuttingDown
+from conversations.replies.stop import stop_reply
+from conversations.serializers import (
+    FeedbackInput,
+    MessageInput,
+    MessageOutput,
+    MessagesOutput,
+    MessagesQuery,
+    PairOutput,
+    RegenerateInput,
+    RestartOutput,
+    message_body,
+    pair_body,
+)
+from conversations.services import (
+    GenerationInProgress,
+    IdempotencyConflict,
+    MessageNotFound,
+    find_message,
+    get_readable_conversation,
+    get_readable_message,
+    give_feedback,
+    reading_of,
+)
+from edgechat.errors import Error, Invalid, PermissionDenied
+from edgechat.http.answer_bytes import page_of
+from edgechat.http.bodies import Answer, Events, NoContent
+from edgechat.http.event_stream import STREAM, DeltaOutput, event_stream_response, wants_event_stream
+from edgechat.http.idempotency import IDEMPOTENCY_KEY, idempotency_key
+from edgechat.http.validation import validated_body, validated_query
+from edgechat.openapi.schema import raises
+
+LAST_EVENT_ID = OpenApiParameter("Last-Event-ID", location="header", description="The `id` of the last event seen.")
+REPLY_ERRORS = (*MODEL_ERRORS, PermissionDenied, GenerationInProgress, ShuttingDown)
+EVENTS = Events(message=PairOutput, delta=DeltaOutput, restart=RestartOutput, done=MessageOutput, error=Error)
+
+
+class MessagesView(APIView):
+    @extend_schema(
+        operation_id="message_send",
+        tags=["chat"],
+        parameters=[IDEMPOTENCY_KEY, STREAM],
+        request=MessageInput,
+        responses={(200, "application/json"): PairOutput, (200, "text/event-stream"): EVENTS},
+        examples=[
+            OpenApiExample(
+                "Message", value={"content": "Hello! Who are you?", "client_message_id": "7f3c"}, request_only=True
+            )
+        ],
+    )
+    @raises(*REPLY_ERRORS, IdempotencyConflict, failed_with=PairOutput)
+    def post(self, request: AuthenticatedRequest, conversation_id: str) -> HttpResponseBase:
+        """Send a message and get the model's answer.
+
+        The message is stored before the model is asked. If the model fails, the answer is an error whose `context`
+        holds both messages, the model's with status `failed`. Who logs out meanwhile gets 401 `token_revoked`, in a
+        stream as its last event `error`; the reply goes on. An access token that expires ends nothing.
+        """
+        data = validated_body(MessageInput, request)
+        with open_call(request, events=wants_event_stream(request)) as call:
+            exchange, running = send_message(
+                owner_id=request.user.pk,
+                conversation_id=conversation_id,
+                content=data["content"],
+                attachment_ids=data["attachment_ids"],
+                client_message_id=_one_key(request, data["client_message_id"]),
+                call=call,
+            )
+            return _answer(request, exchange, running=running, call=call)
+
+    @extend_schema(operation_id="message_list", tags=["chat"], parameters=[MessagesQuery])
+    def get(self, request: AuthenticatedRequest, conversation_id: str) -> Answer[MessagesOutput]:
+        """A page of the conversation's messages, oldest first. It ends early at 1 MB, with `has_more`.
+
+        Who pages on begins behind the last message, or before the first one, that came: not `limit` further.
+        """
+        query = validated_query(MessagesQuery, request)
+        conversation = get_readable_conversation(user_id=request.user.pk, conversation_id=conversation_id)
+        page = message_page(conversation["next_seq"] - 1, **query)
+        # From the end that the page begins at, for that is what must be on it.
+        backwards = query["latest"] or "before" in query
+        stored = transcripts.read_messages(
+            conversation["owner_id"], conversation_id, page.seqs[::-1] if backwards else page.seqs, variants=True
+        )
+        bodies, cut = page_of(message_body(message) for message in stored)
+        messages = bodies[::-1] if backwards else bodies
+        return Answer(MessagesOutput(messages=messages, has_more=page.has_more or cut))
+
+
+class MessageView(APIView):
+    @extend_schema(operation_id="message_get", tags=["chat"])
+    def get(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Answer[MessageOutput]:
+        """One message."""
+        message = get_readable_message(user_id=request.user.pk, conversation_id=conversation_id, mid=mid)
+        return Answer(message_body(message))
+
+
+class FeedbackView(APIView):
+    @extend_schema(operation_id="message_feedback", tags=["chat"], request=FeedbackInput)
+    @raises(PermissionDenied)
+    def put(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Answer[MessageOutput]:
+        """Say what the user thinks of an answer; a rating of null without a comment takes it back."""
+        data = validated_body(FeedbackInput, request)
+        message = give_feedback(
+            owner_id=request.user.pk,
+            conversation_id=conversation_id,
+            mid=mid,
+            rating=data["rating"],
+            comment=data["comment"] or None,
+        )
+        return Answer(message_body(message))
+
+
+class StopView(APIView):
+    @extend_schema(operation_id="message_stop", tags=["chat"], request=None)
+    @raises(PermissionDenied)
+    def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Answer[MessageOutput]:
+        """Stop a running reply and the model's work on it; its text is kept. One that has ended stays as it is."""
+        with open_call(request) as call:
+            message = stop_reply(owner_id=request.user.pk, conversation_id=conversation_id, mid=mid, call=call)
+            return Answer(message_body(message))
+
+
+class RegenerateView(APIView):
+    @extend_schema(
+        operation_id="message_regenerate",
+        tags=["chat"],
+        parameters=[STREAM],
+        request=RegenerateInput,
+        responses={(200, "application/json"): PairOutput, (200, "text/event-stream"): EVENTS},
+    )
+    @raises(*REPLY_ERRORS, NotLastExchange, failed_with=PairOutput)
+    def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
+        """Answer the last exchange again, perhaps with the user's message changed; what was there becomes a variant."""
+        data = validated_body(RegenerateInput, request)
+        with open_call(request, events=wants_event_stream(request)) as call:
+            exchange = regenerate_reply(
+                owner_id=request.user.pk, conversation_id=conversation_id, mid=mid, content=data["content"]
+            )
+            return _answer(request, exchange, running=True, call=call)
+
+
+class StreamView(APIView):
+    @extend_schema(
+        operation_id="message_stream",
+        tags=["chat"],
+        parameters=[LAST_EVENT_ID],
+        responses={(200, "text/event-stream"): EVENTS, 204: None},
+    )
+    @raises(TooManyReplies)
+    def get(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
+        """Follow a reply from where the client lost it, while it runs or after; 204 behind its final event.
+
+        When the session ends, or the conversation can be read no more, the last event is `error`, 401 `token_revoked`
+        or 404. A user can have MAX_STREAMS_PER_USER (20) event streams open; past them it is 429 `too_many_replies`.
+        """
+        with open_call(request, events=True) as call:
+            conversation = get_readable_conversation(user_id=request.user.pk, conversation_id=conversation_id)
+            message = find_message(conversation, mid)
+            if message["role"] != "model":
+                raise MessageNotFound
+            since = parse_position(request.headers.get("Last-Event-ID")) or Position(0, 0)
+            if message["status"] != "generating":
+                if since.ended and since.attempt == message["attempt"]:
+                    return NoContent()
+                events = replay_ended(message, since)
+            else:
+                call.reads(reading_of(conversation, user_id=request.user.pk))
+                exchange = Exchange(message["owner_id"], conversation_id, message["seq"])
+                events = stream_reply(exchange, call=call, since=since)
+            return _events(call, events)
+
+
+def _answer(request: AuthenticatedRequest, exchange: Exchange, *, running: bool, call: OpenCall) -> HttpResponseBase:
+    """The pair once its reply has ended, or its events as they come.
+
+    A reply that fails while it is waited for is an error with the pair as `context`; one that an earlier call saw
+    fail is told as it is.
+    """
+    call.reads(Reading(exchange.owner_id, exchange.conversation_id, organization_id=None))
+    if wants_event_stream(request):
+        return _events(call, stream_reply(exchange, call=call, first=opening_pair(exchange)))
+    pair = wait_for_reply(exchange, call=call)
+    failure = failure_of(pair.model_message) if running else None
+    if failure is not None:
+        failure.context = dict(pair_body(pair))
+        raise failure
+    return Answer(pair_body(pair))
+
+
+def _events(call: OpenCall, events: Iterator[bytes]) -> HttpResponseBase:
+    call.keep()
+    return event_stream_response(events, on_close=call.close)
+
+
+def _one_key(request: AuthenticatedRequest, client_message_id: str | None) -> str | None:
+    """The idempotency key from the body or the header; Invalid when they differ."""
+    header = idempotency_key(request)
+    if header is not None and client_message_id is not None and client_message_id != header:
+        raise Invalid({"body.client_message_id": "Differs from the Idempotency-Key header."})
+    return client_message_id if header is None else header

@@ -1,0 +1,159 @@
+"""What of a conversation goes to the model. Pure: no store, no model, no settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+
+from ai.gemini.adapter import PromptPicture, Turn
+from edgechat.graphemes import cut
+from usage.ledger.tokens import estimate_tokens
+
+
+@dataclass(frozen=True)
+class Said:
+    """A user's message and the model's answer to it; `seq` is the answer's."""
+
+    question: str
+    answer: str
+    seq: int
+    pictures: tuple[PromptPicture, ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        """Without its pictures."""
+        return estimate_tokens(self.question) + estimate_tokens(self.answer)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The turns to send, oldest first; `overflowed` if earlier ones did not fit."""
+
+    turns: tuple[Turn, ...]
+    overflowed: bool
+
+
+def instruction_with_summary(system_instruction: str | None, summary: str | None) -> str | None:
+    """The system instruction, followed by what was said before the turns that are sent."""
+    if summary is None:
+        return system_instruction
+    told = f"Summary of the conversation before the messages below:\n{summary}"
+    return f"{system_instruction}\n\n{told}" if system_instruction else told
+
+
+def fits(question: Turn, *, instruction: str | None, budget: int) -> bool:
+    """Whether a message can be sent at all: it, its pictures and the instruction within `budget` tokens."""
+    return _tokens_left(question, instruction=instruction, budget=budget) >= 0
+
+
+def select_turns(question: Turn, earlier: Iterable[Said], *, instruction: str | None, budget: int) -> Window:
+    """The latest whole exchanges that fit beside the question into `budget` tokens, then the question.
+
+    `earlier` comes newest first and is read no further than what fits, so the cost does not grow with the history.
+    Its pictures have a quarter of what the question leaves; from the first that does not fit, all older ones are left
+    out, and what was said of them stays.
+    """
+    left = _tokens_left(question, instruction=instruction, budget=budget)
+    left_for_pictures = left // 4
+    turns: list[Turn] = [question]
+    overflowed = False
+    for said in earlier:
+        left -= said.tokens
+        if left < 0:
+            overflowed = True
+            break
+        tokens = sum(picture.tokens for picture in said.pictures)
+        shown = said.pictures if tokens <= min(left, left_for_pictures) else ()
+        if shown:
+            left -= tokens
+            left_for_pictures -= tokens
+        elif said.pictures:
+            left_for_pictures = 0
+        turns += [Turn("model", said.answer), Turn("user", said.question, shown)]
+    return Window(tuple(reversed(turns)), overflowed)
+
+
+def _tokens_left(question: Turn, *, instruction: str | None, budget: int) -> int:
+    pictures = sum(picture.tokens for picture in question.pictures)
+    return budget - estimate_tokens(question.text) - pictures - estimate_tokens(instruction or "")
+
+
+def first_kept(earlier: Iterable[Said], *, budget: int, alone: int) -> int | None:
+    """The lowest `seq` of the latest exchanges that fit into `budget` tokens, or of the latest one if it fits into
+    `alone`; None if not even that does.
+    """
+    lowest: int | None = None
+    for said in earlier:
+        if said.tokens > (alone if lowest is None else budget):
+            break
+        budget -= said.tokens
+        lowest = said.seq
+    return lowest
+
+
+def is_as_long_as(earlier: Iterable[Said], *, tokens: int) -> bool:
+    """Whether these exchanges have so many tokens together; read no further than that."""
+    return any(total >= tokens for total in accumulate(said.tokens for said in earlier))
+
+
+def beginning(text: str, *, tokens: int) -> str:
+    """As much of a text as `estimate_tokens` counts for `tokens` at most."""
+    return cut(text, len(text.encode()[: 3 * max(0, tokens)].decode(errors="ignore")))
+
+
+def numbered_dialogue(
+    earlier: Iterable[Said], *, summary: tuple[str, int] | None, budget: int
+) -> tuple[str, list[int]]:
+    """The latest exchanges as text of `budget` tokens at most, each message behind its `seq`; and these, ascending.
+
+    `earlier` comes newest first and is read no further than what fits. A summary of what is older, with the `seq` of
+    the last message in it, comes first. If not even the newest exchange fits, its beginning is taken.
+    """
+    beginnings = [f"[{summary[1]}] Summary of all until here: {summary[0]}"] if summary else []
+    seqs = [summary[1]] if summary else []
+    left = budget - sum(map(estimate_tokens, beginnings))
+    parts: list[str] = []
+    for said in earlier:
+        text = f"\n[{said.seq - 1}] {_user(said)}: {said.question}\n[{said.seq}] Model: {said.answer}"
+        if estimate_tokens(text) > left:
+            if parts:
+                break
+            text = beginning(text, tokens=left)
+        left -= estimate_tokens(text)
+        parts.append(text)
+        seqs += [said.seq - 1, said.seq]
+    return "".join(beginnings + parts[::-1]).strip(), sorted(seqs)
+
+
+def dialogue(said: Iterable[Said], *, budget: int, least: int) -> tuple[str, int | None]:
+    """Exchanges, oldest first, as text of `budget` tokens at most, and the `seq` of the last one in it; None if all
+    together have fewer tokens than `least`, which is less than the budget.
+
+    The last one is shortened rather than left out where those before it come to less, so that a text stands for that
+    much whatever the lengths of exchanges.
+    """
+    parts: list[str] = []
+    last: int | None = None
+    left, told = budget, 0
+    for each in said:
+        text = f"{_user(each)}: {each.question}\nModel: {each.answer}"
+        tokens = estimate_tokens(text) + 1  # with what is between two
+        if tokens > left:
+            if told >= least:
+                break
+            text = beginning(text, tokens=left)
+        parts.append(text)
+        last = each.seq
+        told += each.tokens
+        left -= tokens
+        if left <= 0:
+            break
+    else:
+        if told < least:
+            return "", None
+    return "\n\n".join(parts), last
+
+
+def _user(said: Said) -> str:
+    return f"User [with {len(said.pictures)} pictures]" if said.pictures else "User"

@@ -1,0 +1,23 @@
+"""Conversations as what the model can summarize."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ai.summarize.sources import Transcript
+from conversations.documents import ConversationDocument
+from conversations.services import charged_organization, get_conversation
+from conversations.sync.export import SPEAKERS, stored_messages
+
+
+def read_conversation(owner_id: int, conversation_id: str) -> Transcript:
+    """The owner's conversation; ConversationNotFound for an absent, foreign or malformed id alike."""
+    conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
+    return Transcript(conversation["title"], charged_organization(conversation), _said(conversation))
+
+
+def _said(conversation: ConversationDocument) -> Iterator[tuple[str, str]]:
+    """What was said: neither an answer that is still being written nor what the model withheld."""
+    for message in stored_messages(conversation):
+        if message["content"] and message["status"] in ("complete", "stopped", "interrupted"):
+            yield SPEAKERS[message["role"]], message["content"]

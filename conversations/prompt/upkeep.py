@@ -1,0 +1,175 @@
+"""What a conversation needs after a reply, never in front of one: a title, and a summary of what no longer fits."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, timedelta
+
+import structlog
+from django.conf import settings
+from django.db import OperationalError, connection
+
+from ai.calls.metered import MeteredCall
+from ai.gemini.adapter import ModelError, Prompt, Turn
+from conversations import transcript_repository as transcripts
+from conversations.documents import ConversationDocument, reply_seq
+from conversations.prompt.context_window import beginning, dialogue, first_kept, is_as_long_as
+from conversations.prompt.history import newest_first, oldest_first
+from conversations.prompt.titles import title_of_answer
+from conversations.replies.run import CompleteReply
+from conversations.services import charged_organization
+from edgechat.errors import NotAuthenticated, StoreUnavailable
+from edgechat.graphemes import cut
+from edgechat.processes.threads import waiting
+from usage.ledger.budgets import BudgetExceeded
+from usage.ledger.tokens import estimate_tokens, prompt_budget
+from usage.models import LedgerEntry
+
+logger = structlog.get_logger(__name__)
+
+TITLE_EXCERPT_CHARACTERS = 2000
+# Titles and summaries made at once in a process: a burst of first messages must not become two bursts of calls. Who
+# gets no place in time goes without: a title is there, and a summary is caught up after the next reply.
+_places = threading.BoundedSemaphore(4)
+PATIENCE_SECONDS = 60.0
+# Of a history that was imported, this much is caught up after each reply.
+SUMMARY_CALLS_AT_ONCE = 3
+# Between the names that the ledger has for a reply and for a call of its summary.
+SUMMARY_PART = ":summary:"
+
+
+def look_after(complete: CompleteReply) -> None:
+    """Make what the conversation needs after a reply. Whatever fails is left undone."""
+    conversation, reply = complete.conversation, complete.reply
+    untitled = conversation["title"] is None and complete.answer
+    if not untitled and not complete.overflowed:
+        return
+    with waiting():
+        has_place = _places.acquire(timeout=PATIENCE_SECONDS)
+    if not has_place:
+        logger.warning("upkeep_skipped", message_id=reply["message_id"], reason="busy")
+        return
+    try:
+        if untitled:
+            give_title(
+                conversation,
+                answer=complete.answer,
+                provisional=reply.get("first_title"),
+                ledger_id=reply["ledger_id"],
+            )
+        if complete.overflowed:
+            extend_summary(conversation, last_seq=reply_seq(reply), ledger_id=reply["ledger_id"])
+    except (StoreUnavailable, OperationalError) as error:
+        logger.warning("upkeep_skipped", message_id=reply["message_id"], reason=type(error).__name__)
+    finally:
+        _places.release()
+
+
+def give_title(conversation: ConversationDocument, *, answer: str, provisional: str | None, ledger_id: str) -> None:
+    """Ask the model for a title of the first answer; it never replaces one of the user's own."""
+    instruction = "Write a title of at most six words for the text that follows. Answer with the title only."
+    budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
+    text = _ask(
+        conversation,
+        purpose=LedgerEntry.Purpose.TITLE,
+        attempt_id=f"{ledger_id}:title",
+        instruction=instruction,
+        text=beginning(cut(answer, TITLE_EXCERPT_CHARACTERS), tokens=budget - estimate_tokens(instruction)),
+    )
+    title = title_of_answer(text or "")
+    if title:
+        transcripts.set_generated_title(conversation["owner_id"], conversation["_id"], title, replaces=provisional)
+
+
+def extend_summary(conversation: ConversationDocument, *, last_seq: int, ledger_id: str) -> None:
+    """Summarize what is older than the latest exchanges, where that is half a window or more.
+
+    One thread of all processes does it for a conversation, from what is stored by then, so nothing is summarized twice;
+    and what the model would not summarize is tried again only when half a window more has been said.
+    """
+    owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
+    now = _database_now()
+    seconds = SUMMARY_CALLS_AT_ONCE * settings.AI_TIMEOUT_SECONDS + 60
+    claimed = transcripts.claim_summary(
+        owner_id, conversation_id, claim=ledger_id, now=now, until=now + timedelta(seconds=seconds)
+    )
+    if claimed is None:
+        return
+    tried_seq = claimed.get("summary_tried_seq") or 0
+    try:
+        tried_seq = _extend(claimed, last_seq=last_seq, ledger_id=ledger_id, tried_seq=tried_seq)
+    finally:
+        transcripts.release_summary(owner_id, conversation_id, claim=ledger_id, tried_seq=tried_seq)
+
+
+def give_summary_up(attempt_id: str, user_id: int | None) -> bool:
+    """Let others extend the summary for which a dead process made this call; False, for the call itself is over."""
+    ledger_id, _, part = attempt_id.rpartition(SUMMARY_PART)
+    if user_id is not None and part:
+        transcripts.release_summary(user_id, ledger_id.partition(":")[0], claim=ledger_id)
+    return False
+
+
+def _extend(conversation: ConversationDocument, *, last_seq: int, ledger_id: str, tried_seq: int) -> int:
+    """Up to which message the model has been asked in vain; as `tried_seq` says, unless it is asked now."""
+    owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
+    budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
+    half_window = settings.CONTEXT_MAX_TOKENS // 2
+    said_since = newest_first(owner_id, conversation_id, before_seq=last_seq + 1, after_seq=tried_seq)
+    if tried_seq and not is_as_long_as(said_since, tokens=half_window):
+        return tried_seq
+    summary = conversation["summary"] or {"text": "", "upto_seq": 0}
+    recent = newest_first(owner_id, conversation_id, before_seq=last_seq + 1, after_seq=summary["upto_seq"])
+    # What is kept, the summary (an eighth) and half a window are as much as fits beside a question of usual length.
+    kept_from = (first_kept(recent, budget=budget // 8, alone=budget // 3) or last_seq + 2) - 1
+    words = max(20, budget // 8 // 2)
+    instruction = f"Summarize this conversation in at most {words} words. Keep names, numbers and decisions."
+    for number in range(SUMMARY_CALLS_AT_ONCE):
+        older = oldest_first(owner_id, conversation_id, after_seq=summary["upto_seq"], before_seq=kept_from)
+        so_far = f"Summary so far:\n{summary['text']}\n\n" if summary["text"] else ""
+        room = budget - estimate_tokens(instruction) - estimate_tokens(so_far)
+        text, upto_seq = dialogue(older, budget=room, least=min(half_window, room))
+        if upto_seq is None:
+            break
+        answer = _ask(
+            conversation,
+            purpose=LedgerEntry.Purpose.CONTEXT_SUMMARY,
+            attempt_id=f"{ledger_id}{SUMMARY_PART}{number}",
+            instruction=instruction,
+            text=so_far + text,
+        )
+        if not answer or not answer.strip():
+            return last_seq
+        kept = beginning(answer, tokens=budget // 8)
+        transcripts.set_summary(
+            owner_id, conversation_id, text=kept, upto_seq=upto_seq, replaces_upto_seq=summary["upto_seq"]
+        )
+        summary = {"text": kept, "upto_seq": upto_seq}
+    return 0
+
+
+def _database_now() -> datetime:
+    """The one clock of all processes."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+        return now
+
+
+def _ask(
+    conversation: ConversationDocument, *, purpose: LedgerEntry.Purpose, attempt_id: str, instruction: str, text: str
+) -> str | None:
+    """The model's answer; None when there is none to be had, for a chat goes on without titles and summaries."""
+    call = MeteredCall(
+        attempt_id=attempt_id,
+        user_id=conversation["owner_id"],
+        organization_id=charged_organization(conversation),
+        purpose=purpose,
+        prompt=Prompt(turns=(Turn("user", text),), system_instruction=instruction),
+    )
+    try:
+        answer = call.run()
+    except (ModelError, BudgetExceeded, OperationalError, StoreUnavailable, NotAuthenticated) as error:
+        logger.warning("upkeep_skipped", purpose=str(purpose), reason=type(error).__name__)
+        return None
+    return None if call.blocked else answer

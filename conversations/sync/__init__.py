@@ -1,0 +1,4 @@
+"""Search, changes for other devices, exports.
+
+Only views import it.
+"""

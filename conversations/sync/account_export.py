@@ -1,0 +1,89 @@
+"""What a user's export has of this app: conversations with their messages, todos and pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from datetime import datetime
+from typing import IO, Annotated, TypedDict, cast
+
+from accounts.lifecycle.data_export import Record, record_of, rows_of
+from conversations import transcript_repository as transcripts
+from conversations.attachments.services import AttachmentNotFound, attachment_body, open_attachment
+from conversations.documents import AttachmentOutput, ConversationDocument
+from conversations.models import Attachment, Todo
+from conversations.serializers import ConversationOutput, MessageOutput, conversation_body, message_body
+from conversations.sync.export import stored_messages
+
+# A multiple of three, or there would be padding between the pieces.
+PIECE_BYTES = 3 * 64 * 1024
+
+
+class MessageRecord(MessageOutput):
+    conversation_id: str
+
+
+class TodoRecord(TypedDict):
+    id: int
+    title: str
+    description: str | None
+    completed: bool
+    archived: bool
+    conversation_id: str
+    message_id: str
+    created_at: datetime
+    updated_at: datetime | None
+
+
+class AttachmentRecord(AttachmentOutput):
+    created_at: datetime
+    content: Annotated[str | None, "The stored file in Base64; null if it is gone."]
+
+
+TYPES = {
+    "conversation": ("conversations", ConversationOutput),
+    "message": ("messages", MessageRecord),
+    "todo": ("todos", TodoRecord),
+    "attachment": ("attachments", AttachmentRecord),
+}
+
+
+def export_conversations(user_id: int) -> Iterator[Record]:
+    """Each conversation before its messages; an attachment's `content` is the stored file in Base64, null if gone."""
+    for conversation in _conversations(user_id):
+        yield "conversation", conversation_body(conversation)
+        for message in stored_messages(conversation, variants=True):
+            line: MessageRecord = {"conversation_id": conversation["_id"], **message_body(message)}
+            yield "message", line
+    for todo in rows_of(Todo.objects.filter(owner_id=user_id)):
+        yield "todo", record_of(TodoRecord, todo)
+    for attachment in rows_of(Attachment.objects.filter(owner_id=user_id)):
+        content = cast("str | None", _content(attachment))
+        body: AttachmentRecord = {
+            **attachment_body(attachment),
+            "created_at": attachment.created_at,
+            "content": content,
+        }
+        yield "attachment", body
+
+
+def _conversations(owner_id: int) -> Iterator[ConversationDocument]:
+    """One after the other; of all at once only the ids are in memory."""
+    for conversation_id in transcripts.conversation_ids(owner_id):
+        conversation = transcripts.find_conversation(owner_id, conversation_id)
+        if conversation is not None:
+            yield conversation
+
+
+def _content(attachment: Attachment) -> Iterator[str] | None:
+    try:
+        file, _, _ = open_attachment(attachment, "stored")
+    except AttachmentNotFound:
+        return None
+    return _base64(file)
+
+
+def _base64(file: IO[bytes]) -> Iterator[str]:
+    with file:
+        while piece := file.read(PIECE_BYTES):
+            yield base64.b64encode(piece).decode()

@@ -1,0 +1,222 @@
+"""A user's todos: written by the user, or found in a conversation (conversations.todos.action_items)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from django.db import transaction
+from django.db.models import Count, Func, IntegerField, Sum
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from accounts.audit import record_event
+from accounts.models import AuditEvent, User
+from accounts.open_calls.live_accounts import lock_account
+from accounts.staff.audit import values_of
+from conversations.models import Todo
+from conversations.sync.search_text import fold
+from edgechat.errors import ApiError, NotFound, PermissionDenied
+from edgechat.http.answer_bytes import take_page, text_bytes
+from edgechat.http.bodies import Keywords
+from edgechat.http.client_address import Caller
+
+# The list has no pages in the older API, and users cannot delete todos: these bound both, far beyond what is of use.
+# The bytes are those of the list, in which each has up to TODO_BYTES beside its texts.
+MAX_TODOS = 5000
+MAX_LIST_BYTES = 1_900_000
+TODO_BYTES = 330
+MAX_TITLE_CHARACTERS = 255
+MAX_DESCRIPTION_CHARACTERS = 1000
+# What users wrote, which the audit log does not keep.
+USERS_TEXTS = frozenset({"title", "description"})
+
+
+class TodoNotFound(NotFound):
+    detail = "Todo not found"
+
+
+class AdminsOnly(PermissionDenied):
+    detail = "Access denied. Required role: ['admin']"
+
+
+class TodoLimit(TypedDict):
+    limit: NotRequired[Annotated[int, "How many todos an account can have.", Keywords(example=MAX_TODOS)]]
+    limit_bytes: NotRequired[Annotated[int, "How many bytes they can have together."]]
+
+
+class TooManyTodos(ApiError):
+    status, code, detail = 409, "too_many_todos", f"An account can have {MAX_TODOS} todos"
+    context_body = TodoLimit
+
+    def __init__(self) -> None:
+        super().__init__(context=TodoLimit(limit=MAX_TODOS))
+
+
+class TodosTooLong(ApiError):
+    status, code, detail = 409, "too_many_todos", "The todos of an account can have 1.9 MB together"
+    context_body = TodoLimit
+
+    def __init__(self) -> None:
+        super().__init__(context=TodoLimit(limit_bytes=MAX_LIST_BYTES))
+
+
+@dataclass(frozen=True)
+class FoundTask:
+    """A task in a conversation; `message_id` is None where the model did not say in which message."""
+
+    title: str
+    description: str | None
+    message_id: str | None
+
+    @property
+    def found_hash(self) -> str:
+        """The same for titles that differ in letter case, Unicode form and white space only."""
+        return hashlib.sha256(" ".join(fold(self.title).split()).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many more todos an account may have, and of how many bytes in the list."""
+
+    todos: int
+    bytes: int
+
+    def refuse(self, more_bytes: int, *, more: int = 0) -> None:
+        """Raises TooManyTodos or TodosTooLong for more than there is room for."""
+        if more > self.todos:
+            raise TooManyTodos
+        if more_bytes > self.bytes:
+            raise TodosTooLong
+
+
+def list_todos(*, owner_id: int, archived: bool = False, after: int = 0) -> list[Todo]:
+    """Those that were put away, or the others; the oldest first, those with ids above `after`."""
+    return list(Todo.objects.filter(owner_id=owner_id, archived=archived, pk__gt=after))
+
+
+def get_todo(*, owner_id: int, todo_id: int) -> Todo:
+    """The owner's todo; TodoNotFound for absent and foreign ones alike."""
+    todo = Todo.objects.filter(pk=todo_id, owner_id=owner_id).first()
+    if todo is None:
+        raise TodoNotFound
+    return todo
+
+
+def create_todo(*, owner_id: int, title: str, description: str | None = None) -> Todo:
+    """Raises TooManyTodos and TodosTooLong."""
+    with transaction.atomic():
+        _lock_room(owner_id).refuse(_bytes(title, description), more=1)
+        return Todo.objects.create(owner_id=owner_id, title=title, description=description)
+
+
+def update_todo(*, owner_id: int, todo_id: int, changes: dict[str, Any]) -> Todo:
+    """Change title, description, completed or archived; what is as it was leaves `updated_at` as it was.
+
+    Raises TodoNotFound and TodosTooLong.
+    """
+    todo = get_todo(owner_id=owner_id, todo_id=todo_id)
+    changes = {name: value for name, value in changes.items() if getattr(todo, name) != value}
+    if not changes:
+        return todo
+    with transaction.atomic():
+        if "title" in changes or "description" in changes:
+            room = _lock_room(owner_id)
+            todo = get_todo(owner_id=owner_id, todo_id=todo_id)
+            changed = _bytes(changes.get("title", todo.title), changes.get("description", todo.description))
+            grown = changed - _bytes(todo.title, todo.description)
+            if grown > 0:
+                room.refuse(grown)
+        Todo.objects.filter(pk=todo_id, owner_id=owner_id).update(**changes, updated_at=timezone.now())
+        return get_todo(owner_id=owner_id, todo_id=todo_id)
+
+
+def delete_todo(*, user: User, todo_id: int, caller: Caller) -> None:
+    """Delete anybody's todo, for the role `admin`; a row of the audit log says whose it was.
+
+    Raises AdminsOnly for all other roles, and TodoNotFound.
+    """
+    if user.role != "admin":
+        raise AdminsOnly
+    with transaction.atomic():
+        todo = Todo.objects.select_for_update().filter(pk=todo_id).first()
+        if todo is None:
+            raise TodoNotFound
+        record_event(
+            AuditEvent.Event.STAFF_CHANGE,
+            caller=caller,
+            user_id=todo.owner_id,
+            actor_id=user.pk,
+            model=todo._meta.label_lower,
+            id=str(todo.pk),
+            before=values_of(todo, but=USERS_TEXTS),
+            after=None,
+        )
+        todo.delete()
+
+
+def refuse_without_room(*, owner_id: int) -> None:
+    """Raises TooManyTodos or TodosTooLong if the user can have no more: before a call to the model is paid for."""
+    _room(owner_id).refuse(_bytes("", None), more=1)
+
+
+def file_tasks(*, owner_id: int, conversation_id: str, tasks: Iterable[FoundTask]) -> list[Todo]:
+    """The todos of tasks found in a conversation, each once, in the order of the tasks.
+
+    A task that was filed before is that todo, as its owner has left it: also when it was renamed since. New ones for
+    which the account has no room are left out.
+    """
+    wanted: dict[str, FoundTask] = {}
+    for task in tasks:
+        wanted.setdefault(task.found_hash, task)
+    with transaction.atomic():
+        room = _lock_room(owner_id)
+        earlier = Todo.objects.filter(owner_id=owner_id, conversation_id=conversation_id, found_hash__in=wanted)
+        todos = {todo.found_hash: todo for todo in earlier}
+        new = [
+            Todo(
+                owner_id=owner_id,
+                title=task.title,
+                description=task.description,
+                conversation_id=conversation_id,
+                message_id=task.message_id or "",
+                found_hash=found_hash,
+            )
+            for found_hash, task in wanted.items()
+            if found_hash not in todos
+        ]
+        fitting, _ = take_page(
+            new[: max(0, room.todos)], lambda todo: _bytes(todo.title, todo.description), limit=room.bytes, least=0
+        )
+        for todo in Todo.objects.bulk_create(fitting):
+            todos[todo.found_hash] = todo
+    return [todos[found_hash] for found_hash in wanted if found_hash in todos]
+
+
+def _lock_room(owner_id: int) -> Room:
+    """What room there is; nobody else adds a todo before the transaction ends.
+
+    Raises NotAuthenticated if the account was deleted meanwhile.
+    """
+    lock_account(owner_id)
+    return _room(owner_id)
+
+
+def _room(owner_id: int) -> Room:
+    texts = Coalesce(_JsonBytes("title"), 0) + Coalesce(_JsonBytes("description"), 0)
+    had = Todo.objects.filter(owner_id=owner_id).aggregate(number=Count("id"), bytes=Sum(texts, default=0))
+    return Room(MAX_TODOS - had["number"], MAX_LIST_BYTES - had["bytes"] - TODO_BYTES * had["number"])
+
+
+def _bytes(title: str, description: str | None) -> int:
+    """What a todo takes of the list."""
+    return TODO_BYTES + text_bytes(title) + text_bytes(description or "")
+
+
+class _JsonBytes(Func):
+    """`text_bytes` and two quotes, in PostgreSQL."""
+
+    template = "octet_length(regexp_replace(to_json(%(expressions)s)::text, '[\\u0085\\u2028\\u2029]', '......', 'g'))"
+    output_field = IntegerField()

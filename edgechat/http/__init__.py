@@ -1,0 +1,4 @@
+"""What every request and answer passes: middleware, limits, bodies, streams.
+
+All apps import it.
+"""

@@ -1,0 +1,102 @@
+"""A client's connection, bounded in what it may hold: bytes of headers, time to send a body, time to read an answer."""
+
+from __future__ import annotations
+
+import errno
+import socket as stdlib_socket
+import struct
+import time
+from typing import Any, Literal
+
+import structlog
+from django.conf import settings
+from gevent.socket import socket
+from gunicorn.http.errors import LimitRequestHeaders
+
+from edgechat.processes.threads import waiting
+from edgechat.stores import store_time
+
+logger = structlog.get_logger(__name__)
+
+MAX_HEAD_BYTES = 64 * 1024
+# What a body may be late by, and how fast it must come beyond that. What comes faster saves time for later, but no more
+# than SLOW_READER_SECONDS: an upload that stops near its end would hold its file for hours.
+BODY_GRACE_SECONDS = 5.0
+BODY_BYTES_PER_SECOND = 4096
+# An answer is sent in such pieces. Each may wait for SLOW_READER_SECONDS, behind as much in the operating system.
+PIECE_BYTES = 64 * 1024
+_RESET = struct.pack("ii", 1, 0)
+
+
+# A request's head, its body, only what of it has come already, or anything.
+Expected = Literal["head", "body", "arrived", "anything"]
+
+
+class BodyTooSlow(Exception):
+    """A body comes at less than BODY_BYTES_PER_SECOND."""
+
+
+class ClientSocket(socket):  # type: ignore[misc]
+    """An accepted socket, taken over from another object.
+
+    Raises LimitRequestHeaders for a head beyond MAX_HEAD_BYTES, BodyTooSlow, and BrokenPipeError where an answer is not
+    read: the connection is gone then.
+    """
+
+    def __init__(self, accepted: Any) -> None:
+        super().__init__(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
+        # By itself it would grow to megabytes of an answer that nobody reads.
+        self.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_SNDBUF, PIECE_BYTES)
+        self.timeout: float | None = None
+        self._expected: Expected = "head"
+        self._received = 0
+        self._patience = BODY_GRACE_SECONDS
+
+    def expect(self, what: Expected) -> None:
+        """What comes next; it is counted from now on."""
+        self._expected, self._received, self._patience = what, 0, BODY_GRACE_SECONDS
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        if self._expected == "body":
+            return self._recv_body(size, flags)
+        if self._expected == "arrived":
+            return self._sock.recv(size, flags)  # type: ignore[no-any-return]
+        data: bytes = super().recv(size, flags)
+        self._received += len(data)
+        if self._expected == "head" and self._received > MAX_HEAD_BYTES:
+            raise LimitRequestHeaders("limit request headers size")
+        return data
+
+    def _recv_body(self, size: int, flags: int) -> bytes:
+        try:
+            data = self._sock.recv(size, flags)
+        except BlockingIOError:
+            began = time.monotonic()
+            if self._patience <= 0:
+                raise BodyTooSlow from None
+            self.timeout = self._patience
+            try:
+                with waiting(patience=store_time.patience_seconds()):
+                    data = super().recv(size, flags)
+            except TimeoutError:
+                raise BodyTooSlow from None
+            finally:
+                self.timeout = None
+                self._patience -= time.monotonic() - began
+        earned = self._patience + len(data) / BODY_BYTES_PER_SECOND
+        self._patience = min(earned, max(BODY_GRACE_SECONDS, settings.SLOW_READER_SECONDS))
+        return data  # type: ignore[no-any-return]
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        view = memoryview(data)
+        self.timeout = settings.SLOW_READER_SECONDS
+        try:
+            with waiting():
+                for start in range(0, len(view), PIECE_BYTES):
+                    super().sendall(view[start : start + PIECE_BYTES], flags)
+        except TimeoutError:
+            logger.info("slow_reader_cut", bytes=len(view))
+            self.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, _RESET)
+            raise BrokenPipeError(errno.EPIPE, "The client does not read") from None
+        finally:
+            self.timeout = None

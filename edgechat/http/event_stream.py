@@ -1,0 +1,81 @@
+"""Server-sent events: how they are written, and the response that carries them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, TypedDict
+
+import structlog
+from django.http import StreamingHttpResponse
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.request import Request
+
+from edgechat.http.answer_bytes import encode_json
+
+logger = structlog.get_logger(__name__)
+
+PING_SECONDS = 15.0
+PING = b": ping\n\n"
+RETRY_MILLISECONDS = 1000
+
+STREAM = OpenApiParameter("stream", bool, description="Events instead of JSON, as with `Accept: text/event-stream`.")
+
+
+class DeltaOutput(TypedDict):
+    text: str
+
+
+def event(name: str, data: Any, *, event_id: str | None = None) -> bytes:
+    """One event, whose data is a body."""
+    identity = f"id: {event_id}\n" if event_id is not None else ""
+    return b"event: %s\n%sdata: %s\n\n" % (name.encode(), identity.encode(), encode_json(data))
+
+
+class ClosingBody:
+    """A response's body, which the server closes whether or not it has begun to read; a generator that was not begun
+    would not notice. The generator under it is closed before `on_close` is called.
+    """
+
+    def __init__(self, chunks: Iterable[bytes], on_close: Callable[[], None]) -> None:
+        self._chunks = chunks
+        self._on_close = on_close
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._chunks
+
+    def close(self) -> None:
+        try:
+            if isinstance(self._chunks, Generator):
+                self._chunks.close()
+        except ValueError:  # another thread is in it, and wakes up when the call ends
+            logger.warning("body_closed_while_it_is_made")
+        finally:
+            self._on_close()
+
+
+class _Events(ClosingBody):
+    def __iter__(self) -> Iterator[bytes]:
+        yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+        yield from self._chunks
+
+
+def event_stream_response(
+    events: Iterable[bytes], *, on_close: Callable[[], None] = lambda: None
+) -> StreamingHttpResponse:
+    """A response that no cache keeps and no proxy buffers or compresses; it begins with the reconnection time.
+
+    `on_close` is called when it has ended or its client is gone.
+    """
+    return StreamingHttpResponse(
+        _Events(events, on_close),
+        content_type="text/event-stream",
+        headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"},
+    )
+
+
+def wants_event_stream(request: Request) -> bool:
+    """Whether the client asked for events: by `Accept: text/event-stream` or `?stream=true`."""
+    if request.query_params.get("stream", "").lower() in ("true", "1"):
+        return True
+    accepted = (entry.partition(";")[0].strip().lower() for entry in request.headers.get("Accept", "").split(","))
+    return "text/event-stream" in accepted

@@ -1,0 +1,87 @@
+"""Short notices to every process, through one stream in Redis, which one thread of each process reads.
+
+They only make haste: who misses one, while Redis is away, looks for itself a little later. What they name is told by
+its digest: the stream must hold nothing of what is deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+
+from edgechat.processes.process_name import process_name
+from edgechat.stores.redis import RedisError, ResponseError, drop_foreign, is_ahead, redis_client
+
+logger = structlog.get_logger(__name__)
+
+# One command reads the notices and the streams of replies: they are in one slot of a cluster.
+SLOT = "{edgechat:live}"
+KEY = f"edgechat:notices:{SLOT}"
+MAX_KEPT = 1000
+
+Listener = Callable[[Sequence[str]], None]
+
+_listeners: dict[str, list[Listener]] = {}
+
+
+def listen(kind: str, listener: Listener) -> None:
+    """Have `listener(digests)` called for each notice of this kind. It must neither wait for a store nor raise."""
+    _listeners.setdefault(kind, []).append(listener)
+
+
+def digest(name: str) -> str:
+    """What listeners know a name by."""
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def tell(kind: str, names: Sequence[str]) -> None:
+    """Tell all processes, this one before it returns. Never raises."""
+    digests = [digest(name) for name in names]
+    _hear(kind, digests)
+    entry = {"kind": kind, "digests": json.dumps(digests), "from": process_name()}
+    try:
+        redis_client().xadd(KEY, entry, maxlen=MAX_KEPT, approximate=True)  # type: ignore[arg-type]
+    except RedisError as error:
+        logger.warning("notice_not_told", kind=kind, reason=type(error).__name__)
+        if isinstance(error, ResponseError):  # another type, or an id that nothing can follow
+            drop_foreign("none", KEY)
+
+
+def deliver(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> str:
+    """Hand on what the reading thread has read; what this process told it has heard. The id to read on from.
+
+    Never raises.
+    """
+    for entry_id, fields in entries:
+        try:
+            if fields[b"from"].decode() != process_name():
+                digests = [each for each in json.loads(fields[b"digests"]) if isinstance(each, str)]
+                _hear(fields[b"kind"].decode(), digests)
+        except Exception:
+            # Whatever stands there, of another version or damaged: it must not end the reading of all others.
+            logger.exception("notice_not_understood", entry=entry_id.decode(errors="replace"))
+    newest = entries[-1][0]
+    if is_ahead(newest):
+        logger.error("notices_begun_anew")
+        drop_foreign("none", KEY)
+        return "0"
+    return newest.decode()
+
+
+def newest_id() -> str:
+    """Where the stream ends now, for a reader that begins; "$" again and again would miss what comes between reads.
+
+    Raises RedisError.
+    """
+    drop_foreign("stream", KEY)
+    newest: Any = redis_client().xrevrange(KEY, count=1)
+    return str(newest[0][0].decode()) if newest else "0"
+
+
+def _hear(kind: str, digests: Sequence[str]) -> None:
+    for listener in _listeners.get(kind, ()):
+        listener(digests)

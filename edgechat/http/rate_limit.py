@@ -1,0 +1,150 @@
+"""Request limits by client address: one for every path, and stricter ones that views name.
+
+Their windows are Redis's: machines that serve may have clocks that differ.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from redis.commands.core import Script
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from edgechat.errors import RateLimited, error_response
+from edgechat.http.client_address import limit_key
+from edgechat.http.request_body import body_of
+from edgechat.http.request_state import state_of
+from edgechat.http.tally import Tally
+from edgechat.stores.redis import RedisError, redis_client
+
+logger = structlog.get_logger(__name__)
+
+# These and no others: what lies below them is nobody's, and an unknown path counts like any other.
+_UNLIMITED = {
+    *("/health", "/api/health", "/metrics"),
+    *("/api/v1/health", "/api/v1/health/ready", "/api/v1/health/db", "/api/v1/health/mongo", "/api/v1/health/redis"),
+}
+
+_open_requests = Tally()
+
+_RATE = re.compile(r"([1-9]\d*)/([1-9]\d*)?([smhd])", re.ASCII)  # as 30/m, or 5/12h
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+# KEYS[1] a counter, ARGV[1] the window in ms. Answers the count and the ms left of the window.
+# A window begins with the first request that is counted and is never moved by later ones. A counter that lost its
+# expiry (a dump loaded from elsewhere) gets it back, or its address would be shut out for ever; what is no counter, or
+# one of another window, is begun anew.
+_COUNT = """
+    local count = redis.pcall('INCR', KEYS[1])
+    if type(count) ~= 'number' or count < 1 then
+        redis.call('SET', KEYS[1], 1)
+        count = 1
+    end
+    local left = redis.call('PTTL', KEYS[1])
+    if left < 0 or left > tonumber(ARGV[1]) then
+        redis.call('PEXPIRE', KEYS[1], ARGV[1])
+        left = tonumber(ARGV[1])
+    end
+    return {count, left}
+"""
+
+
+@functools.cache
+def _count_script() -> Script:
+    return redis_client().register_script(_COUNT)
+
+
+def count_request(address: str) -> tuple[int, float]:
+    """Count one request of an address: (requests in its window, seconds left of it). Raises RedisError."""
+    return _count(limit_key(address), seconds=settings.RATE_LIMIT_WINDOW_SECONDS)
+
+
+def seconds_to_wait(group: str, key: str, *, rate: str) -> float | None:
+    """Count one more of a group under a key; how long to wait if that is beyond the rate (30/m), or None.
+
+    None while Redis is down, too. Redis does not learn the key, which may be an e-mail address.
+    """
+    match = _RATE.fullmatch(rate)
+    if match is None:
+        raise ValueError(rate)
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    try:
+        count, left = _count(f"{group}:{digest}", seconds=int(match[2] or 1) * _SECONDS[match[3]])
+    except RedisError as error:
+        logger.warning("rate_limit_open", group=group, reason=type(error).__name__)
+        return None
+    return left if count > int(match[1]) else None
+
+
+def seconds_to_wait_for(request: HttpRequest, group: str) -> float | None:
+    """The same for the address of a request and AUTH_RATE_LIMIT."""
+    return seconds_to_wait(group, limit_key(state_of(request).client_address), rate=settings.AUTH_RATE_LIMIT)
+
+
+def _count(name: str, *, seconds: int) -> tuple[int, float]:
+    count, left = _count_script()(keys=[f"edgechat:limit:{name}"], args=[seconds * 1000])
+    return int(count), int(left) / 1000
+
+
+def is_unlimited(path: str) -> bool:
+    """Whether a path must answer whatever else goes on, and counts for nobody: health and metrics."""
+    return path in _UNLIMITED
+
+
+def _open_request(request: HttpRequest) -> bool:
+    """Count a request among the open ones of its address; False if it is one too many.
+
+    Behind a proxy it stands for its client's connection, which the worker cannot see.
+    """
+    body, key = body_of(request), limit_key(state_of(request).client_address)
+    if _open_requests.of(key) >= settings.MAX_CONNECTIONS_PER_ADDRESS:
+        return False
+    if body is not None:
+        _open_requests.add(key, 1)
+        body.when_done(lambda: _open_requests.add(key, -1))
+    return True
+
+
+class RateLimitMiddleware:
+    """429 beyond RATE_LIMIT_REQUESTS per window and address, and beyond MAX_CONNECTIONS_PER_ADDRESS at once behind a
+    proxy; passes everything while Redis is down.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if is_unlimited(request.path_info):
+            return self.get_response(request)
+        if settings.TRUSTED_PROXY_COUNT and not _open_request(request):
+            return error_response(request, RateLimited("Too many requests at once", retry_after=1))
+        try:
+            count, left = count_request(state_of(request).client_address)
+        except RedisError as error:
+            logger.warning("rate_limit_open", reason=type(error).__name__)
+            return self.get_response(request)
+        if count > settings.RATE_LIMIT_REQUESTS:
+            return error_response(request, RateLimited(retry_after=left))
+        return self.get_response(request)
+
+
+class AuthRateThrottle(BaseThrottle):
+    """AUTH_RATE_LIMIT per address, counted for each view apart."""
+
+    _wait: float | None = None
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        self._wait = seconds_to_wait_for(request._request, f"{type(view).__module__}.{type(view).__qualname__}")
+        return self._wait is None
+
+    def wait(self) -> float | None:
+        return self._wait

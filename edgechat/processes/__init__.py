@@ -1,0 +1,4 @@
+"""Threads, periodic work, and gunicorn's worker.
+
+All apps import `threads` and `periodic`.
+"""

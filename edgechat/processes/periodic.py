@@ -1,0 +1,137 @@
+"""What every web process does by itself, over and over, until it ends.
+
+Each task has a thread, which calls it round by round. No exception of a round ends it. One more looks after all others,
+and they after it: a task whose thread ended, or whose round does not end, is begun again, and `/health/ready` tells
+until it is well.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+from django.db import InterfaceError, OperationalError
+
+from edgechat.errors import StoreUnavailable
+from edgechat.processes.threads import EXITS, release_database, start_thread
+
+logger = structlog.get_logger(__name__)
+
+# A round that takes longer hangs: every wait for a store ends earlier.
+HANG_SECONDS = 120.0
+LOOK_SECONDS = 1.0
+# After a round that failed, for tasks that have no pause between rounds.
+RETRY_SECONDS = 1.0
+
+
+class PeriodicTask:
+    """A function that is called about every so many seconds; 0: at once again, for one that waits by itself."""
+
+    def __init__(self, function: Callable[[], object], seconds: float) -> None:
+        self.function = function
+        self.seconds = seconds
+        self.name = f"{function.__module__}.{function.__qualname__}"
+        self._thread: threading.Thread | None = None
+        self._starts = 0
+        self._round_began: float | None = None
+        self._ended_at: float | None = None
+
+    def start(self) -> None:
+        self._round_began = None
+        self._starts += 1
+        self._thread = start_thread(self._repeat, self._starts)
+
+    def fault(self) -> str | None:
+        """What keeps it from its rounds: `ended`, `hangs`, or None."""
+        if self._thread is None or not self._thread.is_alive():
+            return "ended"
+        began = self._round_began
+        return "hangs" if began is not None and time.monotonic() - began > HANG_SECONDS else None
+
+    def is_well(self) -> bool:
+        """Whether it goes on, and did not end within the last seconds."""
+        just_ended = self._ended_at is not None and time.monotonic() - self._ended_at < 5 * LOOK_SECONDS
+        return not just_ended and self.fault() is None
+
+    def mend(self) -> None:
+        """Begin it again if it does not go on. The thread of a round that hangs ends with that round."""
+        if (fault := self.fault()) is not None:
+            logger.error("periodic_task_begun_again", task=self.name, fault=fault)
+            self._ended_at = time.monotonic()
+            self.start()
+
+    def _repeat(self, start: int) -> None:
+        # Spread over the interval, so that the processes of a deployment do not all ask at the same instant.
+        while not _stopping.wait(self.seconds * random.uniform(0.8, 1.2)):  # noqa: S311  # nosec B311 # no secret
+            self._round_began = time.monotonic()
+            done = self._round()
+            if self._starts != start:
+                return  # it took so long that another thread has its place
+            self._round_began = None
+            if is_started() and self is not _watcher:
+                _watcher.mend()
+            if not done:
+                _stopping.wait(max(0.0, RETRY_SECONDS - self.seconds))
+
+    def _round(self) -> bool:
+        try:
+            try:
+                self.function()
+            finally:
+                release_database()
+        except (StoreUnavailable, OperationalError, InterfaceError) as error:
+            logger.warning("periodic_task_deferred", task=self.name, reason=repr(error))
+        except EXITS:
+            raise
+        except BaseException:  # gevent's Timeout, for one, is no Exception
+            logger.exception("periodic_task_failed", task=self.name)
+        else:
+            return True
+        return False
+
+
+def _look_after() -> None:
+    for task in _tasks:
+        try:
+            task.mend()
+        except Exception:  # of this one: the others are looked after
+            logger.exception("periodic_task_not_begun_again", task=task.name)
+
+
+_tasks: list[PeriodicTask] = []
+_watcher = PeriodicTask(_look_after, LOOK_SECONDS)
+_started = threading.Event()
+_stopping = threading.Event()
+
+
+def register(function: Callable[[], object], *, seconds: float) -> None:
+    """Have each web process call `function` about every so many seconds. To be called in AppConfig.ready.
+
+    With 0 it is called again at once, and has to wait by itself.
+    """
+    _tasks.append(PeriodicTask(function, seconds))
+
+
+def start() -> None:
+    """Start one thread for each task; called once in a worker, after the fork."""
+    _started.set()
+    for task in (*_tasks, _watcher):
+        task.start()
+
+
+def is_started() -> bool:
+    """Whether this process does these things: it serves, and is no command."""
+    return _started.is_set()
+
+
+def unwell() -> list[str]:
+    """The names of tasks that do not go on, or that had to be begun again a moment ago."""
+    return [task.name for task in (*_tasks, _watcher) if not task.is_well()] if is_started() else []
+
+
+def stop() -> None:
+    """Let no task begin another round."""
+    _stopping.set()

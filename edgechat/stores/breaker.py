@@ -1,0 +1,38 @@
+"""Whether a store may be asked: once it did not answer, nobody waits for it a second time at once."""
+
+from __future__ import annotations
+
+import time
+
+from edgechat.stores import store_time
+
+PAUSE_SECONDS = 1.0
+
+
+class Breaker:
+    """When a store last failed, for the whole process. After a failure no attempt is made for a second; then one each
+    second, until one succeeds.
+    """
+
+    def __init__(self) -> None:
+        self._open = False
+        self._next_attempt_at = 0.0
+
+    def allows(self) -> bool:
+        """Whether to try now; who is told yes is the one who tries, and has the time for it."""
+        if not self._open:
+            return True
+        now = time.monotonic()
+        if now < self._next_attempt_at or not store_time.may_try():
+            return False
+        self._next_attempt_at = now + PAUSE_SECONDS
+        return True
+
+    def trip(self) -> None:
+        """The store did not answer."""
+        self._open = True
+        self._next_attempt_at = time.monotonic() + PAUSE_SECONDS
+
+    def reset(self) -> None:
+        """The store answered."""
+        self._open = False

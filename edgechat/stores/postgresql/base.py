@@ -1,0 +1,112 @@
+"""No wait for PostgreSQL is longer than `edgechat.stores.store_time` allows, and none follows at once on one in vain.
+
+libpq waits for an answer for ever: a server that is stopped, or whose network drops what is sent, would keep a request
+for as long.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import structlog
+from django.db.backends.postgresql import base
+from psycopg import IsolationLevel, pq
+
+from edgechat.stores import store_time
+from edgechat.stores.breaker import Breaker
+
+logger = structlog.get_logger(__name__)
+
+# To stop a statement on a server that lives. Who does not even take this is gone.
+CANCEL_SECONDS = 0.5
+
+_breaker = Breaker()
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that is closed when the server does not answer in time: it would be in the midst of something."""
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **kwargs: Any) -> Any:
+        try:
+            return super().connect(conninfo, **kwargs)
+        except psycopg.OperationalError as error:
+            # A server that refuses lives, as one with all its connections taken, if it goes on to serve those of ours.
+            if not ("FATAL" in str(error) and _has_others()):
+                _trip()
+            raise
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        if timeout is not None:  # psycopg's own bound
+            return super().wait(gen, interval, timeout)
+        with store_time.waiting() as seconds:
+            try:
+                result = super().wait(gen, interval, seconds)
+            except psycopg.errors._WaitTimeout:
+                self._give_up(seconds)
+                raise psycopg.OperationalError(f"PostgreSQL did not answer within {seconds:.1f} s") from None
+            except psycopg.errors.ReadOnlySqlTransaction as error:
+                # A standby, or a server that is read only for a while: it does not do what is asked for now.
+                raise psycopg.OperationalError(str(error)) from error
+            except psycopg.OperationalError:
+                if self.pgconn.status == pq.ConnStatus.BAD:
+                    _close_idle()  # it was restarted, for one, and has closed the others too
+                raise
+        _breaker.reset()
+        return result
+
+    def _give_up(self, seconds: float) -> None:
+        try:
+            self.cancel_safe(timeout=CANCEL_SECONDS)
+        except psycopg.Error as error:
+            logger.warning("database_does_not_answer", seconds=seconds, reason=repr(error))
+            _trip()
+        self._closed = True
+        self.pgconn.finish()
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        with store_time.waiting() as seconds:
+            if not seconds or not _breaker.allows():
+                raise psycopg.OperationalError("PostgreSQL did not answer a moment ago")
+            if self.pool is None:
+                return super().get_new_connection(conn_params)
+            # As Django does it, but for the time.
+            self.isolation_level = IsolationLevel.READ_COMMITTED
+            self.pool.open()
+            return self.pool.getconn(min(seconds, self.pool.timeout))
+
+
+def _pools() -> list[Any]:
+    return list(base.DatabaseWrapper._connection_pools.values())  # type: ignore[attr-defined]
+
+
+def _has_others() -> bool:
+    """Whether this process has connections beside the one that is being opened."""
+    return any(pool._nconns > 1 for pool in _pools())
+
+
+def _trip() -> None:
+    """Let nobody wait for what does not come."""
+    _breaker.trip()
+    for pool in _pools():
+        with pool._lock:
+            waiting = list(pool._waiting)
+            pool._waiting.clear()
+        for client in waiting:
+            client.fail(psycopg.OperationalError("PostgreSQL does not answer"))
+    _close_idle()
+
+
+def _close_idle() -> None:
+    """Close connections that wait for their use: they are no better than the one that failed."""
+    for pool in _pools():
+        with pool._lock:
+            idle = list(pool._pool)
+            pool._pool.clear()
+            pool._nconns -= len(idle)
+            pool._nconns_min = 0
+        for connection in idle:
+            connection.close()

@@ -1,0 +1,190 @@
+"""Redis: one bounded pool in a process, short waits, and no attempt for a second after a failure."""
+
+from __future__ import annotations
+
+import dataclasses
+import ssl
+import time
+from typing import Any
+
+import redis
+import structlog
+from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
+from django_redis import get_redis_connection
+from django_redis.pool import ConnectionFactory
+from django_redis.serializers.json import JSONSerializer
+from redis.backoff import NoBackoff
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.retry import Retry
+
+from edgechat.stores.breaker import Breaker
+
+logger = structlog.get_logger(__name__)
+
+RedisError = redis.exceptions.RedisError
+ResponseError = redis.exceptions.ResponseError
+
+# KEYS[1] a key, ARGV[1] the type that it has if it is ours.
+_DROP_FOREIGN = """
+    if redis.call('TYPE', KEYS[1]).ok ~= ARGV[1] then return redis.call('DEL', KEYS[1]) end
+    return 0
+"""
+
+
+# Every operation either finds Redis there or fails at once; requests must not queue up behind a dead server.
+_breaker = Breaker()
+
+
+class _GuardedMixin:
+    """A connection that does not try while the breaker is open, and trips it when it fails."""
+
+    _opening = False
+
+    def connect(self) -> None:
+        if self._sock:  # type: ignore[attr-defined]
+            return
+        _ask_breaker()
+        self._opening = True
+        try:
+            super().connect()  # type: ignore[misc]
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+            _breaker.trip()
+            raise
+        finally:
+            self._opening = False
+        _breaker.reset()
+
+    def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+        if not self._opening:  # who opens a connection has been told to try
+            _ask_breaker()
+        try:
+            super().send_packed_command(*args, **kwargs)  # type: ignore[misc]
+        except redis.exceptions.TimeoutError:
+            _breaker.trip()
+            raise
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            response = super().read_response(*args, **kwargs)  # type: ignore[misc]
+        except redis.exceptions.TimeoutError:
+            _breaker.trip()
+            raise
+        except ResponseError:
+            _breaker.reset()
+            raise
+        _breaker.reset()
+        return response
+
+    def write_at_once(self, packed: bytes) -> None:
+        """Hand a command to the operating system, without waiting, on a connection on which Redis answers nothing.
+
+        Raises RedisError, and disconnects, where Redis has closed the connection or has not read for so long that no
+        more can be sent.
+        """
+        sock = self._sock  # type: ignore[attr-defined]
+        try:
+            sock.settimeout(0)
+            try:
+                closed = sock.recv(1) is not None
+            except (BlockingIOError, ssl.SSLWantReadError):
+                closed = False
+            if not closed and sock.send(packed) == len(packed):
+                return
+        except OSError:
+            pass
+        self.disconnect()  # type: ignore[attr-defined]
+        raise redis.exceptions.ConnectionError("Redis does not take what is sent to it")
+
+
+def _ask_breaker() -> None:
+    if not _breaker.allows():
+        raise redis.exceptions.ConnectionError("Redis failed less than a second ago")
+
+
+class GuardedConnection(_GuardedMixin, Connection):
+    pass
+
+
+class GuardedSSLConnection(_GuardedMixin, SSLConnection):
+    pass
+
+
+class GuardedUnixConnection(_GuardedMixin, UnixDomainSocketConnection):
+    pass
+
+
+_GUARDED = {"redis": GuardedConnection, "rediss": GuardedSSLConnection, "unix": GuardedUnixConnection}
+
+
+class _CacheEncoder(DjangoJSONEncoder):
+    def default(self, o: Any) -> Any:
+        if dataclasses.is_dataclass(o) and not isinstance(o, type):
+            return dataclasses.asdict(o)
+        return super().default(o)
+
+
+class CacheSerializer(JSONSerializer):  # type: ignore[misc]
+    """What the cache holds, as JSON: unpickling what stands in Redis would run it. Data classes come back as dicts."""
+
+    encoder_class = _CacheEncoder
+
+
+class GuardedConnectionFactory(ConnectionFactory):  # type: ignore[misc]
+    """django-redis' factory with guarded connections that never retry by themselves."""
+
+    def get_connection_pool(self, params: dict[str, Any]) -> Any:
+        scheme = params["url"].partition("://")[0]
+        guarded = {"connection_class": _GUARDED[scheme], "retry": Retry(NoBackoff(), 0)}
+        return super().get_connection_pool({**params, **guarded})
+
+
+def redis_client() -> redis.Redis:
+    """The client of this process. Its calls raise RedisError within half a second when Redis is gone."""
+    client: redis.Redis = get_redis_connection("default")
+    return client
+
+
+def is_foreign(error: RedisError) -> bool:
+    """Whether Redis refused a command because a key holds another type than ours: somebody else wrote it."""
+    return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
+
+
+def is_full(error: RedisError) -> bool:
+    """Whether a stream takes no more entries, as somebody else gave one an id that nothing comes behind."""
+    text = str(error)
+    return isinstance(error, ResponseError) and ("equal or smaller" in text or "last possible ID" in text)
+
+
+def drop_foreign(kind: str, *keys: str) -> None:
+    """Delete those of our keys that hold another type than theirs ("none": any). Never raises: it only clears up."""
+    try:
+        for key in keys:
+            if redis_client().eval(_DROP_FOREIGN, 1, key, kind):
+                logger.error("foreign_redis_key_deleted", key=key)
+    except RedisError as error:
+        logger.warning("foreign_redis_key_left", reason=type(error).__name__)
+
+
+def is_ahead(entry_id: bytes) -> bool:
+    """Whether a stream's entry is of more than a day from now: somebody else gave it its id, and nothing that is added
+    or read later would come behind it.
+    """
+    return int(entry_id.partition(b"-")[0]) > (time.time() + 86400) * 1000
+
+
+def blocking_redis_client() -> redis.Redis:
+    """A client with one connection of its own, for the one thread of a process that waits in blocking reads."""
+    global _blocking_client
+    if _blocking_client is None:
+        _blocking_client = redis.Redis.from_url(
+            settings.REDIS_URL,
+            max_connections=1,
+            socket_connect_timeout=0.25,
+            socket_timeout=5,
+            retry=Retry(NoBackoff(), 0),
+        )
+    return _blocking_client
+
+
+_blocking_client: redis.Redis | None = None

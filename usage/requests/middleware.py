@@ -1,0 +1,53 @@
+"""Counts each answered request of a signed-in user, but for health checks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from django.db import DatabaseError
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+
+from accounts.authentication import authenticate_request
+from edgechat.errors import NotAuthenticated
+from edgechat.http.rate_limit import is_unlimited
+from edgechat.http.request_state import state_of
+from usage.requests.recorder import record_request
+from usage.requests.request_stream import AnsweredRequest
+
+
+class CountRequestsMiddleware:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        started = time.monotonic()
+        response = self.get_response(request)
+        if is_unlimited(request.path_info):
+            return response
+        user_id = _user_id(request)
+        if user_id is not None:
+            match = request.resolver_match
+            record_request(
+                AnsweredRequest(
+                    user_id=user_id,
+                    at=timezone.now(),
+                    method=request.method or "",
+                    route=match.route if match else "",
+                    status=response.status_code,
+                    milliseconds=int((time.monotonic() - started) * 1000),
+                )
+            )
+        return response
+
+
+def _user_id(request: HttpRequest) -> int | None:
+    """Whose request it was; where no view was reached (an unknown path, too large a body), the token is read here."""
+    state = state_of(request)
+    if not state.token_checked and "HTTP_AUTHORIZATION" in request.META:
+        with suppress(NotAuthenticated, DatabaseError):
+            authenticate_request(request)
+    return state.authenticated_user_id

@@ -1,0 +1,77 @@
+"""Answered requests in the Redis stream that takes them to PostgreSQL."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+from edgechat.stores.redis import redis_client
+
+STREAM = "edgechat:usage:requests"
+# A bound on what an outage of PostgreSQL can pile up.
+MAX_WAITING_IN_REDIS = 1_000_000
+MAX_KEY_CHARACTERS = 40
+# Of what is counted: no outage lasts longer, and no clock is so far ahead.
+OLDEST, MAX_AHEAD = timedelta(days=366), timedelta(days=1)
+
+
+@cache
+def _process_token(_pid: int) -> str:
+    return secrets.token_hex(8)
+
+
+_numbers = itertools.count()
+
+
+def _new_key() -> str:
+    return f"{_process_token(os.getpid())}-{next(_numbers):x}"
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredRequest:
+    """`key`, at most MAX_KEY_CHARACTERS, is this request's alone; None only in records of before there were keys."""
+
+    user_id: int
+    at: datetime
+    method: str
+    route: str
+    status: int
+    milliseconds: int
+    key: str | None = field(default_factory=_new_key)
+
+    def as_arguments(self) -> tuple[str | int | float, ...]:
+        """Names and values of the stream's entry."""
+        named = ("u", self.user_id, "t", self.at.timestamp(), "m", self.method, "r", self.route)
+        return (*named, "s", self.status, "d", self.milliseconds, "k", self.key or "")
+
+    @classmethod
+    def from_entry(cls, fields: dict[bytes, bytes]) -> AnsweredRequest | None:
+        """What an entry of the stream says; None for one that PostgreSQL would not take, and so is not ours."""
+        try:
+            record = cls(
+                user_id=int(fields[b"u"]),
+                at=datetime.fromtimestamp(float(fields[b"t"]), UTC),
+                method=fields[b"m"].decode(),
+                route=fields[b"r"].decode(),
+                status=int(fields[b"s"]),
+                milliseconds=int(fields[b"d"]),
+                key=fields.get(b"k", b"").decode() or None,
+            )
+        except (KeyError, TypeError, ValueError, OverflowError, OSError):
+            return None
+        texts = (record.method, record.route, record.key or "")
+        fits = 0 < record.user_id < 2**63 and 0 <= record.status < 2**15 and 0 <= record.milliseconds < 2**31
+        fits = fits and len(texts[-1]) <= MAX_KEY_CHARACTERS and not any("\0" in text for text in texts)
+        now = datetime.now(UTC)
+        return record if fits and now - OLDEST < record.at < now + MAX_AHEAD else None
+
+
+def add_to_stream(record: AnsweredRequest) -> None:
+    """Return when Redis has confirmed it. Raises RedisError; then it may have arrived all the same."""
+    redis: Any = redis_client()  # has no types for this
+    redis.execute_command("XADD", STREAM, "MAXLEN", "~", MAX_WAITING_IN_REDIS, "*", *record.as_arguments())

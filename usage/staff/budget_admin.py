@@ -1,0 +1,136 @@
+"""Budgets in the admin: every way to set one is written to the audit log."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import TabularInline
+from unfold.widgets import UnfoldAdminBigIntegerFieldWidget, UnfoldAdminSelectWidget
+
+from accounts.models import Organization, User
+from accounts.staff.pages import OfUsersAdmin
+from accounts.staff.rights import is_superuser
+from edgechat.http.client_address import caller_of
+from usage.ledger.budgets import DEFAULT, Period, limit_of, record_budget
+from usage.models import Budget
+
+
+def may_set_budget(request: HttpRequest, user: User | None) -> bool:
+    """Staff without superuser's rights leave the budgets of all staff alone, their own included."""
+    if user is None or is_superuser(request):
+        return True
+    return not (user.is_staff or user.is_superuser)
+
+
+def record_change(request: HttpRequest, budget: Budget, limit: int | str | None, *, before: int | str | None) -> None:
+    record_budget(budget, limit, before=before, caller=caller_of(request), actor_id=request.user.pk)
+
+
+class SetBudgetForm(forms.Form):
+    """One budget of a user: so many tokens, no limit, or what everybody has."""
+
+    TOKENS, UNLIMITED, DEFAULT = "tokens", "unlimited", DEFAULT
+
+    period = forms.ChoiceField(choices=Budget.Period.choices, widget=UnfoldAdminSelectWidget)
+    budget = forms.ChoiceField(
+        choices=[
+            (TOKENS, "So many tokens"),
+            (UNLIMITED, "No limit"),
+            (DEFAULT, "The default: MONTHLY_TOKEN_LIMIT a month, no limit a day"),
+        ],
+        widget=UnfoldAdminSelectWidget,
+    )
+    tokens = forms.IntegerField(
+        min_value=0,
+        max_value=2**62,
+        required=False,
+        widget=UnfoldAdminBigIntegerFieldWidget,
+        help_text="In the calendar month or day, UTC. 0: nothing at all.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = dict(super().clean() or {})
+        if not self.errors and (cleaned["budget"] == self.TOKENS) != (cleaned.get("tokens") is not None):
+            raise ValidationError("Write how many tokens, or choose no limit or the default and leave them empty.")
+        return cleaned
+
+
+class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Budget
+        fields = ("user", "organization", "period", "token_limit")
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        if (
+            not self.errors
+            and self.instance.pk is None
+            and bool(self.cleaned_data.get("user")) == bool(self.cleaned_data.get("organization"))
+        ):
+            raise ValidationError("A budget is of one user or of one organization.")
+        return cleaned
+
+
+@admin.register(Budget)
+class BudgetAdmin(OfUsersAdmin):
+    form = BudgetForm
+    list_display = ("id", "user", "organization", "period", "token_limit")
+    list_select_related = ("user", "organization")
+    list_filter = ("period",)
+    ordering = ("-id",)
+    autocomplete_fields = ("user", "organization")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Budget | None = None) -> tuple[str, ...]:
+        return () if obj is None else ("user", "organization", "period")
+
+    def has_change_permission(self, request: HttpRequest, obj: Budget | None = None) -> bool:
+        return super().has_change_permission(request, obj) and (obj is None or may_set_budget(request, obj.user))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Budget | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and (obj is None or may_set_budget(request, obj.user))
+
+    def save_model(self, request: HttpRequest, obj: Budget, form: Any, change: bool) -> None:
+        if not may_set_budget(request, obj.user):
+            raise PermissionDenied
+        before = limit_of(obj.user or cast(Organization, obj.organization), cast(Period, obj.period))
+        super().save_model(request, obj, form, change)
+        record_change(request, obj, obj.token_limit, before=before)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Its row was written as it was saved."""
+
+    def described(self, obj: Budget) -> None:
+        """The row of a deletion is written with it."""
+
+    def delete_model(self, request: HttpRequest, obj: Budget) -> None:
+        before = obj.token_limit
+        super().delete_model(request, obj)
+        record_change(request, obj, DEFAULT, before=before)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Budget]) -> None:
+        for budget in queryset:
+            self.delete_model(request, budget)
+
+
+class OwnedBudgetForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A budget on its owner's page. Its period stays: a budget that moved would leave the period it had without one,
+    and the audit log without a word of it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk is not None and "period" in self.fields:
+            self.fields["period"].disabled = True
+
+
+class BudgetInline(TabularInline):  # type: ignore[misc]
+    model = Budget
+    form = OwnedBudgetForm
+    fields = ("period", "token_limit")
+    extra = 0
+    max_num = len(Budget.Period)
+    hide_title = True
