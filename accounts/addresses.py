@@ -1,4 +1,4 @@
-"""When two e-mail addresses are one, and which ones a new account or an invitation may have."""
+"""Equality of e-mail addresses, and the addresses that a new account or invitation may have."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils.encoding import punycode
 
-# Every top-level domain has letters alone, or is the encoding of other scripts' letters.
+# Every top-level domain consists of ASCII letters, or is the encoding of other scripts' letters.
 _NAMED = re.compile(r"[^\[\]]+\.([a-z]+|xn--[a-z0-9-]+)", re.IGNORECASE)
-# A local part in quotes that stands for the same one without them, or without a backslash.
+# A quoted local part that is equivalent to one without the quotes or without a backslash.
 _ATOM = r'[^\s"(),.:;<>@\[\\\]]+'
 _NEEDLESSLY_QUOTED = re.compile(rf'"(?:{_ATOM}(?:\.{_ATOM})*|(?:[^\\]|\\["\\])*\\[^"\\].*)"')
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def email_key(email: str) -> str:
-    """What identifies an address: two are one person's if their keys are equal.
+    """The key that identifies an address: two addresses are equal if their keys are.
 
-    ASCII letters are compared whatever their case, and domains as IDNA encodes them. No other letters are taken for the
-    same: an address that has no such form, and is older than this rule, equals itself alone.
+    ASCII letters are compared without case, and domains in their IDNA encoding. Other letters are not folded. An
+    address without such a form, from before this rule, equals only itself.
     """
     email = email.strip()
     return _comparable(email) or email
 
 
 def refuse_incomparable(email: str) -> None:
-    """Raises ValidationError for an address with characters that fold into others, as a Kelvin sign does into a k.
+    """Raises ValidationError for an address with characters that fold into others, such as the Kelvin sign (k).
 
-    And for one whose quotes and backslashes stand for nothing, which has a form without them.
+    Also for an address with needless quotes or backslashes, which has a simpler form.
     """
     local = email.strip().rpartition("@")[0]
     if _comparable(email.strip()) is None or _NEEDLESSLY_QUOTED.fullmatch(local):
@@ -40,9 +40,9 @@ def refuse_incomparable(email: str) -> None:
 
 
 def refuse_unnamed_domain(email: str) -> None:
-    """Raises ValidationError in production for a domain without a dot, and for an IP address in whatever digits.
+    """In production, raises ValidationError for a domain without a dot and for an IP address in any notation.
 
-    Mails to those go to machines of our own network, if anywhere.
+    Mail to such addresses could only reach machines of the internal network.
     """
     if settings.DEVELOPMENT:
         return
@@ -62,7 +62,7 @@ def _comparable(email: str) -> str | None:
         return None
     try:
         encoded = idna.encode(domain, uts46=True).decode()
-        # Mails are sent by an older IDNA, to which ß is ss: they must not go to another domain than the one compared.
+        # The mail library uses an older IDNA, which encodes ß as ss. The mail must go to the domain that was compared.
         if encoded != punycode(domain).translate(_LOWER):
             return None
     except UnicodeError:
@@ -71,7 +71,7 @@ def _comparable(email: str) -> str | None:
 
 
 def _stands_for_itself(character: str) -> bool:
-    """Whether a character of a domain is one of IDNA's own, or the upper case of one that is as far from ASCII."""
+    """Whether a character of a domain is valid in IDNA, or is the upper case of such a character outside ASCII."""
     if character.isascii():
         return True
     if unicodedata.normalize("NFKC", character) != character or character.upper().isascii():

@@ -1,4 +1,4 @@
-"""The base of the calls that are made without a token."""
+"""The base class of the calls that need no token."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgechat.http.rate_limit import AuthRateThrottle
 
 
 class AnonymousView(APIView):
-    """A call that is made to become known: no token is looked at, and each address may make few."""
+    """A call without authentication: tokens are ignored, and each client address has a rate limit."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)

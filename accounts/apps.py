@@ -18,7 +18,7 @@ class AccountsConfig(AppConfig):
         from edgechat.processes import periodic
 
         notices.listen(endings.ENDED, open_calls.hear_ended)
-        # Signals, for memberships also end with their organization, and change in the admin.
+        # Signals, because memberships also end with their organization and change in the admin.
         for signal in (post_delete, post_save):
             signal.connect(_tell_membership, sender="accounts.Membership", dispatch_uid="accounts.open_calls.registry")
         data_export.register_exporter(data_export.export_account, types=data_export.ACCOUNT_TYPES)

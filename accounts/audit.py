@@ -1,4 +1,4 @@
-"""The one way to write an audit event."""
+"""The only way to write an audit event."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def record_event(
     actor_id: int | None = None,
     **details: Any,
 ) -> None:
-    """Add a row to the audit log; `caller` is None for what a command did. Details hold no secrets and no text."""
+    """Add a row to the audit log. `caller` is None for a command. Details hold no secrets and no user text."""
     AuditEvent.objects.create(
         event=event,
         user_id=user_id,
@@ -32,7 +32,7 @@ def record_event(
 def record_membership(
     member: Membership, *, caller: Caller, actor_id: int, before: str | None, after: str | None
 ) -> None:
-    """One row for a role that somebody got, had changed or lost; None for who was not, or is no longer, a member."""
+    """Add a row for a role that was given, changed or removed. A role is None where the user is not a member."""
     record_event(
         AuditEvent.Event.MEMBERSHIP_CHANGED,
         caller=caller,
@@ -45,7 +45,7 @@ def record_membership(
 
 
 def forget_changes(events: QuerySet[AuditEvent]) -> None:
-    """Of these changes by staff, keep what was changed and by whom, but not what it was before and after."""
+    """Keep the object and the author of these changes by staff, and delete the values before and after."""
     for event in events:
         event.details = {name: event.details.get(name) for name in ("model", "id")}
         event.save(update_fields=["details"])

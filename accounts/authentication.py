@@ -1,4 +1,7 @@
-"""Bearer access tokens for REST framework: one indexed lookup a request, so an ended session ends at once."""
+"""Bearer access tokens for REST framework.
+
+Each request makes one indexed lookup, so an ended session is rejected immediately.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class AccessTokenExpired(NotAuthenticated):
 
 
 class AccessTokenAuthentication(BaseAuthentication):
-    """Sets `request.user` and `request.auth` (the Session); no header is an anonymous request."""
+    """Sets `request.user` and `request.auth` (the Session). A request without the header is anonymous."""
 
     def authenticate(self, request: Request) -> tuple[User, Session] | None:
         session = authenticate_request(request._request)
@@ -38,7 +41,10 @@ class AccessTokenAuthentication(BaseAuthentication):
 
 
 def authenticate_request(request: HttpRequest) -> Session | None:
-    """The session of a request's access token; None without a token, NotAuthenticated for one that is not good."""
+    """The session of a request's access token, or None without a token.
+
+    Raises NotAuthenticated for an invalid token.
+    """
     state = state_of(request)
     state.token_checked = True
     header = request.META.get("HTTP_AUTHORIZATION", "")
@@ -63,7 +69,7 @@ def authenticate_request(request: HttpRequest) -> Session | None:
 
 @functools.cache
 def _session_query() -> tuple[str, list[str], list[str]]:
-    """The query, and the attributes of a Session and of a User in the order of its columns."""
+    """The query, and the attributes of Session and of User in the order of its columns."""
     session_fields, user_fields = Session._meta.concrete_fields, User._meta.concrete_fields
     columns = [f's."{field.column}"' for field in session_fields] + [f'u."{field.column}"' for field in user_fields]
     sql = f"""
@@ -75,10 +81,10 @@ def _session_query() -> tuple[str, list[str], list[str]]:
 
 
 def _find_session(claims: Claims) -> Session | None:
-    """The token's session with its user.
+    """The token's session with its user, or None.
 
-    The query is written out once, for it runs in every request, and the ORM would take a third of a small request's
-    time to put it together.
+    The SQL is built once: every request runs it, and the ORM would take a third of the time of a small request to build
+    it.
     """
     sql, session_names, user_names = _session_query()
     with connection.cursor() as cursor:
@@ -92,7 +98,7 @@ def _find_session(claims: Claims) -> Session | None:
 
 
 def live_session(claims: Claims) -> Session:
-    """The token's session with its user; NotAuthenticated if it was ended or the user is no longer active."""
+    """The token's session with its user. Raises NotAuthenticated if it has ended or the user is inactive."""
     session = _find_session(claims)
     ended = session is None or session.ended_at is not None or session.kind != Session.Kind.API
     if session is None or ended or not session.user.is_active:
@@ -104,7 +110,7 @@ def live_session(claims: Claims) -> Session:
 
 
 def _look_again(session: Session, claims: Claims) -> None:
-    """After a body that came slowly: the session may have ended since, or its user have other rights."""
+    """Check again after a slow body: the session may have ended, or the user's rights may have changed."""
     session.user.__dict__.update(live_session(claims).user.__dict__)
 
 

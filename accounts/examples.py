@@ -1,4 +1,4 @@
-"""Values that the published OpenAPI file shows at several calls."""
+"""Example values that several calls share in the published OpenAPI file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may use EdgeChat: users, their sessions, organizations, and the audit log of what concerns them."""
+"""Users, their sessions, organizations and the audit log."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from accounts.login.passwords import normalized, verify_password
 
 
 class EmailKeyField(models.CharField):  # type: ignore[type-arg]
-    """`email_key` of the address in another column, written whenever the row is."""
+    """The `email_key` of the address in another column, updated with each save of the row."""
 
     def __init__(self, *, of: str, **kwargs: Any) -> None:
-        # An address is as long as 254 characters, and so is an encoded domain.
+        # An address has at most 254 characters, and so has an encoded domain.
         super().__init__(**{"max_length": 520, "editable": False, "default": "", "db_default": "", **kwargs})
         self.of = of
 
@@ -36,7 +36,7 @@ class EmailKeyField(models.CharField):  # type: ignore[type-arg]
 
 class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
-        """Store a user. The password is hashed here, in this thread; None makes an account that cannot log in."""
+        """Store a user. The password is hashed in the calling thread; None makes an account that cannot log in."""
         user = self.model(email=email.strip(), **fields)
         user.set_password(password)
         user.save(using=self._db)
@@ -46,7 +46,7 @@ class UserManager(BaseUserManager["User"]):
         return self.create_user(email, password, **{"is_staff": True, "is_superuser": True, **fields})
 
     def with_email(self, email: str) -> User | None:
-        """The user of an e-mail address, however it is spelled (accounts.addresses), or None."""
+        """The user with this e-mail address in any spelling (accounts.addresses), or None."""
         return self.filter(email_key=email_key(email)).first()
 
     def get_by_natural_key(self, username: str | None) -> User:
@@ -57,7 +57,9 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """An account. The e-mail is its name: kept as typed, unique however it is spelled (accounts.addresses)."""
+    """An account. It is named by its e-mail address, which is kept as typed and unique in any spelling
+    (accounts.addresses).
+    """
 
     email = models.EmailField(max_length=254)
     email_key = EmailKeyField(of="email")
@@ -112,18 +114,18 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     @property
     def role(self) -> str:
-        """`admin` or `user`, as the API says it."""
+        """`admin` or `user`, as in the API."""
         return "admin" if self.is_staff else "user"
 
 
 class SessionQuerySet(models.QuerySet["Session"]):
     def live(self) -> SessionQuerySet:
-        """Neither ended nor expired."""
+        """The sessions that have neither ended nor expired."""
         return self.filter(ended_at__isnull=True, expires_at__gt=timezone.now())
 
 
 class Session(models.Model):
-    """One login on one device, or to the admin, which has no tokens. Good as long as `ended_at` is empty."""
+    """A login on one device, or an admin session, which has no tokens. It is valid while `ended_at` is empty."""
 
     class Kind(models.TextChoices):
         API = "api", "API"
@@ -162,10 +164,10 @@ class Session(models.Model):
 
 
 class TokenPair(models.Model):
-    """When a session's access and refresh token of one generation were made and first seen in use.
+    """The times at which a token pair of a session was made and first used.
 
-    The tokens themselves are not kept: they follow from the session, the generation and `issued_at`, so the same
-    pair can be made again for a client that lost the answer.
+    The tokens are not stored: they are derived from the session, the generation and `issued_at`. So the same pair can
+    be made again for a client that lost the answer.
     """
 
     session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="token_pairs")
@@ -181,7 +183,7 @@ class TokenPair(models.Model):
 
 
 class LoginAttempts(models.Model):
-    """The latest attempts to log in with one e-mail address, known or not; see accounts.login.login_lock."""
+    """The latest login attempts for one e-mail address, with or without an account; see accounts.login.login_lock."""
 
     key = models.CharField(max_length=64, primary_key=True, help_text="A keyed hash of the address.")
     failed_at = ArrayField(models.DateTimeField())
@@ -207,7 +209,10 @@ class Organization(models.Model):
 
 
 class Membership(models.Model):
-    """A user's role in an organization, or an invitation of an e-mail address, which has no user until accepted."""
+    """A user's role in an organization, or an invitation of an e-mail address.
+
+    An invitation has no user until it is accepted.
+    """
 
     class Role(models.TextChoices):
         OWNER = "owner"
@@ -242,7 +247,7 @@ class Membership(models.Model):
 
 
 class AuditEvent(models.Model):
-    """Something that happened to an account. Rows are only ever added, and pruned by age."""
+    """An event of the audit log. Rows are only added, and pruned by age."""
 
     class Event(models.TextChoices):
         REGISTERED = "registered"

@@ -1,4 +1,4 @@
-"""Who may do what in an organization: the one table that every call about organizations asks."""
+"""Permissions in organizations: the one table that every call about organizations uses."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ ALLOWED: Mapping[Action, frozenset[Role]] = {
 
 
 def is_allowed(action: Action, *, role: str | None, is_superuser: bool) -> bool:
-    """Whether somebody may; `role` is None for who is not in the organization."""
+    """Whether a user with this role may do this. `role` is None for a user who is not in the organization."""
     return is_superuser or role in ALLOWED[action]
 
 
 def managing(*roles: str) -> Action:
-    """What somebody has to be allowed who gives, changes or takes away these roles."""
+    """The action that a user needs to give, change or remove these roles."""
     return Action.MANAGE_OWNERS if Role.OWNER in roles else Action.MANAGE_MEMBERS
 
 
 @dataclass(frozen=True)
 class Access:
-    """What a user is in an organization; `role` is None for a superuser who is not in it."""
+    """A user's access to an organization. `role` is None for a superuser who is not a member."""
 
     organization: Organization
     role: str | None

@@ -1,4 +1,4 @@
-"""How the OpenAPI file names our authentication."""
+"""The name of our authentication in the OpenAPI file."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Input and output of the account calls; input and output are separate classes."""
+"""Input and output of the account calls. Input and output are separate classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgechat.http.bodies import Keywords
 
 
 class PasswordField(serializers.CharField):
-    """8 to 128 characters of any kind, spaces at the ends included, counted in Unicode's form NFKC; in that form."""
+    """8 to 128 characters of any kind, including spaces at both ends. Counted and returned in Unicode form NFKC."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, min_length=MIN_PASSWORD, max_length=MAX_PASSWORD, **kwargs)
@@ -25,14 +25,14 @@ class PasswordField(serializers.CharField):
 
 
 class GivenPasswordField(serializers.CharField):
-    """A password to be compared, not chosen: any that could have been chosen under older rules too."""
+    """A password to compare, not a new one: it may be one that only older rules allowed."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, max_length=MAX_TYPED, **kwargs)
 
 
 class NewEmailField(serializers.EmailField):
-    """Of an account or an invitation that is made now; older ones may have any address."""
+    """The address of a new account or invitation. Existing ones may have any address."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=254, **kwargs)
@@ -40,11 +40,11 @@ class NewEmailField(serializers.EmailField):
 
     def run_validators(self, value: Any) -> None:
         super().run_validators(value)
-        refuse_incomparable(value)  # of what is an address at all
+        refuse_incomparable(value)  # only if it is a valid address
 
 
 class DeviceTokenField(serializers.CharField):
-    """Anything: one that is not good is none."""
+    """Any text. An invalid token counts as no token."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
@@ -69,7 +69,7 @@ class RegisterInput(serializers.Serializer[Any]):
 
 
 class LoginInput(serializers.Serializer[Any]):
-    # Any text: whether it could be an address must not decide between 401 and 422 for older clients' stored values.
+    # Any text: the format of an address must not decide between 401 and 422, because older clients send stored values.
     email = serializers.CharField(max_length=254)
     password = GivenPasswordField()
     device_name = serializers.CharField(max_length=100, required=False, allow_blank=True, allow_null=True, default="")
@@ -139,7 +139,7 @@ def user_body(user: User) -> UserOutput:
 
 
 def without_nulls(data: Any, *optional: str) -> Any:
-    """JSON null for an optional field means that it was not given, as mobile clients serialize it."""
+    """Remove nulls of optional fields: mobile clients serialize an absent value as null."""
     if not isinstance(data, dict):
         return data
     return {name: value for name, value in data.items() if value is not None or name not in optional}

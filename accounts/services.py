@@ -1,4 +1,4 @@
-"""What users do with their accounts."""
+"""Services for users' accounts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ReauthenticationRequired(ApiError):
 
 
 def register_user(*, email: str, password: str, caller: Caller, full_name: str = "") -> User:
-    """Make an account. Raises EmailTaken, and Invalid for a password that is too common."""
+    """Create an account. Raises EmailTaken, and Invalid for a password that is too common."""
     refuse_common_password(password, field="body.password")
     if User.objects.with_email(email) is not None:
         raise EmailTaken
@@ -58,7 +58,7 @@ def register_user(*, email: str, password: str, caller: Caller, full_name: str =
             user = User(email=email, full_name=full_name, password=encoded)
             user.save(force_insert=True)
             record_event(AuditEvent.Event.REGISTERED, caller=caller, user_id=user.pk, actor_id=user.pk)
-    except IntegrityError:  # the same address twice at once
+    except IntegrityError:  # two simultaneous registrations of the same address
         raise EmailTaken from None
     send_verification(user)
     return user
@@ -67,14 +67,12 @@ def register_user(*, email: str, password: str, caller: Caller, full_name: str =
 def authenticate_user(
     *, email: str, password: str, caller: Caller, device_tokens: Sequence[str] = (), for_admin: bool = False
 ) -> User:
-    """The active user with this e-mail and password, else InvalidCredentials; LoginLocked after five failures.
+    """The active user with this e-mail and password.
 
-    For a login to the admin, who is not of the staff is refused like a stranger.
-
-    Those of a device whose token is among `device_tokens` are counted apart from everybody else's.
-
-    A password is checked whether or not there is such a user, and each refusal takes the same time, so that it tells
-    nothing. A hash that is not of the present kind, such as an imported one, is replaced.
+    Raises InvalidCredentials, and LoginLocked after five failures. A login to the admin rejects a user who is not staff
+    like a wrong password. Failures with a valid token among `device_tokens` are counted separately. The password is
+    checked whether or not the user exists, and each rejection takes the same time, so neither shows whether the user
+    exists. An outdated hash, such as an imported one, is replaced.
     """
     started = time.monotonic()
     device = device_of(User.objects.with_email(email), device_tokens) if any(device_tokens) else None
@@ -93,7 +91,7 @@ def authenticate_user(
         raise InvalidCredentials
     attempt.succeed()
     if is_outdated:
-        # Not if it was changed meanwhile.
+        # Only if the password did not change meanwhile.
         encoded = hash_password(password)
         if User.objects.filter(pk=user.pk, password=user.password).update(password=encoded):
             user.password = encoded
@@ -104,10 +102,13 @@ def authenticate_user(
 def log_in_user(
     *, email: str, password: str, caller: Caller, device_name: str = "", device_tokens: Sequence[str] = ()
 ) -> tuple[User, IssuedTokens]:
-    """The user with this e-mail and password, and a new session. Raises InvalidCredentials and LoginLocked."""
+    """The user with this e-mail and password, and a new session.
+
+    Raises InvalidCredentials and LoginLocked.
+    """
     for _ in range(2):
         user = authenticate_user(email=email, password=password, caller=caller, device_tokens=device_tokens)
-        # Once more if it changed meanwhile: another login may have stored the same password's hash anew.
+        # Retry once: another login may have stored a new hash of the same password meanwhile.
         with suppress(AccountChanged):
             return user, start_session(user=user, caller=caller, device_name=device_name)
     raise InvalidCredentials
@@ -118,8 +119,8 @@ def change_password(
 ) -> None:
     """Set a new password and end the user's other sessions.
 
-    Raises Invalid for a wrong `current_password` or a common new one, LoginLocked after five wrong ones, and
-    ReauthenticationRequired when it was not given and the session's login is more than 15 minutes old.
+    Raises Invalid for a wrong `current_password` or a common new password, and LoginLocked after five wrong ones.
+    Raises ReauthenticationRequired if `current_password` is None and the login is more than 15 minutes old.
     """
     if current_password is not None:
         try:
@@ -134,7 +135,7 @@ def change_password(
     encoded = hash_password(password)
     now = timezone.now()
     with transaction.atomic():
-        # The account may have been deleted, and this session ended, while the password was hashed.
+        # The account may have been deleted, or this session ended, during the hashing.
         changed = User.objects.filter(pk=user.pk, is_active=True).update(password=encoded, updated_at=now)
         if not changed or not Session.objects.live().filter(pk=session.pk).exists():
             raise AccountChanged
@@ -144,8 +145,8 @@ def change_password(
 
 
 def check_own_password(*, user: User, session: Session, password: str, caller: Caller, by: str) -> None:
-    """Make sure that who uses a session knows its user's password. Raises InvalidCredentials and LoginLocked."""
-    # A token that was stolen must not serve to guess the password; nor do failed logins lock who is logged in.
+    """Check that the user of a session knows the password. Raises InvalidCredentials and LoginLocked."""
+    # A stolen token must not allow guesses at the password, and failed logins must not lock a logged-in user.
     attempt = begin_password_check(session.pk)
     if not _verify_password(password, user.password)[0]:
         attempt.fail()
@@ -157,7 +158,7 @@ def check_own_password(*, user: User, session: Session, password: str, caller: C
 
 
 def rename_user(*, user: User, full_name: str) -> None:
-    """Raises AccountChanged if the account was deleted meanwhile."""
+    """Set the user's name. Raises AccountChanged if the account was deleted meanwhile."""
     now = timezone.now()
     if not User.objects.filter(pk=user.pk, is_active=True).update(full_name=full_name, updated_at=now):
         raise AccountChanged
@@ -165,7 +166,7 @@ def rename_user(*, user: User, full_name: str) -> None:
 
 
 def refuse_common_password(password: str, *, field: str) -> None:
-    """Raises Invalid on that field."""
+    """Raises Invalid for `field` if the password is common."""
     try:
         validate_password(password)
     except ValidationError as error:
@@ -177,15 +178,15 @@ def hash_password(password: str) -> str:
 
 
 def _verify_password(password: str, encoded: str) -> tuple[bool, bool]:
-    """Whether the password is right, and whether its hash ought to be made anew."""
+    """Whether the password is correct, and whether its hash has to be replaced."""
     try:
         return run_cpu_bound(verify_password, password, encoded)
-    except ValueError:  # the hash is damaged, and no password is its
+    except ValueError:  # the hash is damaged and matches no password
         return False, False
 
 
 def _wait_like_all(started: float) -> None:
-    """Wait until a refusal has taken FAILED_LOGIN_SECONDS, or the next multiple of it where that is over already."""
+    """Wait until a rejection has taken FAILED_LOGIN_SECONDS, or the next multiple if that time has passed."""
     step = settings.FAILED_LOGIN_SECONDS
     if step:
         with waiting():

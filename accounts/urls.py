@@ -34,7 +34,7 @@ urlpatterns = [
     path("users", user_views.UsersView.as_view()),
     path("users/<user_id>", user_views.UserView.as_view()),
     path("organizations", organization_views.OrganizationsView.as_view()),
-    # Before the organizations' own: "invitations" is no organization's id.
+    # Before the paths with an id: "invitations" is not an organization's id.
     path("organizations/invitations", organization_views.OwnInvitationsView.as_view()),
     path("organizations/invitations/<str:invitation_id>", organization_views.OwnInvitationView.as_view()),
     path("organizations/invitations/<str:invitation_id>/accept", organization_views.AcceptInvitationView.as_view()),

@@ -46,7 +46,7 @@ class UsersView(APIView):
     )
     @raises(PermissionDenied)
     def get(self, request: AuthenticatedRequest) -> Answer[UsersOutput]:
-        """All users in the order of their ids, for staff."""
+        """All users, ordered by id. For staff."""
         require_staff(request.user)
         query = validated_query(UsersQuery, request)
         found = list_users(limit=query["limit"] + 1, skip=query["skip"])
@@ -62,7 +62,7 @@ class UserView(APIView):
         examples=[USER_EXAMPLE],
     )
     def get(self, request: AuthenticatedRequest, user_id: str) -> Answer[UserOutput]:
-        """The user's own account, or any for staff."""
+        """The user's own account; staff can read any account."""
         return Answer(user_body(visible_user(viewer=request.user, user_id=integer_id(user_id))))
 
     @extend_schema(
@@ -74,10 +74,10 @@ class UserView(APIView):
     )
     @raises(PermissionDenied)
     def patch(self, request: AuthenticatedRequest, user_id: str) -> Answer[UserOutput]:
-        """Shut a user out or let them in again, for staff; change the role, for superusers.
+        """Deactivate or activate a user (for staff), or change the role (for superusers).
 
-        Shutting out ends all sessions at once. Staff who are no superusers change no other staff, and nobody
-        changes themselves.
+        Deactivation ends all sessions immediately. Staff who are not superusers cannot change other staff, and users
+        cannot change themselves.
         """
         number = integer_id(user_id)
         visible_user(viewer=request.user, user_id=number)

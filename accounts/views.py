@@ -1,4 +1,4 @@
-"""Registration, login, refresh, and the own account."""
+"""Registration, login, refresh and the user's own account."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class RegisterView(AnonymousView):
     )
     @raises(EmailTaken)
     def post(self, request: AuthenticatedRequest) -> Created[LoginOutput]:
-        """Make an account and log in to it."""
+        """Create an account and log in to it."""
         data = validated_body(RegisterInput, request)
         caller = caller_of(request._request)
         device_name = data.pop("device_name")
@@ -103,11 +103,12 @@ class LoginView(AnonymousView):
     )
     @raises(InvalidCredentials, LoginLocked)
     def post(self, request: AuthenticatedRequest) -> Answer[LoginOutput]:
-        """Log in with e-mail and password; a new session begins.
+        """Log in with e-mail and password. A new session starts.
 
-        After five failures for one e-mail within 15 minutes, whoever made them, it is 429 `login_locked`. A device that
-        sends the `device_token` of its last login or registration, or the cookie `device` with the same, is counted by
-        itself: others do not lock it out. The token is good for 180 days, until the password changes.
+        After five failed logins for one e-mail address within 15 minutes, from any client, the answer is 429
+        `login_locked`. A device that sends the `device_token` of its last login or registration, or the cookie `device`
+        with the same value, has its own count, so other clients do not lock it out. The token is valid for 180 days, or
+        until the password changes.
         """
         data = validated_body(LoginInput, request)
         given = given_tokens(request._request, data.pop("device_token"))
@@ -128,8 +129,8 @@ class RefreshView(AnonymousView):
     def post(self, request: AuthenticatedRequest) -> Answer[TokensOutput]:
         """Exchange a refresh token for a new pair.
 
-        The old token gives the same new pair again while no token of that pair was used (24 hours at most) and for
-        10 seconds after; later it counts as stolen, and the session ends.
+        The old token returns the same new pair again while no token of that pair has been used (for at most 24 hours),
+        and for 10 seconds after the first use. A later refresh counts as theft, and the session ends.
         """
         data = validated_body(RefreshInput, request)
         tokens = refresh_session(refresh_token=data["refresh_token"], caller=caller_of(request._request))
@@ -139,7 +140,7 @@ class RefreshView(AnonymousView):
 class MeView(APIView):
     @extend_schema(operation_id="auth_me", tags=["accounts"])
     def get(self, request: AuthenticatedRequest) -> Answer[IdentityOutput]:
-        """Who the token belongs to."""
+        """The user of the token."""
         return Answer(IdentityOutput(id=request.user.pk, email=request.user.email))
 
 
@@ -154,8 +155,8 @@ class UserMeView(APIView):
     def patch(self, request: AuthenticatedRequest) -> Answer[ProfileOutput]:
         """Change the name or the password.
 
-        A new password ends all other sessions. It needs `current_password`, or a login within the last 15 minutes; its
-        answer has a new `device_token`, for the next login.
+        A new password ends all other sessions. It requires `current_password`, or a login within the last 15 minutes.
+        The answer has a new `device_token` for the next login.
         """
         data = validated_body(ProfileInput, request)
         if "password" in data:
@@ -176,6 +177,6 @@ class UserMeView(APIView):
 
     @extend_schema(operation_id="users_me_delete", tags=["accounts"])
     def delete(self, request: AuthenticatedRequest) -> NoContent:
-        """Delete the account with everything that belongs to it."""
+        """Delete the account with all its data."""
         delete_user(user=request.user, caller=caller_of(request._request), actor_id=request.user.pk)
         return NoContent()

@@ -1,9 +1,9 @@
-"""Devices on which an account was logged in, which the failures of others do not lock out (OWASP's device cookies).
+"""Devices that know an account, which failed logins elsewhere do not lock out (OWASP's device cookies).
 
-A device token is signed, and good for one account for 180 days, as long as its password stays. It proves nothing but
-that a login succeeded before: failed logins that bring it are counted apart (accounts.login.login_lock). Clients that
-keep cookies have it in the cookie `device`, those of the five latest accounts together; others keep the answer's
-`device_token` and send it with the next login.
+A device token is signed and valid for one account for 180 days, as long as the password does not change. It proves only
+that a login succeeded before: failed logins with it are counted separately (accounts.login.login_lock). Clients with
+cookies store the tokens of the five latest accounts in the cookie `device`; other clients keep the `device_token` of
+the answer and send it with the next login.
 """
 
 from __future__ import annotations
@@ -31,13 +31,15 @@ _SALT = "accounts.devices"
 
 
 def given_tokens(request: HttpRequest, device_token: str = "") -> list[str]:
-    """The device tokens of a request, of whatever accounts and not checked: that of its body, and the cookie's."""
+    """The device tokens of a request, from its body and its cookie. They are not verified and may belong to any
+    account.
+    """
     return [device_token, *request.COOKIES.get(COOKIE, "").split(_SEPARATOR)[:MAX_ACCOUNTS]]
 
 
 def device_of(user: User | None, tokens: Sequence[str]) -> str | None:
-    """The id of the device whose token is among these; None if none is good for this user."""
-    # All are read, user or not, so that the time tells nothing of who there is.
+    """The id of the device whose token is among these; None if none is valid for this user."""
+    # Read all tokens even without a user, so that the time does not show whether the user exists.
     for claims in [_claims(token) for token in tokens]:
         if user is not None and claims.get("user") == user.pk and constant_time_compare(claims["state"], _state(user)):
             device: str = claims["device"]
@@ -46,13 +48,13 @@ def device_of(user: User | None, tokens: Sequence[str]) -> str | None:
 
 
 def make_device_token(user: User, tokens: Sequence[str]) -> str:
-    """The token for a user who has just shown who they are; `tokens`: those that the request gave."""
+    """A device token for a user who has just authenticated. `tokens`: the device tokens of the request."""
     device = device_of(user, tokens) or secrets.token_urlsafe(12)
     return signing.dumps({"user": user.pk, "device": device, "state": _state(user)}, salt=_SALT)
 
 
 def remember_device(response: HttpResponseBase, user: User, tokens: Sequence[str], *, token: str = "") -> str:
-    """Set the cookie for such a user, to the token that was made or to a new one; gives it."""
+    """Set the device cookie of an authenticated user to `token`, or to a new token. Returns the token."""
     token = token or make_device_token(user, tokens)
     others = [other for other in dict.fromkeys(tokens) if _claims(other).get("user", user.pk) != user.pk]
     response.set_cookie(
@@ -67,7 +69,7 @@ def remember_device(response: HttpResponseBase, user: User, tokens: Sequence[str
 
 
 def _claims(token: str) -> dict[str, Any]:
-    """Empty if the token is forged or too old."""
+    """The claims of a device token; empty if the token is forged or expired."""
     try:
         claims: dict[str, Any] = signing.loads(token[:MAX_TOKEN], salt=_SALT, max_age=LIFETIME)
     except signing.BadSignature:
@@ -76,5 +78,5 @@ def _claims(token: str) -> dict[str, Any]:
 
 
 def _state(user: User) -> str:
-    """Changes with the password: who knew an older one has no count of their own."""
+    """A value that changes with the password, so that an old password gives no separate count."""
     return salted_hmac(_SALT, f"{user.pk}\n{user.password}", algorithm="sha256").hexdigest()[:32]

@@ -1,11 +1,10 @@
-"""At most five failed logins for one e-mail in 15 minutes, whoever tries and from wherever.
+"""The login lock: at most five failed logins for one e-mail address in 15 minutes, from any client.
 
-A device on which the account was logged in before (accounts.login.devices) has a count of its own, so that attackers
-lock out attackers; and so has a session that is asked for its user's password.
-
-PostgreSQL counts, so that the limit holds without Redis. An attempt is counted by one atomic statement before its
-password is looked at: of many at once no more than the limit are under way, and the others wait to see how these end.
-What is kept is a keyed hash, for people type other secrets into the field of the e-mail too.
+A device on which the account was logged in before (accounts.login.devices) has its own count, so attackers do not lock
+out the user. A session that checks its user's password also has its own count. PostgreSQL counts, so the limit does not
+depend on Redis. One atomic statement counts an attempt before the password check, so at most five simultaneous attempts
+run; the others wait for the results. The stored key is a keyed hash, because users also type other secrets into the
+e-mail field.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ from edgechat.processes.threads import waiting
 
 MAX_FAILURES = 5
 WINDOW = timedelta(minutes=15)
-# An attempt that is older was not ended, because its process died: it counts as failed.
+# An older attempt was not completed because its process died; it counts as failed.
 RUNNING_FOR = timedelta(seconds=20)
-# How long another attempt waits for those under way, and how often it looks: ever more rarely, as a request may wait
-# for PostgreSQL for some seconds in all.
+# How long, in seconds, an attempt waits for the running ones, and how often it polls. The interval grows, because a
+# request may wait for PostgreSQL for several seconds in total.
 WAIT_SECONDS, POLL_SECONDS, LONGEST_POLL_SECONDS = 5, 0.05, 0.25
 
 _BEGIN = f"""
@@ -56,7 +55,7 @@ class LoginLocked(RateLimited):
 
 @dataclass(frozen=True)
 class LoginAttempt:
-    """An attempt that was counted, to be ended by `fail` or `succeed`; left alone it counts as a failure."""
+    """A counted attempt. `fail` or `succeed` completes it; without either it counts as a failure."""
 
     key: str
     began_at: datetime
@@ -66,20 +65,20 @@ class LoginAttempt:
             cursor.execute(_FAIL, {"key": self.key, "now": self.began_at})
 
     def succeed(self) -> None:
-        """Forget the failures that came before."""
+        """Delete the count of earlier failures."""
         LoginAttempts.objects.filter(key=self.key).delete()
 
 
 def begin_login(email: str, *, device: str | None = None) -> LoginAttempt:
-    """Count an attempt to log in with an e-mail as it was typed; `device`: on a device that knows the account.
+    """Count a login attempt for an e-mail address as typed. Raises LoginLocked.
 
-    Raises LoginLocked.
+    `device`: the id of a device that knows the account, or None.
     """
     return _begin(_email_key(email) if device is None else _key("device", device))
 
 
 def begin_password_check(session_id: UUID) -> LoginAttempt:
-    """Count an attempt to give the password of a session's user. Raises LoginLocked."""
+    """Count a check of the password of a session's user. Raises LoginLocked."""
     return _begin(_key("session", str(session_id)))
 
 
@@ -103,17 +102,17 @@ def _begin(key: str) -> LoginAttempt:
 
 
 def forget_failures(email: str) -> None:
-    """Let an e-mail's next login be tried at once."""
+    """Unlock an e-mail address immediately."""
     LoginAttempts.objects.filter(key=_email_key(email)).delete()
 
 
 def prune_login_attempts() -> int:
-    """Forget e-mails that nobody has tried for longer than their failures count; how many."""
+    """Delete the counts of addresses without recent attempts. Returns the number of deleted rows."""
     return LoginAttempts.objects.filter(last_at__lt=timezone.now() - 2 * WINDOW).delete()[0]
 
 
 def _email_key(email: str) -> str:
-    # As the user is found: or every spelling would have five attempts of its own.
+    # The same key as in the lookup of the user; otherwise each spelling would have its own five attempts.
     return _key("email", email_key(email))
 
 

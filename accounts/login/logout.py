@@ -1,4 +1,4 @@
-"""A user's own sessions, and how they end."""
+"""A user's own sessions: listing and logging out."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MAX_LISTED = 1000
 
 
 def list_sessions(*, user_id: int) -> list[Session]:
-    """The live sessions of a user, the latest used first, 1000 at most."""
+    """The live sessions of a user, latest use first, at most 1000."""
     return list(Session.objects.live().filter(user_id=user_id).order_by("-last_used_at", "id")[:MAX_LISTED])
 
 
 def log_out(*, user_id: int, session_id: UUID, caller: Caller) -> bool:
-    """End a session of this user; False if it is another's, or ended or expired before."""
+    """End a session of this user. Returns False if it belongs to another user, or had ended or expired."""
     with transaction.atomic():
         if not end_session(session_id=session_id, user_id=user_id, reason="logged_out"):
             return False
@@ -32,7 +32,7 @@ def log_out(*, user_id: int, session_id: UUID, caller: Caller) -> bool:
 
 
 def end_own_session(*, user_id: int, session_id: str, caller: Caller) -> None:
-    """End a session that is named in a path. Raises NotFound."""
+    """End the session whose id is in the path. Raises NotFound."""
     try:
         found = log_out(user_id=user_id, session_id=UUID(session_id), caller=caller)
     except ValueError:
@@ -42,9 +42,9 @@ def end_own_session(*, user_id: int, session_id: str, caller: Caller) -> None:
 
 
 def log_out_everywhere(*, user_id: int, caller: Caller) -> int:
-    """End all sessions of a user; how many there were."""
+    """End all sessions of a user. Returns the number of sessions that ended."""
     with transaction.atomic():
-        # As a login does: one that is under way ends with the others, or begins after this.
+        # The same lock as a login: a running login either ends with the other sessions or starts after this.
         User.objects.select_for_update(no_key=True).filter(pk=user_id).first()
         ended = end_all_sessions(user_id=user_id, reason="logged_out")
         record_event(AuditEvent.Event.SESSION_ENDED, caller=caller, user_id=user_id, actor_id=user_id, sessions=ended)
@@ -52,7 +52,7 @@ def log_out_everywhere(*, user_id: int, caller: Caller) -> int:
 
 
 def log_out_with(refresh_token: str, *, caller: Caller) -> None:
-    """End the session of a refresh token; nothing if that is not good any more."""
+    """End the session of a refresh token. An invalid token changes nothing."""
     try:
         claims = read_token(refresh_token, "refresh")
     except (TokenInvalid, TokenExpired):

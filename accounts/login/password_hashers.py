@@ -1,4 +1,4 @@
-"""How passwords are hashed, and the hashes of older backends that are still accepted at login and replaced there."""
+"""Password hashers, including the hashes of older backends, which are accepted at login and replaced there."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import re
 import bcrypt
 from django.contrib.auth.hashers import Argon2PasswordHasher, BCryptPasswordHasher
 
-# The cost doubles with each round, and grows with memory: a hash that takes long to check keeps others waiting,
-# and the time of its check would tell that there is such a user. Argon2's is that of its memory times its passes.
+# The cost of bcrypt doubles with each round, and the cost of Argon2 is its memory times its passes. A slow check delays
+# other requests, and its time would show that the user exists.
 MAX_BCRYPT_ROUNDS, MAX_ARGON2_KIB = 12, 256 * 1024
-# bcrypt never looked further; the library refuses more since its version 5, where the older backends cut it off.
+# bcrypt uses 72 bytes only. The library rejects more since version 5; the older backends truncated the password.
 BCRYPT_BYTES = 72
 
-# Of the salt's last character four bits are no longer the salt's, and must be zero.
+# The last character of the salt has four unused bits, which must be zero.
 _BCRYPT = re.compile(r"\$2[aby]\$(?P<rounds>\d\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}", re.ASCII)
 _ARGON2ID = re.compile(
     r"\$argon2id\$v=19\$m=(?P<kib>\d{1,10}),t=(?P<passes>\d{1,10}),p=\d{1,3}"
@@ -24,7 +24,7 @@ _ARGON2ID = re.compile(
 
 
 class OwaspArgon2PasswordHasher(Argon2PasswordHasher):
-    """Argon2id with the parameters that OWASP's Password Storage Cheat Sheet names first: 19 MiB, 2 passes, 1 lane."""
+    """Argon2id with the first parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, 2 passes, 1 lane."""
 
     time_cost = 2
     memory_cost = 19 * 1024  # KiB
@@ -32,7 +32,10 @@ class OwaspArgon2PasswordHasher(Argon2PasswordHasher):
 
 
 class ImportedBCryptPasswordHasher(BCryptPasswordHasher):
-    """bcrypt of the password itself, as passlib and bcrypt made it. Only checked: logging in replaces the hash."""
+    """bcrypt of the password itself, as passlib and bcrypt wrote it.
+
+    For checks only: a login replaces the hash.
+    """
 
     def encode(self, password: str, salt: bytes) -> str:  # type: ignore[override]
         data = bcrypt.hashpw(password.encode()[:BCRYPT_BYTES], salt)
@@ -40,12 +43,14 @@ class ImportedBCryptPasswordHasher(BCryptPasswordHasher):
 
     def verify(self, password: str, encoded: str) -> bool:
         hashed = encoded.partition("$")[2].encode("ascii")
-        # The library compares in constant time, and takes $2a$, $2b$ and $2y$ for what they are: the same.
+        # The library compares in constant time and treats $2a$, $2b$ and $2y$ as the same algorithm.
         return bcrypt.checkpw(password.encode()[:BCRYPT_BYTES], hashed)
 
 
 def stored_form(older_hash: str) -> str | None:
-    """A bcrypt or Argon2id hash of an older backend as the password column holds it; None for anything else."""
+    """The form that the password column stores for a bcrypt or Argon2id hash of an older backend; None for anything
+    else.
+    """
     if bcrypted := _BCRYPT.fullmatch(older_hash):
         return f"bcrypt${older_hash}" if 4 <= int(bcrypted["rounds"]) <= MAX_BCRYPT_ROUNDS else None
     if argon2 := _ARGON2ID.fullmatch(older_hash):
@@ -55,7 +60,7 @@ def stored_form(older_hash: str) -> str | None:
 
 
 def _is_base64(text: str) -> bool:
-    """Whether this stands for whole bytes; Argon2 writes no padding."""
+    """Whether this is valid Base64 of whole bytes. Argon2 writes no padding."""
     try:
         decoded = base64.b64decode(text + "=" * (-len(text) % 4))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Passwords are the same however a keyboard writes them: they are hashed and compared in Unicode's form NFKC."""
+"""Passwords are hashed and compared in Unicode normalization form NFKC, so that the keyboard does not matter."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from django.contrib.auth.hashers import verify_password as verify_exactly
 from django.contrib.auth.password_validation import CommonPasswordValidator
 from django.core.validators import MaxLengthValidator, MinLengthValidator
 
-# Of the normalized password, so that its length does not depend on the keyboard.
+# Lengths of the normalized password in characters, so that the keyboard does not matter.
 MIN_PASSWORD, MAX_PASSWORD = 8, 128
-# As typed. Normalizing takes the square of the time for some texts.
+# In characters as typed. The time of the normalization is quadratic for some texts.
 MAX_TYPED = 1024
 
 
 def normalized(password: str) -> str:
-    """The form that is hashed; what is too long for a password is left as it is."""
+    """The form that is hashed. A text that is too long for a password is returned unchanged."""
     return unicodedata.normalize("NFKC", password) if len(password) <= MAX_TYPED else password
 
 
 def verify_password(password: str, encoded: str) -> tuple[bool, bool]:
-    """Whether the password is right, and whether its hash ought to be made anew.
+    """Whether the password is correct, and whether its hash has to be replaced.
 
-    Hashes from before passwords were normalized, and those of older backends, are of the password as typed.
+    Hashes from before the normalization, and hashes of older backends, are of the password as typed.
     """
     matches, is_outdated = verify_exactly(normalized(password), encoded)
     if not matches and normalized(password) != password:

@@ -1,4 +1,4 @@
-"""Where a user is logged in, and logging out."""
+"""The user's sessions, and logging out."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class SessionsView(APIView):
         ],
     )
     def get(self, request: AuthenticatedRequest) -> Answer[SessionsOutput]:
-        """The user's live sessions, the latest used first; 1000 of them at most."""
+        """The user's live sessions, latest use first, at most 1000."""
         sessions = list_sessions(user_id=request.user.pk)
         bodies = [session_body(session, current=request.auth) for session in sessions]
         return Answer(SessionsOutput(sessions=bodies))
@@ -86,7 +86,7 @@ class SessionView(APIView):
         parameters=[OpenApiParameter("session_id", location="path")],
     )
     def delete(self, request: AuthenticatedRequest, session_id: str) -> NoContent:
-        """End one of the user's sessions, with all its tokens and at once. It may be the one of this call."""
+        """End one of the user's sessions immediately, with all its tokens. It may be the session of this call."""
         end_own_session(user_id=request.user.pk, session_id=session_id, caller=caller_of(request._request))
         return NoContent()
 
@@ -99,7 +99,7 @@ class LogoutView(APIView):
         examples=[LOGGED_OUT_EXAMPLE],
     )
     def post(self, request: AuthenticatedRequest) -> Answer[LogoutOutput]:
-        """End the session of this call, with all its tokens and at once."""
+        """End the session of this call immediately, with all its tokens."""
         log_out(user_id=request.user.pk, session_id=request.auth.pk, caller=caller_of(request._request))
         return Answer(LOGGED_OUT)
 
@@ -112,6 +112,6 @@ class LogoutAllView(APIView):
         examples=[OpenApiExample("Logged out", value={**LOGGED_OUT, "sessions_ended": 3}, response_only=True)],
     )
     def post(self, request: AuthenticatedRequest) -> Answer[LogoutAllOutput]:
-        """End all of the user's sessions, the one of this call too."""
+        """End all of the user's sessions, including the session of this call."""
         ended = log_out_everywhere(user_id=request.user.pk, caller=caller_of(request._request))
         return Answer(LogoutAllOutput(message=LOGGED_OUT["message"], sessions_ended=ended))

@@ -1,9 +1,9 @@
 """Sessions and the rotation of their token pairs.
 
-A session's pairs are numbered. Refreshing with the newest pair makes the next; refreshing with an older one gives its
-successor again while that is unused (the client lost the answer), for 24 hours at most, and for 10 seconds after the
-successor's first use (requests that were under way). Beyond that somebody holds a token that was already replaced, and
-the session ends with all its tokens.
+The pairs of a session are numbered. A refresh with the newest pair makes the next one. A refresh with an older pair
+returns its successor again, because the client may have lost the answer: for at most 24 hours while the successor is
+unused, and for 10 seconds after the first use of the successor (requests that were in flight). A later refresh means
+that a client holds a replaced token, so the session ends with all its tokens.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RefreshInvalid(ApiError):
 
 
 class RefreshExpired(RefreshInvalid):
-    """Told apart for older clients alone (accounts.older_clients.cookie_views)."""
+    """A separate class for older clients only (accounts.older_clients.cookie_views)."""
 
 
 class SessionEnded(NotAuthenticated):
@@ -43,7 +43,7 @@ class SessionEnded(NotAuthenticated):
 
 
 class AccountChanged(SessionEnded):
-    """The account was deleted, shut out or given another password after its password had been checked."""
+    """The account was deleted, deactivated or given another password after the password check."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class IssuedTokens:
 
 
 def start_session(*, user: User, caller: Caller, device_name: str = "") -> IssuedTokens:
-    """Make a session for a user who has shown who they are, and its first token pair. Raises AccountChanged.
+    """Create a session with its first token pair for an authenticated user. Raises AccountChanged.
 
-    Beyond MAX_SESSIONS_PER_USER the oldest ends.
+    If the user has more than MAX_SESSIONS_PER_USER sessions, the oldest ends.
     """
     now = timezone.now()
     with transaction.atomic():
-        # Locked, as whoever ends all of a user's sessions changes the user's row first: none begins behind their back.
+        # Lock: code that ends all sessions of a user locks the user's row first, so no session starts meanwhile.
         holder = User.objects.select_for_update(no_key=True).filter(pk=user.pk, is_active=True).first()
         if holder is None or holder.password != user.password:
             raise AccountChanged
@@ -80,7 +80,10 @@ def start_session(*, user: User, caller: Caller, device_name: str = "") -> Issue
 
 
 def refresh_session(*, refresh_token: str, caller: Caller) -> IssuedTokens:
-    """The pair that follows this token's, by compare-and-set. Raises RefreshInvalid; reuse ends the session."""
+    """The token pair that follows this token's pair, by compare-and-set.
+
+    Raises RefreshInvalid. Reuse ends the session.
+    """
     try:
         claims = read_token(refresh_token, "refresh")
     except TokenExpired:
@@ -105,7 +108,7 @@ def refresh_session(*, refresh_token: str, caller: Caller) -> IssuedTokens:
 
 
 def mark_pair_used(session_id: UUID, generation: int) -> None:
-    """Remember the first use of a pair; later calls change nothing."""
+    """Record the first use of a pair. Later calls change nothing."""
     TokenPair.objects.filter(session_id=session_id, generation=generation, first_used_at=None).update(
         first_used_at=timezone.now()
     )
@@ -113,14 +116,17 @@ def mark_pair_used(session_id: UUID, generation: int) -> None:
 
 
 def end_session(*, session_id: UUID, user_id: int, reason: str) -> bool:
-    """End a user's session with all its tokens, now and on every process; False if it was over, or is another's."""
+    """End a user's session with all its tokens, immediately and in every process.
+
+    Returns False if the session was over, or belongs to another user.
+    """
     ended = _end(Session.objects.live().filter(pk=session_id, user_id=user_id), reason)
     tell_ended(user_subject(user_id))
     return bool(ended)
 
 
 def end_all_sessions(*, user_id: int, reason: str, but: UUID | None = None) -> int:
-    """End a user's sessions, but perhaps the one in use; how many were ended."""
+    """End all sessions of a user except `but`. Returns the number of sessions that ended."""
     sessions = Session.objects.live().filter(user_id=user_id)
     if but is not None:
         sessions = sessions.exclude(pk=but)
@@ -130,7 +136,7 @@ def end_all_sessions(*, user_id: int, reason: str, but: UUID | None = None) -> i
 
 
 def end_everybodys_sessions(*, reason: str) -> int:
-    """End all sessions of all users; how many were ended."""
+    """End all sessions of all users. Returns the number of sessions that ended."""
     ended = _end(Session.objects.live(), reason)
     tell_ended(EVERYBODY)
     return ended
@@ -141,7 +147,7 @@ def _end(sessions: SessionQuerySet, reason: str) -> int:
 
 
 def end_surplus(*, user_id: int, caller: Caller) -> None:
-    """End a user's oldest sessions, as far as there are more than MAX_SESSIONS_PER_USER."""
+    """End the oldest sessions of a user beyond MAX_SESSIONS_PER_USER."""
     live = Session.objects.live().filter(user_id=user_id).order_by("-created_at", "-pk")
     for session_id in live.values_list("pk", flat=True)[settings.MAX_SESSIONS_PER_USER :]:
         if end_session(session_id=session_id, user_id=user_id, reason="too_many_sessions"):
@@ -150,21 +156,22 @@ def end_surplus(*, user_id: int, caller: Caller) -> None:
 
 
 def end_admin_sessions(*, user_id: int, reason: str) -> int:
-    """End a user's logins to the admin; how many were ended."""
+    """End a user's admin sessions. Returns the number of sessions that ended."""
     ended = _end(Session.objects.live().filter(user_id=user_id, kind=Session.Kind.ADMIN), reason)
     tell_ended(user_subject(user_id))
     return ended
 
 
 def _rotate(session: Session, claims: Claims, now: datetime) -> None:
-    """Make the next pair, unless another request has just made it; both then answer with the same one."""
+    """Make the next pair unless another request has just made it. Both requests then answer with the same pair."""
     with transaction.atomic():
         current = Session.objects.live().filter(pk=session.pk, generation=claims.generation)
         if current.update(
             generation=claims.generation + 1, last_used_at=now, expires_at=now + settings.REFRESH_TOKEN_LIFETIME
         ):
             TokenPair.objects.create(session=session, generation=claims.generation + 1, issued_at=now)
-    # Pairs whose grace is over can only be theft; without their row they are. This bounds the rows per session.
+    # Pairs past their grace period can only be reused by a thief. A refresh without a row counts as reuse too, so
+    # deleting the rows is safe and limits the rows per session.
     TokenPair.objects.filter(
         session=session, generation__lt=claims.generation, first_used_at__lt=now - GRACE_AFTER_FIRST_USE
     ).delete()

@@ -1,7 +1,7 @@
-"""Access and refresh tokens. The only module that knows JWT.
+"""Access and refresh tokens. The only module that uses JWT.
 
-A token pair is a pure function of its session, generation and time of issue, so a pair that a client never received
-can be made again, byte for byte, without being stored.
+A token pair is a pure function of its session, generation and time of issue. So a pair that a client never received can
+be made again, byte for byte, without being stored.
 """
 
 from __future__ import annotations
@@ -20,25 +20,27 @@ from django.utils import timezone
 
 TokenType = Literal["access", "refresh"]
 
-# How long a token still counts once it has expired: the time that its request was under way. All processes have one
+# How long an expired token is still accepted, for the time that its request was in flight. All processes use the same
 # clock (`edgechat.stores.clock`).
 LATE_SECONDS = 5
-# How far ahead of that clock a token may have been issued: by a version before, which had its machine's clock. It gains
-# its bearer nothing, as the session's row says whether it counts.
+# How far in the future a token may have been issued: an earlier version used the clock of its machine. This gives a
+# client nothing, as the session's row decides whether the token is valid.
 EARLY_SECONDS = 300
 
 
 class TokenInvalid(Exception):
-    """Not a token of ours: forged, of the other type, malformed, or without a claim that it needs."""
+    """Not a token of this application: forged, of the other type, malformed, or without a required claim."""
 
 
 class TokenExpired(Exception):
-    """A token of ours whose time is over."""
+    """A token of this application that has expired."""
 
 
 @dataclass(frozen=True)
 class Claims:
-    """What the server believes of a token. Role and e-mail are looked up, never taken from it."""
+    """The claims that the server uses. The role and the e-mail address are read from the database, never from the
+    token.
+    """
 
     user_id: int
     session_id: UUID
@@ -48,7 +50,7 @@ class Claims:
 def make_token(
     kind: TokenType, *, user_id: int, role: str, session_id: UUID, generation: int, issued_at: datetime
 ) -> str:
-    """A signed token; the same arguments give the same text."""
+    """A signed token. The same arguments give the same text."""
     issued = int(issued_at.timestamp())
     lifetime: timedelta = settings.ACCESS_TOKEN_LIFETIME if kind == "access" else settings.REFRESH_TOKEN_LIFETIME
     identity = f"{session_id}:{generation}:{kind}:{issued}"
@@ -60,7 +62,7 @@ def make_token(
         "jti": hmac.new(settings.SECRET_KEY.encode(), identity.encode(), hashlib.sha256).hexdigest()[:32],
         "sid": str(session_id),
         "gen": generation,
-        # Older clients read these; the server does not.
+        # Older clients read these claims; the server does not.
         "user_id": user_id,
         "role": role,
     }
@@ -76,7 +78,7 @@ def read_token(token: str, kind: TokenType) -> Claims:
             algorithms=[settings.JWT_ALGORITHM],
             options={
                 "require": ["sub", "type", "exp", "iat", "jti", "sid"],
-                # Below, by PostgreSQL's clock.
+                # Checked below, against PostgreSQL's clock.
                 "verify_exp": False,
                 "verify_iat": False,
                 "verify_nbf": False,
@@ -101,9 +103,9 @@ def read_token(token: str, kind: TokenType) -> Claims:
 
 
 def access_token_seconds_left(issued_at: datetime, *, now: datetime) -> int:
-    """For `expires_in`: whole seconds, rounded up, until an access token of that time expires, 0 if it has.
+    """The `expires_in` of an access token: seconds until it expires, rounded up, or 0 if it has expired.
 
-    A pair that is made again at once says what it said the first time.
+    A pair that is made again immediately has the same value as before.
     """
     lifetime: timedelta = settings.ACCESS_TOKEN_LIFETIME
     return max(0, math.ceil(min(lifetime, issued_at + lifetime - now).total_seconds()))

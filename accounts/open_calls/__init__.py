@@ -1,4 +1,4 @@
-"""What is open for a session, a membership or a conversation, and ends with it; places for simultaneous calls.
+"""Calls that stay open and end with their session, membership or conversation; slots for simultaneous calls.
 
-Every app that streams or waits imports it.
+Every app that streams or waits imports this package.
 """

@@ -1,4 +1,4 @@
-"""Tells every process that something ended on which open calls depend (`accounts.open_calls.registry`)."""
+"""Notifies every process when something ends on which open calls depend (`accounts.open_calls.registry`)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def conversation_subject(conversation_id: str) -> str:
 
 
 def tell_ended(*subjects: str) -> None:
-    """Have every process look again at its open calls with one of these subjects, once this transaction is committed.
+    """Make every process check its open calls with one of these subjects, after this transaction commits.
 
-    To be called wherever a session, an account, a membership or a conversation ends.
+    Call this wherever a session, an account, a membership or a conversation ends.
     """
     transaction.on_commit(partial(notices.tell, ENDED, subjects))

@@ -1,7 +1,7 @@
-"""Whose accounts are there: what is written for one that is being deleted would stay for good.
+"""Checks that keep rows from being written for an account that is being deleted, as they would never be deleted.
 
-Its deletion marks the user's row first, and looks into all stores after that. So rows are written while that row is
-locked and was not marked, and what is written to another store is looked at again after it.
+A deletion first marks the user's row and then deletes from all stores. So code that writes a row locks the user's row
+first and checks the mark, and code that writes to another store checks the mark again after the write.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from edgechat.errors import NotAuthenticated
 
 
 def lock_account(user_id: int) -> User:
-    """The active account, which is neither deleted nor shut out before the transaction ends. Raises NotAuthenticated,
-    as by then its tokens are worth nothing.
+    """The active account, locked: it is not deleted or deactivated before the transaction ends.
+
+    Raises NotAuthenticated if there is none, because the account's tokens are invalid then.
     """
     account = User.objects.select_for_update(no_key=True).filter(pk=user_id, is_active=True).first()
     if account is None:
@@ -21,5 +22,5 @@ def lock_account(user_id: int) -> User:
 
 
 def is_deleted(user_id: int) -> bool:
-    """Whether an account is gone, or its deletion has begun."""
+    """Whether an account is deleted or its deletion has started."""
     return not User.objects.filter(pk=user_id, deletion_requested_at=None).exists()

@@ -1,9 +1,9 @@
-"""Calls that stay open after their token was looked at: event streams, exports, and answers that take long.
+"""Open calls: event streams, exports and slow answers, which outlive the check of their access token.
 
-What ends a session, an account or a membership ends them too. Each process knows the calls that are open in it and
-looks at PostgreSQL again for all of them in one query: those that a notice names at once, and all every CHECK_SECONDS,
-in case Redis was away. While PostgreSQL is away they go on. An access token that expires ends nothing: its session
-lives.
+The end of a session, an account or a membership also ends its open calls. Each process keeps a registry of its open
+calls and checks them against PostgreSQL in one query: the calls that a notice names immediately, and all calls every
+CHECK_SECONDS in case Redis was down. While PostgreSQL is down, open calls continue. An expired access token ends
+nothing, because its session is still live.
 """
 
 from __future__ import annotations
@@ -40,21 +40,24 @@ logger = structlog.get_logger(__name__)
 
 CHECK_SECONDS = 5.0
 HANG_UP_SECONDS = 0.5
-# How long it is remembered what was told, for calls whose token was looked at before and that open after it.
+# How long a notice is kept for a call whose token was checked before the notice and that opens after it.
 REMEMBER_SECONDS = 600.0
 
 T = TypeVar("T")
 
 
 class HungUp(ApiError):
-    """The client is gone, as far as can be told: it sends no more. The status is that of proxies' logs."""
+    """The client appears to be gone: it has closed its side of the connection. Proxies log the same status."""
 
     status, code, detail = 499, "client_closed_request", "The client closed the connection"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A conversation that a call tells of; `organization_id` shares it with the caller, None if it is the caller's."""
+    """A conversation that a call reads.
+
+    `organization_id`: the organization that shares it with the caller, None for the caller's own.
+    """
 
     owner_id: int
     conversation_id: str
@@ -62,9 +65,9 @@ class Reading:
 
 
 class OpenCall:
-    """A call that ends before its time when the caller may not have it any more.
+    """A call that ends early when the caller loses access.
 
-    It is closed at the end of its `with` block, unless it was kept in it.
+    The end of the `with` block closes the call unless `keep` was called.
     """
 
     def __init__(self, *, user_id: int, session_id: UUID, since: float, connection: Any = None) -> None:
@@ -80,7 +83,7 @@ class OpenCall:
 
     @property
     def subjects(self) -> set[str]:
-        """The digests that a notice names it by."""
+        """The digests by which a notice names this call."""
         found = {EVERYBODY, user_subject(self.user_id)}
         if self.reading is not None:
             found.add(conversation_subject(self.reading.conversation_id))
@@ -92,32 +95,32 @@ class OpenCall:
         return self._end is not None
 
     def raise_if_over(self) -> None:
-        """Raises what it was ended with."""
+        """Raises the error that ended the call."""
         if self._end is not None:
             raise self._end
 
     def end(self, reason: ApiError) -> None:
-        """End it, from any thread; the first reason counts."""
+        """End the call. Any thread may do so; the first reason counts."""
         if self._end is None:
             self._end = reason
             for wake in list(self._wakers):
                 wake()
 
     def on_end(self, stop: Callable[[], object]) -> None:
-        """Have `stop` called, perhaps twice, when it ends; at once if it has."""
+        """Call `stop` when the call ends, or immediately if it has ended. `stop` may be called twice."""
         self._wakers.append(stop)
         if self.is_over():
             stop()
 
     def reads(self, reading: Reading) -> None:
-        """From now on it depends on this conversation too."""
+        """Make the call depend on this conversation too."""
         _forget(self)
         self.reading = reading
         _remember(self)
 
     @contextmanager
     def waking(self, wake: Callable[[], object]) -> Iterator[None]:
-        """Have `wake` called when it ends while this block waits."""
+        """Call `wake` if the call ends during this block."""
         self._wakers.append(wake)
         try:
             yield
@@ -125,9 +128,9 @@ class OpenCall:
             self._wakers.remove(wake)
 
     def run(self, function: Callable[[], T]) -> T:
-        """What a function returns or raises, which a thread of its own runs; or what this call was ended with before.
+        """Run a function in its own thread and return or raise its result; raises the reason if the call ends first.
 
-        The thread is not waited for then: `on_end` is to end it.
+        In that case the thread is not joined: an `on_end` callback has to stop it.
         """
         outcome: list[Callable[[], T]] = []
         changed = threading.Event()
@@ -149,12 +152,12 @@ class OpenCall:
         return outcome[0]()
 
     def body(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
-        """The body of a response that breaks off when this ends, and closes it."""
+        """A response body that breaks off when the call ends, and that closes the call."""
         self.keep()
         return _Body(self, chunks)
 
     def keep(self) -> None:
-        """Stay open after the block; who does so closes it."""
+        """Keep the call open after the block. The caller of this method has to close it."""
         self._kept = True
 
     def close(self) -> None:
@@ -184,11 +187,10 @@ class _Body(ClosingBody):
 
 
 def open_call(request: AuthenticatedRequest, *, events: bool = False, reply: bool = False) -> OpenCall:
-    """Register a call that will stay open: with `events` as an event stream.
+    """Register a call that stays open: an event stream if `events`, a reply of the model if `reply`.
 
-    Streams end when their clients hang up; so does what is made for this call alone, with `reply`. Streams count
-    towards MAX_STREAMS_PER_USER and, with `reply`, the call towards MAX_REPLIES_PER_USER. Raises TooManyReplies, and
-    HungUp.
+    Event streams and replies end when their clients close the connection. A stream counts towards MAX_STREAMS_PER_USER,
+    a reply towards MAX_REPLIES_PER_USER. Raises TooManyReplies and HungUp.
     """
     user_id = request.user.pk
     call = OpenCall(
@@ -199,7 +201,7 @@ def open_call(request: AuthenticatedRequest, *, events: bool = False, reply: boo
     )
     try:
         if reply:
-            # It may have waited for its turn for long, and a call to the model costs.
+            # The request may have waited in the queue for a long time, and a call to the model costs money.
             _end_hung_up([call])
             call.raise_if_over()
         if events:
@@ -213,7 +215,7 @@ def open_call(request: AuthenticatedRequest, *, events: bool = False, reply: boo
     return call
 
 
-# By the digests of their subjects.
+# The open calls by the digests of their subjects.
 _all = notices.digest(EVERYBODY)
 _calls: dict[str, set[OpenCall]] = {_all: set()}
 _told: dict[str, float] = {}
@@ -227,12 +229,15 @@ _end_unreadable: list[EndUnreadable] = []
 
 
 def register_reading_check(end_unreadable: EndUnreadable) -> None:
-    """Have `end_unreadable(calls)` end those whose conversation is gone, or not for their callers any more."""
+    """Register `end_unreadable(calls)`.
+
+    It ends the calls whose conversation is deleted or no longer readable to the caller.
+    """
     _end_unreadable.append(end_unreadable)
 
 
 def hear_ended(subjects: Collection[str]) -> None:
-    """The listener of `accounts.open_calls.endings.tell_ended`."""
+    """The listener for the notices of `accounts.open_calls.endings.tell_ended`."""
     global _remembered_since
     now = time.monotonic()
     with _lock:
@@ -245,7 +250,7 @@ def hear_ended(subjects: Collection[str]) -> None:
 
 
 def check_open_calls() -> None:
-    """Look at all; called every CHECK_SECONDS."""
+    """Check all open calls. Runs every CHECK_SECONDS."""
     with _lock:
         calls = list(_calls[_all])
     if calls:
@@ -253,22 +258,22 @@ def check_open_calls() -> None:
 
 
 def notice_hang_ups() -> None:
-    """End the calls whose clients are gone; called every HANG_UP_SECONDS."""
+    """End the calls whose clients have closed the connection. Runs every HANG_UP_SECONDS."""
     with _lock:
         calls = list(_calls[_all])
     _end_hung_up(calls)
 
 
 def _end_hung_up(calls: Collection[OpenCall]) -> None:
-    """End those whose clients have closed their connections, by one system call for all.
+    """End the calls whose clients have closed their connections, with one system call for all of them.
 
-    Writing to a connection would tell too, but only the second time, and pings are rare. A client that has closed only
-    its own half (shutdown) counts as gone: until something is written to it nothing tells the two apart, HTTP has no
-    such client (RFC 1945, 1.3: a close by either party ends the request; RFC 9112 keeps half-closing for servers), and
-    nginx, Go and asyncio take it so. Only what is made for this connection alone ends by it; requests that are not
-    open calls never notice.
+    A write detects a closed connection only the second time, and pings are rare. A client that has shut down only its
+    own half of the connection also counts as gone: the two cases look the same until the server writes. No HTTP client
+    does this (RFC 1945, 1.3: a close by either party ends the request; RFC 9112 keeps half-closing for servers), and
+    nginx, Go and asyncio behave in the same way. Only calls that pass their connection end here; other requests are not
+    affected.
     """
-    poll = gevent.monkey.get_original("select", "poll")()  # gevent's own looks for nothing but data
+    poll = gevent.monkey.get_original("select", "poll")()  # gevent's version polls for data only
     by_file: dict[int, OpenCall] = {}
     for call in calls:
         if call.connection is not None and (file := call.connection.fileno()) >= 0:
@@ -279,11 +284,11 @@ def _end_hung_up(calls: Collection[OpenCall]) -> None:
 
 
 def open_staff_call(request: HttpRequest) -> OpenCall:
-    """Register a call in the admin, which ends with its login there. Raises SessionEnded."""
+    """Register a call in the admin, which ends with its admin session. Raises SessionEnded."""
     session = session_of(request)
     if session is None:
         raise SessionEnded
-    # When it was looked at whose the request is, nobody wrote down: it is looked at again.
+    # The time of authentication is unknown here, so the call is checked again.
     call = OpenCall(user_id=session.user_id, session_id=session.pk, since=-1.0)
     _remember(call)
     return call
@@ -296,7 +301,7 @@ def _remember(call: OpenCall) -> None:
     with _lock:
         for subject in call.subjects:
             _calls.setdefault(subject, set()).add(call)
-        # Something may have ended between the look at the token and now.
+        # Something may have ended between the check of the token and now.
         missed = call.since < _remembered_since or any(
             _told.get(subject, -1.0) >= call.since for subject in call.subjects
         )
@@ -315,7 +320,7 @@ def _forget(call: OpenCall) -> None:
 
 
 def _look_at(calls: set[OpenCall]) -> None:
-    """Have these looked at by a thread: one for all that are named while it is at work."""
+    """Check these calls in a thread. One thread handles everything that is queued while it runs."""
     global _looking
     with _lock:
         _due.update(calls)
@@ -342,7 +347,7 @@ def _look_at_due() -> None:
             with _lock:
                 _looking = False
             raise
-        except BaseException:  # whatever it is, the next ones have to be looked at
+        except BaseException:  # the next calls have to be checked whatever the error is
             logger.exception("open_calls_not_checked")
 
 

@@ -1,8 +1,8 @@
-"""How many replies, and how many event streams, one user has at once, on all processes together.
+"""Limits on the simultaneous replies and event streams of one user, across all processes.
 
-A slot is a member of a sorted set in Redis, with the time until which its process has it. The process renews it while
-it is held, so a killed process gives up its own within SLOT_SECONDS. While Redis is away each process counts for
-itself.
+A slot is a member of a sorted set in Redis; its score is the end of the lease. The process renews the lease while it
+holds the slot, so the slots of a killed process expire within SLOT_SECONDS. While Redis is down, each process counts
+its own slots only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ logger = structlog.get_logger(__name__)
 
 SLOT_SECONDS = 12.0
 RENEW_SECONDS = 3.0
-# How long a reply takes cannot be known: often enough to ask again.
+# The duration of a reply is unknown; this is a reasonable interval for a retry.
 RETRY_AFTER_SECONDS = 5
 RENEWED_AT_ONCE = 1000
 
@@ -38,9 +38,9 @@ _NOW = """
         if redis.call('TYPE', key).ok ~= 'zset' then redis.call('DEL', key) end
     end
 """
-# KEYS: the user's set. ARGV: the member, its group, the lease in ms, how many groups there may be (negative: any
-# number). Members are "group/name"; those of one group count as one. What is neither, or held for longer than a lease,
-# nobody of ours has written.
+# KEYS: the user's set. ARGV: the member, its group, the lease in ms, the maximum number of groups (negative: no
+# maximum). Members are "group/name"; the members of one group count as one. The script removes members of another form
+# or with more than one lease left, as this application did not write them.
 _TAKE = f"""
     {_NOW}
     only_a_set(KEYS[1])
@@ -87,7 +87,7 @@ class TooManyReplies(RateLimited):
 
 
 class Slot:
-    """A place that is taken. It is given back at the end of its `with` block, unless it was kept in it."""
+    """A slot that is held. The end of the `with` block releases it unless `keep` was called."""
 
     def __init__(self, kind: Kind, user_id: int, group: str) -> None:
         self.key = _key(kind, user_id)
@@ -96,7 +96,7 @@ class Slot:
         self._kept = False
 
     def keep(self) -> None:
-        """Go on holding it after the block; who does so releases it."""
+        """Hold the slot after the block. The caller of this method has to release it."""
         self._kept = True
 
     def release(self) -> None:
@@ -122,10 +122,10 @@ _lock = threading.Lock()
 
 
 def take_slot(kind: Kind, user_id: int, *, group: str | None = None, always: bool = False) -> Slot:
-    """A place for one more reply or stream of this user. Raises TooManyReplies.
+    """A slot for one more reply or stream of this user. Raises TooManyReplies.
 
-    Slots of one `group` count as one: a conversation has one reply at a time, whoever tries to begin it. With `always`
-    it is taken beyond the limit too, for what runs already.
+    The slots of one `group` count as one: a conversation has at most one reply at a time, whichever user starts it.
+    With `always` the slot is taken beyond the limit too, for work that is already running.
     """
     limit: int = settings.MAX_REPLIES_PER_USER if kind == "replies" else settings.MAX_STREAMS_PER_USER
     slot = Slot(kind, user_id, group or uuid.uuid4().hex)
@@ -143,28 +143,28 @@ def take_slot(kind: Kind, user_id: int, *, group: str | None = None, always: boo
 
 
 def renew_slots() -> None:
-    """Keep this process's slots; called every RENEW_SECONDS."""
+    """Renew the leases of this process's slots. Runs every RENEW_SECONDS."""
     with _lock:
         held = list(_held)
     try:
         for first in range(0, len(held), RENEWED_AT_ONCE):
             some = held[first : first + RENEWED_AT_ONCE]
-            # Users' sets are in different slots of a cluster: a script has one of them.
+            # Each user's set may be in a different cluster slot, and a script can only access one slot.
             pipeline = redis_client().pipeline(transaction=False)
             for slot in some:
                 _script(_RENEW)(keys=[slot.key], args=[_LEASE, slot.member], client=pipeline)
             for slot, answer in zip(some, pipeline.execute(raise_on_error=False), strict=True):
-                if isinstance(answer, RedisError):  # of one set, which says nothing of the others
+                if isinstance(answer, RedisError):  # one set failed; the others may have succeeded
                     logger.warning("slot_not_renewed", key=slot.key, reason=str(answer))
         for slot in held:
-            if slot not in _held:  # released while it was being renewed
+            if slot not in _held:  # released during the renewal
                 redis_client().zrem(slot.key, slot.member)
     except RedisError as error:
         logger.warning("slots_not_renewed", reason=type(error).__name__)
 
 
 def forget_slots(user_id: int) -> None:
-    """Delete what Redis has of a user's slots. Raises RedisError."""
+    """Delete a user's slots from Redis. Raises RedisError."""
     for kind in KINDS:
         redis_client().unlink(_key(kind, user_id))
 
