@@ -11,7 +11,7 @@ from usage.ledger.tokens import TokenUsageOutput
 
 MAX_PROMPT_CHARACTERS = 32_000
 MAX_SYSTEM_INSTRUCTION_CHARACTERS = 8_000
-# Beyond any real schema, and within what each recursion on the way to the model can take.
+# Above any real schema, and below the recursion limits on the way to the model.
 MAX_SCHEMA_DEPTH = 32
 
 
@@ -29,7 +29,7 @@ class CompleteInput(serializers.Serializer[Any]):
             raise serializers.ValidationError(f"May be nested {MAX_SCHEMA_DEPTH} levels deep at most.")
         try:
             json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-        except ValueError:  # a number without a JSON form, or half of a surrogate pair
+        except ValueError:  # a number without a JSON form, or a lone surrogate
             raise serializers.ValidationError("Holds a number or a character that cannot be sent on.") from None
         return value
 
@@ -93,6 +93,6 @@ class ModelsOutput(TypedDict):
 
 
 def _depth_exceeds(value: Any, levels: int) -> bool:
-    """Whether objects and lists are nested deeper; looks no further than that."""
+    """Whether objects and lists are nested deeper than this; looks no deeper."""
     children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return bool(children) and (levels == 0 or any(_depth_exceeds(child, levels - 1) for child in children))

@@ -1,4 +1,4 @@
-"""What a one-off call to the model came to."""
+"""The result and the errors of a one-off call to the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgechat.http.bodies import Keywords
 from usage.ledger.budgets import BudgetExceeded
 from usage.ledger.tokens import TokenUsage
 
-# What a call that asks the model may answer.
+# The errors of a request that calls the model.
 MODEL_ERRORS = (ModelError, ModelOutputInvalid, ModelQuotaExceeded, BudgetExceeded, TooManyReplies)
 
 
@@ -35,7 +35,7 @@ class ContentBlocked(ApiError):
         super().__init__(context=BlockedContext(finish_reason=finish_reason))
 
 
-# And one that stands alone, which ends with its connection.
+# The errors of a one-off call, which ends with its connection.
 ONE_OFF_ERRORS = (*MODEL_ERRORS, ContentBlocked, HungUp)
 
 
@@ -73,7 +73,7 @@ def vision_body(answer: Completion, images: Sequence[ImageOutput]) -> VisionOutp
 
 
 def finished(call: MeteredCall) -> Completion:
-    """What a call that has ended answered. Raises ContentBlocked."""
+    """The result of a call that has ended. Raises ContentBlocked."""
     if call.blocked:
         raise ContentBlocked(call.finish_reason)
     return Completion(text=call.text, model=call.model, finish_reason=call.finish_reason, usage=call.usage)

@@ -1,4 +1,4 @@
-"""Completions, and the models there are."""
+"""Completions, and the list of models."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class CompleteView(APIView):
     )
     @raises(*ONE_OFF_ERRORS)
     def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
-        """Ask the model one thing, outside any conversation.
+        """Ask the model a single question, outside any conversation.
 
-        With `Accept: text/event-stream` or `?stream=true` the answer comes as `delta` events, then `done`; closing
-        the connection, or ending the session, ends the call. Where the server keeps answers for a while, the same
-        prompt again gets the same answer, with `cached` true and a usage of zeros, for it cost no tokens.
+        With `Accept: text/event-stream` or `?stream=true` the answer comes as `delta` events, then `done`. Closing the
+        connection, or ending the session, ends the call. If the server caches answers, the same prompt gets the same
+        answer again, with `cached` true and a usage of zeros, because it used no tokens.
         """
         answer = PromptAnswer(user_id=request.user.pk, **validated_body(CompleteInput, request))
         with open_call(request, events=wants_event_stream(request), reply=True) as call:
@@ -69,5 +69,5 @@ class ModelsView(APIView):
     @extend_schema(operation_id="ai_models", tags=["ai"])
     @raises(ModelError, ModelQuotaExceeded)
     def get(self, request: AuthenticatedRequest) -> Answer[ModelsOutput]:
-        """The models that can be asked, the one in use first."""
+        """The available models, the one in use first."""
         return Answer(ModelsOutput(models=list_models()))

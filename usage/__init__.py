@@ -1,4 +1,4 @@
-"""What users use: processes that live, ledger, budgets, counted requests, reports.
+"""Usage: live processes, the ledger, budgets, counted requests, reports.
 
 May be imported by ai and conversations.
 """

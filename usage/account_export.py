@@ -1,4 +1,4 @@
-"""What a user's export has of this app: calls to the model, requests, and budgets."""
+"""This app's part of a user's export: calls to the model, requests and budgets."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ TYPES = {
 
 
 def export_usage(user_id: int) -> Iterator[Record]:
-    """The user's rows of the ledger, their hours, the single requests that are still kept, and their budgets."""
+    """The user's ledger entries, hourly usage, remaining records of single requests, and budgets."""
     for entry in rows_of(LedgerEntry.objects.filter(user_id=user_id)):
         yield "ledger", record_of(LedgerRecord, entry)
     for hour in rows_of(HourlyUsage.objects.filter(user_id=user_id)):

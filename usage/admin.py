@@ -1,4 +1,4 @@
-"""Requests, tokens, the ledger, prices and budgets, for staff. Only prices and budgets can be changed."""
+"""The admin of requests, tokens, the ledger, prices and budgets. Staff can change only prices and budgets."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from usage.staff.budget_admin import BudgetAdmin
 from usage.staff.dashboard_page import money
 from usage.staff.people_admin import OrganizationWithUsageAdmin, UserWithUsageAdmin
 
-# Ten million of the currency for a million tokens. A cost that the ledger, or a day's sum, has no room for would keep
-# calls from being settled.
+# Ten million units of the currency for a million tokens. If a cost exceeded the columns of the ledger or of the daily
+# sums, calls could not be settled.
 MAX_PRICE_MICROS = 10**13
 
 __all__ = ["BudgetAdmin", "OrganizationWithUsageAdmin", "UserWithUsageAdmin"]
@@ -26,7 +26,7 @@ __all__ = ["BudgetAdmin", "OrganizationWithUsageAdmin", "UserWithUsageAdmin"]
 class HourlyUsageAdmin(OfUsersAdmin, RecordAdmin):
     list_display = ("hour", "user", "requests", "input_tokens", "output_tokens")
     list_select_related = ("user",)
-    ordering = ("-id",)  # rows are made when their hour begins, and no index has the hour first
+    ordering = ("-id",)  # rows are created when their hour begins, and no index starts with the hour
 
 
 @admin.register(RequestRecord)
@@ -66,7 +66,7 @@ class LedgerEntryAdmin(OfUsersAdmin, RecordAdmin):
 class OrganizationUsageAdmin(OfUsersAdmin, RecordAdmin):
     list_display = ("hour", "organization", "user", "input_tokens", "output_tokens")
     list_select_related = ("organization", "user")
-    ordering = ("-id",)  # as hourly usage
+    ordering = ("-id",)  # as in hourly usage
 
 
 @admin.register(Spending)
@@ -84,7 +84,7 @@ class DailyTrafficAdmin(RecordAdmin):
 
 @admin.register(ModelPrice)
 class ModelPriceAdmin(StaffModelAdmin):
-    """Prices count for calls from their day on that are settled from now on; nothing is calculated again."""
+    """A price applies to calls made from its day on and settled from now on; past costs are not recalculated."""
 
     list_display = ("model", "valid_from", "input_price", "cached_input_price", "output_price", "updated_at")
     ordering = ("model", "-valid_from")

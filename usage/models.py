@@ -1,7 +1,7 @@
-"""What users ask for, what the model does for them, and what that may cost.
+"""Requests of users, calls to the model, and the budgets and prices of these calls.
 
-Single requests and calls are kept as they happened; what is shown often is added up beside them, and `rebuild_usage`
-makes the sums again.
+Single requests and calls are stored as they happened. Sums that are shown often are stored beside them, and
+`rebuild_usage` recalculates these.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from django.utils import timezone
 
 
 def today() -> date:
-    """The day in UTC."""
+    """The current day in UTC."""
     return timezone.now().astimezone(UTC).date()
 
 
@@ -26,7 +26,7 @@ class HourlyUsage(models.Model):
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="hourly_usage", db_index=False
-    )  # the constraint's index begins with it
+    )  # the index of the constraint starts with this column
     hour = models.DateTimeField(help_text="Start of the hour, UTC.")
     requests = models.PositiveBigIntegerField(default=0)
     input_tokens = models.PositiveBigIntegerField(default=0)
@@ -42,11 +42,11 @@ class HourlyUsage(models.Model):
 
 
 class OrganizationUsage(models.Model):
-    """Tokens that one member's calls took from an organization in one hour."""
+    """Tokens that a member's calls took from an organization in one hour."""
 
     organization = models.ForeignKey(
         "accounts.Organization", on_delete=models.CASCADE, related_name="+", db_index=False
-    )  # the constraint's index begins with it
+    )  # the index of the constraint starts with this column
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
@@ -117,9 +117,9 @@ class RequestRecord(models.Model):
 
 
 class RecorderPosition(models.Model):
-    """One row: up to where the stream of requests in Redis has been written to the tables above.
+    """One row: the position up to which the stream of requests in Redis has been written to the tables above.
 
-    It changes in the same transaction as they do, so nothing is counted twice or left out when a process is killed.
+    It changes in the same transaction as these tables, so a killed process causes neither double counts nor gaps.
     """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
@@ -134,7 +134,7 @@ class RecorderPosition(models.Model):
 
 
 class LedgerEntry(models.Model):
-    """One call to the model: opened before it, settled after it with what the model said that it used."""
+    """One call to the model: opened before the call, settled after it with the usage that the model reported."""
 
     class Purpose(models.TextChoices):
         CHAT = "chat"
@@ -144,7 +144,7 @@ class LedgerEntry(models.Model):
         VISION = "vision"
         SUMMARIZE = "summarize"
         ACTION_ITEMS = "action_items"
-        CHECK = "check"  # of an operator's `manage.py doctor`, for no user
+        CHECK = "check"  # a check by `manage.py doctor`, without a user
 
     attempt_id = models.CharField(max_length=100, unique=True)
     user = models.ForeignKey(
@@ -164,7 +164,7 @@ class LedgerEntry(models.Model):
         max_length=100,
         blank=True,
         default="",
-        db_default="",  # processes of an older release write no such column
+        db_default="",  # processes of an older release do not write this column
         help_text="The model, or its version, that answered and is paid; empty where none said its name.",
     )
     input_tokens = models.PositiveIntegerField(default=0)
@@ -203,7 +203,7 @@ class LedgerEntry(models.Model):
 
 
 class Process(models.Model):
-    """A process that writes replies and makes calls to the model, for as long as it says that it lives."""
+    """A process that writes replies and calls the model, for as long as it renews its lease."""
 
     name = models.CharField(max_length=100, primary_key=True)
     alive_until = models.DateTimeField()
@@ -212,7 +212,7 @@ class Process(models.Model):
     dead = models.BooleanField(db_default=False, help_text="For good: the row can't be renewed.")
 
     class Meta:
-        db_table = "usage_ledgerholder"  # under which processes of versions before renew theirs
+        db_table = "usage_ledgerholder"  # the name that processes of older versions use
         verbose_name_plural = "processes"
 
     def __str__(self) -> str:
@@ -220,9 +220,9 @@ class Process(models.Model):
 
 
 class DailyCost(models.Model):
-    """The settled calls of one day (UTC) that is over, of one model for one organization or for none.
+    """The settled calls of one past day (UTC), of one model, for one organization or for none.
 
-    Several rows may say the same of a day after an organization was deleted.
+    After an organization is deleted, several rows may have the same day and model without an organization.
     """
 
     date = models.DateField(db_index=True)
@@ -247,10 +247,10 @@ class DailyCost(models.Model):
 
 
 class ModelPrice(models.Model):
-    """What a million tokens of a model cost from a day on, in millionths of a currency that is the same for all prices.
+    """The price of a million tokens of a model from a day on, in millionths of a currency common to all prices.
 
-    It is for calls that were begun on that day or later, up to the day of the next price of that model, and are
-    settled from now on: what was settled keeps its cost.
+    It applies to calls that start on this day or later, until the day of the model's next price, and that are settled
+    from now on: settled calls keep their cost.
     """
 
     model = models.CharField(max_length=100)
@@ -271,9 +271,9 @@ class ModelPrice(models.Model):
 
 
 class Budget(models.Model):
-    """A limit of tokens in a calendar period (UTC) for one user or one organization.
+    """A token limit of one user or one organization in a calendar period (UTC).
 
-    A monthly one stands in the place of MONTHLY_TOKEN_LIMIT.
+    A monthly budget replaces MONTHLY_TOKEN_LIMIT.
     """
 
     class Period(models.TextChoices):
@@ -308,10 +308,10 @@ class Budget(models.Model):
 
 
 class Spending(models.Model):
-    """What one user or one organization has used of its budgets, and has reserved for calls that are being made.
+    """What one user or one organization has used of its budgets, and has reserved for running calls.
 
-    One row, which every call locks for one statement: so no two of them see the same room. A count belongs to the
-    period that begins on the date beside it; when that is over, the next call begins another.
+    Every call locks this row for one statement, so no two calls use the same remaining tokens. A count belongs to the
+    period that begins on the date beside it. After that period, the next call restarts the count.
     """
 
     user = models.OneToOneField(

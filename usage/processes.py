@@ -1,9 +1,10 @@
-"""Which processes live. Each web process has a row in PostgreSQL that it renews, on PostgreSQL's clock; replies, the
-ledger's calls and the locks of kept answers name it.
+"""Which processes are alive. Each web process renews the lease in its row in PostgreSQL, by PostgreSQL's clock.
+Replies, calls in the ledger and the locks of the answer cache name their process.
 
-One that has not renewed its row for a whole lease is declared dead, for good: other processes begin its replies again
-and settle its calls. If it was only slow it goes on under another name, so it can't take what it has lost for its own.
-While PostgreSQL is away nobody can renew a row, so who judges must have renewed its own for a whole lease.
+A process that has not renewed its row for a whole lease is declared dead permanently. Other processes then restart its
+replies and settle its calls. If it was only slow, it continues under a new name and cannot claim what it has lost.
+While PostgreSQL is down no process can renew its row. A process may therefore declare others dead only after it has
+renewed its own row for a whole lease.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from usage.models import Process
 
 logger = structlog.get_logger(__name__)
 
-# Long enough to outlast a slow PostgreSQL and three missed heartbeats; short enough for a reply whose process was
-# killed to be begun again and ended within 30 seconds.
+# Long enough for a slow PostgreSQL and three missed heartbeats. Short enough that the reply of a killed process is
+# restarted and complete within 30 seconds.
 LEASE_SECONDS = 8.0
 HEARTBEAT_SECONDS = 2.0
-# How long a request waits for another that renews the row: PostgreSQL may be frozen.
+# How long a request waits for another request's renewal of the row: PostgreSQL may be frozen.
 PATIENCE_SECONDS = 2.0
-# Of one renewal, whose connection is given up after it. A server or a network that is silent on that one may answer on
-# the next, and this process must not be taken for dead by those who get through.
+# The limit of one renewal, after which its connection is closed. A new connection may work when a server or network is
+# silent on the old one. Other processes that reach PostgreSQL must not declare this one dead.
 RENEWAL_SECONDS = 2.5
 
 _TABLE = Process._meta.db_table
@@ -38,7 +39,7 @@ _LEASE = f"interval '{LEASE_SECONDS} seconds'"
 _BEGIN = f"""
     INSERT INTO {_TABLE} (name, alive_until) VALUES (%(name)s, now() + {_LEASE}) RETURNING clock_timestamp()
 """  # noqa: S608  (constants, here and below)
-# Where this process was late by half a lease, others may have been late by a whole one.
+# If this process was late by half a lease, others may have been late by a whole one.
 _RENEW = f"""
     UPDATE {_TABLE}
        SET held_since = CASE WHEN alive_until < now() + {_LEASE} / 2 THEN now() ELSE held_since END,
@@ -58,7 +59,7 @@ _LEAVE = f"UPDATE {_TABLE} SET leaving = true WHERE name = %(name)s RETURNING na
 _DECLARE_DEAD = f"""
     INSERT INTO {_TABLE} (name, alive_until, dead) VALUES (%(name)s, now(), true) ON CONFLICT DO NOTHING
 """  # noqa: S608
-# Later than any write that a process began before it was declared dead can take to arrive.
+# Later than any write that a process can have started before it was declared dead.
 _FORGET = f"DELETE FROM {_TABLE} WHERE name = %(name)s AND dead AND alive_until < now() - interval '2 minutes'"  # noqa: S608
 
 _lock = threading.Lock()
@@ -67,12 +68,12 @@ _names_taken = 0
 _renewed_at = -LEASE_SECONDS
 _alive: frozenset[str] = frozenset()
 _alive_at = 0.0
-# Of its own, for a renewal must not wait while a thousand requests use those of the pool.
+# A separate connection: a renewal must not wait for a pool that a thousand requests use.
 _connection: BoundedConnection | None = None
 
 
 def this_process() -> str:
-    """The name under which this process writes replies and makes calls now. Raises OperationalError."""
+    """The current name of this process in replies and calls. Raises OperationalError."""
     if not _is_fresh():
         with store_time.waiting() as seconds:
             if not _lock.acquire(timeout=min(PATIENCE_SECONDS, seconds)):
@@ -92,27 +93,27 @@ def keep_alive() -> None:
 
 
 def leave() -> None:
-    """Let other processes have this one's replies at once; the calls that it still makes remain its own."""
+    """Let other processes take over this one's replies immediately; it keeps the calls that it is making."""
     with _lock:
         _ask(_LEAVE, _name)
 
 
 def find_lost(*, by_hand: bool = False) -> list[str]:
-    """The names of processes that are dead, or that let others have their replies.
+    """The names of processes that are dead, or that have released their replies.
 
-    `by_hand`: where there is nobody else to judge, an operator's word is enough.
+    `by_hand`: an operator's command may declare processes dead when no process can.
     """
     judge_processes(by_hand=by_hand)
     return [process.name for process in Process.objects.all() if process.dead or process.leaving]
 
 
 def judge_processes(*, by_hand: bool = False) -> None:
-    """Declare those dead that have not renewed their row in time."""
+    """Declare processes dead that have not renewed their row in time."""
     _execute(_JUDGE, {"by_hand": by_hand, "judge": _name})
 
 
 def is_alive(name: str) -> bool:
-    """Whether a process is known and not dead, or was a heartbeat ago; yes while PostgreSQL does not answer."""
+    """Whether a process is known and not dead, as of at most one heartbeat ago; True if PostgreSQL does not answer."""
     global _alive, _alive_at
     if name not in _alive or time.monotonic() - _alive_at > HEARTBEAT_SECONDS:
         try:
@@ -124,12 +125,12 @@ def is_alive(name: str) -> bool:
 
 
 def declare_dead(name: str) -> None:
-    """Declare a process dead that is not known; nothing if it is."""
+    """Declare an unknown process dead; does nothing if the process is known."""
     _execute(_DECLARE_DEAD, {"name": name})
 
 
 def forget(name: str) -> None:
-    """Delete the row of a process that has been dead for a while, when no reply names it any more."""
+    """Delete the row of a process that has been dead for two minutes. No reply may name this process."""
     _execute(_FORGET, {"name": name})
 
 
@@ -155,7 +156,7 @@ def _renew() -> None:
 
 
 def _ask(statement: str, name: str) -> datetime | None:
-    """The one value that a statement returns, if any; by the connection of its own."""
+    """The first value that a statement returns, or None, through the separate connection."""
     global _connection
     with connection.wrap_database_errors, store_time.at_most(RENEWAL_SECONDS):
         if _connection is None or _connection.closed:
@@ -165,7 +166,7 @@ def _ask(statement: str, name: str) -> datetime | None:
 
 
 def _connection_params() -> dict[str, Any]:
-    # A machine of PostgreSQL's that is gone, and says so to nobody, must not hold the renewals of this process.
+    # A PostgreSQL host that disappears without closing connections must not block the renewals of this process.
     more = {"autocommit": True, "tcp_user_timeout": 3000, "application_name": "edgechat heartbeat"}
     return {**connection.get_connection_params(), **more}
 

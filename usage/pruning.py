@@ -1,4 +1,4 @@
-"""Forgetting single requests; what was counted of them stays in the sums of hours and days."""
+"""Deletes records of single requests; their counts remain in the hourly and daily sums."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db.models.functions import Greatest
 
 from usage.models import RecorderPosition, RequestRecord
 
-# Some ten milliseconds of locks and of log; whoever inserts meanwhile does not notice.
+# Locks and WAL of some ten milliseconds, too short for concurrent inserts to notice.
 BATCH = 5000
 
 _DELETE_BATCH = """
@@ -21,16 +21,16 @@ _DELETE_BATCH = """
 
 
 def count_old_requests(*, before: datetime) -> int:
-    """How many request records are older."""
+    """How many request records are older than `before`."""
     return RequestRecord.objects.filter(at__lt=before).count()
 
 
 def delete_old_requests(*, before: datetime, batch: int = BATCH) -> Iterator[int]:
-    """Delete the request records that are older, the oldest first, a transaction for each batch; yields its size.
+    """Delete the request records older than `before`, the oldest first, one transaction per batch; yields its size.
 
-    Two that run at once share the work. That there are none before that moment is noted first, for who counts again.
+    Two simultaneous runs share the work. The new start of the records is stored first, for `rebuild_usage`.
     """
-    # PostgreSQL's greatest() passes over NULL.
+    # PostgreSQL's greatest() ignores NULL.
     RecorderPosition.objects.update(raw_since=Greatest("raw_since", Value(before)))
     with connection.cursor() as cursor:
         while True:

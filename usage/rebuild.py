@@ -1,9 +1,9 @@
-"""Making the sums of usage again from the request records and the ledger, while EdgeChat runs.
+"""Recalculates the sums of usage from the request records and the ledger, while EdgeChat runs.
 
-A call writes its ledger row and the sums in one transaction, and the recorder of requests holds its position locked, so
-one statement sees each table of sums and what it is made from at the same moment. Only a table that differs is locked
-and compared again; the rows that differ are deleted and inserted. Readers go on meanwhile, requests are counted
-afterwards, and calls that end wait for the lock.
+A call writes its ledger row and the sums in one transaction, and the recorder of requests locks its position. One
+statement therefore sees each table of sums and its source at the same moment. Only a table that differs is locked and
+compared again, and its differing rows are deleted and inserted. Meanwhile, readers are not blocked, requests are
+counted afterwards, and calls that end wait for the lock.
 """
 
 # ruff: noqa: S608  (queries are put together from constants)
@@ -30,10 +30,10 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class SumTable:
-    """A table of sums. `recounted` is a query for the rows of `keys` and `sums` that it should have.
+    """A table of sums. `recounted` is the query of its correct rows of `keys` and `sums`.
 
-    `stored` has the expressions of the columns that do not count as they stand. Several rows of the same keys count
-    together.
+    `stored` has the expressions of columns that are not compared as stored. Several rows with the same keys are added
+    up.
     """
 
     name: str
@@ -125,7 +125,7 @@ TABLES = (
         table="usage_spending",
         keys=("user_id", "organization_id", "month", "day"),
         sums=("month_tokens", "day_tokens", "reserved_tokens"),
-        # What is left of a period that is over counts for nothing.
+        # The count of a past period is ignored.
         stored=(
             ("month", "%(month)s"),
             ("day", "%(day)s"),
@@ -151,9 +151,9 @@ TABLES = (
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What was wrong with a table: rows that were missing, that had other sums, and that should not be there.
+    """The differences of a table: rows that were missing, had other sums, or should not exist.
 
-    `sums` has for each column the sum of all rows before and after; `examples` are lines for people.
+    `sums` has for each column the sum of all rows before and after; `examples` are human-readable lines.
     """
 
     name: str
@@ -169,11 +169,11 @@ class Rebuilt:
 
 
 def rebuild_usage(*, dry_run: bool = False) -> Iterator[Rebuilt]:
-    """Recount each of TABLES, one transaction each, and yield what was wrong with it; a dry run changes nothing.
+    """Recount each of TABLES, one transaction each, and yield its differences; a dry run changes nothing.
 
-    Request counts go back as far as the request records do: what is older stays. An account's records are deleted with
-    it, so its requests are missing from the days that are recounted. Raises OperationalError or IntegrityError when a
-    table could not be rebuilt; those before it are.
+    Request counts before the oldest request record stay unchanged. An account's records are deleted with the account,
+    so its requests are missing from the days that are recounted. Raises OperationalError or IntegrityError if a table
+    cannot be rebuilt; the tables before it stay rebuilt.
     """
     for table in TABLES:
         found = _recount(table, rebuild=False)
@@ -185,7 +185,7 @@ def _rebuild(table: SumTable) -> Rebuilt:
         try:
             return _recount(table, rebuild=True)
         except (OperationalError, IntegrityError) as error:
-            # An account or an organization was deleted meanwhile, which takes its rows in an order of its own.
+            # An account or organization was deleted meanwhile, which locks its rows in another order.
             if not isinstance(error.__cause__, DeadlockDetected | ForeignKeyViolation):
                 raise
     return _recount(table, rebuild=True)
@@ -196,7 +196,7 @@ def _recount(table: SumTable, *, rebuild: bool) -> Rebuilt:
         moments = _moments(RecorderPosition.objects.select_for_update().get(pk=1))
         if rebuild:
             cursor.execute(f"LOCK TABLE {table.table} IN SHARE ROW EXCLUSIVE MODE")
-        # For millions of groups, which are sorted on the disk otherwise.
+        # Enough to sort millions of groups in memory instead of on disk.
         cursor.execute("SET LOCAL work_mem = '128MB'")
         rebuilt = _compare(cursor, table, moments)
         if rebuild:
@@ -206,7 +206,7 @@ def _recount(table: SumTable, *, rebuild: bool) -> Rebuilt:
 
 
 def _moments(position: RecorderPosition) -> dict[str, Any]:
-    """What the queries are about. Of the hour and the day in which the request records begin a part is missing."""
+    """Parameters of the queries. The hour and the day in which the request records begin are incomplete."""
     day = timezone.now().astimezone(UTC).date()
     month = day.replace(day=1)
     since, until = position.raw_since, position.costs_until
@@ -231,10 +231,10 @@ def _round_up(moment: datetime, step: timedelta) -> datetime:
 
 
 def _compare(cursor: CursorWrapper, table: SumTable, moments: dict[str, Any]) -> Rebuilt:
-    """Make the temporary table of the keys that differ, in one statement, so in one snapshot, and describe it."""
+    """Create the temporary table of differing keys in one statement (one snapshot), and describe the differences."""
     keys, columns = ", ".join(table.keys), ", ".join(table.columns)
     stored = ", ".join(dict(table.stored).get(name, name) + f" AS {name}" for name in table.columns)
-    # There is one histogram for a key.
+    # There is one histogram for each key.
     values = [(name, "sum", "0") for name in table.sums] + [(name, "max", "'{}'") for name in table.histogram]
     compared, differs = [], []
     for name, aggregate, nothing in values:
@@ -275,7 +275,7 @@ def _compare(cursor: CursorWrapper, table: SumTable, moments: dict[str, Any]) ->
 
 
 def _replace(cursor: CursorWrapper, table: SumTable) -> None:
-    # While the table is locked its rows stay where they are.
+    # ctids are stable, because the table is locked.
     cursor.execute(f"DELETE FROM {table.table} WHERE ctid = ANY(ARRAY(SELECT unnest(places) FROM difference))")
     values = ", ".join((*table.keys, *(f"is_{name}" for name in (*table.sums, *table.histogram))))
     cursor.execute(

@@ -1,4 +1,4 @@
-"""The calls that tell users what they used."""
+"""The API for users to read their usage."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class UsageMeView(APIView):
         ],
     )
     def get(self, request: AuthenticatedRequest) -> Answer[UserUsageOutput]:
-        """The user's requests and tokens. Each request counts as soon as it was answered."""
+        """The user's requests and tokens. Each request counts as soon as it is answered."""
         body: UserUsageOutput = {**user_usage(request.user.pk), "quota": quota_body(request.user)}
         return Answer(body)
 
@@ -62,7 +62,7 @@ class UsageDailyView(APIView):
         examples=[OpenApiExample("Two days", value={"days": _DAYS}, response_only=True)],
     )
     def get(self, request: AuthenticatedRequest) -> Answer[DailyUsageOutput]:
-        """What the user used on each of the last days (UTC), the oldest first, also where it was nothing."""
+        """The user's usage on each of the last days (UTC), the oldest first, including days without usage."""
         days = daily_usage(request.user.pk, **validated_query(DaysQuery, request))
         return Answer(DailyUsageOutput(days=days))
 
@@ -78,12 +78,12 @@ class OrganizationUsageView(APIView):
     )
     @raises(PermissionDenied)
     def get(self, request: AuthenticatedRequest, organization_id: str) -> Answer[OrganizationUsageOutput]:
-        """What an organization used, and who of it: for its owners and admins.
+        """The usage of an organization and of its members, for its owners and admins.
 
-        First its members, in the order in which they were added; then those who have left and used its tokens, without
-        their e-mail, the most first; then, with neither id nor e-mail, all deleted accounts together. There are 1000
-        people at most, and those beyond are counted with the deleted accounts: the members' tokens are the
-        organization's.
+        The members come first, in the order in which they were added. Former members who used the organization's
+        tokens follow, the most first, without their e-mail. A last entry without id and e-mail sums up all deleted
+        accounts. At most 1000 people are listed; the others are counted with the deleted accounts. The tokens of all
+        entries add up to the organization's tokens.
         """
         usage = organization_usage(user=request.user, organization_id=integer_id(organization_id))
         return Answer(

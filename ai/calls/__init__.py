@@ -1,4 +1,4 @@
-"""A call to the model with its ledger row, and answers that are kept.
+"""Calls to the model, each with its ledger entry, and the cache of answers.
 
-All of ai and conversations call the model through it.
+ai and conversations make all their calls to the model through this package.
 """

@@ -1,4 +1,4 @@
-"""An answer of the model's to an HTTP request, in whichever of its two forms the client asked for."""
+"""Sends an answer of the model to an HTTP request, in the form that the client asked for."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from edgechat.http.event_stream import event_stream_response, wants_event_stream
 
 
 def answer_response(request: Request, answer: Answer, call: OpenCall) -> HttpResponseBase:
-    """The answer as JSON once it is made, or as events while it is.
+    """The whole answer as JSON, or a stream of events while the answer is made.
 
-    Who closes the connection, or loses the session, under either ends the calls to the model.
+    In both forms, the calls to the model end when the client closes the connection or its session ends.
     """
     call.on_end(answer.cancel)
     if not wants_event_stream(request):

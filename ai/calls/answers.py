@@ -1,4 +1,4 @@
-"""What one request wants of the model: made once, by one call or by several, or found in the cache."""
+"""The answer to one request: made by one or several calls to the model, or read from the cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Pieces = Generator[str | ProgressOutput, None, Completion]
 
 
 class Answer(ABC):
-    """An answer on its way. `pieces()` makes it, once; `cancel()` ends that from another thread."""
+    """An answer that is being made. `pieces()` makes it once; `cancel()` ends this from another thread."""
 
     def __init__(self, *, user_id: int, purpose: LedgerEntry.Purpose, organization_id: int | None = None) -> None:
         self.completion: Completion
@@ -36,7 +36,7 @@ class Answer(ABC):
 
     @abstractmethod
     def shape(self) -> list[Any] | None:
-        """All that the answer depends on beside the user and the model, as JSON can hold it; None: it is not kept."""
+        """Everything that the answer depends on except the user and the model, as JSON values; None: never cached."""
 
     @abstractmethod
     def make(self) -> Pieces:
@@ -44,12 +44,12 @@ class Answer(ABC):
 
     @abstractmethod
     def body(self) -> AnswerOutput:
-        """The answer to the client, once it was made."""
+        """The body of the response. The answer must be complete."""
 
     def pieces(self) -> Iterator[str | ProgressOutput]:
-        """The text as it comes, after the progress towards it.
+        """The progress, then the text, each as soon as it is available.
 
-        Raises ModelError, BudgetExceeded, ContentBlocked, CallCancelled, and OperationalError without the ledger.
+        Raises ModelError, BudgetExceeded, ContentBlocked, CallCancelled, and OperationalError if the ledger is down.
         """
         shape = self.shape()
         if shape is None:
@@ -61,26 +61,26 @@ class Answer(ABC):
                 yield self.completion.text
                 return
             self.completion = made = yield from self.make()
-            # What was cut short, by a budget too, is no answer for the next time; nor is nothing.
+            # Only complete answers are cached: not an empty one, and not one that a budget or another limit cut short.
             whole = made.finish_reason == COMPLETE and not any(call.lowered for call in self._calls)
             if whole and made.text.strip():
                 place.keep({"text": made.text, "model": made.model, "finish_reason": made.finish_reason})
 
     def run(self) -> AnswerOutput:
-        """Make it and wait for the whole; raises as `pieces`."""
+        """Make the answer and wait for all of it; raises as `pieces`."""
         for _ in self.pieces():
             pass
         return self.body()
 
     def cancel(self) -> None:
-        """End the calls that are being made, and let no other begin."""
+        """End the running calls and prevent new ones."""
         with self._lock:
             self._cancelled.set()
         for call in self._calls:
             call.control.cancel()
 
     def new_call(self, prompt: Prompt) -> MeteredCall:
-        """A call that `cancel` ends. Raises CallCancelled after it."""
+        """A new call that `cancel` ends. Raises CallCancelled after `cancel`."""
         call = MeteredCall(
             attempt_id=f"{self._purpose}:{uuid.uuid4()}",
             user_id=self._user_id,

@@ -1,6 +1,6 @@
-"""Answers kept in Redis for AI_CACHE_SECONDS, for the user who got them. One at a time asks the model for each.
+"""Caches answers in Redis for AI_CACHE_SECONDS, for the user who got them. One request at a time makes each answer.
 
-A key holds a hash of the prompt and never the prompt. Without Redis everybody asks the model.
+A key contains a hash of the prompt, never the prompt. Without Redis every request asks the model.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ logger = structlog.get_logger(__name__)
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.25
 FORGOTTEN_AT_ONCE = 1000
-# Of one answer, written as ASCII; more than MAX_ANSWER_BYTES (ai.calls.metered) can come to.
+# For one answer as ASCII JSON; larger than what an answer of MAX_ANSWER_BYTES (ai.calls.metered) can become.
 MAX_KEPT_BYTES = 8_000_000
 
-# KEYS: the answer, the lock. ARGV: who asks, for how many ms at most, a lock that does not count. Answers the answer,
-# 1 to the first in line, else the lock in a list. A lock that does not end in time is nobody's.
+# KEYS: the answer, the lock. ARGV: the caller's name, the longest life of a lock in ms, the value of a dead process's
+# lock. Returns the answer, 1 if the caller now holds the lock, or else the lock's value in a list. A lock of a dead
+# process, or one whose expiry is missing or too late, is deleted.
 _ENTER = """
     local answer = redis.call('GET', KEYS[1])
     if answer then return answer end
@@ -47,7 +48,7 @@ _ENTER = """
     if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
     return {redis.call('GET', KEYS[2])}
 """
-# KEYS: the lock. ARGV: whose it must be.
+# KEYS: the lock. ARGV: the name of its holder.
 _LEAVE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
@@ -57,7 +58,7 @@ def _script(text: str) -> Script:
 
 
 class Place:
-    """A place in the line of those who want the same answer; `found` is it, if it was kept."""
+    """A place in the queue of requests for the same answer; `found` is the cached answer or None."""
 
     def __init__(self, user_id: int, shape: list[Any]) -> None:
         digest = hashlib.sha256(json.dumps(shape).encode()).hexdigest()
@@ -69,12 +70,13 @@ class Place:
         self._holds = False
 
     def wait(self, cancelled: threading.Event) -> None:
-        """Wait until the answer is there, or it is this one's turn to ask the model. Raises CallCancelled, and
-        OperationalError where PostgreSQL does not answer.
+        """Wait until the answer is cached or this request may ask the model.
 
-        The lock names the process of the first in line: nobody waits for one that is dead. Who fails leaves the line to
-        the next, who tries again. After the time of a call everybody does, or the last of a long line behind a model
-        that hangs would wait for all the others' calls.
+        The lock names the process of its holder: nobody waits for a dead process. A request that fails releases the
+        lock, and the next one tries. A request that has waited for AI_TIMEOUT_SECONDS asks the model without the lock:
+        otherwise, while the model hangs, the last request of a long queue would wait for the calls of all the others.
+
+        Raises CallCancelled, and OperationalError if PostgreSQL does not answer.
         """
         deadline = time.monotonic() + settings.AI_TIMEOUT_SECONDS
         pause = FIRST_PAUSE_SECONDS
@@ -104,7 +106,7 @@ class Place:
             pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
 
     def keep(self, answer: dict[str, Any]) -> None:
-        """Keep an answer, for those in line and those to come."""
+        """Cache an answer for the waiting requests and later ones."""
         if not settings.AI_CACHE_SECONDS:
             return
         now, index = timezone.now().timestamp(), _index(self._user_id)
@@ -113,18 +115,18 @@ class Place:
             pipeline.setex(self._key, settings.AI_CACHE_SECONDS, json.dumps(answer))
             pipeline.zadd(index, {self._key: now + settings.AI_CACHE_SECONDS})
             pipeline.zremrangebyscore(index, 0, now)
-            # Never shortened: what was kept before this setting was lowered must still be found.
+            # The expiry is never shortened: answers that were cached under a longer AI_CACHE_SECONDS must be found.
             pipeline.expire(index, settings.AI_CACHE_SECONDS, nx=True)
             pipeline.expire(index, settings.AI_CACHE_SECONDS, gt=True)
             pipeline.execute()
-            # Who is deleted meanwhile is first made inactive, then forgotten: one of both comes after the other's step.
+            # Deleting a user first deactivates the user and then forgets the answers, so one of the two checks wins.
             if not _is_active(self._user_id):
                 _forget(self._user_id)
         except RedisError as error:
             logger.warning("answer_not_kept", reason=type(error).__name__)
             if is_foreign(error):
                 drop_foreign("zset", index)
-                redis_client().unlink(self._key)  # what the index does not name would not be forgotten
+                redis_client().unlink(self._key)  # `_forget` deletes only the keys in the index
 
     def leave(self) -> None:
         if not self._holds:
@@ -137,9 +139,9 @@ class Place:
 
 @contextmanager
 def place_in_line(user_id: int, shape: list[Any], cancelled: threading.Event) -> Iterator[Place]:
-    """The answer of this shape as `found`, or, with None there, the turn to make it.
+    """A place whose `found` is the cached answer, or None if the caller has to make it.
 
-    `shape` is all that the answer depends on. Raises CallCancelled when `cancelled` is set while waiting.
+    `shape` is everything that the answer depends on. Raises CallCancelled if `cancelled` is set during the wait.
     """
     place = Place(user_id, shape)
     if settings.AI_CACHE_SECONDS:
@@ -154,7 +156,7 @@ def place_in_line(user_id: int, shape: list[Any], cancelled: threading.Event) ->
 
 
 def forget_answers(user_id: int) -> None:
-    """Delete all answers that were kept for a user. Raises StoreUnavailable."""
+    """Delete all cached answers of a user. Raises StoreUnavailable."""
     try:
         _forget(user_id)
     except RedisError as error:
@@ -168,14 +170,14 @@ def _forget(user_id: int) -> None:
     while keys := cast("list[bytes]", redis_client().zrange(index, 0, FORGOTTEN_AT_ONCE - 1)):
         pipeline = redis_client().pipeline()
         for key in keys:
-            if key.startswith(own):  # whatever else it names is not this user's
+            if key.startswith(own):  # never delete other keys, whatever the index contains
                 pipeline.delete(key)
         pipeline.zrem(index, *keys)
         pipeline.execute()
 
 
 def _read(kept: bytes) -> dict[str, Any] | None:
-    """An answer as `Place.keep` was given it; None for anything else."""
+    """An answer as it was given to `Place.keep`; None for anything else."""
     try:
         answer: Any = json.loads(kept) if len(kept) <= MAX_KEPT_BYTES else None
         match answer:
@@ -195,8 +197,8 @@ def _is_active(user_id: int) -> bool:
 
 
 def _index(user_id: int) -> str:
-    """The sorted set of a user's keys, by the time at which they expire; also what each of them begins with.
+    """The key of the sorted set of a user's keys by expiry time; also the prefix of each of these keys.
 
-    All of a user's are in one slot of a cluster, as scripts and transactions have several of them.
+    All keys of a user are in one slot of a Redis Cluster, because scripts and transactions use several of them.
     """
     return f"edgechat:ai:cache:{{{user_id}}}"

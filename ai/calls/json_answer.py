@@ -1,4 +1,4 @@
-"""Reading the JSON that a model was asked for, as models write it: with a fence or words around it, or cut short."""
+"""Parses JSON from a model's answer, which may have a code fence or text around it, or may be cut short."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 _BEGINNING = re.compile(r"\[(?=\s*[\[{\]])|\{")
 _DECODER = json.JSONDecoder()
-# Each takes a look at all that may follow, of a megabyte.
+# Bounds the work: each attempt may scan the rest of the answer, up to a megabyte.
 MAX_LEFT_OUT = 30
 
 
 def read_values(answer: str) -> list[Any]:
-    """The JSON in an answer: all of it, or the lists and objects among other text, in order; empty: there is none.
+    """The JSON values in an answer: the whole answer, or the lists and objects in its text, in order; may be empty.
 
-    Of a list or an object that breaks off, or that is not all JSON, the lists and objects in it.
+    For a list or an object that is incomplete or invalid, the valid lists and objects inside it.
     """
     try:
         return [json.loads(answer)]

@@ -1,4 +1,4 @@
-"""The one way to call the model: with a ledger entry, opened before it and settled after it."""
+"""The one way to call the model: with a ledger entry that is opened before the call and settled after it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from usage.models import LedgerEntry
 
 logger = structlog.get_logger(__name__)
 
-# Of one answer, as JSON: far beyond AI_MAX_OUTPUT_TOKENS, for a model that does not keep to it. What comes later is cut
-# off, as Gemini itself does it.
+# For one answer as JSON. It is far above AI_MAX_OUTPUT_TOKENS, for a model that ignores this limit. The rest is cut
+# off, as Gemini does.
 MAX_ANSWER_BYTES = 1_000_000
 TOO_LONG = "MAX_TOKENS"
 
 
 class MeteredCall:
-    """One call to the model. `texts()` makes it, once; the other attributes say what is known of it so far.
+    """One call to the model. `texts()` makes it and can be used once; the other attributes hold what is known so far.
 
-    `finish_reason` is Gemini's, None until the model has said it. `usage` is the model's last count with an estimate of
-    the text that came after it, or an estimate of all.
+    `finish_reason` is Gemini's; None until the model has sent it. `usage` is the model's last count plus an estimate of
+    the text since then, or only an estimate.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class MeteredCall:
         self._estimated_input = prompt.estimated_tokens()
         self._entry: OpenEntry | None = None
         self._reported: TokenUsage | None = None
-        self._counted_characters = 0  # of the text, when the model told its counts last
+        self._counted_characters = 0  # of the text, at the model's last count
         self._refused = False
         self._answered_by = ""
 
     @property
     def lowered(self) -> bool:
-        """Whether a budget left less room for the answer than was asked for."""
+        """Whether a budget reduced the output limit below the requested one."""
         return self._entry is not None and self._entry.max_output_tokens < self._prompt.max_output_tokens
 
     @property
@@ -73,10 +73,10 @@ class MeteredCall:
         return TokenUsage(input_tokens=self._estimated_input, output_tokens=estimate_tokens(self.text), estimated=True)
 
     def open(self) -> OpenEntry:
-        """Take what the call can cost from the budgets; `texts` does it where this has not been done before.
+        """Reserve the cost of the call in the budgets; `texts` does this if it has not been done.
 
-        Who has opened a call makes it, or discards it. Raises BudgetExceeded, and OperationalError when the ledger
-        cannot be written.
+        After this, call `texts` or `discard`. Raises BudgetExceeded, and OperationalError if the ledger cannot be
+        written.
         """
         self._entry = ledger.open_entry(
             attempt_id=self._attempt_id,
@@ -90,15 +90,15 @@ class MeteredCall:
         return self._entry
 
     def discard(self) -> None:
-        """Give back what `open` took: the call will not be made."""
+        """Release the reservation of `open`: the call will not be made."""
         ledger.discard_entry(self._attempt_id)
 
     def texts(self) -> Iterator[str]:
-        """The answer's pieces as they come; ending the iteration ends the call.
+        """The pieces of the answer as they arrive; closing the iterator ends the call.
 
-        Raises ModelError, also for an answer without text that was neither blocked nor ended as it should; an answer
-        with text is one, however it ended: `finish_reason` tells. Raises CallCancelled, and what `open` raises, before
-        the call. Whatever happens, the entry is settled, or taken back if the model was never reached.
+        Raises ModelError, also for an answer without text that was neither blocked nor ended normally. An answer with
+        text raises nothing, however it ended: see `finish_reason`. Before the call, raises CallCancelled and what
+        `open` raises. In every case the entry is settled, or discarded if the model was never reached.
         """
         entry = self._entry
         if entry is None:
@@ -120,7 +120,7 @@ class MeteredCall:
                 logger.warning("model_answered_nothing", attempt_id=self._attempt_id, finish_reason=self.finish_reason)
                 raise ModelError
         except ModelError as error:
-            # What the model refused with a status, it does not charge; what broke off on the way, it may have.
+            # The model does not charge for a refusal with a status. It may charge for a connection that broke.
             self._refused = error.refused
             raise
         finally:
@@ -130,7 +130,7 @@ class MeteredCall:
                 self.discard()
 
     def _note(self, chunk: Chunk, text: str) -> None:
-        """Take in what a chunk says, and so much of its text."""
+        """Record the counts and the end of a chunk, and the part of its text that is used."""
         self.text += text
         if chunk.model is not None:
             self.model = self._answered_by = chunk.model

@@ -1,4 +1,4 @@
-"""One prompt, perhaps with pictures, and one answer."""
+"""One prompt, with or without pictures, and one answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from usage.models import LedgerEntry
 
 
 class PromptAnswer(Answer):
-    """The answer to one prompt, outside any conversation. Raises TooLarge for more than a call may have."""
+    """The answer to one prompt, outside any conversation. Raises TooLarge if the prompt exceeds a call's limit."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class PromptAnswer(Answer):
 
 
 class PictureAnswer(Answer):
-    """The answer to a prompt about pictures, told with `images`; it is never kept. Raises TooLarge as the other."""
+    """The answer to a prompt about `images`; never cached. Raises TooLarge as PromptAnswer does."""
 
     def __init__(
         self, *, user_id: int, pictures: Sequence[Rendering], images: Sequence[ImageOutput], prompt: str

@@ -1,4 +1,4 @@
-"""An answer as server-sent events. It belongs to its connection: who hangs up ends the calls under it."""
+"""An answer as server-sent events. It belongs to its connection: a disconnect ends the calls to the model."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ logger = structlog.get_logger(__name__)
 
 
 def stream_completion(answer: Answer, call: OpenCall) -> Iterator[bytes]:
-    """`progress` events where there are any, `delta` events, then `done` with the answer's body, or `error`.
+    """`progress` events if there are any, `delta` events, then `done` with the answer's body, or `error`.
 
-    Waits for the first of them, for one ping's time at most, so that what fails before it is raised here and becomes
-    an ordinary answer.
+    Waits for the first piece, at most for one ping interval: an error before it is raised here and becomes an ordinary
+    error response.
     """
     writer = _Writer(answer)
     with call.waking(writer.wake):
@@ -36,7 +36,7 @@ def stream_completion(answer: Answer, call: OpenCall) -> Iterator[bytes]:
 
 
 class _Writer:
-    """Makes the answer in a thread of its own, so that a silent model does not keep the connection from its pings."""
+    """Makes the answer in its own thread, so that pings are sent while the model is silent."""
 
     def __init__(self, answer: Answer) -> None:
         self.error: ApiError | None = None
@@ -48,9 +48,9 @@ class _Writer:
     def beyond(
         self, told: int, *, timeout: float, unless: Callable[[], bool]
     ) -> tuple[list[str | ProgressOutput], bool]:
-        """The pieces after the first `told`, as soon as there are any, and whether there will be no more.
+        """The pieces after the first `told`, as soon as there are any, and whether the answer has ended.
 
-        Without waiting any longer once `unless` holds.
+        Stops waiting when `unless` is true.
         """
         with waiting(), self._changed:
             self._changed.wait_for(lambda: self._ended or len(self._pieces) > told or unless(), timeout)
@@ -69,7 +69,7 @@ class _Writer:
         except ApiError as error:
             self.error = error
         except CallCancelled:
-            self.error = ApiError()  # nobody is there to read it
+            self.error = ApiError()  # the client has disconnected
         except OperationalError:
             self.error = StoreUnavailable()
         except Exception:

@@ -1,4 +1,4 @@
-"""Reading a page of the public web on behalf of a user, who must not reach anything else with it."""
+"""Fetches public web pages for users. The fetcher must not reach anything that is not public."""
 
 from ai.fetch_url.fetcher import Fetcher, Page, fetch_page
 from ai.fetch_url.limits import PageRefused

@@ -1,4 +1,4 @@
-"""The one way to a page: every address is checked before it is connected to, and everything is bounded."""
+"""The one way to fetch a page: every address is checked before the connection, and every resource is bounded."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ HEADERS = {
     "Connection": "close",
 }
 
-# What programs disagree about: where a host name ends, for one. No address that was copied from a browser has it.
+# URL parsers disagree about these characters, for example where a host name ends. A URL from a browser has none.
 _AMBIGUOUS = re.compile(r"[\s\\\x00-\x20\x7f-\x9f]")
 
-# getaddrinfo knows no timeout, so it runs where it can be left behind; a few at a time, because under gevent each
-# holds one of the real threads that passwords are hashed in.
+# getaddrinfo has no timeout, so it runs in a thread that can be abandoned. There are few, because under gevent each
+# holds one of the native threads that also hash passwords.
 _lookups = ThreadPoolExecutor(max_workers=4, thread_name_prefix="look-up")
 
-# Each may hold a body of `max_bytes` while it waits to be read.
+# Each may hold a body of `max_bytes` until the body is parsed.
 _places = Places(32, per_user=8)
 
 
 @dataclass(frozen=True)
 class Page:
-    """`url` is where the redirects ended. `title` is None where the page has none."""
+    """`url` is the final URL after redirects. `title` is None if the page has none."""
 
     url: str
     title: str | None
@@ -55,9 +55,10 @@ class Page:
 
 @dataclass(frozen=True)
 class Fetcher:
-    """`resolve(host, port)` gives a host's addresses or raises OSError; all of them must be allowed.
+    """`resolve(host, port)` returns the addresses of a host or raises OSError; all of them must be allowed.
 
-    `max_bytes` bounds the body both as sent and unpacked, `max_seconds` everything from the first look-up to the text.
+    `max_bytes` limits the body both packed and unpacked. `max_seconds` limits the time from the first look-up to the
+    extracted text.
     """
 
     resolve: Callable[[str, int], list[str]] = look_up
@@ -69,7 +70,7 @@ class Fetcher:
     max_redirects: int = 5
 
     def fetch(self, url: str) -> Page:
-        """The page behind a URL. Raises PageRefused."""
+        """The page at a URL. Raises PageRefused."""
         deadline = Deadline(self.max_seconds)
         target = self._checked(url)
         try:
@@ -91,13 +92,13 @@ class Fetcher:
         raise PageRefused(f"More than {self.max_redirects} redirects")
 
     def _checked(self, url: httpx2.URL | str) -> httpx2.URL:
-        """The URL, if it is one that may be asked for."""
+        """The parsed URL. Raises PageRefused if it may not be requested."""
         if len(str(url)) > MAX_URL_LENGTH or _AMBIGUOUS.search(str(url)):
             raise PageRefused(CANNOT_OPEN)
         try:
             target = httpx2.URL(url)
             has_host = bool(target.host and target.raw_host)
-        except (httpx2.InvalidURL, ValueError) as error:  # ValueError: an international name that is none
+        except (httpx2.InvalidURL, ValueError) as error:  # ValueError: an invalid international name
             raise PageRefused(CANNOT_OPEN) from error
         if target.scheme not in ("http", "https") or _port(target) not in self.ports:
             raise PageRefused(WRONG_ADDRESS)
@@ -114,13 +115,13 @@ class Fetcher:
             raise PageRefused(CANNOT_OPEN) from error
 
     def _get(self, url: httpx2.URL, deadline: Deadline) -> _Document | httpx2.URL:
-        """What is at a URL, or where it redirects to."""
+        """The document at a URL, or the URL of its redirect."""
         addresses = self._addresses(url, deadline)
         timeout = httpx2.Timeout(deadline.left()).as_dict()
         request = httpx2.Request("GET", url, headers=HEADERS, extensions={"timeout": timeout})
         refusal = CANNOT_OPEN
         try:
-            # No client: it would bring cookies, credentials and proxies.
+            # Only a transport: a client would add cookies, credentials and proxies.
             transport = PinnedTransport(
                 addresses,
                 deadline=deadline,
@@ -129,7 +130,7 @@ class Fetcher:
             )
             with closing(transport), closing(transport.handle_request(request)) as response:
                 if response.has_redirect_location:
-                    # Browsers follow none of several; the same one twice is one.
+                    # Browsers follow no redirect with several locations; equal ones count as one.
                     locations = set(response.headers.get_list("Location"))
                     if len(locations) > 1:
                         raise PageRefused(CANNOT_OPEN)
@@ -138,18 +139,18 @@ class Fetcher:
                     raise PageRefused(CANNOT_OPEN)
                 refusal = CANNOT_READ
                 return _Document(self._body(response, deadline), response.headers.get("Content-Type", ""))
-        # ValueError: a name that TLS or the certificate's check can't take.
+        # ValueError: a name that TLS or the check of the certificate rejects.
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
             deadline.left()
             logger.info("page_not_opened", host=url.host, reason=repr(error)[:200])
             raise PageRefused(refusal) from error
 
     def _addresses(self, url: httpx2.URL, deadline: Deadline) -> list[str]:
-        """The checked addresses of a URL's host, looked up this once."""
+        """The checked addresses of a URL's host, from a single look-up."""
         lookup = _lookups.submit(self.resolve, url.raw_host.decode("ascii"), _port(url))
         try:
             addresses = lookup.result(deadline.left())
-        except (OSError, ValueError) as error:  # the wait's TimeoutError is an OSError too
+        except (OSError, ValueError) as error:  # TimeoutError of the wait is an OSError
             lookup.cancel()
             deadline.left()
             raise PageRefused(CANNOT_OPEN) from error
@@ -186,13 +187,13 @@ def _port(url: httpx2.URL) -> int:
 
 
 def prepare() -> None:
-    """Load the certificates of authorities, which takes a tenth of a second."""
+    """Load the CA certificates, which takes a tenth of a second."""
     _ssl_context()
 
 
 @functools.cache
 def _ssl_context() -> ssl.SSLContext:
-    """Made once: it reads all certificates of the system."""
+    """Created once, because it reads all CA certificates of the system."""
     return httpx2.create_ssl_context(trust_env=False)
 
 

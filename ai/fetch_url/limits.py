@@ -1,4 +1,4 @@
-"""How a page is refused, and the time that all of it may take."""
+"""How a page is refused, and the time limit for all of its processing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 from edgechat.errors import Invalid
 
-# The same words for every reason that lies in the network, or they would tell a caller what is inside ours.
+# All network errors have the same text: different ones would reveal our internal network to the client.
 CANNOT_OPEN = "The address can't be opened"
 CANNOT_READ = "The page could not be read"
 WRONG_ADDRESS = "Only http and https addresses on ports 80 and 443"
@@ -14,7 +14,7 @@ WRONG_TYPE = "This type of page can't be read; accepted: HTML, PDF and plain tex
 
 
 class PageRefused(Invalid):
-    """422 on `body.url`; the message is for the user."""
+    """422 on `body.url`; users see the message."""
 
     def __init__(self, message: str) -> None:
         super().__init__({"body.url": message})
@@ -22,7 +22,7 @@ class PageRefused(Invalid):
 
 
 class Deadline:
-    """The end of `seconds` from now."""
+    """A deadline `seconds` from now."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -33,7 +33,7 @@ class Deadline:
         return time.monotonic() >= self._end
 
     def left(self) -> float:
-        """Seconds, more than 0. Raises PageRefused when none are left."""
+        """The remaining seconds, always above 0. Raises PageRefused if none remain."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise self.refusal()

@@ -1,4 +1,4 @@
-"""The text and the title of a fetched document, read in a process of its own."""
+"""Extracts the text and the title of a fetched document, in a separate process."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _job = Job("ai.parsing.page", places=Places(4, per_user=2), memory=768 * 1024**2
 
 @dataclass(frozen=True)
 class Redirect:
-    """A page that is nothing but one. `location` is unchecked, as a header's, and may be relative."""
+    """A page that only redirects. `location` is unchecked, as that of a header, and may be relative."""
 
     location: str
 
 
 def read_text(body: bytes, content_type: str, *, deadline: Deadline) -> tuple[str | None, str] | Redirect:
-    """The title, or None, and the text of an HTML page, a PDF or a plain text. Raises PageRefused, StoreUnavailable.
+    """The title or None, and the text, of an HTML page, a PDF or a plain text.
 
-    `content_type` is the header's text, and may be empty.
+    `content_type` is the header's text and may be empty. Raises PageRefused and StoreUnavailable.
     """
     try:
         result, files = _job.run(

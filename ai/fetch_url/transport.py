@@ -1,4 +1,4 @@
-"""One HTTP connection to an address that was checked before."""
+"""One HTTP connection to an address that has been checked."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ai.fetch_url.limits import CANNOT_READ, Deadline, PageRefused
 from edgechat.processes.threads import Pauses
 
 CONNECT_SECONDS = 3.0
-# Status line and headers, with those of the informational answers before them.
+# For the status line and the headers, including those of informational responses before them.
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEAD_LINES = 1000
-# Servers send kilobytes at a time; each piece costs the same work, of one byte or of many.
+# Servers send kilobytes at a time. Each read costs the same, for one byte or for many.
 MAX_PIECES = 20_000
 _READ_BYTES = 8 * 1024
 
@@ -27,8 +27,8 @@ _READ_BYTES = 8 * 1024
 class PinnedTransport(httpx2.HTTPTransport):
     """Connects to the first of `addresses` that answers, whatever host the request names.
 
-    The Host header, TLS's server name and the certificate's check keep to the name. `max_bytes` bounds the body as it
-    is sent. For one request, and to be closed by `close`: its own `with` closes only the pool.
+    The Host header, the TLS server name and the check of the certificate use the name. `max_bytes` limits the packed
+    body. Use it for one request and call `close`: its own `with` closes only the pool.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ def too_large(max_bytes: int) -> PageRefused:
 
 
 class _Reading:
-    """What a connection may still send before its answer's head is complete; None after that."""
+    """How much a connection may still send until the head of its response is complete; None after that."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
@@ -88,8 +88,9 @@ class _Reading:
         self._lines_left = MAX_HEAD_LINES
 
     def begin(self) -> None:
-        """Raises PageRefused at the deadline, and lets others work: a server that sends as fast as it is read never
-        makes its reader wait, and so would keep the process for itself.
+        """Let other requests run. Raises PageRefused at the deadline.
+
+        Reading from a server that sends fast never blocks, so one fetch would otherwise occupy the process.
         """
         self._deadline.left()
         self._pauses.pause()
@@ -103,7 +104,7 @@ class _Reading:
 
 
 class _Stream(httpcore2.NetworkStream):
-    """Reads little at a time, as `_Reading` says."""
+    """Reads in small pieces, within the limits of `_Reading`."""
 
     def __init__(self, stream: httpcore2.NetworkStream, reading: _Reading) -> None:
         self._stream = stream
@@ -162,8 +163,8 @@ class _PinnedBackend(httpcore2.SyncBackend):
         self._reading.head_left = None
 
     def _cut_at_the_deadline(self, sock: socket.socket) -> None:
-        """A socket's timeout begins again with each byte that comes, in TLS's handshake and records too."""
-        # TLS takes the socket away from its object, so the connection is held by another one.
+        """Shut the socket down at the deadline: its own timeout restarts with each byte, also inside TLS."""
+        # TLS detaches the socket from its object, so a duplicate refers to the connection.
         self._line = sock.dup()
         self._alarm = threading.Timer(self._deadline.left(), _shut_down, [self._line])
         self._alarm.daemon = True
@@ -172,7 +173,7 @@ class _PinnedBackend(httpcore2.SyncBackend):
     def close(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
-            # Or it might shut down whoever has the descriptor's number next.
+            # Otherwise the timer might shut down the next user of this file descriptor.
             self._alarm.join()
         if self._line is not None:
             self._line.close()

@@ -1,4 +1,4 @@
-"""Bodies as they were before a server packed them."""
+"""Decompresses response bodies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 
 _PIECE_BYTES = 64 * 1024
-# Of a gzip body. Programs that write several put kilobytes into each; an empty one takes as long as a large one.
+# Members of a gzip body. Programs that write several put kilobytes into each; an empty one costs as much as a full one.
 _MAX_MEMBERS = 1000
 
 _GZIP_MAGIC = b"\x1f\x8b\x08"
@@ -14,10 +14,10 @@ _PACKINGS = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
 
 
 def find_packing(headers: list[str]) -> str | None:
-    """Identity, gzip or deflate, by all Content-Encoding headers. None for what is not read.
+    """Identity, gzip or deflate, from all Content-Encoding headers. None for anything unsupported.
 
-    One packing: several may unpack to almost nothing by way of more than fits anywhere. One that two servers on the way
-    have told alike, in two headers or in one, is one.
+    Only one packing is supported: with several, an intermediate result can exceed any memory although the final one is
+    small. Two servers on the way may both name the same packing, in one header or in two; this counts as one.
     """
     names = {name.strip().lower() for header in headers for name in header.split(",")} - {"", "identity"}
     packings = {_PACKINGS.get(name) for name in names} or {"identity"}
@@ -25,7 +25,7 @@ def find_packing(headers: list[str]) -> str | None:
 
 
 def unpack(pieces: Iterable[bytes], packing: str) -> Iterator[bytes]:
-    """The unpacked bytes, a piece of bounded length at a time. Raises zlib.error for what is broken or cut short."""
+    """The unpacked bytes in pieces of bounded length. Raises zlib.error for broken or truncated data."""
     if packing == "identity":
         yield from pieces
         return
@@ -33,7 +33,7 @@ def unpack(pieces: Iterable[bytes], packing: str) -> Iterator[bytes]:
     for number in range(_MAX_MEMBERS):
         while len(data) < len(_GZIP_MAGIC) and (piece := next(waiting, None)) is not None:
             data += piece
-        # Readers of gzip ignore what comes behind the last member, and is none.
+        # Like other gzip readers, ignore trailing data that is not a member.
         if number and not (data and data.startswith(_GZIP_MAGIC[: len(data)])):
             return
         unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16 if packing == "gzip" else _deflate_bits(data))
@@ -52,6 +52,6 @@ def unpack(pieces: Iterable[bytes], packing: str) -> Iterator[bytes]:
 
 
 def _deflate_bits(data: bytes) -> int:
-    """Deflate is meant to come in zlib's format, and from some servers comes without."""
+    """Deflate should have zlib's header; some servers omit it."""
     is_zlib = len(data) > 1 and data[0] & 0x0F == 8 and int.from_bytes(data[:2], "big") % 31 == 0
     return zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS

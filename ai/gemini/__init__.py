@@ -1,4 +1,4 @@
-"""Google's Gemini: the only importer of google-genai.
+"""Google's Gemini: the only package that imports google-genai.
 
-It knows neither the ledger nor HTTP requests; its one error is ModelError.
+It has no access to the ledger or to HTTP requests; its one error is ModelError.
 """

@@ -1,4 +1,4 @@
-"""Google's Gemini: the only module that knows google-genai. Whatever it raises becomes one typed error."""
+"""Google's Gemini: the only module that uses google-genai. Every exception of the SDK becomes a ModelError."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 5.0
-# Of each kind of token; the sum of two has to fit into a column of 31 bits.
+# For each kind of token; the sum of two must fit into a column of 31 bits.
 MAX_COUNT = 2**30 - 1
 MODELS_CACHED_SECONDS = 300.0
 
-# For what a connection still brings, or for its end, once the model has told how its answer ended.
+# How long to read, after the finish reason, for the rest of the connection or its end.
 AFTER_END_SECONDS = 2.0
-# An answer is whole that ended with this; every other reason is a fault or a bound.
+# The finish reason of a complete answer; every other one is a failure or a limit.
 COMPLETE = "STOP"
-# Reasons for which Gemini withholds an answer on safety grounds. What else ends an answer without text is a failure.
+# Reasons for which Gemini withholds an answer on safety grounds. Any other end without text is a failure.
 BLOCKED_REASONS = frozenset(
     {
         "SAFETY",
@@ -51,7 +51,7 @@ BLOCKED_REASONS = frozenset(
         "JAILBREAK",
     }
 )
-# The end of what stands for no reason at all, where that is not simply left out.
+# The suffix of enum values that stand for no reason.
 NO_REASON = "_UNSPECIFIED"
 MAX_RETRY_SECONDS = 86_400.0
 
@@ -59,8 +59,8 @@ MAX_RETRY_SECONDS = 86_400.0
 class ModelError(ApiError):
     """A call to the model failed.
 
-    `permanent`: trying the same again is of no use. `retry_after`: seconds that the model asked us to wait, or None.
-    `refused`: the model turned the call down with a status, and charges nothing.
+    `permanent`: a retry of the same request cannot succeed. `retry_after`: seconds that the model asked to wait, or
+    None. `refused`: the model rejected the call with a status and charges nothing.
     """
 
     status, code, detail = 503, "model_unavailable", "The model is not available, please try again"
@@ -80,7 +80,7 @@ class ModelError(ApiError):
 
 
 class ModelOutputInvalid(ModelError):
-    """The model answered, and its answer is of no use."""
+    """The model answered, but the answer is unusable."""
 
     code, detail = "model_output_invalid", "The model's answer cannot be used, please try again"
 
@@ -91,8 +91,9 @@ class ModelQuotaExceeded(ModelError):
 
 @dataclass(frozen=True)
 class PromptPicture:
-    """A picture for the model: width and height in pixels, and how to get its bytes and type when the call is made;
-    None for one that is gone by then.
+    """A picture for the model: width and height in pixels, and a function for its bytes and type when the call is made.
+
+    The function returns None if the picture has been deleted.
     """
 
     width: int
@@ -101,8 +102,8 @@ class PromptPicture:
 
     @property
     def tokens(self) -> int:
-        """A cautious count by Gemini's rule: 258 for each tile, whose side is two thirds of the shorter side, 256 to
-        768 pixels. (https://ai.google.dev/gemini-api/docs/tokens)
+        """A cautious count by Gemini's rule: 258 for each tile. A tile's side is two thirds of the shorter side, within
+        256 to 768 pixels. (https://ai.google.dev/gemini-api/docs/tokens)
         """
         if max(self.width, self.height) <= 384:
             return 258
@@ -112,7 +113,7 @@ class PromptPicture:
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn of what the model is given."""
+    """One turn of the prompt."""
 
     role: Literal["user", "model"]
     text: str
@@ -139,7 +140,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of an answer. `usage` counts the whole call so far; None where the model did not say."""
+    """A piece of an answer. `usage` counts the whole call so far; None if the chunk has no counts."""
 
     text: str
     usage: TokenUsage | None
@@ -149,13 +150,12 @@ class Chunk:
 
 
 def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: int) -> Iterator[Chunk]:
-    """Ask the model and yield its answer as it comes. Closing the iterator ends the call.
+    """Ask the model and yield its answer as it arrives. Closing the iterator ends the call.
 
-    `max_output_tokens`: what this call may have, which can be less than the prompt asks for.
+    `max_output_tokens`: the limit of this call, which can be lower than the prompt's.
 
-    Raises ModelError, and CallCancelled when `control` was cancelled. A safety block raises nothing: it is the
-    `finish_reason` of the last chunk. Once the model has told how the answer ended, nothing that happens to its
-    connection raises anything.
+    Raises ModelError, and CallCancelled if `control` was cancelled. A safety block raises nothing: it is the
+    `finish_reason` of the last chunk. After the model has sent the finish reason, connection errors raise nothing.
     """
     begun = finished = False
     try:
@@ -165,7 +165,7 @@ def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: in
                 model=settings.GEMINI_MODEL, contents=_contents(prompt), config=_config(prompt, max_output_tokens)
             )
         while True:
-            # The control is active only while this thread reads: between chunks the caller may do other things.
+            # The control is active only while this thread reads: between chunks the caller may do other work.
             with waiting(), control.active():
                 response = next(answer, None)
             if response is None:
@@ -178,7 +178,7 @@ def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: in
                 control.deadline = min(control.deadline, time.monotonic() + AFTER_END_SECONDS)
     except (ModelError, CallCancelled):
         raise
-    except Exception as error:  # the SDK raises far more than it documents, and all of it means the same to a caller
+    except Exception as error:  # the SDK raises many undocumented types; they all mean the same to a caller
         if control.cancelled:
             raise CallCancelled from error
         if not finished:
@@ -192,7 +192,7 @@ def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: in
 
 
 def count_tokens(prompt: Prompt, control: CallControl) -> int:
-    """What the model counts the turns of a prompt as, which is not charged. Raises ModelError."""
+    """The model's count of the tokens in a prompt's turns, which is free of charge. Raises ModelError."""
     try:
         with control.active():
             counted = _client().models.count_tokens(model=settings.GEMINI_MODEL, contents=_contents(prompt))
@@ -204,7 +204,7 @@ def count_tokens(prompt: Prompt, control: CallControl) -> int:
 
 
 def list_models() -> list[ModelOutput]:
-    """The models that can be asked, the configured one first; asked anew every five minutes. Raises ModelError."""
+    """The available models, the configured one first; the list is refreshed every five minutes. Raises ModelError."""
     global _models
     if _models is not None and time.monotonic() < _models[0]:
         return _models[1]
@@ -228,18 +228,18 @@ _client_of_this_process: genai.Client | None = None
 
 
 def load_sdk() -> None:
-    """Import google-genai. That takes as long as all of Django, and most commands never call the model."""
+    """Import google-genai. It takes as long as all of Django, and most commands never call the model."""
     import google.genai  # noqa: F401
 
 
 def prepare() -> None:
-    """Make the client, if there is to be one, which takes a tenth of a second."""
+    """Create the client if it will be needed; this takes a tenth of a second."""
     if settings.GEMINI_API_KEY or settings.GEMINI_BASE_URL:
         _client()
 
 
 def _client() -> genai.Client:
-    """One client in a process, kept for good: a client that nobody holds closes in the middle of a call."""
+    """The one client of a process. It stays referenced: an unreferenced client closes itself during a call."""
     global _client_of_this_process
     if not (settings.GEMINI_API_KEY or settings.GEMINI_BASE_URL):
         raise ModelError(permanent=True)
@@ -252,7 +252,7 @@ def _client() -> genai.Client:
                 timeout = httpx2.Timeout(settings.AI_TIMEOUT_SECONDS, connect=CONNECT_SECONDS, pool=None)
                 http_client = httpx2.Client(transport=ControlledTransport(), timeout=timeout, trust_env=False)
                 _client_of_this_process = genai.Client(
-                    # A server of one's own, reached by its base URL, needs no key, but the SDK insists on one.
+                    # A self-hosted server at a base URL needs no key, but the SDK requires one.
                     api_key=settings.GEMINI_API_KEY or "none",
                     vertexai=False,
                     http_options=types.HttpOptions(
@@ -291,14 +291,14 @@ def _config(prompt: Prompt, max_output_tokens: int) -> types.GenerateContentConf
         max_output_tokens=max_output_tokens,
         response_mime_type="application/json" if prompt.response_schema is not None else None,
         response_json_schema=prompt.response_schema,
-        # One call is one request: what another one costs is not reserved.
+        # One call must be one request: only one request's cost is reserved.
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         automatic_continuation=False,
     )
 
 
 def _chunk(response: types.GenerateContentResponse) -> Chunk:
-    # Of several candidates, which nobody asked for, the first one, whichever of them a chunk brings.
+    # Only one candidate is requested. If there are several, the first one counts, in whichever chunk it arrives.
     candidate = next((each for each in response.candidates or [] if not each.index), None)
     feedback = response.prompt_feedback
     reason = _word(candidate.finish_reason if candidate else None)
@@ -310,7 +310,7 @@ def _chunk(response: types.GenerateContentResponse) -> Chunk:
     parts = candidate.content.parts if candidate and candidate.content and candidate.content.parts else []
     text = "".join(part.text for part in parts if part.text and not part.thought)
     return Chunk(
-        # Half of a surrogate pair, which JSON can hold, no store and no stream can.
+        # JSON can hold a lone surrogate; the stores and streams cannot.
         text=text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
         usage=_usage(response.usage_metadata),
         finish_reason=block_reason or reason,
@@ -320,20 +320,20 @@ def _chunk(response: types.GenerateContentResponse) -> Chunk:
 
 
 def _word(reason: Any) -> str | None:
-    """The name of a reason, also of one that the SDK does not know."""
+    """The name of a reason, including reasons that the SDK does not know."""
     if reason is None:
         return None
     return re.sub(r"[^A-Za-z0-9_]", "", str(getattr(reason, "value", reason)))[:100] or "UNKNOWN"
 
 
 def _model_version(name: str | None) -> str | None:
-    """The name of the model that answered, without `models/` in front of it; None for what can't be a name."""
+    """The name of the model that answered, without `models/`; None for an invalid name."""
     name = (name or "").rpartition("/")[2]
     return name if re.fullmatch(r"[A-Za-z0-9._@-]{1,100}", name) else None
 
 
 def _usage(metadata: types.GenerateContentResponseUsageMetadata | None) -> TokenUsage | None:
-    """Gemini's counts are cumulative, its candidates exclude thoughts, and its prompt what tools had added to it."""
+    """Gemini's counts are cumulative. Candidates exclude thoughts, and the prompt excludes what tools added."""
     if metadata is None or metadata.prompt_token_count is None:
         return None
     thinking = _count(metadata.thoughts_token_count)
@@ -346,7 +346,7 @@ def _usage(metadata: types.GenerateContentResponseUsageMetadata | None) -> Token
 
 
 def _count(tokens: int | None) -> int:
-    """A count that the ledger can hold, whatever the model says: a call has to be settled."""
+    """A count that fits the ledger, whatever the model reports: each call has to be settled."""
     return min(max(tokens or 0, 0), MAX_COUNT)
 
 
@@ -360,15 +360,15 @@ def _model(model: types.Model) -> ModelOutput:
         name=name,
         input_token_limit=model.input_token_limit or 0,
         output_token_limit=model.output_token_limit or 0,
-        # Gemini's API does not say which models see; of those that generate, Gemini's own do, and ours reads text.
+        # Gemini's API does not report which models accept pictures. Gemini's own models do; the local one reads text.
         vision=name.startswith(("gemini-", "local-")),
     )
 
 
 def _model_error(error: Exception, *, begun: bool = False) -> ModelError:
-    """The SDK's many exceptions as one. Their texts are logged, and never sent to a client.
+    """One error for the SDK's many exceptions. Their texts are logged and never sent to a client.
 
-    `begun`: a part of the answer had come, so the model charges what it had done.
+    `begun`: part of the answer had arrived, so the model charges for its work.
     """
     from google.genai import errors
 
@@ -382,8 +382,9 @@ def _model_error(error: Exception, *, begun: bool = False) -> ModelError:
 
 
 def _retry_delay(error: errors.APIError) -> float | None:
-    """Seconds that the model asked to wait, a day at most, or None: the longer one of google.rpc.RetryInfo in the
-    body and the header Retry-After.
+    """Seconds that the model asked to wait, a day at most, or None.
+
+    The longer of google.rpc.RetryInfo in the body and the header Retry-After.
     """
     details = error.details
     body = details.get("error", details) if isinstance(details, dict) else {}
@@ -399,13 +400,13 @@ _SECONDS = r"[0-9]{1,1000}(?:\.[0-9]{1,1000})?"
 
 
 def _duration(text: Any) -> float | None:
-    """Seconds of a google.protobuf.Duration as JSON."""
+    """The seconds of a google.protobuf.Duration in JSON."""
     match = re.fullmatch(rf"({_SECONDS})s", text) if isinstance(text, str) else None
     return float(match[1]) if match else None
 
 
 def _seconds_until(text: str | None) -> float | None:
-    """Seconds of a Retry-After: a number, or until an HTTP date. (RFC 9110, 10.2.3)"""
+    """The seconds of a Retry-After, which is a number or an HTTP date. (RFC 9110, 10.2.3)"""
     text = (text or "").strip()
     if re.fullmatch(_SECONDS, text):
         return float(text)

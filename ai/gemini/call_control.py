@@ -1,7 +1,7 @@
-"""Ending a call to the model from outside: by a deadline, or by another thread that stops it.
+"""Ends a call to the model from outside: at a deadline, or when another thread cancels it.
 
-The SDK offers neither. Both are done where the bytes are read: every connection to the model is wrapped, and before
-and during each read it asks the control of the call that is being made in this thread.
+The SDK supports neither. Both are implemented in the reads: every connection to the model is wrapped, and before and
+during each read it consults the control of the current thread's call.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ class CallCancelled(Exception):
 
 
 class CallControl:
-    """The handle of one call; `cancel` may be called from any thread, before, during and after it."""
+    """Controls one call; `cancel` may be called from any thread, before, during and after the call."""
 
     def __init__(self, *, timeout: float) -> None:
         self.deadline = time.monotonic() + timeout
         self.cancelled = False
-        self.reached = False  # bytes of the request have left for the model
+        self.reached = False  # bytes of the request have been sent to the model
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
 
     def cancel(self) -> None:
-        """End the call: what is blocked in it wakes up at once, nothing is sent, and no more read than has come."""
+        """End the call. A blocked read wakes up immediately, nothing more is sent, and only received data is read."""
         with self._lock:
             self.cancelled = True
             if self._socket is not None:
                 _wake(self._socket)
 
     def seconds_left(self, limit: float | None) -> float:
-        """Until the deadline, `limit` at most. Raises CallCancelled, or httpx2's timeout when nothing is left."""
+        """Seconds until the deadline, `limit` at most. Raises CallCancelled, or httpx2's timeout if none remain."""
         if self.cancelled:
             raise CallCancelled
         left = self.deadline - time.monotonic()
@@ -64,7 +64,7 @@ class CallControl:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Make this the control of whatever this thread asks the model meanwhile."""
+        """Make this the control of every model call in this thread within the block."""
         token = _active.set(self)
         try:
             yield
@@ -77,7 +77,7 @@ _active: contextvars.ContextVar[CallControl | None] = contextvars.ContextVar("ac
 
 def _wake(sock: socket.socket) -> None:
     with suppress(OSError):
-        # The plain socket's method, for TLS sockets too: theirs would take the TLS state away from the reader.
+        # The plain socket's method, also for TLS sockets: their own would discard the TLS state of the reader.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
@@ -95,7 +95,7 @@ class _ControlledStream(httpcore2.NetworkStream):
             with control.reading(sock):
                 data = self._stream.read(max_bytes, left)
         except CallCancelled:
-            # What the model has sent by now it has counted: it is read, which does not wait on a socket that is shut.
+            # The model has counted what it has sent, so it is read; a read from a socket that is shut does not block.
             _wake(sock)
             data = self._stream.read(max_bytes, timeout)
         if control.cancelled and not data:
@@ -136,7 +136,7 @@ class _ControlledBackend(httpcore2.SyncBackend):
 
 
 class ControlledTransport(httpx2.HTTPTransport):
-    """HTTP/1.1 without a bound on connections, whose calls obey the CallControl that is active in their thread."""
+    """HTTP/1.1 without a limit on connections. Its calls obey the CallControl that is active in their thread."""
 
     def __init__(self) -> None:
         ssl_context = httpx2.create_ssl_context()
@@ -144,7 +144,7 @@ class ControlledTransport(httpx2.HTTPTransport):
         self._pool = httpcore2.ConnectionPool(
             ssl_context=ssl_context,
             max_connections=None,
-            # Each call and each answer's end looks at every idle connection, a system call each.
+            # Each call and each end of an answer checks every idle connection, with one system call each.
             max_keepalive_connections=20,
             keepalive_expiry=30.0,
             network_backend=_ControlledBackend(),

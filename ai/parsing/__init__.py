@@ -1,1 +1,1 @@
-"""What reads other people's bytes, in `edgechat.sandbox` only. It imports neither Django nor what knows secrets."""
+"""Parsers of untrusted bytes, run only in `edgechat.sandbox`. They import neither Django nor code with secrets."""

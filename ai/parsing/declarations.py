@@ -1,4 +1,4 @@
-"""What a document says of its own encoding, found as the HTML and XML standards have it."""
+"""Finds the encoding that a document declares, as the HTML and XML standards specify."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from ai.parsing.encodings import lookup
 
-# The standard has parsers look at as many bytes; they find a declaration behind them as they read the elements.
+# The standard's limit for the first scan. Parsers find a later declaration when they reach its element.
 FIRST_BYTES = 1024
 _MOST_BYTES = 64 * 1024
 
@@ -16,7 +16,7 @@ _ATTRIBUTE = re.compile(
     rb"[\t\n\f\r /]*(?P<name>[^\t\n\f\r />][^\t\n\f\r />=]*)"
     rb"(?:[\t\n\f\r ]*=[\t\n\f\r ]*(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<bare>[^\t\n\f\r >]*)))?"
 )
-# Comments, and elements that hold text alone.
+# Comments, and elements that contain only text.
 _NO_TAGS = re.compile(
     rb"<!--(?:-?>|.*?(?:-->|\Z))"
     rb"|<(script|style|title|textarea|xmp|iframe|noembed|noframes)(?=[\t\n\f\r />]).*?(?:</\1|\Z)",
@@ -29,7 +29,7 @@ _UTF_16_XML = {b"<\0?\0x\0": "utf-16le", b"\0<\0?\0x": "utf-16be"}
 
 
 def find_in_html(head: bytes) -> str | None:
-    """The encoding that the first `<meta>` which tells one means, None where there is none."""
+    """The encoding of the first `<meta>` that declares one; None if there is none."""
     position = 0
     while (position := head.find(b"<", position)) >= 0:
         if head.startswith(b"<!--", position):
@@ -53,12 +53,12 @@ def find_in_html(head: bytes) -> str | None:
 
 
 def find_late_in_html(body: bytes) -> str | None:
-    """The same where the first bytes have none."""
+    """The same for a document without a declaration in its first bytes."""
     return find_in_html(_NO_TAGS.sub(b"", body[:_MOST_BYTES]))
 
 
 def find_in_xml(head: bytes) -> str | None:
-    """The encoding that the XML declaration means."""
+    """The encoding of the XML declaration; None if there is none."""
     for beginning, name in _UTF_16_XML.items():
         if head.startswith(beginning):
             return name
@@ -67,7 +67,7 @@ def find_in_xml(head: bytes) -> str | None:
 
 
 def _attributes(head: bytes, position: int) -> tuple[dict[bytes, bytes], int]:
-    """Those of a tag, by name in lower case, and where it ends; -1 if it does not."""
+    """The attributes of a tag, by name in lower case, and where the tag ends; -1 if it does not end."""
     attributes: dict[bytes, bytes] = {}
     while not (end := _END_OF_TAG.match(head, position)):
         found = _ATTRIBUTE.match(head, position)
@@ -75,7 +75,7 @@ def _attributes(head: bytes, position: int) -> tuple[dict[bytes, bytes], int]:
             return attributes, -1
         value = found["double"] or found["single"] or found["bare"] or b""
         if value.startswith((b'"', b"'")) and found["bare"]:
-            return attributes, -1  # what it began does not end
+            return attributes, -1  # the tag does not end
         attributes.setdefault(found["name"].lower(), value)
         position = found.end()
     return attributes, end.end()
@@ -94,7 +94,7 @@ def _meant(attributes: dict[bytes, bytes]) -> str | None:
 
 
 def _readable(name: str | None) -> str | None:
-    """What could be read so far is not in UTF-16."""
+    """UTF-8 for UTF-16: a declaration that was found byte by byte is not in UTF-16."""
     return "utf-8" if name in ("utf-16le", "utf-16be") else name
 
 

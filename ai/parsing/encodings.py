@@ -1,6 +1,6 @@
-"""Text from the web's bytes as browsers read it: by the labels and decoders of the Encoding Standard (WHATWG).
+"""Decodes bytes from the web as browsers do: with the labels and decoders of the Encoding Standard (WHATWG).
 
-The decoders are Python's, corrected where they differ from the standard's indexes.
+The decoders are Python's, with corrections where they differ from the standard's indexes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import webencodings
 
-# Of places that Python's codec cannot read. Each costs microseconds, and a page with more is no text in its encoding.
+# Places that Python's codec cannot decode. Each costs microseconds, and text with more of them has another encoding.
 _MAX_MENDED = 200_000
 
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16le", codecs.BOM_UTF16_BE: "utf-16be"}
@@ -28,7 +28,7 @@ _CODECS = {
 }
 _UNICODE = ("utf-8", "utf-16le", "utf-16be", "x-user-defined")
 
-# Where the standard has another character.
+# Where the standard has another character than Python.
 _KOI8_U = {0xAE: "ў", 0xBE: "Ў"}
 _WINDOWS_1255 = {0xCA: "\u05ba"}
 _OTHERS: dict[str, dict[int, int]] = {
@@ -44,7 +44,7 @@ _OTHERS: dict[str, dict[int, int]] = {
 }
 _OTHERS["gbk"] = _OTHERS["gb18030"]
 
-# What Python's Big5 lacks: the two bytes of a character, in hexadecimal, then it and those that follow.
+# What Python's Big5 lacks: the two bytes of a character in hexadecimal, then this character and its successors.
 _BIG5_RUNS = """
 877a㡵𡵓𣚞𦀡㻬𥣞㫵竼龗𤅡𨤍𣇪𠪊𣉞䌊蒄龖鐯䤰蘓墖靊鈘秐稲晠権袝瑌篅枂稬剏遆㓦珄𥶹瓆鿇垳䤯呌䄱𣚎堘穲𧭥讏䚮𦺈䆁𥶙箮𢒼鿈𢓁𢓉𢓌鿉蔄𣖻䂴鿊䓡𪷿拁灮鿋
 8e69箸 8e6f簆 8e7e糎 8eab緒 8eb4縝 8ecd者 8ed0耨 8f57菁 8f69蒨 8f6e萏
@@ -59,7 +59,7 @@ fbf9廐 fc4f彘 fc6c悤 fcb9撐 fce2晴 fcf1杞 fdb7沜渝 fdbb港 fdf1煮 fe52�
 fe6f瑜 feaa瓩 fedd砉
 """
 
-# How many bytes one U+FFFD stands for: an ASCII character is one, whatever came before it, for it may be markup.
+# How many bytes one U+FFFD replaces. An ASCII byte always stays a character of its own, because it may be markup.
 _BROKEN = re.compile(rb"[\x81-\xfe][\x80-\xff]|.", re.DOTALL)
 _BROKEN_IN = {
     "euc-jp": re.compile(rb"\x8f[\xa1-\xfe][\x80-\xff]|[\x8e\x8f\xa1-\xfe][\x80-\xff]|.", re.DOTALL),
@@ -67,7 +67,7 @@ _BROKEN_IN = {
 }
 _BROKEN_IN["gbk"] = _BROKEN_IN["gb18030"]
 
-# A character of JIS X 0212 that Python takes for ASCII's tilde, and the like of it in JIS X 0208.
+# A character of JIS X 0212 that Python decodes as ASCII's tilde, and its equivalent in JIS X 0208.
 _TILDE = (b"\x8f\xa2\xb7", b"\xa1\xc1")
 
 _DESIGNATION = re.compile(rb"\x1b(\([BJI]|\$[@B])")
@@ -75,13 +75,13 @@ _PAIRS = re.compile(rb"((?:[!-~]{2})+)|[!-~]?[^!-~\x1b]|[!-~\x1b]")
 
 
 def lookup(label: str | None) -> str | None:
-    """The standard's name of an encoding, None for what is no label of any."""
+    """The standard's name of an encoding; None for an unknown label."""
     found = webencodings.lookup(label.encode("ascii", "replace").decode()) if label else None
     return found.name if found else None
 
 
 def find_mark(body: bytes) -> tuple[str, int] | tuple[None, int]:
-    """The encoding that a byte order mark at the beginning tells, and the mark's length."""
+    """The encoding that a byte order mark at the beginning indicates, or None, and the length of the mark."""
     for mark, name in _BYTE_ORDER_MARKS.items():
         if body.startswith(mark):
             return name, len(mark)
@@ -89,9 +89,9 @@ def find_mark(body: bytes) -> tuple[str, int] | tuple[None, int]:
 
 
 def decode(body: bytes, name: str) -> str:
-    """Text in one of the standard's encodings. What is no text in it becomes U+FFFD.
+    """Decode text from one of the standard's encodings. Invalid bytes become U+FFFD.
 
-    Raises ValueError for what is hardly any text in it.
+    Raises ValueError if most of the text is invalid.
     """
     if name in _UNICODE:
         text: str = webencodings.lookup(name).codec_info.decode(body, "replace")[0]
@@ -108,7 +108,7 @@ def decode(body: bytes, name: str) -> str:
 
 @functools.cache
 def _characters(name: str) -> str:
-    """Those of the 256 bytes of an encoding."""
+    """The characters of the 256 bytes of a single-byte encoding."""
     decode_byte = webencodings.lookup(name).codec_info.decode
     found = [decode_byte(bytes([byte]), "replace")[0] for byte in range(256)]
     for byte in range(0x80, 0xA0):
@@ -121,7 +121,7 @@ def _characters(name: str) -> str:
 
 @functools.cache
 def _big5() -> dict[bytes, str]:
-    """What Python's Big5 lacks."""
+    """The characters that Python's Big5 lacks, by their bytes."""
     missing = {}
     for run in _BIG5_RUNS.split():
         lead, trail = bytes.fromhex(run[:4])
@@ -134,11 +134,11 @@ def _big5() -> dict[bytes, str]:
 
 
 def _lacking(name: str, pair: bytes) -> str | None:
-    """The character of two bytes that Python's codec does not know."""
+    """The character of two bytes that Python's codec does not know; None for invalid bytes."""
     if name == "big5":
         return _big5().get(pair)
     if name == "euc-jp" and len(pair) == 2 and min(pair) > 0xA0 and max(pair) < 0xFF:
-        # Vendors' characters, which Python knows in Shift_JIS, where the same table is laid out otherwise.
+        # Vendor characters: Python knows them in Shift_JIS, which lays out the same table differently.
         row, column = pair[0] - 0xA1, pair[1] - 0xA1
         lead = row // 2 + (0x81 if row < 62 else 0xC1)
         trail = column + (0x9F if row % 2 else 0x40 if column < 63 else 0x41)
@@ -148,13 +148,13 @@ def _lacking(name: str, pair: bytes) -> str | None:
 
 
 def _replacements() -> Iterator[str]:
-    """What stands for each place that cannot be read, as often as there may be one."""
+    """A U+FFFD for each invalid place. Raises ValueError after _MAX_MENDED of them."""
     yield from itertools.repeat("\ufffd", _MAX_MENDED)
     raise ValueError("hardly any text in this encoding")
 
 
 def _decode_pairs(body: bytes, name: str, replacements: Iterator[str]) -> str:
-    # Where documents are parsed, there is one thread and one document.
+    # The handler is global to the process, but a sandbox has one thread and decodes one document at a time.
     if name == "euc-jp":
         body = body.replace(*_TILDE)
     codecs.register_error("web", functools.partial(_mend, name, replacements))
@@ -162,7 +162,7 @@ def _decode_pairs(body: bytes, name: str, replacements: Iterator[str]) -> str:
 
 
 def _mend(name: str, replacements: Iterator[str], error: UnicodeError) -> tuple[str | bytes, int]:
-    """What stands for bytes that Python's codec does not know, and where to go on."""
+    """The replacement for bytes that Python's codec does not know, and the position after them."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
     start, replacement = error.start, next(replacements)
@@ -176,7 +176,7 @@ def _mend(name: str, replacements: Iterator[str], error: UnicodeError) -> tuple[
 
 
 def _decode_iso_2022_jp(body: bytes, replacements: Iterator[str]) -> str:
-    """ISO-2022-JP switches between tables, which EUC-JP has side by side."""
+    """ISO-2022-JP switches between tables that EUC-JP has side by side."""
     first, *others = _DESIGNATION.split(body)
     parts = [_of_ascii(first)]
     for table, data in zip(others[::2], others[1::2], strict=True):
@@ -194,9 +194,9 @@ def _decode_iso_2022_jp(body: bytes, replacements: Iterator[str]) -> str:
                     else next(replacements)
                 )
         if not data:
-            # A table that nothing is taken from may hide something.
+            # A switch to a table without any character from it may hide something.
             parts.append(next(replacements))
-    # One at the end hides nothing.
+    # A switch at the end hides nothing.
     return "".join(parts[:-1] if others and not others[-1] else parts)
 
 

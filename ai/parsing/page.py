@@ -1,4 +1,4 @@
-"""The text and the title of a fetched document: HTML, PDF or plain text."""
+"""Extracts the text and the title of a fetched document: HTML, PDF or plain text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PDF_LIMITS: dict[str, Any] = {
     "jbig2dec_binary": None,
 }
 
-# The values of headers that came together, the charset of one, and what its type looks like.
+# The values of combined headers, the charset of a value, and the form of a media type.
 _VALUES = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
 _CHARSET = re.compile(r""";\s*charset\s*=\s*(?:"([^"]*)"?|'([^']*)'|([^\s;]*))""", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(r"[\w!#$%&'*+.^`|~-]+/[\w!#$%&'*+.^`|~-]+", re.ASCII)
@@ -39,21 +39,21 @@ _MARKUP = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml\s[^>]{0,200}>\s*)?(?:<!--.{0,500}?-->\s*)?<(?:!doctype\s+html|html|head|body)\b",
     re.IGNORECASE | re.DOTALL,
 )
-_ISO_2022_JP = b"\x1b$"  # which has bytes of ASCII alone, and so looks like UTF-8
+_ISO_2022_JP = b"\x1b$"  # its bytes are all ASCII, so it is also valid UTF-8
 _PDF_MARK = b"%PDF-"
 
 
 class _Refused(Exception):
-    """The document is one that is not read; the text is one of the words that `run` may answer."""
+    """The document is not supported; the text is the reason, one of those that `run` returns."""
 
 
 class _Redirected(Exception):
-    """The document is nothing but a redirect; the text is where to."""
+    """The document only redirects; the text is the target."""
 
 
 def prepare() -> None:
-    """Load what the libraries load with their first document: a page without much text takes them everywhere."""
-    # They would tell the web server's log what is wrong with each document.
+    """Load what the libraries load with their first document: a short page uses all of their steps."""
+    # The libraries would write the faults of each document to the web server's log.
     logging.disable()
     _read_html("<html><head><title>A page</title></head><body><p>Some words.</p></body></html>")
     with suppress(Exception):
@@ -61,11 +61,11 @@ def prepare() -> None:
 
 
 def run(arguments: dict[str, Any], body: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """`{"title"}`, None if it has none, and the text in UTF-8; or `{"refused"}` or `{"redirect"}` and nothing.
+    """`{"title"}` (None if there is none) and the text in UTF-8; or `{"refused"}` or `{"redirect"}` without text.
 
-    `arguments` has the header's `content_type`, which may be empty. A redirect may be relative to the page. Refused is
-    what is `encrypted`, of too many `pages` or `characters`, of a `type` that is not read, or `unreadable`. Raises
-    whatever the libraries do.
+    `arguments` has the header's `content_type`, which may be empty. A redirect may be relative to the page. The values
+    of `refused` are `encrypted`, `pages` or `characters` (too many), `type` (unsupported) and `unreadable`. Raises
+    anything that the libraries raise.
     """
     try:
         title, text = _read(body, arguments["content_type"])
@@ -82,12 +82,12 @@ def run(arguments: dict[str, Any], body: bytes) -> tuple[dict[str, Any], list[by
 
 
 def _read(body: bytes, content_type: str) -> tuple[str | None, str]:
-    """A PDF is told by its content, because many servers have no type for it."""
+    """PDFs are recognized by their content, because many servers send no type for them."""
     media_type, charset = _told(content_type)
     head = body[:1024]
     is_html = media_type in _HTML or (not media_type and bool(_MARKUP.match(head)))
     start = head.find(_PDF_MARK)
-    # Readers of PDF take what is in front of it as no part of it; but a text may speak of the mark.
+    # PDF readers skip bytes before the mark. A text that only mentions the mark must not be taken for a PDF.
     is_text = is_html or media_type == "text/plain"
     if start >= 0 and (not is_text or not head[:start].removeprefix(codecs.BOM_UTF8).strip(b"\0 \t\r\n\f")):
         return _read_pdf(body[start:])
@@ -99,7 +99,7 @@ def _read(body: bytes, content_type: str) -> tuple[str | None, str]:
 
 
 def _told(content_type: str) -> tuple[str, str | None]:
-    """The type, empty if there is none, and the encoding of a Content-Type, which may have been sent several times."""
+    """The type (empty if none) and the encoding (None if none) of a Content-Type, possibly of several headers."""
     media_type, charset = "", None
     for value in _VALUES.findall(content_type):
         name = value.partition(";")[0].strip().lower()
@@ -113,14 +113,14 @@ def _told(content_type: str) -> tuple[str, str | None]:
 
 
 def _read_html(html: str) -> tuple[str | None, str]:
-    # The text is decoded: what it says of its encoding would have it decoded again.
+    # The text is already decoded: lxml would decode it again by the XML declaration.
     html = _XML_DECLARATION.sub("", html, count=1) if _XML_DECLARATION.match(html) else html
     if refresh.may_refresh(html):
         with suppress(lxml.etree.ParserError, ValueError):
             location = refresh.find_redirect(lxml.html.document_fromstring(html))
             if location:
                 raise _Redirected(location)
-    # Given bytes, it would unpack them once more, unbounded. The date is not used, and looking for it is slow.
+    # Text, not bytes: trafilatura would decompress bytes without a limit. The date is unused, and its search is slow.
     document = trafilatura.bare_extraction(
         html, include_comments=False, with_metadata=True, date_extraction_params={"extensive_search": False}
     )
@@ -132,7 +132,7 @@ def _read_html(html: str) -> tuple[str | None, str]:
 def _read_pdf(body: bytes) -> tuple[str | None, str]:
     with pypdf.apply_configuration(**_PDF_LIMITS):
         reader = pypdf.PdfReader(io.BytesIO(body))
-        # Many are encrypted only against changes: anybody may read them.
+        # Many PDFs are encrypted only against changes, and anyone may read them.
         if reader.is_encrypted and not reader.decrypt(""):
             raise _Refused("encrypted")
         if len(reader.pages) > MAX_PDF_PAGES:
@@ -142,7 +142,7 @@ def _read_pdf(body: bytes) -> tuple[str | None, str]:
 
 
 def _decoded(body: bytes, charset: str | None, *, kind: str) -> str:
-    """Text by its byte order mark, the header's encoding, its own, UTF-8 or Windows-1252: the first that there is."""
+    """Text by the byte order mark, the header, the document's declaration, UTF-8 or Windows-1252, in this order."""
     name, mark = encodings.find_mark(body)
     if name is None:
         name = charset
@@ -172,5 +172,5 @@ def _is_utf_8(body: bytes) -> bool:
 
 
 def _clean(text: str) -> str:
-    """What JSON and the stores can hold: no lone surrogates, no NUL."""
+    """Text that JSON and the stores can hold: without lone surrogates and NUL."""
     return text.encode(errors="replace").decode().replace("\0", "").strip()

@@ -1,4 +1,4 @@
-"""Pictures made anew from their pixels."""
+"""Re-encodes pictures from their pixels."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ai.parsing.limits import MAX_PICTURE_BYTES, MAX_PIXELS, MAX_SIDE, MODEL_SID
 
 JPEG_QUALITY = 88
 
-# Pillow imports its plugins when it first needs one: these are all that we need.
+# Pillow imports its plugins on first use: these are all that are needed.
 Image.preinit()
 pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 
-# What follows a stretch of a JPEG's compressed data: neither a stuffed zero nor a restart.
+# The end of a section of compressed JPEG data: a marker that is neither a stuffed zero nor a restart.
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 
 _SRGB = ImageCms.createProfile("sRGB")
 
-# How to put upright what EXIF's Orientation says of a picture.
+# How to rotate or mirror a picture upright, by the value of EXIF's Orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -34,7 +34,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-_Rendering = tuple[dict[str, Any], bytes]  # "mime_type", "width" and "height"; the file
+_Rendering = tuple[dict[str, Any], bytes]  # "mime_type", "width" and "height"; the file's bytes
 
 
 class _TooManyPixels(Exception):
@@ -42,15 +42,15 @@ class _TooManyPixels(Exception):
 
 
 def prepare() -> None:
-    """Nothing is loaded later than with this module."""
+    """Does nothing: everything is loaded with this module."""
 
 
 def run(arguments: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[bytes]]:
     """`{"renderings", "sha256"}` and a file for each rendering: the full size, the model's and the thumbnail.
 
-    A rendering is `{"mime_type", "width", "height"}`; `sha256` is the first file's hexadecimal digest. For too many
-    pixels `{"refused": "pixels"}` and nothing. `arguments` has the `kind`, Pillow's name of the type. Raises whatever
-    a damaged file leads Pillow and the libraries under it to.
+    A rendering is `{"mime_type", "width", "height"}`; `sha256` is the first file's hexadecimal digest. For a picture
+    with too many pixels, `{"refused": "pixels"}` and no files. `arguments` has the `kind`, Pillow's name of the type.
+    Raises anything that Pillow and its libraries raise for a damaged file.
     """
     kind = arguments["kind"]
     try:
@@ -61,7 +61,7 @@ def run(arguments: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[by
     photograph = kind in {"JPEG", "HEIF"}
     stored = _encode(image, photograph=photograph)
     image = _fit(image, MODEL_SIDE)
-    # On white, for a model may look at the colours under what is transparent, which nobody sees.
+    # On white, because a model may see the colours of transparent pixels, which people cannot see.
     for_model = _encode(_on_white(image), photograph=photograph)
     thumbnail = _encode(_fit(image, THUMBNAIL_SIDE), photograph=photograph)
     made = (stored, for_model, thumbnail)
@@ -70,7 +70,7 @@ def run(arguments: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[by
 
 
 def _decode(data: bytes, kind: str) -> Image.Image:
-    """The pixels, upright, as L, RGB or, where any is transparent, RGBA."""
+    """The pixels, upright, as L or RGB, or as RGBA if any pixel is transparent."""
     if (kind == "JPEG" and _is_slow_jpeg(data)) or (kind == "PNG" and _is_slow_png(data)):
         raise ValueError("made to take long")
     image: Image.Image = Image.open(io.BytesIO(data), formats=[kind])
@@ -82,13 +82,13 @@ def _decode(data: bytes, kind: str) -> Image.Image:
     if upright is not None:
         image = image.transpose(upright)
     image = _normalised(image, profile)
-    # Pillow writes some of it into new files.
+    # Pillow would write some of the metadata into new files.
     image.info.clear()
     return image
 
 
 def _is_slow_jpeg(data: bytes) -> bool:
-    """Hundreds of passes over the pixels, where encoders make ten, or thousands of segments; either takes minutes."""
+    """Whether a JPEG takes minutes: hundreds of scans, where encoders write ten, or thousands of segments."""
     position, segments, scans = 2, 0, 0
     while (marker := _MARKER.search(data, position)) and marker[1] != b"\xd9":
         segments += 1
@@ -96,26 +96,26 @@ def _is_slow_jpeg(data: bytes) -> bool:
         if segments > 2000 or scans > 100:
             return True
         position = marker.end()
-        if marker[1] not in b"\x01\xd8":  # all others say their length
+        if marker[1] not in b"\x01\xd8":  # all other markers have a length
             position += int.from_bytes(data[position : position + 2])
     return False
 
 
 def _is_slow_png(data: bytes) -> bool:
-    """Hundreds of compressed texts or profiles, of a megabyte each."""
+    """Whether a PNG has hundreds of compressed texts or profiles, of a megabyte each."""
     return sum(data.count(name) for name in (b"zTXt", b"iTXt", b"iCCP")) > 100
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # a picture is not refused for faulty metadata
+    except Exception:  # faulty metadata is no reason to refuse a picture
         return 1
 
 
 def _normalised(image: Image.Image, profile: bytes | None) -> Image.Image:
     if image.mode.startswith("I"):
-        # 16 bits of grey, which Pillow would cut off at 255.
+        # 16-bit grey, which Pillow would clip at 255.
         return image.point(lambda value: value * (1 / 256)).convert("L")
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -131,7 +131,7 @@ def _normalised(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """The colours that the embedded profile means: telephones photograph in Display P3, printers get CMYK."""
+    """Convert colours by the embedded profile: phones take photographs in Display P3, and print files use CMYK."""
     mode = "RGB" if image.mode == "CMYK" else image.mode
     try:
         embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -141,12 +141,12 @@ def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def _fit(image: Image.Image, longest: int) -> Image.Image:
-    """Scaled down to this longest side; never up."""
+    """The picture scaled down to this longest side; never up."""
     scale = longest / max(image.size)
     if scale >= 1:
         return image
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    # First to four times the size by averaging, which is many times faster and not to be seen.
+    # Averaging to four times the size first is many times faster, without a visible difference.
     return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=4.0)
 
 
@@ -159,9 +159,9 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _encode(image: Image.Image, *, photograph: bool) -> _Rendering:
-    """PNG with transparency, and for what it packs better than JPEG, as drawings and screenshots; else JPEG.
+    """PNG for transparency and where it is smaller than JPEG, as for drawings and screenshots; otherwise JPEG.
 
-    Transparency that would take more bytes than an upload may have becomes white.
+    If the PNG exceeds the upload limit, transparency becomes white.
     """
     if image.mode == "RGBA":
         png = _png(image, MAX_PICTURE_BYTES)
@@ -184,7 +184,7 @@ class _TooLong(Exception):
 
 
 class _ShortFile(io.BytesIO):
-    """Stops its writer at a number of bytes."""
+    """Stops its writer after a number of bytes."""
 
     def __init__(self, longest: int) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class _ShortFile(io.BytesIO):
 
 
 def _png(image: Image.Image, longest: int) -> bytes | None:
-    """None, soon, if it would have more bytes than `longest`."""
+    """The PNG; None, as soon as it exceeds `longest` bytes."""
     file = _ShortFile(longest)
     try:
         image.save(file, "PNG")

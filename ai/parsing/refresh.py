@@ -1,4 +1,4 @@
-"""Pages that are nothing but a redirect: a refresh of the HTML standard, after no time."""
+"""Pages that only redirect: by the HTML standard's refresh, with a delay of zero."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import urljoin
 
 from lxml.html import HtmlElement
 
-# "Redirecting to ... Click here if nothing happens."
+# Enough for "Redirecting to ... Click here if nothing happens."
 _MOST_CHARACTERS = 200
 
 _IS_LIKELY = re.compile(r"http-equiv\s*=\s*[\"']?\s*refresh", re.IGNORECASE)
@@ -18,19 +18,19 @@ _REFRESH = re.compile(
     (?:"(?P<double>[^"]*)|'(?P<single>[^']*)|(?P<bare>.*))""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
-_NO_LINE_ENDS = dict.fromkeys(map(ord, "\t\n\r"))  # which addresses are read without
+_NO_LINE_ENDS = dict.fromkeys(map(ord, "\t\n\r"))  # URL parsers remove them
 _UNSEEN = ("script", "style", "template", "title")
 
 
 def may_refresh(html: str) -> bool:
-    """Whether it is worth to look for a refresh in the parsed page."""
+    """Whether it is worth looking for a refresh in the parsed page."""
     return bool(_IS_LIKELY.search(html))
 
 
 def find_redirect(page: HtmlElement) -> str | None:
-    """Where a page leads at once that shows next to nothing itself; may be relative to its address.
+    """Where a page with almost no content redirects immediately, or None; may be relative to the page's URL.
 
-    `<noscript>` counts, as no scripts are run.
+    `<noscript>` counts, because scripts are not run.
     """
     for meta in page.iter("meta"):
         if meta.get("http-equiv", "").strip().lower() != "refresh" or _is_inert(meta):

@@ -1,4 +1,4 @@
-"""POST /ai/summarize: texts, pages and conversations.
+"""POST /ai/summarize: summaries of texts, pages and conversations.
 
-conversations registers how its transcripts are read.
+conversations registers the function that reads its transcripts.
 """

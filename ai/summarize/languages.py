@@ -1,14 +1,14 @@
-"""What names a language: a tag of BCP 47, or a name in whatever script. Pure."""
+"""Recognizes names of languages: a tag of BCP 47, or a name in any script. Pure."""
 
 from __future__ import annotations
 
 import regex
 
 MAX_LANGUAGE_CHARACTERS = 100
-# A name is told to the model as it is, so it must not have room for an instruction.
+# A name goes into the prompt unchanged, so it must be too short for an instruction.
 MAX_NAME_CHARACTERS = 40
 
-# The grammar of RFC 5646, section 2.1. Phones also write `_` for `-`.
+# The grammar of RFC 5646, section 2.1. Phones also write `_` instead of `-`.
 _TAG = regex.compile(
     r"""
     (?:
@@ -24,7 +24,7 @@ _TAG = regex.compile(
     """,
     regex.ASCII | regex.IGNORECASE | regex.VERBOSE,
 )
-# Words, and what is said of them in brackets: `N'Ko`, `Catalan; Valencian`, `Greek, Modern (1453-)`, `!Xóõ`.
+# Words and additions in brackets: `N'Ko`, `Catalan; Valencian`, `Greek, Modern (1453-)`, `!Xóõ`.
 _WORD = r"\p{L}[\p{L}\p{M}\p{Nd}\u200c\u200d\u0f0b]*"
 _NAME = regex.compile(
     rf"[!'’]?{_WORD}(?:(?:[ '’‘·・、]|[,،;] ?| ?[-–/] ?){_WORD})*['’‘]?"
@@ -33,7 +33,7 @@ _NAME = regex.compile(
 
 
 def is_language(text: str) -> bool:
-    """Whether it has the form of a tag or of a name; not whether there is such a language."""
+    """Whether a text has the form of a tag or of a name; the language need not exist."""
     if _TAG.fullmatch(text.replace("_", "-")):
         return True
     return len(text) <= MAX_NAME_CHARACTERS and bool(_NAME.fullmatch(text))

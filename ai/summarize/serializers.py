@@ -17,7 +17,7 @@ STYLES: tuple[Style, ...] = ("paragraph", "bullets", "headline")
 
 
 class SummarizeInput(serializers.Serializer[Any]):
-    """One source, and wishes."""
+    """One source, and options for the summary."""
 
     text = LongCharField(
         max_length=MAX_TEXT_CHARACTERS, trim_whitespace=False, required=False, allow_null=True, default=None
@@ -30,7 +30,7 @@ class SummarizeInput(serializers.Serializer[Any]):
         help_text="Of a page of the public web.",
     )
     conversation_id = LongCharField(max_length=MAX_REFERENCE_CHARACTERS, required=False, allow_null=True, default=None)
-    # The names of attributes of REST framework's own, which it takes declared fields out of the way of.
+    # REST framework has attributes of these names, but it moves declared fields out of their way.
     style = serializers.ChoiceField(STYLES, required=False, default="paragraph")  # type: ignore[assignment]
     max_words = serializers.IntegerField(min_value=5, max_value=2000, required=False, allow_null=True, default=None)
     language = LongCharField(

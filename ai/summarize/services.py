@@ -1,4 +1,4 @@
-"""Summaries of texts of any length: in one call, or part by part and then of the parts' summaries."""
+"""Summaries of texts of any length: in one call, or of each part and then of the parts' summaries."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from usage.models import LedgerEntry
 logger = structlog.get_logger(__name__)
 
 PARTS_AT_ONCE = 4
-# Of all summaries of a process, or the long ones would use up the model's quota that chats share.
+# For all summaries of a process: long ones would otherwise use up the model's quota, which chats share.
 _part_calls = threading.BoundedSemaphore(64)
 
-# Cautious, as all estimates: a word and the space behind it have nine bytes.
+# Cautious, like all estimates: a word and the space after it have nine bytes.
 TOKENS_PER_WORD = 3
 MIN_PART_WORDS = 10
 MAX_PART_WORDS = 500
@@ -44,7 +44,7 @@ class NotShortened(ModelOutputInvalid):
 
 
 class _Siblings:
-    """How many parts of one text are with the model, and how many have been answered."""
+    """How many parts of a text are at the model, and how many are answered."""
 
     def __init__(self) -> None:
         self._running = 0
@@ -52,7 +52,7 @@ class _Siblings:
         self._changed = threading.Condition()
 
     def begin(self) -> int:
-        """How many had been answered before."""
+        """Count a part as running. Returns how many have been answered."""
         with self._changed:
             self._running += 1
             return self._answered
@@ -64,14 +64,14 @@ class _Siblings:
             self._changed.notify_all()
 
     def wait_for_another(self, answered_before: int) -> bool:
-        """Whether one more has been answered; False when none is left that could be."""
+        """Wait until one more part is answered; False if none that could be is left."""
         with waiting(), self._changed:
             self._changed.wait_for(lambda: self._answered > answered_before or not self._running)
             return self._answered > answered_before
 
 
 class SummaryAnswer(Answer):
-    """The summary of a source. No call has more than CONTEXT_MAX_TOKENS, its answer included."""
+    """The summary of a source. No call exceeds CONTEXT_MAX_TOKENS, including its answer."""
 
     def __init__(self, *, user_id: int, source: Source, wishes: Wishes) -> None:
         super().__init__(user_id=user_id, purpose=LedgerEntry.Purpose.SUMMARIZE, organization_id=source.organization_id)
@@ -84,7 +84,7 @@ class SummaryAnswer(Answer):
         longest = [wishes.for_part(what, words=MAX_PART_WORDS * 10) for what in (_PART[source.kind], _SOME_SUMMARIES)]
         self._room = budget - max(map(estimate_tokens, (self._whole, self._of_summaries, *longest)))
         self._usage = TokenUsage()
-        self._ended_early: str | None = None  # the reason of the first call that did not come to its end
+        self._ended_early: str | None = None  # the finish reason of the first call that was cut short
 
     def shape(self) -> list[Any]:
         part = self._wishes.for_part(_PART[self._source.kind], words=0)
@@ -136,7 +136,7 @@ class SummaryAnswer(Answer):
                     return
                 try:
                     ended.put((number, self._summarize_part(self._prompt(part, instruction), siblings)))
-                except Exception as error:  # whatever it is, the one who waits is to raise it
+                except Exception as error:  # raised again in the thread that waits
                     ended.put((number, error))
                     return
 
@@ -154,8 +154,9 @@ class SummaryAnswer(Answer):
         return summaries
 
     def _summarize_part(self, prompt: Prompt, siblings: _Siblings) -> Completion:
-        """One that a budget has no room for beside the others is tried again when one of those has ended: all at once
-        reserve more than they use, and would be refused as often as they are tried.
+        """The summary of one part. If a budget has no room beside its siblings, it is tried again after one ends.
+
+        Calls reserve more than they use, so all parts together can be refused although the budget is sufficient.
         """
         while True:
             ended_before = siblings.begin()
@@ -183,7 +184,7 @@ class SummaryAnswer(Answer):
         )
 
     def _counted(self, completion: Completion) -> Completion:
-        """Raises ModelOutputInvalid for one without text: what it should have summed up would be left out unseen."""
+        """The answer, added to the usage. Raises ModelOutputInvalid if it has no text: no part may be left out."""
         if not completion.text.strip():
             raise ModelOutputInvalid
         if completion.finish_reason != COMPLETE:

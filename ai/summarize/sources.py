@@ -1,4 +1,4 @@
-"""What can be summarized: a text, a page of the web, a conversation."""
+"""The sources of summaries: a text, a web page, a conversation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_CONVERSATION_CHARACTERS = 5_000_000
 
 @dataclass(frozen=True)
 class Source:
-    """`words` is how many of the author's words are in `text`, which has all of them."""
+    """`text` is the whole source; `words` is how many of its words are the author's."""
 
     kind: Literal["text", "url", "conversation"]
     text: str
@@ -37,7 +37,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Transcript:
-    """A conversation; `messages` are who speaks and what is said, oldest first, read as they are asked for."""
+    """A conversation; `messages` are pairs of speaker and text, oldest first, read lazily."""
 
     title: str | None
     organization_id: int | None
@@ -49,7 +49,7 @@ _readers: list[ConversationReader] = []
 
 
 def register_conversation_reader(read: ConversationReader) -> None:
-    """Have `read(user_id, conversation_id)` give the user's conversations; it raises NotFound for all others."""
+    """Register `read(user_id, conversation_id)`. It returns a conversation of the user, or raises NotFound."""
     _readers.append(read)
 
 
@@ -58,8 +58,8 @@ def read_source(
 ) -> Source:
     """The one source that is given.
 
-    Raises Invalid for one without words and for a page that can't be had, NotFound, and TooLarge for a conversation of
-    more than MAX_CONVERSATION_CHARACTERS.
+    Raises Invalid for a source without words and for a page that cannot be fetched, NotFound, and TooLarge for a
+    conversation of more than MAX_CONVERSATION_CHARACTERS.
     """
     if conversation_id is not None:
         return _conversation(user_id, conversation_id)

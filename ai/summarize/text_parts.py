@@ -1,4 +1,4 @@
-"""Long texts: counting their words, and cutting them into parts that fit. Others have their turn meanwhile."""
+"""Counts the words of long texts and cuts them into parts. Lets other requests run meanwhile."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from icu4py.breakers import WordBreaker
 from edgechat.graphemes import MAX_CLUSTER, last_boundary
 from edgechat.processes.threads import Pauses
 
-# A sentence's end with what closes it; Chinese and Japanese put no space behind.
+# The end of a sentence with closing marks; Chinese and Japanese put no space after it.
 _SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*\s+|[。！？]["”’」』）]*\s*""")
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
-_PIECE = 32_000  # characters, a millisecond's work or so
+_PIECE = 32_000  # characters, about a millisecond of work
 
-# Southeast Asian scripts, Tibetan, kana, bopomofo and Chinese characters: no spaces stand between their words.
+# Southeast Asian scripts, Tibetan, kana, bopomofo and Chinese characters: they have no spaces between words.
 _WITHOUT_SPACES = re.compile(
     "[\u0e00-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\u2e80-\u2fdf\u3005-\u3007\u3031-\u312f\u31a0-\u31bf\u31f0-\u31ff"
     "\u3400-\u4dbf\u4e00-\u9fff\ua9e0-\ua9ff\uaa60-\uaadf\uf900-\ufaff\uff66-\uff9f\U0001b000-\U0001b16f\U00020000-\U0003ffff]"
 )
-_COUNTED_PIECE = 4_000  # characters, ten milliseconds' work where dictionaries are needed
-_LOOK_AHEAD = 100  # characters; where a word ends depends on some that follow
-_GAP = re.compile(r".*[\s。！？、，；：]", re.DOTALL)  # up to the last
+_COUNTED_PIECE = 4_000  # characters, ten milliseconds of work with dictionaries
+_LOOK_AHEAD = 100  # characters; the end of a word depends on some of the following ones
+_GAP = re.compile(r".*[\s。！？、，；：]", re.DOTALL)  # up to the last gap
 
 
 def has_words(text: str) -> bool:
-    """Whether there is a letter or a digit in it."""
+    """Whether a text has a letter or a digit."""
     return any(_LETTER_OR_DIGIT.search(piece) for piece in _pieces(text))
 
 
 def count_words(text: str) -> int:
-    """What is between white space; of scripts that have none between words, the words that ICU's dictionaries tell."""
+    """The number of words between white space; for scripts without spaces, by ICU's dictionaries."""
     words, before = 0, " "
     pauses = Pauses()
     start = 0
@@ -48,7 +48,7 @@ def count_words(text: str) -> int:
 
 
 def _end_of_words(piece: str) -> int:
-    """Where to cut a text that goes on behind this piece of it, so that its words stay what they are."""
+    """Where to cut this piece of a longer text so that no word is split."""
     if gap := _GAP.match(piece):
         return gap.end()
     if not _WITHOUT_SPACES.match(piece[-1]):
@@ -67,12 +67,12 @@ def _count_words(text: str) -> int:
 
 
 def _are_of_one_word(last: str, first: str) -> bool:
-    """Whether a word that was counted twice lies on both sides of a cut."""
+    """Whether a cut splits a word, which is then counted twice."""
     return not any(character.isspace() or _WITHOUT_SPACES.match(character) for character in (last, first))
 
 
 def hash_text(text: str) -> str:
-    """The hexadecimal SHA-256 of its UTF-8."""
+    """The hexadecimal SHA-256 of a text in UTF-8."""
     digest = hashlib.sha256()
     for piece in _pieces(text):
         digest.update(piece.encode("utf-8", "surrogatepass"))
@@ -87,10 +87,10 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def split_text(text: str, *, tokens: int) -> list[str]:
-    """Parts of `tokens` at most, by `estimate_tokens`, that join to the text again.
+    """Parts of at most `tokens`, by `estimate_tokens`; joined, they are the text again.
 
-    They end with a paragraph where that leaves them at least half as long as they may be, else with a sentence, else
-    with a word; a word that is too long for a part is cut between two characters.
+    A part ends with a paragraph if this leaves at least half of the maximum length. Otherwise it ends with a sentence,
+    or else with a word. A word that is too long for a part is cut between two characters.
     """
     parts = []
     start = 0
@@ -106,12 +106,12 @@ def split_text(text: str, *, tokens: int) -> list[str]:
 
 
 def _fitting(text: str, longest: int) -> int:
-    """How many characters have `longest` bytes of UTF-8 together; one at least."""
+    """How many characters fit into `longest` bytes of UTF-8; at least one."""
     return len(text.encode()[:longest].decode(errors="ignore")) or 1
 
 
 def _last_boundary(window: str, following: str) -> int:
-    """Where to end a part that may have all of `window`, which `following` comes after."""
+    """Where to end a part that may have all of `window`; `following` comes after `window`."""
     half = len(window) // 2
     paragraph = window.rfind("\n\n", max(0, half - 2))
     if paragraph >= 0:

@@ -1,4 +1,4 @@
-"""The call that sums up texts, pages and conversations."""
+"""POST /ai/summarize."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edgechat.openapi.schema import raises
 
 
 class SummarizeView(APIView):
-    # A million characters of UTF-8.
+    # For a million characters of UTF-8.
     max_json_bytes = 4 * 1024 * 1024
 
     @extend_schema(
@@ -72,13 +72,14 @@ class SummarizeView(APIView):
     )
     @raises(*ONE_OFF_ERRORS, NotFound)
     def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
-        """Summarize exactly one of a text, a page of the public web, or one of one's conversations.
+        """Summarize exactly one of a text, a page of the public web, or one of the user's conversations.
 
-        What is too long for one call is summarized in parts, and then the parts' summaries; nothing is left out. With
-        `Accept: text/event-stream` or `?stream=true` the parts are told as `progress` events `{"done", "total"}`, of
-        which `total` grows if the parts' summaries are too long again; then come `delta` events and `done` with the
-        summary. Closing the connection ends all calls. Where the server keeps answers for a while, the same source
-        with the same wishes gets the same summary, with `cached` true and a usage of zeros, for it cost no tokens.
+        A source that is too long for one call is summarized in parts, and then the parts' summaries are summarized;
+        nothing is left out. With `Accept: text/event-stream` or `?stream=true`, `progress` events `{"done", "total"}`
+        report the finished parts; `total` grows if the parts' summaries are again too long for one call. Then come
+        `delta` events and `done` with the summary. Closing the connection ends all calls. If the server caches answers,
+        the same source with the same options gets the same summary, with `cached` true and a usage of zeros, because
+        it used no tokens.
         """
         wished = validated_body(SummarizeInput, request)
         wanted = {name: wished.pop(name) for name in SOURCES}

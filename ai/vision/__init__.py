@@ -1,4 +1,4 @@
-"""POST /ai/vision, and pictures made ready for the model.
+"""POST /ai/vision, and the preparation of pictures for the model.
 
 conversations imports `pictures`.
 """

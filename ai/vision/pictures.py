@@ -1,4 +1,4 @@
-"""Uploaded pictures, checked and made anew from their pixels, so that nothing else of the upload is kept."""
+"""Checks uploaded pictures and re-encodes them from their pixels, so that nothing else of an upload is kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACCEPTED = "accepted: image/jpeg, image/png, image/webp, image/gif, image/heic, 
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 
 WORK_SECONDS, WAIT_SECONDS = 60.0, 120.0
-# 40 megapixels take over 300 MB while they are worked on, and of WebP over 700 MB. HEIC is decoded in a thread.
+# Processing 40 megapixels takes over 300 MB, and for WebP over 700 MB. HEIC is decoded in a thread.
 _job = Job(
     "ai.parsing.picture", places=Places(2, per_user=1), memory=1536 * 1024**2, max_bytes=128 * 1024**2, threads=True
 )
@@ -38,9 +38,10 @@ class Rendering:
 
 @dataclass(frozen=True)
 class Picture:
-    """An upload's three renderings: full size, 1568 and 256 pixels at most on the longest side; all upright, in sRGB.
+    """An upload's three renderings: full size, and at most 1568 and 256 pixels on the longest side.
 
-    `for_model` is opaque. `sha256` is the hexadecimal digest of `stored.data`. The same upload gives the same bytes.
+    All are upright and in sRGB; `for_model` is opaque. `sha256` is the hexadecimal digest of `stored.data`. The same
+    upload gives the same bytes.
     """
 
     stored: Rendering
@@ -50,10 +51,10 @@ class Picture:
 
 
 def read_picture(file: IO[bytes]) -> Picture:
-    """Make the renderings of an upload, whose name and declared type are not looked at. Of animations the first frame.
+    """Make the renderings of an upload; its name and declared type are ignored. For animations, of the first frame.
 
     Waits for the process's other pictures. Raises TooLarge (bytes, pixels), UnsupportedType (other types, and files
-    that are damaged, end too early or take too long), and StoreUnavailable where the others take too long.
+    that are damaged, truncated or take too long), and StoreUnavailable if the other pictures take too long.
     """
     if file.seek(0, io.SEEK_END) > MAX_PICTURE_BYTES:
         raise TooLarge(TOO_MANY_BYTES)
@@ -78,7 +79,7 @@ def read_picture(file: IO[bytes]) -> Picture:
 
 
 def _kind(start: bytes) -> str | None:
-    """Pillow's name of the type that a file is by its first 16 bytes."""
+    """Pillow's name of the type, by the first 16 bytes of a file; None for an unsupported type."""
     if start.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if start.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -93,7 +94,7 @@ def _kind(start: bytes) -> str | None:
 
 
 def _rendering(said: dict[str, Any], data: bytes) -> Rendering:
-    """Raises ValueError, LookupError or TypeError for what a picture can't be."""
+    """Raises ValueError, LookupError or TypeError for an impossible rendering."""
     mime_type, width, height = said["mime_type"], int(said["width"]), int(said["height"])
     if mime_type not in ("image/jpeg", "image/png") or not 0 < width * height <= MAX_PIXELS:
         raise ValueError("not a rendering")

@@ -1,4 +1,4 @@
-"""Questions about pictures, outside any conversation."""
+"""POST /ai/vision: questions about pictures, outside any conversation."""
 
 from __future__ import annotations
 
@@ -96,10 +96,10 @@ class VisionView(APIView):
     )
     @raises(*ONE_OFF_ERRORS)
     def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
-        """Ask the model about one to five pictures; they are not kept.
+        """Ask the model about one to five pictures. They are not stored.
 
-        With `Accept: text/event-stream` or `?stream=true` the answer comes as `delta` events, then `done`; closing
-        the connection ends the call.
+        With `Accept: text/event-stream` or `?stream=true` the answer comes as `delta` events, then `done`. Closing the
+        connection ends the call.
         """
         data = validated_body(VisionInput, request)
         files = request.FILES.getlist("image")

@@ -1,4 +1,4 @@
-"""One row for each call to the model, budgets, and prices.
+"""The ledger (one row for each call to the model), budgets, and prices.
 
-ai opens and settles entries; nobody else writes them.
+ai opens and settles the entries; no other app writes them.
 """

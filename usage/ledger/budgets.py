@@ -1,6 +1,6 @@
-"""Budgets: how many tokens a user or an organization may use in a month or a day (UTC), and what is left of it.
+"""Budgets: how many tokens a user or an organization may use in a month or a day (UTC), and how many remain.
 
-Calls take from them in `usage.ledger.entries`, which has the only statements that change a `Spending`.
+Calls take tokens from budgets in `usage.ledger.entries`, the only module whose statements change a `Spending`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from usage.serializers import QuotaOutput
 Period = Literal["month", "day"]
 Subject = Literal["user", "organization"]
 
-DEFAULT = "default"  # what the audit log says where no budget is set
+DEFAULT = "default"  # in the audit log, where no budget is set
 
-# When room will come back as soon as calls that are being made have ended, by which nobody can say when.
+# The wait for running calls to end and release their reservations; when they end is unknown.
 RESERVED_RETRY_SECONDS = 5
 
 
 @dataclass(frozen=True)
 class BudgetState:
-    """A budget in its present period. `used` are settled tokens, `reserved` those of calls that are being made."""
+    """A budget in its current period. `used` counts settled tokens, `reserved` those of running calls."""
 
     subject: Subject
     period: Period
@@ -42,7 +42,7 @@ class BudgetState:
 
     @property
     def name(self) -> str:
-        """As in `context.budget` of an error."""
+        """The name in `context.budget` of an error."""
         return f"{self.subject}_{self.period}"
 
     @property
@@ -62,9 +62,9 @@ class BudgetContext(TypedDict):
 
 
 class BudgetExceeded(ApiError):
-    """A budget has not enough left for the call.
+    """A budget has too little left for the call.
 
-    `spent`: nor will it have when the calls that are being made have ended.
+    `spent`: it will still have too little when the running calls have ended.
     """
 
     status, code = 429, "budget_exceeded"
@@ -72,11 +72,11 @@ class BudgetExceeded(ApiError):
     context_body = BudgetContext
 
     def __init__(self, budgets: Sequence[BudgetState], *, needed: int) -> None:
-        """`budgets`: all that the call would take from; `needed`: the tokens that it takes at least."""
+        """`budgets`: all budgets that the call would take from; `needed`: the minimum number of tokens of the call."""
         short = [state for state in budgets if state.limit - state.used - state.reserved < needed]
         spent = [state for state in short if state.remaining < needed]
         self.spent = bool(spent)
-        # Where several are, the last one to come back is the one to wait for.
+        # Of several exceeded budgets, report the one that resets last.
         named = max(spent or short, key=lambda state: (state.resets_at, -state.remaining))
         seconds = (named.resets_at - timezone.now()).total_seconds() if spent else RESERVED_RETRY_SECONDS
         super().__init__(
@@ -94,19 +94,19 @@ def period_start(period: Period, moment: datetime) -> date:
 
 
 def period_end(period: Period, moment: datetime) -> datetime:
-    """When the period ends and the next one begins."""
+    """The end of the period, which is the start of the next one."""
     start = period_start(period, moment)
     following = (start + timedelta(days=31)).replace(day=1) if period == "month" else start + timedelta(days=1)
     return datetime.combine(following, time(), UTC)
 
 
 def default_limit(period: Period) -> int | None:
-    """What counts where no budget was set; None: no limit."""
+    """The limit where no budget is set; None: no limit."""
     return settings.MONTHLY_TOKEN_LIMIT or None if period == "month" else None
 
 
 def budgets_of(subject: User | Organization) -> list[BudgetState]:
-    """The limits that a user or an organization has by itself, the tightest first."""
+    """The budgets of a user or an organization itself, the tightest first."""
     return _states(subject, Spending.objects.filter(**_of(subject)).first())
 
 
@@ -127,14 +127,14 @@ def _states(subject: User | Organization, spending: Spending | None) -> list[Bud
 
 
 def _unverified_limit(subject: User | Organization, period: Period) -> int | None:
-    """What counts besides every other budget until a user's address is verified; None: nothing."""
+    """The extra limit of a user whose address is not verified, which no other budget replaces; None: no such limit."""
     if period == "month" and isinstance(subject, User) and not subject.is_verified:
         return settings.UNVERIFIED_TOKEN_LIMIT
     return None
 
 
 def used_in(spending: Spending, period: Period, now: datetime) -> int:
-    """The settled tokens of the present month or day."""
+    """The settled tokens of the current month or day."""
     start = period_start(period, now)
     if period == "month":
         return spending.month_tokens if spending.month == start else 0
@@ -142,7 +142,7 @@ def used_in(spending: Spending, period: Period, now: datetime) -> int:
 
 
 def quota_body(subject: User | Organization) -> QuotaOutput:
-    """The `quota` of the API: the tightest budget; without any the use of this month, and null for the rest."""
+    """The `quota` of the API: the tightest budget. Without a budget, this month's usage, with null in other fields."""
     spending = Spending.objects.filter(**_of(subject)).first()
     states = _states(subject, spending)
     if states:
@@ -163,12 +163,12 @@ def set_budget(*, subject: User | Organization, period: Period, token_limit: int
 
 
 def remove_budget(*, subject: User | Organization, period: Period) -> bool:
-    """Go back to the default; False if there was no budget."""
+    """Restore the default; False if there was no budget."""
     return Budget.objects.filter(**_of(subject), period=period).delete()[0] > 0
 
 
 def limit_of(subject: User | Organization, period: Period) -> int | str | None:
-    """The tokens of a budget as the audit log tells them, locked; None for no limit, `default` where there is none."""
+    """The limit of a budget for the audit log, locked: tokens, None for no limit, `default` without a budget."""
     found = Budget.objects.select_for_update().filter(**_of(subject), period=period).first()
     return DEFAULT if found is None else found.token_limit
 
@@ -181,7 +181,7 @@ def record_budget(
     caller: Caller | None = None,
     actor_id: int | None = None,
 ) -> None:
-    """Write to the audit log what a budget was and is: tokens, None for no limit, `default` where there is none."""
+    """Write a change of a budget to the audit log: tokens, None for no limit, `default` without a budget."""
     organization = {} if budget.organization_id is None else {"organization": budget.organization_id}
     record_event(
         AuditEvent.Event.BUDGET_SET,

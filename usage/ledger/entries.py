@@ -1,8 +1,8 @@
-"""The ledger: one row for each attempt that reached the model, whatever became of it, and what that takes from budgets.
+"""The ledger: one row for each attempt that reached the model, whatever its result, and its effect on budgets.
 
-Opening a row reserves the tokens that its call can cost at most, settling it takes what it did cost, discarding it
-gives the reservation back; each in one statement, which locks the `Spending` of the user and of the organization in
-the order of their ids. What those rows say is read after the lock was got, so calls at once can't pass a budget.
+Opening an entry reserves the highest possible cost of its call. Settling the entry takes the actual cost; discarding it
+releases the reservation. Each is one statement, which locks the `Spending` of the user and of the organization in the
+order of their ids. The statement reads these rows after it has the locks, so simultaneous calls cannot exceed a budget.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from usage.models import LedgerEntry, Spending
 
 logger = structlog.get_logger(__name__)
 
-# What could not be settled, or discarded (None), because the database was away, and who answered. If this process ends
-# first, `settle_abandoned` of another one settles the row by its estimate.
+# Settlements, and discards (None), that failed because the database was down, with the model that answered. If this
+# process ends first, another one's `settle_abandoned` settles the row by its estimate.
 _deferred: deque[tuple[str, TokenUsage | None, str]] = deque()
 _deferred_lock = threading.Lock()
-# Every request of an outage may leave one, unlike settlements, of which there are as many as calls were open.
+# Each request of an outage may add one. Settlements need no limit: there are only as many as open calls.
 MAX_DEFERRED_OPENINGS = 10_000
 
-# A least() of nothing but its first argument, where there is no limit, is that argument: all that was asked for.
+# Without any limit, least() returns its first argument, the requested output.
 _OPEN = """
     WITH account AS (
         SELECT id, user_id, organization_id, reserved_tokens,
@@ -97,7 +97,7 @@ _ACCOUNT = """account AS (
            FOR UPDATE OF spending
     )"""
 
-# A count of a month or a day that is over is begun anew, unless the clock of another process is ahead of this one's.
+# The count of a past month or day restarts, unless the clock of another process is ahead of this one's.
 _TAKE_FROM_SPENDING = """
     UPDATE usage_spending
        SET reserved_tokens = greatest(0, usage_spending.reserved_tokens - account.reserved_tokens),
@@ -173,7 +173,7 @@ _FORGET_MEMBER = """
 
 @dataclass(frozen=True)
 class OpenEntry:
-    """A row for a call that may now be made, of so many tokens of output at most."""
+    """An entry for a call that may now be made, and the limit of the call's output tokens."""
 
     attempt_id: str
     max_output_tokens: int
@@ -189,11 +189,11 @@ def open_entry(
     max_output_tokens: int,
     organization_id: int | None = None,
 ) -> OpenEntry:
-    """Write down that a call is about to be made, and reserve what it can cost: the estimate of its input and its
-    output, which is lowered to what the budgets have left.
+    """Write the entry of a call before it is made, and reserve its possible cost.
 
-    An organization that has been deleted meanwhile does not pay. Raises BudgetExceeded, NotAuthenticated for an account
-    that was deleted, and OperationalError: no call without a row.
+    The cost is the estimate of the input plus the output, which is reduced to what the budgets have left. If the
+    organization has been deleted in the meantime, it does not pay. Raises BudgetExceeded, NotAuthenticated for a
+    deleted account, and OperationalError: no call is made without a row.
     """
     opening = partial(
         _open,
@@ -214,7 +214,7 @@ def open_entry(
                 raise
         return opening(organization_id=None)
     except OperationalError:
-        # Perhaps it was the answer that got lost, and the row is there.
+        # The row may exist: perhaps only the database's answer was lost.
         if len(_deferred) < MAX_DEFERRED_OPENINGS:
             _defer(attempt_id, None)
         raise
@@ -250,12 +250,12 @@ def _open(
         "unverified_limit": settings.UNVERIFIED_TOKEN_LIMIT,
         "accounts": len(accounts),
         "now": now,
-        "holder": processes.this_process() if periodic.is_started() else "",  # none that lives on after a command
-        # Twice the longest call, for clocks that differ and settlements that have to wait.
+        "holder": processes.this_process() if periodic.is_started() else "",  # a command has no lease to renew
+        # Twice the longest call, to allow for clock differences and deferred settlements.
         "abandoned_after": now + timedelta(seconds=2 * settings.AI_TIMEOUT_SECONDS + 60),
     }
     found, output, short = _one_row(_OPEN, values)
-    if found < len(accounts):  # their first call
+    if found < len(accounts):  # the first call of the user or the organization
         Spending.objects.bulk_create(accounts, ignore_conflicts=True)
         found, output, short = _one_row(_OPEN, values)
         if found < len(accounts):
@@ -266,27 +266,27 @@ def _open(
 
 
 def settle_entry(attempt_id: str, usage: TokenUsage, *, answered_by: str = "") -> None:
-    """Write what the call used, now or as soon as the database is back. The first settlement counts.
+    """Write what the call used, now or as soon as the database is back. Only the first settlement counts.
 
-    `answered_by`: the model that answered, where it said its name; it can be another than the one that was asked.
+    `answered_by`: the model that answered, if it reported its name; it can differ from the requested model.
     """
     _close_or_defer(attempt_id, usage, answered_by)
 
 
 def settle_from_estimate(attempt_id: str, *, output_tokens: int) -> None:
-    """Settle the entry of a process that died, if it had opened one, by its estimated input and what had come."""
+    """Settle the entry of a dead process, if there is one, by its estimated input and the output so far."""
     opened = LedgerEntry.objects.filter(attempt_id=attempt_id, settled_at=None).values_list("input_tokens", flat=True)
     for input_tokens in opened:
         settle_entry(attempt_id, TokenUsage(input_tokens=input_tokens, output_tokens=output_tokens, estimated=True))
 
 
 def discard_entry(attempt_id: str) -> None:
-    """Take back an entry whose call never reached the model, with what was reserved for it; if need be later."""
+    """Discard an entry whose call never reached the model, with its reservation; later if the database is down."""
     _close_or_defer(attempt_id, None)
 
 
 def settle_deferred() -> None:
-    """Settle and discard what had to wait for the database."""
+    """Settle and discard the entries that were deferred while the database was down."""
     while _deferred:
         with _deferred_lock:
             waiting = _deferred.popleft() if _deferred else None
@@ -305,16 +305,16 @@ _take_overs: dict[str, TakeOver] = {}
 
 
 def register_take_over(purpose: LedgerEntry.Purpose, take_over: TakeOver) -> None:
-    """Have `take_over(attempt_id, user_id)` called for each open call of this purpose whose process is dead.
+    """Register `take_over(attempt_id, user_id)`, called for each open call of this purpose whose process is dead.
 
-    True says that what the call was for will settle it: only if that takes too long is it settled by its estimate. It
-    must be repeatable, and may raise StoreUnavailable.
+    If it returns True, the work that the call belongs to will settle the entry; the estimate settles it only if that
+    takes too long. It must be repeatable and may raise StoreUnavailable.
     """
     _take_overs[purpose] = take_over
 
 
 def settle_abandoned() -> int:
-    """Settle, by the estimate made before the call, entries whose process must have died; how many."""
+    """Settle the entries of dead processes by the estimate made before the call; returns how many."""
     processes.judge_processes()
     with connection.cursor() as cursor:
         cursor.execute(_ABANDONED)
@@ -333,13 +333,13 @@ def _is_taken_over(take_over: TakeOver, attempt_id: str, user_id: int | None) ->
     try:
         return take_over(attempt_id, user_id)
     except StoreUnavailable:
-        return True  # nobody can say yet
+        return True  # unknown until the store is back
 
 
 def anonymize_user(user_id: int) -> None:
-    """Keep what a deleted user's calls cost, without whose they were: attempt ids name conversations.
+    """Keep the costs of a deleted user's calls, without the user's identity: attempt ids name conversations.
 
-    Calls that are still being made lose theirs when they are settled.
+    Running calls lose their attempt ids when they are settled.
     """
     entries = LedgerEntry.objects.filter(user_id=user_id)
     entries.filter(settled_at=None).update(user=None)
@@ -348,10 +348,10 @@ def anonymize_user(user_id: int) -> None:
 
 
 def forget_organization(organization_id: int) -> None:
-    """Take an organization that is about to be deleted out of the entries; in the transaction that deletes it.
+    """Remove an organization from the entries, in the transaction that deletes it.
 
-    Calls lock their entry first and the spending after it, so entries come before the rows that the deletion takes
-    along, and those of calls that may end meanwhile come last: there may be very many of the others.
+    Calls lock their entry first and the spending after it, so entries come before the rows that the deletion cascades
+    to. The many settled entries come first, and those of running calls last, so that these are locked only briefly.
     """
     entries = LedgerEntry.objects.filter(organization_id=organization_id)
     entries.exclude(settled_at=None).update(organization=None)
@@ -392,7 +392,7 @@ def _settle(attempt_id: str, usage: TokenUsage, answered_by: str = "") -> None:
     }
     try:
         _execute(_SETTLE, values)
-    except IntegrityError:  # the account, or the organization, was deleted between the lines; the entry knows by now
+    except IntegrityError:  # the account or organization was deleted during the statement; the retry sees the deletion
         _execute(_SETTLE, values)
 
 

@@ -1,4 +1,4 @@
-"""Budgets that are nearly used up, found without looking at every user."""
+"""Finds budgets that are nearly used up, without reading every user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from usage.ledger.budgets import Period, Subject, default_limit, period_start
 
-# The part of a budget from which on it is nearing its end, and how many are told.
+# The used fraction from which a budget counts as nearly used up, and the number of budgets to report.
 NEAR = 0.8
 ROWS = 10
 
@@ -33,8 +33,8 @@ class NearBudget:
         return self.used / self.limit
 
 
-# Budgets that were set are gone through, from each to its spending; for the users without one the index on the month's
-# tokens is read from the most downwards, until there are enough.
+# Budgets that are set are scanned and joined to their spending. For users with the default, the index on the month's
+# tokens is read in descending order until there are enough.
 _FULLEST = """
     WITH chosen AS (
         SELECT budget.user_id, budget.organization_id, period, token_limit,
@@ -76,7 +76,7 @@ _FULLEST = """
 
 
 def near_budgets(*, now: datetime | None = None) -> list[NearBudget]:
-    """The ROWS fullest of the budgets that are nearing their end, the fullest first."""
+    """The ROWS budgets with the highest used fraction of at least NEAR, the fullest first."""
     now, default = now or timezone.now(), default_limit("month")
     with connection.cursor() as cursor:
         cursor.execute(
@@ -85,7 +85,7 @@ def near_budgets(*, now: datetime | None = None) -> list[NearBudget]:
                 "month": period_start("month", now),
                 "day": period_start("day", now),
                 "default": default,
-                # A whole number, or the index would not do.
+                # A whole number, because the index cannot serve a comparison with a fraction.
                 "default_near": None if default is None else math.ceil(NEAR * default),
                 "near": NEAR,
                 "rows": ROWS,

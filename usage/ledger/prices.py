@@ -1,10 +1,10 @@
-"""What a call costs: by the model that answered it, at the price of the day on which it was made."""
+"""The cost of a call: the price of the model that answered, on the day on which the call was made."""
 
 from __future__ import annotations
 
-# The model that a settled row of the ledger is paid for: the one that answered, where it said its name.
+# The model whose price a settled entry has: the one that answered, if it reported its name.
 PAID_MODEL = "coalesce(nullif(answered_by, ''), model)"
-# Of `models/gemini-x-001` or `gemini-x@001`, which is a version of it, the price of gemini-x is the one that is known.
+# `models/gemini-x-001` and `gemini-x@001` are versions of gemini-x and have its price if they have none of their own.
 _BASE = "regexp_replace({name}, '(-[0-9]{{3,8}}|-latest|@.*)$', '')"
 _ANSWERED, _ASKED = "%(answered_by)s::text", "entry.model"
 _NAMES = ", ".join(
@@ -12,8 +12,8 @@ _NAMES = ", ".join(
     for place, name in enumerate((_ANSWERED, _BASE.format(name=_ANSWERED), _ASKED, _BASE.format(name=_ASKED)))
 )
 
-# The cost of the row `entry` in millionths, NULL where there was no price; the model that was asked stands in for one
-# that answered and has none.
+# The cost of the row `entry` in millionths, NULL without a price. If the model that answered has no price, that of the
+# requested model applies.
 COST_OF_ENTRY = f"""
     SELECT round(((%(input)s::numeric - %(cached)s) * input_micros
                   + %(cached)s::numeric * cached_input_micros

@@ -53,12 +53,12 @@ class TokenUsage:
 def estimate_tokens(text: str) -> int:
     """A cautious estimate of a text's tokens: one for each three bytes of UTF-8, rounded up.
 
-    Gemini takes about four Latin characters, or about one Chinese or Japanese one, for a token, so this is above the
-    truth for both.
+    Gemini uses a token for about four Latin characters, or for about one Chinese or Japanese character. The estimate is
+    higher for both.
     """
     return math.ceil(len(text.encode("utf-8", "surrogatepass")) / 3)
 
 
 def prompt_budget(*, max_tokens: int, max_output_tokens: int) -> int:
-    """Tokens that a prompt may have: the window less a reserve for the answer, a quarter of it at most."""
+    """The tokens that a prompt may have: the window less a reserve for the answer, a quarter of the window at most."""
     return max_tokens - min(max_output_tokens, max_tokens // 4)

@@ -6,7 +6,7 @@ def create_position(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    """The one row that collecting requests locks and moves."""
+    """Creates the one row that the recorder of requests locks and updates."""
 
     dependencies = [("usage", "0001_initial")]
 

@@ -2,7 +2,7 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    """Request records may have been deleted before it was written down since when they are whole."""
+    """Sets `raw_since` where request records may have been deleted before this column existed."""
 
     dependencies = [("usage", "0004_ledger_holders")]
 

@@ -1,9 +1,9 @@
-"""Prices of the models that are asked most, so that a first dashboard shows costs. Operators check them."""
+"""Adds prices of the most common models, so that the first dashboard shows costs. Operators check them."""
 
 from django.db import migrations
 
-# Millionths of a US dollar for a million tokens of input, cached input and output, for text, and for prompts of up to
-# 200,000 tokens: https://ai.google.dev/gemini-api/docs/pricing
+# Millionths of a US dollar for a million tokens of input, cached input and output. They apply to text, and to prompts of
+# up to 200,000 tokens: https://ai.google.dev/gemini-api/docs/pricing
 PRICES = {
     "gemini-2.5-flash": (300_000, 30_000, 2_500_000),
     "gemini-2.5-flash-lite": (100_000, 10_000, 400_000),

@@ -1,4 +1,4 @@
-"""A price holds from a day on. Those that are there hold from the beginning, as they did; one more comes with EdgeChat."""
+"""Gives each price a first day. Existing prices keep applying from the beginning. Adds the default model's price."""
 
 from datetime import date
 
@@ -7,9 +7,9 @@ from django.db import migrations, models
 import usage.models
 
 BEGINNING = date(2000, 1, 1)
-# As in 0006, for the model that is asked unless another is set. Input and output are those of Google's page
-# (https://ai.google.dev/gemini-api/docs/pricing) as it was read on 2026-10-07; cached input is a tenth of input there,
-# as of all models of this family.
+# As in 0006, for the default model. Input and output are from Google's page
+# (https://ai.google.dev/gemini-api/docs/pricing) on 2026-10-07. Cached input is a tenth of input there, as for all
+# models of this family.
 MODEL, PRICE = "gemini-3.5-flash-lite", (300_000, 30_000, 2_500_000)
 
 

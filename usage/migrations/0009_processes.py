@@ -6,7 +6,7 @@ class Migration(migrations.Migration):
     dependencies = [("usage", "0008_dated_prices")]
 
     operations = [
-        # The table keeps its name: processes of the version before renew their rows in it while this runs, and after.
+        # The table keeps its name: processes of the previous version renew their rows in it during the migration and after.
         migrations.RenameModel("LedgerHolder", "Process"),
         migrations.AlterModelTable("Process", "usage_ledgerholder"),
         migrations.AlterModelOptions("Process", {"verbose_name_plural": "processes"}),

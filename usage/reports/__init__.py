@@ -1,4 +1,4 @@
 """Sums over the ledger and the counted requests.
 
-Used by views, commands and the admin.
+Views, commands and the admin use it.
 """

@@ -1,4 +1,4 @@
-"""The costs of days that are over, summed up once, so that what a year cost is not added up call by call."""
+"""Sums up the costs of past days once, so that the cost of a year is not added up call by call."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from django.utils import timezone
 from usage.ledger.prices import PAID_MODEL
 from usage.models import RecorderPosition
 
-# A call is settled at the moment of writing, by a clock that may differ and in a transaction that takes a while.
+# A settlement has the time at which it is written, but clocks differ and its transaction takes a while.
 CLOSED_AFTER = timedelta(minutes=10)
 
 
 def sum_up_costs(*, now: datetime | None = None) -> int:
-    """Sum up the days that have been over for CLOSED_AFTER and are not yet; how many rows. One process does it."""
+    """Sum up the days that ended at least CLOSED_AFTER ago; returns the number of new rows. One process does it."""
     end = ((now or timezone.now()) - CLOSED_AFTER).astimezone(UTC).date()
     if RecorderPosition.objects.filter(pk=1, costs_until__gte=end).exists():
         return 0

@@ -1,6 +1,6 @@
-"""How long requests took, counted in buckets: two numbers of a histogram add up, two percentiles do not.
+"""How long requests took, as histograms: histograms can be added up, percentiles cannot.
 
-Limits grow by a factor of sqrt(2), so a percentile is off by a fifth at most, from a millisecond to minutes.
+The limits grow by a factor of sqrt(2), so a percentile is off by a fifth at most, from a millisecond to minutes.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-# Milliseconds at which a bucket ends and the next begins, to 131 s. The first begins at 0, the last is open.
+# The milliseconds at which one bucket ends and the next begins, up to 131 s. The first begins at 0, the last is open.
 LIMITS: tuple[float, ...] = tuple(2 ** (step / 2) for step in range(35))
 BUCKETS = len(LIMITS) + 1
 
@@ -19,10 +19,10 @@ def bucket_of(milliseconds: float) -> int:
 
 
 def percentile(counts: Sequence[int], fraction: float) -> float | None:
-    """Milliseconds within which that fraction (0 to 1) of the requests was answered; None without requests.
+    """The milliseconds within which this fraction (0 to 1) of the requests was answered; None without requests.
 
-    `counts` has a number for each bucket. Within a bucket requests count as spread evenly; of the open one nothing but
-    its lower limit is known.
+    `counts` has a number for each bucket. Requests are assumed to be spread evenly within their bucket; in the open one
+    they count with its lower limit.
     """
     wanted = fraction * sum(counts)
     below = 0

@@ -1,4 +1,4 @@
-"""What the ledger says of a time span, summed up by user, organization, purpose or model."""
+"""The ledger of a time span, summed up by user, organization, purpose or model."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ ROWS_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class ReportRow:
-    """`id`: of an organization, whose name others may have too.
+    """`id`: the id of an organization, because names of organizations are not unique.
 
-    `name`: an e-mail, an organization, a purpose or the model that answered; None for accounts and organizations that
-    were deleted since, and for calls of no organization. `requests`: to the API, by this user; None for the others,
-    which no request count knows. `cost_micros`: of the calls that had a price, in millionths of its currency.
+    `name`: an e-mail, an organization, a purpose or the model that answered; None for deleted accounts and
+    organizations, and for calls without an organization. `requests`: to the API, by this user; None for other
+    groupings, which request counts do not have. `cost_micros`: of the calls with a price, in millionths of its
+    currency.
     """
 
     id: int | None
@@ -79,7 +80,7 @@ _QUERIES: dict[Grouping, str] = {
 def ledger_report(*, by: Grouping, since: datetime, until: datetime) -> Iterator[ReportRow]:
     """The sums of settled calls and answered requests from `since` to before `until`, the most tokens first.
 
-    PostgreSQL hands the rows out a thousand at a time, so memory does not grow with their number.
+    PostgreSQL returns a thousand rows at a time, so memory does not grow with their number.
     """
     with connection.chunked_cursor() as cursor:
         cursor.execute(_QUERIES[by], {"since": since, "until": until})

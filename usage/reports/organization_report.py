@@ -1,4 +1,4 @@
-"""Reading what an organization used, and who of its members."""
+"""The usage of an organization and of each of its members."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from accounts.permissions import Action
 from usage.reports.services import TokenTotals, recent_hours
 from usage.serializers import MemberUsageOutput
 
-# Members are 500 at most and come first, so this bounds those who have left.
+# There are 500 members at most, and they come first, so this limits the former members.
 MAX_LISTED = 1000
 
 
 @dataclass(frozen=True)
 class OrganizationTotals:
-    """`members`: who is in the organization, in the order in which they were added, then who has left and used
-    tokens, the most first, then deleted accounts."""
+    """`members`: the organization's members in the order in which they were added, then former members who used tokens,
+    the most first, then deleted accounts."""
 
     organization: Organization
     tokens: TokenTotals
@@ -56,9 +56,9 @@ _MEMBERS = """
 
 
 def organization_usage(*, user: User, organization_id: int) -> OrganizationTotals:
-    """What an organization used, for its owners and admins. Raises OrganizationNotFound and PermissionDenied.
+    """The usage of an organization, for its owners and admins. Raises OrganizationNotFound and PermissionDenied.
 
-    The time that it takes grows with the hours in which members used tokens, not with their calls.
+    The time grows with the number of hours in which members used tokens, not with the number of calls.
     """
     access = access_organization(user=user, organization_id=organization_id)
     access.require(Action.READ_USAGE)

@@ -1,4 +1,4 @@
-"""Reading what a user used."""
+"""The usage of a user."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ def user_usage(user_id: int, *, now: datetime | None = None) -> UsageTotals:
 
 
 def daily_usage(user_id: int, *, days: int, now: datetime | None = None) -> list[DayUsageOutput]:
-    """A user's last days (UTC) up to the last answered request: as many as asked, the oldest first, today the last."""
+    """A user's last `days` days (UTC) up to the last answered request, the oldest first, today last."""
     today = (now or timezone.now()).astimezone(UTC).date()
     first = today - timedelta(days=days - 1)
     with one_snapshot(), connection.cursor() as cursor:
-        # The position is in each row; there is a row for each day.
+        # Each row, one per day, contains the position.
         cursor.execute(
             """
             WITH used AS (

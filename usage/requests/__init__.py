@@ -1,4 +1,4 @@
-"""Counting requests: the middleware, and the stream in Redis until they are in PostgreSQL.
+"""Counts requests: the middleware, and the stream in Redis that holds them until they are in PostgreSQL.
 
-Only the settings and start-up import it.
+Only the settings and the start-up code import it.
 """

@@ -1,4 +1,4 @@
-"""Counts each answered request of a signed-in user, but for health checks."""
+"""Counts each answered request of a signed-in user, except health checks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class CountRequestsMiddleware:
 
 
 def _user_id(request: HttpRequest) -> int | None:
-    """Whose request it was; where no view was reached (an unknown path, too large a body), the token is read here."""
+    """The user of a request. If no view was reached (unknown path, body too large), the token is read here."""
     state = state_of(request)
     if not state.token_checked and "HTTP_AUTHORIZATION" in request.META:
         with suppress(NotAuthenticated, DatabaseError):

@@ -1,6 +1,6 @@
-"""Counting requests: into a Redis stream before their answer leaves, from there to PostgreSQL in batches.
+"""Counts requests: into a Redis stream before the response is sent, and from there into PostgreSQL in batches.
 
-What may be lost, and when: docs/decisions/0016-counting-requests.md.
+docs/decisions/0016-counting-requests.md describes which counts can be lost, and when.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from usage.requests.request_stream import STREAM, AnsweredRequest, add_to_stream
 logger = structlog.get_logger(__name__)
 
 BATCH = 5000
-# A bound on what an outage of both stores can pile up in a process; the oldest are dropped.
+# Limits what a process holds while both stores are down; the oldest are dropped.
 MAX_HELD = 100_000
-# Readers look up the position first and the stream after it, so what was written stays in the stream for a while.
+# Readers read the position first and the stream after it, so the stream keeps written entries for a while.
 KEEP_MILLISECONDS = 10_000
 
-# What arrives a second time is not inserted again, and only what is inserted is counted. All parts of a statement see
-# the tables as they were before it: so users of a day without requests until then are active for the first time in it.
+# A duplicate is not inserted, and only inserted records are counted. All parts of the statement see the tables as they
+# were before it, so users without earlier requests on a day become active in this statement.
 _COUNT = """
     WITH inserted AS (
         INSERT INTO usage_requestrecord (user_id, at, method, route, status, milliseconds, key)
@@ -93,17 +93,17 @@ _COUNT = """
     SELECT count(*) FROM inserted
 """
 
-# By key: what Redis has not confirmed, which may have arrived all the same; and what it has confirmed since the last
-# round of `collect_requests`, which this process knows if Redis goes away.
+# By key: records that Redis has not confirmed, although they may have arrived; and records that it has confirmed since
+# the last round of `collect_requests`, which this process still has if Redis goes down.
 _held: dict[str | None, AnsweredRequest] = {}
 _confirmed: dict[str | None, AnsweredRequest] = {}
-# One round at a time: a process that ends must not go while another round has what it holds.
+# One round at a time: a process must not end while another round has its records.
 _collecting = threading.Lock()
 
 
 def record_request(record: AnsweredRequest) -> None:
-    """Count an answered request. Never raises: an answer is not lost over its bookkeeping."""
-    _hold(record)  # before Redis is waited for, as the process may end meanwhile
+    """Count an answered request. Never raises: a failed count must not lose the response."""
+    _hold(record)  # before the wait for Redis, because the process may end meanwhile
     with suppress(RedisError):
         add_to_stream(record)
         _confirmed[record.key] = record
@@ -118,7 +118,7 @@ def _hold(record: AnsweredRequest) -> None:
 
 @contextmanager
 def one_snapshot() -> Iterator[None]:
-    """All queries in the block see the same moment of the database; they may only read. Not inside a transaction."""
+    """All queries in the block see one snapshot of the database and may only read. Not inside a transaction."""
     with transaction.atomic(durable=True):
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -126,9 +126,9 @@ def one_snapshot() -> Iterator[None]:
 
 
 def pending_requests(user_id: int, *, after: str) -> list[datetime]:
-    """When those of a user's requests were answered that are not in PostgreSQL yet; `after` is the position there.
+    """The times of a user's answered requests that are not in PostgreSQL yet; `after` is the position there.
 
-    Exact if the sums, the position and this are read in `one_snapshot`. Without Redis, those that this process has.
+    Exact if the sums, the position and this are read in `one_snapshot`. Without Redis, only this process's requests.
     """
     known_here = [*_held.values(), *_confirmed.values()]
     pending = {record.key: record.at for record in known_here if record.user_id == user_id}
@@ -140,16 +140,16 @@ def pending_requests(user_id: int, *, after: str) -> list[datetime]:
         record = AnsweredRequest.from_entry(fields)
         if record is not None and record.user_id == user_id:
             pending[record.key or entry_id.decode()] = record.at
-    # Some may have come to PostgreSQL by another way, and are still behind the position.
+    # Some may have reached PostgreSQL directly, although they come after the position.
     known = set(RequestRecord.objects.filter(key__in=pending).values_list("key", flat=True)) if pending else set()
     return [at for key, at in pending.items() if key not in known]
 
 
 def collect_requests() -> int:
-    """Move what was counted into PostgreSQL, in one transaction; how many records were new.
+    """Move the counted requests into PostgreSQL in one transaction; returns how many records were new.
 
-    One process at a time does it; each writes by itself what Redis has not confirmed, or does not have any more. To be
-    called every second, and when the process ends.
+    One process at a time reads the stream; each process writes directly what Redis has not confirmed or has lost. Call
+    it every second, and when the process ends.
     """
     with _collecting:
         confirmed = list(_confirmed.values())
@@ -174,7 +174,7 @@ def _redis_answers() -> bool:
 
 
 def flush_requests() -> None:
-    """Leave nothing in this process, which ends. Never raises."""
+    """Write all records that this process holds, before it ends. Never raises."""
     try:
         collect_requests()
     except Exception:
@@ -218,7 +218,7 @@ def _read_stream(after: str, *, count: int | None = None) -> list[tuple[bytes, d
 
 def _write(records: list[AnsweredRequest]) -> int:
     with connection.cursor() as cursor:
-        # Accounts may have been deleted since; their rows are locked against it until this is committed.
+        # Accounts may have been deleted since. The lock prevents further deletions until the commit.
         cursor.execute(
             "SELECT id FROM accounts_user WHERE id = ANY(%s) FOR KEY SHARE", [sorted({r.user_id for r in records})]
         )
@@ -229,8 +229,8 @@ def _write(records: list[AnsweredRequest]) -> int:
             {
                 "user_ids": [record.user_id for record in kept],
                 "times": [record.at for record in kept],
-                # As much as the columns take: a client may send any word as its method, and one record that is refused
-                # would keep all others of its batch from being counted, each time that it is tried.
+                # Cut to the columns: a client may send any word as its method, and a single refused record would
+                # prevent the count of its whole batch at each attempt.
                 "methods": [record.method[:10] for record in kept],
                 "routes": [record.route[:200] for record in kept],
                 "statuses": [record.status for record in kept],

@@ -1,4 +1,4 @@
-"""Answered requests in the Redis stream that takes them to PostgreSQL."""
+"""Answered requests in the Redis stream, from which they are moved to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 from edgechat.stores.redis import redis_client
 
 STREAM = "edgechat:usage:requests"
-# A bound on what an outage of PostgreSQL can pile up.
+# Limits what accumulates while PostgreSQL is down.
 MAX_WAITING_IN_REDIS = 1_000_000
 MAX_KEY_CHARACTERS = 40
-# Of what is counted: no outage lasts longer, and no clock is so far ahead.
+# Bounds for the time of a request: no outage lasts longer, and no clock is further ahead.
 OLDEST, MAX_AHEAD = timedelta(days=366), timedelta(days=1)
 
 
@@ -34,7 +34,7 @@ def _new_key() -> str:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredRequest:
-    """`key`, at most MAX_KEY_CHARACTERS, is this request's alone; None only in records of before there were keys."""
+    """`key`, at most MAX_KEY_CHARACTERS, is unique to the request; None only in records from before keys existed."""
 
     user_id: int
     at: datetime
@@ -45,13 +45,13 @@ class AnsweredRequest:
     key: str | None = field(default_factory=_new_key)
 
     def as_arguments(self) -> tuple[str | int | float, ...]:
-        """Names and values of the stream's entry."""
+        """The names and values of the stream's entry."""
         named = ("u", self.user_id, "t", self.at.timestamp(), "m", self.method, "r", self.route)
         return (*named, "s", self.status, "d", self.milliseconds, "k", self.key or "")
 
     @classmethod
     def from_entry(cls, fields: dict[bytes, bytes]) -> AnsweredRequest | None:
-        """What an entry of the stream says; None for one that PostgreSQL would not take, and so is not ours."""
+        """The request of a stream entry; None for an entry that PostgreSQL would not accept, so it is not ours."""
         try:
             record = cls(
                 user_id=int(fields[b"u"]),
@@ -72,6 +72,6 @@ class AnsweredRequest:
 
 
 def add_to_stream(record: AnsweredRequest) -> None:
-    """Return when Redis has confirmed it. Raises RedisError; then it may have arrived all the same."""
-    redis: Any = redis_client()  # has no types for this
+    """Returns after Redis has confirmed the record. Raises RedisError; the record may have arrived nevertheless."""
+    redis: Any = redis_client()  # its types lack this command
     redis.execute_command("XADD", STREAM, "MAXLEN", "~", MAX_WAITING_IN_REDIS, "*", *record.as_arguments())

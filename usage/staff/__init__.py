@@ -1,4 +1,4 @@
-"""The dashboard, and the admin's pages of people and budgets.
+"""The dashboard, and the admin's pages for usage and budgets of users and organizations.
 
 Only the admin imports it.
 """

@@ -1,4 +1,4 @@
-"""Budgets in the admin: every way to set one is written to the audit log."""
+"""Budgets in the admin: every change is written to the audit log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from usage.models import Budget
 
 
 def may_set_budget(request: HttpRequest, user: User | None) -> bool:
-    """Staff without superuser's rights leave the budgets of all staff alone, their own included."""
+    """Staff who are not superusers may not change the budgets of staff, including their own."""
     if user is None or is_superuser(request):
         return True
     return not (user.is_staff or user.is_superuser)
@@ -32,7 +32,7 @@ def record_change(request: HttpRequest, budget: Budget, limit: int | str | None,
 
 
 class SetBudgetForm(forms.Form):
-    """One budget of a user: so many tokens, no limit, or what everybody has."""
+    """One budget of a user: a number of tokens, no limit, or the default."""
 
     TOKENS, UNLIMITED, DEFAULT = "tokens", "unlimited", DEFAULT
 
@@ -102,10 +102,10 @@ class BudgetAdmin(OfUsersAdmin):
         record_change(request, obj, obj.token_limit, before=before)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """Its row was written as it was saved."""
+        """Empty: `save_model` has written the audit log."""
 
     def described(self, obj: Budget) -> None:
-        """The row of a deletion is written with it."""
+        """Empty: the deletion writes its own row to the audit log."""
 
     def delete_model(self, request: HttpRequest, obj: Budget) -> None:
         before = obj.token_limit
@@ -118,8 +118,8 @@ class BudgetAdmin(OfUsersAdmin):
 
 
 class OwnedBudgetForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A budget on its owner's page. Its period stays: a budget that moved would leave the period it had without one,
-    and the audit log without a word of it."""
+    """A budget on its owner's page. Its period cannot change: the old period would lose its budget without an entry in
+    the audit log."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""The figures of the admin's first page: read from sums by the day, so that they cost the same at any traffic."""
+"""The figures of the admin's first page, read from daily sums, so that their cost does not depend on the traffic."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from usage.models import DailyTraffic, RecorderPosition
 from usage.reports.latency import percentile
 
 FRACTIONS = (0.5, 0.95, 0.99)
-# Models and organizations that are named; the others are summed up.
+# The number of models and organizations listed by name; the others are summed up.
 ROWS = 10
 
 Percentiles = tuple[float | None, ...]
@@ -46,7 +46,7 @@ class Costs:
 
 @dataclass
 class Day:
-    """One day, UTC. `latency`: milliseconds within which each of FRACTIONS was answered, None without requests."""
+    """One day, UTC. `latency`: the milliseconds within which each of FRACTIONS was answered; None without requests."""
 
     date: date
     requests: int = 0
@@ -60,7 +60,7 @@ class Day:
 
 @dataclass(frozen=True)
 class NamedCosts:
-    """`kind`: `rest` sums up those that are too many to name, `none` what was charged to no organization."""
+    """`kind`: `rest` sums up the items below the top ROWS, `none` the calls that no organization was charged for."""
 
     kind: Literal["model", "organization", "none", "rest"]
     name: str
@@ -90,7 +90,7 @@ class Dashboard:
 
 
 def read_dashboard(*, days: int, now: datetime | None = None) -> Dashboard:
-    """The figures of today and of the days before it, `days` in all, the oldest first."""
+    """The figures of the last `days` days, including today, the oldest first."""
     now = now or timezone.now()
     today = now.astimezone(UTC).date()
     first = today - timedelta(days=days - 1)
@@ -107,7 +107,7 @@ def read_dashboard(*, days: int, now: datetime | None = None) -> Dashboard:
     for each, model, organization_id, costs in _costs_since(first):
         if each is None:
             by_organization[organization_id].add(costs)
-        elif each in shown:  # not what a clock that is ahead settled tomorrow
+        elif each in shown:  # excludes tomorrow's calls, settled by a clock that is ahead
             shown[each].costs.add(costs)
             shown[each].cost_by_model[model] = costs.cost_micros
             by_model[model].add(costs)
@@ -124,15 +124,15 @@ def read_dashboard(*, days: int, now: datetime | None = None) -> Dashboard:
 
 
 def costs_until() -> date | None:
-    """The day from which on costs are not summed up yet; None: none are."""
+    """The first day whose costs are not summed up yet; None: no day is summed up."""
     return RecorderPosition.objects.filter(pk=1).values_list("costs_until", flat=True).first()
 
 
 def _costs_since(first: date) -> Iterator[tuple[date | None, str, int | None, Costs]]:
     """(day, model, None, costs) of each day and model; (None, "", id or None, costs) of each organization and of none.
 
-    Days that are summed up come from the sums. Where they end is read first, and only days before it are taken from
-    them, so nothing is counted twice when more days are summed up meanwhile.
+    Past days come from the daily sums. The end of the summed days is read first, and the sums are used only before it,
+    so nothing is counted twice if more days are summed up meanwhile.
     """
     live = max(first, costs_until() or first)
     with connection.cursor() as cursor:
@@ -180,7 +180,7 @@ def _organizations(found: dict[int | None, Costs]) -> list[NamedCosts]:
 
 
 def _most(found: dict[K, Costs]) -> tuple[list[tuple[K, Costs]], list[NamedCosts]]:
-    """The ROWS that cost the most, and all others in a row of their own if there are any."""
+    """The ROWS with the highest cost, and the sum of all others, if there are any."""
     ordered = sorted(
         found.items(), key=lambda item: (-item[1].cost_micros, -item[1].input_tokens - item[1].output_tokens)
     )

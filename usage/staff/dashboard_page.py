@@ -1,4 +1,4 @@
-"""The admin's first page for those who may see the ledger: unfold's DASHBOARD_CALLBACK."""
+"""The admin's first page for users who may see the ledger: unfold's DASHBOARD_CALLBACK."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from usage.staff.dashboard import FRACTIONS, Costs, Dashboard, NamedCosts, read_
 RANGES = (7, 30, 90)
 USUAL_RANGE = 30
 
-# Legible on light and on dark; unfold's script looks the variable up.
+# Legible on light and on dark backgrounds; unfold's script resolves the variable.
 FIRST, SECOND, THIRD, BAD = "var(--color-primary-600)", "#f59e0b", "#14b8a6", "#ef4444"
 COLORS = (FIRST, SECOND, THIRD, "#3b82f6", "#ec4899", "#9ca3af")
 TICKS = "#9ca3af"
@@ -25,7 +25,7 @@ Series = tuple[str, str, Sequence[float | None]]
 
 
 def add_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The page's context with `dashboard`, unless the user may not see the ledger: then they get the list of pages."""
+    """The page's context with `dashboard`. A user who may not see the ledger gets the list of pages instead."""
     if not request.user.has_perm("usage.view_ledgerentry"):
         return context
     chosen = request.GET.get("days", "")
@@ -50,7 +50,7 @@ def add_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, An
 
 
 def money(micros: int) -> str:
-    """Millionths as a number of whole ones, exactly."""
+    """Millionths as an exact decimal number of whole units."""
     return f"{micros // 10**6:,}.{micros % 10**6:06d}"
 
 
@@ -124,7 +124,7 @@ def _charts(board: Dashboard) -> list[dict[str, Any]]:
 
 
 def _cost_series(board: Dashboard) -> list[Series]:
-    """The models that cost the most, and all others in one."""
+    """A series for each of the most expensive models, and one for all others."""
     priced = [named.name for named in board.by_model if named.kind == "model" and named.costs.cost_micros]
     names = priced[: len(COLORS) - 1]
     series: list[Series] = [
@@ -136,7 +136,7 @@ def _cost_series(board: Dashboard) -> list[Series]:
 
 
 def _chart(title: str, kind: str, labels: list[str], series: list[Series]) -> dict[str, Any]:
-    """What unfold's script makes a chart of, as JSON, and the legend, which the page writes itself."""
+    """The chart's data as JSON for unfold's script, and the legend, which the page renders itself."""
     lines = {"borderWidth": 2, "pointRadius": 2, "tension": 0.2} if kind == "line" else {"maxBarThickness": 24}
     datasets = [
         {"label": name, "data": values, "borderColor": color, "backgroundColor": color, **lines}

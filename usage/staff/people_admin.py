@@ -1,4 +1,4 @@
-"""What this app adds to the pages of users and organizations: what they used, and their budgets."""
+"""This app's part of the pages of users and organizations: their usage and budgets."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class OrganizationWithUsageAdmin(OrganizationAdmin):
 
 
 def _tables(request: HttpRequest, subject: User | Organization) -> list[dict[str, Any]]:
-    """What the one who asks may see of the use and the budgets of a user or an organization."""
+    """The usage and budgets of a user or an organization, as far as the requesting user may see them."""
     tables = []
     if isinstance(subject, User) and request.user.has_perm("usage.view_hourlyusage"):
         tables.append(_usage_table(subject))

@@ -1,4 +1,4 @@
-"""Recounts the sums of usage and says what differed."""
+"""Recounts the sums of usage and reports the differences."""
 
 from __future__ import annotations
 

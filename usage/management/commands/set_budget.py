@@ -60,7 +60,7 @@ class Command(BaseCommand):
 
 
 def _user(text: str) -> User:
-    # Every address has an @, and no id has.
+    # Every address contains an @, and no id does.
     user = User.objects.with_email(text) if "@" in text else User.objects.filter(pk=_number(text) or 0).first()
     if user is None:
         raise CommandError(f"There is no user {text}.")
@@ -75,7 +75,7 @@ def _organization(text: str) -> Organization:
 
 
 def _number(text: str) -> int | None:
-    """None for what is no number, or none of PostgreSQL's."""
+    """The number; None if the text is not a number or exceeds PostgreSQL's range."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= MAX_NUMBER else None
 
 

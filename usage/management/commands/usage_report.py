@@ -1,4 +1,4 @@
-"""Prints what was used, from the ledger and the request counts."""
+"""Prints usage from the ledger and the request counts."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Command(BaseCommand):
                 self._write_table(by, columns, rows)
             self.stdout.flush()
         except BrokenPipeError:
-            # Whoever read it, `head` for instance, has seen enough. What Python flushes at its end goes nowhere.
+            # The reader, for example `head`, has closed the pipe. Python's final flush must not fail on it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _write_table(self, by: str, columns: tuple[str, ...], rows: Iterator[ReportRow]) -> None:
@@ -90,7 +90,7 @@ class Command(BaseCommand):
             writer.writerow([_plain(row.name or NAMELESS[by]), *_values(row, columns).values()])
 
     def _write_json(self, span: dict[str, str], columns: tuple[str, ...], rows: Iterator[ReportRow]) -> None:
-        """One JSON object, written as the rows come; a deleted account's name is null."""
+        """Write one JSON object while the rows arrive; a deleted account has the name null."""
         self.stdout.write(json.dumps(span)[:-1] + ', "rows": [', ending="")
         separator = "\n"
         for row in rows:
@@ -111,12 +111,12 @@ def _cell(column: str, value: int | None) -> str:
 
 
 def _printable(name: str) -> str:
-    """On one line, and nothing that a terminal obeys: people name their organizations themselves."""
+    """On one line and without control characters of a terminal: users name their organizations themselves."""
     return "".join(character if character.isprintable() else " " for character in name)
 
 
 def _plain(name: str) -> str:
-    """Nothing that a spreadsheet calculates: it shows what follows an apostrophe as it is."""
+    """Without a formula for spreadsheets: they show the text after an apostrophe unchanged."""
     name = _printable(name)
     return f"'{name}" if name.lstrip().startswith(("=", "+", "-", "@")) else name
 
