@@ -1,4 +1,4 @@
-"""Users, sessions and the audit log, for staff."""
+"""The admin of users, sessions and the audit log."""
 
 from __future__ import annotations
 
@@ -57,9 +57,10 @@ class SessionInline(TabularInline):  # type: ignore[misc]
 
 @admin.register(User)
 class AccountAdmin(UserActions, UserAdmin):  # type: ignore[type-arg, misc]
-    """Users. Nobody gives themselves rights, and only superusers give any.
+    """Users. Only superusers give rights, and no user changes their own rights.
 
-    Staff without superuser's rights leave other staff alone: who may set somebody's password or e-mail can become them.
+    Staff who are not superusers cannot change other staff: setting a user's password or e-mail address is enough to log
+    in as that user.
     """
 
     audited_apart = frozenset({"email", "is_active", "is_staff", "is_superuser"})
@@ -144,7 +145,7 @@ class AccountAdmin(UserActions, UserAdmin):  # type: ignore[type-arg, misc]
         before = User.objects.select_for_update(no_key=True).filter(pk=obj.pk, deletion_requested_at=None).first()
         if before is None:
             raise PermissionDenied
-        # Not what the form only showed: since it was read, somebody may have set a password or left.
+        # Save only the changed columns: the user may have set a password or been deleted since the form was read.
         columns = {column.name for column in User._meta.concrete_fields}.intersection(form.changed_data)
         if "email" in columns:
             obj.is_verified = form.cleaned_data["is_verified"] = False
@@ -159,18 +160,18 @@ class AccountAdmin(UserActions, UserAdmin):  # type: ignore[type-arg, misc]
             record_role(obj, before=before, actor_id=actor_id, caller=caller)
 
     def described(self, obj: User) -> None:
-        """The row of a deletion is written with it."""
+        """None: the deletion writes its own audit event."""
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """The users alone. Django would load every row that goes with them, and ask for the right to delete each."""
+        """List the users only. Django would load every related row and check the permission to delete each."""
         users = list(objs)
         lacking = {str(user) for user in users if not self.has_delete_permission(request, user)}
         return [str(user) for user in users], {"users": len(users)}, lacking, []
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
-        # After the view's transaction: other stores are not part of it, and are slow. The row itself goes last.
+        # After the view's transaction commits: other stores are slow and not part of it. The user's row goes last.
         delete = partial(delete_user, user=obj, caller=caller_of(request), actor_id=request.user.pk)
         transaction.on_commit(delete)
 
@@ -202,7 +203,7 @@ class SessionAdmin(OfUsersAdmin, RecordAdmin):
     list_display = ("user", "device_name", "ip", "created_at", "last_used_at", "expires_at", "ended_at", "end_reason")
     list_select_related = ("user",)
     list_filter = (SessionState,)
-    ordering = ("-expires_at",)  # there is an index; it is the order of last use, to a token's lifetime
+    ordering = ("-expires_at",)  # indexed; within one token lifetime, the same order as the last use
     actions = ("end_sessions",)
     fields = (
         ("user", "device_name"),
@@ -213,7 +214,7 @@ class SessionAdmin(OfUsersAdmin, RecordAdmin):
     )
 
     def has_end_permission(self, request: HttpRequest) -> bool:
-        """Ending is all the changing that there is."""
+        """Ending a session is its only change."""
         return request.user.has_perm("accounts.change_session")
 
     @admin.action(description="End the chosen sessions", permissions=["end"])
@@ -241,7 +242,7 @@ class SessionAdmin(OfUsersAdmin, RecordAdmin):
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(RecordAdmin):
-    """The audit log, which nobody may change: superusers neither."""
+    """The audit log. It is read-only, also for superusers."""
 
     list_display = ("created_at", "event", "whom", "who", "ip", "request_id")
     list_filter = ("event", "created_at")
@@ -280,7 +281,7 @@ admin.site.unregister(Group)
 
 @admin.register(Group)
 class RightsGroupAdmin(StaffModelAdmin, GroupAdmin):  # type: ignore[misc]
-    """Superusers' business alone: who changes a group that they are in gives themselves rights."""
+    """Groups, for superusers only: staff could give themselves rights by changing their own group."""
 
     filter_horizontal = ()
 
@@ -299,7 +300,7 @@ class RightsGroupAdmin(StaffModelAdmin, GroupAdmin):  # type: ignore[misc]
 
 
 def _permissions_field(field: Any) -> Any:
-    """Permissions, to be picked from by typing a part of their name; the names say application and model."""
+    """A permission field with search by name; the names include the application and the model."""
     field.queryset = Permission.objects.select_related("content_type")
     field.widget, field.help_text = UnfoldAdminSelect2MultipleWidget(), ""
     field.widget.choices = field.choices
@@ -307,7 +308,10 @@ def _permissions_field(field: Any) -> Any:
 
 
 def _email_of(column: str) -> Subquery:
-    """The e-mail of the user whose id is in a column; such ids outlive their users. Evaluated for shown rows only."""
+    """The e-mail address of the user with the id in a column.
+
+    The user may be deleted. Evaluated for displayed rows only.
+    """
     return Subquery(User.objects.filter(pk=OuterRef(column)).values("email")[:1])
 
 

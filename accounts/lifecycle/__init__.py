@@ -1,4 +1,4 @@
 """An account's whole data: import, export, deletion, pruning.
 
-The other apps register here what they export and erase.
+The other apps register their exporters and erasers here.
 """

@@ -1,6 +1,6 @@
-"""A user's whole data as lines of JSON (NDJSON), for the user or for an operator whom they asked.
+"""All data of a user as lines of JSON (NDJSON), for the user or for an operator at the user's request.
 
-Each app registers what it keeps of a user, as it registers with `accounts.lifecycle.deletion` how that is deleted.
+Each app registers an exporter for its data, as it registers an eraser with `accounts.lifecycle.deletion`.
 """
 
 from __future__ import annotations
@@ -27,18 +27,16 @@ Exporter = Callable[[int], Iterator[Record]]
 
 _exporters: list[Exporter] = []
 _plurals: dict[str, str] = {}
-# What a line has beside its type.
+# The fields of each line besides its type.
 RECORDS = Lines()
 
 
 def register_exporter(export: Exporter, *, types: Mapping[str, tuple[str, type]]) -> None:
-    """Have `export(user_id)` yield what an app keeps of a user, each as (type, fields).
+    """Register `export(user_id)`, which yields an app's data of a user as (type, fields).
 
-    A record's last field may be an iterator of ASCII text, which is told as one string.
-
-    `types` has each type's name in the counts of the last line, and its fields: `{"todo": ("todos", TodoRecord)}`.
-    `export` must keep little in memory, hold no connection while it is not asked for the next record, and may raise
-    StoreUnavailable.
+    The last field of a record may be an iterator of ASCII text, which is written as one string. `types` has the name of
+    each type in the counts of the last line, and its fields: `{"todo": ("todos", TodoRecord)}`. `export` must use
+    little memory and hold no connection between records. It may raise StoreUnavailable.
     """
     _exporters.append(export)
     for kind, (plural, record) in types.items():
@@ -47,10 +45,9 @@ def register_exporter(export: Exporter, *, types: Mapping[str, tuple[str, type]]
 
 
 def export_lines(user: User) -> Iterator[bytes]:
-    """`{"type": ..., ...}` for each thing that belongs to the user, the account first; at the end `{"counts": {...}}`.
-    A long line comes in pieces.
+    """`{"type": ..., ...}` for each record of the user, the account first; at the end `{"counts": {...}}`.
 
-    An export without that last line broke off. Raises StoreUnavailable.
+    A long line is split into several chunks. An export without the last line is incomplete. Raises StoreUnavailable.
     """
     counts: Counter[str] = Counter()
     for export in _exporters:
@@ -61,7 +58,7 @@ def export_lines(user: User) -> Iterator[bytes]:
 
 
 def rows_of(queryset: QuerySet[M]) -> Iterator[M]:
-    """All rows in the order of their keys, a page in memory at a time, and no connection held between pages."""
+    """All rows ordered by key, with one page in memory at a time and no connection held between pages."""
     queryset = queryset.order_by("pk")
     page = queryset
     while rows := list(page[:ROWS_AT_ONCE]):
@@ -70,7 +67,7 @@ def rows_of(queryset: QuerySet[M]) -> Iterator[M]:
 
 
 def record_of(record: type[R], row: Model) -> R:
-    """The row's values of the record's fields, which are named as the row's."""
+    """The values of a row for the fields of a record, which have the same names."""
     return cast(R, {name: getattr(row, name) for name in record.__annotations__})
 
 
@@ -115,7 +112,7 @@ ACCOUNT_TYPES = {
 
 
 def export_account(user_id: int) -> Iterator[Record]:
-    """The account, its sessions (no tokens: they are keys, not data), memberships, and the audit log of it."""
+    """The account, its sessions, memberships and audit events. Tokens are secrets and not exported."""
     for user in User.objects.filter(pk=user_id):
         account: AccountRecord = {**user_body(user), "last_login": user.last_login}
         yield "account", account
@@ -133,7 +130,7 @@ def export_account(user_id: int) -> Iterator[Record]:
         )
     for recorded in rows_of(AuditEvent.objects.filter(user_id=user_id)):
         if recorded.actor_id not in (None, user_id):
-            recorded.ip, recorded.request_id = None, ""  # where somebody else was, is their data
+            recorded.ip, recorded.request_id = None, ""  # another user's address is that user's data
         yield "audit_event", record_of(AuditEventRecord, recorded)
 
 

@@ -29,10 +29,10 @@ class UserExportView(APIView):
         ],
     )
     def get(self, request: AuthenticatedRequest) -> StreamingHttpResponse:
-        """All data of the user, a JSON object a line: `{"type": "message", ...}`, pictures in Base64.
+        """All data of the user, one JSON object per line: `{"type": "message", ...}`, with pictures in Base64.
 
-        The last line is `{"counts": {...}}`, how many there are of each type; an export without it broke off, as
-        one does whose session is ended.
+        The last line is `{"counts": {...}}`, the number of objects of each type. An export without this line is
+        incomplete, for instance because its session ended.
         """
         with open_call(request) as call:
             return export_response(request.user, call)

@@ -1,7 +1,7 @@
-"""Deleting an account from every store.
+"""Deletes an account from every store.
 
-Each app registers how it deletes what a user owns in its own stores. A deletion that fails half-way, because a store
-is down, stays marked on the user's row, which goes last, and is tried again until it is done.
+Each app registers an eraser for its own stores. If a store is down, the user's row stays marked for deletion, and the
+deletion is tried again until it succeeds. The user's row is deleted last.
 """
 
 from __future__ import annotations
@@ -24,23 +24,26 @@ from edgechat.http.client_address import Caller
 logger = structlog.get_logger(__name__)
 
 RETRY_AFTER = timedelta(minutes=1)
-# Longer than any call goes on to write, and how many accounts are looked at again.
+# Longer than any call continues to write, and the maximum number of accounts that are erased again.
 LATE_WRITES, LATE_WRITERS = timedelta(minutes=10), 200
 
 _erasers: list[Callable[[int], None]] = []
 
 
 def register_eraser(erase: Callable[[int], None]) -> None:
-    """Have `erase(user_id)` called for each deleted user. It must be repeatable and may raise StoreUnavailable."""
+    """Register `erase(user_id)`, which runs for each deleted user.
+
+    It must be repeatable and may raise StoreUnavailable.
+    """
     _erasers.append(erase)
 
 
 def delete_user(*, user: User, caller: Caller | None, actor_id: int | None) -> bool:
-    """Delete an account: shut out at once, its address free again at once, its data gone now or as soon as can be.
+    """Delete an account: block it and release its address immediately, then delete its data.
 
-    True if all is gone now, False if a store failed and `finish_deletions` goes on.
+    Returns True if all data is deleted, False if a store failed and `finish_deletions` has to continue.
     """
-    anonymous = f"deleted-{user.pk}"  # no e-mail address, which a stranger could have registered
+    anonymous = f"deleted-{user.pk}"  # not an e-mail address, so no other user can have registered it
     with transaction.atomic():
         leave_all_organizations(user.pk)  # locks organizations before users, as `add_member` does
         User.objects.filter(pk=user.pk).update(
@@ -57,9 +60,9 @@ def delete_user(*, user: User, caller: Caller | None, actor_id: int | None) -> b
 
 
 def finish_deletions() -> int:
-    """Try again what failed before; how many accounts are gone now.
+    """Retry failed deletions. Returns the number of accounts that are deleted now.
 
-    One that fails again goes behind all others, so that none is kept waiting by a hundred that cannot be deleted.
+    An account that fails again moves to the end of the queue, so that many failing accounts do not delay the others.
     """
     pending = User.objects.filter(deletion_requested_at__lt=timezone.now() - RETRY_AFTER)
     gone = 0
@@ -73,9 +76,9 @@ def finish_deletions() -> int:
 
 
 def _erase_late_writes() -> None:
-    """Erase once more what was deleted a while ago: what had been on its way to a store may have come after.
+    """Erase recently deleted accounts again, because a write may have reached a store after the deletion.
 
-    Its process may have died meanwhile, so nobody else would find it.
+    The process of that write may have died, so no other code would find it.
     """
     deletions = AuditEvent.objects.filter(
         event=AuditEvent.Event.ACCOUNT_DELETED, created_at__gt=timezone.now() - LATE_WRITES
@@ -101,19 +104,19 @@ def _try_to_erase(user_id: int) -> bool:
 
 
 def _erase(user_id: int) -> None:
-    # In this order, and none after one that failed: transcripts must not go before the replies that write them.
+    # The order matters, and a failure stops the rest: replies write transcripts, so replies are deleted first.
     for erase in _erasers:
         erase(user_id)
     with transaction.atomic():
-        # Locked first, so that nobody adds a row for this user between the deletion of those and of this one.
+        # Lock the row, so that no row of this user is added while the related rows are deleted.
         User.objects.select_for_update().filter(pk=user_id).first()
         User.objects.filter(pk=user_id).delete()
 
 
 def _forget_addresses(user: User) -> None:
-    """Take the address, and those that it was before, out of rows that are not the user's; in a transaction.
+    """Remove the current and earlier addresses from rows that are not the user's. Call it in a transaction.
 
-    That staff changed something of the account stays in the audit log, with who did it; what it was does not.
+    The audit log keeps that staff changed the account, and which staff user did, but not the values.
     """
     about = AuditEvent.objects.filter(user_id=user.pk)
     changes = about.filter(event=AuditEvent.Event.EMAIL_CHANGED)
@@ -124,7 +127,7 @@ def _forget_addresses(user: User) -> None:
         if isinstance(side, dict) and "email" in side
     }
     for address in addresses:
-        # Else whoever gets the address next would find what was meant for this user.
+        # Otherwise the next user with this address would get this user's invitations.
         Membership.objects.filter(user=None, invited_email_key=email_key(address)).delete()
     changes.update(details={})
     forget_changes(about.filter(event=AuditEvent.Event.STAFF_CHANGE))

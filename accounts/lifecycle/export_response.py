@@ -1,4 +1,4 @@
-"""A user's whole data as a file that is saved while it is being read."""
+"""A user's whole data as a downloaded file, written while it is read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from accounts.open_calls.registry import OpenCall
 
 
 def export_response(user: User, call: OpenCall) -> StreamingHttpResponse:
-    """The file breaks off where the caller may not have it any more."""
+    """The response with the file. It breaks off when the caller loses access."""
     response = StreamingHttpResponse(call.body(export_lines(user)), content_type="application/x-ndjson")
     response["Content-Disposition"] = f'attachment; filename="edgechat-{user.pk}.ndjson"'
     response["Cache-Control"] = "no-store"

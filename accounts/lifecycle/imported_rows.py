@@ -1,4 +1,4 @@
-"""The rows of a file of users: read one at a time, checked, and refused each for itself."""
+"""Reads the rows of a file of users one at a time, and checks and rejects each row by itself."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rest_framework import serializers
 
 from accounts.login.password_hashers import stored_form
 
-# Up to here every JSON reader counts exactly, and the sequence of ids has as much room again, a thousand times.
+# Every JSON reader is exact up to this number, and the sequence of ids has a thousand times more room.
 MAX_ID = 2**53
 REQUIRED = ("email", "hashed_password")
 
 
 @dataclass(frozen=True)
 class ImportedUser:
-    """`password` is in the form that the column holds; `id` and `created_at` are None where the file has none."""
+    """A user to import. `password` is in the stored form; `id` and `created_at` are None if the file has none."""
 
     line: int
     id: int | None
@@ -39,7 +39,7 @@ class Refused:
 
 
 class MissingColumns(Exception):
-    """The first line of a CSV file does not name the columns that are needed."""
+    """The first line of a CSV file lacks required columns."""
 
 
 class _Row(serializers.Serializer[Any]):
@@ -80,7 +80,7 @@ def read_csv(lines: Iterable[bytes]) -> Iterator[ImportedUser | Refused]:
 
 
 def read_ndjson(lines: Iterable[bytes]) -> Iterator[ImportedUser | Refused]:
-    """The rows of a file with a JSON object a line; empty lines are passed over."""
+    """The rows of a file with one JSON object per line. Empty lines are skipped."""
     for number, line in enumerate(_decoded(lines), 1):
         if not line.strip():
             continue
@@ -99,13 +99,13 @@ READERS: dict[str, Callable[[Iterable[bytes]], Iterator[ImportedUser | Refused]]
 
 
 def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
-    """Text in which a byte that is not UTF-8 is a lone surrogate, which no field takes."""
+    """The decoded lines. A byte that is not UTF-8 becomes a lone surrogate, which every field rejects."""
     for number, line in enumerate(lines):
         yield line.decode("utf-8-sig" if number == 0 else "utf-8", errors="surrogateescape")
 
 
 def _checked(line: int, row: Mapping[str, Any]) -> ImportedUser | Refused:
-    # Empty is how CSV says null, and null is how dumps say that there is none.
+    # CSV writes null as an empty value, and dumps write a missing value as null.
     given = {name: value for name, value in row.items() if value is not None and value != ""}
     checked = _Row(data=given)
     try:

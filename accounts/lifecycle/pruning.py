@@ -1,4 +1,4 @@
-"""Forgetting sessions that nobody can use any more, and what the audit log knows of long ago."""
+"""Deletes sessions that are no longer usable, and old rows of the audit log."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ BATCH = 1000
 
 
 def old_sessions(*, before: datetime) -> QuerySet[Session]:
-    """Sessions that ended or expired earlier."""
+    """Sessions that ended or expired before this time."""
     return Session.objects.filter(Q(ended_at__lt=before) | Q(expires_at__lt=before)).order_by()
 
 
 def old_token_pairs(*, before: datetime) -> QuerySet[TokenPair]:
-    """Replaced token pairs of the other sessions, issued earlier.
+    """Replaced token pairs of the other sessions, issued before this time.
 
-    At an age of a day and more a pair's row changes nothing: who shows the one before it is a thief with and without.
+    The row of a pair changes nothing after a day: a client with the previous pair counts as a thief with or without it.
     """
     pairs = TokenPair.objects.filter(issued_at__lt=before, generation__lt=F("session__generation"))
     return pairs.exclude(session__in=old_sessions(before=before)).order_by()
 
 
 def delete_old_sessions(*, before: datetime, batch: int = BATCH) -> Iterator[int]:
-    """Delete old sessions with their token pairs, a transaction for each batch; yields how many sessions it had."""
+    """Delete old sessions with their token pairs, one transaction per batch.
+
+    Yields the number of sessions in each batch.
+    """
     while True:
         with transaction.atomic():
             chosen = old_sessions(before=before).select_for_update(skip_locked=True)
@@ -41,19 +44,19 @@ def delete_old_sessions(*, before: datetime, batch: int = BATCH) -> Iterator[int
 
 
 def delete_old_token_pairs(*, before: datetime, batch: int = BATCH) -> Iterator[int]:
-    """Delete old token pairs of sessions that stay, in batches; yields the size of each."""
+    """Delete old token pairs of the sessions that stay, in batches. Yields the size of each batch."""
     while ids := list(old_token_pairs(before=before).values_list("pk", flat=True)[:batch]):
         TokenPair.objects.filter(pk__in=ids).delete()
         yield len(ids)
 
 
 def old_events(*, before: datetime) -> QuerySet[AuditEvent]:
-    """Rows of the audit log that are older."""
+    """Rows of the audit log from before this time."""
     return AuditEvent.objects.filter(created_at__lt=before).order_by("created_at")
 
 
 def delete_old_events(*, before: datetime, batch: int = BATCH) -> Iterator[int]:
-    """Delete old rows of the audit log, the oldest first, in batches; yields the size of each."""
+    """Delete old rows of the audit log in batches, oldest first. Yields the size of each batch."""
     while ids := list(old_events(before=before).values_list("pk", flat=True)[:batch]):
         AuditEvent.objects.filter(pk__in=ids).delete()
         yield len(ids)

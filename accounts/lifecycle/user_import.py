@@ -1,4 +1,4 @@
-"""Taking over the users of an older backend, with their ids and password hashes."""
+"""Imports the users of an older backend, with their ids and password hashes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROWS_AT_ONCE = 1000
 
 @dataclass
 class Outcome:
-    """`present`: there already, and left as they are. `refused`: (line, why)."""
+    """`present`: users that exist already and are unchanged. `refused`: (line, reason)."""
 
     imported: int = 0
     present: int = 0
@@ -28,13 +28,14 @@ class Outcome:
 
 
 def import_users(rows: Iterable[ImportedUser | Refused], *, dry_run: bool = False) -> Outcome:
-    """Store users that are not there yet, a transaction for each thousand; none is overwritten, and nothing hashed."""
+    """Store new users, one transaction per thousand rows. Existing users stay unchanged, and no password is hashed."""
     outcome, rest = Outcome(), iter(rows)
     seen: dict[int | str, int] = {}
     while batch := list(islice(rest, ROWS_AT_ONCE)):
         outcome.refused += [(row.line, row.reason) for row in batch if isinstance(row, Refused)]
         with transaction.atomic(), connection.cursor() as cursor:
-            # Nobody registers between the look and the insertion, nor takes an id that is about to be used.
+            # The lock prevents registrations between the check and the insertion, and the use of an id that is about to
+            # be inserted.
             cursor.execute("LOCK TABLE accounts_user IN SHARE ROW EXCLUSIVE MODE")
             new = list(_new_ones([row for row in batch if isinstance(row, ImportedUser)], seen, outcome))
             outcome.imported += len(new)
@@ -46,7 +47,7 @@ def import_users(rows: Iterable[ImportedUser | Refused], *, dry_run: bool = Fals
 
 
 def _new_ones(rows: list[ImportedUser], seen: dict[int | str, int], outcome: Outcome) -> Iterator[ImportedUser]:
-    """Those that can be stored; what became of the others goes into `outcome`."""
+    """The rows that can be stored. The results of the other rows go into `outcome`."""
     keys = [email_key(row.email) for row in rows]
     by_key = {user.email_key: user for user in User.objects.filter(email_key__in=keys)}
     holders = User.objects.in_bulk([row.id for row in rows if row.id is not None])
@@ -73,7 +74,8 @@ def _new_ones(rows: list[ImportedUser], seen: dict[int | str, int], outcome: Out
 def _insert(rows: list[ImportedUser]) -> None:
     largest = max((row.id for row in rows if row.id is not None), default=0)
     with connection.cursor() as cursor:
-        # Before those without an id get theirs. Under the table's lock nobody draws from the sequence meanwhile.
+        # Advance the sequence before rows without an id get one. The table lock keeps other processes from the
+        # sequence.
         cursor.execute(
             """
             SELECT setval('accounts_user_id_seq', %(largest)s)
@@ -101,7 +103,7 @@ def _user(row: ImportedUser) -> User:
 
 
 def _set_creation(created: list[tuple[Any, datetime]]) -> None:
-    """Django writes the present moment into `created_at` of whatever it inserts."""
+    """Set `created_at` afterwards, because Django writes the current time on insertion."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -1,4 +1,4 @@
-"""Passwords, sessions, token pairs, and the lock against guessing passwords.
+"""Passwords, sessions, token pairs and the login lock.
 
-The only importer of the JWT library; used by all of accounts.
+The only package that imports the JWT library; all of accounts uses it.
 """

@@ -8,7 +8,7 @@ from django.db.models.functions import Coalesce, Left
 
 
 def forget_texts(apps: Any, schema_editor: Any) -> None:
-    """Django's admin log named objects by their text: todos by their title, people by their address."""
+    """Django's admin log named objects by their text: todos by their title, users by their address."""
     entries = apps.get_model("admin", "LogEntry").objects
     entries.update(object_repr=Coalesce(Left("object_id", 200), Value("")), change_message="")
 

@@ -2,7 +2,7 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    """Django's sessions are in the browsers' cookies now; their table named users who are deleted."""
+    """Django's sessions are now in the browsers' cookies. Their table named deleted users."""
 
     dependencies = [("accounts", "0007_admin_sessions")]
 

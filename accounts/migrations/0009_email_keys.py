@@ -6,9 +6,9 @@ from django.db import migrations, models
 
 from accounts.addresses import email_key
 
-# An address of ASCII letters alone, which most are.
+# Matches an address of ASCII characters only, as most are.
 IN_ASCII = "octet_length({0}) = char_length({0})"
-# The version before this one still makes rows while this migration and the start of the new one go on.
+# The previous version still inserts rows during this migration and the start of the new version.
 FILLED_IN_ROWS_OF_BEFORE = """
     CREATE FUNCTION {table}_key() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
@@ -29,7 +29,7 @@ BOTH = [
 
 
 def fill_keys(apps, schema_editor):
-    """Raises CommandError where two users turn out to have one address: only people can tell which one it is."""
+    """Raises CommandError if two users turn out to have the same address: an operator has to decide whose it is."""
     with schema_editor.connection.cursor() as cursor:
         for table, column in COLUMNS.items():
             cursor.execute(
@@ -50,7 +50,7 @@ def fill_keys(apps, schema_editor):
                 "changed. With the version that you come from, give one of each another address in the admin, or "
                 "delete it, and migrate again."
             )
-        # Of several invitations of one address to an organization the first one stays.
+        # Keep the first of several invitations of one address to an organization.
         cursor.execute(
             """
             DELETE FROM accounts_membership later USING accounts_membership first

@@ -1,4 +1,4 @@
-"""The calls of the older backends' clients, on the services of this one.
+"""The calls of the older backends' clients, built on the services of this application.
 
-Only the URLs import it.
+Only the URL configuration imports it.
 """

@@ -1,7 +1,7 @@
-"""The flow of older web clients: the refresh token is in a cookie, which scripts do not see.
+"""The calls of older web clients, which keep the refresh token in a cookie that scripts cannot read.
 
-SameSite=Lax keeps the cookie out of other sites' POSTs. Besides that, a request that says where it comes from must
-come from here or from an origin that CORS_ORIGINS names; browsers always say so with POST, apps never do.
+SameSite=Lax keeps the cookie out of other sites' POST requests. In addition, a request with an origin must come from
+this site or from an origin in CORS_ORIGINS. Browsers always send the origin with POST; apps never do.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TOKEN_EXAMPLE = OpenApiExample(
 
 
 def is_cross_site(request: HttpRequest) -> bool:
-    """Whether a browser says that a page of another site makes this request."""
+    """Whether the browser reports that a page of another site makes this request."""
     origin = request.headers.get("Origin")
     here = {f"{request.scheme}://{request.get_host()}", settings.PUBLIC_URL, *settings.CORS_ALLOWED_ORIGINS}
     return origin is not None and origin not in here - {""}
@@ -73,7 +73,7 @@ class CookieLoginView(CookieView):
     )
     @raises(InvalidCredentials, LoginLocked, PermissionDenied)
     def post(self, request: AuthenticatedRequest) -> Answer[AccessTokenOutput]:
-        """Log in; the refresh token comes as the cookie `refresh_token`. 403 to pages of other sites."""
+        """Log in. The answer sets the refresh token in the cookie `refresh_token`. 403 to pages of other sites."""
         data = validated_body(CredentialsInput, request)
         given = given_tokens(request._request, data.pop("device_token"))
         try:

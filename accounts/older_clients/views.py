@@ -1,4 +1,4 @@
-"""Registration and login as the older backends' clients call them."""
+"""Registration and login in the form that the older backends' clients use."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class SigninView(AnonymousView):
     )
     @raises(InvalidCredentials, LoginLocked)
     def post(self, request: AuthenticatedRequest) -> Answer[SigninOutput]:
-        """Log in, and get the account with the token pair."""
+        """Log in. The answer has the account and the token pair."""
         data = validated_body(CredentialsInput, request)
         given = given_tokens(request._request, data.pop("device_token"))
         user, tokens = log_in_user(**data, caller=caller_of(request._request), device_tokens=given)

@@ -1,4 +1,4 @@
 """Organizations, their members and invitations.
 
-`members` says who may read what is shared; conversations and usage ask it.
+`members` decides who may read what is shared; conversations and usage call it.
 """

@@ -1,4 +1,4 @@
-"""Organizations and who is in them, for staff."""
+"""The admin of organizations and memberships."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
         if not self.errors and not (self.cleaned_data.get("user") or self.cleaned_data.get("invited_email")):
             raise ValidationError("Choose a user, or write the e-mail of somebody to invite.")
         if "invited_email" in self.changed_data:
-            # Nobody accepts an invitation of their own, by whatever address they have later.
+            # Staff who invite an address must not accept the invitation themselves, whichever address they have later.
             self.instance.invited_by = self.staff
         self._refuse_invited_twice()
         return cleaned
@@ -51,7 +51,7 @@ class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
     def _is_ones_own(self) -> bool:
         user, email = self.cleaned_data.get("user"), self.cleaned_data.get("invited_email")
         invited = User.objects.with_email(email) if email else None
-        # The member of before counts too: a membership of one's own is not given to somebody else either.
+        # The previous member counts too: staff must not give their own membership to another user.
         return self.staff.pk in (getattr(user, "pk", None), getattr(invited, "pk", None), self.instance.user_id)
 
 
@@ -67,7 +67,7 @@ class MembershipInline(TabularInline):  # type: ignore[misc]
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         formset = super().get_formset(request, obj, **kwargs)
-        formset.form.staff = request.user  # the class is made for this request
+        formset.form.staff = request.user  # this class exists for one request only
         return formset
 
     @admin.display(description="status")
@@ -86,15 +86,17 @@ class OrganizationAdmin(StaffModelAdmin):
     inlines: Any = (MembershipInline,)
 
     def described(self, obj: Organization) -> dict[str, Any]:
-        """With its members, whose memberships go with it."""
+        """Includes the members, because their memberships are deleted too."""
         members = obj.memberships.values_list("user_id", "role")[:MAX_KEYS]
         return {**values_of(obj), "members": [{"user": user_id, "role": role} for user_id, role in members]}
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """The organizations alone. Django would ask for the right to delete what was summed up of them, too, which
-        nobody has."""
+        """List the organizations only.
+
+        Django would check the permission to delete their usage sums, which no user has.
+        """
         organizations = [str(organization) for organization in objs]
         lacking = set() if self.has_delete_permission(request) else {str(self.opts.verbose_name)}
         return organizations, {str(self.opts.verbose_name_plural): len(organizations)}, lacking, []

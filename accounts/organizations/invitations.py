@@ -1,7 +1,8 @@
-"""Invitations of e-mail addresses to organizations, and how whoever has the address takes them up.
+"""Invitations of e-mail addresses to organizations, and how a user accepts them.
 
-Nobody becomes a member without accepting. An address is somebody's once their account with it is verified, or who
-registers another's address would be let in with it. Whoever invites learns nothing: no account is looked for.
+A user becomes a member only by accepting. Only the account that has verified the address can accept; otherwise a user
+could register another person's address and get in. An invitation does not look up an account, so the inviting user
+learns nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ class AlreadyMember(ApiError):
 
 
 def invite(*, user: User, organization_id: int, email: str, role: str, caller: Caller) -> Membership:
-    """Invite an address. Raises OrganizationNotFound, PermissionDenied, AlreadyMember and TooManyMembers."""
+    """Invite an address.
+
+    Raises OrganizationNotFound, PermissionDenied, AlreadyMember and TooManyMembers.
+    """
     with transaction.atomic():
         access = access_organization(user=user, organization_id=organization_id, lock=True)
         access.require(managing(role))
@@ -53,7 +57,10 @@ def invite(*, user: User, organization_id: int, email: str, role: str, caller: C
 
 
 def revoke_invitation(*, user: User, organization_id: int, invitation_id: int, caller: Caller) -> None:
-    """Raises OrganizationNotFound, PermissionDenied and InvitationNotFound, also for one that was accepted."""
+    """Delete an invitation.
+
+    Raises OrganizationNotFound, PermissionDenied and InvitationNotFound; the latter also for an accepted invitation.
+    """
     with transaction.atomic():
         access = access_organization(user=user, organization_id=organization_id, lock=True)
         access.require(Action.MANAGE_MEMBERS)
@@ -67,18 +74,18 @@ def revoke_invitation(*, user: User, organization_id: int, invitation_id: int, c
 
 
 def list_invitations(*, user: User) -> list[Membership]:
-    """The invitations that the user can accept, with their organizations, the latest first, 500 at most."""
+    """The invitations that the user can accept, with their organizations, latest first, at most 500."""
     return list(_invitations_of(user).select_related("organization").order_by("-pk")[:MAX_LISTED])
 
 
 def accept_invitation(*, user: User, invitation_id: int, caller: Caller) -> Access:
-    """Become a member; once more by the same user changes nothing.
+    """Accept an invitation. Accepting it again changes nothing.
 
-    Raises InvitationNotFound, also for one that is another's or was taken back, and TooManyOrganizations.
+    Raises TooManyOrganizations, and InvitationNotFound, also for another user's or a revoked invitation.
     """
     found = _find(user, invitation_id)
     with transaction.atomic():
-        # Locked like this everywhere: organizations before users.
+        # The lock order is the same everywhere: organizations before users.
         organization = Organization.objects.select_for_update(no_key=True).filter(pk=found.organization_id).first()
         account = User.objects.select_for_update(no_key=True).filter(pk=user.pk, is_active=True).first()
         if organization is None or account is None:
@@ -92,13 +99,13 @@ def accept_invitation(*, user: User, invitation_id: int, caller: Caller) -> Acce
             invitation.save(update_fields=["user", "invited_email", "invited_email_key"])
             member = invitation
             record_membership(member, caller=caller, actor_id=user.pk, before=None, after=member.role)
-        elif member.pk != invitation.pk:  # staff added them meanwhile
+        elif member.pk != invitation.pk:  # staff added the user meanwhile
             invitation.delete()
     return Access(organization, member.role, user.is_superuser)
 
 
 def decline_invitation(*, user: User, invitation_id: int) -> None:
-    """Raises InvitationNotFound, also for one that was accepted."""
+    """Decline an invitation. Raises InvitationNotFound, also for an accepted one."""
     found = _find(user, invitation_id)
     with transaction.atomic():
         Organization.objects.select_for_update(no_key=True).filter(pk=found.organization_id).first()
@@ -109,7 +116,7 @@ def decline_invitation(*, user: User, invitation_id: int) -> None:
 
 
 def _find(user: User, invitation_id: int) -> Membership:
-    """An invitation of this user, open or accepted."""
+    """The invitation of this user with this id, open or accepted."""
     own = Q(user=user) | Q(pk__in=_invitations_of(user).values("pk"))
     invitation = Membership.objects.filter(own, pk=invitation_id).first()
     if invitation is None:
@@ -118,7 +125,10 @@ def _find(user: User, invitation_id: int) -> Membership:
 
 
 def _invitations_of(user: User) -> QuerySet[Membership]:
-    """Those that this user can accept: of the verified address, by who may still invite with this role, or by staff."""
+    """The invitations that this user can accept.
+
+    They are to the verified address, and from staff or from a member who may still invite with this role.
+    """
     if not user.is_verified:
         return Membership.objects.none()
     inviter = Membership.objects.filter(organization=OuterRef("organization"), user=OuterRef("invited_by"))

@@ -1,4 +1,4 @@
-"""Who is in an organization: members, and invitations of e-mail addresses, which `invitations` takes up."""
+"""The members of organizations, and invitations of e-mail addresses, which `invitations` accepts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from accounts.permissions import Action, Role, is_allowed, managing
 from edgechat.errors import ApiError, LimitContext, NotFound
 from edgechat.http.client_address import Caller
 
-# Invitations count as members, for that is what they become.
+# Invitations count too, as they become members.
 MAX_MEMBERS = 500
 
 
@@ -36,14 +36,14 @@ class TooManyMembers(ApiError):
 
 
 def list_members(*, user: User, organization_id: int) -> list[Membership]:
-    """Members and invitations in the order in which they were added, with their users. Raises OrganizationNotFound."""
+    """Members and invitations with their users, oldest first. Raises OrganizationNotFound."""
     access = access_organization(user=user, organization_id=organization_id)
     access.require(Action.READ)
     return list(Membership.objects.filter(organization=access.organization).select_related("user"))
 
 
 def change_role(*, user: User, organization_id: int, member_id: int, role: str, caller: Caller) -> Membership:
-    """Raises OrganizationNotFound, PermissionDenied, MemberNotFound and LastOwner."""
+    """Change a role. Raises OrganizationNotFound, PermissionDenied, MemberNotFound and LastOwner."""
     with transaction.atomic():
         access = access_organization(user=user, organization_id=organization_id, lock=True)
         access.require(Action.MANAGE_MEMBERS)
@@ -60,7 +60,10 @@ def change_role(*, user: User, organization_id: int, member_id: int, role: str, 
 
 
 def remove_member(*, user: User, organization_id: int, member_id: int, caller: Caller) -> None:
-    """Remove a member, or leave. Raises OrganizationNotFound, PermissionDenied, MemberNotFound and LastOwner."""
+    """Remove a member, or leave.
+
+    Raises OrganizationNotFound, PermissionDenied, MemberNotFound and LastOwner.
+    """
     leaving = member_id == user.pk
     with transaction.atomic():
         access = access_organization(user=user, organization_id=organization_id, lock=True)
@@ -75,22 +78,22 @@ def remove_member(*, user: User, organization_id: int, member_id: int, caller: C
 
 
 def leave_all_organizations(user_id: int) -> None:
-    """End all memberships of an account that is being deleted; to be called in a transaction.
+    """End all memberships of an account that is being deleted. Call it in a transaction.
 
-    An organization whose last owner this is gets another one: of its admins, or else of its members, who has been in
-    it the longest. One that nobody is left in, not even a deactivated account, is deleted.
+    An organization that loses its last owner gets another one: the admin with the longest membership, or else the
+    member. An organization with no user left, not even a deactivated one, is deleted.
     """
     organizations = Organization.objects.select_for_update(no_key=True, of=("self",)).order_by("pk")
     for organization in organizations.filter(memberships__user_id=user_id):
         organization.memberships.filter(user_id=user_id).delete()
         if _owners(organization).exists():
             continue
-        # By name, an admin comes before a member.
+        # Alphabetically, "admin" comes before "member".
         left = organization.memberships.filter(user__isnull=False).order_by("role", "pk")
-        # The deactivated may come back: one of them inherits rather than nobody, an owner before all.
+        # Deactivated users may be activated again, so one of them becomes the owner if no user is active, owners first.
         heir = left.filter(user__is_active=True).first() or left.filter(role=Role.OWNER).first() or left.first()
         if heir is None:
-            # Its name was this user's words.
+            # The audit log must not keep the name, which this user wrote.
             changes = AuditEvent.objects.filter(event=AuditEvent.Event.STAFF_CHANGE, user_id=None)
             about = {"model": Organization._meta.label_lower, "id": str(organization.pk)}
             forget_changes(changes.filter(created_at__gte=organization.created_at, details__contains=about))
@@ -106,13 +109,13 @@ def is_member(*, user_id: int, organization_id: int) -> bool:
 
 
 def member_ids(*, organization_id: int) -> list[int]:
-    """The users who are in an organization now."""
+    """The ids of the current members."""
     users = Membership.objects.filter(organization_id=organization_id, user__isnull=False)
     return [user_id for user_id in users.values_list("user_id", flat=True) if user_id is not None]
 
 
 def memberships_among(*, users: Collection[int], organizations: Collection[int]) -> set[tuple[int, int]]:
-    """(user, organization) of those of these users who are in one of these organizations now."""
+    """The current memberships among these users and organizations, as (user id, organization id)."""
     if not organizations:
         return set()
     found = Membership.objects.filter(user_id__in=users, organization_id__in=organizations)
@@ -120,7 +123,7 @@ def memberships_among(*, users: Collection[int], organizations: Collection[int])
 
 
 def common_organizations(user_id: int, other_id: int) -> set[int]:
-    """The organizations that both users are in now."""
+    """The ids of the organizations that both users are in."""
     own = Membership.objects.filter(user_id=user_id, organization__memberships__user_id=other_id)
     return set(own.values_list("organization_id", flat=True))
 
@@ -133,7 +136,7 @@ def _find_member(organization: Organization, member_id: int) -> Membership:
 
 
 def _withdraw_invitations(member: Membership, role: str | None) -> None:
-    """Those that this member has made and, with the new role or none, may no longer make."""
+    """Delete the invitations by this member that the new role does not allow. `role` None: the member has left."""
     made = Membership.objects.filter(organization=member.organization, invited_by=member.user, user=None)
     kept = [each for each in Role.values if is_allowed(managing(each), role=role, is_superuser=False)]
     made.exclude(role__in=kept).delete()
@@ -145,5 +148,5 @@ def _refuse_last_owner(member: Membership) -> None:
 
 
 def _owners(organization: Organization) -> QuerySet[Membership]:
-    """Those who can act: a deactivated account owns nothing alone."""
+    """The active owners: a deactivated account does not count as an owner."""
     return Membership.objects.filter(organization=organization, role=Role.OWNER, user__is_active=True)

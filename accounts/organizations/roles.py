@@ -1,4 +1,4 @@
-"""What staff change about other accounts. The admin's rules are the same (accounts.admin)."""
+"""Changes by staff to other accounts. The admin follows the same rules (accounts.admin)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Role = Literal["user", "admin", "superuser"]
 
 
 def visible_user(*, viewer: User, user_id: int) -> User:
-    """The viewer's own account, or any for staff. Raises NotFound."""
+    """The viewer's own account, or any account for staff. Raises NotFound."""
     user = None
     if viewer.is_staff or user_id == viewer.pk:
         user = User.objects.filter(pk=user_id, deletion_requested_at=None).first()
@@ -33,17 +33,17 @@ def require_staff(user: User) -> None:
 
 
 def list_users(*, limit: int, skip: int) -> list[User]:
-    """Every account, in the order of ids; what is being deleted apart."""
+    """All accounts ordered by id, except accounts that are being deleted."""
     return list(User.objects.filter(deletion_requested_at=None).order_by("id")[skip : skip + limit])
 
 
 def change_user(
     *, actor: User, user_id: int, is_active: bool | None, role: Literal["user", "admin"] | None, caller: Caller
 ) -> User:
-    """Another account with what is not None changed.
+    """Change another account. An argument of None leaves its field unchanged.
 
-    Raises PermissionDenied: staff who are no superusers change neither roles nor other staff, and nobody themselves.
-    Raises NotFound.
+    Raises NotFound. Raises PermissionDenied: staff who are not superusers cannot change roles or other staff, and users
+    cannot change themselves.
     """
     require_staff(actor)
     with transaction.atomic():
@@ -66,7 +66,7 @@ def change_user(
 
 
 def set_role(*, user: User, role: Role, actor_id: int | None, caller: Caller | None) -> None:
-    """Give a user these rights and no more; `actor_id` and `caller` are None for a command."""
+    """Set the rights of a user to those of a role. `actor_id` and `caller` are None for a command."""
     before = User(is_staff=user.is_staff, is_superuser=user.is_superuser)
     user.is_staff, user.is_superuser = role != "user", role == "superuser"
     user.updated_at = timezone.now()
@@ -75,9 +75,9 @@ def set_role(*, user: User, role: Role, actor_id: int | None, caller: Caller | N
 
 
 def record_role(user: User, *, before: User, actor_id: int | None, caller: Caller | None) -> None:
-    """What follows when rights were given or taken away; `before` has those of before.
+    """Apply the effects of a change of rights. `before` has the previous rights.
 
-    A row of the audit log, and the end of the logins to the admin of who has lost some: they do not come back with
+    Writes a row to the audit log. A user who loses rights also loses the admin sessions, so these do not return with
     the rights.
     """
     if (before.is_staff and not user.is_staff) or (before.is_superuser and not user.is_superuser):
@@ -96,7 +96,7 @@ def record_role(user: User, *, before: User, actor_id: int | None, caller: Calle
 
 
 def record_activity(user: User, *, actor_id: int | None, caller: Caller) -> None:
-    """What follows when somebody has been shut out or let in: the sessions' end, and a row of the audit log."""
+    """Apply the effects of a deactivation or activation: end the sessions and write a row to the audit log."""
     if not user.is_active:
         end_all_sessions(user_id=user.pk, reason="deactivated")
     event = AuditEvent.Event.ACTIVATED if user.is_active else AuditEvent.Event.DEACTIVATED

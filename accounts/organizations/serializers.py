@@ -96,7 +96,7 @@ def member_body(member: Membership) -> MemberOutput:
 
 
 def invitation_body(invitation: Membership) -> InvitationOutput:
-    """An invitation as those see it who are invited."""
+    """An invitation as the invited user sees it."""
     return {
         "id": str(invitation.pk),
         "organization": {"id": invitation.organization.pk, "name": invitation.organization.name},

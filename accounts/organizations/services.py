@@ -1,4 +1,4 @@
-"""What users do with organizations. Who is in them: accounts.organizations.members."""
+"""Services for organizations. For their members, see accounts.organizations.members."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from accounts.permissions import Access, Action, Role
 from edgechat.errors import ApiError, LimitContext, NotFound
 from edgechat.http.client_address import Caller
 
-# Of those that a user made and that are still there, whoever owns them now: being made an owner uses up nothing.
+# Existing organizations that a user has created, whether or not the user still owns them. A user who only becomes an
+# owner does not use up this limit.
 MAX_ORGANIZATIONS = 50
 
 
@@ -28,9 +29,10 @@ class TooManyOrganizations(ApiError):
 
 
 def access_organization(*, user: User, organization_id: int, lock: bool = False) -> Access:
-    """The gate to every organization; OrganizationNotFound for an absent and for a stranger's alike.
+    """The access check for every organization. Raises OrganizationNotFound alike for a missing one and one without
+    access.
 
-    With `lock`, in a transaction, nobody else changes the organization or its members before the transaction ends.
+    With `lock`, in a transaction, no other transaction changes the organization or its members.
     """
     organizations = Organization.objects.select_for_update(no_key=True) if lock else Organization.objects.all()
     organization = organizations.filter(pk=organization_id).first()
@@ -43,7 +45,7 @@ def access_organization(*, user: User, organization_id: int, lock: bool = False)
 def record_by_staff(
     access: Access, *, actor: User, caller: Caller, before: dict[str, str] | None, after: dict[str, str] | None
 ) -> None:
-    """What a superuser changes in an organization that they are not in is a change by staff, as in the admin."""
+    """Record a superuser's change to an organization of other users as a change by staff, as in the admin."""
     if access.role is None:
         record_event(
             AuditEvent.Event.STAFF_CHANGE,
@@ -57,9 +59,9 @@ def record_by_staff(
 
 
 def create_organization(*, user: User, name: str) -> Access:
-    """Make an organization that the user owns. Raises TooManyOrganizations."""
+    """Create an organization that the user owns. Raises TooManyOrganizations."""
     with transaction.atomic():
-        # Locked, so that two calls at once do not both find room.
+        # Lock the account, so that two simultaneous calls do not both pass the limit.
         lock_account(user.pk)
         if Organization.objects.filter(created_by=user).count() >= MAX_ORGANIZATIONS:
             raise TooManyOrganizations(f"An account can make {MAX_ORGANIZATIONS} organizations", MAX_ORGANIZATIONS)
@@ -69,20 +71,20 @@ def create_organization(*, user: User, name: str) -> Access:
 
 
 def list_organizations(*, user: User) -> list[Access]:
-    """Those that the user is in, the oldest first; a superuser's too, who finds the others in the admin."""
+    """The user's organizations, oldest first. A superuser's list has no others; those are in the admin."""
     memberships = Membership.objects.filter(user=user).select_related("organization").order_by("organization_id")
     return [Access(each.organization, each.role, user.is_superuser) for each in memberships]
 
 
 def get_organization(*, user: User, organization_id: int) -> Access:
-    """Raises OrganizationNotFound."""
+    """An organization that the user may read. Raises OrganizationNotFound."""
     access = access_organization(user=user, organization_id=organization_id)
     access.require(Action.READ)
     return access
 
 
 def rename_organization(*, user: User, organization_id: int, name: str, caller: Caller) -> Access:
-    """Raises OrganizationNotFound and PermissionDenied."""
+    """Rename an organization. Raises OrganizationNotFound and PermissionDenied."""
     with transaction.atomic():
         access = access_organization(user=user, organization_id=organization_id, lock=True)
         access.require(Action.RENAME)
@@ -94,7 +96,7 @@ def rename_organization(*, user: User, organization_id: int, name: str, caller: 
 
 
 def delete_organization(*, user: User, organization_id: int, caller: Caller) -> None:
-    """Conversations stay with their authors. Raises OrganizationNotFound and PermissionDenied."""
+    """Delete an organization; conversations stay with their authors. Raises OrganizationNotFound and PermissionDenied."""
     with transaction.atomic():
         access = access_organization(user=user, organization_id=organization_id, lock=True)
         access.require(Action.DELETE)

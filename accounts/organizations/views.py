@@ -1,4 +1,4 @@
-"""The calls for organizations, their members and invitations."""
+"""Calls for organizations, their members and invitations."""
 
 from __future__ import annotations
 
@@ -69,7 +69,10 @@ class OrganizationsView(APIView):
     )
     @raises(TooManyOrganizations)
     def post(self, request: AuthenticatedRequest) -> Created[OrganizationOutput]:
-        """Make an organization and own it. An account can make 50; past them it is 409 `too_many_organizations`."""
+        """Create an organization.
+
+        The user becomes its owner. An account can create 50; more are 409 `too_many_organizations`.
+        """
         access = create_organization(user=request.user, **validated_body(OrganizationInput, request))
         return Created(organization_body(access))
 
@@ -79,7 +82,7 @@ class OrganizationsView(APIView):
         examples=[OpenApiExample("Organizations", value={"organizations": [_ORGANIZATION]}, response_only=True)],
     )
     def get(self, request: AuthenticatedRequest) -> Answer[OrganizationsOutput]:
-        """The organizations that the user is in, with the user's role in each."""
+        """The user's organizations, with the user's role in each."""
         organizations = [organization_body(each) for each in list_organizations(user=request.user)]
         return Answer(OrganizationsOutput(organizations=organizations))
 
@@ -92,7 +95,7 @@ class OrganizationView(APIView):
         examples=[_ORGANIZATION_EXAMPLE],
     )
     def get(self, request: AuthenticatedRequest, organization_id: str) -> Answer[OrganizationOutput]:
-        """One organization that the user is in; a superuser sees any."""
+        """One of the user's organizations. A superuser can read any organization."""
         access = get_organization(user=request.user, organization_id=integer_id(organization_id))
         return Answer(organization_body(access))
 
@@ -105,7 +108,7 @@ class OrganizationView(APIView):
     )
     @raises(PermissionDenied)
     def patch(self, request: AuthenticatedRequest, organization_id: str) -> Answer[OrganizationOutput]:
-        """Rename an organization: its owners and admins."""
+        """Rename an organization. For its owners and admins."""
         number = integer_id(organization_id)
         data = validated_body(OrganizationInput, request)
         caller = caller_of(request._request)
@@ -115,7 +118,7 @@ class OrganizationView(APIView):
     @extend_schema(operation_id="organization_delete", tags=["organizations"], parameters=[_ORGANIZATION_ID])
     @raises(PermissionDenied)
     def delete(self, request: AuthenticatedRequest, organization_id: str) -> NoContent:
-        """Delete an organization: its owners. Conversations stay with their authors, and are shared no longer."""
+        """Delete an organization. For its owners. Conversations stay with their authors and are no longer shared."""
         number, caller = integer_id(organization_id), caller_of(request._request)
         delete_organization(user=request.user, organization_id=number, caller=caller)
         return NoContent()
@@ -123,7 +126,7 @@ class OrganizationView(APIView):
 
 class MembersView(APIView):
     def get_throttles(self) -> list[BaseThrottle]:
-        # Invitations lie before other people's eyes, so nobody makes them by the thousand.
+        # Other users see invitations, so their number has a rate limit.
         return [AuthRateThrottle()] if self.request.method == "POST" else []
 
     @extend_schema(
@@ -133,7 +136,7 @@ class MembersView(APIView):
         examples=[OpenApiExample("Members", value={"members": [_MEMBER, _INVITED]}, response_only=True)],
     )
     def get(self, request: AuthenticatedRequest, organization_id: str) -> Answer[MembersOutput]:
-        """Members and invitations, in the order in which they were added. Every member sees them."""
+        """Members and invitations, oldest first. Every member can read them."""
         members = list_members(user=request.user, organization_id=integer_id(organization_id))
         return Answer(MembersOutput(members=[member_body(member) for member in members]))
 
@@ -149,12 +152,12 @@ class MembersView(APIView):
     )
     @raises(PermissionDenied, AlreadyMember, TooManyMembers)
     def post(self, request: AuthenticatedRequest, organization_id: str) -> Created[MemberOutput]:
-        """Invite somebody by e-mail: owners invite anybody, admins invite admins and members.
+        """Invite an e-mail address. Owners can invite with any role, admins can invite admins and members.
 
-        The answer and the list are the same whether or not the address has an account. Whoever has it, verified, finds
-        the invitation in GET `/organizations/invitations`, and is a member once they accept it. It ends when whoever
-        made it may no longer invite. An address that is a member, or invited, is 409 `already_member`. An organization
-        can have 500 members and invitations; past them it is 409 `too_many_members`.
+        The answer and the list are the same whether or not the address has an account. The account with this address,
+        once verified, lists the invitation in GET `/organizations/invitations` and becomes a member by accepting it.
+        The invitation ends when its author may no longer invite. An address that is already a member or invited is 409
+        `already_member`. An organization can have 500 members and invitations; more are 409 `too_many_members`.
         """
         number = integer_id(organization_id)
         data = validated_body(MemberInput, request)
@@ -176,7 +179,7 @@ class MemberView(APIView):
     )
     @raises(PermissionDenied, LastOwner)
     def patch(self, request: AuthenticatedRequest, organization_id: str, user_id: str) -> Answer[MemberOutput]:
-        """Give a member another role; 409 `last_owner` for the last owner's."""
+        """Change the role of a member. The role of the last owner cannot change: 409 `last_owner`."""
         number, member_id = integer_id(organization_id), integer_id(user_id)
         data = validated_body(RoleInput, request)
         caller = caller_of(request._request)
@@ -190,9 +193,9 @@ class MemberView(APIView):
     )
     @raises(PermissionDenied, LastOwner)
     def delete(self, request: AuthenticatedRequest, organization_id: str, user_id: str) -> NoContent:
-        """Remove a member, or leave with one's own id; 409 `last_owner` for the last owner.
+        """Remove a member, or leave by giving the user's own id. The last owner cannot be removed: 409 `last_owner`.
 
-        The member's own conversations stay the member's, and are shared no longer.
+        The member's own conversations stay with the member and are no longer shared.
         """
         number, member_id, caller = integer_id(organization_id), integer_id(user_id), caller_of(request._request)
         remove_member(user=request.user, organization_id=number, member_id=member_id, caller=caller)
@@ -207,7 +210,7 @@ class InvitationView(APIView):
     )
     @raises(PermissionDenied)
     def delete(self, request: AuthenticatedRequest, organization_id: str, invitation_id: str) -> NoContent:
-        """Take an invitation back, by its `invitation_id` in the list of members."""
+        """Revoke an invitation, by its `invitation_id` in the list of members."""
         revoke_invitation(
             user=request.user,
             organization_id=integer_id(organization_id),
@@ -239,7 +242,7 @@ class OwnInvitationsView(APIView):
         ],
     )
     def get(self, request: AuthenticatedRequest) -> Answer[InvitationsOutput]:
-        """The organizations that the user's address is invited to, the latest 500; none until it is verified."""
+        """The open invitations of the user's address, the latest 500; none until the address is verified."""
         invitations = [invitation_body(invitation) for invitation in list_invitations(user=request.user)]
         return Answer(InvitationsOutput(invitations=invitations))
 
@@ -247,7 +250,7 @@ class OwnInvitationsView(APIView):
 class OwnInvitationView(APIView):
     @extend_schema(operation_id="invitation_decline", tags=["organizations"], parameters=[_INVITATION_ID])
     def delete(self, request: AuthenticatedRequest, invitation_id: str) -> NoContent:
-        """Decline an invitation. Whoever made it sees that it is gone, and may invite again."""
+        """Decline an invitation. It disappears from the list of members, and the address can be invited again."""
         decline_invitation(user=request.user, invitation_id=_parse_invitation_id(invitation_id))
         return NoContent()
 
@@ -262,9 +265,9 @@ class AcceptInvitationView(APIView):
     )
     @raises(TooManyOrganizations)
     def post(self, request: AuthenticatedRequest, invitation_id: str) -> Answer[OrganizationOutput]:
-        """Accept an invitation and be a member; accepting it again changes nothing.
+        """Accept an invitation and become a member. Accepting it again changes nothing.
 
-        An account can be in 500 organizations; past them it is 409 `too_many_organizations`.
+        An account can be in 500 organizations; more are 409 `too_many_organizations`.
         """
         number, caller = _parse_invitation_id(invitation_id), caller_of(request._request)
         access = accept_invitation(user=request.user, invitation_id=number, caller=caller)

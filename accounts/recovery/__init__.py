@@ -1,4 +1,4 @@
 """Tokens sent by e-mail: a new password, a verified address.
 
-Used by accounts only.
+Only accounts uses this package.
 """

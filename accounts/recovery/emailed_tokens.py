@@ -1,4 +1,4 @@
-"""The tokens of e-mails: signed, bound to what they are to change, and so good for one use, without being stored."""
+"""The tokens in e-mails: signed, and bound to the value that they change, so each works once without being stored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def make_emailed_token(user: User, purpose: Purpose) -> str:
 
 
 def user_of_token(token: str, purpose: Purpose) -> User | None:
-    """The active user of a token of this kind; None if it is forged, too old, or was used."""
+    """The active user of a token for this purpose; None if the token is forged, expired or used."""
     try:
         claims: dict[str, Any] = signing.loads(token, salt=_salt(purpose), max_age=LIFETIMES[purpose])
     except signing.BadSignature:
@@ -30,7 +30,7 @@ def user_of_token(token: str, purpose: Purpose) -> User | None:
 
 
 def _state(user: User, purpose: Purpose) -> str:
-    """Changes with the password, or when the address is verified; and whenever the address changes."""
+    """A value that changes with the address, and with the password or the verification, depending on the purpose."""
     changing = user.password if purpose == "reset" else str(user.is_verified)
     return salted_hmac(_salt(purpose), f"{user.pk}\n{user.email}\n{changing}", algorithm="sha256").hexdigest()
 

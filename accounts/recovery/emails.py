@@ -1,4 +1,4 @@
-"""What is sent by e-mail. Nothing here is waited for: the time of an answer must not tell whether anything was sent."""
+"""Sends e-mails. No caller waits for them, because the time of an answer must not show whether one was sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgechat.processes.threads import start_thread, waiting
 
 logger = structlog.get_logger(__name__)
 
-# To one user for one purpose, whoever asks for them, from wherever and by whatever spelling of the address.
+# Per user and purpose, whichever client asks and however the address is spelled.
 MAILS_PER_USER = "5/h"
 
 _TEXTS: dict[Purpose, tuple[str, str, str]] = {
@@ -25,17 +25,20 @@ _TEXTS: dict[Purpose, tuple[str, str, str]] = {
 
 
 def send_password_reset(email: str) -> None:
-    """Send a link to who has this address, if anybody has."""
+    """Send a link to the user with this address, if there is one."""
     start_thread(_send_to, email)
 
 
 def send_verification(user: User) -> None:
-    """Send a link to a user, unless the address is verified."""
+    """Send a verification link to a user, unless the address is verified."""
     start_thread(_send, "verify", user)
 
 
 def send_notice(address: str, subject: str, text: str) -> None:
-    """Tell an address what was done to its account. Unlimited: others must not be able to use up what it is told."""
+    """Notify an address of a change to its account.
+
+    There is no rate limit, because other clients must not be able to use it up.
+    """
     start_thread(_deliver, address, subject, text)
 
 
@@ -54,7 +57,7 @@ def _send(purpose: Purpose, user: User) -> None:
         return
     subject, beginning, page = _TEXTS[purpose]
     token = make_emailed_token(user, purpose)
-    # Behind the #, which browsers do not send, so that it stands in no log of a server.
+    # After the #: browsers do not send this part, so no server logs the token.
     link = f"open {settings.PUBLIC_URL}/{page}#token={token}" if settings.PUBLIC_URL else f"give this code: {token}"
     text = f"{beginning} {link}\n\nIf you did not ask {settings.APP_NAME} for this, there is nothing to do.\n"
     _deliver(user.email, subject, text)
@@ -69,5 +72,5 @@ def _deliver(address: str, subject: str, text: str) -> None:
 
 
 def _may_be_sent(purpose: Purpose, user: User) -> bool:
-    # The address as it is stored; one that is new has not got any yet.
+    # The limit is per stored address, so a new address starts with no e-mails.
     return seconds_to_wait(f"accounts.mails.{purpose}", f"{user.pk} {user.email}", rate=MAILS_PER_USER) is None

@@ -1,4 +1,4 @@
-"""What the tokens of e-mails are for: a new password for who forgot it, and addresses that are known to be theirs."""
+"""Services for the tokens in e-mails: resetting a forgotten password and verifying an address."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ BAD_TOKEN = {"body.token": "This is not valid, has expired, or was used already.
 
 
 def reset_password(*, token: str, password: str, caller: Caller) -> User:
-    """Set the password of a token's user, and end all sessions. Raises Invalid."""
+    """Set the password of a token's user and end all sessions. Raises Invalid."""
     user = user_of_token(token, "reset")
     if user is None:
         raise Invalid(BAD_TOKEN)
     refuse_common_password(password, field="body.password")
     encoded = hash_password(password)
     with transaction.atomic():
-        # By compare-and-set: of two that use the token at once one is too late.
+        # By compare-and-set: of two simultaneous requests with the token, only one succeeds.
         unchanged = User.objects.filter(pk=user.pk, password=user.password, email=user.email, is_active=True)
         if not unchanged.update(password=encoded, updated_at=timezone.now()):
             raise Invalid(BAD_TOKEN)
-        forget_failures(user.email)  # who could not log in is who resets the password
+        forget_failures(user.email)  # a locked-out user resets the password to log in again
         end_all_sessions(user_id=user.pk, reason="password_reset")
         record_event(
             AuditEvent.Event.PASSWORD_CHANGED, caller=caller, user_id=user.pk, actor_id=user.pk, by="password_reset"
@@ -46,7 +46,7 @@ def verify_email(*, token: str) -> None:
 
 
 def mark_verified(user: User) -> bool:
-    """The one place where an address becomes verified; False if it was before."""
+    """Mark an address as verified; the only code that does. Returns False if it was verified before."""
     unverified = User.objects.filter(pk=user.pk, email=user.email, is_verified=False)
     if not unverified.update(is_verified=True, address_set_by_staff=False, updated_at=timezone.now()):
         return False

@@ -1,4 +1,4 @@
-"""Forgotten passwords and the verification of e-mail addresses."""
+"""Password resets and the verification of e-mail addresses."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class PasswordForgotView(AnonymousView):
         examples=[_example(SENT)],
     )
     def post(self, request: AuthenticatedRequest) -> Accepted[AnswerOutput]:
-        """Ask for an e-mail with a token for a new password. The answer is the same whether there is such a user."""
+        """Request an e-mail with a token for a new password. The answer is the same whether or not the user exists."""
         email = validated_body(EmailInput, request)["email"]
         send_password_reset(email)
         return Accepted(AnswerOutput(message=SENT))
@@ -75,9 +75,9 @@ class PasswordResetView(AnonymousView):
         ],
     )
     def post(self, request: AuthenticatedRequest) -> Answer[ResetOutput]:
-        """Choose a new password with the token of an e-mail: once, within an hour. It ends all sessions.
+        """Set a new password with the token of an e-mail, once and within an hour. It ends all sessions.
 
-        With the `device_token` the next login is let through, however many others fail.
+        With the `device_token` the next login is not blocked by other clients' failed logins.
         """
         user = reset_password(**validated_body(ResetInput, request), caller=caller_of(request._request))
         given = given_tokens(request._request)
@@ -94,7 +94,7 @@ class EmailVerifyView(AnonymousView):
         examples=[_example("The e-mail address is verified")],
     )
     def post(self, request: AuthenticatedRequest) -> Answer[AnswerOutput]:
-        """Show with the token of an e-mail that the address is yours: once, within 24 hours."""
+        """Verify the e-mail address with the token of an e-mail, once and within 24 hours."""
         verify_email(**validated_body(TokenInput, request))
         return Answer(AnswerOutput(message="The e-mail address is verified"))
 
@@ -109,6 +109,6 @@ class EmailResendView(APIView):
         examples=[_example(SENT)],
     )
     def post(self, request: AuthenticatedRequest) -> Accepted[AnswerOutput]:
-        """Have the e-mail for the verification sent again, unless the address is verified."""
+        """Send the verification e-mail again, unless the address is verified."""
         send_verification(request.user)
         return Accepted(AnswerOutput(message=SENT))

@@ -1,4 +1,4 @@
-"""The admin site: its login, its audited forms, actions and pages.
+"""The admin site: its login, audited forms, actions and pages.
 
-The other apps' admin modules build on it.
+The admin modules of the other apps build on it.
 """

@@ -1,8 +1,8 @@
-"""What follows when staff change the address or the password of somebody's account.
+"""The effects of a change of a user's address or password by staff.
 
-Whoever changes an address to their own could have the account's password reset by a mail to it, which would look like
-the holder's doing. So it gets none until somebody who can log in has verified it, and the old address is told: of this
-change, and of a password that staff set afterwards.
+Staff could set a user's address to their own and reset the password by e-mail, which would look like an action of the
+user. So the new address gets no reset e-mail until a logged-in user has verified it. The old address is notified of
+this change and of a later new password by staff.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from edgechat.http.client_address import Caller
 
 
 def follow_change_of_address(user: User, *, before: User, actor_id: int, caller: Caller) -> None:
-    """End the account's sessions, write to the audit log and tell the old address; in the change's transaction."""
+    """End the account's sessions, write to the audit log and notify the old address.
+
+    Call it in the change's transaction.
+    """
     end_all_sessions(user_id=user.pk, reason="address_changed")
     record_event(
         AuditEvent.Event.EMAIL_CHANGED,
@@ -52,6 +55,6 @@ def tell_of_new_password(user: User) -> None:
 
 
 def _tell(address: str, subject: str, text: str) -> None:
-    """Send it once the change is stored; the change stays if it cannot be sent."""
+    """Send a notice after the change commits. The change stays if the notice cannot be sent."""
     objection = "If you did not ask for this, please tell them at once by another way than this account."
     transaction.on_commit(partial(send_notice, address, subject, f"{text}\n\n{objection}\n"), robust=True)

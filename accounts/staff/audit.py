@@ -1,4 +1,4 @@
-"""Every change that staff make in the admin is a row of the audit log, with what was before and after."""
+"""Writes every change by staff in the admin to the audit log, with the values before and after."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from accounts.models import AuditEvent, Membership, User
 from edgechat.graphemes import cut
 from edgechat.http.client_address import caller_of
 
-# A value of a row is told up to here; a list of keys by its first so many.
+# The maximum length of a value, and the maximum number of keys of a list.
 MAX_CHARACTERS, MAX_KEYS = 300, 500
-# In place of what users wrote.
+# Placeholders for text that users wrote.
 TEXT, NEW_TEXT = "(text)", "(another text)"
 
 
 class AuditedAdmin:
-    """Writes the audit log for each object that a form of the admin adds, changes or deletes, inlines included.
+    """Writes a row to the audit log for each object that an admin form adds, changes or deletes, including inlines.
 
-    Actions of our own write their rows themselves. Django's own log, which names objects by their text, gets the kind
-    and the key of each, and no text.
+    Actions of this application write their own rows. Django's own log names objects by their text; here it gets the
+    model and the key only.
     """
 
-    # Fields whose changes have rows of their own, which the class writes.
+    # Fields whose changes have their own rows, which the class writes.
     audited_apart: ClassVar[frozenset[str]] = frozenset()
-    # Fields with what users wrote: a row says only that they changed.
+    # Fields with text that users wrote. A row records only that they changed.
     texts_of_users: ClassVar[frozenset[str]] = frozenset()
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
@@ -65,7 +65,7 @@ class AuditedAdmin:
         return _log(request, deleted, DELETION, "")
 
     def described(self, obj: Any) -> dict[str, Any] | None:
-        """What the audit log keeps of an object that goes; None if the class writes the row of it itself."""
+        """The values of a deleted object for the audit log; None if the class writes the row itself."""
         return values_of(obj, but=self.texts_of_users)
 
     def construct_change_message(
@@ -91,7 +91,7 @@ class AuditedAdmin:
         for form in formset.initial_forms:
             obj = form.instance
             if id(obj) in gone:
-                key = form[formset._pk_field.name].value()  # a deleted object has none
+                key = form[formset._pk_field.name].value()  # a deleted object has no key
                 before = {name: told(name, value) for name, value in form.initial.items()}
                 record_staff_change(request, obj, key=key, before=before, after=None)
             elif id(obj) in changed:
@@ -102,7 +102,7 @@ class AuditedAdmin:
             record_staff_change(request, obj, before=None, after=values_of(obj))
 
 
-# Models, by label, for whose changes in an inline the parent's class writes the rows.
+# Labels of models whose changes in an inline the parent's class records.
 WITH_ROWS_OF_THEIR_OWN: set[str] = set()
 
 
@@ -114,7 +114,7 @@ def record_staff_change(
     after: Mapping[str, Any] | None,
     key: Any = None,
 ) -> None:
-    """One row for one object: None before it was made, and after it was deleted."""
+    """Add a row for one object. `before` is None for a new object, `after` for a deleted one."""
     is_membership = isinstance(obj, Membership)
     record_event(
         AuditEvent.Event.MEMBERSHIP_CHANGED if is_membership else AuditEvent.Event.STAFF_CHANGE,
@@ -130,7 +130,7 @@ def record_staff_change(
 
 
 def values_of(obj: Model, *, but: Iterable[str] = ()) -> dict[str, Any]:
-    """The columns of an object, as the audit log tells them."""
+    """The columns of an object in the form of the audit log."""
     fields = [field for field in obj._meta.concrete_fields if not field.primary_key]
     return {
         field.name: TEXT if field.name in but else told(field.name, field.value_from_object(obj)) for field in fields
@@ -138,9 +138,10 @@ def values_of(obj: Model, *, but: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def told(name: str, value: Any) -> Any:
-    """A field's value for the audit log: no secret, objects by their keys, and addresses of e-mail masked.
+    """A field's value for the audit log: secrets are hidden, objects become keys, and e-mail addresses are masked.
 
-    A row about an address as such has it whole (accounts.staff.accounts); such rows are found when the account goes.
+    A row about a change of address has the full address (accounts.staff.accounts). The deletion of the account finds
+    such rows.
     """
     if "password" in name:
         return "(secret)"
@@ -157,13 +158,13 @@ def told(name: str, value: Any) -> Any:
 
 
 def masked(email: str) -> str:
-    """Enough of an address to recognize it by: `a…@example.com`."""
+    """An address that is still recognizable: `a…@example.com`."""
     local, _, domain = email.rpartition("@")
     return f"{local[:1]}…@{domain}" if local else ""
 
 
 def _person(obj: Model) -> int | None:
-    """Whom a change of this object concerns."""
+    """The user whom a change of this object concerns."""
     if isinstance(obj, User):
         return obj.pk
     person: int | None = getattr(obj, "user_id", None) or getattr(obj, "owner_id", None)

@@ -21,7 +21,7 @@ from edgechat.http.client_address import caller_of
 
 
 class StaffLoginForm(AuthenticationForm):  # type: ignore[misc]
-    """E-mail and password, checked where the API's login checks them: with its audit events, off this thread."""
+    """E-mail and password, checked like a login to the API: with its audit events, and in another thread."""
 
     def clean(self) -> dict[str, Any]:
         email, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
@@ -43,7 +43,7 @@ class StaffLoginForm(AuthenticationForm):  # type: ignore[misc]
 
 
 class ConfirmPasswordForm(forms.Form):
-    """The own password once more, of who is logged in."""
+    """Asks the logged-in user for the password again."""
 
     password = forms.CharField(
         max_length=MAX_TYPED,
@@ -67,7 +67,7 @@ class ConfirmPasswordForm(forms.Form):
 
 
 class _FreeEmail(forms.ModelForm):  # type: ignore[type-arg]
-    """One account however the e-mail is spelled, told at the field and not by the database."""
+    """Reports a duplicate e-mail address, in any spelling, at the field instead of as a database error."""
 
     def clean_email(self) -> str:
         email: str = self.cleaned_data["email"].strip()
@@ -80,7 +80,7 @@ class _FreeEmail(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class UserForm(_FreeEmail):
-    """Changes a user; the password has a form of its own, and its hash none."""
+    """Changes a user. The password has its own form, and no form shows its hash."""
 
     class Meta:
         model = User
@@ -102,7 +102,7 @@ class NewUserForm(_FreeEmail, UserCreationForm):  # type: ignore[misc]
 
 
 class SetPasswordForm(AdminPasswordChangeForm):  # type: ignore[misc]
-    """A new password for somebody else. Every account has one: shutting somebody out is what `active` is for."""
+    """A new password for another user. Every account has a password; `active` is the way to block an account."""
 
     def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
         super().__init__(user, *args, **kwargs)

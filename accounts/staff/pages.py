@@ -1,4 +1,4 @@
-"""What the admin's pages share: large tables are never counted to their end, and records can only be read."""
+"""Base classes of the admin's pages: counts of large tables are bounded, and records are read-only."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from unfold.admin import ModelAdmin
 from accounts.staff.audit import AuditedAdmin
 from accounts.staff.sessions import require_recent_password
 
-# A page of results costs the same whatever the table's size; so must the number of pages.
+# The cost of a page must not depend on the size of the table, so the number of counted rows is limited.
 MAX_COUNTED = 10_000
 MAX_USERS_OF_A_SEARCH = 1000
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts and shows MAX_COUNTED rows at most; whoever looks for others has search and filters."""
+    """Counts and shows at most MAX_COUNTED rows. Search and filters find the others."""
 
     template_name = "edgechat/bounded_pagination.html"
 
     @cached_property
     def _counted(self) -> int:
         rows: Any = self.object_list
-        # Keys alone: neither the order nor columns that are computed for each row matter to a number.
+        # Keys only: the count needs neither the order nor computed columns.
         return int(rows.order_by().values("pk")[: MAX_COUNTED + 1].count())
 
     @property
@@ -42,9 +42,9 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 class StaffModelAdmin(AuditedAdmin, ModelAdmin):  # type: ignore[misc]
-    """Lists that stay cheap: bounded counts, no facets, and no order but the one that an index serves.
+    """Lists with a bounded cost: bounded counts, no facets, and only orders that an index supports.
 
-    Every class of the admin is one of these: what its forms change is in the audit log.
+    Every admin class inherits from this one, so the audit log has all changes by forms.
     """
 
     paginator: Any = BoundedPaginator
@@ -65,7 +65,7 @@ class StaffModelAdmin(AuditedAdmin, ModelAdmin):  # type: ignore[misc]
         return super().response_action(request, queryset)
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[Any]) -> Any:
-        # Every deletion of Django's comes by here before it is made.
+        # Django calls this before each deletion.
         require_recent_password(request)
         return super().log_deletions(request, queryset)
 
@@ -75,7 +75,10 @@ class StaffModelAdmin(AuditedAdmin, ModelAdmin):  # type: ignore[misc]
         super().save_related(request, form, formsets, change)
 
     def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
-        """The filters alone: Django lets everybody ask for `title__startswith`, of columns too that no page shows."""
+        """Allow the list's filters only.
+
+        Django also allows lookups like `title__startswith`, even on columns that no page shows.
+        """
         field = lookup.partition("__")[0]
         filters = self.get_list_filter(request) if request is not None else self.list_filter
         named = {
@@ -86,7 +89,7 @@ class StaffModelAdmin(AuditedAdmin, ModelAdmin):  # type: ignore[misc]
 
 
 class RecordAdmin(StaffModelAdmin):
-    """Rows that the application writes: staff with the right to view them may read them, and nobody changes them."""
+    """Rows that the application writes. Staff with the view permission can read them; they cannot be changed."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -99,9 +102,9 @@ class RecordAdmin(StaffModelAdmin):
 
 
 class OfUsersAdmin(StaffModelAdmin):
-    """Rows that belong to users, found by the user's e-mail, or id.
+    """Rows that belong to users, with search by the user's e-mail address or id.
 
-    The users are looked up first, and the rows by their index on the user; a join would read the whole table.
+    The search looks up the users first, then the rows by their index on the user. A join would read the whole table.
     """
 
     search_fields = ("user__email",)
@@ -118,7 +121,7 @@ class OfUsersAdmin(StaffModelAdmin):
 
 
 def users_matching(term: str) -> list[int]:
-    """Ids of the users whose e-mail contains the text, or of the one whose id it is; the first thousand."""
+    """The ids of users whose e-mail address contains the text, or of the user with this id; at most 1000."""
     if is_id(term):
         return [int(term)]
     users = get_user_model().objects.filter(email__icontains=term)
@@ -126,5 +129,5 @@ def users_matching(term: str) -> list[int]:
 
 
 def is_id(term: str) -> bool:
-    """Whether a search term can be a row's number."""
+    """Whether a search term can be the id of a row."""
     return term.isascii() and term.isdigit() and len(term) <= 18

@@ -1,4 +1,4 @@
-"""Which other users a member of staff may act on, whatever permissions they have."""
+"""Which other users a staff user may change, whatever permissions this staff user has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def is_superuser(request: HttpRequest) -> bool:
 
 
 def may_touch(request: HttpRequest, user: User) -> bool:
-    """Whether the one who asks may change this user at all. What is being deleted is nobody's any more."""
+    """Whether the requesting user may change this user. Accounts that are being deleted cannot be changed."""
     if user.deletion_requested_at is not None:
         return False
     return is_superuser(request) or user == request.user or not (user.is_staff or user.is_superuser)

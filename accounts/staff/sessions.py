@@ -1,6 +1,6 @@
-"""Logins to the admin: sessions like all others, over after 12 hours, and sure of who sits there for 15 minutes.
+"""Admin sessions: ordinary sessions that expire after 12 hours. A password check is valid for 15 minutes.
 
-Django's own session is only how the browser's cookie finds the row: each request of the admin looks that up.
+Django's own session only links the browser's cookie to the row. Each request to the admin looks up the row.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from edgechat.http.request_body import body_of
 LIFETIME = timedelta(hours=12)
 DEVICE_NAME = "Admin site"
 
-_KEY = "session"  # of our row, in Django's session
+_KEY = "session"  # the id of the Session row, in Django's session
 
 
 class PasswordNeeded(Exception):
-    """The password was given too long ago for what was asked; the site asks for it (accounts.staff.site)."""
+    """The last password check is too old for this request. The site asks for the password (accounts.staff.site)."""
 
 
 class AdminAuthenticationMiddleware(AdminOnly, AuthenticationMiddleware):
-    """`request.user` of the admin: who has a live session there and is still of the staff, else nobody."""
+    """Sets `request.user` of the admin: a staff user with a live admin session, else an anonymous user."""
 
     def process_request(self, request: HttpRequest) -> None:
         _look_up(request)
@@ -48,7 +48,7 @@ class AdminAuthenticationMiddleware(AdminOnly, AuthenticationMiddleware):
 
 
 def session_of(request: HttpRequest) -> Session | None:
-    """The session of a request to the admin; None for who is not logged in."""
+    """The session of a request to the admin, or None without a login."""
     if not request.user.is_authenticated:
         return None
     session: Session | None = getattr(request, "staff_session", None)
@@ -63,13 +63,16 @@ def password_is_recent(request: HttpRequest) -> bool:
 
 
 def require_recent_password(request: HttpRequest) -> None:
-    """To be called before something is deleted, exported or read. Raises PasswordNeeded."""
+    """Call this before a deletion, an export or a read of private data. Raises PasswordNeeded."""
     if not password_is_recent(request):
         raise PasswordNeeded
 
 
 def reauthenticate(request: HttpRequest, password: str) -> None:
-    """Begin another 15 minutes. Raises InvalidCredentials and LoginLocked: it is counted like a login."""
+    """Check the password for another 15 minutes. Failures count like failed logins.
+
+    Raises InvalidCredentials and LoginLocked.
+    """
     session = session_of(request)
     if session is None:
         raise AccountChanged
@@ -94,7 +97,7 @@ def _staff_of(request: HttpRequest) -> User | AnonymousUser:
     key = request.session.get(_KEY)
     session = sessions.filter(pk=key, user=user).first() if key is not None else None
     if session is not None and not user.is_staff:
-        # For good: the cookie must not be worth anything again when the rights come back.
+        # Permanently: the cookie must not become valid again if the user gets the rights back.
         end_session(session_id=session.pk, user_id=user.pk, reason="role_changed")
         session = None
     if session is None:
@@ -113,10 +116,10 @@ def _begin(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -> None
     if earlier is not None:
         end_session(session_id=earlier, user_id=user.pk, reason="logged_in_again")
     with transaction.atomic():
-        # Locked, as whoever ends all of a user's sessions changes the user's row first: none begins behind their back.
+        # Lock: code that ends all sessions of a user locks the user's row first, so no session starts meanwhile.
         holder = User.objects.select_for_update(no_key=True).filter(pk=user.pk, is_active=True, is_staff=True).first()
         if holder is None or holder.password != user.password:
-            return  # the next request is nobody's
+            return  # the next request is anonymous
         session = Session.objects.create(
             user=user,
             kind=Session.Kind.ADMIN,

@@ -1,4 +1,4 @@
-"""The admin's site: who logs in, and changes their own password, passes the same gates as through the API."""
+"""The admin site. Logins and password changes pass the same checks as in the API."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
         if request.method == "POST":
             _limit_logins(request)
         elif REDIRECT_FIELD_NAME not in request.GET:
-            # Unfold's page sends its form to its own address, and forgets where to go after that.
+            # Unfold's login form posts to its own address and loses the page to return to.
             return redirect_to_login(reverse(f"{self.name}:index", current_app=self.name), request.path)
         response: HttpResponse = super().login(request, extra_context)
         if request.method == "POST" and isinstance(request.user, User):
@@ -49,7 +49,7 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
         return response
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """A page of the admin, which may ask for the password once more."""
+        """A page of the admin, which may ask for the password again."""
 
         @wraps(view)
         def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -70,12 +70,12 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
     def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         try:
             found: HttpResponse = super().search(request, extra_context)
-        except (ValueError, InvalidPage):  # Unfold's takes the number of a page as it comes
+        except (ValueError, InvalidPage):  # Unfold does not validate the page number
             raise Http404 from None
         return found
 
     def confirm_password(self, request: HttpRequest) -> HttpResponseBase:
-        """Ask who is logged in for their password, then go on to `next`."""
+        """Ask the logged-in user for the password, then redirect to `next`."""
         index = reverse(f"{self.name}:index", current_app=self.name)
         wanted = request.POST.get(REDIRECT_FIELD_NAME) or request.GET.get(REDIRECT_FIELD_NAME, "")
         inside = wanted.startswith(index) and url_has_allowed_host_and_scheme(wanted, allowed_hosts=None)
@@ -107,20 +107,20 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
         )
         with password_change_watched(request, user_id=cast(User, request.user).pk):
             response = view(request)
-        if request.method == "POST":  # the new password ended what the old one had made known
+        if request.method == "POST":  # the new password invalidated the device token
             remember_device(response, cast(User, request.user), given_tokens(request))
         return response
 
 
 @contextmanager
 def password_change_watched(request: HttpRequest, *, user_id: int) -> Iterator[None]:
-    """If the user's password changes in this block, end the user's sessions and write it to the audit log."""
+    """If the user's password changes in this block, end the user's sessions and write to the audit log."""
     passwords = User.objects.filter(pk=user_id).values_list("password", flat=True)
     with transaction.atomic():
         before = passwords.select_for_update().first()
         yield
         if passwords.first() != before:
-            # Who changes their own stays logged in here.
+            # Users who change their own password stay logged in here.
             own = session_of(request) if user_id == request.user.pk else None
             end_all_sessions(user_id=user_id, reason="password_changed", but=None if own is None else own.pk)
             record_event(
@@ -134,7 +134,7 @@ def password_change_watched(request: HttpRequest, *, user_id: int) -> Iterator[N
 
 
 def _limit_logins(request: HttpRequest) -> None:
-    """AUTH_RATE_LIMIT, as for the API's login. Raises RateLimited; passes while Redis is down."""
+    """Apply AUTH_RATE_LIMIT, as for the API's login. Raises RateLimited; no limit while Redis is down."""
     wait = seconds_to_wait_for(request, "accounts.staff.site.login")
     if wait is not None:
         raise RateLimited(retry_after=wait)

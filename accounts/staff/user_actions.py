@@ -1,6 +1,6 @@
-"""What staff do to users by a button on the user's page, or to those that they chose in the list.
+"""Actions of staff on users: buttons on the user's page and actions of the list.
 
-A button is a link, and a link changes nothing: it leads to a question, whose form is what acts.
+A button is a link, and a link changes nothing: it opens a confirmation page, whose form runs the action.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ Act = Callable[[User], object]
 
 
 class UserActions(StaffModelAdmin):
-    """Each action is offered, and done, where `may_<action>(request, user)` says so; without a user: to anybody."""
+    """Each action is offered and allowed where `may_<action>(request, user)` is true.
+
+    Without a user: where it is for any user.
+    """
 
     actions: Any = ("end_sessions", "deactivate")
     actions_detail: Any = ("end_sessions", "export", "deactivate")
@@ -58,7 +61,7 @@ class UserActions(StaffModelAdmin):
         ]
 
     def may(self, name: str, request: HttpRequest, user: User | None = None) -> bool:
-        """Whether an action is for the one who asks. Django's own, which deletes what was chosen, has its own rules."""
+        """Whether the requesting user may run an action. Django's own delete action has its own rules."""
         rule = getattr(self, f"may_{name}", None)
         return rule is None or (self.has_view_permission(request, user) and bool(rule(request, user)))
 
@@ -80,7 +83,7 @@ class UserActions(StaffModelAdmin):
         caller = caller_of(request)
 
         def end(user: User) -> None:
-            # A login that is under way ends with the others, or begins after this.
+            # A running login ends with the other sessions or starts after this.
             User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
             ended = end_all_sessions(user_id=user.pk, reason="ended_by_staff")
             if ended:
@@ -140,7 +143,7 @@ class UserActions(StaffModelAdmin):
             return export_response(user, call)
 
     def chosen(self, request: HttpRequest, queryset: QuerySet[User] | None, object_id: str | None) -> list[User]:
-        """The users of a list's action, or the one of a page's button. Raises Http404."""
+        """The users that a list action was given, or the user of a page's button. Raises Http404."""
         if object_id is None:
             return list(queryset) if queryset is not None else []
         user = self.get_object(request, unquote(object_id))
@@ -159,7 +162,10 @@ class UserActions(StaffModelAdmin):
         text: str,
         form: forms.Form | None = None,
     ) -> HttpResponseBase:
-        """The question, or once it is answered the act, in one transaction on all of them. Raises PermissionDenied."""
+        """The confirmation page, or the action itself once confirmed, in one transaction for all users.
+
+        Raises PermissionDenied.
+        """
         forbidden = [str(user) for user in users if not self.may(name, request, user)]
         if forbidden and ACTION_CHECKBOX_NAME in request.POST:
             self.message_user(request, f"{title}: you may not do this to {', '.join(forbidden)}", messages.ERROR)
@@ -177,7 +183,7 @@ class UserActions(StaffModelAdmin):
     def ask(
         self, request: HttpRequest, users: list[User], *, title: str, text: str, form: forms.Form | None = None
     ) -> HttpResponse:
-        """The page with the question, for one user or for those that were chosen in the list."""
+        """The confirmation page, for one user or for the users chosen in the list."""
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
         hidden = [("action", request.POST.get("action", "")), *((ACTION_CHECKBOX_NAME, key) for key in chosen)]
         context = {

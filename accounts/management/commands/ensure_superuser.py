@@ -1,4 +1,4 @@
-"""The first superuser, from the environment."""
+"""Creates the first superuser from the environment."""
 
 from typing import Any
 

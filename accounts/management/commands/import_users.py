@@ -1,4 +1,4 @@
-"""Takes over the users of an older backend from a file."""
+"""Imports the users of an older backend from a file."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Command(BaseCommand):
 
 
 def _watched(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """The file's lines, with a bar where somebody looks at it."""
+    """The lines of the file, with a progress bar on a terminal."""
     with tqdm(total=size, unit="B", unit_scale=True, file=sys.stderr, disable=None) as bar:
         for line in file:
             bar.update(len(line))

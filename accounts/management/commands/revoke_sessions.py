@@ -1,4 +1,4 @@
-"""Logs a user out everywhere, or everybody."""
+"""Logs out a user, or all users, everywhere."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Command(BaseCommand):
             user = User.objects.with_email(options["email"])
             if user is None:
                 raise CommandError(f"There is no user {options['email']}.")
-            # A login under way ends with the others, or begins after this.
+            # A running login ends with the other sessions or starts after this.
             User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
             sessions = sessions.filter(user=user)
         if options["dry_run"]:

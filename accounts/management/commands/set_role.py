@@ -1,4 +1,4 @@
-"""Changes what a user may do."""
+"""Changes the role of a user."""
 
 from __future__ import annotations
 
