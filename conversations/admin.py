@@ -1,7 +1,7 @@
-"""Conversations for staff: what is known about them, and, with a permission of its own, what was said in them.
+"""Conversations for staff: their metadata, and, with a separate permission, their transcripts.
 
-They are in MongoDB, so the pages are our own. None of them writes anything but the audit row of a reading. Todos are
-ordinary rows.
+Conversations are in MongoDB, so this module has its own pages. They write nothing except the audit row of a reading.
+Todos are ordinary rows.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ HEADERS = ["Conversation", "Owner", "Messages", "Last change", "State", "Running
 
 
 class ReadingNotAudited(Exception):
-    """The audit row of a reading could not be written, so there is no reading."""
+    """The audit row of a reading could not be written, so nothing is shown."""
 
 
 @admin.register(Conversation)
 class ConversationAdmin(RecordAdmin):
     def get_urls(self) -> list[URLPattern]:
-        """These pages alone, under the names that the admin's links have."""
+        """Only these pages, under the URL names that the admin's links use."""
         pages: dict[str, tuple[str, Callable[..., HttpResponse]]] = {
             "changelist": ("", self.list_page),
             "change": ("<str:conversation_id>/", self.metadata_page),
@@ -65,7 +65,7 @@ class ConversationAdmin(RecordAdmin):
         ]
 
     def _page(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-        """A view for those who may see conversations, whose refusals are pages of the admin too."""
+        """A view for staff who may see conversations; its refusals are admin pages too."""
 
         @require_GET
         def page(request: HttpRequest, **kwargs: str) -> HttpResponse:
@@ -91,7 +91,7 @@ class ConversationAdmin(RecordAdmin):
         return self.has_view_permission(request) and request.user.has_perm("conversations.view_transcript")
 
     def list_page(self, request: HttpRequest) -> HttpResponse:
-        """What a search finds, the latest changed first; without one the replies that are being written."""
+        """The results of a search, the latest changed first; without a search term, the running replies."""
         term, before = request.GET.get("q", "").strip(), request.GET.get("before", "")
         if before and not is_id(before):
             raise Http404
@@ -110,9 +110,9 @@ class ConversationAdmin(RecordAdmin):
         )
 
     def _search(self, term: str, before: int | None) -> tuple[str, list[ConversationMetadata]]:
-        """A heading and the conversations of one owner or id, or of running replies: one more than a page has.
+        """A heading and the conversations of one owner or id, or of running replies: one more than fits on a page.
 
-        One owner at a time, for their conversations alone have an order of change among them, and an index with it.
+        Only one owner is searched, because change numbers, and their index, order the conversations of one owner.
         """
         limit = CONVERSATIONS_A_PAGE + 1
         if not term:
@@ -163,7 +163,7 @@ class ConversationAdmin(RecordAdmin):
         )
 
     def transcript_page(self, request: HttpRequest, conversation_id: str) -> HttpResponse:
-        """A page of what was said. Nothing of it is shown before the audit log has the reading."""
+        """A page of the transcript. It is shown only after the reading is in the audit log."""
         if not self.has_transcript_permission(request):
             raise PermissionDenied
         require_recent_password(request)
@@ -179,7 +179,7 @@ class ConversationAdmin(RecordAdmin):
         stored = transcripts.read_messages(owner_id, conversation_id, page.seqs)
         shown, cut = take_page(stored, lambda message: len(escape(message["content"]).encode()))
         upto_seq = shown[-1]["seq"] if cut else page.seqs.stop - 1
-        # The messages of a conversation that has none are 1 to 0.
+        # In an empty conversation, these are 1 and 0.
         read = {"first_seq": page.seqs.start, "last_seq": upto_seq}
         _record_reading(request, owner_id, conversation=conversation_id, **read)
         return self._render(
@@ -190,7 +190,7 @@ class ConversationAdmin(RecordAdmin):
             conversation=conversation,
             conversation_id=conversation_id,
             owner=_owner_link(request, owner_id, _emails([owner_id])),
-            # `messages` are what every page of the admin shows at its top.
+            # The name `messages` is taken: every admin page shows these at its top.
             page_messages=shown,
             first_seq=page.seqs.start,
             upto_seq=upto_seq,
@@ -239,9 +239,10 @@ class TodoList(ChangeList):  # type: ignore[misc]
 
 @admin.register(Todo)
 class TodoAdmin(OfUsersAdmin):
-    """Todos are read, and deleted for users, who cannot do that themselves.
+    """Staff read todos, and delete them for users, who cannot delete them.
 
-    The text of one that was found in a conversation is a part of that: it needs the right to read transcripts.
+    The text of a todo that was found in a conversation is part of that conversation. Reading it requires the permission
+    to read transcripts.
     """
 
     list_display = ("id", "owner", "shown_title", "completed", "conversation_id", "created_at", "updated_at")
@@ -282,11 +283,10 @@ class TodoAdmin(OfUsersAdmin):
         return todo
 
     def read(self, request: HttpRequest, todos: list[Todo]) -> None:
-        """Let a page show the texts of todos that were found in conversations, if the one who asks may read those.
+        """Let a page show the texts of todos that were found in conversations, if the user may read transcripts.
 
-        A list shows them as long as the password was given lately, and the page of each asks for it.
-
-        One audit row for each owner is written before.
+        A list shows them only while the password is recent; the page of a single todo asks for the password. One audit
+        row for each owner is written first.
         """
         found: dict[int, list[Todo]] = {}
         for todo in todos:
@@ -316,7 +316,7 @@ def _is_readable(todo: Todo) -> bool:
 
 
 def _record_reading(request: HttpRequest, owner_id: int, **details: Any) -> None:
-    """Raises ReadingNotAudited."""
+    """Write the audit row. Raises ReadingNotAudited."""
     try:
         record_event(
             AuditEvent.Event.TRANSCRIPT_READ,
@@ -331,10 +331,10 @@ def _record_reading(request: HttpRequest, owner_id: int, **details: Any) -> None
 
 
 def _owner_id(term: str) -> int | None:
-    """The user of an id, who may be deleted, or of an e-mail in any letter case; None if it is nobody's."""
+    """The user with this id, perhaps deleted, or with this e-mail in any letter case; None if there is no such user."""
     if is_id(term):
         return int(term)
-    # PostgreSQL takes no NUL.
+    # PostgreSQL does not accept NUL.
     user = None if "\x00" in term else User.objects.with_email(term)
     return None if user is None else user.pk
 
@@ -344,7 +344,7 @@ def _emails(user_ids: list[int]) -> dict[int, str]:
 
 
 def _owner_link(request: HttpRequest, owner_id: int, emails: dict[int, str]) -> str:
-    """The owner's e-mail, linked for those who may see users."""
+    """The owner's e-mail, linked for staff who may see users."""
     email = emails.get(owner_id)
     if email is None:
         return _deleted(owner_id)
@@ -359,7 +359,7 @@ def _deleted(owner_id: int) -> str:
 
 
 def _begun(conversation: ConversationMetadata) -> datetime:
-    """When its reply began, or ended, if it did so just now."""
+    """The start of its reply; its last change if the reply has just ended."""
     return conversation["reply"]["started_at"] if conversation["reply"] else conversation["updated_at"]
 
 

@@ -31,7 +31,7 @@ class ConversationsConfig(AppConfig):
         register_reading_check(services.end_unreadable)
         notices.listen(channel.STOP, channel.hear_stop)
         notices.listen(ENDED, erase.hear_ended)
-        # A signal, for memberships also end with their organization, and in the admin.
+        # A signal, because memberships also end with their organization and in the admin.
         post_delete.connect(_end_sharing, sender=Membership)
         register_eraser(erase.delete_conversations_of)
         register_eraser(attachments.delete_attachments_of)
@@ -49,7 +49,7 @@ class ConversationsConfig(AppConfig):
 
 
 def _end_sharing(instance: Any, **kwargs: Any) -> None:
-    """What a membership that was deleted leaves to do once that is certain; an invitation leaves nothing."""
+    """End a deleted member's sharing after the commit. An invitation has no user and needs nothing."""
     from conversations.services import unshare_conversations
 
     if instance.user_id is not None:

@@ -1,4 +1,4 @@
-"""The shapes of what MongoDB holds. Each document says which version of its shape it has."""
+"""The shapes of the documents in MongoDB. Each document contains the version of its shape."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CONVERSATION_ID = re.compile(r"[0-9a-f]{24}")
 _MESSAGE_ID = re.compile(r"([0-9a-f]{24}):([0-9]{8})")
 
 
-# Of messages, stored as they are answered.
+# Parts of messages, stored in the form in which they are sent.
 class AttachmentOutput(TypedDict):
     id: str
     mime_type: str
@@ -41,7 +41,7 @@ class VariantOutput(TypedDict):
 
 
 class UserMessageDraft(TypedDict):
-    """All that is needed to write the user's message again, kept in the reply until both messages are stored."""
+    """The data to write the user's message again, kept in the reply until both messages are stored."""
 
     content: str
     client_message_id: str | None
@@ -57,7 +57,7 @@ class ReplyDocument(TypedDict):
     attempt: int
     ledger_id: str  # of this attempt
     first_title: NotRequired[str | None]  # of an untitled conversation, once this reply is complete
-    first_attempt: int  # of this answer; a regenerated answer goes on counting
+    first_attempt: int  # of this answer; a regenerated answer continues the count
     worker: str
     stop_requested: bool
     expires_at: datetime | None  # of a temporary conversation, and so of its messages
@@ -65,14 +65,14 @@ class ReplyDocument(TypedDict):
 
 
 class SummaryDocument(TypedDict):
-    """What was said up to and including a sequence number, in short."""
+    """A summary of the messages up to and including a sequence number."""
 
     text: str
     upto_seq: int
 
 
 class SummaryClaim(TypedDict):
-    """Who is extending a conversation's summary, and until when nobody else does."""
+    """The claim of the thread that extends a conversation's summary, and its expiry."""
 
     by: str
     until: datetime
@@ -94,13 +94,13 @@ class ConversationDocument(TypedDict):
     creation_hash: str | None
     next_seq: int
     message_count: int
-    # Counts what a reply depends on: claims compare it. Conversations of versions before may have none yet.
+    # Incremented by changes that a reply depends on; claims compare it. Conversations of earlier versions may lack it.
     revision: NotRequired[int]
     summary: SummaryDocument | None
     summary_claim: NotRequired[SummaryClaim | None]
     summary_tried_seq: NotRequired[int]
     reply: ReplyDocument | None
-    change: int  # the owner's change number of the latest change, by which devices sync; unique and growing
+    change: int  # the owner's change number of the latest change, used by devices to sync; unique and increasing
     created_at: datetime
     updated_at: datetime
 
@@ -129,7 +129,7 @@ class MessageDocument(TypedDict):
 
 
 def is_over(conversation: ConversationDocument, moment: datetime) -> bool:
-    """Whether this is a temporary conversation whose time has ended, though it may not have been deleted yet."""
+    """Whether this is an expired temporary conversation; it may not have been deleted yet."""
     expires_at = conversation["expires_at"]
     return expires_at is not None and expires_at <= moment
 
@@ -139,7 +139,7 @@ def is_conversation_id(text: str) -> bool:
 
 
 def message_id(conversation_id: str, seq: int) -> str:
-    """Message ids are known without a lookup, so a page of a transcript is a list of keys."""
+    """The id of a message. It needs no lookup, so a page of a transcript is a list of keys."""
     return f"{conversation_id}:{seq:08d}"
 
 

@@ -1,4 +1,4 @@
-"""What belongs to conversations and lives in PostgreSQL, and what Django has to know of those in MongoDB."""
+"""The rows in PostgreSQL that belong to conversations, and a model without a table for the conversations in MongoDB."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class _NoRows(models.Manager["Conversation"]):
 
 
 class Conversation(models.Model):
-    """Conversations live in MongoDB (transcript_repository); this has no table and never a row.
+    """A model without a table or rows: conversations are in MongoDB (transcript_repository).
 
-    It gives Django's admin a name for them, and staff the permissions to see them and to read what was said.
+    It provides their name in Django's admin and the permissions to see them and to read their transcripts.
     """
 
     id = models.CharField(primary_key=True, max_length=24)
@@ -35,7 +35,7 @@ class Conversation(models.Model):
 
 
 class Attachment(models.Model):
-    """A picture that a user uploaded; the same picture is stored once for each user. Its files: `attachment_files`."""
+    """A picture that a user uploaded, stored once for each user. Its files are in `conversations.attachments.files`."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="attachments")
@@ -55,7 +55,7 @@ class Attachment(models.Model):
 
 
 class AttachmentUse(models.Model):
-    """A conversation that an attachment was sent in. One without any, and not new, is nobody's any more."""
+    """A conversation in which an attachment was sent. An attachment without uses that is not new is pruned."""
 
     attachment = models.ForeignKey(Attachment, on_delete=models.CASCADE, related_name="uses")
     conversation_id = models.CharField(max_length=24, db_index=True)
@@ -68,7 +68,7 @@ class AttachmentUse(models.Model):
 
 
 class UploadKey(models.Model):
-    """An Idempotency-Key of an upload, and what was uploaded with it; kept for 24 hours."""
+    """An Idempotency-Key of an upload, and the hash of the uploaded picture; kept for 24 hours."""
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=128)
@@ -110,4 +110,4 @@ class Todo(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"todo {self.pk}"  # its text may be of a conversation, which not everybody of the staff may read
+        return f"todo {self.pk}"  # no text: it may be from a conversation, which not all staff may read

@@ -27,7 +27,6 @@ from usage.ledger.tokens import TokenUsageOutput
 MAX_CONTENT_CHARACTERS = 32_000
 MAX_TITLE_CHARACTERS = 200
 MAX_ATTACHMENTS_OF_A_MESSAGE = 5
-# Far beyond any history, and within what MongoDB counts with.
 
 _OWN_CURSOR = re.compile(r"[01]-\d{1,18}", re.ASCII)
 
@@ -82,7 +81,7 @@ class ConversationsQuery(serializers.Serializer[Any]):
             is_cursor = is_shared_cursor if shared else _OWN_CURSOR.fullmatch
             if not is_cursor(attrs["cursor"]):
                 raise serializers.ValidationError({"cursor": "Not a cursor."})
-        # Pins are their author's.
+        # Pins belong to the conversation's author.
         for name in ["skip"] * ("skip" in attrs) + ["pinned_first"] * attrs["pinned_first"]:
             if shared:
                 raise serializers.ValidationError({name: "Cannot be combined with organization_id."})
@@ -215,7 +214,7 @@ class PairOutput(TypedDict):
 
 
 class RestartOutput(TypedDict):
-    """Nothing: the text so far is to be forgotten."""
+    """Empty: the client discards the text received so far."""
 
 
 class MessagesOutput(TypedDict):

@@ -1,4 +1,4 @@
-"""What users do with their conversations."""
+"""The operations of users on their conversations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from edgechat.http.bodies import Keywords
 logger = structlog.get_logger(__name__)
 
 PURGE_AFTER = timedelta(minutes=1)
-# More than one user can be making at the same moment.
+# More conversations than one user can create at the same time.
 NEAR_LIMIT = 100
 
 
@@ -67,10 +67,10 @@ class TooManyConversations(ApiError):
 
 
 def get_conversation(*, owner_id: int, conversation_id: str) -> ConversationDocument:
-    """The gate to all that changes a conversation, which its owner alone may.
+    """The access check for every change of a conversation: only its owner may change it.
 
-    Raises ConversationNotFound for an absent, foreign or malformed id alike, and PermissionDenied for a conversation
-    that is shared with this user.
+    Raises ConversationNotFound for an absent conversation, another user's conversation and a malformed id alike, and
+    PermissionDenied for a conversation that is shared with this user.
     """
     conversation = get_readable_conversation(user_id=owner_id, conversation_id=conversation_id)
     if conversation["owner_id"] != owner_id:
@@ -79,10 +79,10 @@ def get_conversation(*, owner_id: int, conversation_id: str) -> ConversationDocu
 
 
 def refuse_while_replying(conversation: ConversationDocument) -> ConversationDocument:
-    """The conversation, in which no reply is being written; else raises GenerationInProgress.
+    """The conversation without a running reply. Raises GenerationInProgress if a reply is running.
 
-    A reply's end is stored before its conversation is freed. A user who has read the end may send, so the conversation
-    is freed here if the process that wrote it has not done that yet, or died before it could.
+    A reply's end is stored before its conversation is freed. A user who has read the end may send, so this function
+    frees the conversation if the process that wrote the reply has not done so yet, or died before.
     """
     reply = conversation["reply"]
     if reply is None:
@@ -102,10 +102,10 @@ def refuse_while_replying(conversation: ConversationDocument) -> ConversationDoc
 
 
 def get_readable_conversation(*, user_id: int, conversation_id: str) -> ConversationDocument:
-    """The gate to all that only reads: the user's own conversation, or one that is shared with the user.
+    """The access check for reading: the user's own conversation, or one that is shared with the user.
 
-    Shared is what was created for an organization that both its author and the reader are in at this moment. Raises
-    ConversationNotFound for every other id.
+    A conversation is shared if it was created for an organization of which its author and the reader are members now.
+    Raises ConversationNotFound for every other id.
     """
     if not is_conversation_id(conversation_id):
         raise ConversationNotFound
@@ -122,13 +122,13 @@ def get_readable_conversation(*, user_id: int, conversation_id: str) -> Conversa
 
 
 def get_readable_message(*, user_id: int, conversation_id: str, mid: str) -> MessageDocument:
-    """One message of a conversation that the user may read; ConversationNotFound and MessageNotFound."""
+    """One message of a conversation that the user may read. Raises ConversationNotFound and MessageNotFound."""
     conversation = get_readable_conversation(user_id=user_id, conversation_id=conversation_id)
     return find_message(conversation, mid)
 
 
 def find_message(conversation: ConversationDocument, mid: str) -> MessageDocument:
-    """Raises MessageNotFound."""
+    """One message of the conversation. Raises MessageNotFound."""
     seq = message_seq(conversation["_id"], mid)
     found = transcripts.find_messages(conversation["owner_id"], conversation["_id"], [seq]) if seq is not None else []
     if not found:
@@ -137,14 +137,14 @@ def find_message(conversation: ConversationDocument, mid: str) -> MessageDocumen
 
 
 def reading_of(conversation: ConversationDocument, *, user_id: int) -> Reading:
-    """What a call depends on that tells this user of a conversation."""
+    """The conversation, and its sharing, on which a user's call depends."""
     own = conversation["owner_id"] == user_id
     organization_id = None if own else conversation["organization_id"]
     return Reading(conversation["owner_id"], conversation["_id"], organization_id)
 
 
 def end_unreadable(calls: list[OpenCall]) -> None:
-    """End the calls whose conversation is gone, or not shared with the caller any more; all in one look."""
+    """End the calls whose conversation is deleted or no longer shared with the caller, with one query for all calls."""
     readings = [(call, call.reading) for call in calls if call.reading is not None]
     sharings = transcripts.find_sharings({reading.conversation_id for _, reading in readings})
     shared = [(call.user_id, reading) for call, reading in readings if reading.organization_id is not None]
@@ -170,7 +170,7 @@ def end_unreadable(calls: list[OpenCall]) -> None:
 
 
 def is_shared_with(*, user_id: int, owner_id: int, conversation_ids: list[str]) -> bool:
-    """Whether the user may read one of these conversations of the owner's."""
+    """Whether the user may read one of these conversations of the owner."""
     common = common_organizations(user_id, owner_id)
     return bool(common) and transcripts.has_shared(owner_id, conversation_ids, organization_ids=sorted(common))
 
@@ -184,7 +184,7 @@ def list_shared_conversations(
     archived: bool = False,
     title_contains: str | None = None,
 ) -> list[ConversationDocument]:
-    """The organization's conversations, the latest changed first, behind (time, id); OrganizationNotFound."""
+    """The organization's conversations, the latest changed first, after (time, id). Raises OrganizationNotFound."""
     owner_ids = member_ids(organization_id=organization_id)
     if user_id not in owner_ids:
         raise OrganizationNotFound
@@ -199,9 +199,9 @@ def list_shared_conversations(
 
 
 def charged_organization(conversation: ConversationDocument) -> int | None:
-    """The organization that pays for a call to the model, besides the author; None without one.
+    """The organization that is charged for a call to the model, in addition to the author; None without one.
 
-    Not one that the author has left: MongoDB may learn of that later. Raises StoreUnavailable.
+    An organization that the author has left is not charged, even if MongoDB still has it. Raises StoreUnavailable.
     """
     organization_id = conversation["organization_id"]
     if organization_id is None:
@@ -214,9 +214,9 @@ def charged_organization(conversation: ConversationDocument) -> int | None:
 
 
 def unshare_conversations(*, owner_id: int, organization_id: int) -> None:
-    """Take a former member's conversations out of the organization, so that nothing is shared if they come back.
+    """Remove a former member's conversations from the organization, so that they are not shared after a new membership.
 
-    Whether a conversation may be read does not depend on it, so what MongoDB cannot do now is left undone.
+    Read access does not depend on this, so it is skipped if MongoDB is unavailable.
     """
     try:
         transcripts.unshare_conversations(owner_id, organization_id=organization_id)
@@ -225,7 +225,7 @@ def unshare_conversations(*, owner_id: int, organization_id: int) -> None:
 
 
 def get_message(*, owner_id: int, conversation_id: str, mid: str) -> MessageDocument:
-    """One message, to change it; raises as `get_conversation`, and MessageNotFound."""
+    """One message, to change it. Raises MessageNotFound and the errors of `get_conversation`."""
     return find_message(get_conversation(owner_id=owner_id, conversation_id=conversation_id), mid)
 
 
@@ -238,9 +238,9 @@ def create_conversation(
     temporary: bool = False,
     idempotency_key: str | None = None,
 ) -> ConversationDocument:
-    """Begin a conversation, or give the one that was begun with this key in the last 24 hours.
+    """Create a conversation, or return the one that was created with this key in the last 24 hours.
 
-    Raises OrganizationNotFound for an organization that the owner is not in, IdempotencyConflict for a key that was
+    Raises OrganizationNotFound if the owner is not a member of the organization, IdempotencyConflict for a key that was
     used with another body, TooManyConversations, and NotAuthenticated when the account was deleted meanwhile.
     """
     if organization_id is not None and not is_member(user_id=owner_id, organization_id=organization_id):
@@ -269,7 +269,7 @@ def create_conversation(
 
 
 def update_conversation(*, owner_id: int, conversation_id: str, changes: dict[str, Any]) -> ConversationDocument:
-    """Change title, pin, archive or system instruction; a title of the user's is never replaced by a generated one."""
+    """Change title, pin, archive or system instruction. A user's title is never replaced by a generated one."""
     conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
     if not changes:
         return conversation
@@ -284,7 +284,7 @@ def update_conversation(*, owner_id: int, conversation_id: str, changes: dict[st
 def give_feedback(
     *, owner_id: int, conversation_id: str, mid: str, rating: str | None, comment: str | None
 ) -> MessageDocument:
-    """Keep what the user thinks of an answer; neither rating nor comment takes it back."""
+    """Store the user's feedback on an answer; without rating and comment, remove it."""
     get_message(owner_id=owner_id, conversation_id=conversation_id, mid=mid)
     feedback = {"rating": rating, "comment": comment} if rating or comment else None
     message = transcripts.set_feedback(owner_id, mid, feedback)
@@ -294,7 +294,7 @@ def give_feedback(
 
 
 def delete_conversation(*, owner_id: int, conversation_id: str) -> None:
-    """Raises as `get_conversation`."""
+    """Delete a conversation. Raises the errors of `get_conversation`."""
     if not is_conversation_id(conversation_id) or not transcripts.delete_conversation(owner_id, conversation_id):
         get_conversation(owner_id=owner_id, conversation_id=conversation_id)
         raise ConversationNotFound
@@ -302,12 +302,12 @@ def delete_conversation(*, owner_id: int, conversation_id: str) -> None:
 
 
 def purge_conversations() -> int:
-    """Delete temporary conversations whose time is over, and finish deletions whose process died; how many."""
+    """Delete expired temporary conversations, and finish deletions whose process died; the number of both."""
     return transcripts.expire_temporary() + transcripts.purge_deleted(older_than=timezone.now() - PURGE_AFTER)
 
 
 def _leave_nothing_of_the_deleted(owner_id: int) -> None:
-    """After a write to MongoDB that the deletion of the account may have gone before. Raises NotAuthenticated."""
+    """Delete the user's data again if the account was deleted before the last write. Raises NotAuthenticated."""
     if is_deleted(owner_id):
         transcripts.delete_everything_of(owner_id)
         raise NotAuthenticated
@@ -315,9 +315,9 @@ def _leave_nothing_of_the_deleted(owner_id: int) -> None:
 
 @contextmanager
 def _room_for_another(owner_id: int) -> Iterator[None]:
-    """Around the making of a conversation; TooManyConversations if there is no room for it.
+    """Wrap the creation of a conversation. Raises TooManyConversations at the limit.
 
-    Near the limit they are made one after the other, so that those at once do not all find the same room.
+    Near the limit, conversations are created one at a time, so that simultaneous requests cannot exceed the limit.
     """
     if transcripts.count_conversations(owner_id) < settings.MAX_CONVERSATIONS - NEAR_LIMIT:
         yield

@@ -1,4 +1,4 @@
-"""Where a page of an organization's conversations ends: milliseconds and an id, as the page is ordered."""
+"""The cursor of an organization's conversations: milliseconds and an id, in the order of the list."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from conversations.documents import ConversationDocument
 
-# Milliseconds, as many as a date can have.
+# Milliseconds; 14 digits are the maximum of a date.
 _CURSOR = re.compile(r"(\d{1,14})\.([0-9a-f]{24})")
 
 
@@ -20,6 +20,6 @@ def shared_cursor(conversation: ConversationDocument) -> str:
 
 
 def parse_shared_cursor(cursor: str) -> tuple[datetime, str]:
-    """The time and the id in a cursor that is one."""
+    """The time and the id in a valid cursor."""
     milliseconds, _, conversation_id = cursor.partition(".")
     return datetime.fromtimestamp(int(milliseconds) / 1000, UTC), conversation_id

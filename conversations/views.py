@@ -59,10 +59,10 @@ class ConversationsView(APIView):
     )
     @raises(NotFound, IdempotencyConflict, TooManyConversations)
     def post(self, request: AuthenticatedRequest) -> Created[ConversationOutput]:
-        """Begin a conversation; the body may be absent. A temporary one is deleted after 24 hours, and reached by its
-        id only: lists, search and changes leave it out.
+        """Create a conversation; the body may be absent. A temporary conversation is deleted after 24 hours, and can
+        only be accessed by its id: lists, search and changes do not include it.
 
-        An account that has as many as it can have gets 409 `too_many_conversations`.
+        An account that has reached the limit gets 409 `too_many_conversations`.
         """
         data = validated_body(ConversationInput, request)
         conversation = create_conversation(owner_id=request.user.pk, **data, idempotency_key=idempotency_key(request))
@@ -75,7 +75,7 @@ class ConversationsView(APIView):
     )
     @raises(NotFound)
     def get(self, request: AuthenticatedRequest) -> Answer[ConversationsOutput]:
-        """The user's conversations, the latest changed first; with `organization_id` those of all its members.
+        """The user's conversations, the latest changed first; with `organization_id`, those of all its members.
 
         A page ends early at 1 MB, with `has_more`.
         """
@@ -157,7 +157,7 @@ class SearchView(APIView):
 class ChangesView(APIView):
     @extend_schema(operation_id="chat_changes", tags=["chat"], parameters=[ChangesQuery])
     def get(self, request: AuthenticatedRequest) -> Answer[ChangesOutput]:
-        """What changed on other devices since `next_since` of an earlier call; 0, or nothing, tells all.
+        """Changes made on other devices since `next_since` of an earlier call; 0, or no value, returns all.
 
         An answer ends early at 1 MB, with `has_more`.
         """
@@ -181,7 +181,7 @@ def _shared_page(user_id: int, query: dict[str, Any]) -> Answer[ConversationsOut
 def _page(
     found: list[ConversationDocument], limit: int, cursor: Callable[[ConversationDocument], str]
 ) -> Answer[ConversationsOutput]:
-    """A page of what was found, which is one more than its limit if there are more."""
+    """A page of `found`, which has one conversation more than `limit` if there are more."""
     page, cut = page_of(conversation_body(each) for each in found[:limit])
     has_more = cut or len(found) > limit
     next_cursor = cursor(found[len(page) - 1]) if has_more else None

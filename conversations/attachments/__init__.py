@@ -1,4 +1,4 @@
-"""Uploaded pictures: rows, files, calls.
+"""Uploaded pictures: rows, files and calls.
 
-replies import the services.
+The package `replies` imports the services.
 """

@@ -1,4 +1,4 @@
-"""Where the three files of an attachment are kept: a folder each in Django's default storage, named by its id."""
+"""The three files of an attachment, in a folder of Django's default storage that is named by its id."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _PNG = b"\x89PNG"
 
 
 def _storage_call(function: Callable[P, T]) -> Callable[P, T]:
-    """Whatever a storage raises becomes StoreUnavailable, but for a file that is not there.
+    """Convert the storage's errors to StoreUnavailable, except FileNotFoundError.
 
-    It may be an object store that takes minutes: no database connection and no turn to work is held meanwhile.
+    An object store may take minutes, so no database connection and no turn to work is held during the call.
     """
 
     @functools.wraps(function)
@@ -46,7 +46,7 @@ def _storage_call(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def _name(attachment_id: uuid.UUID, rendering: RenderingName) -> str:
-    # Two levels, for no file system likes a folder with a million others in it.
+    # Two levels, because a folder with a million entries is slow.
     return f"{FOLDER}/{attachment_id.hex[:2]}/{attachment_id.hex}/{rendering}"
 
 
@@ -68,7 +68,7 @@ def open_file(attachment_id: uuid.UUID, rendering: RenderingName) -> tuple[IO[by
 
 @_storage_call
 def read_file(attachment_id: uuid.UUID, rendering: RenderingName) -> tuple[bytes, str]:
-    """A whole file and its type; raises as `open_file`."""
+    """A whole file and its type. Raises the errors of `open_file`."""
     file, _, mime_type = _open(attachment_id, rendering)
     with file:
         return file.read(), mime_type
@@ -76,12 +76,12 @@ def read_file(attachment_id: uuid.UUID, rendering: RenderingName) -> tuple[bytes
 
 @_storage_call
 def delete_files(attachment_id: uuid.UUID) -> None:
-    """Delete what is there of an attachment's files."""
+    """Delete the existing files of an attachment."""
     renderings: tuple[RenderingName, ...] = ("stored", "model", "thumb")
     for rendering in renderings:
         default_storage.delete(_name(attachment_id, rendering))
     try:
-        # An empty folder on a disk; an object store has none.
+        # The empty folder on a disk; an object store has no folders.
         default_storage.delete(_name(attachment_id, "stored").rpartition("/")[0])
     except (OSError, NotImplementedError):
         logger.info("attachment_folder_kept", attachment_id=str(attachment_id))
@@ -89,7 +89,7 @@ def delete_files(attachment_id: uuid.UUID) -> None:
 
 @_storage_call
 def stored_attachments(*, saved_before: datetime) -> list[uuid.UUID]:
-    """The ids of all attachments whose files are all older than that."""
+    """The ids of all attachments whose files are all older than `saved_before`."""
     found = []
     for level in _folders(FOLDER):
         for name in _folders(f"{FOLDER}/{level}"):

@@ -1,4 +1,4 @@
-"""What users do with the pictures that they attach to messages."""
+"""The operations of users on the pictures that they attach to messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from edgechat.errors import ApiError, NotAuthenticated, NotFound, PermissionDeni
 from edgechat.sandbox.places import working_for
 
 KEY_LIFETIME = timedelta(hours=24)
-# How long an upload may wait for the message that it is for, and a conversation for its first use of it.
+# The minimum age of unused uploads, and of files without a row, before they are deleted.
 UNUSED_LIFETIME = timedelta(hours=24)
 _PRUNED_AT_ONCE = 500
 
@@ -42,24 +42,24 @@ class AttachmentNotFound(NotFound):
 
 
 def store_attachment(*, owner_id: int, file: IO[bytes], idempotency_key: str | None = None) -> Attachment:
-    """Keep a picture; the one that is there if the owner has uploaded it before.
+    """Store a picture, or return the existing one if the owner has uploaded it before.
 
-    Raises TooLarge, UnsupportedType, StoreUnavailable, and IdempotencyConflict for a key that came with another
-    picture.
+    Raises TooLarge, UnsupportedType, StoreUnavailable, and IdempotencyConflict for a key that was used with
+    another picture.
     """
     with working_for(owner_id):
         picture = read_picture(file)
     try:
         if idempotency_key is not None and _key_sha256(owner_id, idempotency_key, picture.sha256) != picture.sha256:
             raise IdempotencyConflict
-    except IntegrityError:  # the account was deleted while the picture waited for its turn
+    except IntegrityError:  # the account was deleted in the meantime
         raise NotAuthenticated from None
     found = Attachment.objects.filter(owner_id=owner_id, sha256=picture.sha256).first()
-    # Uploaded anew it has its time to be sent anew, unless it was pruned this moment.
+    # A repeated upload restarts the time in which it must be sent. The picture may have been pruned just now.
     if found is not None and Attachment.objects.filter(pk=found.pk).update(created_at=timezone.now()):
         return found
     size = len(picture.stored.data)
-    # Looked at again below, where it counts: this spares the storage what would be refused.
+    # This check only spares the storage; the check below, under the lock, is the reliable one.
     _refuse_too_many(owner_id, more=1, more_bytes=size)
     attachment = Attachment(
         id=uuid.uuid4(),
@@ -70,15 +70,15 @@ def store_attachment(*, owner_id: int, file: IO[bytes], idempotency_key: str | N
         bytes=size,
         sha256=picture.sha256,
     )
-    # The files first: a row always has its files, and files without a row are found by `prune_attachments`.
+    # Files are saved first, so that a row always has its files. `prune_attachments` finds files without a row.
     save_files(attachment.id, picture)
     try:
         with transaction.atomic():
-            # Locked, so that uploads at once do not all find the same room.
+            # The lock keeps simultaneous uploads from exceeding the limits.
             lock_account(owner_id)
             attachment.save(force_insert=True)
             _refuse_too_many(owner_id)
-    except IntegrityError:  # the same picture at the same moment
+    except IntegrityError:  # a simultaneous upload of the same picture
         delete_files(attachment.id)
         return get_attachment_by_sha256(owner_id=owner_id, sha256=picture.sha256)
     except ApiError:
@@ -95,7 +95,7 @@ def get_attachment_by_sha256(*, owner_id: int, sha256: str) -> Attachment:
 
 
 def get_readable_attachment(*, user_id: int, attachment_id: str) -> Attachment:
-    """The user's attachment, or one of a conversation that is shared with the user; else AttachmentNotFound."""
+    """The user's attachment, or one in a conversation shared with the user. Raises AttachmentNotFound otherwise."""
     try:
         attachment = Attachment.objects.filter(id=uuid.UUID(attachment_id)).first()
     except ValueError:
@@ -110,7 +110,7 @@ def get_readable_attachment(*, user_id: int, attachment_id: str) -> Attachment:
 
 
 def get_attachments(*, owner_id: int, attachment_ids: Sequence[str]) -> list[Attachment]:
-    """The owner's attachments in this order. Raises AttachmentNotFound if one is not theirs."""
+    """The owner's attachments in this order. Raises AttachmentNotFound if one is not the owner's."""
     if not attachment_ids:
         return []
     try:
@@ -124,7 +124,7 @@ def get_attachments(*, owner_id: int, attachment_ids: Sequence[str]) -> list[Att
 
 
 def record_uses(attachments: Sequence[Attachment], *, conversation_id: str) -> None:
-    """Note that these are sent in a conversation. Raises AttachmentNotFound for one that was deleted meanwhile."""
+    """Record that these are sent in a conversation. Raises AttachmentNotFound if one was deleted meanwhile."""
     if not attachments:
         return
     uses = [AttachmentUse(attachment=attachment, conversation_id=conversation_id) for attachment in attachments]
@@ -147,7 +147,7 @@ def attachment_body(attachment: Attachment) -> AttachmentOutput:
 
 
 def open_attachment(attachment: Attachment, rendering: RenderingName) -> tuple[IO[bytes], int, str]:
-    """The file, its size in bytes and its type. Raises AttachmentNotFound if it was deleted a moment ago."""
+    """The file, its size in bytes and its type. Raises AttachmentNotFound if it was deleted meanwhile."""
     try:
         return open_file(attachment.id, rendering)
     except FileNotFoundError:
@@ -155,12 +155,12 @@ def open_attachment(attachment: Attachment, rendering: RenderingName) -> tuple[I
 
 
 def prompt_pictures(bodies: Sequence[AttachmentOutput]) -> tuple[PromptPicture, ...]:
-    """What the model is shown of a message's attachments."""
+    """A message's attachments in the form in which the model receives them."""
     return tuple(_prompt_picture(body) for body in bodies)
 
 
 def delete_attachment(*, owner_id: int, attachment_id: str) -> None:
-    """Delete a picture. Messages that it was sent with go on naming it, and are read without it from now on.
+    """Delete a picture. Messages with it keep its entry, and the model receives them without it from now on.
 
     Raises AttachmentNotFound, and PermissionDenied for one that is only shared with the user.
     """
@@ -179,7 +179,7 @@ def delete_attachments_of(owner_id: int) -> None:
 
 
 def forget_deleted_conversations() -> int:
-    """Delete the uses by conversations that are gone; how many conversations."""
+    """Delete the uses by conversations that no longer exist; the number of these conversations."""
     gone = 0
     last = ""
     while True:
@@ -194,15 +194,15 @@ def forget_deleted_conversations() -> int:
 
 
 def unused_attachments() -> list[uuid.UUID]:
-    """The attachments of all owners that no conversation uses, and that are not new."""
+    """The ids of all owners' attachments that no conversation uses and that are not new."""
     unused = Attachment.objects.filter(uses=None, created_at__lt=timezone.now() - UNUSED_LIFETIME)
     return list(unused.values_list("id", flat=True))
 
 
 def delete_unused(attachment_id: uuid.UUID) -> bool:
-    """Delete an attachment unless it has been used since it was found."""
+    """Delete an attachment; False if it has been used or deleted meanwhile."""
     with transaction.atomic():
-        # The lock keeps a use from being added between looking and deleting.
+        # The lock prevents a new use between the check and the deletion.
         attachment = Attachment.objects.select_for_update().filter(id=attachment_id).first()
         if attachment is None or attachment.uses.exists():
             return False
@@ -212,7 +212,7 @@ def delete_unused(attachment_id: uuid.UUID) -> bool:
 
 
 def ownerless_files() -> list[uuid.UUID]:
-    """Ids of files without a row, which a process left that died, or a storage that was away."""
+    """The ids of files without a row, left by a process that died or a storage that was unavailable."""
     stored = stored_attachments(saved_before=timezone.now() - UNUSED_LIFETIME)
     known: set[uuid.UUID] = set()
     for first in range(0, len(stored), _PRUNED_AT_ONCE):
@@ -227,7 +227,7 @@ def delete_old_keys() -> int:
 
 
 def _refuse_too_many(owner_id: int, *, more: int = 0, more_bytes: int = 0) -> None:
-    """Raises TooLarge if the owner has, or would have with more, too many pictures or too much of them."""
+    """Raise TooLarge if the owner's pictures, including `more`, exceed the allowed number or bytes."""
     kept = Attachment.objects.filter(owner_id=owner_id).aggregate(number=Count("id"), bytes=Sum("bytes", default=0))
     if kept["number"] + more > settings.MAX_ATTACHMENTS:
         raise TooLarge(f"You have {settings.MAX_ATTACHMENTS} pictures, as many as are kept; delete some of them first")
@@ -237,7 +237,7 @@ def _refuse_too_many(owner_id: int, *, more: int = 0, more_bytes: int = 0) -> No
 
 
 def _key_sha256(owner_id: int, key: str, sha256: str) -> str:
-    """The picture that came with this key first in the last 24 hours: this one, if there was none."""
+    """The hash of the picture first sent with this key in the last 24 hours; `sha256` if there was none."""
     now = timezone.now()
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,4 +1,4 @@
-"""Pictures to be attached to messages."""
+"""The calls for pictures that are attached to messages."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ class AttachmentsView(APIView):
     )
     @raises(IdempotencyConflict)
     def post(self, request: AuthenticatedRequest) -> Created[AttachmentOutput]:
-        """Upload a picture: JPEG, PNG, WebP, GIF or HEIC, 10 MB and 40 megapixels at most.
+        """Upload a picture: JPEG, PNG, WebP, GIF or HEIC, at most 10 MB and 40 megapixels.
 
-        It is stored upright and without metadata, as JPEG or PNG; the same picture is stored once. One that no
-        message is sent with is deleted after 24 hours.
+        It is stored upright and without metadata, as JPEG or PNG; the same picture is stored once. A picture that
+        is not sent with a message is deleted after 24 hours.
         """
         files = request.FILES.getlist("file")
         if len(files) != 1:
@@ -92,7 +92,7 @@ class AttachmentView(APIView):
     )
     @raises(RangeNotSatisfiable)
     def get(self, request: AuthenticatedRequest, attachment_id: str) -> HttpResponseBase:
-        """The picture, or a thumbnail of 256 pixels at most; with ETag, and in parts where `Range` asks for them."""
+        """The picture, or a thumbnail of at most 256 pixels. Supports ETag and `Range` requests."""
         thumb = validated_query(AttachmentQuery, request)["size"] == "thumb"
         attachment = get_readable_attachment(user_id=request.user.pk, attachment_id=attachment_id)
         file, size, mime_type = open_attachment(attachment, "thumb" if thumb else "stored")
@@ -106,6 +106,6 @@ class AttachmentView(APIView):
     @extend_schema(operation_id="attachment_delete", tags=["chat"])
     @raises(PermissionDenied)
     def delete(self, request: AuthenticatedRequest, attachment_id: str) -> NoContent:
-        """Delete a picture, also where it was sent: those messages stay, and name it."""
+        """Delete a picture, even if it was sent. Its messages stay, and still name it."""
         delete_attachment(owner_id=request.user.pk, attachment_id=attachment_id)
         return NoContent()

@@ -1,4 +1,4 @@
-"""Pages of a transcript: which sequence numbers a page has. Pure, for they are dense and known."""
+"""The sequence numbers of a transcript's pages. Pure functions, because sequence numbers have no gaps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Page:
-    """Sequence numbers in order, and whether there are more in the direction asked."""
+    """Sequence numbers in ascending order, and whether there are more in the requested direction."""
 
     seqs: range
     has_more: bool
@@ -22,7 +22,7 @@ def message_page(
     after: int | None = None,
     latest: bool = False,
 ) -> Page:
-    """The page of a conversation whose newest message is `last_seq`; without a parameter the oldest one."""
+    """A page of a conversation whose newest message is `last_seq`; without parameters, the oldest page."""
     if latest:
         before = last_seq + 1
     if before is not None:

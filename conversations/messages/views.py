@@ -74,9 +74,10 @@ class MessagesView(APIView):
     def post(self, request: AuthenticatedRequest, conversation_id: str) -> HttpResponseBase:
         """Send a message and get the model's answer.
 
-        The message is stored before the model is asked. If the model fails, the answer is an error whose `context`
-        holds both messages, the model's with status `failed`. Who logs out meanwhile gets 401 `token_revoked`, in a
-        stream as its last event `error`; the reply goes on. An access token that expires ends nothing.
+        The message is stored before the model is called. If the model fails, the response is an error whose `context`
+        contains both messages, the model's with status `failed`. A client that logs out during the request gets 401
+        `token_revoked`, in a stream as the last event `error`; the reply continues. The expiry of an access token does
+        not end a request.
         """
         data = validated_body(MessageInput, request)
         with open_call(request, events=wants_event_stream(request)) as call:
@@ -92,14 +93,14 @@ class MessagesView(APIView):
 
     @extend_schema(operation_id="message_list", tags=["chat"], parameters=[MessagesQuery])
     def get(self, request: AuthenticatedRequest, conversation_id: str) -> Answer[MessagesOutput]:
-        """A page of the conversation's messages, oldest first. It ends early at 1 MB, with `has_more`.
+        """A page of the conversation's messages, oldest first. A page ends early at 1 MB, with `has_more`.
 
-        Who pages on begins behind the last message, or before the first one, that came: not `limit` further.
+        To page on, clients continue after the last message received, or before the first one, not `limit` further.
         """
         query = validated_query(MessagesQuery, request)
         conversation = get_readable_conversation(user_id=request.user.pk, conversation_id=conversation_id)
         page = message_page(conversation["next_seq"] - 1, **query)
-        # From the end that the page begins at, for that is what must be on it.
+        # Reading starts at the end that must be on the page if the page is cut.
         backwards = query["latest"] or "before" in query
         stored = transcripts.read_messages(
             conversation["owner_id"], conversation_id, page.seqs[::-1] if backwards else page.seqs, variants=True
@@ -121,7 +122,7 @@ class FeedbackView(APIView):
     @extend_schema(operation_id="message_feedback", tags=["chat"], request=FeedbackInput)
     @raises(PermissionDenied)
     def put(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Answer[MessageOutput]:
-        """Say what the user thinks of an answer; a rating of null without a comment takes it back."""
+        """Set the user's feedback on an answer; a rating of null without a comment removes it."""
         data = validated_body(FeedbackInput, request)
         message = give_feedback(
             owner_id=request.user.pk,
@@ -137,7 +138,7 @@ class StopView(APIView):
     @extend_schema(operation_id="message_stop", tags=["chat"], request=None)
     @raises(PermissionDenied)
     def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Answer[MessageOutput]:
-        """Stop a running reply and the model's work on it; its text is kept. One that has ended stays as it is."""
+        """Stop a running reply and its call to the model; its text is kept. A reply that has ended stays the same."""
         with open_call(request) as call:
             message = stop_reply(owner_id=request.user.pk, conversation_id=conversation_id, mid=mid, call=call)
             return Answer(message_body(message))
@@ -153,7 +154,7 @@ class RegenerateView(APIView):
     )
     @raises(*REPLY_ERRORS, NotLastExchange, failed_with=PairOutput)
     def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
-        """Answer the last exchange again, perhaps with the user's message changed; what was there becomes a variant."""
+        """Answer the last exchange again, optionally with a changed message; earlier content becomes a variant."""
         data = validated_body(RegenerateInput, request)
         with open_call(request, events=wants_event_stream(request)) as call:
             exchange = regenerate_reply(
@@ -171,10 +172,11 @@ class StreamView(APIView):
     )
     @raises(TooManyReplies)
     def get(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
-        """Follow a reply from where the client lost it, while it runs or after; 204 behind its final event.
+        """Follow a running or ended reply from the client's last event; 204 after the final event.
 
-        When the session ends, or the conversation can be read no more, the last event is `error`, 401 `token_revoked`
-        or 404. A user can have MAX_STREAMS_PER_USER (20) event streams open; past them it is 429 `too_many_replies`.
+        If the session ends, or the user can no longer read the conversation, the last event is `error`, with 401
+        `token_revoked` or 404. A user can have MAX_STREAMS_PER_USER (20) open event streams; beyond that: 429
+        `too_many_replies`.
         """
         with open_call(request, events=True) as call:
             conversation = get_readable_conversation(user_id=request.user.pk, conversation_id=conversation_id)
@@ -194,10 +196,10 @@ class StreamView(APIView):
 
 
 def _answer(request: AuthenticatedRequest, exchange: Exchange, *, running: bool, call: OpenCall) -> HttpResponseBase:
-    """The pair once its reply has ended, or its events as they come.
+    """The pair once its reply has ended, or the reply's events.
 
-    A reply that fails while it is waited for is an error with the pair as `context`; one that an earlier call saw
-    fail is told as it is.
+    A reply that fails during this call is answered with an error and the pair as `context`; one that failed in an
+    earlier call is returned as stored.
     """
     call.reads(Reading(exchange.owner_id, exchange.conversation_id, organization_id=None))
     if wants_event_stream(request):
@@ -216,7 +218,7 @@ def _events(call: OpenCall, events: Iterator[bytes]) -> HttpResponseBase:
 
 
 def _one_key(request: AuthenticatedRequest, client_message_id: str | None) -> str | None:
-    """The idempotency key from the body or the header; Invalid when they differ."""
+    """The idempotency key from the body or the header. Raises Invalid if they differ."""
     header = idempotency_key(request)
     if header is not None and client_message_id is not None and client_message_id != header:
         raise Invalid({"body.client_message_id": "Differs from the Idempotency-Key header."})

@@ -1,4 +1,4 @@
-"""What goes to the model for a reply, and what the model makes of a conversation: its title and rolling summary.
+"""The prompt of a reply, and what the model generates for a conversation: its title and rolling summary.
 
-replies and todos import it.
+The packages `replies` and `todos` import it.
 """

@@ -1,4 +1,4 @@
-"""What of a conversation goes to the model. Pure: no store, no model, no settings."""
+"""The part of a conversation that is sent to the model. Pure functions: no store, no model, no settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from usage.ledger.tokens import estimate_tokens
 
 @dataclass(frozen=True)
 class Said:
-    """A user's message and the model's answer to it; `seq` is the answer's."""
+    """A user's message and the model's answer to it; `seq` is the answer's sequence number."""
 
     question: str
     answer: str
@@ -22,20 +22,20 @@ class Said:
 
     @property
     def tokens(self) -> int:
-        """Without its pictures."""
+        """The tokens of the texts, without the pictures."""
         return estimate_tokens(self.question) + estimate_tokens(self.answer)
 
 
 @dataclass(frozen=True)
 class Window:
-    """The turns to send, oldest first; `overflowed` if earlier ones did not fit."""
+    """The turns to send, oldest first; `overflowed` is true if earlier turns did not fit."""
 
     turns: tuple[Turn, ...]
     overflowed: bool
 
 
 def instruction_with_summary(system_instruction: str | None, summary: str | None) -> str | None:
-    """The system instruction, followed by what was said before the turns that are sent."""
+    """The system instruction, followed by the summary of the messages before the sent turns."""
     if summary is None:
         return system_instruction
     told = f"Summary of the conversation before the messages below:\n{summary}"
@@ -43,16 +43,16 @@ def instruction_with_summary(system_instruction: str | None, summary: str | None
 
 
 def fits(question: Turn, *, instruction: str | None, budget: int) -> bool:
-    """Whether a message can be sent at all: it, its pictures and the instruction within `budget` tokens."""
+    """Whether a message, its pictures and the instruction fit into `budget` tokens."""
     return _tokens_left(question, instruction=instruction, budget=budget) >= 0
 
 
 def select_turns(question: Turn, earlier: Iterable[Said], *, instruction: str | None, budget: int) -> Window:
-    """The latest whole exchanges that fit beside the question into `budget` tokens, then the question.
+    """The latest whole exchanges that fit into `budget` tokens with the question, then the question.
 
-    `earlier` comes newest first and is read no further than what fits, so the cost does not grow with the history.
-    Its pictures have a quarter of what the question leaves; from the first that does not fit, all older ones are left
-    out, and what was said of them stays.
+    `earlier` is newest first and is only read as far as exchanges fit, so the cost does not grow with the history.
+    Earlier pictures get a quarter of the tokens that the question leaves. From the first exchange whose pictures do not
+    fit, all older pictures are left out; their texts stay.
     """
     left = _tokens_left(question, instruction=instruction, budget=budget)
     left_for_pictures = left // 4
@@ -80,8 +80,9 @@ def _tokens_left(question: Turn, *, instruction: str | None, budget: int) -> int
 
 
 def first_kept(earlier: Iterable[Said], *, budget: int, alone: int) -> int | None:
-    """The lowest `seq` of the latest exchanges that fit into `budget` tokens, or of the latest one if it fits into
-    `alone`; None if not even that does.
+    """The lowest `seq` of the latest exchanges that fit into `budget` tokens.
+
+    The latest exchange alone may have `alone` tokens; None if it has more.
     """
     lowest: int | None = None
     for said in earlier:
@@ -93,22 +94,22 @@ def first_kept(earlier: Iterable[Said], *, budget: int, alone: int) -> int | Non
 
 
 def is_as_long_as(earlier: Iterable[Said], *, tokens: int) -> bool:
-    """Whether these exchanges have so many tokens together; read no further than that."""
+    """Whether these exchanges have at least `tokens` together; only as many as necessary are read."""
     return any(total >= tokens for total in accumulate(said.tokens for said in earlier))
 
 
 def beginning(text: str, *, tokens: int) -> str:
-    """As much of a text as `estimate_tokens` counts for `tokens` at most."""
+    """The longest beginning of a text for which `estimate_tokens` counts at most `tokens`."""
     return cut(text, len(text.encode()[: 3 * max(0, tokens)].decode(errors="ignore")))
 
 
 def numbered_dialogue(
     earlier: Iterable[Said], *, summary: tuple[str, int] | None, budget: int
 ) -> tuple[str, list[int]]:
-    """The latest exchanges as text of `budget` tokens at most, each message behind its `seq`; and these, ascending.
+    """The latest exchanges as text of at most `budget` tokens, each message after its `seq`; and the `seq`s, ascending.
 
-    `earlier` comes newest first and is read no further than what fits. A summary of what is older, with the `seq` of
-    the last message in it, comes first. If not even the newest exchange fits, its beginning is taken.
+    `earlier` is newest first and is only read as far as exchanges fit. The summary of older messages, with the `seq` of
+    its last message, comes first. If the newest exchange does not fit, its beginning is taken.
     """
     beginnings = [f"[{summary[1]}] Summary of all until here: {summary[0]}"] if summary else []
     seqs = [summary[1]] if summary else []
@@ -127,18 +128,18 @@ def numbered_dialogue(
 
 
 def dialogue(said: Iterable[Said], *, budget: int, least: int) -> tuple[str, int | None]:
-    """Exchanges, oldest first, as text of `budget` tokens at most, and the `seq` of the last one in it; None if all
-    together have fewer tokens than `least`, which is less than the budget.
+    """Exchanges, oldest first, as text of at most `budget` tokens, and the `seq` of the last exchange in it.
 
-    The last one is shortened rather than left out where those before it come to less, so that a text stands for that
-    much whatever the lengths of exchanges.
+    An empty text and None if all exchanges have fewer tokens than `least`, which must be less than the budget. The last
+    exchange is cut, not left out, if the exchanges before it have fewer tokens than `least`, so that each text covers
+    at least `least` tokens.
     """
     parts: list[str] = []
     last: int | None = None
     left, told = budget, 0
     for each in said:
         text = f"{_user(each)}: {each.question}\nModel: {each.answer}"
-        tokens = estimate_tokens(text) + 1  # with what is between two
+        tokens = estimate_tokens(text) + 1  # plus the separator
         if tokens > left:
             if told >= least:
                 break

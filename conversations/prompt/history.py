@@ -1,4 +1,4 @@
-"""Reading a conversation's exchanges, as far as the reader goes."""
+"""Lazy reading of a conversation's exchanges."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conversations.prompt.context_window import Said
 
 
 def newest_first(owner_id: int, conversation_id: str, *, before_seq: int, after_seq: int = 0) -> Iterator[Said]:
-    """Answered exchanges between two sequence numbers, both excluded; `before_seq` is a user message's."""
+    """Answered exchanges between two excluded sequence numbers, newest first; `before_seq` is a user message's."""
     answer: MessageDocument | None = None
     for message in transcripts.read_messages(owner_id, conversation_id, range(before_seq - 1, after_seq, -1)):
         if answer is not None:
@@ -20,7 +20,7 @@ def newest_first(owner_id: int, conversation_id: str, *, before_seq: int, after_
 
 
 def oldest_first(owner_id: int, conversation_id: str, *, after_seq: int, before_seq: int) -> Iterator[Said]:
-    """The same the other way round."""
+    """Answered exchanges between two excluded sequence numbers, oldest first."""
     question: MessageDocument | None = None
     for message in transcripts.read_messages(owner_id, conversation_id, range(after_seq + 1, before_seq)):
         if question is not None:
@@ -29,8 +29,9 @@ def oldest_first(owner_id: int, conversation_id: str, *, after_seq: int, before_
 
 
 def _answered(question: MessageDocument, answer: MessageDocument) -> Iterator[Said]:
-    """Two messages as an exchange, if the model answered: one that failed or was blocked is left out, for turns must
-    alternate.
+    """Two messages as an exchange, if the model answered.
+
+    Failed and blocked exchanges are left out, because turns must alternate.
     """
     if (
         answer["role"] == "model"

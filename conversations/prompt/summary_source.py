@@ -1,4 +1,4 @@
-"""Conversations as what the model can summarize."""
+"""Conversations as a source of summaries."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from conversations.sync.export import SPEAKERS, stored_messages
 
 
 def read_conversation(owner_id: int, conversation_id: str) -> Transcript:
-    """The owner's conversation; ConversationNotFound for an absent, foreign or malformed id alike."""
+    """The owner's conversation. Raises the errors of `get_conversation`."""
     conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
     return Transcript(conversation["title"], charged_organization(conversation), _said(conversation))
 
 
 def _said(conversation: ConversationDocument) -> Iterator[tuple[str, str]]:
-    """What was said: neither an answer that is still being written nor what the model withheld."""
+    """The speakers and texts of the conversation, without running, failed and blocked answers."""
     for message in stored_messages(conversation):
         if message["content"] and message["status"] in ("complete", "stopped", "interrupted"):
             yield SPEAKERS[message["role"]], message["content"]

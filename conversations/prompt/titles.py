@@ -1,4 +1,4 @@
-"""Titles made from what was said: one line, without the Markdown around it."""
+"""Titles made from messages: one line, without the surrounding Markdown."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 from edgechat.graphemes import cut
 
 MAX_TITLE_CHARACTERS = 80
-# So much is looked at: marks that end later are no marks around a title.
+# The number of characters that are examined; a closing mark after them is ignored.
 _READ_CHARACTERS = 400
 
-# Lines that have nothing but marks: fences, rules, and what makes the line above a heading.
+# Lines that contain only marks: fences, rules, and underlines of headings.
 _MARKS_ONLY = re.compile(r"^[ \t]*(?:(?:`{3,}|~{3,})[^`\n]*|[-=*_](?:[ \t]*[-=*_]){2,}[ \t]*)$", re.MULTILINE)
 _LEADING = re.compile(r"(?:>|[-*+•](?:\s+\[[ xX]\])?|1[.)]|#{1,6})(?:\s+|$)")
 _CLOSING_HASHES = re.compile(r"\s+#+$")
@@ -21,23 +21,23 @@ _PAIRS = [
     *((mark, mark) for mark in ("***", "**", "*", "___", "__", "_", "~~", "```", "``", "`", '"', "'")),
     *("“”", "„“", "””", "‘’", "«»", "»«", "‹›", "「」", "『』", "《》"),
 ]
-# Strong words within what is emphasized.
+# Strong words within an emphasized text.
 _STRONG = re.compile(r"\*\*[^*]+\*\*|__[^_]+__")
 _APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
 
 
 def provisional_title(question: str) -> str:
-    """What a conversation is called by its first message, until the model has found a title."""
+    """The title made from a conversation's first message, used until the model has generated one."""
     return title_of_question(question) or "Conversation"
 
 
 def title_of_question(question: str) -> str:
-    """The beginning of a user's message; empty if it has nothing to show."""
+    """The beginning of a user's message; empty if the message contains only marks."""
     return _shortened(_bare(question))
 
 
 def title_of_answer(answer: str) -> str:
-    """What a model answered when it was asked for a title, without the word `Title:` in front."""
+    """The title in a model's answer, without a leading `Title:`."""
     bare = _bare(answer)
     label = _LABEL.match(bare)
     if label:
@@ -46,7 +46,7 @@ def title_of_answer(answer: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """On one line, without the marks around all of it; `C#`, `*args` and `__init__` are no such marks."""
+    """The text on one line, without the marks around it; `C#`, `*args` and `__init__` keep their marks."""
     line = cut(" ".join(_MARKS_ONLY.sub("", text).split()), _READ_CHARACTERS)
     while True:
         inner = line
@@ -61,7 +61,7 @@ def _bare(text: str) -> str:
 
 
 def _unwrapped(line: str) -> str:
-    """Without one pair of marks that goes around all of it."""
+    """The line without one pair of marks around all of it."""
     if _NAME.fullmatch(line):
         return line
     for opening, closing in _PAIRS:
@@ -78,5 +78,5 @@ def _shortened(line: str) -> str:
         return line
     beginning = cut(line, MAX_TITLE_CHARACTERS - 1)
     words = beginning.rpartition(" ")[0]
-    # Where a single word is most of it, or there are no spaces, the word is cut.
+    # A word is cut if it is more than half of the title, or if there are no spaces.
     return (words if len(words) > len(beginning) // 2 else beginning) + "…"

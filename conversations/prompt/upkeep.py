@@ -1,4 +1,4 @@
-"""What a conversation needs after a reply, never in front of one: a title, and a summary of what no longer fits."""
+"""Upkeep of a conversation after a reply, which never delays a reply: its title, and the summary of older exchanges."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from usage.models import LedgerEntry
 logger = structlog.get_logger(__name__)
 
 TITLE_EXCERPT_CHARACTERS = 2000
-# Titles and summaries made at once in a process: a burst of first messages must not become two bursts of calls. Who
-# gets no place in time goes without: a title is there, and a summary is caught up after the next reply.
+# The number of simultaneous upkeeps in a process: a burst of first messages must not cause two bursts of calls. Without
+# a place in time, upkeep is skipped: a provisional title exists, and the next reply extends the summary.
 _places = threading.BoundedSemaphore(4)
 PATIENCE_SECONDS = 60.0
-# Of a history that was imported, this much is caught up after each reply.
+# The maximum number of summary calls after each reply; an imported history needs several replies.
 SUMMARY_CALLS_AT_ONCE = 3
-# Between the names that the ledger has for a reply and for a call of its summary.
+# Separates a reply's ledger id from the number of its summary call.
 SUMMARY_PART = ":summary:"
 
 
 def look_after(complete: CompleteReply) -> None:
-    """Make what the conversation needs after a reply. Whatever fails is left undone."""
+    """Generate the title and the summary if they are due. Failures are logged and not repeated here."""
     conversation, reply = complete.conversation, complete.reply
     untitled = conversation["title"] is None and complete.answer
     if not untitled and not complete.overflowed:
@@ -66,7 +66,7 @@ def look_after(complete: CompleteReply) -> None:
 
 
 def give_title(conversation: ConversationDocument, *, answer: str, provisional: str | None, ledger_id: str) -> None:
-    """Ask the model for a title of the first answer; it never replaces one of the user's own."""
+    """Ask the model for a title of the first answer; it never replaces a title set by the user."""
     instruction = "Write a title of at most six words for the text that follows. Answer with the title only."
     budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
     text = _ask(
@@ -82,10 +82,10 @@ def give_title(conversation: ConversationDocument, *, answer: str, provisional: 
 
 
 def extend_summary(conversation: ConversationDocument, *, last_seq: int, ledger_id: str) -> None:
-    """Summarize what is older than the latest exchanges, where that is half a window or more.
+    """Summarize the exchanges before the latest ones, if they have half a context window or more.
 
-    One thread of all processes does it for a conversation, from what is stored by then, so nothing is summarized twice;
-    and what the model would not summarize is tried again only when half a window more has been said.
+    A claim allows one thread of all processes for each conversation, and it reads the stored summary, so nothing is
+    summarized twice. After a call without a summary, the next try comes after half a window of new messages.
     """
     owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
     now = _database_now()
@@ -103,7 +103,7 @@ def extend_summary(conversation: ConversationDocument, *, last_seq: int, ledger_
 
 
 def give_summary_up(attempt_id: str, user_id: int | None) -> bool:
-    """Let others extend the summary for which a dead process made this call; False, for the call itself is over."""
+    """Release the summary claim of a dead process's call; always False, because the call itself is over."""
     ledger_id, _, part = attempt_id.rpartition(SUMMARY_PART)
     if user_id is not None and part:
         transcripts.release_summary(user_id, ledger_id.partition(":")[0], claim=ledger_id)
@@ -111,7 +111,7 @@ def give_summary_up(attempt_id: str, user_id: int | None) -> bool:
 
 
 def _extend(conversation: ConversationDocument, *, last_seq: int, ledger_id: str, tried_seq: int) -> int:
-    """Up to which message the model has been asked in vain; as `tried_seq` says, unless it is asked now."""
+    """The last message for which the model returned no summary; `tried_seq` unless the model is called now."""
     owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
     budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
     half_window = settings.CONTEXT_MAX_TOKENS // 2
@@ -120,7 +120,7 @@ def _extend(conversation: ConversationDocument, *, last_seq: int, ledger_id: str
         return tried_seq
     summary = conversation["summary"] or {"text": "", "upto_seq": 0}
     recent = newest_first(owner_id, conversation_id, before_seq=last_seq + 1, after_seq=summary["upto_seq"])
-    # What is kept, the summary (an eighth) and half a window are as much as fits beside a question of usual length.
+    # The kept exchanges, the summary (an eighth) and half a window fit together with a question of usual length.
     kept_from = (first_kept(recent, budget=budget // 8, alone=budget // 3) or last_seq + 2) - 1
     words = max(20, budget // 8 // 2)
     instruction = f"Summarize this conversation in at most {words} words. Keep names, numbers and decisions."
@@ -149,7 +149,7 @@ def _extend(conversation: ConversationDocument, *, last_seq: int, ledger_id: str
 
 
 def _database_now() -> datetime:
-    """The one clock of all processes."""
+    """PostgreSQL's time, which is the same clock for all processes."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         now: datetime = cursor.fetchone()[0]
@@ -159,7 +159,7 @@ def _database_now() -> datetime:
 def _ask(
     conversation: ConversationDocument, *, purpose: LedgerEntry.Purpose, attempt_id: str, instruction: str, text: str
 ) -> str | None:
-    """The model's answer; None when there is none to be had, for a chat goes on without titles and summaries."""
+    """The model's answer; None if the call fails, because a chat continues without titles and summaries."""
     call = MeteredCall(
         attempt_id=attempt_id,
         user_id=conversation["owner_id"],

@@ -1,4 +1,4 @@
-"""A reply's life: claim, call, stream, end, and take-over after its process died.
+"""A reply's life cycle: claim, call, stream, end, and take-over after its process dies.
 
-`send` and `regenerate` are the ways in.
+`send` and `regenerate` are the entry points.
 """

@@ -1,4 +1,4 @@
-"""The call to the model that answers an exchange, made up from the conversation as it was claimed."""
+"""The call to the model that answers an exchange, built from the claimed conversation."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from usage.models import LedgerEntry
 
 @dataclass
 class ReplyCall:
-    """An opened call; `overflowed`: the conversation has outgrown the context window.
+    """An opened call. `overflowed` is true if the conversation no longer fits in the context window.
 
-    It is discarded at the end of its `with` block, unless it was handed over to a thread that makes it.
+    The end of the `with` block discards the call, unless it was handed over to the thread that makes it.
     """
 
     call: MeteredCall
@@ -43,7 +43,7 @@ class ReplyCall:
 
 
 def open_reply_call(conversation: ConversationDocument, reply: ReplyDocument) -> ReplyCall:
-    """Take what the answer can cost from the budgets.
+    """Reserve the largest possible cost of the answer in the budgets.
 
     Raises BudgetExceeded, MongoUnavailable, and OperationalError when the ledger can't be written.
     """
@@ -72,7 +72,7 @@ def open_reply_call(conversation: ConversationDocument, reply: ReplyDocument) ->
 
 
 def refuse_too_long(conversation: ConversationDocument, content: str, attachments: Sequence[AttachmentOutput]) -> None:
-    """Raises TooLarge for a message that alone is more than the context window."""
+    """Raise TooLarge for a message that alone exceeds the context window."""
     question = Turn("user", content, prompt_pictures(attachments))
     if not fits(question, instruction=_instruction(conversation), budget=_budget()):
         raise TooLarge(f"The message is longer than the {_budget()} tokens that one message may have")

@@ -1,11 +1,11 @@
-"""Running replies between processes, through Redis.
+"""Transport of running replies between processes, through Redis.
 
-Each reply has a stream to which its writer publishes pieces, each with the attempt and the offset in characters that
-it belongs at. One thread publishes for all replies of a process and one reads for all that it follows, so a thousand
-open streams need two connections. Redis is only the fast way: followers look at MongoDB too, now and then, and every
-second when Redis is away.
+Each reply has a stream. Its writer publishes pieces with their attempt and their offset in characters.
+In each process, one thread publishes all replies and one thread reads all followed replies, so a thousand open streams
+need two connections. Redis is only the fast path: followers also poll MongoDB, and poll it more often while Redis is
+unavailable.
 
-The thread that reads hands on the notices of all processes too (`edgechat.http.notices`); stops are among them.
+The reading thread also delivers the notices of all processes (`edgechat.http.notices`), including stops.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ from edgechat.stores.redis import (
 
 logger = structlog.get_logger(__name__)
 
-# Long enough for a phone to come back while the reply runs, and a while after; later the stored message answers.
+# Long enough for a phone to reconnect during the reply and for a while after. After that, the stored message answers.
 STREAM_SECONDS = 3600
-# Pieces that come closer together than this share an entry. It is also what following from another process adds.
+# Pieces that arrive within this time share an entry. This is also the delay added for followers in other processes.
 COALESCE_SECONDS = 0.02
 BLOCK_MILLISECONDS = 1000
 RETRY_SECONDS = 1.0
-# Entries of each stream that one read brings.
+# The maximum number of entries of each stream in one read.
 READ_AT_ONCE = 1000
-# A reader that has not come back for so long reads no more, for whatever reason.
+# A reader is unhealthy if its last read is older than this.
 UNREAD_SECONDS = 5.0
 STOP = "stop"
 
 
 def _key(message_id: str) -> str:
-    # In one slot of a cluster, as all that is followed is read by one command.
+    # One command reads all followed streams, so their keys share one slot of a Redis Cluster.
     return f"edgechat:reply:{notices.SLOT}:{message_id}"
 
 
@@ -68,7 +68,7 @@ class _Publisher:
         self._wake.set()
 
     def round(self) -> None:
-        """Publish what is marked by now, or will be soon."""
+        """Publish the marked replies; wait up to a second for the first one."""
         if not self._wake.wait(BLOCK_MILLISECONDS / 1000):
             return
         self._wake.clear()
@@ -86,7 +86,7 @@ class _Publisher:
         time.sleep(COALESCE_SECONDS)
 
     def _put_back(self, waiting: dict[str, LiveReply]) -> None:
-        """What has ended meanwhile is answered from MongoDB; the others' text goes out with their next try."""
+        """Mark the replies again, except those that have ended: MongoDB answers for these."""
         with self._lock:
             kept = {key: reply for key, reply in waiting.items() if reply.erased or not reply.ended}
             self._waiting = {**kept, **self._waiting}
@@ -94,7 +94,7 @@ class _Publisher:
             self._wake.set()
 
     def _publish(self, replies: list[LiveReply]) -> None:
-        """Raises RedisError where Redis is away. What it refuses of one reply keeps none of the others."""
+        """Raises RedisError if Redis is unavailable. A refused entry of one reply does not affect the other replies."""
         pipeline = redis_client().pipeline(transaction=False)
         entries: list[_Entries] = []
         for reply in replies:
@@ -118,7 +118,7 @@ class _Publisher:
 
     @staticmethod
     def _look_into(reply: LiveReply, refused: RedisError) -> None:
-        """Redis does not take a reply's entries. Its next piece brings them again, into a new stream if need be."""
+        """Handle entries that Redis refused. The next piece repeats them, in a new stream if necessary."""
         logger.warning("reply_refused_by_redis", message_id=reply.message_id, reason=str(refused))
         if is_foreign(refused) or is_full(refused):
             drop_foreign("none", _key(reply.message_id))
@@ -127,7 +127,7 @@ class _Publisher:
 
 @dataclass
 class _Entries:
-    """What is to be published of a reply: the commands, and how far they bring its stream."""
+    """The commands that publish a reply, and the offset in characters that its stream reaches with them."""
 
     reply: LiveReply
     commands: list[tuple[Any, ...]]
@@ -138,11 +138,11 @@ def _entries_of(reply: LiveReply) -> _Entries:
     state, key, published = reply.feed.state, _key(reply.message_id), reply.published_offset
     if reply.erased:
         return _Entries(reply, [("UNLINK", key)], published)
-    # What was deleted stays so: only the first piece makes the stream.
+    # Only the first piece creates the stream, so a deleted stream stays deleted.
     add = ("XADD", key, "NOMKSTREAM", "*") if published > 0 else ("XADD", key, "*")
     commands: list[tuple[Any, ...]] = []
     if len(state.text) > published:
-        # A model may send half of a surrogate pair, which is no UTF-8.
+        # A model may send half of a surrogate pair, which is not valid UTF-8.
         piece = state.text[published:].encode("utf-8", "replace")
         commands.append((*add, "a", state.epoch, "o", published, "t", piece))
     if state.ended and not reply.lease_lost:
@@ -155,19 +155,19 @@ _publisher = _Publisher()
 
 
 def publish(reply: LiveReply) -> None:
-    """Let other processes have what the reply's feed has now; returns at once, and never raises."""
+    """Publish the current state of the reply's feed to other processes. Returns immediately and never raises."""
     _publisher.mark(reply)
 
 
 def forget(message_ids: list[str]) -> None:
-    """Delete what is kept of these replies for followers. Raises RedisError."""
+    """Delete the streams of these replies. Raises RedisError."""
     redis_client().unlink(*map(_key, message_ids))
 
 
 def request_stop(message_id: str, attempt: int) -> None:
-    """Tell whichever process writes this attempt at a reply to stop it, and no later one.
+    """Ask the process that writes this attempt at a reply to stop it; later attempts are not affected.
 
-    Without Redis it learns of it at its next heartbeat.
+    Without Redis, the process finds the request at its next heartbeat.
     """
     live = find_running(message_id)
     if live is not None and live.attempt == attempt:
@@ -184,7 +184,7 @@ def _attempt_name(message_id: str, attempt: int) -> str:
 
 
 class _Followed:
-    """A reply that another process writes: a copy of its feed, and how many follow it here."""
+    """A reply that another process writes: a copy of its feed, and the number of followers in this process."""
 
     def __init__(self) -> None:
         self.feed = TextFeed(epoch=0)
@@ -206,7 +206,7 @@ class _Reader:
             followed = self._followed.setdefault(message_id, _Followed())
             followed.followers += 1
         try:
-            # The reading thread is blocked on the streams that it knew before.
+            # The reading thread is blocked in a read that does not include the new stream.
             redis_client().xadd(self._wake_key(), {"w": 1}, maxlen=1)
             redis_client().expire(self._wake_key(), STREAM_SECONDS)
         except RedisError as error:
@@ -222,7 +222,7 @@ class _Reader:
                 del self._followed[message_id]
 
     def round(self) -> None:
-        """Read once, for a second at most: the notices, and the streams of all replies that are followed here."""
+        """Read the notices and the streams of all followed replies once; blocks for at most a second."""
         with self._lock:
             streams = {_key(mid): followed.last_id for mid, followed in self._followed.items()}
         streams[self._wake_key()] = self._wake_id
@@ -251,7 +251,7 @@ class _Reader:
             time.sleep(COALESCE_SECONDS)
 
     def _hand_on(self, name: str, entries: list[Any]) -> None:
-        """What was read from one stream."""
+        """Process the entries of one stream."""
         if name == notices.KEY:
             self._notices_id = notices.deliver(entries)
         elif name == self._wake_key():
@@ -277,12 +277,12 @@ class _Reader:
     def _apply(feed: TextFeed, piece: Piece) -> None:
         attempt, state = piece.attempt, feed.state
         if attempt < state.epoch:
-            return  # the last words of a process that had lost its lease
+            return  # from a process that had lost its lease
         known = state.text if attempt == state.epoch else ""
         if piece.text is None:
             feed.put(attempt, known)
             feed.end()
-        # A piece beyond what is known comes after a gap, when Redis had lost the pieces before: wait for MongoDB.
+        # A piece beyond the known text follows a gap: Redis lost the pieces before it. MongoDB has their text.
         elif piece.offset <= len(known):
             feed.put(attempt, known[: piece.offset] + piece.text)
 
@@ -292,7 +292,7 @@ class _Reader:
 
 
 def _read_up_to(key: str, entries: list[Any]) -> str:
-    """The id to read a stream on from, behind these entries; if nothing could come behind them, it is deleted."""
+    """The id after which the next read starts. A stream whose last id is in the future is deleted."""
     newest: bytes = entries[-1][0]
     if is_ahead(newest):
         logger.error("stream_begun_anew", key=key)
@@ -302,7 +302,7 @@ def _read_up_to(key: str, entries: list[Any]) -> str:
 
 
 def _pairs(answer: Any) -> list[tuple[bytes, list[Any]]]:
-    """XREAD's answer as (key, entries), whichever of its shapes the protocol version gives."""
+    """XREAD's answer as (key, entries), for both protocol versions."""
     if not answer:
         return []
     if isinstance(answer, dict):
@@ -311,7 +311,7 @@ def _pairs(answer: Any) -> list[tuple[bytes, list[Any]]]:
 
 
 def hear_stop(digests: Sequence[str]) -> None:
-    """The listener of STOP."""
+    """Listen for STOP notices."""
     for live in all_running():
         if notices.digest(_attempt_name(live.message_id, live.attempt)) in digests and not live.lease_lost:
             live.control.cancel()
@@ -321,17 +321,17 @@ _reader = _Reader()
 
 
 def publish_marked() -> None:
-    """Publish what is marked; called over and over."""
+    """Publish the marked replies; called in a loop."""
     _publisher.round()
 
 
 def read_published() -> None:
-    """Read what others publish; called over and over."""
+    """Read the entries of other processes; called in a loop."""
     _reader.round()
 
 
 def follow(message_id: str) -> TextFeed:
-    """A feed of a reply that another process writes; to be given back with `unfollow`. Its epochs are attempts."""
+    """A feed of a reply that another process writes. Release it with `unfollow`. Its epochs are attempts."""
     return _reader.follow(message_id)
 
 
@@ -340,5 +340,5 @@ def unfollow(message_id: str) -> None:
 
 
 def is_healthy() -> bool:
-    """Whether feeds come through; if not, followers have to look at MongoDB instead."""
+    """Whether feeds are being read; if not, followers must poll MongoDB instead."""
     return _reader.healthy and time.monotonic() - _reader.read_at < UNREAD_SECONDS

@@ -1,4 +1,4 @@
-"""Leaving nothing of replies whose conversations are deleted, those that are being written included."""
+"""Deletion of the replies of deleted conversations, including running replies."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ KEYS_AT_ONCE = 1000
 def delete_conversations_of(owner_id: int) -> None:
     """Delete a user's conversations, and the text of their replies in Redis; repeatable. Raises StoreUnavailable.
 
-    Redis first, for the transcripts know the replies' names; and once more after them, for what was published between.
-    Replies that are being written end, wherever that is.
+    Redis is cleared first, because the transcripts contain the replies' names. It is cleared again afterwards, to
+    remove text that was published in between. Running replies end in all processes.
     """
     known = transcripts.everything_of(owner_id)
     _forget(owner_id, known)
@@ -37,7 +37,7 @@ def delete_conversations_of(owner_id: int) -> None:
 
 
 def hear_ended(digests: Sequence[str]) -> None:
-    """The listener of `accounts.open_calls.endings.tell_ended`: a reply ends when its conversation is deleted."""
+    """Listen for `accounts.open_calls.endings.tell_ended`: a reply ends when its conversation is deleted."""
     for live in all_running():
         if notices.digest(conversation_subject(live.conversation_id)) in digests:
             start_thread(_erase_if_deleted, live)
@@ -48,7 +48,7 @@ def _erase_if_deleted(live: LiveReply) -> None:
         if transcripts.find_conversation(live.owner_id, live.conversation_id) is None:
             live.erase()
     except StoreUnavailable:
-        logger.warning("deleted_reply_goes_on", message_id=live.message_id)  # its next snapshot tells
+        logger.warning("deleted_reply_goes_on", message_id=live.message_id)  # its next snapshot detects the deletion
 
 
 def _forget(owner_id: int, known: list[tuple[str, int]]) -> None:

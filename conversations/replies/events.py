@@ -1,4 +1,4 @@
-"""A reply as server-sent events: as it is written, or what is left of it."""
+"""A reply as server-sent events: a running reply as it is written, or a stored reply."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edgechat.processes.text_feed import FeedState
 
 @dataclass(frozen=True)
 class Position:
-    """How far a follower has read: the attempt, and the characters of its text; `ended` after the final event."""
+    """A follower's position: the attempt, and the offset in its text in characters; `ended` after the final event."""
 
     attempt: int
     offset: int
@@ -39,7 +39,7 @@ class Position:
 
 
 def parse_position(text: str | None) -> Position | None:
-    """The position in a Last-Event-ID; None without one, or for one that is not ours: then everything is told."""
+    """The position in a Last-Event-ID; None if it is missing or not valid, in which case all events are sent."""
     match = re.fullmatch(r"(\d{1,9})-(\d{1,9}|end)", text or "")
     if match is None:
         return None
@@ -48,7 +48,7 @@ def parse_position(text: str | None) -> Position | None:
 
 
 def opening_pair(exchange: Exchange) -> Pair:
-    """Both messages as they are when a reply begins; from MongoDB if another process writes it, or it has ended."""
+    """Both messages at the start of a reply; from MongoDB if another process writes the reply, or if it has ended."""
     live = find_running(exchange.message_id)
     return find_pair(exchange) if live is None else live.pair
 
@@ -56,10 +56,10 @@ def opening_pair(exchange: Exchange) -> Pair:
 def stream_reply(
     exchange: Exchange, *, call: OpenCall, since: Position | None = None, first: Pair | None = None
 ) -> Iterator[bytes]:
-    """The reply's events: those after `since`, or all; `first` is told as the opening `message` event.
+    """The reply's events: those after `since`, or all; `first` is sent as the opening `message` event.
 
-    Ends with `done` or `error`, the latter also for what ended the call. The connection may be closed at any point:
-    nothing here belongs to the reply.
+    Ends with `done` or `error`; `error` also reports what ended the call. The connection may be closed at any point:
+    closing it does not affect the reply.
     """
     position = since or Position(0, 0)
     if first is not None:
@@ -79,7 +79,7 @@ def stream_reply(
             except HungUp:
                 return
             except ApiError as error:
-                # Without an id: who may read it again goes on where they were.
+                # Without an id, so that a client that reconnects continues at its last position.
                 yield event("error", error_body(error, current_request_id()))
                 return
             if isinstance(found, Pair):
@@ -89,7 +89,7 @@ def stream_reply(
             if not looked and position.is_ahead_of(found.epoch, found.text):
                 if not follower.has_caught_up():
                     continue
-                # More than was told so far: the text would go on behind a gap.
+                # The client's position is beyond the known text, so its text cannot be continued.
                 position = Position(found.epoch, 0)
                 news.append(event("restart", RestartOutput(), event_id=str(position)))
             looked = True
@@ -104,11 +104,11 @@ def stream_reply(
 
 
 def replay_ended(message: MessageDocument, since: Position) -> Iterator[bytes]:
-    """What is left to tell of a reply that has ended, from the stored message."""
+    """The remaining events of a reply that has ended, from the stored message."""
     attempt, text = message["attempt"], message["content"]
     position = since
     if since.is_ahead_of(attempt, text):
-        # More than is stored: a killed process had told it, and could not keep it.
+        # The position is beyond the stored text: a killed process had sent text that it did not store.
         position = Position(0, 0)
         yield event("restart", RestartOutput(), event_id=str(Position(attempt, 0)))
     news, _ = _news(FeedState(attempt, text, ended=True), position)
@@ -122,13 +122,13 @@ def replay_ended(message: MessageDocument, since: Position) -> Iterator[bytes]:
 
 
 def _as_begun(pair: Pair) -> Pair:
-    """Before its first words, whatever there is of the reply by now: its text comes in the deltas that follow."""
+    """The pair with an empty running reply, whatever its state; the text follows as deltas."""
     begun: dict[str, Any] = {"content": "", "status": "generating", "finish_reason": None, "usage": None}
     return Pair(pair.user_message, cast(MessageDocument, {**pair.model_message, **begun}))
 
 
 def _news(state: FeedState, position: Position) -> tuple[list[bytes], Position]:
-    """What a follower at `position` has to be told of this state, and where it is then."""
+    """The events that bring a follower from `position` to this state, and its new position."""
     news: list[bytes] = []
     if state.epoch > position.attempt:
         restarted = position.attempt > 0

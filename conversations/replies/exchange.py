@@ -1,4 +1,4 @@
-"""A user's message with the model's answer to it: naming the two, and reading them."""
+"""An exchange: a user's message and the model's answer to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conversations.services import ConversationNotFound
 
 @dataclass(frozen=True)
 class Exchange:
-    """Where an exchange is stored; `seq` is the model message's."""
+    """The key of a stored exchange; `seq` is the model message's sequence number."""
 
     owner_id: int
     conversation_id: str
@@ -30,7 +30,7 @@ class Pair:
 
 
 def find_pair(exchange: Exchange) -> Pair:
-    """Both messages as they are now. Raises ConversationNotFound when they are not stored: it was deleted."""
+    """Both messages in their current state. Raises ConversationNotFound if they were deleted."""
     seqs = (exchange.seq - 1, exchange.seq)
     messages = transcripts.find_messages(exchange.owner_id, exchange.conversation_id, seqs)
     if len(messages) < 2:

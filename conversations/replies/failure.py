@@ -1,4 +1,4 @@
-"""How a reply that failed is stored, and the error that it is answered with."""
+"""The stored form of a failed reply, and the error that clients receive for it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from usage.ledger.tokens import TokenUsageOutput
 
 
 def failed_fields(content: str, error: ApiError, usage: TokenUsageOutput | None = None) -> dict[str, Any]:
-    """What ends a message as failed."""
+    """The fields that end a message as failed."""
     failure = {"code": error.code, "retry_after": error.headers.get("Retry-After")}
     return {"content": content, "status": "failed", "failure": failure, "usage": usage}
 
 
 def failure_of(message: MessageDocument) -> ApiError | None:
-    """The error that a failed reply is answered with; None for one that did not fail."""
+    """The error that clients receive for a failed reply; None if the reply did not fail."""
     if message["status"] != "failed":
         return None
     failure: dict[str, Any] = message["failure"] or {}

@@ -1,4 +1,4 @@
-"""Following a reply to its end, in the process that writes it or in another."""
+"""Following a reply to its end, in the process that writes it or in another process."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from edgechat.errors import StoreUnavailable
 from edgechat.processes.text_feed import FeedState, TextFeed
 from edgechat.processes.threads import waiting
 
-# How often MongoDB is asked whether a reply has ended that another process writes: rarely while Redis tells it anyway.
+# The interval at which MongoDB is polled for the end of another process's reply; long, because Redis reports it too.
 LOOK_SECONDS = 5.0
 LOOK_SECONDS_WITHOUT_REDIS = 0.5
 AFTER_HANDOVER_SECONDS = 0.1
-# About as long as a reservation takes.
+# About the duration of a reservation.
 CLAIM_SECONDS = 0.05
-# What another process tells of a reply needs this long at most to be here, if it comes at all.
+# The longest time that another process's pieces need to arrive here, if they arrive at all.
 CATCH_UP_SECONDS = 2.0
-# An attempt beyond all: only the end is news to a follower who is there.
+# Greater than every attempt: a follower at this position only receives the end.
 _BEYOND_ALL = 2**31
 
 
 def wait_for_claim(call: OpenCall, seconds: float = CLAIM_SECONDS) -> float:
-    """Wait a moment for what becomes of a claim that has no messages yet: they are stored, or it is undone.
+    """Wait `seconds` until a claim without messages has them, or is undone.
 
-    How long to wait the next time: its process may be dead. Raises what ended the call.
+    Returns the seconds of the next wait, which grow because the claim's process may be dead. Raises what ended the
+    call.
     """
     call.raise_if_over()
     with waiting():
@@ -39,7 +40,7 @@ def wait_for_claim(call: OpenCall, seconds: float = CLAIM_SECONDS) -> float:
 
 
 def wait_for_reply(exchange: Exchange, *, call: OpenCall) -> Pair:
-    """Both messages, once the reply has ended. ConversationNotFound if it was deleted, and what ended the call."""
+    """Both messages, once the reply has ended. Raises ConversationNotFound if deleted, and what ended the call."""
     with waiting(), closing(Follower(exchange, call)) as follower:
         while True:
             found = follower.next(_BEYOND_ALL, 0, timeout=LOOK_SECONDS)
@@ -50,7 +51,7 @@ def wait_for_reply(exchange: Exchange, *, call: OpenCall) -> Pair:
 
 
 class Follower:
-    """One follower's view: this process's own feed while it writes the reply, else a copy of the writer's."""
+    """One follower's view: this process's own feed while it writes the reply, else a copy of the writer's feed."""
 
     def __init__(self, exchange: Exchange, call: OpenCall) -> None:
         self._exchange = exchange
@@ -62,10 +63,10 @@ class Follower:
         self._pause = threading.Event()
 
     def next(self, attempt: int, offset: int, *, timeout: float) -> Pair | FeedState:
-        """What is new behind `offset` in an attempt's text, or nothing new after `timeout` seconds; the pair once the
-        reply has ended.
+        """Wait for text after `offset` in an attempt; the pair once the reply has ended.
 
-        Raises ConversationNotFound when it was deleted, and what ended the call.
+        After `timeout` seconds the state is returned unchanged. Raises ConversationNotFound if the reply was deleted,
+        and what ended the call.
         """
         self._call.raise_if_over()
         if self._live is None or self._live.lease_lost:
@@ -81,7 +82,7 @@ class Follower:
                 if pair is not None:
                     if pair.model_message["status"] != "generating":
                         return pair
-                    # What Redis lost, the snapshot may have.
+                    # The snapshot may contain text that Redis lost.
                     feed.put(pair.model_message["attempt"], pair.model_message["content"])
             timeout = min(timeout, max(0.0, self._look_at - time.monotonic()))
         with self._call.waking(feed.wake):
@@ -94,12 +95,12 @@ class Follower:
             pair = self._look()
             if pair is not None and pair.model_message["status"] != "generating":
                 return pair
-            # Handed over: whoever takes the reply will begin a later attempt.
+            # The reply is handed over: the process that takes it over starts a later attempt.
             self._pause.wait(AFTER_HANDOVER_SECONDS)
         return state
 
     def has_caught_up(self) -> bool:
-        """Whether all that was told of the reply is known here: by its writer always, by a copy after a while."""
+        """Whether all published text is known: always in the writer's process, in others after CATCH_UP_SECONDS."""
         return self._live is not None or time.monotonic() >= self._begun_at + CATCH_UP_SECONDS
 
     def close(self) -> None:
@@ -113,7 +114,7 @@ class Follower:
         return self._copy
 
     def _look(self) -> Pair | None:
-        """What is stored; None while MongoDB does not answer."""
+        """The stored pair; None while MongoDB does not answer."""
         try:
             return find_pair(self._exchange)
         except StoreUnavailable:

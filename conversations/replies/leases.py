@@ -1,4 +1,4 @@
-"""What this process writes is its own as long as it lives in PostgreSQL (`usage.processes`), and nobody stops it."""
+"""The leases of this process's replies: they last as long as its row in PostgreSQL is alive (`usage.processes`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from usage import processes
 
 
 def drop_lost_and_stopped() -> None:
-    """Stop writing the replies that this process has lost, and those that users want stopped."""
+    """Stop writing replies whose lease this process has lost, and replies for which a user requested a stop."""
     if not (running := all_running()):
         return
     worker = processes.this_process()

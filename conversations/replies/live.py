@@ -13,7 +13,7 @@ from edgechat.processes.text_feed import TextFeed
 
 
 class LiveReply:
-    """One running attempt at a reply, shared by the thread that writes it and those that follow it."""
+    """One running attempt at a reply, shared by the thread that writes it and the threads that follow it."""
 
     def __init__(
         self,
@@ -32,17 +32,17 @@ class LiveReply:
         self.worker = reply["worker"]
         self.control = control
         self.slot = slot
-        # Both messages as this process has stored them; the final ones once `stored` says so.
+        # Both messages as this process stored them; their final state once `stored` is true.
         self.pair = pair
         self.stored = False
         self.feed = TextFeed(epoch=self.attempt)
-        # Another process has the reply now, or will: nothing of this attempt may be written any more.
+        # Another process takes the reply over: this attempt must not write any more.
         self.lease_lost = False
-        # How far the text has got to Redis; the channel's business.
+        # The number of characters published to Redis; used by the channel only.
         self.published_offset = 0
-        # Redis has no stream of it any more: it was deleted, or Redis lost it. Its writer finds out which.
+        # Redis no longer has the stream: the conversation was deleted, or Redis lost it. The writer finds out which.
         self.stream_lost = False
-        # Its conversation was deleted: nothing of it may be left.
+        # The conversation was deleted: no text of the reply may remain.
         self.erased = False
 
     @property
@@ -75,18 +75,18 @@ def remove_running(reply: LiveReply) -> None:
 
 
 def find_running(message_id: str) -> LiveReply | None:
-    """The reply if this process is writing it."""
+    """The reply if this process is writing it, else None."""
     reply = _running.get(message_id)
     return None if reply is None or reply.lease_lost else reply
 
 
-# A conversation is here as often as somebody claims it at the moment.
+# One entry for each thread that is claiming the conversation.
 _claiming: list[str] = []
 
 
 @contextmanager
 def claiming(conversation_id: str) -> Iterator[None]:
-    """Around all from the claim of a reply to its thread: until then it names this process and runs nowhere."""
+    """Wrap the steps from a reply's claim to its thread: the claim names this process, but no thread runs yet."""
     _claiming.append(conversation_id)
     try:
         yield
@@ -95,7 +95,7 @@ def claiming(conversation_id: str) -> Iterator[None]:
 
 
 def is_accounted_for(conversation_id: str, message_id: str) -> bool:
-    """Whether this process writes the reply, or is about to."""
+    """Whether this process writes the reply, or is about to start it."""
     return conversation_id in _claiming or message_id in _running
 
 

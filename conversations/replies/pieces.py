@@ -1,17 +1,17 @@
-"""What an entry of a reply's stream in Redis says. Whoever can write to Redis can write one, so it is looked at."""
+"""The entries of a reply's stream in Redis. They are validated, because other clients of Redis can write them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Beyond what any reply has; a position (conversations.replies.follow) has no more digits than these.
+# Larger than any reply needs; a position (conversations.replies.follow) has no more digits than these.
 MAX_ATTEMPT = 1_000_000
 MAX_CHARACTERS = 2_000_000
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of an attempt's text, and where it belongs, in characters; `text` is None for the attempt's end."""
+    """A piece of an attempt's text, and its offset in characters; `text` is None for the attempt's end."""
 
     attempt: int
     offset: int
@@ -19,7 +19,7 @@ class Piece:
 
 
 def read_piece(fields: dict[bytes, bytes]) -> Piece | None:
-    """None for what no process of ours has written."""
+    """The piece of an entry; None if the entry is not valid."""
     try:
         attempt = int(fields[b"a"])
         piece = Piece(attempt, 0, None) if b"e" in fields else Piece(attempt, int(fields[b"o"]), fields[b"t"].decode())

@@ -1,4 +1,4 @@
-"""Replies that MongoDB refuses to keep: they end as failed, for to try again would only be paid for again."""
+"""Replies that MongoDB refuses to store: they end as failed, because a new attempt would only cost tokens again."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ logger = structlog.get_logger(__name__)
 
 
 def end_refused_reply(conversation: ConversationDocument, reply: ReplyDocument, refusal: MongoRefused) -> None:
-    """Free a conversation for whose reply MongoDB takes no messages, or not what they are to say.
+    """Free a conversation whose reply MongoDB refuses to store.
 
-    The claim is undone where there are none of it. Raises MongoUnavailable.
+    A claim without stored messages is undone. Raises MongoUnavailable.
     """
     owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
     mid, attempt, seq = reply["message_id"], reply["attempt"], reply_seq(reply)

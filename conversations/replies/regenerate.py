@@ -17,9 +17,9 @@ class NotLastExchange(ApiError):
 
 
 def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: str | None = None) -> Exchange:
-    """Answer the last exchange again, its user's message changed to `content` if that is given.
+    """Answer the last exchange again, and change its user's message to `content` if that is given.
 
-    `mid` names either of its messages. What was there is kept in `variants`. Raises ConversationNotFound,
+    `mid` is the id of either message. The earlier content is kept in `variants`. Raises ConversationNotFound,
     MessageNotFound, NotLastExchange, GenerationInProgress, TooLarge, TooManyReplies, BudgetExceeded and
     MongoUnavailable.
     """

@@ -1,4 +1,4 @@
-"""Writing a reply, detached from the request that asked for it."""
+"""Writing a reply, detached from the request that started it."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from edgechat.stores.mongo import MongoRefused
 
 logger = structlog.get_logger(__name__)
 
-# The first snapshot of a running reply's text; each later one comes when the reply is twice as old. A reply whose
-# process is killed is begun again, so a snapshot is only what is shown until then, or kept if that fails too.
+# The age of a running reply at its first snapshot; each later snapshot is taken when the reply is twice as old.
+# A reply whose process is killed is started again, so its snapshot is shown only until then, or kept if that fails too.
 SNAPSHOT_SECONDS = 2.0
 MAX_SNAPSHOT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class CompleteReply:
-    """A reply that is stored, whole; `conversation` as it was claimed for it.
+    """A complete, stored reply; `conversation` is in the state in which it was claimed.
 
-    `overflowed`: that has outgrown the context window.
+    `overflowed` is true if the conversation no longer fits in the context window.
     """
 
     conversation: ConversationDocument
@@ -51,7 +51,7 @@ _when_complete: list[Callable[[CompleteReply], object]] = []
 
 
 def register_when_complete(function: Callable[[CompleteReply], object]) -> None:
-    """Have `function` called after each complete reply, in the thread that wrote it, once its followers have it."""
+    """Call `function` after each complete reply, in the thread that wrote it, once its followers have the reply."""
     _when_complete.append(function)
 
 
@@ -64,9 +64,9 @@ def run_detached(
     *,
     earlier_text: str = "",
 ) -> None:
-    """Begin to write a claimed reply in a thread of its own, by a call that was opened for it; it keeps the slot.
+    """Write a claimed reply in its own thread, with a call that was opened for it. The thread keeps the slot.
 
-    `earlier_text`: what a dead process had written of it, kept if this attempt comes to nothing.
+    `earlier_text` is the text that a dead process had written; it is kept if this attempt produces none.
     """
     live = LiveReply(
         owner_id=conversation["owner_id"],
@@ -104,7 +104,7 @@ def _run(
 
 
 def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:
-    """Make the call; the fields that end the message."""
+    """Make the call and return the fields that end the message."""
     started = time.monotonic()
     snapshot_due = started + SNAPSHOT_SECONDS
     status: Status = "complete"
@@ -146,7 +146,7 @@ def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:
 
 
 def _end(live: LiveReply, reply: ReplyDocument, final: dict[str, Any]) -> None:
-    """Store how it ended; if MongoDB refuses that, that it failed; and if that too, free the conversation at least."""
+    """Store the reply's end. If MongoDB refuses it, store a failure; if it refuses that too, free the conversation."""
     for ending in (final, failed_fields("", StoreUnavailable(), final.get("usage")), None):
         try:
             _until_it_lands(live, partial(_finish, live, reply, ending))
@@ -171,15 +171,15 @@ def _finish(live: LiveReply, reply: ReplyDocument, final: dict[str, Any] | None)
         first_title=reply.get("first_title") if complete else None,
     )
     if not released and transcripts.find_conversation(live.owner_id, live.conversation_id) is None:
-        # It was deleted between the claim and the writing of both messages, or since.
+        # The conversation was deleted after the claim.
         seq = reply_seq(reply)
         transcripts.delete_messages(live.owner_id, live.conversation_id, (seq - 1, seq))
 
 
 def _save_snapshot(live: LiveReply) -> bool:
-    """Whether it was kept; a reply that is not this process's any more, or that was deleted, loses its lease.
+    """Store the text so far; whether it was stored. A deleted or taken-over reply loses its lease.
 
-    Raises MongoRefused: what cannot be kept now could not be later.
+    Raises MongoRefused, because MongoDB would refuse a later snapshot as well.
     """
     try:
         if transcripts.save_snapshot(live.owner_id, live.message_id, attempt=live.attempt, content=live.text):
@@ -188,7 +188,7 @@ def _save_snapshot(live: LiveReply) -> bool:
     except MongoRefused:
         raise
     except StoreUnavailable:
-        pass  # the next one, or the end, will have it all
+        pass  # the next snapshot, or the end, contains all of the text
     return False
 
 
@@ -200,11 +200,11 @@ def _is_deleted(live: LiveReply) -> bool:
 
 
 def _until_it_lands(live: LiveReply, write: Callable[[], None]) -> None:
-    """Repeat a final write until the store takes it: what the user has read must be there later.
+    """Repeat a final write until the store accepts it: text that the user has read must be stored.
 
     Raises MongoRefused.
     """
-    # In turn once only: replies that wait for MongoDB must not keep those from working who do not need it.
+    # Only the first try takes a turn: replies that wait for MongoDB must not block threads that do not need it.
     turn: AbstractContextManager[None] = working()
     seconds = 0.2
     while not live.lease_lost:

@@ -1,4 +1,4 @@
-"""Sending a message. The same send again follows the first one's reply."""
+"""Sending a message. A repeated send follows the reply to the first one."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def send_message(
     client_message_id: str | None = None,
     call: OpenCall,
 ) -> tuple[Exchange, bool]:
-    """Store a user's message and begin the reply to it; False beside it for one that an earlier, identical send began
-    and that had ended before this one.
+    """Store a user's message and start the reply to it.
 
-    Raises ConversationNotFound, AttachmentNotFound, GenerationInProgress, IdempotencyConflict, TooLarge for a message
-    that alone is more than the context window, TooManyReplies, BudgetExceeded, MongoUnavailable, and what ended the
-    call.
+    Returns the exchange, and whether its reply was started now or is still running: False for a repeated send whose
+    reply has ended. Raises ConversationNotFound, AttachmentNotFound, GenerationInProgress, IdempotencyConflict,
+    TooLarge for a message that alone exceeds the context window, TooManyReplies, BudgetExceeded, MongoUnavailable, and
+    what ended the call.
     """
     body_hash = hashlib.sha256(json.dumps([content, *attachment_ids]).encode()).hexdigest()
     refusal: TooManyReplies | None = None
@@ -68,16 +68,16 @@ def send_message(
                 return begun, True
         except TooManyReplies as error:
             refusal = error
-        # Another request was faster: perhaps the same send, so everything is looked at again.
+        # Another request claimed the conversation first. It may be the same send, so all checks are repeated.
 
 
 def _earlier_send(
     conversation: ConversationDocument, client_message_id: str, body_hash: str
 ) -> tuple[Exchange, bool] | None:
-    """The exchange of a send with this key, and whether its reply still runs; IdempotencyConflict for another body."""
+    """The exchange of a send with this key, and whether its reply runs. Raises IdempotencyConflict for another body."""
     owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
     reply = conversation["reply"]
-    # The running one first: its messages may not be stored yet.
+    # The running reply is checked first, because its messages may not be stored yet.
     if reply is not None and reply["user_message"]["client_message_id"] == client_message_id:
         seq, earlier_hash, running = reply_seq(reply), reply["user_message"]["body_hash"], True
     else:
@@ -91,6 +91,6 @@ def _earlier_send(
 
 
 def _is_stored(exchange: Exchange) -> bool:
-    """Whether a claim has its messages, so that it is not undone any more."""
+    """Whether a claim's messages are stored, after which it is never undone."""
     found = transcripts.find_messages(exchange.owner_id, exchange.conversation_id, [exchange.seq], variants=False)
     return bool(found)

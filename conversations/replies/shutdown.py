@@ -1,4 +1,4 @@
-"""A process that ends: its running replies get their time, then other processes get them."""
+"""Shutdown of a process: running replies get time to end, then other processes take them over."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _handed_over = threading.Event()
 
 
 class ShuttingDown(ApiError):
-    """The process that would have waited for the reply ends; the reply goes on in another."""
+    """The process that waits for the reply shuts down; the reply continues in another process."""
 
     status, code = 503, "shutting_down"
     detail = "The server restarts; the reply goes on, ask for it again"
@@ -30,12 +30,12 @@ class ShuttingDown(ApiError):
 
 
 def is_shutting_down() -> bool:
-    """Whether this process has handed its replies over, and can tell nobody any more how they go on."""
+    """Whether this process has handed its replies over and can no longer report their progress."""
     return _handed_over.is_set()
 
 
 def drain_replies() -> None:
-    """Give running replies GRACEFUL_TIMEOUT seconds to end; hand the rest over at once."""
+    """Give running replies GRACEFUL_TIMEOUT seconds to end, then hand the rest over."""
     deadline = time.monotonic() + settings.GRACEFUL_TIMEOUT
     pause = threading.Event()
     while all_running() and time.monotonic() < deadline:
@@ -44,19 +44,19 @@ def drain_replies() -> None:
 
 
 def hand_over_replies() -> None:
-    """Keep each running reply's text, stop writing it, and leave it to another process, which begins it again."""
+    """Store each running reply's text, stop writing it, and leave it to another process, which starts it again."""
     _handed_over.set()
     for reply in all_running():
         _hand_over(reply)
     try:
         processes.leave()
     except OperationalError:
-        logger.warning("lease_not_given_up")  # it will run out by itself
+        logger.warning("lease_not_given_up")  # it expires by itself
 
 
 def _hand_over(reply: LiveReply) -> None:
     try:
         transcripts.save_snapshot(reply.owner_id, reply.message_id, attempt=reply.attempt, content=reply.text)
     except StoreUnavailable:
-        logger.warning("last_words_lost", message_id=reply.message_id)  # the reply is begun again anyway
+        logger.warning("last_words_lost", message_id=reply.message_id)  # the reply is started again anyway
     reply.lose_lease()

@@ -1,7 +1,7 @@
-"""Starting a reply: the conversation is claimed, what the answer can cost is reserved, both messages are stored.
+"""Starting a reply: claim the conversation, reserve the answer's largest cost, store both messages.
 
-A claim whose reservation is refused is undone, and leaves nothing behind. If a store fails in between, or its answer is
-lost, `take_over` finds the claim. While one stands only the process that it names writes the messages.
+A claim whose reservation is refused is undone without a trace. If a store fails in between, or its answer is lost,
+`take_over` finds the claim. Only the process that a claim names may write its messages.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from edgechat.stores import store_time
 from edgechat.stores.mongo import MongoRefused
 from usage import processes
 
-# The reservation may have used up what the request may wait.
+# The reservation may have used all of the request's store time.
 UNDO_SECONDS = 1.0
 
 
 def start_reply(
     conversation: ConversationDocument, *, seq: int, attempt: int, draft: UserMessageDraft, slot: Slot
 ) -> Exchange | None:
-    """Begin the reply to an exchange of a conversation as it was read; None if that has changed since.
+    """Start the reply to an exchange; None if the conversation has changed since it was read.
 
-    `seq` is the model message's, `draft` what the user's message says. Raises BudgetExceeded and MongoUnavailable.
+    `seq` is the model message's sequence number, `draft` the content of the user's message. Raises
+    BudgetExceeded and MongoUnavailable.
     """
     owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
     reply = _new_reply(conversation, seq=seq, attempt=attempt, draft=draft)
@@ -50,7 +51,7 @@ def start_reply(
 
 
 def _reserve(claimed: ConversationDocument, reply: ReplyDocument, *, before: ConversationDocument) -> ReplyCall | None:
-    """The opened call. What it raises leaves no claim behind; None where another process has taken that over."""
+    """The opened call; None if another process has taken the claim over. If opening fails, the claim is undone."""
     try:
         return open_reply_call(claimed, reply)
     except BaseException:
@@ -77,7 +78,8 @@ def _new_reply(conversation: ConversationDocument, *, seq: int, attempt: int, dr
 
 
 def new_ledger_id(conversation: ConversationDocument, mid: str, attempt: int) -> str:
-    """The ledger's name for an attempt: that of its message, and the revision from which it was claimed, for a claim
-    that was undone gives its sequence numbers back.
+    """The id of an attempt's ledger entry.
+
+    It contains the revision from which the attempt was claimed, because an undone claim returns its sequence numbers.
     """
     return f"{mid}:{attempt}:{conversation.get('revision', 0)}"

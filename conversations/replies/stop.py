@@ -12,10 +12,10 @@ from conversations.services import MessageNotFound, find_message, get_conversati
 
 
 def stop_reply(*, owner_id: int, conversation_id: str, mid: str, call: OpenCall) -> MessageDocument:
-    """End a running reply with the text that it has; one that has ended is answered as it is, and one that is written
-    anew since it was looked at goes on.
+    """End a running reply with the text that it has. A reply that has ended is returned unchanged.
 
-    The wish is stored first, so whoever writes the reply, or takes it over, will find it.
+    A reply that was regenerated after it was read continues. The request is stored first, so that the process that
+    writes the reply, or takes it over, finds it.
     """
     message = _stored_message(owner_id=owner_id, conversation_id=conversation_id, mid=mid, call=call)
     if message["role"] != "model":
@@ -30,7 +30,7 @@ def stop_reply(*, owner_id: int, conversation_id: str, mid: str, call: OpenCall)
 
 
 def _stored_message(*, owner_id: int, conversation_id: str, mid: str, call: OpenCall) -> MessageDocument:
-    """The message, also where its reply was claimed a moment ago and it is not stored yet."""
+    """The message; waits for the message of a claimed reply that is not stored yet."""
     pause = CLAIM_SECONDS
     while True:
         conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)

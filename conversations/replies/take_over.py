@@ -1,4 +1,4 @@
-"""Replies whose process is gone: taken over, and begun again or ended."""
+"""Take-over of replies whose process is dead: they are started again or ended."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ REAP_SECONDS = 2.0
 AT_ONCE = 200
 STRAY_SECONDS = 6.0
 STRAYS_LOOKED_AT = 5000
-# A reply that has outlived this many processes may be what kills them.
+# A reply whose process died this many times may be the cause.
 MAX_ATTEMPTS_PER_ANSWER = 3
 
 
 def take_over_replies(*, restart: bool = True) -> int:
-    """Take over the replies of processes that are dead, or that gave theirs up; how many.
+    """Take over the replies of processes that are dead or gave up their lease; the number taken over.
 
-    Without `restart` they are ended as interrupted.
+    Without `restart` they end as interrupted.
     """
     if is_shutting_down():
         return 0
@@ -51,7 +51,7 @@ def take_over_replies(*, restart: bool = True) -> int:
 
 
 def settles_call(attempt_id: str, user_id: int | None) -> bool:
-    """Whether a dead process's call is a running reply's: whoever takes that over settles it with what had come."""
+    """Whether a dead process's call belongs to a running reply, whose take-over settles it with the text so far."""
     if user_id is None:
         return False
     conversation = transcripts.find_conversation(user_id, attempt_id.partition(":")[0])
@@ -60,9 +60,9 @@ def settles_call(attempt_id: str, user_id: int | None) -> bool:
 
 
 def take_stray_replies() -> None:
-    """Take over this process's own replies that no thread of it writes: a store failed between claim and thread.
+    """Take over this process's own replies that no thread writes, because a store failed between claim and thread.
 
-    Only those that were strays the last time too.
+    Only replies that were also strays at the previous call are taken over.
     """
     global _strays
     if is_shutting_down():
@@ -81,8 +81,10 @@ _strays: set[str] = set()
 
 
 def declare_unknown_workers_dead() -> None:
-    """Have the replies taken over of processes that are not known: their rows were lost, or they are of a version
-    before, which added `:1` to the name of its row. None can come back under its name.
+    """Declare processes dead that replies name but that have no row, so that their replies are taken over.
+
+    Their rows were lost, or they are of an earlier version, which appended `:1` to the name of its row. No process
+    can return under such a name.
     """
     known = {process.name: process for process in Process.objects.all()}
     for worker in transcripts.find_unknown_workers(known=list(known)):
@@ -100,9 +102,9 @@ def _try_to_take_over(conversation: ConversationDocument, *, restart: bool) -> b
                 if conversation["reply"] is not None:
                     end_refused_reply(conversation, conversation["reply"], error)
     except (StoreUnavailable, OperationalError) as error:
-        # It is this process's now, if it was taken: a stray.
+        # If the reply was taken, it is now a stray of this process.
         logger.warning("take_over_deferred", conversation_id=conversation["_id"], reason=type(error).__name__)
-    except Exception:  # whatever it is with this one, the others are to be taken over
+    except Exception:  # an error of one reply must not stop the take-over of the others
         logger.exception("take_over_failed", conversation_id=conversation["_id"])
     return False
 
@@ -118,11 +120,11 @@ def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
     transcripts.prepare_messages(owner_id, conversation_id, reply)
     message = _model_message(owner_id, conversation_id, reply)
     if message is None or message["status"] != "generating":
-        # Its process died between the last two writes: the reply has ended, its conversation is not free yet.
+        # The process died between the last two writes: the reply has ended, but the conversation is not free yet.
         transcripts.release_reply(owner_id, conversation_id, mid=reply["message_id"], attempt=reply["attempt"])
         return True
     logger.warning("reply_taken_over", message_id=reply["message_id"], attempt=reply["attempt"])
-    # The dead process may have reached the model, and the tokens are paid for.
+    # The dead process may have called the model, and those tokens are billed.
     ledger.settle_from_estimate(reply["ledger_id"], output_tokens=estimate_tokens(message["content"]))
     if reply["stop_requested"]:
         _end(conversation, reply, message, status="stopped")
@@ -156,7 +158,7 @@ def _end(conversation: ConversationDocument, reply: ReplyDocument, message: Mess
 
 
 def _ledger_id(reply: ReplyDocument) -> str:
-    """Versions before budgets named an attempt so in the ledger, and left that out here."""
+    """The ledger entry's id. Versions before budgets used this form and did not store it in the reply."""
     return reply.get("ledger_id", f"{reply['message_id']}:{reply['attempt']}")
 
 

@@ -1,4 +1,4 @@
-"""What a user's export has of this app: conversations with their messages, todos and pictures."""
+"""This app's part of a user's data export: conversations with their messages, todos and pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conversations.models import Attachment, Todo
 from conversations.serializers import ConversationOutput, MessageOutput, conversation_body, message_body
 from conversations.sync.export import stored_messages
 
-# A multiple of three, or there would be padding between the pieces.
+# A multiple of three, so that there is no Base64 padding between pieces.
 PIECE_BYTES = 3 * 64 * 1024
 
 
@@ -49,7 +49,7 @@ TYPES = {
 
 
 def export_conversations(user_id: int) -> Iterator[Record]:
-    """Each conversation before its messages; an attachment's `content` is the stored file in Base64, null if gone."""
+    """Each conversation before its messages. An attachment's `content` is its stored file in Base64, null if gone."""
     for conversation in _conversations(user_id):
         yield "conversation", conversation_body(conversation)
         for message in stored_messages(conversation, variants=True):
@@ -68,7 +68,7 @@ def export_conversations(user_id: int) -> Iterator[Record]:
 
 
 def _conversations(owner_id: int) -> Iterator[ConversationDocument]:
-    """One after the other; of all at once only the ids are in memory."""
+    """The owner's conversations, read one at a time; only the ids are all in memory."""
     for conversation_id in transcripts.conversation_ids(owner_id):
         conversation = transcripts.find_conversation(owner_id, conversation_id)
         if conversation is not None:

@@ -1,4 +1,4 @@
-"""What changed on other devices, for phones that were offline."""
+"""Changes made on other devices, for devices that were offline."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from edgechat.http.answer_bytes import page_of
 
 
 def changes_since(*, owner_id: int, since: int, limit: int) -> ChangesOutput:
-    """The owner's conversations changed, and those deleted, after change number `since`: the oldest change first.
+    """The owner's conversations that were changed or deleted after change number `since`, the oldest change first.
 
-    Nothing is told of temporary ones.
+    Temporary conversations are excluded.
     """
     upto = transcripts.number_changes(owner_id)
     changed = transcripts.changed_conversations(owner_id, since=since, upto=upto, limit=limit + 1)

@@ -1,4 +1,4 @@
-"""A conversation as a file."""
+"""Export of a conversation as a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def export_json(conversation: ConversationDocument) -> Iterator[bytes]:
 
 
 def export_markdown(conversation: ConversationDocument) -> Iterator[bytes]:
-    """The title as a heading, then each message below one of its own, with the names of its pictures."""
+    """The title as a heading, then each message below its own heading, with the names of its pictures."""
     yield f"# {heading_text(conversation['title'] or '') or 'Conversation'}\n".encode()
     if conversation["system_instruction"]:
         yield f"\n{quoted(conversation['system_instruction'])}\n".encode()

@@ -1,4 +1,4 @@
-"""Texts of others in a Markdown file (CommonMark 0.31), none of which takes what follows it. Pure."""
+"""Embedding texts in a Markdown file (CommonMark 0.31) so that no text affects what follows it. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Literal, NamedTuple
 from edgechat.processes.threads import Pauses
 
 _LINE_END = re.compile(r"\r\n?|\n")
-# In a heading: what could be more than text, and hashes at its end, which would not be shown.
+# Characters that are markup in a heading, and hashes at its end, which would not be shown.
 _SPECIAL = re.compile(r"[\\`*_\[\]<>&~|]|#(?=#*$)")
 
 _FENCE = re.compile(r"(`{3,})[^`]*$|(~{3,})")
 _LIST_ITEM = re.compile(r"([-+*]|(\d{1,9})[.)])(?:( +)\S|[ ]*$)")
 _NO_LIST = re.compile(r">|#{1,6}(?:[ \t]|$)|([-*_])(?:[ \t]*\1){2,}[ \t]*$")
-# Blocks of HTML that go on until a text: how each begins, how it ends, and what to end it with.
+# HTML blocks that continue until an end marker: the patterns of start and end, and the closing text.
 _HTML = (
     *(
         (rf"<{name}(?:[\s>]|$)", r"</(?:script|pre|style|textarea)>", f"</{name}>")
@@ -28,7 +28,7 @@ _HTML = (
 )
 _HTML_BEGINS = [re.compile(begins, re.IGNORECASE) for begins, _, _ in _HTML]
 _HTML_ENDS = [re.compile(ends, re.IGNORECASE) for _, ends, _ in _HTML]
-# Those that go on until a blank line: of these elements, and, where no paragraph goes on, of any tag alone on its line.
+# HTML blocks that continue until a blank line: these elements, and, outside paragraphs, a line with only a tag.
 _ELEMENT = re.compile(
     r"</?(?:address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|dialog|dir|div|dl|dt"
     r"|fieldset|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|hr|html|iframe|legend|li|link|main|menu"
@@ -41,10 +41,10 @@ _MAX_STATES = 30
 
 
 class _State(NamedTuple):
-    """What may be open behind a line, outside lists and quotations, which end with their last line.
+    """The block that may be open after a line, outside lists and quotations, which end with their last line.
 
-    `length` is that of a fence, or the number of a kind of HTML. While nothing is open, lines that are indented as far
-    as `item` belong to a list: certainly, or only maybe, which depends on paragraphs that are not followed here.
+    `length` is the length of a fence, or the index of an HTML block. While no block is open, lines that are indented by
+    at least `item` belong to a list. This is `certain` or not, because paragraphs are not parsed here.
     """
 
     kind: Literal["", "`", "~", "html", "element"] = ""
@@ -54,21 +54,21 @@ class _State(NamedTuple):
 
 
 def heading_text(title: str) -> str:
-    """A title as the text of a heading: on one line, and shown as it was typed."""
+    """A title as the text of a heading: on one line, and displayed as typed."""
     return _SPECIAL.sub(lambda match: "\\" + match.group(), " ".join(title.split()))
 
 
 def quoted(text: str) -> str:
-    """A text as a quotation: every line of it is marked as one, whatever ends it."""
+    """A text as a quotation: every line is marked, for every kind of line ending."""
     return "\n".join(f"> {line}".rstrip() for line in text.splitlines())
 
 
 def closed(text: str) -> str:
-    """The text, and what closes a fence or a block of HTML that it leaves open, or may leave open."""
+    """The text, and the closing of each fence or HTML block that it leaves open or may leave open."""
     if not any(mark in text for mark in ("```", "~~~", "<")):
         return text
     states = {_State()}
-    raw = []  # lines that may be in blocks of HTML that end with a blank line, whatever they leave open
+    raw = []  # lines that may be in HTML blocks that end with a blank line; their markup may stay open
     follows_blank = True
     pauses = Pauses()
     for line in _LINE_END.split(text):
@@ -95,12 +95,12 @@ def _endings(states: set[_State]) -> Iterator[str]:
         if length and len(states) == 1:
             yield "\n" + mark * length
         elif length:
-            # Where a fence is open this closes it, and where none is, it is an empty one in a list.
+            # This closes an open fence; if none is open, it is an empty fence in a list.
             yield f"\n\n- {mark * length}\n  {mark * length}"
 
 
 def _after(state: _State, line: str, follows_blank: bool) -> Iterator[_State]:
-    """What may be open behind a line."""
+    """The possible states after a line."""
     expanded = line.expandtabs(4)
     content = expanded.lstrip(" ")
     indent = len(expanded) - len(content)
@@ -123,7 +123,7 @@ def _after(state: _State, line: str, follows_blank: bool) -> Iterator[_State]:
 
 
 def _after_block(state: _State, content: str, indent: int, follows_blank: bool) -> Iterator[_State]:
-    """The same where nothing is open, and the line is in no list of before, or only goes on with its paragraph."""
+    """The possible states if no block is open and the line is in no earlier list, or only continues its paragraph."""
     maybe_in_list = state._replace(certain=False)
     if indent >= 4:
         yield maybe_in_list

@@ -1,4 +1,4 @@
-"""Finding messages by what they say."""
+"""Searching messages by their text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgechat.graphemes import last_boundary
 SNIPPET_CHARACTERS = 160
 MAX_WORDS = 10
 
-# Milliseconds, as many as a date can have.
+# Milliseconds; 14 digits are the maximum of a date.
 _CURSOR = re.compile(r"(\d{1,14})\.([0-9a-f]{24}:\d{8})")
 
 
@@ -45,10 +45,10 @@ def search_messages(*, owner_id: int, query: str, limit: int, cursor: str | None
         more = False
         for read, message in enumerate(transcripts.search_messages(owner_id, patterns, limit=limit + 1, before=before)):
             before = message["created_at"], message["_id"]
-            more = read == limit  # of those that the store takes for matches
+            more = read == limit  # more candidates in the store
             shown = snippet(message["content"], words)
             if shown is not None:
-                # All that is kept of it, for one message can be as long as a page of others.
+                # Only the snippet is kept, because one message can be very long.
                 found.append({**message, "content": shown})
             if len(found) > limit:
                 more = False
@@ -70,7 +70,7 @@ def search_messages(*, owner_id: int, query: str, limit: int, cursor: str | None
 
 
 def snippet(content: str, words: list[str]) -> str | None:
-    """The part of a text around the first of the folded words in it, on one line; None if one is not in it."""
+    """The part of a text around the first match of the folded words, on one line; None if a word is not in the text."""
     folded = FoldedText(content)
     places = [place for word in words if (place := folded.find(word))]
     if len(places) < len(words):

@@ -1,7 +1,8 @@
-"""What search takes for equal: texts whose letters are the same, whatever their case and their Unicode form.
+"""Equality of texts in searches: letters are equal regardless of their case and Unicode form.
 
-Texts are compared folded: full case folding (`ß` is `ss`), then NFC, for phones send accents composed and apart. The
-store cannot fold, so it looks for a regular expression of all that may be meant, and what it finds is compared here.
+Texts are compared in folded form: full case folding (`ß` is `ss`), then NFC, because phones send accents both composed
+and decomposed. MongoDB cannot fold, so it searches with a regular expression of all spellings, and its results are
+compared here.
 """
 
 from __future__ import annotations
@@ -20,25 +21,25 @@ import regex
 from edgechat.graphemes import last_boundary
 from edgechat.processes.threads import Pauses
 
-_PIECE = 2000  # characters, a millisecond's work or so
+_PIECE = 2000  # characters; about a millisecond of work
 _CLUSTER = regex.compile(r"\X")
 
-# The blocks of all characters that fold into others, without Hangul, which is composed by rule.
+# The blocks of all characters that fold to other characters, without Hangul, which is composed by rule.
 _FOLDING_BLOCKS = ((0x41, 0x3400), (0xA640, 0xAC00), (0xF900, 0x10000), (0x10400, 0x1EA00), (0x2F800, 0x2FA20))
 _DOTTED_I = "i\u0307"
-# Places that letters may take together in more ways than these are described roughly.
+# Longer runs of letters that can be written as combined characters are matched approximately.
 _MAX_TOGETHER = 6
 
 
 def fold(text: str) -> str:
-    """The form in which texts are compared; for short ones."""
-    # Folding makes an i of Turkish `I` too, and of `İ` an i with a dot above the one that it has.
+    """The folded form of a short text."""
+    # The Turkish dotless i becomes i too, and `İ` becomes i without the combining dot that case folding leaves.
     folded = unicodedata.normalize("NFD", text).casefold().replace(_DOTTED_I, "i").replace("ı", "i")
     return unicodedata.normalize("NFC", folded)
 
 
 class FoldedText:
-    """A text of any length, to be searched for folded words. Others have their turn while it is folded."""
+    """A text of any length that can be searched for folded words. Folding pauses for other threads."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -54,7 +55,7 @@ class FoldedText:
         self._folded = "".join(pieces)
 
     def find(self, word: str) -> tuple[int, int] | None:
-        """Where in the text the characters begin and end that a folded word is first found in."""
+        """Start and end, in the original text, of the first match of a folded word; None without a match."""
         place = self._folded.find(word)
         if place < 0:
             return None
@@ -71,7 +72,7 @@ class FoldedText:
 
 
 def pattern_of(folded: str) -> str:
-    """A regular expression that finds every text with this folded text in it, and few others."""
+    """A regular expression that matches every text that contains this folded text, and few others."""
     units = _units(folded)
     singles = [_single(unit) for unit in units]
     together = _together(units)
@@ -97,7 +98,7 @@ def pattern_of(folded: str) -> str:
 
 
 class _Span(NamedTuple):
-    """Units of a word that a single character may stand for."""
+    """Units of a word that a single character can represent."""
 
     start: int
     end: int
@@ -105,9 +106,9 @@ class _Span(NamedTuple):
 
 
 class _Foldings(NamedTuple):
-    # For each letter (marks, character) of those that fold to it and marks, itself among them.
+    # For each letter, the (marks, character) of all characters that fold to the letter with these marks.
     ones: dict[str, list[tuple[str, str]]]
-    # Characters that fold to several letters, with these.
+    # Characters that fold to several letters, with these letters.
     many: list[tuple[str, list[str]]]
 
 
@@ -130,7 +131,7 @@ def _foldings() -> _Foldings:
 
 
 def _units(text: str) -> list[str]:
-    """Letters with their marks: composed for Hangul, decomposed for all others."""
+    """Letters with their marks: composed for Hangul, decomposed for all other letters."""
     units: list[str] = []
     for character in unicodedata.normalize("NFC", text):
         if _is_hangul(character):
@@ -149,7 +150,7 @@ def _is_hangul(character: str) -> bool:
 
 
 def _single(unit: str) -> str:
-    """What one letter may be written as: composed, partly composed, or with its marks apart."""
+    """A pattern of one letter's spellings: composed, partly composed, or decomposed."""
     letter, marks = unit[0], unit[1:]
     if _is_hangul(letter):
         apart = unicodedata.normalize("NFD", letter)
@@ -171,7 +172,7 @@ def _single(unit: str) -> str:
 
 
 def _together(units: list[str]) -> list[_Span]:
-    """Where a character stands for several letters of the word, or for one at an end of it and others beside it."""
+    """The spans where one character represents several letters, some of them perhaps outside the word."""
     spans: dict[tuple[int, int], set[str]] = defaultdict(set)
     for character, folded in _foldings().many:
         for place in range(1 - len(folded), len(units)):

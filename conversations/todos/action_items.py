@@ -1,4 +1,4 @@
-"""Finding the tasks in a conversation, by a model that answers in a schema."""
+"""Finding the tasks in a conversation, with a model that answers in a JSON schema."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from usage.models import LedgerEntry
 
 logger = structlog.get_logger(__name__)
 
-# Told in words: as maxItems of a list of objects, Gemini refuses a number like this as too complex a schema.
+# Stated in the instruction: as `maxItems` of a list of objects, Gemini refuses such a number as too complex a schema.
 MAX_TASKS = 30
-# Short, for it and the schema have to leave room in the smallest CONTEXT_MAX_TOKENS.
+# Short, because it and the schema must leave room in the smallest CONTEXT_MAX_TOKENS.
 INSTRUCTION = (
     f"List the tasks that remain to be done after this conversation, {MAX_TASKS} at most, in its language; "
     "none: []. seq is the number before the message that names the task."
@@ -43,7 +43,7 @@ INSTRUCTION = (
 
 
 def find_action_items(*, owner_id: int, conversation_id: str, caller: OpenCall) -> list[Todo]:
-    """The tasks that the model finds in the exchanges that it answered, as todos, filed if they were not before.
+    """The tasks that the model finds in the answered exchanges, as todos; new tasks are stored.
 
     Raises ConversationNotFound, TooManyTodos, ModelError, ContentBlocked, MongoUnavailable, and what ended the call.
     """
@@ -71,9 +71,9 @@ def find_action_items(*, owner_id: int, conversation_id: str, caller: OpenCall) 
 
 
 def _transcript(conversation: ConversationDocument) -> tuple[str, list[int]]:
-    """What of the conversation fits into one call, with a number before each message; and these numbers.
+    """The part of the conversation that fits into one call, with a number before each message; and these numbers.
 
-    The summary of what is older stands first, with the number of the last message that it covers.
+    The summary of older messages comes first, with the number of the last message that it covers.
     """
     last = conversation["next_seq"] - 1
     frame = Prompt(turns=(), system_instruction=INSTRUCTION, response_schema=_schema(last, last))
@@ -108,10 +108,10 @@ def _schema(first_seq: int, last_seq: int) -> dict[str, Any]:
 
 
 def _parse(answer: str, message_ids: dict[int, str]) -> list[FoundTask]:
-    """The tasks in an answer. Raises ModelOutputInvalid for one in which none can be read, though it is not empty.
+    """The tasks in an answer. Raises ModelOutputInvalid for no JSON value, and for items of which none is readable.
 
-    Lengths and numbers are not left to the model: what is too long is cut, and the number of a message that it was not
-    shown links to none.
+    Lengths and numbers are checked here: texts that are too long are cut, and the number of a message that the model
+    did not receive links to no message.
     """
     values = read_values(answer)
     items = list(_items(values))
@@ -131,7 +131,7 @@ def _parse(answer: str, message_ids: dict[int, str]) -> list[FoundTask]:
 
 
 def _items(values: list[Any]) -> Iterator[Any]:
-    """What may be tasks, in order: a list's, whatever lists and objects are around it, or one that is in no list."""
+    """The candidates for tasks, in order: the items of lists at any depth, or a single object outside a list."""
     waiting = values[::-1]
     while waiting:
         value = waiting.pop()
@@ -145,7 +145,7 @@ def _items(values: list[Any]) -> Iterator[Any]:
 
 
 def _read_task(item: Any) -> tuple[str, str, int] | None:
-    """Title, description and number of a message; None where one is missing or is something else."""
+    """Title, description and message number; None if one is missing or has another type."""
     match item:
         case {"title": str(title), "seq": int() | float() | str() as told}:
             description, seq = item.get("description"), _read_number(told)
@@ -155,7 +155,7 @@ def _read_task(item: Any) -> tuple[str, str, int] | None:
 
 
 def _read_number(told: float | str) -> int | None:
-    """A whole number, also as models write one: 3.0, "3", "3.0" or "[3]"."""
+    """An integer, including the forms that models write: 3.0, "3", "3.0" or "[3]"."""
     if isinstance(told, bool):
         return None
     if isinstance(told, str):
@@ -165,5 +165,5 @@ def _read_number(told: float | str) -> int | None:
 
 
 def _storable(text: str) -> str:
-    """Without what JSON can hold and PostgreSQL cannot: NUL, and halves of surrogate pairs."""
+    """The text without NUL and lone surrogates, which JSON allows and PostgreSQL does not."""
     return text.replace("\0", "").encode(errors="replace").decode()

@@ -23,14 +23,14 @@ from edgechat.http.answer_bytes import take_page, text_bytes
 from edgechat.http.bodies import Keywords
 from edgechat.http.client_address import Caller
 
-# The list has no pages in the older API, and users cannot delete todos: these bound both, far beyond what is of use.
-# The bytes are those of the list, in which each has up to TODO_BYTES beside its texts.
+# The older API has no pages of todos, and users cannot delete todos, so these limits bound the list. They are far
+# beyond practical use. The bytes are those of the response body: TODO_BYTES at most for each todo, plus its texts.
 MAX_TODOS = 5000
 MAX_LIST_BYTES = 1_900_000
 TODO_BYTES = 330
 MAX_TITLE_CHARACTERS = 255
 MAX_DESCRIPTION_CHARACTERS = 1000
-# What users wrote, which the audit log does not keep.
+# Texts of users, which are not kept in the audit log.
 USERS_TEXTS = frozenset({"title", "description"})
 
 
@@ -65,7 +65,7 @@ class TodosTooLong(ApiError):
 
 @dataclass(frozen=True)
 class FoundTask:
-    """A task in a conversation; `message_id` is None where the model did not say in which message."""
+    """A task in a conversation; `message_id` is None if the model named no known message."""
 
     title: str
     description: str | None
@@ -73,19 +73,19 @@ class FoundTask:
 
     @property
     def found_hash(self) -> str:
-        """The same for titles that differ in letter case, Unicode form and white space only."""
+        """Equal for titles that differ only in letter case, Unicode form and white space."""
         return hashlib.sha256(" ".join(fold(self.title).split()).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Room:
-    """How many more todos an account may have, and of how many bytes in the list."""
+    """The number of todos that an account may still add, and their bytes in the list."""
 
     todos: int
     bytes: int
 
     def refuse(self, more_bytes: int, *, more: int = 0) -> None:
-        """Raises TooManyTodos or TodosTooLong for more than there is room for."""
+        """Raise TooManyTodos or TodosTooLong if the room is exceeded."""
         if more > self.todos:
             raise TooManyTodos
         if more_bytes > self.bytes:
@@ -93,12 +93,12 @@ class Room:
 
 
 def list_todos(*, owner_id: int, archived: bool = False, after: int = 0) -> list[Todo]:
-    """Those that were put away, or the others; the oldest first, those with ids above `after`."""
+    """The owner's archived todos, or the others, with ids above `after`; the oldest first."""
     return list(Todo.objects.filter(owner_id=owner_id, archived=archived, pk__gt=after))
 
 
 def get_todo(*, owner_id: int, todo_id: int) -> Todo:
-    """The owner's todo; TodoNotFound for absent and foreign ones alike."""
+    """The owner's todo. Raises TodoNotFound for an absent todo and another user's todo alike."""
     todo = Todo.objects.filter(pk=todo_id, owner_id=owner_id).first()
     if todo is None:
         raise TodoNotFound
@@ -106,14 +106,14 @@ def get_todo(*, owner_id: int, todo_id: int) -> Todo:
 
 
 def create_todo(*, owner_id: int, title: str, description: str | None = None) -> Todo:
-    """Raises TooManyTodos and TodosTooLong."""
+    """Create a todo. Raises TooManyTodos and TodosTooLong."""
     with transaction.atomic():
         _lock_room(owner_id).refuse(_bytes(title, description), more=1)
         return Todo.objects.create(owner_id=owner_id, title=title, description=description)
 
 
 def update_todo(*, owner_id: int, todo_id: int, changes: dict[str, Any]) -> Todo:
-    """Change title, description, completed or archived; what is as it was leaves `updated_at` as it was.
+    """Change title, description, completed or archived. Without an actual change, `updated_at` stays the same.
 
     Raises TodoNotFound and TodosTooLong.
     """
@@ -134,7 +134,7 @@ def update_todo(*, owner_id: int, todo_id: int, changes: dict[str, Any]) -> Todo
 
 
 def delete_todo(*, user: User, todo_id: int, caller: Caller) -> None:
-    """Delete anybody's todo, for the role `admin`; a row of the audit log says whose it was.
+    """Delete any user's todo, for the role `admin`. A row of the audit log names its owner.
 
     Raises AdminsOnly for all other roles, and TodoNotFound.
     """
@@ -158,14 +158,14 @@ def delete_todo(*, user: User, todo_id: int, caller: Caller) -> None:
 
 
 def refuse_without_room(*, owner_id: int) -> None:
-    """Raises TooManyTodos or TodosTooLong if the user can have no more: before a call to the model is paid for."""
+    """Raise TooManyTodos or TodosTooLong if there is no room for a todo, before a call to the model costs tokens."""
     _room(owner_id).refuse(_bytes("", None), more=1)
 
 
 def file_tasks(*, owner_id: int, conversation_id: str, tasks: Iterable[FoundTask]) -> list[Todo]:
     """The todos of tasks found in a conversation, each once, in the order of the tasks.
 
-    A task that was filed before is that todo, as its owner has left it: also when it was renamed since. New ones for
+    A task that was stored before is returned as its existing todo, even if the owner has renamed it. New tasks for
     which the account has no room are left out.
     """
     wanted: dict[str, FoundTask] = {}
@@ -196,7 +196,7 @@ def file_tasks(*, owner_id: int, conversation_id: str, tasks: Iterable[FoundTask
 
 
 def _lock_room(owner_id: int) -> Room:
-    """What room there is; nobody else adds a todo before the transaction ends.
+    """The room of the account, locked until the transaction ends: no other thread can add a todo.
 
     Raises NotAuthenticated if the account was deleted meanwhile.
     """
@@ -211,12 +211,12 @@ def _room(owner_id: int) -> Room:
 
 
 def _bytes(title: str, description: str | None) -> int:
-    """What a todo takes of the list."""
+    """The bytes of a todo in the list."""
     return TODO_BYTES + text_bytes(title) + text_bytes(description or "")
 
 
 class _JsonBytes(Func):
-    """`text_bytes` and two quotes, in PostgreSQL."""
+    """`text_bytes` plus two quotes, computed by PostgreSQL."""
 
     template = "octet_length(regexp_replace(to_json(%(expressions)s)::text, '[\\u0085\\u2028\\u2029]', '......', 'g'))"
     output_field = IntegerField()

@@ -1,4 +1,4 @@
-"""Todos, and the call that fills them from a conversation."""
+"""The calls for todos and action items."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TodosView(APIView):
     )
     @raises(TooManyTodos)
     def post(self, request: AuthenticatedRequest) -> Answer[TodoOutput]:
-        """Write down a todo. An account can have 5000, and 1.9 MB of them; past either it is 409 `too_many_todos`."""
+        """Create a todo. An account can have 5000 todos of 1.9 MB together; beyond that: 409 `too_many_todos`."""
         todo = create_todo(owner_id=request.user.pk, **validated_body(TodoInput, request))
         return Answer(todo_body(todo))
 
@@ -73,11 +73,11 @@ class TodosView(APIView):
         examples=[OpenApiExample("Todos", value=[TODO], response_only=True)],
     )
     def get(self, request: AuthenticatedRequest) -> Answer[list[TodoOutput]]:
-        """The user's todos, oldest first, without those that were put away; `archived=true` gives these alone.
+        """The user's todos, oldest first, without archived ones; `archived=true` returns only the archived ones.
 
-        Those found in a conversation stay when it is deleted.
+        Todos that were found in a conversation stay when the conversation is deleted.
 
-        The list ends at 2 MB, which only an account from before there was that bound can reach; `after` gives the rest.
+        The list ends at 2 MB, which only accounts from before the limit of 1.9 MB can reach; `after` returns the rest.
         """
         todos = list_todos(owner_id=request.user.pk, **validated_query(TodosQuery, request))
         page, _ = page_of((todo_body(todo) for todo in todos), limit=LIST_BYTES)
@@ -104,7 +104,7 @@ class TodoView(APIView):
     )
     @raises(TooManyTodos)
     def put(self, request: AuthenticatedRequest, todo_id: str) -> Answer[TodoOutput]:
-        """Change a todo; what is not given stays as it is."""
+        """Change a todo; fields that are not given stay the same."""
         return self._change(request, todo_id)
 
     @extend_schema(
@@ -116,13 +116,13 @@ class TodoView(APIView):
     )
     @raises(TooManyTodos)
     def patch(self, request: AuthenticatedRequest, todo_id: str) -> Answer[TodoOutput]:
-        """Change a todo; what is not given stays as it is."""
+        """Change a todo; fields that are not given stay the same."""
         return self._change(request, todo_id)
 
     @extend_schema(operation_id="todo_delete", tags=["todos"], parameters=[TODO_ID])
     @raises(PermissionDenied)
     def delete(self, request: AuthenticatedRequest, todo_id: str) -> NoContent:
-        """Delete anybody's todo: for the role `admin` only. Users put theirs away, by `archived`."""
+        """Delete any user's todo; only for the role `admin`. Users archive their own todos with `archived`."""
         delete_todo(user=request.user, todo_id=integer_id(todo_id), caller=caller_of(request._request))
         return NoContent()
 
@@ -141,12 +141,12 @@ class ActionItemsView(APIView):
     )
     @raises(Invalid, *ONE_OFF_ERRORS, PermissionDenied, TooManyTodos)
     def post(self, request: AuthenticatedRequest, conversation_id: str) -> Created[list[TodoOutput]]:
-        """Let the model find the tasks in a conversation, and file them as todos linked to their messages.
+        """Let the model find the tasks in a conversation, and store them as todos linked to their messages.
 
-        One call to the model, charged as any other. It is shown the exchanges that were answered, of a long
-        conversation the latest ones and the summary of what is older. The answer has each task that it found: one that
-        an earlier call filed (the same title, whatever its letter case and white space) is that todo as it is now, and
-        not filed again. Todos stay when their conversation is deleted.
+        This is one call to the model, charged as any other. The model receives the answered exchanges; of a long
+        conversation, it receives the latest ones and the summary of older ones. The response contains each task that
+        the model found. A task that an earlier call stored (the same title, ignoring letter case and white space) is
+        returned as its current todo and not stored again. Todos stay when their conversation is deleted.
         """
         with open_call(request, reply=True) as call:
             todos = find_action_items(owner_id=request.user.pk, conversation_id=conversation_id, caller=call)

@@ -1,10 +1,10 @@
-"""Transcripts in MongoDB: the only module that touches its collections.
+"""Transcripts in MongoDB: the only package that accesses its collections.
 
-The owner's id is each method's first argument and part of each filter, so another user's conversation is absent.
-Every method raises MongoUnavailable when the server does not answer.
+The owner's id is the first argument of each function and part of each filter, so another user's conversation is not
+found. Every function raises MongoUnavailable if the server does not answer.
 
-Only single-document operations are used, for a standalone server has no transactions: a reader may see a conversation
-whose newest two messages are not there yet. Whoever finds a `reply` in a conversation can write them again from it.
+Only single-document operations are used, because a standalone server has no transactions. A reader may see a
+conversation whose newest two messages are not stored yet; any process can write them from the conversation's `reply`.
 """
 
 from conversations.transcript_repository.change_numbers import number_changes

@@ -1,4 +1,4 @@
-"""The numbers that order what happens to an owner's conversations. Why so: docs/decisions/0008."""
+"""The numbers that order the changes of an owner's conversations; see docs/decisions/0008."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pymongo.errors import DuplicateKeyError
 from conversations.transcript_repository.collections import conversations, owners, tombstones
 from edgechat.stores.mongo import mongo_errors
 
-# Above every change number and, with microseconds behind it, of at most 18 digits until the year 2150.
+# Greater than every change number. With the microseconds added, it has at most 18 digits until the year 2150.
 _UNNUMBERED = 2**59
 
 
 def unnumbered_change() -> int:
-    """What a write leaves in `change`: above all numbers, the later the higher, and different for each write."""
+    """The `change` of a new write: greater than all numbers, increasing with time, and unique for each write."""
     return _UNNUMBERED + (time.time_ns() // 1000 << 6) + secrets.randbelow(1 << 6)
 
 
@@ -27,12 +27,12 @@ def is_unnumbered(change: int) -> bool:
 
 @mongo_errors
 def number_changes(owner_id: int) -> int:
-    """Give the owner's changes that have none their numbers, in the order of their times; the latest number.
+    """Number the owner's unnumbered changes in the order of their times, and return the latest number.
 
-    Whatever was written before this call has a number up to that one when it returns, or had one that was told before.
+    When this function returns, each earlier write has a number up to that one, or had one that was returned before.
     """
     while True:
-        # The counter first: what others number meanwhile is above it, and the compare-and-set below will notice.
+        # The counter is read first: numbers given meanwhile are greater, and the compare-and-set below detects them.
         counter = owners().find_one({"_id": owner_id}, {"change": 1})
         latest = int(counter["change"]) if counter else 0
         unnumbered = {"owner_id": owner_id, "change": {"$gte": _UNNUMBERED}}
@@ -51,7 +51,7 @@ def number_changes(owner_id: int) -> int:
         if taken.matched_count:
             break
     for collection in (conversations(), tombstones()):
-        # One that changed again meanwhile does not match: its latest change is numbered next time.
+        # A document that changed again meanwhile does not match; its latest change is numbered by the next call.
         numbered = [
             UpdateOne({"_id": key, "owner_id": owner_id, "change": change}, {"$set": {"change": number}})
             for number, (change, name, key) in enumerate(waiting, start=latest + 1)

@@ -14,7 +14,7 @@ from edgechat.stores.mongo import Document, database, mongo_errors
 
 # The index of running replies.
 WRITTEN_BY = "written_by"
-# Made by earlier versions, and no longer of use.
+# Created by earlier versions; no longer used.
 _FORMER_TEXT_INDEX = "owner_text"
 TOMBSTONE_SECONDS = 30 * 24 * 3600
 # MongoDB's error codes
@@ -39,28 +39,28 @@ def owners() -> Collection[Document]:
 
 
 def now() -> datetime:
-    """MongoDB keeps milliseconds; what is answered now must equal what is read later."""
+    """The current time without microseconds: MongoDB does not store them, and an answer must equal the stored value."""
     moment = timezone.now()
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-# `expires_at` of what is not temporary: beside a range or an `$and`, NX-27017 finds nothing by a plain null.
+# `expires_at` of documents that are not temporary. With a range or an `$and`, NX-27017 finds nothing by a plain null.
 NEVER = {"$in": [None]}
 
 
 def revision_of(conversation: ConversationDocument) -> Any:
-    """What a filter has for `revision` that must be as it was read; it is not there before the first write of it."""
+    """The filter value for an unchanged `revision`; the field does not exist before its first write."""
     return conversation.get("revision", {"$in": [None]})
 
 
 def unexpired() -> Document:
-    """What leaves temporary conversations whose time is over out of a filter's `$and`."""
+    """A condition for a filter's `$and` that excludes expired temporary conversations."""
     return {"$or": [{"expires_at": None}, {"expires_at": {"$gt": now()}}]}
 
 
 @mongo_errors
 def ensure_indexes() -> list[str]:
-    """Make every index that is missing; the names of all."""
+    """Create the missing indexes; the names of all indexes."""
     made = [
         _ensure_index(conversations(), [("owner_id", 1), ("change", -1)], name="owner_change"),
         _ensure_index(
@@ -110,7 +110,7 @@ def ensure_indexes() -> list[str]:
 
 
 def _ensure_index(collection: Collection[Document], keys: list[tuple[str, int]], *, name: str, **options: Any) -> str:
-    """Make an index; one that an earlier version made with other options is replaced."""
+    """Create an index; replace one that an earlier version created with other options."""
     try:
         return collection.create_index(keys, name=name, **options)
     except OperationFailure as error:

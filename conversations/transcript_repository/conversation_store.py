@@ -1,4 +1,4 @@
-"""Conversations: making, finding, listing and changing them."""
+"""Conversations: creating, finding, listing and changing them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgechat.stores.mongo import Document, mongo_errors
 TEMPORARY_LIFETIME = timedelta(hours=24)
 CREATION_KEY_LIFETIME = timedelta(hours=24)
 
-# What lists leave out: the draft in `reply` can be as long as a message, a summary longer than all that is listed.
+# Lists exclude these fields: the draft in `reply` can be as long as a message, and a summary longer than the list.
 UNLISTED = {"reply": 0, "summary": 0}
 _READ_AT_ONCE = 100
 
@@ -37,7 +37,7 @@ def insert_conversation(
     creation_key: str | None = None,
     creation_hash: str | None = None,
 ) -> ConversationDocument | None:
-    """A new conversation; None if the owner has one with this creation key, which `find_created` then gives."""
+    """A new conversation; None if the owner has one with this creation key, which `find_created` returns."""
     created_at = now()
     document: ConversationDocument = {
         "_id": str(ObjectId()),
@@ -71,7 +71,7 @@ def insert_conversation(
 
 @mongo_errors
 def find_created(owner_id: int, creation_key: str) -> ConversationDocument | None:
-    """The conversation made with this key in the last 24 hours; an older one gives the key up."""
+    """The conversation created with this key in the last 24 hours; the key is removed from an older conversation."""
     conversations().update_one(
         {
             "owner_id": owner_id,
@@ -86,7 +86,7 @@ def find_created(owner_id: int, creation_key: str) -> ConversationDocument | Non
 
 @mongo_errors
 def find_conversation(owner_id: int, conversation_id: str) -> ConversationDocument | None:
-    """The owner's conversation; None for a foreign or absent one, and for a temporary one whose time is over."""
+    """The owner's conversation; None if it is absent, another user's, or an expired temporary conversation."""
     found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id})
     conversation = cast("ConversationDocument | None", found)
     return None if conversation is None or is_over(conversation, now()) else conversation
@@ -103,15 +103,15 @@ def list_conversations(
     pinned_first: bool = False,
     title_contains: str | None = None,
 ) -> list[ConversationDocument]:
-    """The latest changed first, up to `limit`, or the pinned ones before all others.
+    """Up to `limit` conversations, the latest changed first; with `pinned_first`, pinned ones before all others.
 
-    Begins behind `skip` others, or behind the (pinned, change) of the last one of the page before. Temporary ones are
-    not among them.
+    The list starts after `skip` conversations, or after the (pinned, change) of the previous page's last conversation.
+    Temporary conversations are excluded.
     """
     chosen: Document = {"owner_id": owner_id, "archived": archived, "expires_at": NEVER}
     if title_contains:
         chosen["title"] = title_filter(title_contains)
-    # One range of an index after the other: of an `$or` of them the server would have to sort all.
+    # The index ranges are queried one after the other: for an `$or`, the server would sort all documents.
     ranges: list[Document] = [{}]
     if after is not None:
         pinned, change = after
@@ -133,14 +133,14 @@ def list_conversations(
 
 
 def title_filter(contains: str) -> Document:
-    """Finds all titles with this in them; `page_of` leaves out those that only look like it."""
+    """A filter that finds all titles that contain the text; `page_of` removes its false matches."""
     return {"$regex": pattern_of(fold(contains))}
 
 
 def page_of(
     matching: Cursor[Document], title_contains: str | None, *, limit: int | None = None, skip: int = 0
 ) -> list[Document]:
-    """The first `limit` (None: all) behind `skip` others, read no further than that."""
+    """The first `limit` (None: all) after `skip` others; no further documents are read."""
     if not title_contains:
         return list(matching.skip(skip).limit(limit or 0))
     folded = fold(title_contains)
@@ -149,7 +149,7 @@ def page_of(
 
 
 def numbered(owner_id: int, find: Callable[[], list[Document]]) -> list[Document]:
-    """What `find` gives, with change numbers, which the next page begins behind."""
+    """The result of `find`, with change numbers, after which the next page starts."""
     found = find()
     if any(is_unnumbered(conversation["change"]) for conversation in found):
         number_changes(owner_id)
@@ -164,13 +164,13 @@ def count_conversations(owner_id: int) -> int:
 
 @mongo_errors
 def conversation_ids(owner_id: int) -> list[str]:
-    """The ids of all that the owner has, in the order in which they were begun."""
+    """The ids of all conversations of the owner, in the order of their creation."""
     return sorted(found["_id"] for found in conversations().find({"owner_id": owner_id}, {"_id": 1}))
 
 
 @mongo_errors
 def update_conversation(owner_id: int, conversation_id: str, fields: Mapping[str, Any]) -> ConversationDocument | None:
-    """Change fields of a conversation; None if there is none."""
+    """Change fields of a conversation; None if it does not exist."""
     conversations().update_one(
         {"_id": conversation_id, "owner_id": owner_id},
         {
@@ -184,7 +184,7 @@ def update_conversation(owner_id: int, conversation_id: str, fields: Mapping[str
 
 @mongo_errors
 def set_generated_title(owner_id: int, conversation_id: str, title: str, *, replaces: str | None) -> None:
-    """Give a conversation a title in place of none, or of an earlier generated one; never of the user's own."""
+    """Set the title in place of none or of a generated one; a title set by the user is never replaced."""
     conversations().update_one(
         {"_id": conversation_id, "owner_id": owner_id, "title": replaces, "title_set_by_user": False},
         {"$set": {"title": title, "change": unnumbered_change()}},
@@ -195,9 +195,9 @@ def set_generated_title(owner_id: int, conversation_id: str, title: str, *, repl
 def claim_summary(
     owner_id: int, conversation_id: str, *, claim: str, now: datetime, until: datetime
 ) -> ConversationDocument | None:
-    """Take the one place for extending a conversation's summary, and read it then; None if another has it.
+    """Claim the extension of a conversation's summary, then read the conversation; None if another claim is held.
 
-    A claim ends at its `until`, by the clock that `now` is of.
+    A claim expires at its `until`, on the clock that `now` comes from.
     """
     free = {"$or": [{"summary_claim": None}, {"summary_claim.until": {"$lt": now}}]}
     taken = conversations().update_one(
@@ -209,8 +209,9 @@ def claim_summary(
 
 @mongo_errors
 def release_summary(owner_id: int, conversation_id: str, *, claim: str, tried_seq: int | None = None) -> None:
-    """Give the place back, and remember up to which message the model was asked for a summary in vain; 0: nowhere,
-    None: as before.
+    """Release the claim, and store the last message for which the model returned no summary.
+
+    0 means that there is none; None leaves the stored value unchanged.
     """
     tried = {} if tried_seq is None else {"summary_tried_seq": tried_seq}
     conversations().update_one(
@@ -221,7 +222,7 @@ def release_summary(owner_id: int, conversation_id: str, *, claim: str, tried_se
 
 @mongo_errors
 def set_summary(owner_id: int, conversation_id: str, *, text: str, upto_seq: int, replaces_upto_seq: int) -> None:
-    """Keep a rolling summary, unless another one was made meanwhile."""
+    """Store a rolling summary, unless another one was stored meanwhile."""
     known: Document = {"summary": None} if replaces_upto_seq == 0 else {"summary.upto_seq": replaces_upto_seq}
     conversations().update_one(
         {"_id": conversation_id, "owner_id": owner_id, **known},
@@ -231,7 +232,7 @@ def set_summary(owner_id: int, conversation_id: str, *, text: str, upto_seq: int
 
 @mongo_errors
 def changed_conversations(owner_id: int, *, since: int, upto: int, limit: int) -> list[ConversationDocument]:
-    """Conversations, but temporary ones, whose latest change lies in (since, upto], in the order of their changes."""
+    """Conversations whose latest change is in (since, upto], in the order of their changes, without temporary ones."""
     chosen = {"owner_id": owner_id, "change": {"$gt": since, "$lte": upto}, "expires_at": NEVER}
     found = conversations().find(chosen, UNLISTED).sort("change", 1).limit(limit)
     return cast("list[ConversationDocument]", list(found))
@@ -239,7 +240,7 @@ def changed_conversations(owner_id: int, *, since: int, upto: int, limit: int) -
 
 @mongo_errors
 def deleted_conversations(owner_id: int, *, since: int, upto: int, limit: int) -> list[tuple[int, str]]:
-    """(change, id) of conversations, but temporary ones, deleted in (since, upto], in order; told for 30 days."""
+    """(change, id) of conversations deleted in (since, upto], in order, without temporary ones; kept for 30 days."""
     chosen = {"owner_id": owner_id, "change": {"$gt": since, "$lte": upto}, "temporary": {"$ne": True}}
     found = tombstone_collection().find(chosen, {"change": 1}).sort("change", 1).limit(limit)
     return [(tombstone["change"], tombstone["_id"]) for tombstone in found]
@@ -247,6 +248,6 @@ def deleted_conversations(owner_id: int, *, since: int, upto: int, limit: int) -
 
 @mongo_errors
 def titles(owner_id: int, conversation_ids: list[str]) -> dict[str, str | None]:
-    """The titles of those of these conversations that are the owner's, and not temporary."""
+    """The titles of these conversations, without those of other owners and temporary ones."""
     chosen = {"_id": {"$in": conversation_ids}, "owner_id": owner_id, "expires_at": NEVER}
     return {found["_id"]: found["title"] for found in conversations().find(chosen, {"title": 1})}

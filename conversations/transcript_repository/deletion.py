@@ -1,4 +1,4 @@
-"""Deleting conversations, so that nothing is left behind whenever a process dies."""
+"""Deletion of conversations. It leaves nothing behind even if a process dies in between."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _KEYS_AT_ONCE = 1000
 
 @mongo_errors
 def delete_conversation(owner_id: int, conversation_id: str) -> bool:
-    """Delete a conversation with its messages and leave a tombstone; False if there is none.
+    """Delete a conversation with its messages and leave a tombstone; False if it does not exist.
 
-    The tombstone comes first and remembers what is left to do, so a process that dies here leaves nothing behind.
+    The tombstone is written first and records the remaining work, so that another process can finish it.
     """
     found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id}, {"next_seq": 1, "temporary": 1})
     if found is None:
         return False
     tombstone = {
         "owner_id": owner_id,
-        "temporary": found["temporary"],  # other devices were never told of those
+        "temporary": found["temporary"],  # other devices never received temporary conversations
         "change": unnumbered_change(),
         "last_seq": found["next_seq"] - 1,
         "deleted_at": now(),
@@ -41,14 +41,14 @@ def delete_conversation(owner_id: int, conversation_id: str) -> bool:
     tombstones().update_one({"_id": conversation_id}, {"$setOnInsert": tombstone}, upsert=True)
     deleted = _take_away(owner_id, conversation_id)
     if deleted is None:
-        return False  # another call deletes it, and knows whether a reply was being written
+        return False  # another call deletes it and knows whether a reply was running
     _purge(owner_id, conversation_id, deleted["next_seq"] - 1, is_last=deleted["reply"] is None)
     return True
 
 
 @mongo_errors
 def purge_deleted(*, older_than: datetime) -> int:
-    """Finish deletions that were begun before `older_than` and did not end; how many."""
+    """Finish deletions that started before `older_than` and did not end; their number."""
     unfinished = list(tombstones().find({"purged": False, "deleted_at": {"$lt": older_than}}).limit(100))
     for tombstone in unfinished:
         _purge_tombstone(tombstone)
@@ -57,9 +57,9 @@ def purge_deleted(*, older_than: datetime) -> int:
 
 @mongo_errors
 def expire_temporary() -> int:
-    """Delete temporary conversations whose time is over, of all owners; how many.
+    """Delete the expired temporary conversations of all owners; their number.
 
-    The server's own expiry is a second line, an hour later: it leaves no tombstones for other devices.
+    The server's own expiry follows an hour later as a fallback, because it leaves no tombstones for other devices.
     """
     expired = list(conversations().find({"expires_at": {"$lte": now()}}, {"owner_id": 1}).limit(100))
     for conversation in expired:
@@ -69,7 +69,7 @@ def expire_temporary() -> int:
 
 @mongo_errors
 def everything_of(owner_id: int) -> list[tuple[str, int]]:
-    """(id, last seq) of each conversation that a user has, or deleted in the last 30 days."""
+    """(id, last seq) of each conversation that a user has or has deleted in the last 30 days."""
     live = conversations().find({"owner_id": owner_id}, {"next_seq": 1})
     deleted = tombstones().find({"owner_id": owner_id}, {"last_seq": 1})
     return [(found["_id"], found["next_seq"] - 1) for found in live] + [
@@ -79,7 +79,7 @@ def everything_of(owner_id: int) -> list[tuple[str, int]]:
 
 @mongo_errors
 def delete_everything_of(owner_id: int) -> None:
-    """Delete all that a user has here, tombstones included."""
+    """Delete all documents of a user, including tombstones."""
     while found := list(conversations().find({"owner_id": owner_id}, {"_id": 1}).limit(100)):
         for conversation in found:
             delete_conversation(owner_id, conversation["_id"])
@@ -91,9 +91,9 @@ def delete_everything_of(owner_id: int) -> None:
 
 
 def _take_away(owner_id: int, conversation_id: str) -> Document | None:
-    """Delete the conversation's own document; what it was, or None if there is none.
+    """Delete and return the conversation's document; None if it does not exist.
 
-    By compare-and-set on its revision, so that no reply is claimed unseen between the reading and the deleting.
+    A compare-and-set on the revision detects a reply that is claimed between the read and the deletion.
     """
     while True:
         found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id})
@@ -112,9 +112,9 @@ def _purge_tombstone(tombstone: Document) -> None:
 
 
 def _purge(owner_id: int, conversation_id: str, last_seq: int, *, is_last: bool) -> None:
-    """Delete a conversation's messages; not for the last time while those of a reply may still be on their way."""
+    """Delete a conversation's messages; `is_last` is false while a reply may still write messages."""
     for first in range(1, last_seq + 1, _KEYS_AT_ONCE):
         delete_messages(owner_id, conversation_id, range(first, min(first + _KEYS_AT_ONCE, last_seq + 1)))
-    # A device may have been told of the deletion first, and of a last change after it: the deletion is told once more.
+    # A device may have received the deletion before a last change; the new change number reports the deletion again.
     done = {"purged": is_last, "last_seq": last_seq, "change": unnumbered_change()}
     tombstones().update_one({"_id": conversation_id}, {"$set": done})

@@ -12,16 +12,16 @@ from conversations.transcript_repository.collections import NEVER, messages
 from edgechat.http.answer_bytes import beginning_within, text_bytes
 from edgechat.stores.mongo import Document, mongo_errors
 
-# Of one message, together; the oldest go, and one that is longer alone is cut, as a model's answer is that is too long.
-# An exchange is told whole, so this bounds answers.
+# The limits of the variants of one message together. The oldest are dropped; a single variant that is longer is cut, as
+# a model's answer that is too long. An exchange is sent whole, so these limits bound response bodies.
 MAX_VARIANTS, MAX_VARIANTS_BYTES = 50, 256 * 1024
 
-# How many messages are read at once: a few at first, later what their size lets expect.
+# The number of messages in one read: a few at first, later as many as their mean size allows.
 _READ_FIRST, _READ_AT_MOST, _READ_CHARACTERS = 5, 25, 500_000
 
 
 class FoundMessage(TypedDict):
-    """What a search reads of a message."""
+    """The fields of a message that a search reads."""
 
     _id: str
     conversation_id: str
@@ -33,9 +33,9 @@ class FoundMessage(TypedDict):
 def find_messages(
     owner_id: int, conversation_id: str, seqs: Iterable[int], *, variants: bool = True
 ) -> list[MessageDocument]:
-    """The few messages with these sequence numbers, in order; those that are not there are left out.
+    """The messages with these few sequence numbers, in order; absent messages are left out.
 
-    Without `variants`, which can be longer than all else, they have none.
+    Without `variants`, their variants are not read, which can be longer than everything else.
     """
     keys = [message_id(conversation_id, seq) for seq in seqs]
     if not keys:
@@ -48,9 +48,9 @@ def find_messages(
 def read_messages(
     owner_id: int, conversation_id: str, seqs: range, *, variants: bool = False
 ) -> Iterator[MessageDocument]:
-    """The messages with these sequence numbers, in the order of the range, read as far as the reader goes on.
+    """The messages with these sequence numbers, in the order of the range, read lazily.
 
-    However long they are, a few MB of them are in memory at once.
+    A few MB of messages are in memory at a time, whatever their lengths.
     """
     at_once = _READ_FIRST
     while seqs:
@@ -63,7 +63,7 @@ def read_messages(
 
 @mongo_errors
 def find_sent(owner_id: int, conversation_id: str, client_message_id: str) -> tuple[int, str] | None:
-    """(seq, hash of the body) of the message that was sent with this key; None if there is none."""
+    """(seq, hash of the body) of the message that was sent with this key, or None."""
     sent = {"owner_id": owner_id, "conversation_id": conversation_id, "client_message_id": client_message_id}
     found = messages().find_one(sent, {"seq": 1, "body_hash": 1})
     return None if found is None else (found["seq"], found["body_hash"] or "")
@@ -77,7 +77,7 @@ def delete_messages(owner_id: int, conversation_id: str, seqs: Iterable[int]) ->
 
 @mongo_errors
 def set_feedback(owner_id: int, mid: str, feedback: Mapping[str, Any] | None) -> MessageDocument | None:
-    """Keep, or with None take back, what the user thinks of an answer; None if there is no such message."""
+    """Store the user's feedback on an answer, or remove it with None; None if the message does not exist."""
     answer = {"_id": mid, "owner_id": owner_id, "role": "model"}
     messages().update_one(answer, {"$set": {"feedback": feedback}})
     found = messages().find_one(answer)
@@ -88,12 +88,12 @@ def set_feedback(owner_id: int, mid: str, feedback: Mapping[str, Any] | None) ->
 def search_messages(
     owner_id: int, patterns: list[str], *, limit: int, before: tuple[datetime, str] | None = None
 ) -> Iterator[FoundMessage]:
-    """The owner's messages that match all regular expressions, the newest first; those behind (time, id).
+    """The owner's messages that match all regular expressions, the newest first; with `before`, those after (time, id).
 
-    Those of temporary conversations are not searched.
+    Temporary conversations are not searched. Messages are read lazily, a few in memory at a time.
 
-    Read as they are asked for, a few in memory at once. The server compares the owner's messages, from the newest on,
-    until it has found `limit`: an index of words would not know parts of them, nor other spellings of their letters.
+    The server scans the owner's messages from the newest until it has found `limit`: a word index would not find parts
+    of words, nor other Unicode forms of their letters.
     """
     matching = [{"content": {"$regex": pattern}} for pattern in patterns]
     chosen: Document = {"owner_id": owner_id, "expires_at": NEVER, "$and": matching}
@@ -105,7 +105,7 @@ def search_messages(
 
 
 def _newest(chosen: Document, ranges: list[Document], limit: int) -> Iterator[FoundMessage]:
-    """Up to `limit` of the chosen messages, those of the first range first."""
+    """Up to `limit` of the chosen messages, in the order of the ranges."""
     fields = dict.fromkeys(FoundMessage.__annotations__, 1)
     for each in ranges:
         if limit:
@@ -116,7 +116,7 @@ def _newest(chosen: Document, ranges: list[Document], limit: int) -> Iterator[Fo
 
 
 def latest_variants(variants: list[VariantOutput]) -> list[VariantOutput]:
-    """As many of them as may be kept, and of the last one as much."""
+    """The latest variants within the limits; a single one that is too long is cut."""
     variants = variants[-MAX_VARIANTS:]
     left = MAX_VARIANTS_BYTES
     for number, variant in enumerate(reversed(variants)):
@@ -132,7 +132,7 @@ def _cut(variant: VariantOutput) -> VariantOutput:
 
 
 def _with_fewer_variants(found: Document) -> MessageDocument:
-    """A stored message with the variants that may be kept: earlier versions kept more, and some reads leave all out."""
+    """A stored message with its variants limited: earlier versions kept more, and some reads leave all of them out."""
     return cast(MessageDocument, {**found, "variants": latest_variants(found.get("variants", []))})
 
 

@@ -1,4 +1,4 @@
-"""The two messages of a reply that is being written: stored by its claim, changed by its attempt alone."""
+"""The two messages of a running reply: stored after its claim, and changed only by its current attempt."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from edgechat.stores.mongo import Document, mongo_errors
 def prepare_messages(
     owner_id: int, conversation_id: str, reply: ReplyDocument
 ) -> tuple[MessageDocument, MessageDocument]:
-    """Bring both messages to where a claimed reply begins; any process may do it, as often as it likes. Both, as they
-    are when this is the first time.
+    """Write both messages as they are at the start of a claimed reply. Any process may repeat this.
 
-    Missing ones are written. A message of an earlier attempt is begun anew: what was there before is kept among its
-    variants, but for a reply that is only begun again because its process died.
+    Returns both messages as they are after the first call. Missing messages are written. A message of an earlier
+    attempt is reset, and its content is kept in its variants, unless the attempt only restarts a reply whose process
+    died.
     """
     draft = reply["user_message"]
     seq = reply_seq(reply)
@@ -76,7 +76,7 @@ def prepare_messages(
 
 @mongo_errors
 def save_snapshot(owner_id: int, mid: str, *, attempt: int, content: str) -> bool:
-    """Keep a running reply's text so far; False if this attempt no longer writes it."""
+    """Store a running reply's text so far; False if this attempt no longer writes the reply."""
     result = messages().update_one(
         {"_id": mid, "owner_id": owner_id, "status": "generating", "attempt": attempt},
         {"$set": {"content": content}},
@@ -86,9 +86,9 @@ def save_snapshot(owner_id: int, mid: str, *, attempt: int, content: str) -> boo
 
 @mongo_errors
 def finish_message(owner_id: int, mid: str, *, attempt: int, final: Mapping[str, Any]) -> bool:
-    """End a running reply by compare-and-set; False if somebody else has ended it or taken it over.
+    """End a running reply by compare-and-set; False if another process has ended it or taken it over.
 
-    The same write leaves `reply_finished` in the outbox.
+    The same write puts `reply_finished` into the outbox.
     """
     outbox = {"event": "reply_finished", "at": now()}
     result = messages().update_one(
@@ -99,7 +99,7 @@ def finish_message(owner_id: int, mid: str, *, attempt: int, final: Mapping[str,
 
 
 def _with_variant(message: MessageDocument) -> list[VariantOutput]:
-    """A message's variants with what it says now, if anything; the oldest of too many is dropped."""
+    """A message's variants with its current content, if it has any; the oldest of too many are dropped."""
     if not message["content"]:
         return message["variants"]
     said_now = VariantOutput(

@@ -1,4 +1,4 @@
-"""The one running reply that a conversation may have: claiming the place for it, and who writes it."""
+"""The single running reply of a conversation: its claim, and the process that writes it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ UNKNOWN_AT_ONCE = 1000
 
 @mongo_errors
 def claim_reply(conversation: ConversationDocument, reply: ReplyDocument) -> ConversationDocument | None:
-    """Take the conversation's one place for a running reply, and, for its first attempt, the next two sequence numbers.
+    """Claim the conversation for a reply, and, for its first attempt, the next two sequence numbers.
 
-    The conversation as it is then; None if another reply, or something that a reply depends on, came between, which
-    its `revision` tells.
+    Returns the conversation after the claim; None if its `revision` has changed, because of another reply or a change
+    that a reply depends on.
     """
     fields: Document = {
         "reply": reply,
@@ -47,10 +47,10 @@ def claim_reply(conversation: ConversationDocument, reply: ReplyDocument) -> Con
 def undo_claim(
     claimed: ConversationDocument, reply: ReplyDocument, *, before: ConversationDocument | None = None
 ) -> bool:
-    """Take back a claim of which nothing is stored, and its sequence numbers; False if another process has it by now.
+    """Undo a claim without stored messages, and its sequence numbers; False if another process has taken it over.
 
-    `before`: the conversation as it was claimed. Its time, and its place among the owner's conversations, are as then,
-    unless it changed, or a device learned of the claim, meanwhile.
+    `before` is the conversation before the claim. Its time, and its place among the owner's conversations, are
+    restored, unless the conversation changed, or a device received the claim, in between.
     """
     mine = {
         "_id": claimed["_id"],
@@ -78,9 +78,9 @@ def undo_claim(
 def release_reply(
     owner_id: int, conversation_id: str, *, mid: str, attempt: int, first_title: str | None = None
 ) -> bool:
-    """Free the conversation for the next reply; False if it is not this attempt's any more.
+    """Free the conversation for the next reply; False if this attempt no longer holds the claim.
 
-    `first_title` becomes the title of a conversation that has none, unless the user took it away.
+    `first_title` becomes the title of an untitled conversation, unless the user removed the title.
     """
     mine = {"_id": conversation_id, "owner_id": owner_id, "reply.message_id": mid, "reply.attempt": attempt}
     fields: Document = {"reply": None, "change": unnumbered_change()}
@@ -96,10 +96,10 @@ def release_reply(
 
 @mongo_errors
 def request_stop(owner_id: int, conversation_id: str, *, mid: str, attempt: int) -> int | None:
-    """Note that a running reply is to be stopped, for the process that writes it and for whoever takes it over.
+    """Store a stop request for the process that writes a running reply, or takes it over.
 
-    The attempt that runs: the one that the user saw, or the one that took its place when its process died. None, and
-    nothing is noted, when that answer has ended: one that is written anew since is not meant.
+    Returns the running attempt: the one that the user saw, or the one that replaced it when its process died. None if
+    that answer has ended; then nothing is stored, because a regenerated answer is not to be stopped.
     """
     running: Document = {
         "_id": conversation_id,
@@ -115,7 +115,7 @@ def request_stop(owner_id: int, conversation_id: str, *, mid: str, attempt: int)
 
 @mongo_errors
 def find_stop_requests(*, worker: str) -> set[tuple[str, int]]:
-    """(message, attempt) of the replies, of whatever owners, that this worker writes and a user wants stopped."""
+    """(message, attempt) of this worker's replies, of all owners, for which a user requested a stop."""
     asked = {"reply.worker": worker, "reply.stop_requested": True}
     fields = {"reply.message_id": 1, "reply.attempt": 1}
     found = conversations().find(asked, fields).hint(WRITTEN_BY)
@@ -124,7 +124,7 @@ def find_stop_requests(*, worker: str) -> set[tuple[str, int]]:
 
 @mongo_errors
 def find_unknown_workers(*, known: list[str]) -> set[str]:
-    """Processes that running replies name and that are not among the known; some of them, where there are very many."""
+    """The processes named by running replies that are not in `known`; only some of them if there are very many."""
     strange = {"reply.worker": {"$exists": True, "$nin": known}}
     found = conversations().find(strange, {"reply.worker": 1}).hint(WRITTEN_BY).limit(UNKNOWN_AT_ONCE)
     return {conversation["reply"]["worker"] for conversation in found}
@@ -132,22 +132,23 @@ def find_unknown_workers(*, known: list[str]) -> set[str]:
 
 @mongo_errors
 def find_replies_of(worker: str, *, limit: int) -> Iterator[ConversationDocument]:
-    """Conversations of all owners whose running reply this worker writes; a few in memory at once."""
+    """Conversations of all owners whose running reply this worker writes; a few in memory at a time."""
     found = conversations().find({"reply.worker": worker}).hint(WRITTEN_BY).limit(limit)
     yield from cast("Iterator[ConversationDocument]", found.batch_size(REPLIES_AT_ONCE))
 
 
 @mongo_errors
 def find_running_replies(*, limit: int) -> list[ConversationDocument]:
-    """Conversations of all owners in which a reply is being written, for operators."""
+    """Conversations of all owners that have a running reply, for operators."""
     found = conversations().find({"reply.worker": {"$exists": True}}, {"reply.user_message": 0}).limit(limit)
     return cast("list[ConversationDocument]", list(found))
 
 
 @mongo_errors
 def take_reply(owner_id: int, conversation_id: str, reply: ReplyDocument, *, worker: str) -> bool:
-    """Take a dead worker's reply, by compare-and-set; False if another was faster, it has ended, or somebody wants it
-    stopped since it was read.
+    """Take a dead worker's reply over by compare-and-set.
+
+    False if another process was faster, the reply has ended, or a stop was requested since it was read.
     """
     result = conversations().update_one(
         {
@@ -165,7 +166,7 @@ def take_reply(owner_id: int, conversation_id: str, reply: ReplyDocument, *, wor
 
 @mongo_errors
 def begin_attempt(owner_id: int, conversation_id: str, reply: ReplyDocument) -> bool:
-    """Count the attempt up to `reply`'s, if its worker still holds the lease of the one before."""
+    """Increment the attempt to `reply`'s, if its worker still holds the lease of the previous attempt."""
     result = conversations().update_one(
         {
             "_id": conversation_id,
@@ -180,5 +181,5 @@ def begin_attempt(owner_id: int, conversation_id: str, reply: ReplyDocument) -> 
 
 
 def _seqs_of(reply: ReplyDocument) -> int:
-    """How many sequence numbers its claim takes: a later attempt answers an exchange that has its own."""
+    """The number of sequence numbers that the claim takes: a later attempt reuses those of its exchange."""
     return 2 if reply["attempt"] == 1 else 0

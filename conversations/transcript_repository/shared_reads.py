@@ -1,4 +1,4 @@
-"""Conversations that are shared in organizations. Whether a user may read one, `conversations.services` decides."""
+"""Conversations that are shared in organizations. `conversations.services` decides whether a user may read one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Sharing(NamedTuple):
 
 @mongo_errors
 def find_sharing(conversation_id: str) -> Sharing | None:
-    """Whose conversation it is and for which organization: for the gate, which has its id alone; None if for none."""
+    """The owner and organization of a conversation, for the access check; None if it has no organization."""
     found = conversations().find_one({"_id": conversation_id}, {"owner_id": 1, "organization_id": 1})
     if found is None or found["organization_id"] is None:
         return None
@@ -31,7 +31,7 @@ def find_sharing(conversation_id: str) -> Sharing | None:
 
 @mongo_errors
 def find_sharings(conversation_ids: Collection[str]) -> dict[str, Sharing]:
-    """The same of those of these conversations that are there, and whose time is not over."""
+    """The owners and organizations of these conversations, without absent and expired ones."""
     fields = {"owner_id": 1, "organization_id": 1, "expires_at": 1}
     found = conversations().find({"_id": {"$in": sorted(conversation_ids)}}, fields)
     moment = now()
@@ -44,7 +44,7 @@ def find_sharings(conversation_ids: Collection[str]) -> dict[str, Sharing]:
 
 @mongo_errors
 def has_shared(owner_id: int, conversation_ids: list[str], *, organization_ids: list[int]) -> bool:
-    """Whether one of these conversations is the owner's and for one of the organizations."""
+    """Whether one of these conversations belongs to the owner and to one of the organizations."""
     chosen = {
         "_id": {"$in": conversation_ids},
         "owner_id": owner_id,
@@ -65,9 +65,9 @@ def list_shared(
     archived: bool = False,
     title_contains: str | None = None,
 ) -> list[ConversationDocument]:
-    """These owners' conversations for the organization, the latest changed first; those behind (time, id).
+    """These owners' conversations in the organization, the latest changed first; with `after`, those after (time, id).
 
-    By time, for change numbers are each owner's own. Temporary ones are not among them.
+    They are ordered by time, because each owner has separate change numbers. Temporary conversations are excluded.
     """
     chosen: Document = {
         "organization_id": organization_id,
@@ -82,7 +82,7 @@ def list_shared(
         at, conversation_id = after
         found = _changed_at({**chosen, "_id": {"$lt": conversation_id}}, at, title_contains)
         chosen["updated_at"] = {"$lt": at}
-    # The index has no ids: those of one time are put in order apart, and with all of them where the page ends.
+    # The index has no ids. Conversations with equal times are sorted here; all with the last time are read for that.
     latest = conversations().find(chosen, UNLISTED).sort("updated_at", -1)
     earlier = page_of(latest, title_contains, limit=limit)
     if len(earlier) == limit:
@@ -97,7 +97,7 @@ def list_shared(
 
 @mongo_errors
 def unshare_conversations(owner_id: int, *, organization_id: int) -> None:
-    """Make the owner's conversations for an organization conversations for none."""
+    """Remove the owner's conversations from an organization."""
     conversations().update_many(
         {"owner_id": owner_id, "organization_id": organization_id},
         {"$set": {"organization_id": None, "change": unnumbered_change()}},

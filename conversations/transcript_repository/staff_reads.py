@@ -1,6 +1,6 @@
-"""What staff see of conversations without reading them: nothing that was typed, or made from what was typed.
+"""The metadata of conversations that staff see: no typed text, and nothing generated from it.
 
-The fields are listed, so that a new one stays unseen until somebody adds it here.
+The fields are listed explicitly, so that a new field is hidden until it is added here.
 """
 
 from __future__ import annotations
@@ -42,27 +42,27 @@ _METADATA = dict.fromkeys(ConversationMetadata.__annotations__, 1)
 
 @mongo_errors
 def find_owner(conversation_id: str) -> int | None:
-    """Whose conversation it is: for staff, who have its id alone. None if there is no such conversation."""
+    """The owner of a conversation, for staff; None if the conversation does not exist."""
     found = conversations().find_one({"_id": conversation_id}, {"owner_id": 1})
     return None if found is None else int(found["owner_id"])
 
 
 @mongo_errors
 def existing_conversations(conversation_ids: list[str]) -> set[str]:
-    """Which of these conversations, of whatever owners, are still there."""
+    """The existing ones of these conversations, of all owners."""
     return {found["_id"] for found in conversations().find({"_id": {"$in": conversation_ids}}, {"_id": 1})}
 
 
 @mongo_errors
 def find_metadata(owner_id: int, conversation_id: str) -> ConversationMetadata | None:
-    """The owner's conversation, without its text; None for a foreign or absent one, or one whose time is over."""
+    """The metadata of the owner's conversation; None if it is absent, another user's, or expired."""
     found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id, "$and": [unexpired()]}, _METADATA)
     return None if found is None else _metadata(found)
 
 
 @mongo_errors
 def list_metadata(owner_id: int, *, limit: int, before: int | None = None) -> list[ConversationMetadata]:
-    """All conversations of an owner, archived ones too, the latest changed first; those behind a change number."""
+    """An owner's conversations, including archived ones, the latest changed first; `before` is a change number."""
     chosen: Document = {"owner_id": owner_id, "$and": [unexpired()]}
     if before is not None:
         chosen["change"] = {"$lt": before}
@@ -72,13 +72,13 @@ def list_metadata(owner_id: int, *, limit: int, before: int | None = None) -> li
 
 @mongo_errors
 def list_running(*, limit: int) -> list[ConversationMetadata]:
-    """Conversations of all owners in which a reply is being written, in no order."""
+    """Conversations of all owners that have a running reply, unordered."""
     running = conversations().find({"reply.worker": {"$exists": True}}, _METADATA).limit(limit)
     return [_metadata(found) for found in running]
 
 
 def _metadata(found: Document) -> ConversationMetadata:
-    """The reply without the user's message in it; not every server can choose fields of a part."""
+    """Remove the user's message from the reply here, because not every server can project nested fields."""
     reply = found["reply"]
     kept = None if reply is None else {name: reply[name] for name in ReplyMetadata.__annotations__}
     return cast(ConversationMetadata, {**found, "reply": kept})

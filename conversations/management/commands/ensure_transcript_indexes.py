@@ -1,4 +1,4 @@
-"""Make the indexes of the transcript database that are missing."""
+"""Create the missing indexes of the transcript database."""
 
 from typing import Any
 

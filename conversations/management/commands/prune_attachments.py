@@ -1,4 +1,4 @@
-"""Deletes pictures that nothing uses any more."""
+"""Delete unused pictures."""
 
 from __future__ import annotations
 

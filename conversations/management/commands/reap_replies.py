@@ -1,4 +1,4 @@
-"""End replies whose process is gone."""
+"""End replies whose process is dead."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which replies are being written."""
+"""List the running replies."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ class Command(BaseCommand):
 
 
 def _seconds_left() -> dict[str, float]:
-    """How long each process's lease still lasts on PostgreSQL's clock, by its name."""
+    """The remaining seconds of each process's lease on PostgreSQL's clock, by process name."""
     left = ExpressionWrapper(F("alive_until") - Now(), DurationField())
     alive = Process.objects.filter(dead=False, leaving=False).annotate(left=left).values_list("name", "left")
     return {name: left.total_seconds() for name, left in alive}
