@@ -1,4 +1,4 @@
-"""Pages and PDF files that keep a reader busy: long runs of what each place is searched for, up to five megabytes."""
+"""Pages and PDF files that take a parser long: long runs of what each place is searched for, up to five megabytes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 HTML = "text/html; charset=utf-8"
 PDF = "application/pdf"
 
-# What regular expressions, parsers of dates, addresses and markup go back and forth over.
+# Text that makes regular expressions and parsers of dates, addresses and markup backtrack.
 RUNS = (
     *"""()[]{}<>/\\"'&;#%:,.-_|=+*?!@$~^` \t\n\raA10é\u4e2d\u200d©""",
     *("ab ", "By ", "by a ", "a.b.", "1/", "1-", "2020-", "&#", "&amp;", "&#x41;", "http://", "www.", "//", "a@", "- "),
     *("| ", "· ", '\\"', '"author"', '"@type"', '{"a":', "[[", "<!--", "-->", "<![CDATA[", "]]>", "<a", "</a>", "<p>"),
 )
 
-# Where the extraction looks: `%` is the run.
+# The places that the extraction searches: `%` is the run.
 PLACES = {
     "title": "<html><head><title>%</title></head><body><p>x</p></body></html>",
     "author": '<html><head><meta name="author" content="%"></head><body><p>x</p></body></html>',
@@ -47,7 +47,7 @@ PLACES = {
 
 
 def runs(size: int) -> Iterator[tuple[str, bytes]]:
-    """Every run in every place, with a name each; of `size` bytes or so."""
+    """Every run in every place, each with a name; about `size` bytes long."""
     for place, page in PLACES.items():
         for run in RUNS:
             times = size // (len(run.encode()) * page.count("%"))
@@ -55,7 +55,7 @@ def runs(size: int) -> Iterator[tuple[str, bytes]]:
 
 
 def structures(size: int) -> Iterator[tuple[str, bytes]]:
-    """Many, deep, repeated and numbered elements and attributes."""
+    """Numerous, deep, repeated and numbered elements and attributes."""
     for tag in ("div", "p", "b", "table", "ul", "li", "span", "blockquote", "a", "font", "svg", "form", "td", "object"):
         deep = size // (2 * len(tag) + 5)
         yield f"deep {tag}", f"<html><body>{f'<{tag}>' * deep}x{f'</{tag}>' * deep}</body></html>".encode()
@@ -82,7 +82,7 @@ def structures(size: int) -> Iterator[tuple[str, bytes]]:
 
 
 def pdfs(size: int) -> Iterator[tuple[str, bytes]]:
-    """Files that pypdf takes for PDF, with hostile objects, tables and streams."""
+    """Files that pypdf recognizes as PDF, with hostile objects, tables and streams."""
     bomb = zlib.compress(b" (a) Tj" * 2_500_000, 9)
     text = zlib.compress(b"BT /F1 12 Tf" + b" (a) Tj 1 0 0 1 0 0 Tm" * (size // 20) + b" ET", 9)
     forms = zlib.compress(b"/X Do " * (size // 6), 9)
@@ -111,7 +111,7 @@ def pdfs(size: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _pdf(content: bytes) -> bytes:
-    """One page, whose content and resources are this object."""
+    """A PDF of one page, with this object as content and resources."""
     objects = [
         b"<</Type /Catalog /Pages 2 0 R>>",
         b"<</Type /Pages /Kids [3 0 R] /Count 1>>",

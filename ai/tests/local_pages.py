@@ -1,4 +1,4 @@
-"""Web processes that summarize pages of one port of this machine, as no others do."""
+"""Web processes that can summarize pages on one port of this machine; all others refuse this machine's pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edgechat.local.web import WebServer
 
 
 class LocalPagesServer(WebServer):
-    """`pages_port` is that port, `seconds` what a page may take; the host of a page is any."""
+    """`pages_port` is the port, `seconds` the time limit of a page; the host name of a page does not matter."""
 
     def __init__(self, *, data_dir: Path, pages_port: int, seconds: float, workers: int = 2) -> None:
         env = {"LOCAL_PAGES_PORT": str(pages_port), "LOCAL_PAGES_SECONDS": str(seconds)}

@@ -1,4 +1,4 @@
-"""The application as gunicorn serves it, but for what `ai.tests.local_pages` is for."""
+"""The application that gunicorn serves, with the fetcher of `ai.tests.local_pages`."""
 
 from __future__ import annotations
 

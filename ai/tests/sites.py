@@ -1,4 +1,4 @@
-"""Servers on this machine for what fetches pages: real sockets, whose every byte a test decides."""
+"""Servers on this machine for tests of the fetcher: real sockets, with every byte under the test's control."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Answer = Callable[["Visit"], None]
 
 
 class Visit:
-    """One request: its target and headers, and the connection to answer on."""
+    """One request: its target and headers, and the connection for the response."""
 
     def __init__(self, sock: socket.socket, head: bytes, closing: threading.Event) -> None:
         self.sock = sock
@@ -33,20 +33,20 @@ class Visit:
         self.sock.sendall(data)
 
     def drip(self, data: bytes) -> None:
-        """A byte at a time, until nobody listens."""
+        """Send one byte at a time, until the client disconnects."""
         for byte in data:
             self.send(bytes([byte]))
             if self.closing.wait(0.02):
                 return
 
     def hang(self) -> None:
-        """Say nothing until the other side is gone."""
+        """Send nothing until the client disconnects."""
         while self.sock.recv(1024):
             pass
 
 
 class Site:
-    """A server on loopback that gives each connection's request to `answer`, in a thread of its own."""
+    """A server on loopback that passes the request of each connection to `answer`, in a separate thread."""
 
     def __init__(self, answer: Answer, *, tls: ssl.SSLContext | None = None, greets: bool = False) -> None:
         self.visits: list[Visit] = []
@@ -58,7 +58,7 @@ class Site:
         self._start(self._accept)
 
     def close(self) -> None:
-        """Raises AssertionError if a client has left a connection open, on which an answer waits."""
+        """Raises AssertionError if a client has left a connection open that an answer waits for."""
         self.closing.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -95,7 +95,7 @@ class Site:
 
 @contextmanager
 def listener(address: str) -> Iterator[socket.socket]:
-    """A socket that would take connections to this loopback address, which nobody accepts."""
+    """A listening socket on this loopback address that never accepts a connection."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.create_server((address, 0), family=family) as sock:
         sock.setblocking(False)
@@ -103,7 +103,7 @@ def listener(address: str) -> Iterator[socket.socket]:
 
 
 def was_connected_to(sock: socket.socket) -> bool:
-    """Whether anybody has connected; the system has taken the connection before `connect` returns to them."""
+    """Whether a client has connected; the system queues the connection before the client's `connect` returns."""
     try:
         sock.accept()[0].close()
     except BlockingIOError:
@@ -112,14 +112,14 @@ def was_connected_to(sock: socket.socket) -> bool:
 
 
 def http(body: bytes, content_type: str = "text/plain", *, status: str = "200 OK", **headers: str) -> bytes:
-    """A whole HTTP answer."""
+    """A complete HTTP response."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", f"Content-Type: {content_type}", "Connection: close"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def certified(name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """TLS for a server of this name or address, and for clients that trust its certificate only."""
+    """TLS for a server with this name or address, and for clients that trust only its certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "EdgeChat test")])
     now = datetime.datetime.now(datetime.UTC)

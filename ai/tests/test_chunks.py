@@ -1,4 +1,4 @@
-"""What is read of a chunk of the model's answer."""
+"""How a chunk of the model's answer is read."""
 
 from __future__ import annotations
 

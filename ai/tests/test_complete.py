@@ -1,4 +1,4 @@
-"""POST /ai/complete, answered in one piece."""
+"""POST /ai/complete with a JSON response."""
 
 from __future__ import annotations
 

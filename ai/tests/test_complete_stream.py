@@ -79,7 +79,7 @@ def test_the_first_words_come_before_the_last_are_written(
         name, data = next(events)
         assert (name, data["text"]) == ("delta", "Echo:")
         assert [call["outcome"] for call in model_calls(marker)] == ["running"]
-    # Hanging up ended the call, and the row holds what had come by then.
+    # The disconnect ended the call, and the ledger entry counts the text up to then.
     (call,) = eventually(lambda: [call for call in model_calls(marker) if call["outcome"] != "running"])
     assert call["outcome"] == "client_gone"
     row = eventually(lambda: LedgerEntry.objects.filter(user_id=alice.id, settled_at__isnull=False).first())

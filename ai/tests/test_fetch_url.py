@@ -1,4 +1,4 @@
-"""Fetching a page over HTTP: what is sent, and every limit, against real servers on this machine."""
+"""Fetching a page over HTTP: the request and every limit, against real servers on this machine."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def site() -> Iterator[Callable[..., Site]]:
 
 
 def fetcher_for(*sites: Site, **kwargs: Any) -> Fetcher:
-    """Takes these sites for public ones, whatever they are called."""
+    """A fetcher that counts these sites as public, whatever their names."""
     return Fetcher(
         resolve=lambda *_: ["127.0.0.1"],
         is_allowed=lambda address: address == "127.0.0.1",
@@ -80,7 +80,7 @@ def test_an_international_name_is_asked_for_in_ascii(site: Callable[..., Site]) 
 
 
 def test_nothing_is_sent_but_what_is_ours(site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
-    """No cookie between hops, no proxy, no credentials of the machine's."""
+    """No cookie between redirects, no proxy, and no credentials of this machine."""
     proxy = site(lambda visit: visit.send(http(b"the proxy")))
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
@@ -113,7 +113,7 @@ def test_redirects_are_followed_to_the_last_address(site: Callable[..., Site]) -
 
 
 def count_down(visit: Visit) -> None:
-    """/3 redirects to /2, /1 and /0, which answers."""
+    """/3 redirects to /2, /1 and /0; /0 answers with a page."""
     number = int(visit.target[1:])
     visit.send(http(b"hello") if number == 0 else http(b"", status="302 Found", Location=f"/{number - 1}"))
 
@@ -258,7 +258,7 @@ def test_the_next_address_is_tried_when_one_is_closed(site: Callable[..., Site])
 
 
 def test_nothing_is_left_behind(site: Callable[..., Site]) -> None:
-    """No descriptor and no thread, whether a page was read, refused or cut."""
+    """No descriptor and no thread, whether a page was read, refused or cut off."""
 
     server = site(lambda visit: drip_body(visit) if visit.target == "/slow" else visit.send(http(b"hello")))
     process = psutil.Process()
@@ -307,7 +307,7 @@ def test_a_packed_page_is_unpacked_and_counted(
 
 
 def test_packed_bytes_that_unpack_to_nothing_are_counted(site: Callable[..., Site]) -> None:
-    """A file name that does not end, in gzip's header."""
+    """An endless file name in gzip's header."""
 
     def answer(visit: Visit) -> None:
         visit.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\n\r\n")
@@ -507,7 +507,7 @@ print(time.monotonic() - started < 20, ticks > 5)
 
 
 def under_gevent(scheme: str, port: int, seconds: float) -> str:
-    """What a process prints that is patched as gunicorn's are."""
+    """The output of a process with gevent's patches, as in gunicorn."""
     command = [sys.executable, "-c", GEVENT_SCRIPT, scheme, str(port), str(seconds)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=os.environ)
     assert done.returncode == 0, done.stderr
@@ -524,7 +524,7 @@ def test_under_gevent_the_deadline_holds_and_nobody_else_waits(site: Callable[..
 
 
 def endless_hints(visit: Visit) -> None:
-    """Informational answers, as fast as they are read."""
+    """Informational responses, sent as fast as the client reads them."""
     while not visit.closing.is_set():
         visit.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 1000)
 
@@ -545,7 +545,7 @@ def tiny_chunks(visit: Visit) -> None:
 def test_an_answer_in_very_many_pieces_is_refused_and_nobody_waits(
     site: Callable[..., Site], answer: Answer, message: str
 ) -> None:
-    """A server that always has more makes its reader never wait, so that nothing would end it but the reader."""
+    """Reading from a server that always has more data never blocks, so only the reader can end it."""
     server = site(answer)
     assert refusal(server, max_seconds=60) == message
     printed = under_gevent("http", server.port, 60).splitlines()

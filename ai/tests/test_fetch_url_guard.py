@@ -1,4 +1,4 @@
-"""Addresses that a page's URL must never lead to. Every connection that the process tries to make is seen."""
+"""Addresses that a page's URL must never reach. The tests record every connection attempt of the process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 class Connections:
-    """Where this thread tried to connect to."""
+    """The targets of this thread's connection attempts."""
 
     def __init__(self) -> None:
         self.tried: list[object] = []
@@ -72,7 +72,7 @@ def site() -> Iterator[Callable[[Answer], Site]]:
 
 # P and Q are the ports of listeners on 127.0.0.1 and ::1.
 HOSTILE = [
-    # loopback, in every way of writing it
+    # loopback, in every notation
     "http://127.0.0.1:P/",
     "http://127.0.0.1:P",
     "https://127.0.0.1:P/",
@@ -105,7 +105,7 @@ HOSTILE = [
     "http://local\u00adhost:P/",
     "http://127.0.0.1%00.example.com:P/",
     "http://%31%32%37.0.0.1:P/",
-    # IPv6 of this machine
+    # this machine over IPv6
     "http://[::1]:Q/",
     "http://[0:0:0:0:0:0:0:1]:Q/",
     "http://[::0001]:Q/",
@@ -129,7 +129,7 @@ HOSTILE = [
     "http://[ff02::1]:Q/",
     "http://[100::1]:Q/",
     "http://[2001:db8::1]:Q/",
-    # networks inside
+    # internal networks
     "http://10.0.0.1:P/",
     "http://172.16.0.1:P/",
     "http://172.31.255.255:P/",
@@ -147,7 +147,7 @@ HOSTILE = [
     "http://224.0.0.1:P/",
     "http://240.0.0.1:P/",
     "http://255.255.255.255:P/",
-    # names that lead inside
+    # names that resolve to internal addresses
     "http://loopback.example:P/",
     "https://loopback.example:P/",
     "http://LOOPBACK.example:P/",
@@ -162,7 +162,7 @@ HOSTILE = [
     "http://zone.example:Q/",
     "http://nowhere.example:P/",
     "http://does-not-exist.invalid:P/",
-    # what a URL may hide
+    # what a URL can hide
     "http://user@127.0.0.1:P/",
     "http://user:password@127.0.0.1:P/",
     "http://93.184.215.14@127.0.0.1:P/",
@@ -203,7 +203,7 @@ HOSTILE = [
     "http://93.184.215.14:P/" + "a" * 3000,
     "http://127.0.0.1:P/" + "a" * 100_000,
     "",
-    # other ways than http and https, other ports
+    # schemes other than http and https, and other ports
     "127.0.0.1:P",
     "//127.0.0.1:P/",
     "/etc/passwd",
@@ -299,7 +299,7 @@ def test_a_redirect_inside_opens_no_connection(
         server = site(answer_redirect)
         fetcher = Fetcher(
             resolve=lambda host, number: ["127.0.0.1"] if host == "public.example" else resolve(host, number),
-            # The site stands for a public one by its port: its address is loopback's, as the target's is.
+            # The site's address is on loopback, as the target's is, so the site counts as public by its port.
             is_allowed=allowing_once(),
             ports=frozenset({80, 443, port, port6, server.port}),
         )
@@ -312,7 +312,7 @@ def test_a_redirect_inside_opens_no_connection(
 
 
 def allowing_once() -> Callable[[str], bool]:
-    """The product's check, after a first address that is taken for a public one."""
+    """The real check, but the first address counts as public."""
     asked: list[str] = []
 
     def allowed(address: str) -> bool:
@@ -363,7 +363,7 @@ def test_what_programs_disagree_about_is_not_asked_for(
 def test_a_name_is_looked_up_once_and_connected_to_there(
     site: Callable[[Answer], Site], connections: Connections
 ) -> None:
-    """The second answer of a resolver that changes its mind would lead to the machine's other address."""
+    """The resolver's second answer would be another address of this machine."""
     server = site(lambda visit: visit.send(http(b"the first")))
     answers = [["127.0.0.1"], ["127.0.0.2"], ["::1"]]
     asked: list[tuple[str, int]] = []

@@ -1,4 +1,4 @@
-"""Summaries of pages that keep their reader busy, beside which every worker goes on answering."""
+"""Summaries of pages that take a parser long. Meanwhile every worker must continue to answer other requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Eventually = Callable[..., Any]
 SECONDS = 2
 TOO_LONG = {"field": "body.url", "message": f"The page took longer than {SECONDS} seconds"}
 
-# Each in one call of C for minutes, but for the last.
+# Each takes minutes in a single call of C code, except the last.
 SLOW = {
     "author": f'<html><head><meta name="author" content="{"(" * 150_000}"></head></html>'.encode(),
     "doctype": f"<!DOCTYPE {'/' * 300_000}<html><body>x</body></html>".encode(),
@@ -40,7 +40,7 @@ ORDINARY = b"<html><head><title>News</title></head><body><p>This page tells of l
 
 
 class Pages:
-    """A site whose pages are set while it runs; `web` may open them."""
+    """A site whose pages can be set while it runs; `web` may open them."""
 
     def __init__(self, folder: Path) -> None:
         self.bodies: dict[str, tuple[bytes, str]] = {"ordinary": (ORDINARY, HTML)}
@@ -81,7 +81,7 @@ def dave(pages: Pages, register: Callable[..., Person]) -> Person:
 
 
 def fork_servers(web: WebServer) -> list[psutil.Process]:
-    """The one that gunicorn's master started; once it was killed, the workers have each its own."""
+    """The fork server that gunicorn's master started; after it is killed, each worker has its own."""
     workers = [psutil.Process(pid) for pid in web.pids]
     children = [child for process in (psutil.Process(web.pid), *workers) for child in process.children()]
     return [child for child in children if "edgechat.sandbox.fork_server" in child.cmdline()]
@@ -92,7 +92,7 @@ def readers(web: WebServer) -> list[psutil.Process]:
 
 
 class Health:
-    """How often health was answered, and the longest time (s) that one of the connections waited for its answer."""
+    """How often health was answered, and the longest wait (s) of a connection for its answer."""
 
     def __init__(self) -> None:
         self.answers = 0
@@ -102,7 +102,7 @@ class Health:
 
 @contextmanager
 def asking_for_health(web: WebServer, *, connections: int = 6) -> Iterator[Health]:
-    """Ask on some connections at once, which the workers share, until the block ends."""
+    """Ask on several connections at the same time, which the workers share, until the block ends."""
     health, ended = Health(), threading.Event()
 
     def ask() -> None:
@@ -140,7 +140,7 @@ def test_health_is_answered_while_pages_hold_their_readers(pages: Pages, carol: 
         asked = [pool.submit(summarize, person, pages, name) for name in SLOW for person in (carol, dave)]
         for one in asked:
             assert_error(one.result(), 422, "validation_error", "Validation error", errors=[TOO_LONG])
-    # In the two seconds that each of them takes: hundreds, and not one while a worker is held.
+    # Each page takes two seconds: there are hundreds of answers, but none while a worker is blocked.
     assert health.faults == []
     assert health.answers > 50
     assert pages.web.pids == workers
@@ -164,7 +164,7 @@ def test_no_page_keeps_others_waiting_or_is_a_fault_of_ours(pages: Pages, carol:
         match answer.status_code:
             case 422:
                 assert [error["field"] for error in answer.json()["errors"]] == ["body.url"]
-            case 503:  # the scripted model has made as much of the text as there was
+            case 503:  # the scripted model echoes, so summaries are not shorter
                 assert answer.json()["code"] == "model_unavailable"
             case status:
                 assert status == 200
@@ -190,7 +190,7 @@ def test_the_death_of_a_reader_costs_one_summary(pages: Pages, carol: Person, ev
         for child in eventually(lambda: readers(pages.web)):
             child.kill()
         answer = asked.result()
-    # Killed before it had begun, it is tried again.
+    # If the job is killed before it has started, it is tried again.
     messages = [TOO_LONG, {"field": "body.url", "message": "The page could not be read"}]
     assert (answer.status_code, answer.json()["errors"][0] in messages) == (422, True), answer.text
     assert summarize(carol, pages, "ordinary").status_code == 200
@@ -200,7 +200,7 @@ def test_the_death_of_a_reader_costs_one_summary(pages: Pages, carol: Person, ev
 def test_when_the_fork_server_is_killed_the_next_page_is_read(pages: Pages, carol: Person) -> None:
     for server in fork_servers(pages.web):
         server.kill()
-    for _ in range(4):  # of either worker
+    for _ in range(4):  # so that both workers get one
         assert summarize(carol, pages, "ordinary").status_code == 200
 
 
@@ -217,4 +217,4 @@ def test_a_server_that_ends_leaves_no_process(pages: Pages, carol: Person, event
         all_of_them = eventually(helping)
         pages.web.kill()
     eventually(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in all_of_them))
-    pages.web.start()  # for the other tests
+    pages.web.start()  # for the next tests

@@ -1,4 +1,4 @@
-"""Whoever leaves before an answer has begun ends the calls under it."""
+"""A client that disconnects before an answer has started ends the calls to the model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVENT_STREAM = {"Accept": "text/event-stream"}
 ModelCalls = Callable[[str], list[dict[str, Any]]]
 Eventually = Callable[..., Any]
 
-# By the call: what to ask of the model, with the prompt under which it is found there.
+# For each call: the request's body, with the prompt by which the model's call is found.
 BODIES: dict[str, Callable[[str], dict[str, Any]]] = {
     "complete": lambda prompt: {"json": {"prompt": prompt}},
     "summarize": lambda prompt: {"json": {"text": prompt}},
@@ -28,7 +28,7 @@ BODIES: dict[str, Callable[[str], dict[str, Any]]] = {
 
 
 def begin(client: RawClient, person: Person, call: str, prompt: str, headers: dict[str, str]) -> None:
-    """Send a request, all of it, and wait for nothing."""
+    """Send a complete request without waiting for the response."""
     request = httpx2.Request("POST", person.origin, **BODIES[call](prompt))
     body = request.read()
     more: dict[str, Any] = {"Content-Type": request.headers["Content-Type"], "Content-Length": len(body), **headers}
@@ -76,7 +76,7 @@ def test_a_client_that_closes_its_half_counts_as_gone_and_is_told_so(
 
 
 class Request:
-    """What `open_call` looks at of a request."""
+    """The attributes of a request that `open_call` reads."""
 
     class _State:
         authenticated_at = float("inf")

@@ -1,4 +1,4 @@
-"""The text and title of what was fetched: HTML, PDF and plain text, told by type and content."""
+"""The text and title of fetched documents: HTML, PDF and plain text, recognized by type and content."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read(body: bytes, content_type: str = "", *, seconds: float = 30.0) -> tuple
 
 
 def redirect(page: str, content_type: str = "text/html") -> str | None:
-    """Where a page says that it leads; None for one that is read."""
+    """The redirect target of a page; None for a page that is read."""
     found = read_text(page.encode(), content_type, deadline=Deadline(30.0))
     return found.location if isinstance(found, Redirect) else None
 
@@ -41,7 +41,7 @@ def refusal(body: bytes, content_type: str = "", *, seconds: float = 30.0) -> st
 
 
 def pdf(*pages: str, title: str | None = None, password: str | None = None, owner: str | None = None) -> bytes:
-    """A PDF with a line of text on each page."""
+    """A PDF with one line of text on each page."""
     return pdf_of_streams(
         *(f"BT /F1 12 Tf 72 720 Td ({page}) Tj ET".encode() for page in pages),
         title=title,
@@ -409,7 +409,7 @@ DEEP = "<div>" * 250 + "x" + "</div>" * 250
         (f"<html><body>{DEEP * 1000}</body></html>".encode(), "text/html"),
         (f"<html><body>{'<p>a</p>' * 300_000}</body></html>".encode(), "text/html"),
         (pdf_of_streams(*[b"BT /F1 12 Tf 72 720 Td " + b"(a) Tj " * 100_000 + b"ET"] * 20), "application/pdf"),
-        # In one call of C each, which nothing in the process can interrupt.
+        # Each in a single call of C code, which nothing in the process can interrupt.
         (f'<html><head><meta name="author" content="{"(" * 100_000}"></head></html>'.encode(), "text/html"),
         (f"<!DOCTYPE {'/' * 200_000}<html><body>x</body></html>".encode(), "text/html"),
     ],

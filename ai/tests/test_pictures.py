@@ -1,4 +1,4 @@
-"""Checking uploaded pictures, and making them anew."""
+"""Checking and re-encoding uploaded pictures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pillow_heif.register_heif_opener()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">secret-xmp</x:xmpmeta>'
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 160, 30), (30, 30, 220), (220, 220, 30)
 
-# Pillow warns of what it then reads all the same.
+# Pillow warns about files that it can read nevertheless.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning"),
@@ -70,7 +70,7 @@ def file_of(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def corners(width: int = 64, height: int = 48) -> Image.Image:
-    """Four coloured quarters: red, green / blue, yellow."""
+    """A picture of four coloured quarters: red, green / blue, yellow."""
     image = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(image)
     for index, colour in enumerate((RED, GREEN, BLUE, YELLOW)):
@@ -80,7 +80,7 @@ def corners(width: int = 64, height: int = 48) -> Image.Image:
 
 
 def noise(width: int = 600, height: int = 400) -> Image.Image:
-    """As hard to pack as a photograph."""
+    """A picture that compresses as badly as a photograph."""
     return Image.effect_noise((width, height), 20).convert("RGB")
 
 
@@ -95,7 +95,7 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def black_png(width: int, height: int, *more: bytes) -> bytes:
-    """A PNG of one bit a pixel, with more chunks before the pixels."""
+    """A PNG with one bit per pixel, with additional chunks before the pixels."""
     packer = zlib.compressobj(9)
     row = bytes(1 + (width + 7) // 8)
     pixels = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
@@ -180,7 +180,7 @@ def test_the_orientation_is_applied(kind: str, orientation: int) -> None:
     exif[ExifTags.Base.Orientation] = orientation
     expected = corners()
     expected.info["exif"] = exif.tobytes()
-    # In HEIC as a rotation of its own too, which readers obey instead.
+    # HEIC also stores the rotation itself, and readers use it instead of EXIF.
     for rendering in renderings(read(file_of(corners(), kind, exif=exif.tobytes()))):
         assert_alike(opened(rendering), ImageOps.exif_transpose(expected))
 
@@ -229,7 +229,7 @@ def test_an_alpha_channel_without_transparency_is_dropped(mode: str) -> None:
 
 
 def test_transparency_that_takes_more_bytes_than_an_upload_becomes_white() -> None:
-    """A lossy WebP, which as a PNG is many times as large."""
+    """A lossy WebP that is many times larger as a PNG."""
     bands = [Image.effect_noise((2400, 2400), 60) for _ in range(3)]
     image = Image.merge("RGBA", [*bands, Image.new("L", (2400, 2400), 255)])
     image.paste((0, 0, 0, 0), (0, 0, 600, 600))
@@ -414,7 +414,7 @@ def test_forty_megapixels_are_accepted_and_a_row_more_is_413() -> None:
     assert outcome(black_png(8000, 5001)) == TOO_MANY_PIXELS
 
 
-@pytest.mark.parametrize("side", [10_000, 20_000])  # Pillow itself warns of the first, and refuses the second
+@pytest.mark.parametrize("side", [10_000, 20_000])  # Pillow itself warns about the first and refuses the second
 def test_a_small_file_of_very_many_pixels_is_413(side: int) -> None:
     data = black_png(side, side)
     assert len(data) < 60_000
@@ -480,7 +480,7 @@ def test_a_jpeg_of_nothing_but_padding_is_415() -> None:
 
 
 def test_a_film_behind_a_jpeg_does_not_matter() -> None:
-    """Motion photographs of telephones: the film's bytes look like any marker."""
+    """Phones append the film of a motion photograph, and its bytes can look like any marker."""
     assert_alike(opened(read(file_of(corners(), "JPEG") + b"\xff\xda\0\x08" * 1000).stored), corners())
 
 

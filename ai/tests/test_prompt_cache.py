@@ -1,4 +1,4 @@
-"""Answers that are kept for AI_CACHE_SECONDS."""
+"""Answers that are cached for AI_CACHE_SECONDS."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KEPT = {"AI_CACHE_SECONDS": "300", "CONTEXT_MAX_TOKENS": "4000"}
 
 @pytest.fixture
 def caching(web_with: Callable[..., str]) -> str:
-    """Where two processes answer that keep answers."""
+    """The URL of two processes that cache answers."""
     return web_with(**KEPT, WEB_CONCURRENCY="2")
 
 
@@ -54,7 +54,7 @@ def test_the_same_again_costs_no_tokens_and_is_a_request(carol: Person, model_ca
     assert (second.status_code, second.json()) == (200, {**first.json(), "usage": NO_TOKENS, "cached": True})
     assert len(model_calls(body["prompt"])) == 1
     assert LedgerEntry.objects.filter(user_id=carol.id).count() == 1
-    # Each person begins with one of `auth/me`.
+    # Each Person starts with a request for `auth/me`.
     assert carol.get("usage/me").json()["total_requests"] == 3
     assert carol.get("usage/me").json()["tokens"]["total"] == first.json()["usage"]["total_tokens"]
 

@@ -28,8 +28,8 @@ MAX_TOKENS, RESERVE = 4000, 1000
 
 @pytest.fixture
 def small_window(web_with: Callable[..., str]) -> str:
-    """Where a server answers whose calls may have 4000 tokens each."""
-    # Longer than any test waits: no call ends by itself where it is to be cancelled.
+    """The URL of a server whose calls may have 4000 tokens each."""
+    # Longer than any test: a call ends only if it is cancelled.
     return web_with(CONTEXT_MAX_TOKENS=str(MAX_TOKENS), AI_TIMEOUT_SECONDS="600")
 
 
@@ -41,7 +41,7 @@ def carol(small_window: str) -> Iterator[Person]:
 
 
 def sent(call: dict[str, Any]) -> str:
-    """The only turn that a call had."""
+    """The text of a call's only turn."""
     (turn,) = call["contents"]
     assert turn["role"] == "user"
     return "".join(part["text"] for part in turn["parts"])
@@ -52,7 +52,7 @@ def instruction(call: dict[str, Any]) -> str:
 
 
 def marked_words(marker: str, *, characters: int) -> str:
-    """So many characters of numbered words, in sentences and paragraphs."""
+    """Numbered words in sentences and paragraphs, with `characters` characters in all."""
     words, total = [], 0
     for number in range(characters):
         word = f"{marker}n{number}" + ("" if number % 7 else ".") + (" " if number % 50 else "\n\n")
@@ -64,7 +64,7 @@ def marked_words(marker: str, *, characters: int) -> str:
 
 
 def paragraphs(marker: str, *beginnings: str) -> str:
-    """Paragraphs of which no two fit into one call of the small window."""
+    """Paragraphs so long that no two of them fit into one call of the small window."""
     return "\n\n".join(f"{marker} {beginning} ".ljust(6000, "x") for beginning in beginnings)
 
 
@@ -117,7 +117,7 @@ def test_a_long_text_is_read_in_parts_within_the_bound_and_no_word_is_left_out(
         others = [other for other in calls if other["received_at"] <= call["received_at"] < other["ended_at"]]
         assert len(others) <= 4
 
-    # The model echoes as much as it may write, so summaries of summaries were needed.
+    # The model echoes as much as its limit allows, so summaries of summaries were needed.
     first_round = [call for call in calls if "a part of a text" in instruction(call)]
     assert sorted(word for call in first_round for word in sent(call).split()) == sorted(text.split())
     assert len(calls) > len(first_round) + 1
@@ -172,7 +172,7 @@ def test_the_smallest_window_will_do(
 
 
 def test_a_model_that_does_not_shorten_is_not_asked_for_ever(carol: Person, model_calls: ModelCalls) -> None:
-    # Whatever the length of the id, the model's count of it is well above our estimate.
+    # Whatever the length of the id, the model's count of this text is well above the estimate.
     marker = f"{'漢字' * 8}{carol.id}"
     text = f"{marker} " * 1000
     answer = carol.post("ai/summarize", json={"text": text})
@@ -242,7 +242,7 @@ def test_faults_and_blocks_are_those_of_complete(
 def test_parts_wait_for_each_other_where_a_budget_has_no_room_for_all_at_once(
     carol: Person, model_calls: ModelCalls
 ) -> None:
-    """Together they reserve more than there is, one after the other they use less."""
+    """Together the parts reserve more than the budget has; one after the other they use less."""
     marker = f"narrow{carol.id}"
     Budget.objects.create(user_id=carol.id, period="month", token_limit=8000)
     answer = carol.post("ai/summarize", json={"text": paragraphs(marker, *["[[say=short]][[delay=0.3]]"] * 3)})
@@ -284,7 +284,7 @@ def test_a_page_is_summarized(alice: Person, monkeypatch: pytest.MonkeyPatch, mo
     html = f"<html><head><title>News</title></head><body><p>page-{alice.id} tells of leases.</p></body></html>"
     site = Site(lambda visit: visit.send(http(html.encode(), "text/html")))
     fetcher = Fetcher(resolve=lambda *_: ["127.0.0.1"], is_allowed=lambda _: True, ports=frozenset({site.port}))
-    # No page on this machine can be had through a server; so the view is called here.
+    # A server refuses pages of this machine, so the test calls the view in its own process.
     monkeypatch.setattr(sources, "fetch_page", fetcher.fetch)
     client = APIClient(headers={**new_address(), "Authorization": f"Bearer {alice.tokens['access_token']}"})
     url = f"http://news.example:{site.port}/today"

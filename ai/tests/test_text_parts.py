@@ -31,7 +31,7 @@ def test_the_parts_are_the_text_and_none_is_too_long(text: str, tokens: int) -> 
 @given(st.lists(st.tuples(WORDS, GAPS), max_size=60))
 def test_words_that_fit_stay_whole(pairs: list[tuple[str, str]]) -> None:
     text = "".join(word + gap for word, gap in pairs)
-    # Sentences end inside of what has no spaces where that has an ideographic full stop.
+    # An ideographic full stop ends a sentence inside text without spaces, so it is replaced.
     text = text.replace("。", "x").replace("！", "x").replace("？", "x")
     parts = split_text(text, tokens=20)
     assert [word for part in parts for word in part.split()] == text.split()

@@ -23,7 +23,7 @@ def ask(person: Api, *files: bytes, prompt: str | None = None, **options: Any) -
 
 
 def inline_data(call: dict[str, Any]) -> list[tuple[str, bytes]]:
-    """Type and bytes of the pictures that a call to the model held, of small ones only."""
+    """The type and bytes of the pictures in a call to the model, if they are small."""
     parts = [part for content in call["contents"] for part in content["parts"] if "inlineData" in part]
     pictures = [part["inlineData"] for part in parts]
     return [(each.get("mimeType", each.get("mime_type")), base64.urlsafe_b64decode(each["data"])) for each in pictures]

@@ -1,4 +1,4 @@
-"""A database that no other test has, for what counts everybody."""
+"""A separate database, for tests that count all users."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django.db import connections
 
 @contextmanager
 def own_database() -> Iterator[str]:
-    """Its URL, for web processes. In this thread `django.db.connection` leads to it until the block ends."""
+    """The database's URL, for web processes. `django.db.connection` of this thread uses it until the block ends."""
     name = f"own_{uuid.uuid4().hex}"
     usual = connections["default"]
     with usual.cursor() as cursor:
@@ -30,7 +30,7 @@ def own_database() -> Iterator[str]:
 
 @contextmanager
 def database_at(url: str) -> Iterator[None]:
-    """The same of a database that is there, and empty."""
+    """The same for an existing, empty database."""
     usual, parts = connections["default"], urlsplit(url)
     own = usual.copy()
     own.settings_dict |= {
@@ -47,4 +47,4 @@ def database_at(url: str) -> Iterator[None]:
     finally:
         own.close()
         connections["default"] = usual
-        ContentType.objects.clear_cache()  # which has the ids of that database
+        ContentType.objects.clear_cache()  # it holds the ids of that database

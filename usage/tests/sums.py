@@ -1,4 +1,4 @@
-"""What the tests of sums by the day share: a time that no other test has, and a database that forgets what they did."""
+"""Helpers for tests of daily sums: a time that no other test uses, and a transaction that is rolled back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from usage.models import LedgerEntry, RecorderPosition
 
 @contextmanager
 def costs_summed_until(day: date | None) -> Iterator[None]:
-    """In a transaction that is rolled back, and that keeps the servers from summing up meanwhile."""
+    """In a transaction that is rolled back and keeps the servers from summing up in the meantime."""
     with transaction.atomic():
         position = RecorderPosition.objects.select_for_update().get(pk=1)
         position.costs_until = day

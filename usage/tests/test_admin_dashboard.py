@@ -1,4 +1,4 @@
-"""/admin/. In this process, at a time in the future, where this test's rows are all there is."""
+"""/admin/, in this process, at a time in the future that has only this test's rows."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _text(page: str) -> str:
 
 
 def _charts(page: str) -> dict[str, dict[str, list[Any]]]:
-    """The series of each chart by their names."""
+    """The series of each chart, by their names."""
     charts = re.findall(r'aria-label="([^"]*)" data-type="\w+" data-value="(\{.*?\})" data-options="(\{.*?\})"', page)
     assert all(json.loads(options)["responsive"] for _, _, options in charts)
     return {
@@ -104,7 +104,7 @@ def test_requests_errors_users_and_latencies_are_those_of_the_days() -> None:
     latency = charts["Latency per day (ms)"]
     assert list(latency) == ["p50", "p95", "p99"]
     assert all(values[:5] == [None] * 5 and min(values[5:]) > 0 for values in latency.values())
-    # Nothing was called, so there is neither a chart of it nor an axis without bars.
+    # Without calls there is neither a chart of them nor an empty axis.
     assert not {"Tokens per day", "Cost per day (USD)"} & set(charts)
     assert "5,400" in _text(_page(days="90"))
     queries: list[dict[str, Any]] = [{}, {"days": "30"}, {"days": "1000"}, {"days": "x"}]
@@ -120,7 +120,7 @@ def test_costs_are_those_of_summed_up_days_and_of_what_was_settled_since(monkeyp
     DailyCost.objects.create(
         date=YESTERDAY, model="cheap", unpriced_calls=1, cost_micros=500_000, organization=organization, **common
     )
-    # In the sums already, so not counted again.
+    # This day is in the sums already, so the call is not counted again.
     settled(at(YESTERDAY), cost=3_000_000, model="dear", input_tokens=1000, output_tokens=100)
     answered = {"model": "asked", "answered_by": "dear"}
     settled(at(TODAY), cost=345_678, organization=organization, input_tokens=20, output_tokens=5, **answered)
@@ -165,12 +165,12 @@ def _limit(subject: User | Organization, period: str, limit: int | None) -> None
 def test_budgets_nearing_their_end_are_told_the_fullest_first() -> None:
     usual, full, daily, few, free, earlier, nothing = (make_user(name) for name in "abcdefg")
     team = Organization.objects.create(name="team")
-    _spend(usual, 850)  # of the default
+    _spend(usual, 850)  # 85 % of the default
     _limit(full, "month", 2000)
     _spend(full, 2500)
     _limit(daily, "day", 100)
     _spend(daily, 90, 90)
-    _limit(few, "month", 2000)  # less than NEAR of its own, though more than the default
+    _limit(few, "month", 2000)  # the usage is below NEAR of this budget, although above the default
     _spend(few, 1500)
     _limit(free, "month", None)
     _spend(free, 10**9)

@@ -1,4 +1,4 @@
-"""Usage and budgets on the pages of users and organizations, and the audit of budgets."""
+"""Usage and budgets on the pages of users and organizations, and the audit log of budgets."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_prices_can_be_added_and_changed(web_url: str) -> None:
         page = root.get("usage/modelprice/", params={"q": model}).text
         assert [text for text in ("1.500000", "0.000001", "0.000000") if text not in page] == []
         assert str(today()) in page
-        assert root.submit("usage/modelprice/add/", **fields).status_code == 200  # there is one of that day
+        assert root.submit("usage/modelprice/add/", **fields).status_code == 200  # this day already has a price
         assert root.submit("usage/modelprice/add/", **fields, valid_from="2026-01-31").status_code == 302
         assert "2026-01-31" in root.get("usage/modelprice/", params={"q": model}).text
         ModelPrice.objects.get(model=model, valid_from="2026-01-31").delete()

@@ -1,4 +1,4 @@
-"""Budgets: what a call may cost is reserved before it, and settled after it."""
+"""Budgets: the possible cost of a call is reserved before the call, and the actual cost is settled after it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_an_answer_is_as_long_as_what_is_left(alice: Person, model_calls: ModelC
 
 def test_a_budget_s_last_token_can_be_used(alice: Person) -> None:
     limit(alice, 3)
-    answer = complete(alice, "hello")  # 2 by our estimate, and by the model's count
+    answer = complete(alice, "hello")  # 2 tokens, by the estimate and by the model's count
     assert (answer.status_code, answer.json()["usage"]["total_tokens"]) == (200, 3)
     assert_exceeded(complete(alice, "hello"), budget="user_month", limit=3)
 
@@ -120,7 +120,7 @@ def test_a_hundred_calls_at_once_do_not_pass_a_budget(alice: Person, model_calls
     now = spending(alice)
     assert spent == total_of(alice) == now.month_tokens == now.day_tokens <= 1000
     assert now.reserved_tokens == 0
-    # Each of the refused could have been served later: what is left is less than any call needs, or it is served now.
+    # A refused call may succeed now that the others have ended, until less is left than any call needs.
     while (answer := complete(alice, marker)).status_code == 200:
         assert total_of(alice) <= 1000
     assert_exceeded(answer, budget="user_month", limit=1000)
@@ -138,7 +138,7 @@ def test_what_only_running_calls_hold_back_is_worth_a_try_soon(
         answer = complete(alice)
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "5")
     assert answer.json()["context"] == {"budget": "user_month", "resets_at": end_of("month")}
-    # Who hangs up ends the call, and what it did not use is there again.
+    # A disconnect ends the call and releases the tokens that it did not use.
     eventually(lambda: spending(alice).reserved_tokens == 0)
     assert complete(alice).status_code == 200
 
@@ -205,7 +205,7 @@ def test_a_hundred_calls_of_one_organization_at_once_do_not_pass_its_budget(
 
 
 def waits_for_this_connection() -> bool:
-    """Whether a statement of a server's waits for a lock of this test's transaction."""
+    """Whether a server's statement waits for a lock of this test's transaction."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) > 0 FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))")
         found: bool = cursor.fetchone()[0]
@@ -215,7 +215,7 @@ def waits_for_this_connection() -> bool:
 def test_an_organization_is_deleted_without_keeping_its_members_calls_from_ending(
     alice: Person, organization: Organization, model_calls: ModelCalls, eventually: Eventually
 ) -> None:
-    """What has very many ledger rows takes a while; and calls lock their row first, its spending after that."""
+    """An organization with many ledger rows takes a while; and calls lock their row first, its spending after that."""
     conversation = alice.new_conversation(title="Ours", organization_id=organization.pk)
     assert alice.say(conversation, "hello").status_code == 200
     with ThreadPoolExecutor(2) as pool:
@@ -265,7 +265,7 @@ def test_a_message_that_no_budget_allows_is_not_stored(alice: Person) -> None:
         assert_exceeded(answer, budget="user_month", limit=0)
     assert alice.get(f"chat/conversations/{conversation}").json() == before
     assert len(alice.messages(conversation)["messages"]) == 2
-    # What was answered before stays answered.
+    # Earlier answers stay available.
     assert alice.say(conversation, "hello", client_message_id="first").status_code == 200
     limit(alice, None)
     assert alice.say(conversation, "more", client_message_id="second").status_code == 200
@@ -396,7 +396,7 @@ def test_what_a_killed_process_had_reserved_is_there_again(
         assert spending(alice).reserved_tokens > 2 * 8192
         web.kill()
     eventually(lambda: alice.messages(conversation)["messages"][1]["status"] == "complete")
-    # The reply's by take-over, the other by a process that finds its row.
+    # The reply is settled by its take-over, the other call by a process that finds its row.
     eventually(lambda: spending(alice).reserved_tokens == 0)
     assert spending(alice).month_tokens == total_of(alice)
     assert LedgerEntry.objects.filter(user_id=alice.id).count() == len(model_calls(f"killed-{alice.id}")) == 3

@@ -1,7 +1,7 @@
 """manage.py prune_usage.
 
-Tests share one table and run at once, so each looks at its own user's rows, and none deletes what is younger than 10
-days.
+Tests share one table and run at the same time, so each reads only its own user's rows, and none deletes rows younger
+than 10 days.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def test_records_older_than_usage_raw_days_go_and_sums_stay() -> None:
     assert _ages(user) == [0, 9]
     assert HourlyUsage.objects.filter(user=user).count() == 1
     assert LedgerEntry.objects.filter(user=user).count() == 1
-    assert _prune().startswith("Deleted ")  # again, with nothing of ours left
+    assert _prune().startswith("Deleted ")  # again, with none of this test's rows left
     assert _ages(user) == [0, 9]
 
 

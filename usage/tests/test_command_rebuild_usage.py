@@ -1,4 +1,4 @@
-"""manage.py rebuild_usage, in a database of its own, for it counts everybody."""
+"""manage.py rebuild_usage, in a separate database, because it counts all users."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def run(*options: str) -> list[str]:
 
 
 def told(*options: str) -> dict[str, str]:
-    """What a run says of each table, without sums and examples."""
+    """The report of a run on each table, without sums and examples."""
     lines = [line.partition(": ") for line in run(*options) if not line.startswith(" ")]
     return {name: text for name, _, text in lines[:-1]}
 
 
 def rows() -> dict[str, list[Any]]:
-    """What all tables of sums say."""
+    """The contents of all tables of sums."""
     tokens = ("input_tokens", "output_tokens")
     return {
         "hourly usage": list(
@@ -116,7 +116,7 @@ def histogram(*milliseconds: int) -> list[int]:
 
 
 def a_history() -> tuple[dict[str, list[Any]], User, User, Organization]:
-    """Requests and calls of two users and an organization, and the sums that they make."""
+    """Requests and calls of two users and an organization, and their sums."""
     ada, bea, organization = make_user("ada"), make_user("bea"), Organization.objects.create(name="Readers")
     ask(ada, OLD, milliseconds=0)
     ask(ada, OLD + timedelta(minutes=39, seconds=59), status=404, milliseconds=70)
@@ -271,7 +271,7 @@ def test_what_is_older_than_the_request_records_keeps_its_counts() -> None:
     for age in (0, 1):
         DailyTraffic.objects.create(date=day - timedelta(days=age), requests=5000, latencies=histogram())
     DailyTraffic.objects.create(date=day + timedelta(days=1), requests=7, latencies=histogram())
-    RecorderPosition.objects.update(raw_since=OLD - timedelta(hours=1))  # within an hour, of which a part is gone
+    RecorderPosition.objects.update(raw_since=OLD - timedelta(hours=1))  # within an hour, part of which is missing
     run()
     assert rows()["hourly usage"] == [
         (ada.pk, HOUR - timedelta(days=1), 1000, 10, 1),
@@ -279,7 +279,7 @@ def test_what_is_older_than_the_request_records_keeps_its_counts() -> None:
         (ada.pk, HOUR, 1, 0, 0),
     ]
     assert [row[:2] for row in rows()["daily traffic"]] == [(day - timedelta(days=1), 5000), (day, 5000)]
-    RecorderPosition.objects.update(raw_since=HOUR.replace(hour=0))  # a whole hour, and a whole day
+    RecorderPosition.objects.update(raw_since=HOUR.replace(hour=0))  # the start of an hour and of a day
     run()
     assert rows()["hourly usage"][1:3] == [
         (ada.pk, HOUR - timedelta(hours=2), 1, 0, 0),
@@ -299,7 +299,7 @@ def test_costs_are_those_of_the_days_that_were_summed_up() -> None:
 
 
 def test_rows_that_say_together_what_one_would_are_not_wrong() -> None:
-    """As after an organization was deleted."""
+    """Such rows exist after an organization was deleted."""
     for _ in range(2):
         call_model(None, OLD, (10, 1), cost_micros=5)
         values = {"calls": 1, "unpriced_calls": 0, "input_tokens": 10, "output_tokens": 1, "cost_micros": 5}
@@ -366,7 +366,7 @@ def test_it_is_exact_while_requests_and_calls_come_in(
                 assert run()[0].startswith("hourly usage: ")
             for each in asking:
                 each.result()
-        requests = 1 + 12 * 11  # the first asked who she is
+        requests = 1 + 12 * 11  # the first one is for auth/me
         assert carol.get("usage/me").json()["total_requests"] == requests
         eventually(lambda: RequestRecord.objects.filter(user_id=carol.id).count() == requests + 1)
         calls = model_calls(f"rebuilt-{carol.id}")
@@ -383,11 +383,11 @@ def test_it_is_exact_while_requests_and_calls_come_in(
 
 
 def test_an_older_database_knows_no_request_before_the_first_record_that_is_left() -> None:
-    """Else what was counted of records that an older version has deleted would be taken for wrong."""
+    """Otherwise counts of records that an older version has deleted would be reported as wrong."""
     ada = make_user("ada")
     call_command("migrate", "usage", "0003", verbosity=0)
     call_command("migrate", "usage", verbosity=0)
-    assert RecorderPosition.objects.get().raw_since is None  # nothing was ever counted
+    assert RecorderPosition.objects.get().raw_since is None  # nothing has been counted yet
     HourlyUsage.objects.create(user=ada, hour=HOUR - timedelta(days=200), requests=1000)
     HourlyUsage.objects.create(user=ada, hour=HOUR, requests=5)
     ask(ada, OLD)

@@ -67,7 +67,7 @@ def test_no_limit_is_something_else_than_the_default(monkeypatch: pytest.MonkeyP
     assert said == f"{name} had no limit of tokens a month, and has the default, 900 tokens a month now.\n"
     assert set_budget("--user", user.pk, "--default") == f"{name} has the default, 900 tokens a month already.\n"
     assert budgets(user) == []
-    # Which is kept when the default changes.
+    # The budget stays when the default changes.
     set_budget("--user", user.pk, "--tokens", 900)
     assert budgets(user) == [("month", 900)]
 

@@ -1,4 +1,4 @@
-"""manage.py usage_report. Each test has days of its own, far from those of others."""
+"""manage.py usage_report. Each test has its own days, far from those of other tests."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_more_rows_than_are_fetched_at_once_all_come(monkeypatch: pytest.MonkeyP
         _call(user, _at("1986-01-01T00:00"), input_tokens=100 - number)
     rows = ledger_report.ledger_report(by="user", since=_at("1986-01-01"), until=_at("1986-01-02"))
     assert next(rows).name == users[0].email
-    with connection.cursor() as cursor:  # the rest waits at the server, and other queries go on meanwhile
+    with connection.cursor() as cursor:  # the other rows stay on the server, and other queries can run meanwhile
         cursor.execute("SELECT count(*) FROM pg_cursors")
         assert cursor.fetchone() == (1,)
     assert [row.name for row in rows] == [user.email for user in users[1:]]

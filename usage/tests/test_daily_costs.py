@@ -1,4 +1,4 @@
-"""Days that are over, summed up. In this process: the rows are in a transaction that nobody else sees."""
+"""Sums of past days, in this process: the rows are in a transaction that no other process sees."""
 
 from __future__ import annotations
 

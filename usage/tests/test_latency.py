@@ -1,4 +1,4 @@
-"""The histogram of how long requests took."""
+"""The histogram of request durations."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_percentile_lies_in_the_bucket_of_the_true_one(times: list[int], fract
     counts = histogram(*times)
     found = percentile(counts, fraction)
     assert found is not None
-    # The first of the sorted times up to which there are that many.
+    # The first of the sorted times with at least this fraction of the times up to it.
     true = next(time for rank, time in enumerate(sorted(times), 1) if rank >= fraction * len(times))
     lower, upper = LIMITS[bucket_of(true) - 1], LIMITS[bucket_of(true)]
     assert lower <= found <= upper

@@ -1,4 +1,4 @@
-"""The ledger: every call to the model is one row of it, and says what the model counted."""
+"""The ledger: every call to the model has one row with the model's counts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CODE = [PROJECT / name for name in ("accounts", "ai", "bench", "conversations", 
 
 
 def calls_in_code(name: str) -> Iterator[tuple[str, ast.Call]]:
-    """Where the project's own code calls a function or method of that name: file and call."""
+    """Calls of a function or method with this name in the project's own code: file and call."""
     for folder in CODE:
         for path in folder.rglob("*.py"):
             if "tests" in path.parts:
@@ -47,14 +47,14 @@ def test_nothing_calls_the_model_but_by_an_entry_of_the_ledger() -> None:
         file
         for name in ("generate_content", "generate_content_stream", "send_message", "send_message_stream")
         for file, _ in calls_in_code(name)
-        if "google" in (PROJECT / file).read_text()  # others send messages of their own
+        if "google" in (PROJECT / file).read_text()  # other files have other methods of this name
     }
     assert asking == {"ai/gemini/adapter.py"}
     [(file, call)] = calls_in_code("stream_answer")
     assert file == "ai/calls/metered.py"
     bounds = [ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == "max_output_tokens"]
     assert bounds == ["entry.max_output_tokens"]
-    # An entry is only made where a row is: so there is none without it.
+    # An OpenEntry is created only together with its row, so none exists without a row.
     assert {file for file, _ in calls_in_code("OpenEntry")} == {"usage/ledger/entries.py"}
     assert len(list(calls_in_code("OpenEntry"))) == 1
 
@@ -74,7 +74,7 @@ def test_each_purpose_is_one_row_for_one_call(alice: Person, model_calls: ModelC
     marker = f"every-{alice.id}"
     conversation = alice.new_conversation()
     assert alice.say(conversation, f"Buy milk {marker}").status_code == 200
-    # The title comes after the answer.
+    # The title is made after the answer.
     eventually(lambda: LedgerEntry.objects.filter(user_id=alice.id, purpose="title", settled_at__isnull=False).exists())
     assert alice.post(f"chat/conversations/{conversation}/action-items").status_code == 201
     assert alice.post("ai/complete", json={"prompt": marker}).status_code == 200
@@ -106,7 +106,7 @@ MIXED = (
 def test_the_ledger_says_what_the_model_counted_over_500_mixed_calls(
     alice: Person, bob: Person, model_calls: ModelCalls, eventually: Eventually
 ) -> None:
-    """Stopped, failed, cut, retried: a row for each call, with the model's own counts where it gave any."""
+    """Stopped, failed, cut off, retried: a row for each call, with the model's own counts if it sent any."""
     marker = f"mixed-{alice.id}"
 
     def call(number: int) -> str:
@@ -162,7 +162,7 @@ def test_the_ledger_says_what_the_model_counted_over_500_mixed_calls(
 
 
 def test_a_call_costs_what_its_model_costs(alice: Person) -> None:
-    """In millionths, rounded to the nearest: input, cached input and output have prices of their own."""
+    """In millionths, rounded to the nearest: input, cached input and output have separate prices."""
     prices = {"input_micros": 300_001, "cached_input_micros": 30_001, "output_micros": 2_500_001}
     price, _ = ModelPrice.objects.get_or_create(
         model=settings.GEMINI_MODEL, valid_from=date(2000, 1, 1), defaults=prices

@@ -1,4 +1,4 @@
-"""What a call costs: by the model that answered, at the price of its day."""
+"""The cost of a call: by the model that answered, at the price of its day."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ASKED = settings.GEMINI_MODEL
 
 @pytest.fixture
 def name() -> str:
-    """A model that nobody else has."""
+    """The name of a model that no other test uses."""
     return f"priced-{uuid.uuid4().hex[:12]}-lite"
 
 
@@ -35,7 +35,7 @@ def price(model: str, micros: int, *, valid_from: date | None = None) -> ModelPr
 
 
 def cost(*, asked: str, answered_by: str = "", opened_at: datetime | None = None) -> int | None:
-    """Of a million tokens: the price, that is."""
+    """The cost of a million tokens, which is the price."""
     attempt = uuid.uuid4().hex
     purpose = LedgerEntry.Purpose.CHECK
     open_entry(attempt_id=attempt, user_id=None, purpose=purpose, model=asked, input_tokens=1, max_output_tokens=1)

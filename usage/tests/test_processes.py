@@ -1,4 +1,4 @@
-"""Who lives, as PostgreSQL's rows say it: on a database of its own, where no web process judges."""
+"""Which processes are alive, by their rows in PostgreSQL: in a separate database, where no web process judges."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def database() -> Iterator[None]:
 
 @pytest.fixture
 def judge(database: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The name of this process, which has just begun."""
+    """The name of this process, which has just started."""
     monkeypatch.setattr(processes, "_name", "")
     monkeypatch.setattr(processes, "_connection", None)
     monkeypatch.setattr(processes, "_renewed_at", -LEASE.total_seconds())
@@ -38,7 +38,7 @@ def judge(database: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def move(name: str, by: timedelta) -> None:
-    """As if so much time had passed since the process renewed its row."""
+    """Move a row in time, as if the process had renewed it that much earlier."""
     Process.objects.filter(name=name).update(alive_until=F("alive_until") - by)
 
 
@@ -76,7 +76,7 @@ def test_a_judge_that_has_just_come_may_not_judge(judge: str) -> None:
 
 @pytest.mark.parametrize("gap", [0.6, 0.9, 1.1, 1000])
 def test_after_an_outage_everybody_gets_a_whole_lease_again(judge: str, gap: float) -> None:
-    """Whoever was late by half a lease itself knows that others may be late because of the same."""
+    """A judge that was late by half a lease itself knows that others may be late for the same reason."""
     Process.objects.create(name="other", alive_until=Now() + LEASE / 10)
     has_been_there_for(judge, timedelta(days=1))
     for name in (judge, "other"):
@@ -134,7 +134,7 @@ def test_with_each_renewal_a_process_learns_the_time(judge: str) -> None:
 
 
 def test_a_time_that_may_be_right_is_left_alone() -> None:
-    """Or it would jump back and forth by the time that questions take."""
+    """Otherwise the time would jump back and forth by the duration of a query."""
     before = clock._offset
     told = timezone.now()
     try:

@@ -1,4 +1,4 @@
-"""Counting requests survives what happens to processes and to Redis."""
+"""Requests are counted correctly although processes are killed and Redis fails."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ Eventually = Callable[[Callable[[], Any]], Any]
 Register = Callable[..., Person]
 
 PROJECT = Path(__file__).parents[2]
-REGISTERED = 1  # a Person has asked for auth/me
+REGISTERED = 1  # a Person starts with a request for auth/me
 CLIENTS = 12
 
 
 def written(person: Person) -> tuple[int, int]:
-    """Requests in the PostgreSQL that tests share: by the hour, and one by one."""
+    """A person's requests in the PostgreSQL that tests share: the hourly sum, and the number of records."""
     hourly = HourlyUsage.objects.filter(user_id=person.id).aggregate(total=Sum("requests"))["total"]
     return hourly or 0, RequestRecord.objects.filter(user_id=person.id).count()
 
@@ -97,7 +97,7 @@ def test_a_kill_in_mid_burst_loses_no_answered_request_either(start_web: StartWe
 
     at_once(CLIENTS, ask)
     assert len(answered) + len(cut) == 10 * CLIENTS
-    # Whoever was cut off may have been answered too: on the way back.
+    # A request that was cut off may have been answered and counted: the response was lost on the way.
     assert 0 <= total(alice) - REGISTERED - len(answered) <= len(cut)
 
 
@@ -119,7 +119,7 @@ def test_a_request_to_one_process_is_seen_by_another_at_once(alice: Person, web_
 
 @pytest.fixture(scope="module")
 def own_database() -> Iterator[str]:
-    """Of these tests alone: the position in the stream belongs to one Redis, and theirs have one of their own."""
+    """A database of these tests only: a stream position belongs to one Redis, and these tests have their own."""
     name = f"recorder_{uuid.uuid4().hex}"
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl()
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
@@ -132,7 +132,7 @@ def own_database() -> Iterator[str]:
 
 @dataclass
 class Stores:
-    """A PostgreSQL database and a Redis that only the test's own web processes use."""
+    """A PostgreSQL database and a Redis that only this test's web processes use."""
 
     url: str
     valkey: Valkey
@@ -142,7 +142,7 @@ class Stores:
             return connection.execute(query.encode(), values).fetchall()
 
     def written(self, person: Person) -> tuple[int, int]:
-        """Requests: by the hour, and one by one."""
+        """A person's requests: the hourly sum, and the number of records."""
         [row] = self.rows(
             "SELECT (SELECT coalesce(sum(requests), 0)::int FROM usage_hourlyusage WHERE user_id = %s),"
             " (SELECT count(*) FROM usage_requestrecord WHERE user_id = %s)",
@@ -172,7 +172,7 @@ def stores(own_database: str, data_dir: Path) -> Iterator[Stores]:
 
 @pytest.fixture
 def own_web(stores: Stores, start_web: StartWeb) -> StartWeb:
-    """`start_web` on the test's own stores."""
+    """`start_web` with the test's own stores."""
     return lambda **options: start_web(
         DATABASE_URL=stores.url, MONGODB_DB=stores.url.rpartition("/")[2], REDIS_URL=stores.valkey.url, **options
     )
@@ -211,7 +211,7 @@ def test_what_arrives_after_it_was_given_up_is_counted_once(
     web = own_web(workers=1)
     alice = register("alice", web.url)
     eventually(stores.stream_is_read)
-    os.kill(stores.valkey.pid, signal.SIGSTOP)  # takes what is sent, and does nothing with it
+    os.kill(stores.valkey.pid, signal.SIGSTOP)  # it accepts data without processing it
     answered = REGISTERED + ask(alice, 5)
     eventually(lambda: stores.written(alice) == (answered, answered))
     os.kill(stores.valkey.pid, signal.SIGCONT)
@@ -315,7 +315,7 @@ def test_a_days_traffic_is_that_of_its_records(
         for person in people:
             assert person.get("chat/conversations/x").status_code == 404
             assert person.post("ai/complete", json={"prompt": "[[status=503]]"}).status_code == 503
-        # The next are counted in another transaction, in which nobody is active for the first time.
+        # The next requests are counted in another transaction, where these users are already active.
         eventually(lambda: [stores.written(person) for person in people] == [(answered, answered)] * 3)  # noqa: B023
     web.terminate()
     found = stores.rows(
@@ -328,7 +328,7 @@ def test_a_days_traffic_is_that_of_its_records(
         [person.id for person in people],
     )
     expected = []
-    for date in sorted({record[0] for record in records}):  # one, or two at midnight
+    for date in sorted({record[0] for record in records}):  # one day, or two at midnight
         rows = [record for record in records if record[0] == date]
         errors = [status // 100 for _, _, status, _ in rows]
         latencies = [0] * BUCKETS

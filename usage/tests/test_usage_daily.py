@@ -50,11 +50,11 @@ def test_there_is_an_entry_for_each_day_the_oldest_first_and_today_last(
         )
     week = [(6, 1000), (5, 0), (4, 0), (3, 0), (2, 0), (1, 110), (0, 1)]
     days = days_of(alice, days=7)
-    if today() != last:  # midnight came: a day less
+    if today() != last:  # midnight has passed, and the oldest day is gone
         assert [day["requests"] for day in days[:-1]] == [requests for _, requests in week[1:]]
         return
     assert days == [expected(last - timedelta(days=age), n, 2 * n, 3 * n) for age, n in week]
-    assert days_of(alice, days=1) == [{**expected(last, 1, 2, 3), "requests": 2}]  # with the request before
+    assert days_of(alice, days=1) == [{**expected(last, 1, 2, 3), "requests": 2}]  # includes the previous request
 
 
 @pytest.mark.parametrize("count", [1, 2, 366])

@@ -1,4 +1,4 @@
-"""GET /usage/me: exact counts, whatever dies in between."""
+"""GET /usage/me: exact counts, although processes and stores fail meanwhile."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from usage.requests.request_stream import STREAM, AnsweredRequest
 Eventually = Callable[[Callable[[], Any]], Any]
 StartWeb = Callable[..., WebServer]
 
-REGISTERED = 1  # a Person has asked for auth/me
+REGISTERED = 1  # a Person starts with a request for auth/me
 
 
 def usage(person: Person) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def usage(person: Person) -> dict[str, Any]:
 
 
 def written(person: Person) -> int:
-    """How many of a person's requests PostgreSQL has."""
+    """The number of a person's requests in PostgreSQL."""
     return sum(HourlyUsage.objects.filter(user_id=person.id).values_list("requests", flat=True))
 
 
@@ -163,7 +163,7 @@ def test_days_and_weeks_are_counted_in_hours(alice: Person, eventually: Eventual
             output_tokens=10**number,
         )
     body = usage(alice)
-    if timezone.now().replace(minute=0, second=0, microsecond=0) != hour:  # the clock struck: an hour less of each
+    if timezone.now().replace(minute=0, second=0, microsecond=0) != hour:  # an hour has passed, and the oldest is gone
         assert (body["requests_last_24h"], body["requests_last_7d"]) == (1, 111)
         return
     assert (body["total_requests"], body["requests_last_24h"], body["requests_last_7d"]) == (11111, 11, 1111)
@@ -187,8 +187,8 @@ def test_without_redis_requests_go_on_and_are_counted_in_postgresql(
     valkey = start_valkey(data_dir, durable=False)
     try:
         web = start_web(workers=1, REDIS_URL=valkey.url)
-        # Before anything is counted in it: how far a stream was read is kept in the database, which these processes
-        # share with others that have another Redis.
+        # Before anything is counted in this Redis: the position in its stream is stored in the database, which these
+        # processes share with others that use another Redis.
         valkey.kill()
         carol = Person(web.url, "carol")
         assert [carol.get("auth/me").status_code for _ in range(20)] == [200] * 20
@@ -200,7 +200,7 @@ def test_without_redis_requests_go_on_and_are_counted_in_postgresql(
 
 
 def test_a_request_that_came_by_two_ways_is_one(alice: Person, eventually: Eventually) -> None:
-    """Written to PostgreSQL by its process, and found in the stream as well, before and after that was collected."""
+    """Its process wrote it to PostgreSQL, and it is also in the stream, before and after the stream is collected."""
     eventually(lambda: written(alice) == REGISTERED)
     record = AnsweredRequest(
         user_id=alice.id, at=timezone.now(), method="GET", route="twice", status=200, milliseconds=1
@@ -212,5 +212,5 @@ def test_a_request_that_came_by_two_ways_is_one(alice: Person, eventually: Event
     entry = record.as_arguments()
     redis_client().xadd(STREAM, dict(zip(entry[::2], entry[1::2], strict=True)))
     assert usage(alice)["total_requests"] == REGISTERED + 1
-    eventually(lambda: written(alice) == REGISTERED + 2)  # with the request for usage/me
+    eventually(lambda: written(alice) == REGISTERED + 2)  # includes the request for usage/me
     assert usage(alice)["total_requests"] == REGISTERED + 2

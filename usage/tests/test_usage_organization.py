@@ -35,7 +35,7 @@ def use(organization: Organization, user_id: int | None, given: int, written: in
 
 
 def long_ago(given: int, written: int) -> dict[str, int]:
-    """The `tokens` of use before any of the last seven days."""
+    """The `tokens` of usage before the last seven days."""
     return {**NOTHING, "input": given, "output": written, "total": given + written}
 
 
@@ -72,7 +72,7 @@ def test_who_has_left_is_there_with_what_was_used_and_deleted_accounts_together(
     use(organization, much.pk, 10, 10)
     use(organization, nothing.pk, 0, 0)
     use(organization, None, 100, 100)
-    # An account whose deletion waits for a store is gone to everybody else.
+    # An account whose deletion waits for a store is already invisible to others.
     User.objects.filter(pk=leaving.pk).update(deletion_requested_at=timezone.now(), email=f"deleted-{leaving.pk}")
     use(organization, leaving.pk, 1000, 1000)
     body = usage_of(alice, organization)
@@ -91,7 +91,7 @@ def test_days_and_weeks_are_counted_in_hours(alice: Person) -> None:
     for number, age in enumerate((0, 24, 25, 168, 169)):
         use(organization, alice.id, 2 * 10**number, 10**number, hours_ago=age)
     body = usage_of(alice, organization)
-    if this_hour() != hour:  # the clock struck: an hour less of each
+    if this_hour() != hour:  # an hour has passed, and the oldest is gone
         assert (body["tokens"]["last_24h"], body["tokens"]["last_7d"]) == (3, 333)
         return
     tokens = {"input": 22222, "output": 11111, "total": 33333, "last_24h": 33, "last_7d": 3333}
@@ -146,7 +146,7 @@ def test_members_may_not_and_to_strangers_it_does_not_exist(alice: Person, bob: 
     organization = new_organization(owner=make_user("owner"), member=alice)
     refused = alice.get(f"usage/organizations/{organization.pk}")
     assert_error(refused, 403, "permission_denied", "You do not have permission to do this")
-    User.objects.filter(pk=bob.id).update(is_staff=True)  # which gives no rights in organizations
+    User.objects.filter(pk=bob.id).update(is_staff=True)  # this gives no rights in organizations
     for person, number in ((bob, organization.pk), (alice, 2**62)):
         assert_error(person.get(f"usage/organizations/{number}"), 404, "not_found", "Organization not found")
 
