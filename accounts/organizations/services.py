@@ -96,7 +96,10 @@ def rename_organization(*, user: User, organization_id: int, name: str, caller: 
 
 
 def delete_organization(*, user: User, organization_id: int, caller: Caller) -> None:
-    """Delete an organization; conversations stay with their authors. Raises OrganizationNotFound and PermissionDenied."""
+    """Delete an organization. Conversations stay with their authors.
+
+    Raises OrganizationNotFound and PermissionDenied.
+    """
     with transaction.atomic():
         access = access_organization(user=user, organization_id=organization_id, lock=True)
         access.require(Action.DELETE)
