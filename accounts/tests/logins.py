@@ -1,4 +1,4 @@
-"""Logging in, as every client may, and looking at what came of it."""
+"""Helpers for logins and their results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOGINS = ("auth/login", "auth/signin", "users/login")
 
 
 def log_in(api: Api, email: str, password: str, path: str = "auth/login", **body: Any) -> httpx2.Response:
-    """A login from an address of its own."""
+    """Log in from a new client address."""
     return api.post(path, json={"email": email, "password": password, **body}, headers=new_address())
 
 

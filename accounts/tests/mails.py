@@ -1,4 +1,4 @@
-"""A web process whose e-mails are files, which tests read."""
+"""A web process that writes its e-mails to files, which tests read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def mail_settings() -> dict[str, str]:
 
 
 def mails_to(address: str, subject: str) -> list[str]:
-    """The texts of the e-mails to an address with these words in the subject."""
+    """The texts of the e-mails to an address whose subject contains `subject`."""
     found = []
     for file in sorted(_folder().glob("*.log")):
         for raw in re.split(rb"\n-{79}\n", file.read_bytes()):

@@ -1,4 +1,4 @@
-"""Organizations and their people, stored directly, for tests of what they may do."""
+"""Organizations and members, stored directly, for tests of permissions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conftest import Person, assert_error
 
 
 def new_organization(name: str = "Readers", **people: Person | User) -> Organization:
-    """An organization with these people: `new_organization(owner=alice, member=bob)`; `member_2` is a member too."""
+    """An organization with these members: `new_organization(owner=alice, member=bob)`; `member_2` is also a member."""
     organization = Organization.objects.create(name=name)
     for role, person in people.items():
         join(organization, person, role.partition("_")[0])
@@ -24,7 +24,7 @@ def join(organization: Organization, person: Person | User, role: str = "member"
 
 
 def verify(person: Person) -> None:
-    """As if the person had opened the e-mail of the registration."""
+    """Mark the address as verified, as the e-mail of the registration would."""
     User.objects.filter(pk=person.id).update(is_verified=True)
 
 
@@ -63,7 +63,7 @@ def members_of(person: Person, organization: Organization) -> list[dict[str, Any
 
 
 def active(person: Person, role: str) -> dict[str, Any]:
-    """How a list of members shows this person."""
+    """The entry of this person in a list of members."""
     return {
         "user_id": person.id,
         "email": person.email,

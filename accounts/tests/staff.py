@@ -1,4 +1,4 @@
-"""Staff at their browsers: clients of the admin that log in with e-mail and password and fill in its forms."""
+"""Clients of the admin, which log in as staff with e-mail and password and fill in forms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from conftest import Api
 
 
 def make_user(name: str = "user", *, permissions: tuple[str, ...] = (), **fields: Any) -> User:
-    """A user, stored directly; `permissions` are names such as `view_user`."""
+    """A user, stored directly. `permissions` are names such as `view_user`."""
     email = fields.pop("email", f"{name}-{uuid.uuid4().hex[:12]}@example.com")
     user = User.objects.create_user(email, f"password of {name}", **fields)
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
@@ -24,7 +24,7 @@ def make_user(name: str = "user", *, permissions: tuple[str, ...] = (), **fields
 
 
 class Staff(Api):
-    """A browser that is logged in to the admin as `user`; paths are below /admin/."""
+    """A browser that is logged in to the admin as `user`. Paths are below /admin/."""
 
     def __init__(self, origin: str, user: User, password: str) -> None:
         super().__init__(origin)
@@ -34,7 +34,7 @@ class Staff(Api):
         assert (answer.status_code, answer.headers.get("Location")) == (302, "/admin/"), answer.text
 
     def submit(self, path: str, **fields: Any) -> httpx2.Response:
-        """Open the page and send its form with some fields filled in; a field that is None is left out."""
+        """Open the page and send its form with these fields filled in. A field that is None is left out."""
         page = self.get(path)
         assert page.status_code == 200, page.text
         return self.post_form(path, {**form_fields(page.text), **fields})
@@ -59,14 +59,14 @@ def superuser(origin: str) -> Iterator[Staff]:
 
 @contextmanager
 def helper(origin: str, *permissions: str) -> Iterator[Staff]:
-    """Staff who is no superuser and has just these permissions."""
+    """A staff user without superuser rights and with exactly these permissions."""
     user = make_user("helper", permissions=permissions, is_staff=True)
     with closing(Staff(origin, user, "password of helper")) as staff:
         yield staff
 
 
 def form_fields(html: str) -> dict[str, Any]:
-    """What a browser would send of a page's POST form if nothing was touched, its buttons apart."""
+    """The fields that a browser sends for an unchanged POST form, without its buttons."""
     reader = _FormReader()
     reader.feed(html)
     return reader.fields

@@ -1,4 +1,4 @@
-"""Access tokens: what is believed of them, and the 401 that everything else gets."""
+"""Access tokens: the accepted claims, and 401 for everything else."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def assert_401(answer: httpx2.Response, code: str = "not_authenticated") -> None
 
 
 def test_a_token_that_we_sign_ourselves_is_believed(anonymous: Api, alice: Person) -> None:
-    """Or the refusals below would prove nothing."""
+    """Otherwise the rejections below would prove nothing."""
     assert ask(anonymous, f"Bearer {signed(claims_of(alice))}").status_code == 200
 
 
@@ -104,7 +104,7 @@ def test_a_token_that_lacks_a_claim_is_401(anonymous: Api, alice: Person, claim:
     assert_401(ask(anonymous, f"Bearer {signed(claims)}"))
 
 
-# Any text is a jti, and any number a time.
+# Any text is a valid jti, and any number a valid time.
 PROPER = (("jti", "x"), ("jti", ""), ("exp", 2**70), ("iat", -1))
 ANYTHING: list[Any] = [None, [], {}, "x", -1, "", 2**70]
 OF_ANOTHER_KIND: list[tuple[str, Any]] = [
@@ -114,7 +114,7 @@ OF_ANOTHER_KIND: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("claim", "value"), OF_ANOTHER_KIND)
 def test_a_claim_of_another_kind_is_401(anonymous: Api, alice: Person, claim: str, value: Any) -> None:
-    # Beside `jwt.encode`, which refuses to write some of these.
+    # Without `jwt.encode`, which rejects some of these values.
     payload = json.dumps({**claims_of(alice), claim: value}).encode()
     answer = ask(anonymous, f"Bearer {jwt.api_jws.encode(payload, settings.JWT_SECRET)}")
     assert_401(answer, "token_expired" if (claim, value) == ("exp", -1) else "not_authenticated")

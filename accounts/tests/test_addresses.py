@@ -1,4 +1,4 @@
-"""New accounts and invitations in production: addresses at domains that have a name."""
+"""In production, new accounts and invitations need an address with a domain name."""
 
 from __future__ import annotations
 

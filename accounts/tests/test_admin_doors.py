@@ -1,4 +1,4 @@
-"""What staff cannot do to get into accounts and organizations that are not theirs, and what is told when they try."""
+"""Staff cannot get into other users' accounts and organizations, and changes send notices to the old address."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_the_old_address_is_told_and_the_new_one_resets_no_password(
     ann = register("ann", mail_web)
     new = f"staffs-own-{ann.email}"
     with superuser(mail_web) as root, Api(mail_web) as anonymous:
-        for _ in range(6):  # what others may use up is not what this needs
+        for _ in range(6):  # other clients cannot use up the limit of notices
             anonymous.post("auth/password/forgot", json={"email": ann.email})
         assert root.submit(f"accounts/user/{ann.id}/change/", email=new).status_code == 302
         (text,) = eventually(lambda: mails_to(ann.email, "The e-mail address of your account was changed"))

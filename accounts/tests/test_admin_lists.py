@@ -1,4 +1,4 @@
-"""Lists cost the same whatever their number of rows. In this process, where Django's queries can be seen."""
+"""The cost of a list does not depend on its number of rows. Runs in this process to count Django's queries."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from usage.models import (
     Spending,
 )
 
-ROWS = 60  # more than a page
+ROWS = 60  # more than one page
 
 
 def _users() -> list[User]:
@@ -93,7 +93,7 @@ def _spending(users: list[User]) -> None:
 
 
 def _daily_traffic(users: list[User]) -> None:
-    """Of days that no other test has, or that were made before."""
+    """Rows for days that no other test uses. They may exist from an earlier run."""
     days = [date(1900, 1, 1) + timedelta(days=number) for number in range(len(users))]
     rows = [DailyTraffic(date=day, latencies=[]) for day in days]
     DailyTraffic.objects.bulk_create(rows, ignore_conflicts=True)
@@ -164,7 +164,7 @@ def test_a_page_of_rows_takes_few_queries_and_none_counts_the_whole_table(path: 
 
 
 def test_every_list_is_looked_at_here() -> None:
-    """Conversations are in MongoDB and have pages of their own."""
+    """Except conversations, which are in MongoDB and have their own pages."""
     registered = {f"{model._meta.app_label}/{model._meta.model_name}" for model in admin.site._registry}
     assert registered - {f"conversations/{Conversation._meta.model_name}"} == set(LISTS)
 

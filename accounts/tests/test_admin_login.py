@@ -1,4 +1,4 @@
-"""/admin/login/, /admin/password_change/ and what every page of the admin has."""
+"""/admin/login/, /admin/password_change/ and the parts that every page of the admin has."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""Logins to the admin are sessions: listed, ended like the others, and asked for the password again."""
+"""Admin sessions: listed, ended like other sessions, and asked for the password again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ASKED = "/admin/confirm-password/"
 
 
 class Both:
-    """One member of staff at a browser, and at the API."""
+    """One staff user in a browser and at the API."""
 
     def __init__(self, origin: str, person: Person) -> None:
         User.objects.filter(pk=person.id).update(is_staff=True)
@@ -179,7 +179,7 @@ def test_logging_in_again_ends_the_login_of_before(both: Both) -> None:
 
 @pytest.mark.parametrize("kind", ["access", "refresh"])
 def test_it_is_no_session_for_tokens(both: Both, web_url: str, kind: Any) -> None:
-    """Even for who has stolen the key that signs them."""
+    """Even for a client that has stolen the signing key."""
     token = make_token(
         kind, user_id=both.user.pk, role="admin", session_id=both.session().pk, generation=0, issued_at=timezone.now()
     )
@@ -286,7 +286,7 @@ def test_a_wrong_password_is_told_audited_and_counted(web_url: str) -> None:
         assert _is_asked(root.get(page))
         failed = AuditEvent.objects.filter(user_id=root.user.pk, event="login_failed")
         assert [event.details for event in failed] == [{"by": "reauthentication"}] * 5
-        assert root.get("").status_code == 200  # what needs no password goes on
+        assert root.get("").status_code == 200  # pages that need no recent password still work
 
 
 def test_asking_for_the_password_has_a_csrf_token_and_leads_nowhere_else(web_url: str) -> None:

@@ -1,4 +1,4 @@
-"""What staff do to users by a button or to those chosen in the list: /admin/accounts/user/."""
+"""Actions of staff on users, by a button or from the list: /admin/accounts/user/."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conftest import Person
 from usage.models import Budget
 
 LIST = "accounts/user/"
-# Of each action: what it needs, besides seeing users, of staff who are no superusers.
+# The permissions that each action requires of staff who are not superusers, besides viewing users.
 NEEDED = {
     "end_sessions": ("change_session",),
     "deactivate": ("change_user",),
@@ -42,7 +42,7 @@ def _untouched(user_id: int) -> bool:
 
 
 def _answer(staff: Staff, name: str, user_id: int, **fields: Any) -> Any:
-    """Send the question's form."""
+    """Send the form of the confirmation page."""
     staff.get("")  # for the CSRF cookie
     return staff.post_form(_page(name, user_id), {"confirmed": "yes", **fields})
 
@@ -79,7 +79,7 @@ def test_deactivating_a_user(web_url: str, alice: Person) -> None:
             (root.user.pk, {"before": {"is_active": True}, "after": {"is_active": False}})
         ]
         assert f'href="/admin/{_page("deactivate", alice.id)}"' not in root.get(f"{LIST}{alice.id}/change/").text
-        assert root.submit(_page("deactivate", alice.id)).status_code == 302  # is so already
+        assert root.submit(_page("deactivate", alice.id)).status_code == 302  # already deactivated
         assert len(_events(alice.id, "deactivated")) == 1
     assert not User.objects.get(pk=alice.id).is_active
     assert alice.get("auth/me").status_code == 401

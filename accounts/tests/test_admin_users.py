@@ -252,7 +252,7 @@ def _assert_gone(person: Person) -> None:
 
 
 def blocks_another() -> bool:
-    """Whether somebody waits for a lock that this connection holds."""
+    """Whether another connection waits for a lock that this one holds."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"

@@ -23,10 +23,10 @@ from conftest import Api, assert_error
 
 PASSWORD = "an older password"
 BCRYPT = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
-# passlib's own parameters
+# passlib's default parameters
 ARGON2 = argon2.PasswordHasher(time_cost=3, memory_cost=65536, parallelism=4, salt_len=16).hash(PASSWORD)
 
-# Far from each other, for the ids between are given to whom other tests register.
+# Far apart, because users that other tests register get ids in between.
 _ids = itertools.count(random.SystemRandom().randrange(10**6, 10**9), step=10_000)
 
 
@@ -48,7 +48,7 @@ def run(file: Path, **options: Any) -> str:
 
 
 def refusals(file: Path) -> tuple[list[str], str]:
-    """The refused lines, and the summary of the CommandError."""
+    """The rejected lines, and the summary of the CommandError."""
     out = io.StringIO()
     with pytest.raises(CommandError) as raised:
         call_command("import_users", str(file), stdout=out)
@@ -212,7 +212,7 @@ def test_bad_lines_of_csv_are_told(tmp_path: Path, new_email: Any) -> None:
         "$argon2id$v=19$m=65536,t=3,p=4$!$!",
         "$argon2id$nothing",
     ],
-    # The hashes are new in each process.
+    # The hashes differ in each process.
     ids=["cost", "short", "bcrypt salt", "memory", "rounds", "argon2 salt", "argon2i", "letter", "empty", "nothing"],
 )
 def test_hashes_that_could_not_be_checked_or_take_too_long_are_refused(

@@ -1,4 +1,4 @@
-"""manage.py prune_audit. Tests share the table: each looks at the rows of users that nobody else has."""
+"""manage.py prune_audit. Tests share the table, so each test reads only the rows of its own users."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from accounts.models import AuditEvent
 
 
 def _events(*ages: float) -> int:
-    """The id of a user with a row of each age in days; `details` has the age."""
+    """The id of a user with one row per age in days. `details` has the age."""
     user_id = random.SystemRandom().randrange(2**40, 2**60)
     for age in ages:
         event = AuditEvent.objects.create(event=AuditEvent.Event.LOGIN, user_id=user_id, details={"age": age})

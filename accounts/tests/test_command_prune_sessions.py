@@ -1,7 +1,7 @@
 """manage.py prune_sessions.
 
-Tests share the tables and run at once, so each looks at its own user's rows, and none deletes what is younger than 30
-days.
+Tests share the tables and run at the same time. So each test reads only its own user's rows, and no test deletes rows
+that are less than 30 days old.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from conftest import Person
 
 
 def _session(user: User, name: str, *, expires: float, ended: float | None = None) -> Session:
-    """A session with one token pair; times are in days from now."""
+    """A session with one token pair. Times are in days from now."""
     now = timezone.now()
     session = Session.objects.create(
         user=user,
@@ -77,7 +77,7 @@ def test_who_is_logged_in_stays_so(alice: Person) -> None:
 
 def test_a_dry_run_counts_and_deletes_nothing() -> None:
     user = make_user()
-    _session(user, "ended", expires=5, ended=-20)  # too young for the tests that delete
+    _session(user, "ended", expires=5, ended=-20)  # too recent for the tests that delete
     session = _session(user, "live", expires=5)
     TokenPair.objects.filter(session=session).update(issued_at=timezone.now() - timedelta(days=20))
     TokenPair.objects.create(session=session, generation=1, issued_at=timezone.now())

@@ -46,7 +46,7 @@ def test_everybody_s_sessions_are_revoked(alice: Person) -> None:
         assert not Session.objects.live().exists()
         event = AuditEvent.objects.filter(event="session_ended", user_id=None).latest("id")
         assert (event.actor_id, set(event.details)) == (None, {"sessions"})
-        transaction.set_rollback(True)  # the other tests have sessions too
+        transaction.set_rollback(True)  # other tests have sessions too
     assert alice.get("auth/me").status_code == 200
 
 

@@ -1,4 +1,4 @@
-"""POST /users/login, /users/refresh and /users/logout: the refresh token in a cookie."""
+"""POST /users/login, /users/refresh and /users/logout, with the refresh token in a cookie."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EVIL = "https://evil.example.com"
 
 
 def cookie_login(api: Api, person: Person) -> tuple[dict[str, str], str]:
-    """(the body, the refresh token of the cookie)."""
+    """The body of the answer and the refresh token of the cookie."""
     answer = log_in(api, person.email, person.password, "users/login")
     assert answer.status_code == 200, answer.text
     api.cookies.clear()
@@ -30,7 +30,7 @@ def cookie_login(api: Api, person: Person) -> tuple[dict[str, str], str]:
 
 
 def set_cookie(answer: httpx2.Response) -> tuple[str, set[str]]:
-    """The value of the cookie that is set, and its attributes."""
+    """The value of the new cookie and its attributes."""
     [header] = [one for one in answer.headers.get_list("Set-Cookie") if one.startswith("refresh_token=")]
     pair, *attributes = header.split("; ")
     return pair.partition("=")[2], set(attributes)

@@ -1,4 +1,4 @@
-"""GET /users/me/export and manage.py export_user and delete_user: all that is kept of a user, and then nothing."""
+"""GET /users/me/export, manage.py export_user and delete_user: all data of a user, and none after the deletion."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from conftest import Api, Person, assert_error
 from conversations.tests.test_attachments import picture, upload
 from usage.models import Budget, HourlyUsage, LedgerEntry, RequestRecord
 
-# Tables with a column that names a user, and the type of line that each is in an export. None: nothing to be told.
+# Tables with a column that names a user, and the type of their lines in an export. None: not exported.
 TABLES = {
     "accounts_user": "account",
     "accounts_session": "session",
@@ -50,7 +50,7 @@ TABLES = {
     "usage_hourlyusage": "hourly_usage",
     "usage_requestrecord": "request",
     "usage_budget": "budget",
-    "usage_organizationusage": None,  # sums of the ledger, like the next
+    "usage_organizationusage": None,  # sums of the ledger, like the next table
     "usage_spending": None,
 }
 
@@ -61,7 +61,7 @@ def lines_of(text: str) -> list[dict[str, Any]]:
 
 
 def tables_of_users() -> set[str]:
-    """Every table with a column that names a user."""
+    """The tables with a column that names a user."""
     with connection.cursor() as cursor:
         return {
             table
@@ -78,7 +78,7 @@ def secret() -> str:
 
 @pytest.fixture
 def belongings(alice: Person, secret: str, eventually: Callable[..., Any]) -> dict[str, Any]:
-    """One of everything that a user can have."""
+    """One object of each kind that a user can have."""
     alice.patch("users/me", json={"full_name": f"Ann {secret}"})
     attachment = upload(alice, picture(), **{"Idempotency-Key": f"key-{secret}"}).json()
     conversation = alice.new_conversation(title=f"about {secret}")
@@ -197,7 +197,7 @@ def test_the_command_writes_all_of_it_for_its_owner_alone(
     call_command("export_user", alice.email, stdout=printed)
 
     def lasting(text: str) -> Iterator[dict[str, Any]]:
-        """What no request changes: without counts of requests, and without the audit of the exports themselves."""
+        """The lines that no request changes: without request counts and the audit of the exports."""
         return (line for line in lines_of(text) if line.get("type") in ("account", "todo", "session"))
 
     assert list(lasting(file.read_text())) == list(lasting(printed.getvalue()))
@@ -263,7 +263,7 @@ def test_an_export_with_a_store_away_breaks_off_without_counts(
 
     file = tmp_path / "part"
     monkeypatch.setattr(mongo, "_client", None)
-    monkeypatch.setattr(mongo, "_breaker", Breaker())  # an open one would fail the tests of the next second
+    monkeypatch.setattr(mongo, "_breaker", Breaker())  # an open circuit breaker would fail the tests of the next second
     with override_settings(MONGODB_URL="mongodb://127.0.0.1:9/"):
         with pytest.raises(CommandError, match="A store is not available; the export broke off"):
             call_command("export_user", alice.email, output=str(file))

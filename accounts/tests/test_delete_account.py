@@ -1,4 +1,4 @@
-"""DELETE /users/me: nothing is left of the account in any store."""
+"""DELETE /users/me: no store keeps data of the account."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from usage.models import HourlyUsage, LedgerEntry
 
 
 def rows_with(text: str) -> list[str]:
-    """Every row of every PostgreSQL table that has a text in it."""
+    """The rows of all PostgreSQL tables that contain a text."""
     with connection.cursor() as cursor:
         found: list[str] = []
         for table in connection.introspection.table_names(cursor):
@@ -39,7 +39,7 @@ def rows_with(text: str) -> list[str]:
 
 
 def rows_of_user(user_id: int) -> list[str]:
-    """Every row that has the user's id in a column that names users. The audit log keeps it on purpose."""
+    """The rows with the user's id in a column that names users. The audit log keeps the id intentionally."""
     with connection.cursor() as cursor:
         found: list[str] = []
         for table in connection.introspection.table_names(cursor):
@@ -52,7 +52,7 @@ def rows_of_user(user_id: int) -> list[str]:
 
 
 def documents_with(*texts: Any) -> list[str]:
-    """Every document of every collection that mentions one of these texts, or the owner's id."""
+    """The documents of all collections that contain one of these texts, or the owner's id."""
     documents = (
         (name, document) for name in database().list_collection_names() for document in database()[name].find()
     )
@@ -65,7 +65,7 @@ def documents_with(*texts: Any) -> list[str]:
 
 
 def redis_keys_with(*texts: str) -> list[str]:
-    """Every key of Redis that has one of these texts in its name or in what it holds."""
+    """The Redis keys with one of these texts in their name or value."""
     client, found = redis_client(), []
     for key in client.scan_iter(count=1000):
         held: Any = client.xrange(key) if client.type(key) == b"stream" else key
@@ -75,7 +75,7 @@ def redis_keys_with(*texts: str) -> list[str]:
 
 
 def files_with(*texts: str) -> list[str]:
-    """Every file below the media folder with one of these texts in its path."""
+    """The files below the media folder with one of these texts in their path."""
     paths = [path.as_posix() for path in Path(settings.MEDIA_ROOT).rglob("*")]
     return [path for path in paths if any(text in path for text in texts)]
 
@@ -128,7 +128,7 @@ def test_requests_counted_after_the_deletion_leave_nothing(
 ) -> None:
     alice.get("auth/me")
     alice.delete("users/me")
-    witness = register("witness")  # whose request is behind alice's in the queue
+    witness = register("witness")  # its request comes after alice's in the queue
     eventually(lambda: HourlyUsage.objects.filter(user_id=witness.id).exists())
     assert rows_of_user(alice.id) == []
 
@@ -154,7 +154,7 @@ def test_the_text_of_a_running_reply_is_nowhere(
     model_calls: Callable[[str], list[dict[str, Any]]],
     eventually: Callable[..., Any],
 ) -> None:
-    """The reply is written by one process, and the account deleted in another."""
+    """One process writes the reply, and another process deletes the account."""
     writer = start_web(workers=1)
     carol = register("carol", writer.url)
     secret = uuid.uuid4().hex
@@ -275,7 +275,7 @@ def test_nothing_that_staff_did_or_wrote_names_the_account(
     assert deletion.delete_user(user=User.objects.get(pk=carol.id), caller=None, actor_id=None)
     assert LogEntry.objects.filter(object_id=str(carol.id)).exists(), "that staff did something is kept"
     assert AuditEvent.objects.filter(user_id=carol.id, event="email_changed").get().details == {}
-    # As it stands in a text, and as JSON has it.
+    # The name as in plain text and as in JSON.
     for text in (named, first, quoted, quoted.replace('"', '\\"'), quoted.split('"')[1]):
         assert rows_with(text) == [], text
     assert redis_keys_with(named, first, quoted) == []
@@ -293,5 +293,5 @@ def test_neither_a_login_to_the_admin_nor_the_name_of_an_own_organization_is_lef
         assert own.get("").status_code == 302
         assert AuditEvent.objects.filter(actor_id=root.user.pk, event="staff_change").exists()
     assert rows_with(name) == []
-    with connection.cursor() as cursor:  # whose rows name their users in Base64
+    with connection.cursor() as cursor:  # the rows of this table name their users in Base64
         assert "django_session" not in connection.introspection.table_names(cursor)

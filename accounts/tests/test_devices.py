@@ -1,4 +1,4 @@
-"""A device on which an account was logged in is not locked out by the failed logins of others."""
+"""Failed logins by other clients do not lock out a device that knows the account."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ WRONG = "not the password"
 
 
 def fail(api: Api, email: str, count: int) -> None:
-    """Fail so many times, at once, for each refusal takes its time."""
+    """Make `count` failed logins simultaneously, because each rejection takes its time."""
     answers = at_once(count, lambda number: log_in(api, email, WRONG, LOGINS[number % 3]))
     assert [answer.status_code for answer in answers] == [401] * count
 
 
 def lock(email: str) -> None:
-    """Somebody's five failures."""
+    """Make five failed attempts without a device."""
     for _ in range(5):
         begin_login(email).fail()
 
@@ -47,7 +47,7 @@ def assert_locked(answer: httpx2.Response) -> None:
 
 
 def token_of(api: Api, person: Person, path: str = "auth/login") -> str:
-    """The device token of a login; the cookie is thrown away, as by a client that keeps none."""
+    """The device token of a login. The cookie is removed, as for a client without cookies."""
     answer = log_in(api, person.email, person.password, path)
     api.cookies.clear()
     token: str = answer.json()["device_token"]
@@ -56,7 +56,7 @@ def token_of(api: Api, person: Person, path: str = "auth/login") -> str:
 
 @pytest.fixture
 def phone(web_url: str) -> Iterator[Api]:
-    """A client that keeps cookies."""
+    """A client that stores cookies."""
     with Api(web_url) as api:
         yield api
 
@@ -141,7 +141,7 @@ def test_a_token_that_is_not_good_is_none(anonymous: Api, alice: Person, bob: Pe
     bad = ("", "nonsense", own[:-1], own + "x", forged(user), bob.tokens["device_token"], "é" * 100, None)
     tokens = (*bad, alice.tokens["access_token"], make_emailed_token(user, "verify"))
     body = {"email": alice.email, "password": alice.password}
-    # At once, for each refusal takes its time.
+    # Simultaneously, because each rejection takes its time.
     answers = at_once(len(tokens), lambda n: log_in(anonymous, **body, device_token=tokens[n]))
     cookies = (bob.tokens["device_token"], "|" * 1000, "nonsense|nonsense", '"', "x" * 4000)
     answers += at_once(
@@ -155,7 +155,10 @@ def test_a_token_that_is_not_good_is_none(anonymous: Api, alice: Person, bob: Pe
 
 
 def test_another_account_s_token_counts_as_none(anonymous: Api, alice: Person, bob: Person) -> None:
-    """It neither has a count of its own there, nor uses one up here, known address or not."""
+    """A device token of another account has no separate count and uses up no count.
+
+    This holds whether or not the address is known.
+    """
     for email in (alice.email, new_email()):
         token, address = bob.tokens["device_token"], email
         for answer in at_once(5, lambda _: log_in(anonymous, address, WRONG, device_token=token)):  # noqa: B023

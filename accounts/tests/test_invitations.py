@@ -1,4 +1,7 @@
-"""POST /organizations/{id}/members, and GET, accept and DELETE of /organizations/invitations: nobody joins unasked."""
+"""POST /organizations/{id}/members, and GET, accept and DELETE of /organizations/invitations.
+
+A user becomes a member only by accepting.
+"""
 
 from __future__ import annotations
 
@@ -314,7 +317,7 @@ def test_an_account_is_in_500_organizations_at_most_also_at_once(alice: Person, 
 
 
 def audited(organization: Organization, event: str) -> list[tuple[int | None, int | None, Any, Any]]:
-    """(whom, by whom, before, after) of each row, the first one first."""
+    """(user id, actor id, before, after) of each row, oldest first."""
     key = "organization" if event == "membership_changed" else "id"
     rows = AuditEvent.objects.filter(
         event=event, **{f"details__{key}": organization.pk if key == "organization" else str(organization.pk)}

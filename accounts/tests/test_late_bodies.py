@@ -1,4 +1,4 @@
-"""Whoever lost what they were let in for while their body was on its way does nothing with it."""
+"""A request whose session or rights end while its body arrives has no effect."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from edgechat.http.request_body import LATE_SECONDS
 from edgechat.tests.raw_client import Answer, RawClient
 
 JSON = "application/json"
-# So that the time that a body may take is never over, however slow the machine is.
+# Large enough that the time limit of the body is never reached, even on a slow machine.
 PADDING = "x" * 200_000
 
 
 def send_late(
     client: RawClient, method: str, path: str, body: bytes, meanwhile: Callable[[], object], **headers: Any
 ) -> Answer:
-    """Send all but the last byte, have something happen, and a while later send the rest."""
+    """Send all but the last byte, call `meanwhile`, and send the rest a moment later."""
     client.begin(method, path, body[:-1], Content_Length=len(body), **headers)
-    for act in (lambda: None, meanwhile):  # the first so that it is known by then whose request it is
+    for act in (lambda: None, meanwhile):  # the first wait lets the server authenticate the request
         act()
         done_at = time.monotonic()
         while time.monotonic() < done_at + LATE_SECONDS:

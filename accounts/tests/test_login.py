@@ -15,7 +15,7 @@ from conftest import Api, Person, new_address
 
 
 def login(api: Api, **body: Any) -> httpx2.Response:
-    # Not `json=`, which can't write a lone surrogate.
+    # Not `json=`, which cannot write a lone surrogate.
     headers = {**new_address(), "Content-Type": "application/json"}
     return api.post("auth/login", content=json.dumps(body), headers=headers)
 
@@ -53,7 +53,7 @@ def test_a_login_answers_a_token_pair_of_a_new_session(anonymous: Api, alice: Pe
         }
         assert claims["jti"]
     access = jwt.decode(body["access_token"], options={"verify_signature": False})
-    # Never more than what is left, or a client would believe in a dead token.
+    # Not more than the remaining time, or a client would use an expired token.
     assert body["expires_in"] == access["exp"] - access["iat"] == 900
     assert alice.get("auth/me").status_code == 200, "the first session goes on"
     assert AuditEvent.objects.filter(user_id=alice.id, event="login", actor_id=alice.id).count() == 1

@@ -1,4 +1,4 @@
-"""Five failed logins for one e-mail within 15 minutes, and what happens then."""
+"""The login lock: five failed logins for one e-mail address within 15 minutes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DETAIL = "Too many failed logins for this e-mail address, try again later"
 
 
 def fail(api: Api, email: str, count: int) -> None:
-    """Fail so many times, at once, for each refusal takes its time."""
+    """Make `count` failed logins simultaneously, because each rejection takes its time."""
     answers = at_once(count, lambda number: log_in(api, email, "not the password", LOGINS[number % 3]))
     assert [answer.status_code for answer in answers] == [401] * count
 
@@ -34,7 +34,7 @@ def assert_locked(answer: Any) -> None:
 
 
 def attempts_of(email: str) -> LoginAttempts:
-    """The row of an e-mail that has failed once more: what is stored does not tell whose it is."""
+    """The row of an address after another failure. The row does not contain the address, so the failure finds it."""
     attempt = begin_login(email)
     attempt.fail()
     return LoginAttempts.objects.get(key=attempt.key)
@@ -149,4 +149,4 @@ def test_old_attempts_are_forgotten_and_the_others_kept() -> None:
     LoginAttempts.objects.filter(pk=old.pk).update(last_at=F("last_at") - timedelta(minutes=31))
     assert prune_login_attempts() >= 1
     assert set(LoginAttempts.objects.filter(pk__in=[old.pk, young.pk])) == {young}
-    LoginAttempt(old.pk, timezone.now()).fail()  # of a login that took that long
+    LoginAttempt(old.pk, timezone.now()).fail()  # a login that took as long

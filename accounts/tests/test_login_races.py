@@ -1,4 +1,4 @@
-"""What happens between the look at a password and the session that follows."""
+"""Changes between the password check and the start of the session."""
 
 from __future__ import annotations
 

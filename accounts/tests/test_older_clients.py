@@ -1,4 +1,4 @@
-"""POST /auth/signup, /auth/signin and /users/register, as the older backends' clients call them."""
+"""POST /auth/signup, /auth/signin and /users/register, in the form that the older backends' clients use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which spellings of an e-mail address are one person's."""
+"""Which spellings of an e-mail address count as the same address."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ ROWS = [
 def fill_keys(
     users: list[tuple[int, str]], invitations: list[tuple[int, int, str]]
 ) -> tuple[list[tuple[int, str]], list[int]]:
-    """What the migration makes of these rows, in tables of the same names that only this transaction sees."""
+    """The result of the migration for these rows, in temporary tables with the same names."""
     migration = import_module("accounts.migrations.0009_email_keys")
     with transaction.atomic(), connection.cursor() as cursor:
         for name, columns in (("user", "email"), ("membership", "invited_email")):

@@ -1,4 +1,4 @@
-"""GET and POST /organizations/{id}/members, PATCH and DELETE on one of them, and invitations."""
+"""GET and POST /organizations/{id}/members, PATCH and DELETE of a member, and invitations."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_last_owner_neither_leaves_nor_gets_another_role(alice: Person, bob:
     organization = new_organization(owner=alice, admin=bob)
     Membership.objects.create(organization=organization, invited_email="owner@example.com", role="owner")
     join(organization, carol, "owner")
-    User.objects.filter(pk=carol.id).update(is_active=False)  # and so cannot act
+    User.objects.filter(pk=carol.id).update(is_active=False)  # so carol does not count as an owner
     own = f"organizations/{organization.pk}/members/{alice.id}"
     before = members_of(bob, organization)
     for role in ("admin", "member"):

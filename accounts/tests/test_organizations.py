@@ -121,7 +121,7 @@ def test_one_account_makes_50_at_most_also_at_once(alice: Person) -> None:
     made = [Organization(name="Readers", created_by_id=alice.id) for _ in range(MAX_ORGANIZATIONS - 1)]
     Organization.objects.bulk_create(made)
     owner = make_user("owner")
-    for name in ("Theirs", "Others"):  # being made an owner uses up nothing
+    for name in ("Theirs", "Others"):  # becoming an owner does not use up the limit
         join(new_organization(name, owner=owner), alice, "owner")
     answers = at_once(4, lambda _: alice.post("organizations", json={"name": "The last"}))
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]

@@ -1,4 +1,4 @@
-"""Passwords are the same in every Unicode form that keyboards send."""
+"""Passwords are equal in every Unicode form that keyboards send."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from accounts.models import User
 from accounts.tests.logins import log_in, new_email
 from conftest import Api, Person
 
-# As typed, and as another keyboard would send it.
+# The password as typed, and as another keyboard sends it.
 FORMS = [
     ("Fu\u0308\u00dfe im Meer", "F\u00fc\u00dfe im Meer"),
     ("\uff50\uff41\uff53\uff53 \uff57\uff4f\uff52\uff44", "pass word"),

@@ -1,4 +1,4 @@
-"""Who may do what in an organization: every kind of person, by everything that can be done, over HTTP."""
+"""Permissions in organizations: each role with each action, over HTTP."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ MANAGERS = {"owner", "admin", "superuser"}
 OWNERS = {"owner", "superuser"}
 NEW = "new@example.com"
 
-# What is done, by method, path, body; the answer to those who may; and who may. {self} is who asks, {member},
-# {admin} and {owner} are others in the organization, {invited member} and {invited owner} invitations to it.
+# Each call: method, path and body; the status for allowed users; the allowed users. {self} is the requesting user,
+# {member}, {admin} and {owner} are other members of the organization, {invited member} and {invited owner} are
+# invitations to it.
 CALLS: dict[str, tuple[str, str, dict[str, Any] | None, int, set[str]]] = {
     "read it": ("GET", "", None, 200, IN_IT),
     "read its members": ("GET", "/members", None, 200, IN_IT),
@@ -94,7 +95,7 @@ def test_who_may(alice: Person, others: dict[str, Any], call: str) -> None:
             continue
         if who == "stranger":
             assert_error(answer, 404, "not_found", "Organization not found")
-        elif who == "superuser":  # who is not in it
+        elif who == "superuser":  # the superuser is not a member
             assert_error(answer, 404, "not_found", "Member not found")
         else:
             assert_error(answer, 403, "permission_denied", "You do not have permission to do this")

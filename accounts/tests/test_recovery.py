@@ -1,4 +1,4 @@
-"""Forgotten passwords, and verifying e-mail addresses."""
+"""Password resets and the verification of e-mail addresses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def user_of(person: Person) -> User:
 
 @pytest.fixture
 def mail_web(web_with: Callable[..., str]) -> str:
-    """Where a server answers whose e-mails are files."""
+    """The URL of a server that writes its e-mails to files."""
     return web_with(**mail_settings())
 
 

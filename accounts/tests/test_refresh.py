@@ -1,4 +1,4 @@
-"""POST /auth/refresh: rotation, the answer that was lost, and theft."""
+"""POST /auth/refresh: rotation, lost answers and theft."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def session_of(tokens: Tokens) -> Session:
 
 
 def move_first_use(tokens: Tokens, ago: timedelta) -> None:
-    """As if the first use of this pair had been that long ago; it must have been used."""
+    """Set the first use of this pair to that long ago. The pair must have been used."""
     pairs = TokenPair.objects.filter(session=session_of(tokens), generation=claims_of(tokens)["gen"])
     assert pairs.filter(first_used_at__isnull=False).update(first_used_at=timezone.now() - ago) == 1
 
 
 def use(api: Api, tokens: Tokens) -> int:
-    """Make a call with the pair's access token; its status."""
+    """Make a call with the pair's access token. Returns its status."""
     client = api.signed_in(tokens["access_token"])
     status: int = client.get("auth/me").status_code
     client.close()
@@ -71,7 +71,7 @@ def assert_refused(answer: httpx2.Response) -> None:
 
 
 def assert_stolen(api: Api, alice: Person, *pairs: Tokens) -> None:
-    """The session has ended, for every token of it, and the audit log says why, once."""
+    """Assert that the session ended with all its tokens, and that the audit log has the reason once."""
     session = session_of(pairs[0])
     assert session.end_reason == "refresh_reused"
     for tokens in pairs:

@@ -21,7 +21,7 @@ def new_email(name: str = "ann") -> str:
 
 
 def register(api: Api, **body: Any) -> httpx2.Response:
-    # Not `json=`, which can't write a lone surrogate.
+    # Not `json=`, which cannot write a lone surrogate.
     content = json.dumps({"email": new_email(), "password": PASSWORD, **body})
     return api.post("auth/register", content=content, headers={**new_address(), "Content-Type": "application/json"})
 

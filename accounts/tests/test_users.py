@@ -20,7 +20,7 @@ ONESELF = "Nobody changes their own role, or shuts themselves out"
 
 @pytest.fixture
 def helper(register: Any) -> Person:
-    """Staff who is no superuser."""
+    """A staff user without superuser rights."""
     return promoted(register("helper"), is_staff=True)
 
 
@@ -36,7 +36,7 @@ def promoted(person: Person, **rights: bool) -> Person:
 
 @pytest.fixture
 def crowd() -> list[int]:
-    """Five users that follow each other by id, if not directly."""
+    """Ids of five users in ascending order, perhaps with gaps."""
     return [make_user("crowd").pk for _ in range(5)]
 
 
@@ -72,7 +72,7 @@ def test_users_are_listed_for_staff_alone(alice: Person) -> None:
 
 
 def test_the_list_of_users_has_pages(helper: Person, crowd: list[int]) -> None:
-    # Users of other tests come and go, but none with a smaller id comes.
+    # Other tests add and delete users, but no new user has a smaller id.
     before = User.objects.filter(pk__lt=crowd[0]).count()
     page = helper.get("users", params={"limit": 100, "skip": max(0, before - 50)}).json()
     assert set(page) == {"users", "has_more"}
@@ -88,7 +88,7 @@ def test_the_list_of_users_has_pages(helper: Person, crowd: list[int]) -> None:
 
 
 def test_the_last_page_has_no_more(helper: Person) -> None:
-    # Of the users that other tests make meanwhile there is room for ninety.
+    # Leaves room for ninety users that other tests add meanwhile.
     page = helper.get("users", params={"limit": 100, "skip": max(0, User.objects.count() - 10)}).json()
     assert page["users"]
     assert page["has_more"] is False

@@ -147,7 +147,7 @@ def test_another_password_is_422(alice: Person, password: Any) -> None:
 
 
 def rows_with(value: str, *, but: frozenset[str]) -> list[tuple[str, str]]:
-    """(table, row) of every row of PostgreSQL in which a column is `value`."""
+    """(table, row) of each PostgreSQL row in which a column is `value`."""
     found = []
     with connection.cursor() as cursor:
         cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
@@ -164,7 +164,7 @@ def rows_with(value: str, *, but: frozenset[str]) -> list[tuple[str, str]]:
 
 
 def documents_with(value: int) -> list[tuple[str, dict[str, Any]]]:
-    """(collection, document) of every document of MongoDB in which the value stands anywhere."""
+    """(collection, document) of each MongoDB document that contains the value at any depth."""
 
     def holds(part: Any) -> bool:
         if isinstance(part, dict):
@@ -189,7 +189,7 @@ def test_a_deleted_account_leaves_nothing_behind(anonymous: Api, alice: Person, 
     gone = alice.new_conversation(title="Gone")
     assert alice.delete(f"chat/conversations/{gone}").status_code == 204
     assert alice.post("ai/complete", json={"prompt": "Hello"}).status_code == 200
-    # The audit log outlives its users; requests are counted shortly after they were answered.
+    # The audit log keeps its rows after a deletion, and requests are counted shortly after their answer.
     but = frozenset({AuditEvent._meta.db_table})
     eventually(lambda: alice.get("usage/me").json()["total_requests"] > 3)
     assert rows_with(str(alice.id), but=but)
@@ -206,7 +206,7 @@ def test_a_deleted_account_leaves_nothing_behind(anonymous: Api, alice: Person, 
     assert documents_with(alice.id) == []
     deleted = AuditEvent.objects.get(user_id=alice.id, event="account_deleted")
     assert deleted.actor_id == alice.id
-    # Counted after the deletion, the requests of a deleted user would come back as rows of nobody.
+    # If the requests of a deleted user were counted after the deletion, they would return as rows without a user.
     marker = Person(anonymous.origin, "marker")
     eventually(lambda: marker.get("usage/me").json()["total_requests"] > 0)
     assert rows_with(str(alice.id), but=but) == []
