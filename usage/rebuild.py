@@ -185,7 +185,7 @@ def _rebuild(table: SumTable) -> Rebuilt:
         try:
             return _recount(table, rebuild=True)
         except (OperationalError, IntegrityError) as error:
-            # An account or organization was deleted meanwhile, which locks its rows in another order.
+            # A simultaneous deletion of an account or organization locks its rows in another order.
             if not isinstance(error.__cause__, DeadlockDetected | ForeignKeyViolation):
                 raise
     return _recount(table, rebuild=True)

@@ -72,7 +72,7 @@ class Place:
     def wait(self, cancelled: threading.Event) -> None:
         """Wait until the answer is cached or this request may ask the model.
 
-        The lock names the process of its holder: nobody waits for a dead process. A request that fails releases the
+        The lock names the process of its holder: no request waits for a dead one. A request that fails releases the
         lock, and the next one tries. A request that has waited for AI_TIMEOUT_SECONDS asks the model without the lock:
         otherwise, while the model hangs, the last request of a long queue would wait for the calls of all the others.
 

@@ -198,5 +198,5 @@ def _ssl_context() -> ssl.SSLContext:
 
 
 def fetch_page(url: str) -> Page:
-    """The page behind a URL of the public internet: final URL, title and main text. Raises PageRefused."""
+    """The page at a URL of the public internet: final URL, title and main text. Raises PageRefused."""
     return Fetcher().fetch(url)

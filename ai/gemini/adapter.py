@@ -122,7 +122,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Prompt:
-    """All that a call sends. `response_schema` is a JSON schema that the answer must follow."""
+    """Everything that a call sends. `response_schema` is a JSON schema that the answer must follow."""
 
     turns: tuple[Turn, ...]
     system_instruction: str | None = None

@@ -519,7 +519,7 @@ def test_whatever_bytes_are_changed_it_is_a_picture_or_415_or_413(kind: str, cha
         assert made in (OTHER_TYPE, DAMAGED, TOO_MANY_PIXELS)
 
 
-# --- Beside other requests -------------------------------------------------------------------------------------------
+# --- During other requests -------------------------------------------------------------------------------------------
 
 UNDER_GEVENT = """
 import gevent.monkey

@@ -19,8 +19,8 @@ MAX_LISTED = 1000
 
 @dataclass(frozen=True)
 class OrganizationTotals:
-    """`members`: the organization's members in the order in which they were added, then former members who used tokens,
-    the most first, then deleted accounts."""
+    """`members`: members in the order in which they were added, then former members with usage, the most tokens first,
+    then deleted accounts."""
 
     organization: Organization
     tokens: TokenTotals

@@ -1,4 +1,4 @@
-"""GET /usage/me: exact counts, although processes and stores fail meanwhile."""
+"""GET /usage/me: exact counts, although processes are killed and stores fail."""
 
 from __future__ import annotations
 
