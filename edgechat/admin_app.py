@@ -1,4 +1,4 @@
-"""Django's admin with the site of our own."""
+"""Django's admin with the project's own site."""
 
 from django.contrib.admin.apps import AdminConfig
 

@@ -1,4 +1,4 @@
-"""System checks: combinations of settings that each look right and together are not."""
+"""System checks: combinations of settings that are valid one by one and unsafe together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIN_SECRET_BYTES = 32
 
 @register(Tags.security, deploy=True)
 def check_hosts(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Any Host header is accepted in production."""
+    """Production accepts any Host header."""
     if settings.DEVELOPMENT or "*" not in (settings.ALLOWED_HOSTS or []):
         return []
     return [
@@ -23,7 +23,7 @@ def check_hosts(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_model(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """In production nothing stands in for the model."""
+    """In production a stand-in answers in place of the model."""
     if settings.GEMINI_API_KEY or settings.GEMINI_BASE_URL:
         return []
     hint = "Set GEMINI_API_KEY, or GEMINI_BASE_URL for a server of your own."
@@ -32,7 +32,7 @@ def check_model(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_tls(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Clients come by https, which ends before us, and nothing that is said there of them is believed."""
+    """TLS ends at a proxy, and no proxy is trusted to report the client's address and scheme."""
     if settings.TRUSTED_PROXY_COUNT or not settings.PUBLIC_URL.startswith("https://"):
         return []
     text = "PUBLIC_URL is https, but no proxy is trusted: no HSTS is sent, and all clients share one address's limits."
@@ -42,7 +42,7 @@ def check_tls(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Nobody who forgot their password gets in again."""
+    """A user who forgot the password cannot reset it."""
     if settings.DEVELOPMENT or (settings.EMAIL_URL and settings.PUBLIC_URL):
         return []
     hint = "Set EMAIL_URL to your mail server, and PUBLIC_URL to the address that links lead to."
@@ -51,7 +51,7 @@ def check_mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_budget(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Whoever registers uses as much of the model as they like, and the operator pays."""
+    """A registered user can use the model without a limit, and the operator pays."""
     if settings.MONTHLY_TOKEN_LIMIT or settings.UNVERIFIED_TOKEN_LIMIT is not None:
         return []
     hint = "Set MONTHLY_TOKEN_LIMIT, and perhaps a smaller UNVERIFIED_TOKEN_LIMIT."
@@ -60,7 +60,7 @@ def check_budget(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_credentials(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Any web site may call with the cookies of whoever looks at it."""
+    """Any web site can make calls with the cookies of the user who visits it."""
     if not (settings.CORS_ALLOW_ALL_ORIGINS and settings.CORS_ALLOW_CREDENTIALS):
         return []
     hint = "Name the origins in CORS_ORIGINS; credentials follow from that."
@@ -69,7 +69,7 @@ def check_credentials(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_proxy_headers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Clients themselves can say that they came by https, or to which host."""
+    """Clients themselves can claim that they use https, or name the host."""
     believed = settings.SECURE_PROXY_SSL_HEADER or settings.USE_X_FORWARDED_HOST or settings.USE_X_FORWARDED_PORT
     if settings.TRUSTED_PROXY_COUNT or not believed:
         return []
@@ -79,7 +79,7 @@ def check_proxy_headers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_secret(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Anybody could sign tokens."""
+    """Anybody can sign tokens."""
     if len(settings.JWT_SECRET.encode()) >= (1 if settings.DEVELOPMENT else MIN_SECRET_BYTES):
         return []
     hint = "Set JWT_SECRET to 32 bytes or more, for example from `openssl rand -hex 32`."

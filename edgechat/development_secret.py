@@ -1,4 +1,4 @@
-"""The token secret of a development machine: made once, kept beside its data, so tokens survive a restart."""
+"""The token secret of a development machine. It is made once and kept with the data, so tokens survive a restart."""
 
 import os
 import secrets
@@ -8,7 +8,8 @@ from pathlib import Path
 def development_secret(path: Path) -> str:
     """The secret in `path` (mode 0600), made on first use.
 
-    Two processes that start at once agree on one: the file appears complete, by a link that only one of them wins.
+    Two processes that start at the same time use the same secret: a hard link publishes the complete file, and only one
+    process can create the link.
     """
     try:
         return path.read_text().strip()

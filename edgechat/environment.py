@@ -1,4 +1,4 @@
-"""The one typed reader through which settings take every value from the environment."""
+"""The one typed reader through which settings read every value from the environment."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from django.core.exceptions import ImproperlyConfigured
 class Environment(environs.FileAwareEnv):
     """Environment variables with types, collected faults, `*_FILE` secrets and `.env` files.
 
-    Sources in order of precedence: the process's environment, then each file given to `read_file`.
-    An empty value, or one of white space, counts as unset: compose files and templates pass `NAME=` for "not set".
-    Every faulty or missing variable is remembered; `finish()` raises them all in one ImproperlyConfigured.
+    Sources in order of precedence: the process's environment, then each file given to `read_file`. An empty value, or
+    one of white space, counts as unset: compose files and templates pass `NAME=` for "not set". All faulty and missing
+    variables are collected; `finish()` raises one ImproperlyConfigured for all of them.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Environment(environs.FileAwareEnv):
     def read_file(self, path: Path) -> bool:
         """Add the variables of a `.env` file that no earlier source has set; False if there is no such file."""
         found = bool(self.read_env(path, recurse=False))
-        # Or an empty `NAME=` in this file would hide the value that the next one has.
+        # Otherwise an empty `NAME=` in this file would hide the value in the next file.
         self._environ = {name: value for name, value in self._environ.items() if not _is_blank(value)}
         return found
 
@@ -34,11 +34,11 @@ class Environment(environs.FileAwareEnv):
         return self._get_value(name, ...) is not ...
 
     def fault(self, name: str, message: str) -> None:
-        """Report a value that is well-typed and yet cannot be used."""
+        """Report a value that has the right type but cannot be used."""
         self._faults.append(f"{name}: {message}")
 
     def finish(self) -> None:
-        """Raise ImproperlyConfigured that names every fault, one a line; silent when there is none."""
+        """Raise ImproperlyConfigured with every fault, one a line. Do nothing when there is none."""
         faults = list(self._faults)
         try:
             self.seal()

@@ -1,5 +1,6 @@
-"""Every error that a client can see: an exception owns its status, code, text, headers and context; one function
-makes every error body.
+"""Every error that a client can see.
+
+An exception owns its status, code, text, headers and context; one function builds every error body.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class LimitContext(TypedDict):
 class ApiError(Exception):
     """An error to be answered: status, code and text, with optional headers, `context` and `errors`.
 
-    `context_body` is the TypedDict of the context, for an error that always has one.
-    `detail` is written for the client's user and never holds the text of another exception.
+    `context_body` is the TypedDict of the context, for an error that always has one. `detail` is written for the
+    client's user and never holds the text of another exception.
     """
 
     status = 500
@@ -116,8 +117,10 @@ class UnsupportedType(ApiError):
 
 
 class Invalid(ApiError):
-    """One or more faulty fields: `Invalid({"body.email": "message"})`. The first MAX_FIELD_ERRORS are told, and no text
-    is longer than MAX_TEXT_CHARACTERS: it may quote what was sent.
+    """One or more faulty fields: `Invalid({"body.email": "message"})`.
+
+    The answer has the first MAX_FIELD_ERRORS of them. Each text is cut to MAX_TEXT_CHARACTERS, because it may quote the
+    request.
     """
 
     status, code, detail = 422, "validation_error", "Validation error"
@@ -138,17 +141,17 @@ class RateLimited(ApiError):
 
 
 class StoreUnavailable(ApiError):
-    """PostgreSQL, MongoDB or Redis does not answer and this call needs it."""
+    """PostgreSQL, MongoDB or Redis does not answer, and this call needs it."""
 
     status, code, detail = 503, "store_unavailable", "The service is temporarily unavailable, please try again"
 
     def __init__(self, detail: str | None = None, *, retry_after: int = 1, **kwargs: Any) -> None:
-        # A store that failed is asked again after a second (edgechat.stores.breaker).
+        # A store that failed is tried again after a second (edgechat.stores.breaker).
         super().__init__(detail, headers={"Retry-After": str(retry_after)}, **kwargs)
 
 
 def error_body(error: ApiError, request_id: str) -> Error:
-    """The one shape of every error: detail, code, request_id, and `errors` and `context` where there are any."""
+    """The one shape of every error: detail, code, request_id, and `errors` and `context` where present."""
     body = Error(detail=error.detail, code=error.code, request_id=request_id)
     if error.errors is not None:
         body["errors"] = error.errors
@@ -158,13 +161,13 @@ def error_body(error: ApiError, request_id: str) -> Error:
 
 
 def error_response(request: HttpRequest, error: ApiError) -> HttpResponse:
-    """An error as a plain Django response, for middleware and for what fails before a view is reached."""
+    """An error as a plain Django response, for middleware and for failures before a view is reached."""
     body = error_body(error, state_of(request).request_id)
     return HttpResponse(encode_json(body), status=error.status, content_type="application/json", headers=error.headers)
 
 
 def exception_handler(exception: Exception, context: dict[str, Any]) -> HttpResponse | None:
-    """REST framework's hook. None for a fault of our own, which Django then logs and `server_error` answers."""
+    """REST framework's hook. None for a fault of the application: Django logs it, and `server_error` answers."""
     error = to_api_error(exception, accepted=_accepted(context.get("view")))
     return None if error is None else error_response(context["request"]._request, error)
 
@@ -174,7 +177,7 @@ def _accepted(view: Any) -> str:
 
 
 def to_api_error(exception: Exception, *, accepted: str = "application/json") -> ApiError | None:
-    """What to tell the client of this exception; None if it is a fault of ours. `accepted`: the bodies' types."""
+    """The error to answer for this exception; None for a fault of the application. `accepted`: the bodies' types."""
     match exception:
         case ApiError():
             return exception
@@ -206,7 +209,7 @@ def field_errors(detail: Any, *, prefix: str) -> Iterator[tuple[str, str]]:
     """REST framework's nested error detail, flattened to pairs `("body.a.0.b", message)`."""
     if isinstance(detail, Mapping):
         for name, value in detail.items():
-            # The name of a value in an object of the client's own may be of any length.
+            # A name in an object that the client defines may have any length.
             nested = prefix if name == "non_field_errors" else f"{prefix}.{shorten(str(name))}"
             yield from field_errors(value, prefix=nested)
     elif isinstance(detail, list):
@@ -214,18 +217,18 @@ def field_errors(detail: Any, *, prefix: str) -> Iterator[tuple[str, str]]:
             nested = f"{prefix}.{index}" if isinstance(value, (Mapping, list)) else prefix
             yield from field_errors(value, prefix=nested)
     else:
-        # REST framework quotes what it refuses, and a lone surrogate can't be written as UTF-8.
+        # REST framework quotes the refused value, and a lone surrogate cannot be written as UTF-8.
         yield prefix, shorten(str(detail)).encode(errors="replace").decode()
 
 
 def shorten(text: str) -> str:
-    """The text, without its middle if it is longer than MAX_TEXT_CHARACTERS: its end often says what is wrong."""
+    """The text, without its middle if it is longer than MAX_TEXT_CHARACTERS: the end often names the fault."""
     if len(text) <= MAX_TEXT_CHARACTERS:
         return text
     return f"{cut(text, 59)}…{text[next_boundary(text, len(text) - 40) :]}"
 
 
-# --- What Django calls when no view of ours is reached ---------------------------------------------------------------
+# --- What Django calls when no view is reached ------------------------------------------------------------------------
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -1,10 +1,10 @@
-"""Cutting text between what readers take for characters: extended grapheme clusters, as Unicode's UAX #29 has them."""
+"""Cuts text between the characters that readers see: extended grapheme clusters, as defined by Unicode's UAX #29."""
 
 from __future__ import annotations
 
 import regex
 
-# Real ones have 35 code points or so. One that is longer, such as a letter under a thousand accents, may be cut.
+# Real clusters have at most about 35 code points. A longer one, such as a letter with a thousand accents, may be cut.
 MAX_CLUSTER = 500
 
 _CLUSTER = regex.compile(r"\X")
@@ -12,16 +12,16 @@ _FLAG_LETTERS_BEFORE = regex.compile(r"(?r)[\U0001F1E6-\U0001F1FF]*")
 
 
 def cut(text: str, limit: int) -> str:
-    """The longest beginning of whole clusters that has at most `limit` characters (code points)."""
+    """The longest run of whole clusters at the start of the text that has at most `limit` characters (code points)."""
     return text if len(text) <= limit else text[: last_boundary(text, limit)]
 
 
 def last_boundary(text: str, position: int) -> int:
-    """The last place at or before `position` that is not within a cluster. Reads only what is near it."""
+    """The last cluster boundary at or before `position`. Reads only the text near it."""
     if position <= 0 or position >= len(text):
         return max(0, min(position, len(text)))
     start = max(0, position - MAX_CLUSTER)
-    # From any other place clusters are found again with the next one; flags are pairs, counted from the first.
+    # Clusters can be found from any place except within a pair of flag letters; the pairs count from the first letter.
     start -= len(_FLAG_LETTERS_BEFORE.match(text, 0, start).group()) % 2
     for match in _CLUSTER.finditer(text[start : position + MAX_CLUSTER]):
         if start + match.end() > position:
@@ -30,7 +30,7 @@ def last_boundary(text: str, position: int) -> int:
 
 
 def next_boundary(text: str, position: int) -> int:
-    """The first place at or behind `position` that is not within a cluster."""
+    """The first cluster boundary at or after `position`."""
     start = last_boundary(text, position)
     if start >= position:
         return start

@@ -1,4 +1,4 @@
-"""Is the process up, and are its stores there."""
+"""Health checks: whether the process answers, and whether its stores do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from edgechat.stores.redis import redis_client
 
 logger = structlog.get_logger(__name__)
 
-# Of each of the stores, so that a call that looks at all of them answers in time.
+# For each store, so that a call that checks all of them answers in time.
 CHECK_SECONDS = 1.5
 
 
@@ -41,11 +41,11 @@ CHECKS: dict[str, Callable[[], None]] = {"database": check_database, "mongo": pi
 
 
 def store_state(name: str) -> str:
-    """`connected` or `error`; the reason goes to the log, never to the caller."""
+    """`connected` or `error`. The reason goes to the log, never to the caller."""
     try:
         with store_time.at_most(CHECK_SECONDS):
             CHECKS[name]()
-    except Exception as error:  # whatever a driver raises means "not there", and a health call must answer
+    except Exception as error:  # a driver may raise anything, and a health call must answer
         logger.warning("store_check_failed", store=name, reason=repr(error))
         return "error"
     return "connected"
@@ -152,14 +152,14 @@ class RedisView(HealthView):
 class LegacyHealthView(HealthView):
     @extend_schema(operation_id="health_legacy", tags=["health"])
     def get(self, request: Request) -> Answer[Status]:
-        """As the organizations backend answered."""
+        """Answers as the organizations backend did."""
         return Answer(Status(status="healthy"))
 
 
 class OverviewView(HealthView):
     @extend_schema(operation_id="health_overview", tags=["health"], responses={200: Overview, 503: Overview})
     def get(self, request: Request) -> Answer[Overview]:
-        """Version, environment and the database, as the accounts backend answered."""
+        """Version, environment and the state of the database, as the accounts backend answered."""
         state = store_state("database")
         healthy = state == "connected"
         body = Overview(

@@ -1,6 +1,6 @@
-"""Logging: structured lines with the request id; JSON in production, readable in development.
+"""Logging: structured lines with the request id; JSON in production, readable text in development.
 
-Secrets never reach a log because no request or response body is ever logged, and headers are not either.
+Request and response bodies and headers are never logged, so secrets never reach a log.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from structlog.typing import Processor
 
 
 def configure_logging(*, level: str, as_json: bool) -> None:
-    """Send Django's, gunicorn's and our own records to stderr, one line each; `level` is a logging level's name."""
+    """Send Django's, gunicorn's and the project's own records to stderr, one line each.
+
+    `level` is a logging level's name.
+    """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -21,7 +24,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     final: list[Any] = (
-        # Without the local variables of each frame, which would put passwords and messages into the log.
+        # Without the local variables of each frame, which hold passwords and messages.
         [
             structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(),
@@ -43,7 +46,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"handlers": ["stderr"], "level": level},
             "loggers": {
-                # Expected 4xx answers are in the access line; Django would log each once more as a warning.
+                # The access line has expected 4xx answers; Django would log each again as a warning.
                 "django.request": {"level": "ERROR"},
                 "httpx2": {"level": "WARNING"},
                 "google_genai": {"level": "WARNING"},
@@ -60,6 +63,6 @@ def configure_logging(*, level: str, as_json: bool) -> None:
 
 
 def current_request_id() -> str:
-    """The id of the request that this thread works for; "" outside of one."""
+    """The id of the request that this thread works for; "" outside of a request."""
     request_id: str = structlog.contextvars.get_contextvars().get("request_id", "")
     return request_id

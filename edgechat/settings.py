@@ -1,6 +1,6 @@
 """Django settings. Every value comes from the environment through one typed reader; README lists them.
 
-All faults are reported together, so an operator mends a deployment in one round instead of one restart each.
+All faults are reported together, so an operator fixes a deployment in one round instead of one restart for each fault.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ ENVIRONMENT = env.str("ENVIRONMENT", "production", validate=OneOf(["production",
 DEVELOPMENT = ENVIRONMENT == "development"
 DATA_DIR = (BASE_DIR / env.path("DATA_DIR", Path(".data"))).resolve()
 if DEVELOPMENT:
-    # Written by `make run`: where the servers that it embeds are listening.
+    # `make run` writes this file: the addresses of the servers that it embeds.
     env.read_file(DATA_DIR / "run.env")
 
 APP_NAME = env.str("APP_NAME", "EdgeChat Backend")
-DEBUG = False  # Django's debug pages break the error shape and print settings; they stay off in development too.
+DEBUG = False  # Django's debug pages break the error shape and print settings, so they are off in development too.
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]))
 PUBLIC_URL = env.str("PUBLIC_URL", "").rstrip("/")
 if PUBLIC_URL and not re.fullmatch(r"https?://[^/?#\s]+", PUBLIC_URL):
@@ -65,13 +65,14 @@ ACCESS_TOKEN_LIFETIME = timedelta(
 REFRESH_TOKEN_LIFETIME = timedelta(days=env.int("JWT_REFRESH_EXPIRE_DAYS", 7, validate=Range(min=1, max=365)) or 7)
 
 # --- Stores -------------------------------------------------------------------------------------------------------
-# Of a request's waits for its turn to work and for stores, together; a call that needs a dead one takes 5 s.
+# A request's limit for its wait for a turn to work and its waits for stores together. A call that needs a dead store
+# takes 5 s.
 STORE_TIMEOUT_SECONDS = env.float("STORE_TIMEOUT_SECONDS", 4.5, validate=Range(min=1, max=60)) or 4.5
 DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", 10, validate=Range(min=1, max=200))
 
 
 def _postgres_url() -> str:
-    """DATABASE_URL, or one put together from the older backends' POSTGRES_* variables, or empty."""
+    """DATABASE_URL, or a URL built from the older backends' POSTGRES_* variables, or an empty text."""
     url: str = env.str("DATABASE_URL", "")
     parts = {name: env.str(f"POSTGRES_{name}", "") for name in ("USER", "PASSWORD", "HOST", "PORT", "DB")}
     if not url and parts["HOST"]:
@@ -79,13 +80,13 @@ def _postgres_url() -> str:
         if parts["PASSWORD"]:
             login += ":" + quote(parts["PASSWORD"], safe="")
         url = f"postgresql://{login}@{parts['HOST']}:{parts['PORT'] or '5432'}/{parts['DB'] or 'edgechat'}"
-    # SQLAlchemy's driver suffix and asyncpg's name of the TLS option, as the older backend's deployments have them.
+    # SQLAlchemy's driver suffix and asyncpg's name of the TLS option, as in the older backend's deployments.
     url = re.sub(r"^postgres(ql)?\+[a-z0-9]+://", "postgresql://", url)
     return re.sub(r"([?&])ssl=", r"\1sslmode=", url)
 
 
 def _store_url(name: str, value: str, schemes: tuple[str, ...], nowhere: str) -> str:
-    """The URL of a store; in development without one an address that nobody listens on, for commands without stores."""
+    """The URL of a store. In development the default is an address without a server, for commands without stores."""
     if not value:
         if not DEVELOPMENT:
             env.fault(name, "required in production")
@@ -111,7 +112,7 @@ except ValueError:
 _database["CONN_MAX_AGE"] = 0  # Django refuses persistent connections together with a pool.
 _database["OPTIONS"] = {**_database.get("OPTIONS", {}), "connect_timeout": 3}
 if gevent.monkey.is_module_patched("socket"):
-    # Only processes that serve have a use for a pool; a command has one connection, and wants its errors at once.
+    # Only web processes benefit from a pool. A command has one connection, and needs its errors immediately.
     from edgechat.stores.postgresql.base import BoundedConnection
 
     _database["ENGINE"] = "edgechat.stores.postgresql"
@@ -122,7 +123,7 @@ if gevent.monkey.is_module_patched("socket"):
         "max_size": DATABASE_POOL_SIZE,
         "timeout": STORE_TIMEOUT_SECONDS * 2 / 3,
         "max_idle": 60,
-        "reconnect_timeout": 0,  # whoever comes next tries again
+        "reconnect_timeout": 0,  # the next request tries again
     }
 DATABASES = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -133,7 +134,7 @@ _redis_options = {
     "CONNECTION_POOL_CLASS": "redis.connection.BlockingConnectionPool",
     "CONNECTION_FACTORY": "edgechat.stores.redis.GuardedConnectionFactory",
     "CONNECTION_POOL_KWARGS": {"max_connections": 16, "timeout": 5},
-    # The default reads pickles, which can run code: who can write to Redis would have the server.
+    # The default reads pickles, which can run code: anybody who can write to Redis would control the server.
     "SERIALIZER": "edgechat.stores.redis.CacheSerializer",
 }
 CACHES = {
@@ -154,7 +155,7 @@ MAX_JSON_BYTES = env.int("MAX_JSON_BYTES", 256 * 1024, validate=Range(min=1024))
 MAX_HELD_BYTES = env.int("MAX_HELD_BYTES", 256 * 1024 * 1024, validate=Range(min=1024))
 MAX_CONNECTIONS_PER_ADDRESS = env.int("MAX_CONNECTIONS_PER_ADDRESS", 200, validate=Range(min=1))
 SLOW_READER_SECONDS = env.int("SLOW_READER_SECONDS", 30, validate=Range(min=1, max=3600))
-DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_JSON_BYTES  # of the fields beside the files
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_JSON_BYTES  # for the fields beside the files
 DATA_UPLOAD_MAX_NUMBER_FILES = 20
 FILE_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 FILE_UPLOAD_TEMP_DIR = DATA_DIR / "uploads"
@@ -172,7 +173,7 @@ if GEMINI_BASE_URL and not re.fullmatch(r"https?://[^?#\s]+", GEMINI_BASE_URL):
 GEMINI_API_VERSION = env.str("GEMINI_API_VERSION", "", validate=Regexp(r"(v[0-9]{1,3}((alpha|beta)[0-9]{0,3})?)?\Z"))
 MONTHLY_TOKEN_LIMIT = env.int("MONTHLY_TOKEN_LIMIT", 0, validate=Range(min=0, max=2**62))
 UNVERIFIED_TOKEN_LIMIT: int | None = env.int("UNVERIFIED_TOKEN_LIMIT", None, validate=Range(min=0, max=2**62))
-# A name beside numbers, no more: nothing is converted.
+# Only a label beside numbers: nothing is converted.
 PRICE_CURRENCY = env.str("PRICE_CURRENCY", "USD", validate=Regexp(r"[A-Z]{3}\Z"))
 AI_MAX_OUTPUT_TOKENS = env.int("AI_MAX_OUTPUT_TOKENS", 8192, validate=Range(min=1))
 AI_TIMEOUT_SECONDS = env.float("AI_TIMEOUT_SECONDS", 120.0, validate=Range(min=0.1, max=3600))
@@ -187,7 +188,7 @@ APPEND_SLASH = False  # edgechat.http.trailing_slash makes the slash optional wi
 _hosts: list[str] | None = env.list("ALLOWED_HOSTS", None)
 if _hosts is None:
     _hosts = ["*"] if DEVELOPMENT else [re.sub(r"^https?://|[:/].*$", "", PUBLIC_URL)]
-# The loopback names always: the machine's own health checks come by them.
+# Always includes the loopback names, which the machine's own health checks use.
 ALLOWED_HOSTS = [*filter(None, (host.strip() for host in _hosts)), "localhost", "127.0.0.1", "[::1]"]
 if TRUSTED_PROXY_COUNT:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -230,7 +231,7 @@ CORS_PREFLIGHT_MAX_AGE = 3600
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
 SESSION_COOKIE_NAME = "edgechat_admin"
-# All of it is in the cookie: that a login lasts stands in our own table alone.
+# The cookie holds the whole session; only the project's own table records whether a login is still valid.
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 SESSION_COOKIE_AGE = 12 * 3600  # accounts.staff.sessions.LIFETIME
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
@@ -239,11 +240,11 @@ X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 CSP_MODE = env.str("CSP_MODE", "strict", validate=OneOf(["strict", "relaxed", "disabled"]))
 SECURE_CROSS_ORIGIN_OPENER_POLICY = None  # edgechat.http.security_headers adds it
-# Sent over https only, which TLS in front of us makes known by X-Forwarded-Proto (TRUSTED_PROXY_COUNT).
+# Sent over https only. TLS ends at the proxy, which reports it by X-Forwarded-Proto (TRUSTED_PROXY_COUNT).
 SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 365 * 24 * 3600
 
 INSTALLED_APPS = [
-    # Its templates must come before Django's; the site is ours (accounts.staff.site).
+    # Unfold's templates must come before Django's; the admin site is the project's own (accounts.staff.site).
     "unfold.apps.BasicAppConfig",
     "edgechat.admin_app.StaffAdminConfig",
     "django.contrib.auth",
@@ -263,7 +264,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "edgechat.http.request_id.RequestIDMiddleware",
-    # Their headers belong on whatever the others answer by themselves, too.
+    # First, because their headers belong on the answers of the other middleware too.
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "edgechat.http.security_headers.SecurityHeadersMiddleware",
@@ -297,11 +298,11 @@ TEMPLATES = [
 ]
 
 STATIC_URL = "/static/"
-# From a checkout nothing is collected: WhiteNoise finds the files where the packages keep them.
+# A checkout has no collected files: WhiteNoise finds them in the packages.
 STATIC_ROOT = None if DEVELOPMENT else BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = DEVELOPMENT
-WHITENOISE_ROOT = BASE_DIR / "edgechat" / "root"  # /favicon.ico, which browsers ask for by themselves
-# Users' files are served by views, which know whose they are; they have no addresses of their own.
+WHITENOISE_ROOT = BASE_DIR / "edgechat" / "root"  # /favicon.ico, which browsers request by themselves
+# Views serve users' files and check who owns them; the files have no public addresses.
 MEDIA_ROOT = DATA_DIR / "media"
 FILE_UPLOAD_PERMISSIONS, FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o600, 0o700
 S3_BUCKET = env.str("S3_BUCKET", "")
@@ -326,10 +327,10 @@ STORAGES = {
 }
 
 AUTH_USER_MODEL = "accounts.User"
-# The e-mail is unique by a constraint on email_key, which this check cannot see.
-# FILE_UPLOAD_TEMP_DIR is made when it is first needed (edgechat.http.uploads).
-# TLS ends before us, where http is redirected too, and other hosts of a domain are not ours to bind to https. Only the
-# admin has cookies that could be forged with: AdminCsrfMiddleware.
+# A constraint on email_key, which this check cannot see, makes the e-mail unique. FILE_UPLOAD_TEMP_DIR is created when
+# it is first needed (edgechat.http.uploads). TLS ends at the proxy, which also redirects http, and the application must
+# not bind other hosts of a domain to https. Only the admin has cookies that a forged request could use:
+# AdminCsrfMiddleware.
 SILENCED_SYSTEM_CHECKS = [
     *("auth.E003", "auth.W004", "files.E001"),
     *("security.W003", "security.W005", "security.W008", "security.W021"),
@@ -347,7 +348,7 @@ if bool(FIRST_SUPERUSER_EMAIL) != bool(FIRST_SUPERUSER_PASSWORD):
     env.fault("FIRST_SUPERUSER_EMAIL", "goes with FIRST_SUPERUSER_PASSWORD: set both or neither")
 
 EMAIL_URL = env.str("EMAIL_URL", "")
-# In production without one nothing is sent, and a check says so.
+# In production without EMAIL_URL no e-mail is sent, and a system check reports that.
 _email: dict[str, Any] = dj_email_url.parse(EMAIL_URL or ("console:" if DEVELOPMENT else "dummy:"))
 if "EMAIL_BACKEND" not in _email:
     env.fault("EMAIL_URL", "must look like submission://user:password@mail.example.com:587")
@@ -410,7 +411,7 @@ SPECTACULAR_SETTINGS = {
 
 
 def _page(title: str, icon: str, model: str) -> dict[str, Any]:
-    """An entry of the admin's sidebar; `model` is `app.model`. Shown to those who may see the page."""
+    """An entry of the admin's sidebar; `model` is `app.model`. Shown to users who may see the page."""
     app, _, name = model.partition(".")
     return {
         "title": title,
@@ -483,7 +484,7 @@ UNFOLD = {
     },
 }
 
-LOGGING_CONFIG = None  # edgechat.logs configures it, for Django's own loggers as for ours.
+LOGGING_CONFIG = None  # edgechat.logs configures Django's own loggers and the project's.
 configure_logging(level=LOG_LEVEL or "INFO", as_json=not DEVELOPMENT)
 
 env.finish()

@@ -13,15 +13,14 @@ from django.urls import get_resolver
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "edgechat.settings")
 
 _django = get_wsgi_application()
-# Every view is imported now, not by the first request, and an application that cannot be imported does not start.
+# Import every view now and not with the first request, so that an application that cannot be imported does not start.
 _ = get_resolver().url_patterns
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """Django, over a body that is read when a view asks for it (`edgechat.http.request_body`).
+    """Django, with a body that is read when a view asks for it (`edgechat.http.request_body`).
 
-    Django reads as many bytes as Content-Length says. A chunked body says when it ends, and may have any length until
-    then.
+    Django reads as many bytes as Content-Length says. A chunked body marks its own end, and may have any length.
     """
     if "HTTP_TRANSFER_ENCODING" in environ:
         environ["CONTENT_LENGTH"] = str(sys.maxsize)

@@ -1,4 +1,4 @@
-"""What every request and answer passes: middleware, limits, bodies, streams.
+"""What every request and answer passes through: middleware, limits, bodies, streams.
 
 All apps import it.
 """

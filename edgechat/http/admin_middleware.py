@@ -1,4 +1,4 @@
-"""Django's middleware for people with a browser session, kept to the admin: the API has tokens and needs none of it."""
+"""Django's middleware for browser sessions, limited to the admin: the API uses tokens and needs none of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ADMIN_PATH = "/admin/"
 
 
 class AdminOnly:
-    """For a middleware of Django's, or beside its base: only requests of the admin meet it."""
+    """For Django's middleware, or as a mixin beside its base class: it handles only requests to the admin."""
 
     get_response: Callable[[HttpRequest], Any]
 
@@ -34,7 +34,7 @@ class AdminSessionMiddleware(AdminOnly, SessionMiddleware):
 
 
 class AdminBodyMiddleware:
-    """Reads the admin's forms when it is known whose they are, and before the check of them reads without a bound."""
+    """Reads the admin's forms after the user is known, and before the CSRF check, which reads without a bound."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -55,7 +55,7 @@ class AdminBodyMiddleware:
             body = request.read()
         except ApiError as error:
             return error_response(request, error)
-        # As Django's own `HttpRequest.body` keeps it, for a chunked body too.
+        # Django's own `HttpRequest.body` keeps the body here, for a chunked body too.
         request._body = body
         request.META["CONTENT_LENGTH"] = str(len(body))
         return None

@@ -1,4 +1,4 @@
-"""Requests begin in the order in which they come, a bounded number of them at once in a process."""
+"""Requests start in the order of their arrival, a bounded number of them at the same time in each process."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from edgechat.stores import store_time
 
 
 class AdmissionMiddleware:
-    """Makes a request wait for its turn to work (`edgechat.processes.threads.begin_work`), for some seconds at most;
-    health checks never wait.
+    """Makes a request wait for its turn to work (`edgechat.processes.threads.begin_work`), for a bounded time.
+
+    Health checks never wait.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

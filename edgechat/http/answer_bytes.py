@@ -1,4 +1,4 @@
-"""Answers as JSON, and bounded in bytes: texts when they are stored, and pages of lists when they are told."""
+"""Answers as JSON, bounded in bytes: texts are bounded when they are stored, pages of lists when they are sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgechat.graphemes import cut
 
 T = TypeVar("T")
 
-# A page ends before the item that does not fit.
+# A page ends before the first item that does not fit.
 PAGE_BYTES = 1_000_000
 
 _encoder = msgspec.json.Encoder()
@@ -19,7 +19,7 @@ _LINE_ENDS = {character.encode(): f"\\u{ord(character):04x}".encode() for charac
 
 
 def text_bytes(text: str) -> int:
-    """How many bytes a text takes in an answer: UTF-8, and what JSON escapes, which can be six times as long."""
+    """How many bytes a text takes in an answer: UTF-8 with JSON's escapes, which can be six times as long."""
     return len(encode_json(text.encode(errors="replace").decode())) - 2
 
 
@@ -33,9 +33,9 @@ def beginning_within(text: str, *, limit: int) -> str:
 def take_page(
     items: Iterable[T], size: Callable[[T], int], *, limit: int = PAGE_BYTES, least: int = 1
 ) -> tuple[list[T], bool]:
-    """The items that fit together, and the first `least` ones always; and whether others were left.
+    """The items that fit together, always including the first `least` ones; and whether items were left.
 
-    `items` is read no further than the first that does not fit.
+    `items` is read no further than the first item that does not fit.
     """
     taken: list[T] = []
     left = limit
@@ -48,9 +48,10 @@ def take_page(
 
 
 def page_of(bodies: Iterable[T], *, limit: int = PAGE_BYTES) -> tuple[list[T], bool]:
-    """The bodies that fit together, and whether others were left.
+    """The bodies that fit together, and whether bodies were left.
 
-    They are encoded already, as they had to be to count their bytes, and only good for being encoded with others.
+    The bodies are already encoded, because counting their bytes needs it; use them only as part of another encoded
+    body.
     """
     page, cut = take_page(map(encode_json, bodies), len, limit=limit)
     return [cast(T, msgspec.Raw(encoded)) for encoded in page], cut
@@ -59,8 +60,8 @@ def page_of(bodies: Iterable[T], *, limit: int = PAGE_BYTES) -> tuple[list[T], b
 def encode_json(body: Any) -> bytes:
     """A body as JSON, on one line for every reader.
 
-    Those of events and of lines of JSON may split them wherever Unicode has a line end, as Python's `splitlines` does;
-    of its line ends JSON itself escapes only those below U+0020.
+    Readers of events and of JSON lines may split at every Unicode line end, as Python's `splitlines` does. JSON itself
+    escapes only the line ends below U+0020.
     """
     encoded = _encoder.encode(body)
     for character, escaped in _LINE_ENDS.items():

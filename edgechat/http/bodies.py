@@ -1,7 +1,7 @@
 """Answers. Each body is one TypedDict, which mypy checks, `encode_json` writes and the OpenAPI file publishes.
 
-A field is published as its annotation says. `Annotated` adds to it: a text is its description, `Keywords` more of its
-schema. A field that is not always there is `NotRequired`.
+A field is published as its annotation says. `Annotated` adds to it: a text is its description, `Keywords` adds keywords
+to its schema. A field that may be absent is `NotRequired`.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class NoContent(Response):
 
 
 class Keywords:
-    """More of a field's schema: `Annotated[str, Keywords(maxLength=100)]`."""
+    """More keywords for a field's schema: `Annotated[str, Keywords(maxLength=100)]`."""
 
     def __init__(self, **keywords: Any) -> None:
         self.keywords = keywords
 
 
 class Events:
-    """The events of a stream, by their names, each with the body that its `data` holds."""
+    """The events of a stream by name, each with the body of its `data`."""
 
     keyword, description = "x-events", "`x-events` has the schema of each event's data."
 
@@ -70,7 +70,7 @@ class Events:
 
 
 class Lines(Events):
-    """Lines of JSON by their `type`, each with the body that its other fields are."""
+    """JSON lines by their `type`, each with the body of its other fields."""
 
     keyword, description = "x-lines", "`x-lines` has, for each `type` of line, the schema of its other fields."
 
@@ -80,7 +80,7 @@ def is_body(hint: Any) -> bool:
 
 
 def schema_of(hint: Any, components: dict[type, dict[str, Any]]) -> dict[str, Any]:
-    """The schema of a body, or of a field's annotation. Each TypedDict in it is put into `components`."""
+    """The schema of a body, or of a field's annotation. Each TypedDict in it is added to `components`."""
     origin, args = get_origin(hint), get_args(hint)
     if isinstance(hint, Events):
         parts = {name: schema_of(body, components) for name, body in hint.bodies.items()}
@@ -115,7 +115,7 @@ def _object(body: Any, components: dict[type, dict[str, Any]]) -> dict[str, Any]
 
 
 def _with(schema: dict[str, Any], *more: dict[str, Any]) -> dict[str, Any]:
-    """A schema with more beside it, which OpenAPI 3.0 ignores beside a reference."""
+    """A schema with more keywords. OpenAPI 3.0 ignores keywords beside a reference."""
     whole = {"allOf": [schema]} if "$ref" in schema else schema
     for each in more:
         whole = {**whole, **each}

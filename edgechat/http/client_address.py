@@ -1,4 +1,4 @@
-"""Whose request it is, as far as the network tells."""
+"""The address of a request's client, as far as the network reports it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from edgechat.http.request_state import state_of
 def client_address(request: HttpRequest) -> str:
     """The client's IP address in canonical form; "" where there is none (a unix socket without proxies).
 
-    Each trusted proxy appends the address that it saw to `X-Forwarded-For`, so the client's is the entry that many
-    places from the right. What stands further left was sent by the client itself and is never believed. A chain that
-    is too short, or an entry that is no address, means that the request did not come through the proxies: then the
-    socket's address counts. Some proxies write the client's port behind its address, and an IPv6 address in brackets.
+    Each trusted proxy appends the address that it saw to `X-Forwarded-For`, so the client's address is the entry that
+    many places from the right. Entries further left come from the client and are never trusted. If the list is too
+    short, or the entry is no address, the request did not come through the proxies: then the socket's address counts.
+    Some proxies append the client's port to its address, and put an IPv6 address in brackets.
     """
     peer: str = request.META.get("REMOTE_ADDR", "")
     count: int = settings.TRUSTED_PROXY_COUNT
@@ -33,8 +33,8 @@ def client_address(request: HttpRequest) -> str:
 def believe_scheme(request: HttpRequest) -> None:
     """Leave of `X-Forwarded-Proto` only the entry that counts, because Django reads the first one.
 
-    It is counted like the address. Most proxies replace the header though, or hand on one that is there, so a list that
-    is too short counts where all its entries say the same: which of them a client wrote is not known.
+    The entry is counted like the address. Most proxies replace the header or pass on an existing one. A list that is
+    too short therefore counts only where all its entries are equal: which of them the client wrote is unknown.
     """
     given = request.META.get("HTTP_X_FORWARDED_PROTO")
     if given is not None:
@@ -46,7 +46,7 @@ def believe_scheme(request: HttpRequest) -> None:
 
 
 def limit_key(address: str) -> str:
-    """What an address is counted under: itself, or the /64 of an IPv6 address, which one customer holds whole."""
+    """The key that an address is counted under: itself, or an IPv6 address's /64, which one customer holds whole."""
     parsed = ipaddress.ip_address(address) if address else None
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, 64), strict=False).network_address) + "/64"
@@ -54,12 +54,12 @@ def limit_key(address: str) -> str:
 
 
 def connection_key(peer: Any) -> str:
-    """What a connection is counted under, from what the socket tells of its other end; "" for a unix socket."""
+    """The key that a connection is counted under, from the socket's peer address; "" for a unix socket."""
     return limit_key(_canonical(peer[0])) if isinstance(peer, tuple) else ""
 
 
 _AROUND = ' \t"'
-# [address], [address]:port, or an address that ends as IPv4 ones do and a port.
+# [address], [address]:port, or IPv4-like address:port.
 _ENTRY = re.compile(r"\[([^\[\]]+)\](?::[0-9]{1,5})?|([^\[\]]*\.[0-9]+):[0-9]{1,5}")
 
 
@@ -81,7 +81,7 @@ def _canonical(text: str) -> str:
 
 @dataclass(frozen=True)
 class Caller:
-    """Where a request came from, for sessions and the audit log."""
+    """The origin of a request, for sessions and the audit log."""
 
     address: str
     user_agent: str
@@ -89,7 +89,7 @@ class Caller:
 
 
 def caller_of(request: HttpRequest) -> Caller:
-    # A header may hold any bytes; PostgreSQL takes no NUL, and Latin-1 never has surrogates.
+    # A header may hold any bytes. PostgreSQL accepts no NUL; Latin-1 has no surrogates.
     user_agent = request.headers.get("User-Agent", "").replace("\x00", "")
     state = state_of(request)
     return Caller(state.client_address, user_agent[:300], state.request_id)

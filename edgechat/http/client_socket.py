@@ -1,4 +1,4 @@
-"""A client's connection, bounded in what it may hold: bytes of headers, time to send a body, time to read an answer."""
+"""A client's connection with bounds: bytes of headers, time to send a body, time to read an answer."""
 
 from __future__ import annotations
 
@@ -19,33 +19,34 @@ from edgechat.stores import store_time
 logger = structlog.get_logger(__name__)
 
 MAX_HEAD_BYTES = 64 * 1024
-# What a body may be late by, and how fast it must come beyond that. What comes faster saves time for later, but no more
-# than SLOW_READER_SECONDS: an upload that stops near its end would hold its file for hours.
+# How late a body may be, and the rate at which it must come beyond that. Faster bytes save time for later, but at most
+# SLOW_READER_SECONDS: an upload that stops near its end would otherwise hold its file for hours.
 BODY_GRACE_SECONDS = 5.0
 BODY_BYTES_PER_SECOND = 4096
-# An answer is sent in such pieces. Each may wait for SLOW_READER_SECONDS, behind as much in the operating system.
+# An answer is sent in pieces of this size. Each may wait for SLOW_READER_SECONDS; the operating system buffers as much
+# again.
 PIECE_BYTES = 64 * 1024
 _RESET = struct.pack("ii", 1, 0)
 
 
-# A request's head, its body, only what of it has come already, or anything.
+# A request's head, its body, only the part of it that has arrived, or anything.
 Expected = Literal["head", "body", "arrived", "anything"]
 
 
 class BodyTooSlow(Exception):
-    """A body comes at less than BODY_BYTES_PER_SECOND."""
+    """A body comes slower than BODY_BYTES_PER_SECOND."""
 
 
 class ClientSocket(socket):  # type: ignore[misc]
     """An accepted socket, taken over from another object.
 
-    Raises LimitRequestHeaders for a head beyond MAX_HEAD_BYTES, BodyTooSlow, and BrokenPipeError where an answer is not
-    read: the connection is gone then.
+    Raises LimitRequestHeaders for a head beyond MAX_HEAD_BYTES, BodyTooSlow, and BrokenPipeError when the client does
+    not read its answer; the connection is then closed.
     """
 
     def __init__(self, accepted: Any) -> None:
         super().__init__(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
-        # By itself it would grow to megabytes of an answer that nobody reads.
+        # By default the buffer grows to megabytes of an answer that the client does not read.
         self.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_SNDBUF, PIECE_BYTES)
         self.timeout: float | None = None
         self._expected: Expected = "head"
@@ -53,7 +54,7 @@ class ClientSocket(socket):  # type: ignore[misc]
         self._patience = BODY_GRACE_SECONDS
 
     def expect(self, what: Expected) -> None:
-        """What comes next; it is counted from now on."""
+        """What comes next; counting starts now."""
         self._expected, self._received, self._patience = what, 0, BODY_GRACE_SECONDS
 
     def recv(self, size: int, flags: int = 0) -> bytes:

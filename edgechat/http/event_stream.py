@@ -1,4 +1,4 @@
-"""Server-sent events: how they are written, and the response that carries them."""
+"""Server-sent events: their format, and the response that carries them."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ def event(name: str, data: Any, *, event_id: str | None = None) -> bytes:
 
 
 class ClosingBody:
-    """A response's body, which the server closes whether or not it has begun to read; a generator that was not begun
-    would not notice. The generator under it is closed before `on_close` is called.
+    """A response's body, which the server closes whether or not it has started to read it.
+
+    A generator that has not started would not notice. The generator is closed before `on_close` is called.
     """
 
     def __init__(self, chunks: Iterable[bytes], on_close: Callable[[], None]) -> None:
@@ -47,7 +48,7 @@ class ClosingBody:
         try:
             if isinstance(self._chunks, Generator):
                 self._chunks.close()
-        except ValueError:  # another thread is in it, and wakes up when the call ends
+        except ValueError:  # another thread runs it, and notices when its call ends
             logger.warning("body_closed_while_it_is_made")
         finally:
             self._on_close()
@@ -62,9 +63,9 @@ class _Events(ClosingBody):
 def event_stream_response(
     events: Iterable[bytes], *, on_close: Callable[[], None] = lambda: None
 ) -> StreamingHttpResponse:
-    """A response that no cache keeps and no proxy buffers or compresses; it begins with the reconnection time.
+    """A response that no cache keeps and no proxy buffers or compresses. It starts with the reconnection time.
 
-    `on_close` is called when it has ended or its client is gone.
+    `on_close` is called when the response has ended or its client is gone.
     """
     return StreamingHttpResponse(
         _Events(events, on_close),

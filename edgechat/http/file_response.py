@@ -1,4 +1,4 @@
-"""Files of users, served so that no browser takes them for anything else, with ETag and Range (RFC 9110)."""
+"""Users' files, served so that no browser interprets them as another type, with ETag and Range (RFC 9110)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class RangeNotSatisfiable(ApiError):
 
 
 def file_response(request: HttpRequest, file: IO[bytes], *, size: int, mime_type: str, etag: str) -> HttpResponseBase:
-    """The file, the part of it that `Range` asks for (206), or 304; closes it. `etag` is any text.
+    """The file, the part of it that `Range` asks for (206), or 304; closes the file. `etag` is any text.
 
-    Its content never changes under its address, so clients may keep it.
+    The content at an address never changes, so clients may cache it.
     """
     headers = {
         "ETag": f'"{etag}"',
@@ -54,7 +54,7 @@ def file_response(request: HttpRequest, file: IO[bytes], *, size: int, mime_type
 
 
 def _part(wanted: str, size: int) -> tuple[int, int] | None:
-    """Begin and end of one range; an empty one if it lies outside; None for what may be ignored, such as several."""
+    """Start and end of one range; empty if it is outside the file; None for a header to ignore, such as several ranges."""
     match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", wanted.strip())
     if match is None or not (match[1] or match[2]):
         return None

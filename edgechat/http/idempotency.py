@@ -17,7 +17,7 @@ IDEMPOTENCY_KEY = OpenApiParameter(
 
 
 def idempotency_key(request: Request) -> str | None:
-    """The header's value, None without one; Invalid for one that is empty, too long or not printable."""
+    """The header's value; None without it. Raises Invalid for a value that is empty, too long or not printable."""
     key: str | None = request.headers.get("Idempotency-Key")
     if key is not None and not (1 <= len(key) <= MAX_KEY_CHARACTERS and key.isprintable()):
         raise Invalid({"header.Idempotency-Key": f"Must have 1 to {MAX_KEY_CHARACTERS} printable characters."})

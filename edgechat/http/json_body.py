@@ -1,4 +1,4 @@
-"""JSON in, JSON out: the parser and the content negotiation of every REST view."""
+"""JSON requests and answers: the parser and the content negotiation of every REST view."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ from edgechat.http.request_body import MAX_STRANGERS_BYTES, accept_body
 from edgechat.processes.threads import Pauses, pause, waiting
 from edgechat.stores import store_time
 
-# Beyond what any call takes. A body of 256 KiB may otherwise be 87,000 objects.
+# More than any call needs. Without this limit a body of 256 KiB can hold 87,000 objects.
 MAX_VALUES = 10_000
 MAX_DEPTH = 64
-# A larger number is none for most readers of JSON.
+# Most JSON readers cannot represent a larger number.
 MAX_DIGITS = 309
 
 
 class JSONBodyParser(BaseParser):
-    """UTF-8 JSON, perhaps behind a byte order mark.
+    """UTF-8 JSON, with an optional byte order mark.
 
-    MalformedJSON for everything that is not, infinities and too deep nesting included.
+    Raises MalformedJSON for anything else, including infinities and nesting that is too deep.
 
-    It reads after the caller was authenticated, and takes MAX_JSON_BYTES, or more for a view that says so:
-    `max_json_bytes`.
+    Parsing happens after authentication. The limit is MAX_JSON_BYTES, or the view's `max_json_bytes` if that is larger.
     """
 
     media_type = "application/json"
@@ -50,7 +49,7 @@ class JSONBodyParser(BaseParser):
             return _parse(body)
 
 
-# Of large bodies at once each would have its turn of the interpreter before any other request has one.
+# Several large bodies at the same time would each take a turn of the interpreter before any other request gets one.
 _one_large_body = threading.BoundedSemaphore()
 
 
@@ -81,19 +80,19 @@ class JSONBodyRenderer(BaseRenderer):
 
 
 def check_shape(body: bytes) -> None:
-    """MalformedJSON where arrays and objects are more than MAX_DEPTH deep, Invalid beyond MAX_VALUES values.
+    """Raise MalformedJSON where arrays and objects are nested deeper than MAX_DEPTH, Invalid beyond MAX_VALUES values.
 
-    It only counts, for the parser makes an object of each value. A long body is counted block by block, and the other
-    requests get their turn between them.
+    It only counts, because the parser makes an object of each value. A long body is counted block by block, and other
+    requests get their turn between blocks.
     """
     pauses = Pauses()
     values, strings, depth, in_string, start = 1, 0, 0, 0, 0
     while start < len(body):
         block = body[start : start + _BLOCK_BYTES]
-        # A backslash that escapes what follows goes with it.
+        # A backslash at the end of a block stays with the character that it escapes.
         block = block[: len(block) - (len(block) - len(block.rstrip(b"\\"))) % 2] or block
         start += len(block)
-        # Without escaped backslashes, and then without escaped quotes, each quote begins or ends a string.
+        # After removing escaped backslashes and then escaped quotes, each quote starts or ends a string.
         parts = block.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
         outside = b"".join(parts[in_string::2])
         strings += len(parts) - 1
@@ -103,7 +102,7 @@ def check_shape(body: bytes) -> None:
             depth += step - 1
             if not 0 <= depth <= MAX_DEPTH:
                 raise MalformedJSON
-        if values > MAX_VALUES or strings > 4 * MAX_VALUES:  # a value may be two strings, with its name
+        if values > MAX_VALUES or strings > 4 * MAX_VALUES:  # a value and its name may be two strings
             raise Invalid({"body": f"May hold {MAX_VALUES} values at most."})
         pauses.pause()
 
@@ -125,16 +124,16 @@ def _finite_float(text: str) -> float:
 
 
 def _short_integer(text: str) -> int:
-    """Python's takes the square of the time."""
+    """Python's own conversion takes time in the square of the length."""
     if len(text) > MAX_DIGITS:
         raise ValueError("too large for a number")
     return int(text)
 
 
 class AlwaysJSON(BaseContentNegotiation):
-    """Answers JSON whatever `Accept` says: views that stream look at the header themselves, and nothing is a 406.
+    """Answers JSON whatever `Accept` says: views that stream read the header themselves, and no answer is a 406.
 
-    Raises UnsupportedType for a body in a content coding: nothing here decompresses one.
+    Raises UnsupportedType for a body with a content coding: the server decompresses none.
     """
 
     def select_parser(self, request: Request, parsers: Any) -> Any:

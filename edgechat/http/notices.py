@@ -1,7 +1,7 @@
-"""Short notices to every process, through one stream in Redis, which one thread of each process reads.
+"""Short notices to every process, through one Redis stream, which one thread of each process reads.
 
-They only make haste: who misses one, while Redis is away, looks for itself a little later. What they name is told by
-its digest: the stream must hold nothing of what is deleted.
+Notices only save time: a process that misses one, because Redis is down, finds the change itself a little later. A
+notice names its subject by a digest, because the stream must not hold deleted data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgechat.stores.redis import RedisError, ResponseError, drop_foreign, is_ah
 
 logger = structlog.get_logger(__name__)
 
-# One command reads the notices and the streams of replies: they are in one slot of a cluster.
+# One command reads the notices and the streams of replies, so their keys are in one slot of a cluster.
 SLOT = "{edgechat:live}"
 KEY = f"edgechat:notices:{SLOT}"
 MAX_KEPT = 1000
@@ -34,12 +34,12 @@ def listen(kind: str, listener: Listener) -> None:
 
 
 def digest(name: str) -> str:
-    """What listeners know a name by."""
+    """The name under which listeners know a value."""
     return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
 def tell(kind: str, names: Sequence[str]) -> None:
-    """Tell all processes, this one before it returns. Never raises."""
+    """Notify all processes; this one before the call returns. Never raises."""
     digests = [digest(name) for name in names]
     _hear(kind, digests)
     entry = {"kind": kind, "digests": json.dumps(digests), "from": process_name()}
@@ -47,12 +47,12 @@ def tell(kind: str, names: Sequence[str]) -> None:
         redis_client().xadd(KEY, entry, maxlen=MAX_KEPT, approximate=True)  # type: ignore[arg-type]
     except RedisError as error:
         logger.warning("notice_not_told", kind=kind, reason=type(error).__name__)
-        if isinstance(error, ResponseError):  # another type, or an id that nothing can follow
+        if isinstance(error, ResponseError):  # the key has another type, or its last id leaves no higher one
             drop_foreign("none", KEY)
 
 
 def deliver(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> str:
-    """Hand on what the reading thread has read; what this process told it has heard. The id to read on from.
+    """Pass on what the reading thread has read, except this process's own notices. Returns the id to read on from.
 
     Never raises.
     """
@@ -62,7 +62,7 @@ def deliver(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> str:
                 digests = [each for each in json.loads(fields[b"digests"]) if isinstance(each, str)]
                 _hear(fields[b"kind"].decode(), digests)
         except Exception:
-            # Whatever stands there, of another version or damaged: it must not end the reading of all others.
+            # An entry of another version or a damaged one must not stop the reading of the others.
             logger.exception("notice_not_understood", entry=entry_id.decode(errors="replace"))
     newest = entries[-1][0]
     if is_ahead(newest):
@@ -73,9 +73,9 @@ def deliver(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> str:
 
 
 def newest_id() -> str:
-    """Where the stream ends now, for a reader that begins; "$" again and again would miss what comes between reads.
+    """The id of the stream's last entry, for a reader that starts.
 
-    Raises RedisError.
+    Reading from "$" each time would miss entries between reads. Raises RedisError.
     """
     drop_foreign("stream", KEY)
     newest: Any = redis_client().xrevrange(KEY, count=1)

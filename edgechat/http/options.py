@@ -1,4 +1,4 @@
-"""OPTIONS: which methods a path takes."""
+"""OPTIONS: the methods that a path accepts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from django.views import View
 
 
 class OptionsMiddleware:
-    """Answers OPTIONS with `Allow`, for everybody: the OpenAPI file says as much.
+    """Answers OPTIONS with `Allow` for every caller: the OpenAPI file publishes the same facts.
 
-    REST framework would ask for a token first. Preflights are answered before, by CorsMiddleware; the admin's pages are
-    functions, and answer by themselves.
+    REST framework would require a token. CorsMiddleware answers preflights earlier; the admin's pages are functions and
+    answer OPTIONS themselves.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

@@ -1,6 +1,6 @@
 """Request limits by client address: one for every path, and stricter ones that views name.
 
-Their windows are Redis's: machines that serve may have clocks that differ.
+Redis keeps the windows, because the clocks of web machines may differ.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from edgechat.stores.redis import RedisError, redis_client
 
 logger = structlog.get_logger(__name__)
 
-# These and no others: what lies below them is nobody's, and an unknown path counts like any other.
+# Only these exact paths: a path below them, like an unknown path, is counted.
 _UNLIMITED = {
     *("/health", "/api/health", "/metrics"),
     *("/api/v1/health", "/api/v1/health/ready", "/api/v1/health/db", "/api/v1/health/mongo", "/api/v1/health/redis"),
@@ -36,13 +36,13 @@ _UNLIMITED = {
 
 _open_requests = Tally()
 
-_RATE = re.compile(r"([1-9]\d*)/([1-9]\d*)?([smhd])", re.ASCII)  # as 30/m, or 5/12h
+_RATE = re.compile(r"([1-9]\d*)/([1-9]\d*)?([smhd])", re.ASCII)  # 30/m, or 5/12h
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
-# KEYS[1] a counter, ARGV[1] the window in ms. Answers the count and the ms left of the window.
-# A window begins with the first request that is counted and is never moved by later ones. A counter that lost its
-# expiry (a dump loaded from elsewhere) gets it back, or its address would be shut out for ever; what is no counter, or
-# one of another window, is begun anew.
+# KEYS[1] a counter, ARGV[1] the window in ms. Returns the count and the ms left of the window. A window starts with its
+# first counted request, and later requests do not move it. A counter that lost its expiry (in a loaded dump) gets a new
+# one; otherwise its address would be blocked forever. A value that is no counter, or a counter of another window, is
+# replaced.
 _COUNT = """
     local count = redis.pcall('INCR', KEYS[1])
     if type(count) ~= 'number' or count < 1 then
@@ -64,14 +64,14 @@ def _count_script() -> Script:
 
 
 def count_request(address: str) -> tuple[int, float]:
-    """Count one request of an address: (requests in its window, seconds left of it). Raises RedisError."""
+    """Count one request of an address: (requests in its window, seconds left of the window). Raises RedisError."""
     return _count(limit_key(address), seconds=settings.RATE_LIMIT_WINDOW_SECONDS)
 
 
 def seconds_to_wait(group: str, key: str, *, rate: str) -> float | None:
-    """Count one more of a group under a key; how long to wait if that is beyond the rate (30/m), or None.
+    """Count one more use of a key in a group. Returns the seconds to wait if that exceeds the rate (30/m), else None.
 
-    None while Redis is down, too. Redis does not learn the key, which may be an e-mail address.
+    Also None while Redis is down. Redis never gets the key itself, which may be an e-mail address.
     """
     match = _RATE.fullmatch(rate)
     if match is None:
@@ -86,7 +86,7 @@ def seconds_to_wait(group: str, key: str, *, rate: str) -> float | None:
 
 
 def seconds_to_wait_for(request: HttpRequest, group: str) -> float | None:
-    """The same for the address of a request and AUTH_RATE_LIMIT."""
+    """The same for a request's address and AUTH_RATE_LIMIT."""
     return seconds_to_wait(group, limit_key(state_of(request).client_address), rate=settings.AUTH_RATE_LIMIT)
 
 
@@ -96,14 +96,14 @@ def _count(name: str, *, seconds: int) -> tuple[int, float]:
 
 
 def is_unlimited(path: str) -> bool:
-    """Whether a path must answer whatever else goes on, and counts for nobody: health and metrics."""
+    """Whether a path must always answer and is never counted: health and metrics."""
     return path in _UNLIMITED
 
 
 def _open_request(request: HttpRequest) -> bool:
-    """Count a request among the open ones of its address; False if it is one too many.
+    """Count a request among the open requests of its address; False if that is one too many.
 
-    Behind a proxy it stands for its client's connection, which the worker cannot see.
+    Behind a proxy a request stands for its client's connection, which the worker cannot see.
     """
     body, key = body_of(request), limit_key(state_of(request).client_address)
     if _open_requests.of(key) >= settings.MAX_CONNECTIONS_PER_ADDRESS:
@@ -115,8 +115,10 @@ def _open_request(request: HttpRequest) -> bool:
 
 
 class RateLimitMiddleware:
-    """429 beyond RATE_LIMIT_REQUESTS per window and address, and beyond MAX_CONNECTIONS_PER_ADDRESS at once behind a
-    proxy; passes everything while Redis is down.
+    """Limits the requests of an address. Passes every request while Redis is down.
+
+    It answers 429 beyond RATE_LIMIT_REQUESTS per window and, behind a proxy, beyond MAX_CONNECTIONS_PER_ADDRESS open
+    requests.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -138,7 +140,7 @@ class RateLimitMiddleware:
 
 
 class AuthRateThrottle(BaseThrottle):
-    """AUTH_RATE_LIMIT per address, counted for each view apart."""
+    """AUTH_RATE_LIMIT per address, counted separately for each view."""
 
     _wait: float | None = None
 

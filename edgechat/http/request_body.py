@@ -1,4 +1,4 @@
-"""The body of a request as it comes: nothing is read of it before somebody says how much they take."""
+"""The body of a request as it arrives: nothing is read before the application has set a limit."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from edgechat.http.client_socket import BodyTooSlow, ClientSocket
 from edgechat.http.request_state import state_of
 from edgechat.http.tally import Tally
 
-# Of callers who have not shown a token: they have no more to say than an address, a password and a name.
+# For callers without a valid token: they send no more than an address, a password and a name.
 MAX_STRANGERS_BYTES = 64 * 1024
-# A body that nobody takes is dropped if it has come already, and is no longer than this; else the connection is closed.
+# An unread body is dropped if it has already arrived and is no longer than this; otherwise the connection is closed.
 MAX_DROPPED_BYTES = 64 * 1024
 _PIECE_BYTES = 64 * 1024
-# A chunk takes more time than its bytes: those of a long body must have some.
+# A chunk costs more time than its bytes, so the chunks of a long body must have a minimum size.
 _FREE_CHUNKS = 1000
 _MIN_CHUNK_BYTES = 64
-# What was looked at longer ago than this, when a body has come, is looked at again.
+# A check that was made longer ago than this is repeated once the body has arrived.
 LATE_SECONDS = 0.5
 
-# Bytes of bodies that requests of this process hold, in memory or in files.
+# Bytes of bodies that this process's requests hold, in memory or in files.
 held = Tally()
 
 
 class RequestBody(io.IOBase):
     """`wsgi.input`, in place of gunicorn's own.
 
-    Reading raises MalformedRequest for a body that ends early, comes too slowly or is no HTTP; TooLarge beyond what was
-    accepted; RateLimited or StoreUnavailable when its address or the process holds too much.
+    Reading raises MalformedRequest for a body that ends early, comes too slowly or is not valid HTTP; TooLarge beyond
+    the accepted limit; RateLimited or StoreUnavailable when its address or the process holds too much.
     """
 
     def __init__(self, request: Any, sock: ClientSocket) -> None:
@@ -54,27 +54,27 @@ class RequestBody(io.IOBase):
         self._rest = memoryview(b"")
         self._when_done: list[Callable[[], None]] = []
         self._when_late: tuple[float, Callable[[], object]] | None = None
-        # gunicorn's name for: where the next request begins is not known.
+        # gunicorn's flag for an unknown start of the next request.
         self.failed = False
-        # gunicorn would tell the client to go on before anybody has looked at the request.
+        # gunicorn would send 100 Continue before the application has checked the request.
         self._expects_continue = request._expected_100_continue
         request._expected_100_continue = False
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it has come."""
+        """Whether the whole body has arrived."""
         return self._length == self._read and not self.failed
 
     def accept(self, limit: int, *, too_large: str, address: str) -> None:
-        """Let `limit` bytes be read, which count for an address; TooLarge if more are announced."""
+        """Allow `limit` bytes to be read, counted for an address. Raises TooLarge if the request announces more."""
         self._limit, self._too_large, self._address = limit, too_large, limit_key(address)
         if self._length is not None and self._length > limit:
             raise TooLarge(too_large)
 
     def when_late(self, look_again: Callable[[], object]) -> None:
-        """Call a function once the whole body has come, if that is LATE_SECONDS from now or later.
+        """Call a function once the whole body has arrived, if that is LATE_SECONDS from now or later.
 
-        Whoever sends slowly may lose meanwhile what they were let in for. What it raises, the reader of the body gets.
+        A slow sender may lose its permission meanwhile. The reader of the body gets the function's exception.
         """
         self._when_late = time.monotonic() + LATE_SECONDS, look_again
 
@@ -102,7 +102,7 @@ class RequestBody(io.IOBase):
     def _next_piece(self) -> bytes:
         """Some bytes; none only at the end of a chunked body."""
         if self._read > _PIECE_BYTES:
-            # A body that comes fast is never waited for: the other requests get their turn between its pieces.
+            # Reading a fast body never waits, so other requests get their turn here between its pieces.
             gevent.sleep(0)
         if self._pieces is None:
             self._sock.expect("body")
@@ -152,7 +152,7 @@ class RequestBody(io.IOBase):
             raise error
 
     def settle(self) -> None:
-        """Before the answer is sent: a body that was not read ends the connection, unless it is small and has come."""
+        """Called before the answer is sent: an unread body ends the connection, unless it is small and has arrived."""
         if not self.is_whole and not self.failed and not self._expects_continue:
             self._when_late = None
             self._sock.expect("arrived")
@@ -174,13 +174,13 @@ class RequestBody(io.IOBase):
 
 
 def body_of(request: HttpRequest) -> RequestBody | None:
-    """A request's body as our worker gives it; None under any other server."""
+    """A request's body as the project's gunicorn worker provides it; None under any other server."""
     body = request.META["wsgi.input"]
     return body if isinstance(body, RequestBody) else None
 
 
 def accept_body(request: HttpRequest, limit: int, *, too_large: str = "") -> None:
-    """Let a request's body be read, to `limit` bytes. Raises TooLarge if more are announced."""
+    """Allow `limit` bytes of a request's body to be read. Raises TooLarge if the request announces more."""
     if body := body_of(request):
         text = too_large or f"The body may have {limit} bytes at most"
         body.accept(limit, too_large=text, address=state_of(request).client_address)

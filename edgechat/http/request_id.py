@@ -1,4 +1,4 @@
-"""The outermost middleware: the request id, one access line a request, and store faults outside REST views."""
+"""The outermost middleware: the request id, one access line per request, and store faults outside REST views."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestIDMiddleware:
-    """Gives each request an id (the client's own if well-formed), on the response and on every log line."""
+    """Gives each request an id (the client's own if well-formed), in the response and in every log line."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

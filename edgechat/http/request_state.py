@@ -1,4 +1,4 @@
-"""What our middleware knows of a request, kept on it with types."""
+"""What the middleware knows about a request, kept on the request with types."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from django.http import HttpRequest
 
 @dataclass
 class RequestState:
-    """`authenticated_user_id` is None until an access token proved valid; `token_checked` once one was looked at.
+    """What the middleware knows about one request.
 
-    `authenticated_at` is the monotonic time just before the valid token's session was looked at, `began_at` that of the
-    request's arrival.
+    `authenticated_user_id` is None until an access token proved valid; `token_checked` is set once a token was checked.
+    `authenticated_at` is the monotonic time just before the valid token's session was checked; `began_at` is that of
+    the request's arrival.
     """
 
     request_id: str

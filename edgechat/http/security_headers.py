@@ -1,4 +1,4 @@
-"""What browsers may do with an answer: the Content-Security-Policy by path, and no use of the device's sensors."""
+"""What browsers may do with an answer: the Content-Security-Policy by path, and no access to the device's sensors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from django.http.response import HttpResponseBase
 
 Kind = Literal["data", "page", "admin"]
 
-# Swagger UI and Redoc write style elements, Redoc searches in a worker that it makes itself, and Swagger UI's icons are
-# data. No inline script and no eval, which is what this is about.
+# Swagger UI and Redoc write style elements, Redoc searches in a worker that it creates itself, and Swagger UI's icons
+# are data URLs. The policy still allows no inline script and no eval, which is its purpose.
 _PAGES = ("/docs", "/redoc", "/playground")
 _ADMIN = "/admin/"
 _NEVER = "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -23,20 +23,20 @@ _STRICT: dict[Kind, str] = {
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
         f"font-src 'self'; connect-src 'self'; worker-src blob:; form-action 'none'; {_NEVER}"
     ),
-    # Unfold's pages are made of Alpine expressions, which are evaluated; inline scripts stay forbidden.
+    # Unfold's pages consist of Alpine expressions, which are evaluated. Inline scripts stay forbidden.
     "admin": (
         "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
         f"img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; {_NEVER}"
     ),
 }
 _RELAXED = f"default-src 'self' https: data: blob: 'unsafe-inline' 'unsafe-eval'; {_NEVER}"
-# Where browsers heed Cross-Origin-Opener-Policy without https; elsewhere they complain of it in the console.
+# Browsers apply Cross-Origin-Opener-Policy without https only here; elsewhere they log a warning to the console.
 _LOOPBACK = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?", re.IGNORECASE)
 _PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 
 
 class SecurityHeadersMiddleware:
-    """Adds its headers to every answer, errors and preflights included; a view's own policy stays."""
+    """Adds its headers to every answer, including errors and preflights. A view's own policy stays."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -52,7 +52,7 @@ class SecurityHeadersMiddleware:
 
 
 def content_policy(path: str) -> str:
-    """The policy of what is answered at a path."""
+    """The policy for answers at a path."""
     if settings.CSP_MODE == "relaxed":
         return _RELAXED
     kind: Kind = "data"

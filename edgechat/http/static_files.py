@@ -1,4 +1,4 @@
-"""Static files, whose other methods are answered as everywhere."""
+"""Static files, with the usual answer for other methods."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 
 class Tally:
-    """Sums by key, and over all. Greenlets share it without a lock: nothing here waits."""
+    """Sums by key, and in total. Greenlets share it without a lock, because nothing here waits."""
 
     def __init__(self) -> None:
         self._sums: Counter[str] = Counter()

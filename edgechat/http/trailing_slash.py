@@ -7,7 +7,7 @@ from django.http.response import HttpResponseBase
 
 
 class TrailingSlashMiddleware:
-    """Routes are written without a trailing slash; one that a client adds is dropped before they are matched.
+    """Routes have no trailing slash; a client's trailing slash is removed before routes are matched.
 
     The admin keeps Django's own form, with the slash.
     """

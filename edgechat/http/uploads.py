@@ -1,4 +1,4 @@
-"""Multipart bodies with files in them: read to disk, apart from the limit on other bodies."""
+"""Multipart bodies with files, read to disk, with a limit of their own."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from rest_framework.parsers import DataAndFiles, MultiPartParser
 from edgechat.errors import MalformedRequest, TooLarge
 from edgechat.http.request_body import accept_body
 
-# Beside the files: boundaries, names, other fields.
+# For everything but the files: boundaries, names, other fields.
 ENVELOPE_BYTES = 256 * 1024
 MAX_PARTS = 50
 
 
 def upload_folder() -> Path:
-    """FILE_UPLOAD_TEMP_DIR, made if it is not there."""
+    """FILE_UPLOAD_TEMP_DIR, created if it does not exist."""
     folder = Path(settings.FILE_UPLOAD_TEMP_DIR)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
 class NamelessFileUploadHandler(TemporaryFileUploadHandler):
-    """A file on its way has no name in FILE_UPLOAD_TEMP_DIR: a process that is killed leaves nothing of it."""
+    """A file has no name in FILE_UPLOAD_TEMP_DIR during its upload, so a killed process leaves nothing of it."""
 
     file: Any
 
@@ -44,7 +44,7 @@ class NamelessFileUploadHandler(TemporaryFileUploadHandler):
 
 
 class _Parts:
-    """The body as Django reads it; TooLarge for more than MAX_PARTS parts, each of which is work."""
+    """The body as Django reads it. Raises TooLarge beyond MAX_PARTS parts, because each part costs work."""
 
     def __init__(self, stream: Any, media_type: str) -> None:
         boundary = parse_header_parameters(media_type)[1].get("boundary", "")
@@ -59,10 +59,11 @@ class _Parts:
 
 
 class UploadParser(MultiPartParser):
-    """Files go to FILE_UPLOAD_TEMP_DIR as they come. The view says how much it takes: `max_upload_bytes`, and
-    `too_large`, the sentence that names the limit.
+    """Writes files to FILE_UPLOAD_TEMP_DIR as they arrive.
 
-    It runs after the caller was authenticated.
+    The view sets the limit: `max_upload_bytes`, and `too_large`, the sentence that names it.
+
+    Parsing happens after authentication.
     """
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> DataAndFiles[Any, Any]:
@@ -72,7 +73,7 @@ class UploadParser(MultiPartParser):
             parts: Any = _Parts(stream, media_type or "")
             return super().parse(parts, media_type, parser_context)
         except BaseException as error:
-            # Django closes the files that have come whole.
+            # Django closes the files that have arrived whole.
             for handler in request.upload_handlers:
                 if getattr(handler, "file", None) is not None:
                     handler.file.close()

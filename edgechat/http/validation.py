@@ -1,4 +1,4 @@
-"""Bodies, query strings and path ids, checked; what is wrong with them becomes one 422 (or a 404)."""
+"""Validation of bodies, query strings and path ids. All faults become one 422 (or a 404)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgechat.errors import Invalid, field_errors
 
 
 class LongCharField(serializers.CharField):
-    """A text that may be long: REST framework looks at each character, in Python, before it looks at the length."""
+    """A text that may be long: REST framework checks each character, in Python, before it checks the length."""
 
     def __init__(self, *, max_length: int, **kwargs: Any) -> None:
         super().__init__(max_length=max_length, **kwargs)
@@ -33,7 +33,7 @@ class LongCharField(serializers.CharField):
 
 
 class BoundedListField(serializers.ListField):
-    """A list whose length is checked first: REST framework checks, and makes an error of, each entry before it."""
+    """A list whose length is checked first: REST framework validates each entry, and makes its errors, before that."""
 
     def __init__(self, *, max_length: int, **kwargs: Any) -> None:
         super().__init__(max_length=max_length, **kwargs)
@@ -45,7 +45,7 @@ class BoundedListField(serializers.ListField):
         return super().to_internal_value(data)
 
 
-# What each field takes of JSON. From others REST framework makes the field's own, which is for forms.
+# The JSON types that each field accepts. REST framework converts other types too, as it does for forms.
 _OWN_TYPES: dict[type[serializers.Field[Any, Any, Any, Any]], tuple[type, ...]] = {
     serializers.CharField: (str,),
     serializers.BooleanField: (bool,),
@@ -57,7 +57,7 @@ _OWN_TYPES: dict[type[serializers.Field[Any, Any, Any, Any]], tuple[type, ...]] 
 
 
 def validated_body(serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
-    """The JSON body's fields; Invalid with `body.*` fields. An absent body is an empty object."""
+    """The JSON body's fields. Raises Invalid with `body.*` fields. An absent body is an empty object."""
     data = request.data
     if isinstance(data, dict):
         fields = serializer().fields
@@ -66,12 +66,12 @@ def validated_body(serializer: type[serializers.Serializer[Any]], request: Reque
 
 
 def validated_query(serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
-    """The query string's parameters; Invalid with `query.*` fields."""
+    """The query string's parameters. Raises Invalid with `query.*` fields."""
     return _validated(serializer, request.query_params, prefix="query")
 
 
 def _of_own_type(field: Any, value: Any) -> Any:
-    """The value, or instead of one of another type than the field's an object, which the field refuses."""
+    """The value; for a value of another type than the field's, an object that the field refuses."""
     if isinstance(field, serializers.ListField) and isinstance(value, list):
         return [_of_own_type(field.child, each) for each in value]
     types = next((types for kind, types in _OWN_TYPES.items() if isinstance(field, kind)), None)
@@ -79,7 +79,7 @@ def _of_own_type(field: Any, value: Any) -> Any:
 
 
 def integer_id(text: str) -> int:
-    """The number in a path; Invalid on `path.id` for everything that cannot be one."""
+    """The number in a path. Raises Invalid on `path.id` for everything that cannot be an id."""
     if not (text.isascii() and text.isdecimal() and 0 < int(text[:20]) < 2**63 and len(text) < 20):
         raise Invalid({"path.id": "A valid integer is required."})
     return int(text)

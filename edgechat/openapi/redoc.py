@@ -1,4 +1,4 @@
-"""Redoc's bundle, without the one picture that it would fetch from its maker's server."""
+"""Redoc's bundle without the one picture that it would fetch from its vendor's server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAPI file: what every operation answers, errors included."""
+"""The OpenAPI file: the answers of every operation, errors included."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _DESCRIPTIONS = {
 
 
 def raises(*errors: type[ApiError], failed_with: Any = None) -> Callable[[F], F]:
-    """Publish what a view's method answers beyond what follows from its parameters (`BodySchema`).
+    """Publish the errors that a view's method answers beyond those that follow from its parameters (`BodySchema`).
 
     `failed_with`: the context that its errors of status 429, 500 and 503 may have.
     """
@@ -60,7 +60,7 @@ def raises(*errors: type[ApiError], failed_with: Any = None) -> Callable[[F], F]
 
 
 class BodySchema(AutoSchema):
-    """drf-spectacular's, with TypedDicts for what is answered, lists of them and events; and with the errors."""
+    """drf-spectacular's schema, with TypedDicts for answers, lists of them and events, and with the errors."""
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         operation: dict[str, Any] | None = super().get_operation(*args, **kwargs)
@@ -73,7 +73,7 @@ class BodySchema(AutoSchema):
         return operation
 
     def get_response_serializers(self) -> Any:
-        """What the method is annotated to return; `extend_schema` says it where that is no `Answer` alone."""
+        """The return annotation of the method; `extend_schema` declares answers that are not a single `Answer`."""
         hint = get_type_hints(self._method)["return"]
         for each in get_args(hint) if get_origin(hint) in (Union, UnionType) else [hint]:
             kind = get_origin(each) or each

@@ -23,7 +23,7 @@ class OpenAPIView(APIView):
 
 @functools.cache
 def published_document() -> bytes:
-    """Made once in a process: it takes half a second of the processor, and strangers may ask for it."""
+    """Made once in each process: it takes half a second of CPU time, and unauthenticated callers may request it."""
     schema = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     rendered: bytes = OpenApiJsonRenderer().render(schema)
     return rendered

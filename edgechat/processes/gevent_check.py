@@ -8,9 +8,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 def require_patched_process() -> None:
-    """Raise ImproperlyConfigured unless gevent patched the standard library before psycopg chose how to wait.
+    """Raise ImproperlyConfigured unless gevent patched the standard library before psycopg chose its waiting function.
 
-    psycopg's waiting function in C blocks the whole process; under gevent it has to be one of those in Python.
+    psycopg's waiting function in C blocks the whole process; under gevent it must use one of those in Python.
     """
     if not all(gevent.monkey.is_module_patched(name) for name in ("threading", "socket", "select", "ssl")):
         raise ImproperlyConfigured("gevent has not patched this process: start it with `gunicorn -c gunicorn.conf.py`")

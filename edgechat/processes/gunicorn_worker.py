@@ -1,4 +1,4 @@
-"""gunicorn's gevent worker: bounded for each client, and with an end that running replies survive."""
+"""gunicorn's gevent worker, with limits for each client and a shutdown that running replies survive."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from gunicorn.workers.ggevent import GeventWorker
 from edgechat.http.client_socket import ClientSocket
 from edgechat.http.tally import Tally
 
-# How long, after an answer to a body that was not read, what is still coming is taken in. A connection that is closed
-# with unread bytes is reset, and the client may never see the answer.
+# How long the worker reads the rest of an unread body after its answer. Closing a connection with unread bytes resets
+# it, and the client may then never see the answer.
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 64 * 1024
 
 
 class _IdleTimeout(gevent.Timeout):  # type: ignore[misc]
-    """The wait for a connection's next request; kept among the worker's idle ones meanwhile."""
+    """The wait for a connection's next request. The worker lists the connection as idle meanwhile."""
 
     def __init__(self, seconds: float, idle: dict[_IdleTimeout, gevent.Greenlet]) -> None:
         super().__init__(seconds, False)
@@ -37,8 +37,9 @@ class _IdleTimeout(gevent.Timeout):  # type: ignore[misc]
 
 
 class Worker(GeventWorker):
-    """On SIGTERM gunicorn waits for open connections. Here running replies, which outlive their requests, are drained
-    as well, and connections without a request are closed at once.
+    """Drains running replies on SIGTERM, and closes connections without a request immediately.
+
+    Running replies outlive their requests; gunicorn's own worker waits only for open connections.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -48,7 +49,7 @@ class Worker(GeventWorker):
         self._connections = Tally()
 
     def timeout_ctx(self) -> gevent.Timeout:
-        # A connection that is idle once the worker ends gets no time at all.
+        # A connection that becomes idle after the worker started to stop gets no time.
         return _IdleTimeout(self.cfg.keepalive if self.alive else 0.01, self._idle)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
@@ -65,8 +66,9 @@ class Worker(GeventWorker):
             self._connections.add(key, -1)
 
     def _has_room(self, key: str) -> bool:
-        """Whether an address may have one more connection. Clients behind a proxy share its address: they are counted
-        by their requests (`edgechat.http.rate_limit`).
+        """Whether an address may have one more connection.
+
+        Clients behind a proxy share its address: they are counted by their requests (`edgechat.http.rate_limit`).
         """
         from django.conf import settings
 
@@ -106,7 +108,7 @@ class Worker(GeventWorker):
 
 
 def _refuse(client: Any) -> None:
-    """429 to a connection too many, in the shape of every error, without waiting for what it asks."""
+    """Answer 429, in the shape of every error, to a connection beyond the limit, without waiting for its request."""
     body = json.dumps({"detail": "Too many connections", "code": "rate_limited", "request_id": str(uuid.uuid4())})
     head = "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
     client.setblocking(False)

@@ -1,8 +1,8 @@
-"""What every web process does by itself, over and over, until it ends.
+"""The periodic tasks of every web process, which run until it ends.
 
-Each task has a thread, which calls it round by round. No exception of a round ends it. One more looks after all others,
-and they after it: a task whose thread ended, or whose round does not end, is begun again, and `/health/ready` tells
-until it is well.
+Each task has a thread that calls it round by round. No exception in a round ends the thread. One more thread checks all
+tasks, and the tasks check that thread. A task whose thread ended or whose round hangs is started again, and
+`/health/ready` reports it until it is well.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ logger = structlog.get_logger(__name__)
 # A round that takes longer hangs: every wait for a store ends earlier.
 HANG_SECONDS = 120.0
 LOOK_SECONDS = 1.0
-# After a round that failed, for tasks that have no pause between rounds.
+# The pause after a failed round, for tasks that have no pause between rounds.
 RETRY_SECONDS = 1.0
 
 
 class PeriodicTask:
-    """A function that is called about every so many seconds; 0: at once again, for one that waits by itself."""
+    """A function that is called about every `seconds` seconds; with 0 immediately again, and it must wait itself."""
 
     def __init__(self, function: Callable[[], object], seconds: float) -> None:
         self.function = function
@@ -45,31 +45,31 @@ class PeriodicTask:
         self._thread = start_thread(self._repeat, self._starts)
 
     def fault(self) -> str | None:
-        """What keeps it from its rounds: `ended`, `hangs`, or None."""
+        """Why the task makes no rounds: `ended`, `hangs`, or None."""
         if self._thread is None or not self._thread.is_alive():
             return "ended"
         began = self._round_began
         return "hangs" if began is not None and time.monotonic() - began > HANG_SECONDS else None
 
     def is_well(self) -> bool:
-        """Whether it goes on, and did not end within the last seconds."""
+        """Whether the task runs, and has not ended within the last seconds."""
         just_ended = self._ended_at is not None and time.monotonic() - self._ended_at < 5 * LOOK_SECONDS
         return not just_ended and self.fault() is None
 
     def mend(self) -> None:
-        """Begin it again if it does not go on. The thread of a round that hangs ends with that round."""
+        """Start the task again if it does not run. The thread of a round that hangs ends with that round."""
         if (fault := self.fault()) is not None:
             logger.error("periodic_task_begun_again", task=self.name, fault=fault)
             self._ended_at = time.monotonic()
             self.start()
 
     def _repeat(self, start: int) -> None:
-        # Spread over the interval, so that the processes of a deployment do not all ask at the same instant.
+        # Spread over the interval, so that the processes of a deployment do not all run it at the same instant.
         while not _stopping.wait(self.seconds * random.uniform(0.8, 1.2)):  # noqa: S311  # nosec B311 # no secret
             self._round_began = time.monotonic()
             done = self._round()
             if self._starts != start:
-                return  # it took so long that another thread has its place
+                return  # the round took so long that another thread has replaced this one
             self._round_began = None
             if is_started() and self is not _watcher:
                 _watcher.mend()
@@ -86,7 +86,7 @@ class PeriodicTask:
             logger.warning("periodic_task_deferred", task=self.name, reason=repr(error))
         except EXITS:
             raise
-        except BaseException:  # gevent's Timeout, for one, is no Exception
+        except BaseException:  # gevent's Timeout, for example, is no Exception
             logger.exception("periodic_task_failed", task=self.name)
         else:
             return True
@@ -97,7 +97,7 @@ def _look_after() -> None:
     for task in _tasks:
         try:
             task.mend()
-        except Exception:  # of this one: the others are looked after
+        except Exception:  # a fault of this task; the check goes on with the others
             logger.exception("periodic_task_not_begun_again", task=task.name)
 
 
@@ -108,30 +108,30 @@ _stopping = threading.Event()
 
 
 def register(function: Callable[[], object], *, seconds: float) -> None:
-    """Have each web process call `function` about every so many seconds. To be called in AppConfig.ready.
+    """Have each web process call `function` about every `seconds` seconds. Call this in AppConfig.ready.
 
-    With 0 it is called again at once, and has to wait by itself.
+    With 0 the function is called again immediately, and must wait itself.
     """
     _tasks.append(PeriodicTask(function, seconds))
 
 
 def start() -> None:
-    """Start one thread for each task; called once in a worker, after the fork."""
+    """Start one thread for each task. Called once in a worker, after the fork."""
     _started.set()
     for task in (*_tasks, _watcher):
         task.start()
 
 
 def is_started() -> bool:
-    """Whether this process does these things: it serves, and is no command."""
+    """Whether this process runs the tasks: web processes do, commands do not."""
     return _started.is_set()
 
 
 def unwell() -> list[str]:
-    """The names of tasks that do not go on, or that had to be begun again a moment ago."""
+    """The names of tasks that do not run, or that were started again a moment ago."""
     return [task.name for task in (*_tasks, _watcher) if not task.is_well()] if is_started() else []
 
 
 def stop() -> None:
-    """Let no task begin another round."""
+    """Let no task start another round."""
     _stopping.set()

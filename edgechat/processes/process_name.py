@@ -1,4 +1,4 @@
-"""What this process is called where processes tell each other apart."""
+"""The name of this process, by which processes distinguish each other."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def _process_name(pid: int) -> str:
 
 
 def process_name() -> str:
-    """A name that no other process has; another one after a fork, and after a restart."""
+    """A name that no other process has. It changes with a fork and with a restart."""
     return _process_name(os.getpid())

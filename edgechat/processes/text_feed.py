@@ -1,4 +1,4 @@
-"""A text that one thread writes and any number of others read as it grows."""
+"""A text that one thread writes and any number of threads read while it grows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FeedState:
-    """`epoch` counts how often the text was begun anew; a reader of an older one has to forget what it has."""
+    """`epoch` counts how often the text was started again. A reader of an older epoch must discard what it has."""
 
     epoch: int
     text: str
@@ -30,9 +30,9 @@ class TextFeed:
         self.put(self._state.epoch, self._state.text + text)
 
     def put(self, epoch: int, text: str) -> None:
-        """Replace the text, if it is of a later epoch or longer; an older epoch's late words are ignored.
+        """Replace the text if the new one has a later epoch or is longer. Late text of an older epoch is ignored.
 
-        A later epoch begins the text anew even after its end.
+        A later epoch starts the text again even after its end.
         """
         with self._changed:
             state = self._state
@@ -46,15 +46,16 @@ class TextFeed:
             self._changed.notify_all()
 
     def wake(self) -> None:
-        """Have those who wait look at their `unless` again."""
+        """Make waiting readers check their `unless` again."""
         with self._changed:
             self._changed.notify_all()
 
     def wait_beyond(
         self, epoch: int, offset: int, *, timeout: float, unless: Callable[[], bool] = lambda: False
     ) -> FeedState:
-        """The state once there is more than `offset` characters of `epoch`, a later epoch, or the end; or as it is
-        after `timeout` seconds, or once `unless` holds.
+        """Wait until the text grows past `offset`, `timeout` seconds have passed, or `unless` holds. Returns the state.
+
+        The text has grown when it has more than `offset` characters of `epoch`, is of a later epoch, or has ended.
         """
         deadline = time.monotonic() + timeout
         with self._changed:

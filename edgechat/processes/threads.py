@@ -1,4 +1,4 @@
-"""Work beside a request, written for the standard library's threads; under gunicorn they are greenlets."""
+"""Work in threads of the standard library; under gunicorn these are greenlets."""
 
 from __future__ import annotations
 
@@ -23,28 +23,30 @@ logger = structlog.get_logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# What ends a thread and is no fault of it.
+# Exceptions that end a thread and are no fault.
 EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit, gevent.GreenletExit)
 
-# Hashing and decoding at once in one process. A process has one core or so: more would only take memory, and turns from
-# the streams.
+# Concurrent hashing and decoding in one process. A process has about one core: more slots would only take memory, and
+# CPU time from the streams.
 _cpu_slots = threading.BoundedSemaphore(2)
 
 
-# How many requests and replies of one process work at once; the others wait for their turn, in order. Without it a
-# thousand at once would each wait inside their work, for connections that others hold while they wait for the
-# processor, and run into the stores' time limits together.
+# How many requests and replies of one process work at the same time; the others wait for their turn, in order. Without
+# this limit a thousand requests would each wait for a connection that another request holds while that one waits for
+# the CPU, and all would exceed the stores' time limits together.
 _work_slots = threading.BoundedSemaphore(24)
 _working = threading.local()
 
 
 def begin_work(*, patience: float | None) -> None:
-    """Wait until it is this thread's turn to work; does nothing if it has begun. Only for this package: others wait in
-    `waiting()`, and work in a request, or in `working()`.
+    """Wait for this thread's turn to work; do nothing if the thread has a turn. Only for this package.
 
-    From then on its waits for stores are bounded (`edgechat.stores.store_time`). Raises StoreUnavailable where the turn
-    does not come within `patience` seconds. None is for what would be lost without a turn: what the model was paid for,
-    a file that is stored. It does come, for who has a turn waits for nothing but stores, and for these in bounded time.
+    Other code waits in `waiting()`, and works in a request or in `working()`.
+
+    From then on the thread's waits for stores are bounded (`edgechat.stores.store_time`). Raises StoreUnavailable if
+    the turn does not come within `patience` seconds. None waits without a limit, for work that must not be lost: an
+    answer that the model was paid for, a file that is stored. The turn does come: a thread with a turn waits only for
+    stores, and only for a bounded time.
     """
     store_time.owe_turn(None)
     if not getattr(_working, "now", False):
@@ -65,7 +67,7 @@ def end_work() -> None:
 
 
 def release_database() -> None:
-    """Give this thread's database connection back to the pool; the next query takes one again. Only for this package.
+    """Return this thread's database connection to the pool; the next query takes one again. Only for this package.
 
     Raises RuntimeError in a transaction.
     """
@@ -81,11 +83,12 @@ def in_transaction() -> bool:
 
 @contextmanager
 def waiting(*, patience: float | None = None) -> Iterator[None]:
-    """Around every wait that is no store's: for the model, a reply, a client, a computation, a page, another thread.
+    """Around every wait that is not for a store: a model, a reply, a client, a computation, a page, another thread.
 
-    Within it this thread has no database connection, and no turn to work: a request that kept them through a call to
-    the model would let ten conversations block all others. If it had a turn it waits for one again, `patience` seconds
-    at most, before it next asks a store; who asks none any more needs none. Raises RuntimeError in a transaction.
+    Within the block this thread has no database connection and no turn to work: if requests kept them during a call to
+    the model, ten conversations would block all others. A thread that had a turn waits for a new one, `patience`
+    seconds at most, before its next use of a store; a thread that uses no store again needs no turn. Raises
+    RuntimeError in a transaction.
     """
     had_turn = getattr(_working, "now", False) or store_time.is_turn_owed()
     release_database()
@@ -99,7 +102,7 @@ def waiting(*, patience: float | None = None) -> Iterator[None]:
 
 @contextmanager
 def working() -> Iterator[None]:
-    """Around work with stores in a detached thread: in turn with the requests, however long that takes to come."""
+    """Around work with stores in a detached thread, which waits for its turn among the requests without a limit."""
     had_turn = getattr(_working, "now", False)
     begin_work(patience=None)
     try:
@@ -112,7 +115,7 @@ def working() -> Iterator[None]:
 def start_thread(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> threading.Thread:
     """Run a function detached from the request that starts it.
 
-    It keeps the request's log context, gives back its database connection at the end, and its faults are logged.
+    The thread keeps the request's log context, returns its database connection at the end, and logs its faults.
     """
     context = contextvars.copy_context()
 
@@ -121,7 +124,7 @@ def start_thread(function: Callable[P, object], *args: P.args, **kwargs: P.kwarg
             context.run(function, *args, **kwargs)
         except EXITS:
             raise
-        except BaseException:  # gevent's Timeout, for one, is no Exception
+        except BaseException:  # gevent's Timeout, for example, is no Exception
             context.run(logger.exception, "thread_failed", function=getattr(function, "__qualname__", repr(function)))
         finally:
             release_database()
@@ -132,9 +135,9 @@ def start_thread(function: Callable[P, object], *args: P.args, **kwargs: P.kwarg
 
 
 class Pauses:
-    """For what computes in many small steps: `pause()` after each lets others have their turn every few milliseconds.
+    """For computations in many small steps: `pause()` after each step lets other threads run every few milliseconds.
 
-    Under gevent nothing else runs meanwhile, and reading a socket that always has more is no wait.
+    Under gevent nothing else runs during a computation, and reading a socket that always has more data is no wait.
     """
 
     _SECONDS = 0.005
@@ -149,16 +152,16 @@ class Pauses:
 
 
 def pause() -> None:
-    """Let others have their turn."""
-    time.sleep(0.0001)  # of 0 gevent makes no turn of its loop, in which sockets are looked at
+    """Let other threads run."""
+    time.sleep(0.0001)  # with 0 gevent skips the turn of its loop that checks sockets
 
 
 def run_cpu_bound(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The result of a function that computes for long, without stalling the process's other requests.
+    """The result of a long computation, without stalling the process's other requests.
 
     Under gevent it runs in the hub's pool of real threads, a few at a time; elsewhere threads are real already. This
-    thread is `waiting()` meanwhile.
-    `function` must release the GIL for most of its time and touch neither stores nor thread-locals.
+    thread is `waiting()` meanwhile. `function` must release the GIL for most of its time and touch neither stores nor
+    thread-locals.
     """
     if not gevent.monkey.is_module_patched("threading"):
         with waiting():

@@ -1,4 +1,5 @@
-"""Work on other people's bytes, in processes that are killed when it takes too long or too much memory.
+"""Work on untrusted bytes, in processes that are killed when the work takes too long or too much memory.
 
-`edgechat.sandbox.jobs` is for everybody who has such work; the rest is its own. What runs inside imports no Django.
+Code with such work uses `edgechat.sandbox.jobs`; the other modules are private to the package. The code inside the
+sandbox imports no Django.
 """

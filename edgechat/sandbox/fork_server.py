@@ -1,8 +1,8 @@
 """`python -m edgechat.sandbox.fork_server MODULE ...`: imports the modules once, then forks a process for each job.
 
-Its stdin is a Unix socket, on which a byte with a descriptor asks for a process that talks on that descriptor. When
-the other end of that one is closed, the process is killed; when nobody has the socket any more, all end. It reads no
-byte of a job itself.
+Its stdin is a Unix socket. A byte with a descriptor on it asks for a process that talks on that descriptor. When the
+other end of the descriptor is closed, the process is killed. When no process holds the socket any more, the server and
+all its jobs end. The server itself reads no byte of a job.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _RECEIVE_SECONDS = 60.0
 
 
 def main(modules: Sequence[str]) -> None:
-    # What the web process has open, its listening socket among it, is not ours; Ctrl-C neither.
+    # The server must not keep the web process's descriptors, such as its listening socket, nor react to Ctrl-C.
     os.closerange(3, min(os.sysconf("SC_OPEN_MAX"), 1_000_000))
     os.setpgid(0, 0)
     adopt_orphans()
@@ -62,14 +62,14 @@ def _serve(control: socket.socket) -> None:
                 sock = socket.socket(fileno=received[0])
                 try:
                     pid = os.fork()
-                except OSError:  # the one who asked sees that nobody answers
+                except OSError:  # the web process that asked sees that the connection is closed
                     sock.close()
                     continue
                 if pid == 0:
                     _run_child(sock, parent=own_pid)
                 children[pid] = sock
                 watched[sock.fileno()] = pid
-                # Without a mask it reports nothing but that the other end was closed.
+                # With an empty mask poll reports only that the other end was closed.
                 poll.register(sock, 0)
             elif descriptor == awake.fileno():
                 _drain(awake)
@@ -103,7 +103,7 @@ def _ended() -> set[int]:
 
 
 def _kill_strays(known: Container[int]) -> None:
-    """End what a job has started that is over: it is ours now (Linux)."""
+    """End processes that an ended job has left behind: the server is now their parent (Linux)."""
     try:
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
             pids = [int(pid) for pid in file.read().split()]
@@ -124,7 +124,7 @@ def _run_child(sock: socket.socket, *, parent: int) -> NoReturn:
         own = os.dup2(sock.fileno(), 3) if sock.fileno() != 3 else 3
         sock.detach()
         os.closerange(4, min(os.sysconf("SC_OPEN_MAX"), 1_000_000))
-        # The web processes go first.
+        # The web processes have priority.
         os.nice(_NICE)
         confine(parent=parent)
         _work(socket.socket(fileno=own))
@@ -134,14 +134,14 @@ def _run_child(sock: socket.socket, *, parent: int) -> NoReturn:
 
 def _work(sock: socket.socket) -> None:
     signal.setitimer(signal.ITIMER_REAL, _RECEIVE_SECONDS)
-    sock.setblocking(True)  # gevent's sockets are not, and both ends of a hand-over are one
+    sock.setblocking(True)  # gevent's sockets do not block, and both ends of the pair share that flag
     sock.sendall(READY)
     head, files = receive_message(sock, max_bytes=_MAX_JOB_BYTES)
     limit_job(seconds=head["seconds"], memory=head["memory"], threads=head["threads"])
     try:
         result, made = importlib.import_module(head["module"]).run(head["arguments"], *files)
         answer = {"result": result}
-    except BaseException as error:  # broken files raise anything, MemoryError and RecursionError among it
+    except BaseException as error:  # broken files raise anything, including MemoryError and RecursionError
         answer, made = {"failed": type(error).__name__}, []
     send_message(sock, answer, made)
 

@@ -1,7 +1,7 @@
-"""Work that is done in a process of its own, which its deadline, its memory limit or a fault of its file may kill.
+"""Work in a separate process, which its deadline, its memory limit or a fault in its file may kill.
 
-One process imports what the work needs (`edgechat.sandbox.fork_server`), and forks another one for each job: that takes
-a few milliseconds, shares its memory, and leaves nothing of one user's file behind when the next one's is read.
+One process imports what the work needs (`edgechat.sandbox.fork_server`) and forks another for each job. A fork takes a
+few milliseconds, shares the memory, and keeps nothing of one user's file when the next user's is read.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _server: _ForkServer | None = None
 
 
 class JobFailed(Exception):
-    """The job raised, was killed, or gave an answer that is none; the text says which, for the log."""
+    """The job raised, was killed, or gave an invalid answer; the text says which, for the log."""
 
 
 class Job:
-    """What a module does: its `run(arguments, *files)` returns an object that JSON can hold, and files (bytes).
+    """The work of a module: its `run(arguments, *files)` returns an object that JSON can hold, and files (bytes).
 
-    Its `prepare()` loads all that `run` needs. `memory` is what one run may take, `max_bytes` what its files may have
-    together, `threads` whether a library in it needs some. To be made when its module is imported: what exists when
-    the first job runs is loaded for all of them.
+    Its `prepare()` loads all that `run` needs. `memory` is the limit of one run, `max_bytes` that of its files
+    together; `threads` says whether one of its libraries needs threads. Create jobs when their module is imported: the
+    fork server loads the modules of all jobs that exist when the first job runs.
     """
 
     def __init__(self, module: str, *, places: Places, memory: int, max_bytes: int, threads: bool = False) -> None:
@@ -56,10 +56,10 @@ class Job:
     def run(
         self, arguments: dict[str, Any], *files: bytes, seconds: float, wait_seconds: float | None = None
     ) -> tuple[dict[str, Any], list[bytes]]:
-        """What `run` returned; but a hostile file may have had its way with it, so the caller checks it.
+        """The return value of `run`. A hostile file may have controlled it, so the caller must check it.
 
-        It may take `seconds`, with what it waits for its place, or else wait `wait_seconds` beside. Raises OutOfTime,
-        NotBegun, JobFailed, and StoreUnavailable where no process can be started.
+        The job may take `seconds`, including the wait for its place unless `wait_seconds` gives that wait a time of its
+        own. Raises OutOfTime, NotBegun, JobFailed, and StoreUnavailable where no process can be started.
         """
         until = time.monotonic() + seconds
         with waiting(), self._places.one(seconds if wait_seconds is None else wait_seconds):
@@ -76,7 +76,7 @@ class Job:
         began = time.monotonic()
         sock, fork_server_was_new = _new_process(until)
         with sock:
-            if fork_server_was_new:  # it takes about a second, for which the file can do nothing
+            if fork_server_was_new:  # starting takes about a second, which is no fault of the file
                 until += time.monotonic() - began
             head = {
                 "module": self._module,
@@ -90,7 +90,7 @@ class Job:
                 send_message(sock, head, files)
                 answer, made = receive_message(sock, max_bytes=self._max_bytes, until=until)
             except (BadMessage, ConnectionError) as error:
-                _left(until)  # it may have been killed because its time was over
+                _left(until)  # raises if the process was killed because its time was over
                 raise JobFailed("ended") from error
         if not isinstance(answer.get("result"), dict):
             raise JobFailed(str(answer.get("failed"))[:100])
@@ -98,7 +98,7 @@ class Job:
 
 
 def start_fork_server() -> None:
-    """Start it for this process and those that are forked from it; else each starts one with its first job."""
+    """Start the fork server for this process and its forks. Otherwise each process starts one with its first job."""
     global _server
     _server = _ForkServer(_modules)
 
@@ -111,9 +111,9 @@ def _left(until: float) -> float:
 
 
 def _new_process(until: float) -> tuple[socket.socket, bool]:
-    """The connection to a process that waits for its job, and whether it took a new fork server.
+    """The connection to a process that waits for its job, and whether a new fork server was started.
 
-    Closing it kills the process.
+    Closing the connection kills the process.
     """
     global _server
     new = False
@@ -142,13 +142,13 @@ def _new_process(until: float) -> tuple[socket.socket, bool]:
 
 
 def _inherited() -> list[int]:
-    """The descriptors that a new program would have beside the three of each."""
+    """The descriptors that a new program would inherit besides its three standard ones."""
     descriptors = [int(name) for name in os.listdir("/dev/fd")]
     return [each for each in descriptors if each > 2 and _is_inheritable(each)]
 
 
 def _is_inheritable(descriptor: int) -> bool:
-    with suppress(OSError):  # that of the listing itself is closed
+    with suppress(OSError):  # the listing's own descriptor is closed
         return os.get_inheritable(descriptor)
     return False
 
@@ -157,7 +157,7 @@ class _ForkServer:
     def __init__(self, modules: Sequence[str]) -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        # None of our environment: it has the secrets.
+        # Nothing of this process's environment, which holds the secrets.
         environment = {
             "PYTHONPATH": str(_PROJECT),
             "PYTHONSAFEPATH": "1",
@@ -167,7 +167,7 @@ class _ForkServer:
         for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"):
             if name in os.environ:
                 environment[name] = os.environ[name]
-        # Not gevent's, which would watch the process with a signal handler of its own, in gunicorn's master too.
+        # gevent's version would watch the process with its own signal handler, in gunicorn's master too.
         spawn = gevent.monkey.get_original("os", "posix_spawn")
         with theirs:
             self._pid: int = spawn(
@@ -177,7 +177,7 @@ class _ForkServer:
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
                     (os.POSIX_SPAWN_DUP2, 2, 1),
-                    # gunicorn's listening sockets: after a SIGKILL of all web processes nobody may hold their port.
+                    # gunicorn's listening sockets: after a SIGKILL of all web processes no process may hold their port.
                     *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited()),
                 ],
             )
@@ -185,16 +185,16 @@ class _ForkServer:
 
     def lives(self) -> bool:
         try:
-            alive = self._control.recv(1) != b""  # it never says anything
+            alive = self._control.recv(1) != b""  # the server never sends anything
         except BlockingIOError:
             return True
         except OSError:
             alive = False
         if not alive:
-            with suppress(OSError):  # it may be gunicorn's master's to wait for
+            with suppress(OSError):  # the process may be a child of gunicorn's master
                 os.waitpid(self._pid, os.WNOHANG)
         return alive
 
     def hand_over(self, sock: socket.socket) -> None:
-        """Have a process begin that talks on this. Raises OSError."""
+        """Start a process that talks on this socket. Raises OSError."""
         socket.send_fds(self._control, [b"+"], [sock.fileno()])

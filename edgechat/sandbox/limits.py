@@ -1,4 +1,4 @@
-"""What a process that reads other people's bytes may still do. Where a system knows a limit not, the others hold."""
+"""Limits for a process that reads untrusted bytes. Where a system does not support one limit, the others hold."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _page_size = resource.getpagesize()
 
 
 def confine(*, parent: int) -> None:
-    """No files, no core, and the end when the parent ends; the first to go where memory runs out."""
+    """No files, no core dump, an end with the parent's end, and the first choice when memory runs out."""
     if _prctl is not None:
         _prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
         _prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
@@ -32,23 +32,23 @@ def confine(*, parent: int) -> None:
 
 
 def adopt_orphans() -> None:
-    """Whatever the processes that this one starts leave behind has this one for its parent."""
+    """Make this process the parent of all orphans that its descendants leave behind."""
     if _prctl is not None:
         _prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def limit_job(*, seconds: float, memory: int, threads: bool) -> None:
-    """The time by the clock and of the processor, and the bytes that may be taken beyond what is in use now.
+    """Limit wall-clock time, CPU time, and the bytes that may be allocated beyond those in use now.
 
-    All is the system's: no code in C keeps it from killing. Without `threads` no process can be started either: to the
-    system both are one.
+    The system enforces all of them, also against code in C. Without `threads` the process can start no process either:
+    the system counts both alike.
     """
     if not threads:
-        _limit(resource.RLIMIT_NPROC, 0)  # binds nobody who is root
+        _limit(resource.RLIMIT_NPROC, 0)  # does not apply to root
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     _limit(resource.RLIMIT_CPU, math.ceil(seconds) + 1)
-    # Systems without /proc don't enforce this limit either.
+    # Systems without /proc do not enforce this limit either.
     with suppress(OSError), open("/proc/self/statm") as file:
         _limit(resource.RLIMIT_AS, int(file.read().split()[0]) * _page_size + memory)
 

@@ -1,6 +1,6 @@
-"""What a web process and the process that works for it say to each other: a JSON object, and files behind it.
+"""The messages between a web process and the process that works for it: a JSON object, followed by files.
 
-Never pickles: whoever has taken over the process that reads a hostile file can send whatever it likes.
+Never pickles: a hostile file that controls the process can send anything.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _PIECE = 256 * 1024
 
 
 class BadMessage(Exception):
-    """The other side has ended too early, or does not speak this language."""
+    """The other side ended too early, or violates the protocol."""
 
 
 def send_message(sock: socket.socket, head: dict[str, Any], files: Sequence[bytes | memoryview]) -> None:
-    """Send all of it. Raises OSError, TimeoutError by the socket's own timeout."""
+    """Send the whole message. Raises OSError, and TimeoutError by the socket's own timeout."""
     encoded = json.dumps({**head, "sizes": [len(file) for file in files]}).encode()
     sock.sendall(len(encoded).to_bytes(4, "big") + encoded)
     for file in files:

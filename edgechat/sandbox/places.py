@@ -1,4 +1,4 @@
-"""How many work at once: a number in the process, and a smaller number for each user."""
+"""How many jobs run at the same time: a limit for the process, and a smaller limit for each user."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextvars import ContextVar
 
 
 class OutOfTime(Exception):
-    """The work was not done in time."""
+    """The work was not finished in time."""
 
 
 class NotBegun(OutOfTime):
-    """There was no place for it in time."""
+    """The work got no place in time."""
 
 
 _user: ContextVar[Hashable] = ContextVar("sandbox_user", default=None)
@@ -22,7 +22,7 @@ _user: ContextVar[Hashable] = ContextVar("sandbox_user", default=None)
 
 @contextmanager
 def working_for(user_id: int) -> Iterator[None]:
-    """Whatever waits for a place within does so for this user; what belongs to nobody shares one user's places."""
+    """Waits for a place within the block count for this user. Work of no user shares one user's places."""
     token = _user.set(user_id)
     try:
         yield
@@ -33,8 +33,8 @@ def working_for(user_id: int) -> Iterator[None]:
 class Places:
     """`total` places, of which one user has `per_user` at most.
 
-    A free place goes to the user who has the fewest, among equals to who has waited longest. So whoever fills all the
-    places that one user may have makes only themselves wait.
+    A free place goes to the waiting user with the fewest places; among equals, to the one that has waited longest. A
+    user who fills all their places therefore delays only their own work.
     """
 
     def __init__(self, total: int, *, per_user: int) -> None:
@@ -46,7 +46,7 @@ class Places:
 
     @contextmanager
     def one(self, seconds: float) -> Iterator[None]:
-        """A place, for what is done within. Raises NotBegun when there was none for `seconds`."""
+        """Hold a place for the block. Raises NotBegun when no place was free for `seconds`."""
         user = _user.get()
         self._take(user, seconds)
         try:

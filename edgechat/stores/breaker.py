@@ -1,4 +1,4 @@
-"""Whether a store may be asked: once it did not answer, nobody waits for it a second time at once."""
+"""Whether a store may be tried: after it failed to answer, no thread waits for it again immediately."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ PAUSE_SECONDS = 1.0
 
 
 class Breaker:
-    """When a store last failed, for the whole process. After a failure no attempt is made for a second; then one each
-    second, until one succeeds.
+    """When a store last failed, for the whole process.
+
+    After a failure no attempt is made for a second; then one attempt each second, until one succeeds.
     """
 
     def __init__(self) -> None:
@@ -19,7 +20,7 @@ class Breaker:
         self._next_attempt_at = 0.0
 
     def allows(self) -> bool:
-        """Whether to try now; who is told yes is the one who tries, and has the time for it."""
+        """Whether to try now. A caller that gets True makes the attempt, and has the time for it."""
         if not self._open:
             return True
         now = time.monotonic()

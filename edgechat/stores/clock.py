@@ -1,9 +1,9 @@
-"""One clock for all machines, PostgreSQL's: their own may be minutes apart.
+"""One clock for all machines, PostgreSQL's: their own clocks may be minutes apart.
 
-Each web process learns the time with every renewal of its row (`usage.processes`) and counts on with its monotonic
-clock, so PostgreSQL may be away. `django.utils.timezone.now` tells this time, so everything that is stored or compared
-has it, Django's own fields and sessions too. A command, and a process that has not reached PostgreSQL yet, has the time
-of its machine.
+Each web process learns the time with every renewal of its row (`usage.processes`) and continues with its monotonic
+clock, so PostgreSQL may be away. `django.utils.timezone.now` returns this time, so every stored or compared time uses
+it, including Django's own fields and sessions. A command, and a process that has not reached PostgreSQL yet, use the
+time of their machine.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 
 from django.utils import timezone
 
-# PostgreSQL's time less the monotonic clock's, in seconds.
+# PostgreSQL's time minus the monotonic clock's, in seconds.
 _offset: float | None = None
 
 
 def install() -> None:
-    """Have Django tell this time. To be called before any model or migration names the function."""
+    """Make Django use this time. Call it before any model or migration refers to the function."""
     timezone.now = now
 
 
@@ -27,9 +27,9 @@ def now() -> datetime:
 
 
 def learn(told: datetime, *, asked_at: float, answered_at: float) -> None:
-    """Take over a time that PostgreSQL told between these two of the monotonic clock.
+    """Adopt a time that PostgreSQL reported between these two values of the monotonic clock.
 
-    What agrees with the time that is known, as far as can be told, does not move it.
+    A time that agrees with the known time, within the precision of the measurement, does not change it.
     """
     global _offset
     least, most = told.timestamp() - answered_at, told.timestamp() - asked_at

@@ -1,4 +1,4 @@
-"""MongoDB: lazy clients, short waits, and driver errors as one exception of ours."""
+"""MongoDB: lazy clients, short waits, and driver errors as the project's own exceptions."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Document = dict[str, Any]
 
-# Of what a request may wait, for one operation.
+# One operation's share of a request's limit for store waits.
 OPERATION_SHARE = 2 / 3
-# Who has not answered for so long is taken to be gone.
+# A server that has not answered for this long counts as gone.
 SILENT_SECONDS = 1.0
 
 _lock = threading.Lock()
@@ -46,19 +46,19 @@ _POOL_SIZE = 32
 
 
 class MongoUnavailable(StoreUnavailable):
-    """MongoDB did not answer, or not in time; what was asked for may or may not have happened."""
+    """MongoDB did not answer, or not in time. The operation may or may not have happened."""
 
 
 class MongoRefused(MongoUnavailable):
-    """MongoDB refuses this for what it is, and will refuse it again; nothing of it happened."""
+    """MongoDB refuses this operation because of its content, and will refuse it again. None of it happened."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__()
         self.reason = reason
 
 
-# Codes of refusals that pass: by a server that ends, elects, is overloaded or full, has no right or time just now, or
-# broke off an operation. https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
+# Codes of temporary refusals: the server shuts down, elects, is overloaded or full, lacks a permission or time at the
+# moment, or aborted an operation. https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
 _PASSING_CODES = frozenset(
     {1, 6, 7, 8, 11, 13, 18, 24, 43, 46, 50, 63, 64, 89, 91, 96, 100, 107, 112, 117, 125, 133, 134, 136, 146, 148, 150}
     | {175, 189, 202, 211, 215, 216, 225, 228, 234, 237, 249, 251, 262, 264, 279, 290, 314, 317, 325, 333, 358, 365}
@@ -67,7 +67,7 @@ _PASSING_CODES = frozenset(
 
 
 def _refusal(error: Exception) -> str | None:
-    """Why MongoDB, or the driver before it, will never take what was to be written; None for a failure that passes."""
+    """Why MongoDB, or the driver, will never accept this write; None for a temporary failure."""
     match error:
         case pymongo.errors.BulkWriteError():
             codes = [each.get("code") for each in (error.details or {}).get("writeErrors", [])]
@@ -88,7 +88,7 @@ def _refusal(error: Exception) -> str | None:
 
 
 def database() -> Database[Document]:
-    """The transcript database. The client is made on first use, which is after gunicorn's fork."""
+    """The transcript database. The client is created on first use, which is after gunicorn's fork."""
     global _client
     if _client is None:
         with _lock:
@@ -103,7 +103,7 @@ def _new_client() -> MongoClient[Document]:
         settings.MONGODB_URL,
         serverSelectionTimeoutMS=1500,
         connectTimeoutMS=1000,
-        # For what does not go through `mongo_errors`.
+        # For operations outside `mongo_errors`.
         socketTimeoutMS=10_000,
         waitQueueTimeoutMS=10_000,
         maxPoolSize=_POOL_SIZE,
@@ -112,10 +112,10 @@ def _new_client() -> MongoClient[Document]:
 
 
 def mongo_errors(function: Callable[P, T]) -> Callable[P, T]:
-    """Bound the driver's waits (`edgechat.stores.store_time`), and turn its errors into MongoUnavailable, or
-    MongoRefused; a generator's too.
+    """Bound the driver's waits (`edgechat.stores.store_time`), and translate its errors.
 
-    A duplicate key is an answer and passes as it is.
+    The errors become MongoUnavailable or MongoRefused. The decorated function may be a generator. A duplicate key is a
+    result and passes unchanged.
     """
 
     @functools.wraps(function)
@@ -127,7 +127,7 @@ def mongo_errors(function: Callable[P, T]) -> Callable[P, T]:
     def wrapped_generator(*args: P.args, **kwargs: P.kwargs) -> Any:
         items = cast(Iterator[Any], function(*args, **kwargs))
         while True:
-            # Not around what the caller does with an item.
+            # Only around the step of the generator, not around the caller's use of an item.
             with _bounded(function.__name__):
                 item = next(items, _END)
             if item is _END:
@@ -140,12 +140,12 @@ def mongo_errors(function: Callable[P, T]) -> Callable[P, T]:
 @contextmanager
 def _bounded(operation: str) -> Iterator[None]:
     if getattr(_asking, "now", False):
-        yield  # part of what is bounded already
+        yield  # an outer block already bounds this
         return
     if not _breaker.allows():
         raise MongoUnavailable
     if not in_transaction():
-        # Who waits for MongoDB keeps nobody from PostgreSQL.
+        # A thread that waits for MongoDB must not hold a PostgreSQL connection.
         release_database()
     _asking.now = True
     began = time.monotonic()
@@ -158,12 +158,12 @@ def _bounded(operation: str) -> Iterator[None]:
     except (pymongo.errors.PyMongoError, BSONError, OverflowError, UnicodeEncodeError) as error:
         reason = _refusal(error)
         if reason is not None:
-            # Without its text, which quotes what was to be written.
+            # Without the error's text, which quotes the document.
             logger.error("mongo_refused", operation=operation, reason=reason)
             raise MongoRefused(reason) from error
         if _is_gone(error, seconds=time.monotonic() - began):
             _breaker.trip()
-        # Its traceback, a hundred times at once, would keep those from working who do not need MongoDB.
+        # A hundred tracebacks at the same time would slow the requests that do not need MongoDB.
         logger.error("mongo_unavailable", operation=operation, reason=repr(error)[:500])
         raise MongoUnavailable from error
     else:
@@ -173,14 +173,14 @@ def _bounded(operation: str) -> Iterator[None]:
 
 
 def _longest(seconds: float) -> float:
-    """How long an operation may take; never 0, which pymongo takes for no bound."""
+    """How long an operation may take; never 0, which pymongo treats as no bound."""
     if seconds > store_time.request_seconds():
         return seconds
     return max(0.001, min(seconds, store_time.request_seconds() * OPERATION_SHARE))
 
 
 def _is_gone(error: Exception, *, seconds: float) -> bool:
-    """Whether an operation that took so long failed because MongoDB is not there, and not because it is slow."""
+    """Whether an operation of this duration failed because MongoDB is gone, and not because it is slow."""
     if isinstance(error, (pymongo.errors.NetworkTimeout, pymongo.errors.ServerSelectionTimeoutError)):
         return seconds > SILENT_SECONDS
     return isinstance(error, pymongo.errors.AutoReconnect)

@@ -1,4 +1,4 @@
-"""Redis: one bounded pool in a process, short waits, and no attempt for a second after a failure."""
+"""Redis: one bounded pool for each process, short waits, and no attempt for a second after a failure."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ logger = structlog.get_logger(__name__)
 RedisError = redis.exceptions.RedisError
 ResponseError = redis.exceptions.ResponseError
 
-# KEYS[1] a key, ARGV[1] the type that it has if it is ours.
+# KEYS[1] a key, ARGV[1] the type of EdgeChat's own keys of this name.
 _DROP_FOREIGN = """
     if redis.call('TYPE', KEYS[1]).ok ~= ARGV[1] then return redis.call('DEL', KEYS[1]) end
     return 0
 """
 
 
-# Every operation either finds Redis there or fails at once; requests must not queue up behind a dead server.
+# Every operation either reaches Redis or fails immediately; requests must not queue for a dead server.
 _breaker = Breaker()
 
 
@@ -56,7 +56,7 @@ class _GuardedMixin:
         _breaker.reset()
 
     def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
-        if not self._opening:  # who opens a connection has been told to try
+        if not self._opening:  # opening the connection has already passed the breaker
             _ask_breaker()
         try:
             super().send_packed_command(*args, **kwargs)  # type: ignore[misc]
@@ -77,10 +77,10 @@ class _GuardedMixin:
         return response
 
     def write_at_once(self, packed: bytes) -> None:
-        """Hand a command to the operating system, without waiting, on a connection on which Redis answers nothing.
+        """Pass a command to the operating system without waiting, on a connection on which Redis sends no answers.
 
-        Raises RedisError, and disconnects, where Redis has closed the connection or has not read for so long that no
-        more can be sent.
+        Raises RedisError, and disconnects, if Redis has closed the connection or has not read for so long that no more
+        can be sent.
         """
         sock = self._sock  # type: ignore[attr-defined]
         try:
@@ -125,13 +125,13 @@ class _CacheEncoder(DjangoJSONEncoder):
 
 
 class CacheSerializer(JSONSerializer):  # type: ignore[misc]
-    """What the cache holds, as JSON: unpickling what stands in Redis would run it. Data classes come back as dicts."""
+    """The cache's values, as JSON: unpickling data from Redis could run code. Data classes come back as dicts."""
 
     encoder_class = _CacheEncoder
 
 
 class GuardedConnectionFactory(ConnectionFactory):  # type: ignore[misc]
-    """django-redis' factory with guarded connections that never retry by themselves."""
+    """django-redis' factory, with guarded connections that never retry by themselves."""
 
     def get_connection_pool(self, params: dict[str, Any]) -> Any:
         scheme = params["url"].partition("://")[0]
@@ -146,18 +146,21 @@ def redis_client() -> redis.Redis:
 
 
 def is_foreign(error: RedisError) -> bool:
-    """Whether Redis refused a command because a key holds another type than ours: somebody else wrote it."""
+    """Whether Redis refused a command because the key holds a foreign type, which another program wrote."""
     return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 
 
 def is_full(error: RedisError) -> bool:
-    """Whether a stream takes no more entries, as somebody else gave one an id that nothing comes behind."""
+    """Whether a stream accepts no more entries, because another program added an entry with the highest possible id."""
     text = str(error)
     return isinstance(error, ResponseError) and ("equal or smaller" in text or "last possible ID" in text)
 
 
 def drop_foreign(kind: str, *keys: str) -> None:
-    """Delete those of our keys that hold another type than theirs ("none": any). Never raises: it only clears up."""
+    """Delete those of EdgeChat's keys that hold another type than their own ("none": any type).
+
+    Never raises: it only cleans up.
+    """
     try:
         for key in keys:
             if redis_client().eval(_DROP_FOREIGN, 1, key, kind):
@@ -167,8 +170,9 @@ def drop_foreign(kind: str, *keys: str) -> None:
 
 
 def is_ahead(entry_id: bytes) -> bool:
-    """Whether a stream's entry is of more than a day from now: somebody else gave it its id, and nothing that is added
-    or read later would come behind it.
+    """Whether a stream's entry has an id of more than a day in the future.
+
+    Another program gave it that id. No entry that is added or read later would come after it.
     """
     return int(entry_id.partition(b"-")[0]) > (time.time() + 86400) * 1000
 

@@ -1,6 +1,6 @@
-"""How long stores may keep one request waiting, all its waits together.
+"""The limit for the waits of one request for stores, all of them together.
 
-Only the waits for PostgreSQL and MongoDB count, and not what the process itself takes its time for.
+Only the waits for PostgreSQL and MongoDB count, not the process's own work.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from contextlib import contextmanager
 
 from django.conf import settings
 
-# Of a request whose turn was long in coming.
+# The least time for a request whose turn came late.
 LEAST_SECONDS = 0.75
-# Who has less than this left is not the one to try whether a store that was gone is back, in vain perhaps.
+# A thread with less time than this left does not test whether a failed store is back: the test may be in vain.
 TRY_SECONDS = 1.5
-# Of one statement or operation, where nobody waits for the answer.
+# For one statement or operation outside a request, where no client waits for the answer.
 BACKGROUND_SECONDS = 10.0
 
 _here = threading.local()
 
 
 def request_seconds() -> float:
-    """Of a request, from its first turn to work until it has its answer or waits for something else."""
+    """The time of a request, from its first turn to work until it has its answer or waits for something else."""
     return float(settings.STORE_TIMEOUT_SECONDS) * 2 / 3
 
 
@@ -33,7 +33,7 @@ def patience_seconds() -> float:
 
 
 def begin_request(*, waited: float) -> None:
-    """This thread's turns share what a request may wait; it had to wait so long for its first one."""
+    """Make this thread's turns share the time of a request, whose first turn came after `waited` seconds."""
     left = float(settings.STORE_TIMEOUT_SECONDS) - waited
     _here.kept = _here.left = min(request_seconds(), max(left, LEAST_SECONDS))
 
@@ -43,20 +43,20 @@ def end_request() -> None:
 
 
 def begin() -> None:
-    """A turn to work begins: from now on this thread's waits are bounded together."""
+    """A turn to work starts: from now on this thread's waits share one limit."""
     kept: float | None = getattr(_here, "kept", None)
     _here.left = request_seconds() if kept is None else kept
 
 
 def end() -> None:
-    """The turn is over, and each wait is bounded by itself again."""
+    """The turn is over, and each wait has its own limit again."""
     if getattr(_here, "kept", None) is not None:
         _here.kept = getattr(_here, "left", None) or 0.0
     _here.left = None
 
 
 def owe_turn(take: Callable[[], None] | None) -> None:
-    """Have this thread `take` a turn to work before its next wait for a store; None: it has one, or needs none."""
+    """Have this thread `take` a turn to work before its next wait for a store. None: it has a turn, or needs none."""
     _here.take_turn = take
 
 
@@ -66,7 +66,7 @@ def is_turn_owed() -> bool:
 
 @contextmanager
 def waiting() -> Iterator[float]:
-    """Around one wait for a store: gives how long it may take, perhaps 0. Raises StoreUnavailable without a turn."""
+    """Around one wait for a store. Yields how long it may take, possibly 0. Raises StoreUnavailable without a turn."""
     take_turn: Callable[[], None] | None = getattr(_here, "take_turn", None)
     if take_turn is not None:
         take_turn()
@@ -80,14 +80,14 @@ def waiting() -> Iterator[float]:
 
 
 def may_try() -> bool:
-    """Whether this thread has the time to wait for a store in vain."""
+    """Whether this thread has the time for a store wait in vain."""
     left: float | None = getattr(_here, "left", None)
     return left is None or left >= TRY_SECONDS
 
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """The stores' waits in this block take so long at most, in all, and no longer than they might without it."""
+    """Limit the store waits of this block to `seconds` in total, and never beyond the limit outside it."""
     before: float | None = getattr(_here, "left", None)
     allowed = seconds if before is None else min(seconds, before)
     _here.left = allowed
@@ -101,8 +101,9 @@ def at_most(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def at_least(seconds: float) -> Iterator[None]:
-    """The stores' waits in this block may take so long, whatever the request has used up before: for what has to be
-    undone.
+    """Allow the store waits of this block `seconds`, whatever the request has used before.
+
+    For changes that must be undone.
     """
     before: float | None = getattr(_here, "left", None)
     if before is not None:

@@ -1,7 +1,7 @@
-"""No wait for PostgreSQL is longer than `edgechat.stores.store_time` allows, and none follows at once on one in vain.
+"""Bounds every wait for PostgreSQL by `edgechat.stores.store_time`; after a failed wait none follows immediately.
 
-libpq waits for an answer for ever: a server that is stopped, or whose network drops what is sent, would keep a request
-for as long.
+libpq waits for an answer without a limit: a stopped server, or a network that drops packets, would block a request
+forever.
 """
 
 from __future__ import annotations
@@ -18,27 +18,28 @@ from edgechat.stores.breaker import Breaker
 
 logger = structlog.get_logger(__name__)
 
-# To stop a statement on a server that lives. Who does not even take this is gone.
+# For cancelling a statement on a running server. A server that does not accept even this counts as gone.
 CANCEL_SECONDS = 0.5
 
 _breaker = Breaker()
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """A connection that is closed when the server does not answer in time: it would be in the midst of something."""
+    """A connection that is closed after a timeout, because a statement may still be running on it."""
 
     @classmethod
     def connect(cls, conninfo: str = "", **kwargs: Any) -> Any:
         try:
             return super().connect(conninfo, **kwargs)
         except psycopg.OperationalError as error:
-            # A server that refuses lives, as one with all its connections taken, if it goes on to serve those of ours.
+            # A server that refuses a connection is alive, for example with all connections taken, if it still serves
+            # this process's other connections.
             if not ("FATAL" in str(error) and _has_others()):
                 _trip()
             raise
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        if timeout is not None:  # psycopg's own bound
+        if timeout is not None:  # psycopg's own limit
             return super().wait(gen, interval, timeout)
         with store_time.waiting() as seconds:
             try:
@@ -47,11 +48,11 @@ class BoundedConnection(psycopg.Connection[Any]):
                 self._give_up(seconds)
                 raise psycopg.OperationalError(f"PostgreSQL did not answer within {seconds:.1f} s") from None
             except psycopg.errors.ReadOnlySqlTransaction as error:
-                # A standby, or a server that is read only for a while: it does not do what is asked for now.
+                # A standby, or a server that is read-only for a while: it cannot run this statement now.
                 raise psycopg.OperationalError(str(error)) from error
             except psycopg.OperationalError:
                 if self.pgconn.status == pq.ConnStatus.BAD:
-                    _close_idle()  # it was restarted, for one, and has closed the others too
+                    _close_idle()  # the server was restarted, for example, and has closed the others too
                 raise
         _breaker.reset()
         return result
@@ -73,7 +74,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 raise psycopg.OperationalError("PostgreSQL did not answer a moment ago")
             if self.pool is None:
                 return super().get_new_connection(conn_params)
-            # As Django does it, but for the time.
+            # As in Django, except for the time limit.
             self.isolation_level = IsolationLevel.READ_COMMITTED
             self.pool.open()
             return self.pool.getconn(min(seconds, self.pool.timeout))
@@ -84,12 +85,12 @@ def _pools() -> list[Any]:
 
 
 def _has_others() -> bool:
-    """Whether this process has connections beside the one that is being opened."""
+    """Whether this process has connections besides the one that it is opening."""
     return any(pool._nconns > 1 for pool in _pools())
 
 
 def _trip() -> None:
-    """Let nobody wait for what does not come."""
+    """Open the breaker and fail all threads that wait for a connection."""
     _breaker.trip()
     for pool in _pools():
         with pool._lock:
@@ -101,7 +102,7 @@ def _trip() -> None:
 
 
 def _close_idle() -> None:
-    """Close connections that wait for their use: they are no better than the one that failed."""
+    """Close idle connections: they are no better than the one that failed."""
     for pool in _pools():
         with pool._lock:
             idle = list(pool._pool)
