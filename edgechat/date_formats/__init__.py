@@ -1,1 +1,1 @@
-"""Times in the admin; where Django looks is by language, whatever USE_I18N says."""
+"""Formats of times in the admin. Django looks them up by language, whatever the value of USE_I18N."""

@@ -1,1 +1,1 @@
-"""The servers of a development machine, embedded: for `make run`, tests and the benchmark, never in production."""
+"""Embedded servers for a development machine: for `make run`, tests and the benchmark, never for production."""

@@ -1,10 +1,10 @@
-"""`make check`'s look-up of known vulnerabilities, which a machine without that service may skip, but not hide."""
+"""The check for known vulnerabilities in `make check`. A machine without access to the service skips it visibly."""
 
 import json
 import subprocess
 import sys
 
-# How pip-audit words a service that does not answer, or that is no advisory service (a plain package index).
+# pip-audit's messages for a service that does not answer, or that has no advisories (a plain package index).
 _UNREACHABLE = (
     "ConnectionError",
     "ConnectTimeout",
@@ -18,7 +18,7 @@ _PIP_AUDIT = ("--no-deps", "--disable-pip", "--progress-spinner", "off", "--time
 
 
 def audit(requirements: str) -> int:
-    """Audit a file of exact versions: 0 when nothing is known against them or the service is out of reach, 1 else."""
+    """Audit a file of exact versions. 0 when no vulnerability is known or the service is out of reach, else 1."""
     command = [sys.executable, "-m", "pip_audit", "-r", requirements, *_PIP_AUDIT]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:

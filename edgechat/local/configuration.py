@@ -1,4 +1,4 @@
-"""What a run reads from the environment and from `.env`; the environment wins. Only the parts that concern starting."""
+"""The values that a run needs to start, read from the environment and from `.env`. The environment wins."""
 
 import os
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _NO = ("0", "false", "no", "off")
 
 @dataclass(frozen=True)
 class Configuration:
-    """How to run: which parts are embedded, where, and on which port the API is served."""
+    """How to run: the embedded parts, the folder, and the port of the API."""
 
     data_dir: Path
     port: int
@@ -36,14 +36,14 @@ class Configuration:
     environment: str
 
     def replaced(self) -> list[str]:
-        """A line for each part that is not embedded, because its variable is set."""
+        """A line for each part that is not embedded because its variable is set."""
         return [f"{part}: not embedded, {_REPLACED_BY[part][0]} is set" for part in sorted(ALL_PARTS - self.parts)]
 
 
 def read_configuration() -> Configuration:
     """Read the environment and `.env`.
 
-    Raises LocalError naming the variable and what it may be.
+    Raises LocalError that names the variable and its allowed values.
     """
     file = {name: value for name, value in dotenv_values(PROJECT / ".env").items() if value}
     values = {**file, **{name: value for name, value in os.environ.items() if value}}

@@ -12,7 +12,7 @@ _PROJECT = Path(__file__).parents[2]
 
 
 class Model(Server):
-    """Gemini's REST over a small local model, or over scripted answers, for those who have its key."""
+    """Gemini's REST over a small local model, or over scripted answers, for clients with its key."""
 
     start_seconds = 120.0
     stop_seconds = 5.0
@@ -30,12 +30,12 @@ class Model(Server):
 
     @property
     def url(self) -> str:
-        """The base URL, without a slash at its end."""
+        """The base URL, without a slash at the end."""
         return f"http://{self.address}"
 
     @property
     def key(self) -> str:
-        """What the SDK has to send as its API key."""
+        """The API key that the SDK must send."""
         return kept_secret(self._key_file)
 
     def prepare(self) -> None:
@@ -60,7 +60,7 @@ class Model(Server):
             raise LocalError(f"it serves {serves} instead of port {self.port}")
 
     def start(self) -> None:
-        """As for every server; without the model's wheels it answers from its script, and says so."""
+        """Start like every server. Without the model's wheels it answers from its script, and reports that."""
         try:
             super().start()
         except LocalError:

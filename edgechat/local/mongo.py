@@ -1,6 +1,6 @@
 """Two independent servers that speak MongoDB's wire protocol: SecantusDB (the default) and NX-27017.
 
-There is no MongoDB server to install from a package index. docs/ says in what each differs from one.
+No package index has a MongoDB server to install. docs/ lists how each of the two differs from one.
 """
 
 import platform
@@ -50,14 +50,15 @@ class _Mongo(Server):
 
 
 class Secantus(_Mongo):
-    """SecantusDB over WiredTiger, with a password (SCRAM-SHA-256) that is kept beside its data. If `durable`, each
-    write is on the disk before its answer: a killed process loses its last writes otherwise.
+    """SecantusDB over WiredTiger, with a password (SCRAM-SHA-256) that is kept with its data.
+
+    With `durable`, each write is on the disk before its answer. Without it, a killed process loses its last writes.
     """
 
     label = "SecantusDB"
     module = "secantus"
     still_held = ("WiredTiger.lock", "Resource busy", "already being managed")
-    # Two seconds are usual. When its shutdown hangs, a kill loses nothing that it has acknowledged.
+    # Two seconds are usual. When its shutdown hangs, a kill loses no acknowledged write.
     stop_seconds = 10.0
 
     def __init__(self, data_dir: Path, *, durable: bool = True, name: str = "secantus") -> None:
@@ -92,9 +93,9 @@ class Secantus(_Mongo):
 
 
 class Nx(_Mongo):
-    """NX-27017 over SQLite. Its pid file, log and data would be one for the whole machine by default.
+    """NX-27017 over SQLite. By default its pid file, log and data would be the same for the whole machine.
 
-    It knows no passwords and no Unix sockets: every user of the machine can read what it stores.
+    It supports neither passwords nor Unix sockets: every user of the machine can read its data.
     """
 
     label = "NX-27017"
@@ -106,7 +107,7 @@ class Nx(_Mongo):
     def prepare(self) -> None:
         super().prepare()
         (self.folder / "data").mkdir(mode=0o700, exist_ok=True)
-        # A killed server leaves it behind, and the next one believes it when its number lives on in another process.
+        # A killed server leaves the file, and the next one trusts it if another process now has that id.
         (self.folder / "pid").unlink(missing_ok=True)
 
     def command(self, port: int) -> list[str]:
@@ -121,13 +122,13 @@ class Nx(_Mongo):
 
 
 def make_mongo(kind: MongoKind, data_dir: Path, *, durable: bool = True, name: str | None = None) -> Secantus | Nx:
-    """The server of that kind, not started yet; each kind has a folder of its own unless `name` says otherwise."""
+    """A server of that kind, not started. Each kind has its own folder unless `name` overrides it."""
     server: type[Secantus | Nx] = Secantus if kind == "secantus" else Nx
     return server(data_dir, durable=durable) if name is None else server(data_dir, durable=durable, name=name)
 
 
 def default_kind() -> MongoKind:
-    """The kind to use when nobody chose: SecantusDB where it is installed (it has no wheel for Python 3.14 yet)."""
+    """The kind without an explicit choice: SecantusDB if it is installed (it has no wheel for Python 3.14 yet)."""
     return "secantus" if find_spec("secantus") is not None else "nx"
 
 

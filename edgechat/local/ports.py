@@ -1,4 +1,4 @@
-"""Free TCP ports on the loopback address, and who listens on them."""
+"""Free TCP ports on the loopback address, and the processes that listen on them."""
 
 import random
 import socket
@@ -10,14 +10,14 @@ from edgechat.local.process import LocalError
 HOST = "127.0.0.1"
 
 
-# Below those that systems give to connections that go out (Linux from 32768, others from 49152): a server that is
-# started again on its port must not find somebody's connection there.
+# Below the ports that systems assign to outgoing connections (Linux from 32768, others from 49152): otherwise a server
+# that restarts on its port may find another program's connection there.
 _PORTS = range(10_240, 32_768)
 _ATTEMPTS = 100
 
 
 def free_port() -> int:
-    """A port that nobody had a moment ago. Another process may take it first: whoever uses it must try again then."""
+    """A port that was free a moment ago. Another process may take it first; the caller must then try again."""
     for port in random.SystemRandom().sample(_PORTS, _ATTEMPTS):
         if not port_is_taken(port):
             return port
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def port_is_taken(port: int) -> bool:
-    """True when a server could not listen on `port` now; connections lingering from a former server don't count."""
+    """True when a server cannot listen on `port` now. Lingering connections of a former server do not count."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -37,7 +37,7 @@ def port_is_taken(port: int) -> bool:
 
 
 def listens(pid: int, port: int) -> bool:
-    """True when process `pid` itself listens on `port`: a stranger that was faster is not mistaken for it."""
+    """True when process `pid` itself listens on `port`, and not another process that was faster."""
     try:
         connections = psutil.Process(pid).net_connections(kind="tcp4")
     except (psutil.NoSuchProcess, psutil.AccessDenied):

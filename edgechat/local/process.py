@@ -1,4 +1,4 @@
-"""Child processes that end with their parent, write to a log, and can be stopped or killed with all they started."""
+"""Child processes that end with their parent, write to a log, and are stopped or killed with all their descendants."""
 
 import os
 import queue
@@ -19,7 +19,7 @@ _LOG_BYTES_KEPT = 5_000_000
 
 
 class LocalError(Exception):
-    """Something on this machine does not let a part start. The text says what, and what to do about it."""
+    """Something on this machine keeps a part from starting. The text names it and what to do about it."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Identity:
 class _Spawner:
     """Starts all children from one thread that ends only with the process.
 
-    Linux sends the death signal when the *thread* that started the child ends, so a thread of a pool won't do.
+    Linux sends the death signal when the *thread* that started the child ends, so a pool's thread is not suitable.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ def _spawn(job: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes
 
 
 class ChildProcess:
-    """A running child, in a session of its own (Ctrl-C in the terminal does not reach it), its output in `log_path`."""
+    """A running child in its own session (Ctrl-C in the terminal does not reach it), with its output in `log_path`."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class ChildProcess:
         identity: Identity | None = None,
         death_signal: signal.Signals = signal.SIGKILL,
     ) -> None:
-        """Start `command` (its first word is a path). `death_signal` is what it gets when this process dies (Linux)."""
+        """Start `command` (its first word is a path). The child gets `death_signal` when this process dies (Linux)."""
         self.log_path = log_path
         if log_path.exists() and log_path.stat().st_size > _LOG_BYTES_KEPT:
             log_path.replace(log_path.with_suffix(".log.1"))
@@ -107,31 +107,31 @@ class ChildProcess:
         return self._popen.pid
 
     def exit_code(self) -> int | None:
-        """The exit code (negative: the signal's number), or None while it runs."""
+        """The exit code (negative: the signal's number), or None while the child runs."""
         return self._popen.poll()
 
     def wait(self, seconds: float) -> int | None:
-        """Wait for its end; None when it still runs after `seconds`."""
+        """Wait for the end of the child. None when it still runs after `seconds`."""
         try:
             return self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
 
     def log_text(self) -> str:
-        """What it has written since it was started."""
+        """The child's output since its start."""
         with self.log_path.open("rb") as log:
             log.seek(self._log_start)
             return log.read().decode("utf-8", "replace")
 
     def descendants(self) -> list[psutil.Process]:
-        """All processes below it that live, parents before children."""
+        """All living descendants, parents before children."""
         try:
             return psutil.Process(self.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return []
 
     def stop(self, stop_signal: signal.Signals, seconds: float) -> bool:
-        """Ask it to end, and kill it when it has not after `seconds`. False when it had to be killed."""
+        """Ask the child to end, and kill it after `seconds`. False when it had to be killed."""
         if self.exit_code() is None:
             self._popen.send_signal(stop_signal)
             if self.wait(seconds) is None:
@@ -140,7 +140,7 @@ class ChildProcess:
         return True
 
     def kill(self) -> None:
-        """SIGKILL to it and to all that it started; returns when all of them are gone."""
+        """Send SIGKILL to the child and all its descendants; return when all of them are gone."""
         below = self.descendants()
         self._popen.kill()
         for process in below:
@@ -153,7 +153,7 @@ class ChildProcess:
 
 
 def lives(process: psutil.Process) -> bool:
-    """False when it ended, also while its parent has not yet taken note of that."""
+    """False for an ended process, even before its parent has reaped it."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -161,7 +161,7 @@ def lives(process: psutil.Process) -> bool:
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float, poll_seconds: float = 0.02) -> bool:
-    """Poll `condition` until it holds; False when it did not within `seconds`."""
+    """Poll `condition` until it holds. False when it did not hold within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

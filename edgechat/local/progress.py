@@ -1,4 +1,4 @@
-"""A run's steps on the terminal: one line a step with its time, and on a terminal a line that shows what is awaited."""
+"""A run's steps on the terminal: one line for each step with its time. A terminal also shows the current wait."""
 
 import sys
 import threading
@@ -21,7 +21,7 @@ class Progress:
         self._lock = threading.RLock()
 
     def text(self, text: str) -> None:
-        """Text as it is, which ends with a line's end."""
+        """Text that is printed unchanged and ends with a line end."""
         with self._lock:
             if self._shows_status:
                 self._stream.write("\r\x1b[K")
@@ -41,7 +41,10 @@ class Progress:
         self.line(f"{'•' if self._terminal else '-'} {text}")
 
     def waiting(self, text: str, seconds: float) -> None:
-        """What is awaited since `seconds`: a line that the next one replaces; without a terminal, one every 5 s."""
+        """Show the current wait, which has lasted `seconds`.
+
+        The next line replaces this line; without a terminal, one line is printed every 5 s.
+        """
         with self._lock:
             if self._terminal:
                 self.text(f"  … {text} ({seconds:.1f} s)")
@@ -53,7 +56,7 @@ class Progress:
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:
-        """Show `text` as awaited, then as done with its time; an error leaves it undone."""
+        """Show `text` as in progress, then as done with its time. After an error it is not shown as done."""
         began = time.monotonic()
         ended = threading.Event()
 

@@ -24,11 +24,13 @@ _MANAGE_SECONDS = 600.0
 
 
 class _StopRequested(BaseException):
-    """Ctrl-C or a signal that asks for the end."""
+    """Ctrl-C, or a signal that requests the end."""
 
 
 class _Signals:
-    """Turns the first signal into _StopRequested, later ones, a second or more after it, into an end without grace."""
+    """Turns the first signal into _StopRequested. A later signal, a second or more after it, ends the run without
+    grace.
+    """
 
     def __init__(self) -> None:
         self.first_at: float | None = None
@@ -39,13 +41,13 @@ class _Signals:
         if self.first_at is None:
             self.first_at = now
             raise _StopRequested
-        # make passes a signal on that its whole process group got already: that is no second request.
+        # make passes on a signal that its whole process group already has: that is no second request.
         if now - self.first_at > 1:
             self.hurry.set()
 
 
 def run(*, reload: bool) -> int:
-    """Run until asked to stop; 0 then, and 1 when a step failed or a server ended by itself."""
+    """Run until a stop request, then return 0; return 1 when a step failed or a server ended by itself."""
     progress = Progress()
     signals = _Signals()
     for number in _SIGNALS:
@@ -121,7 +123,10 @@ def _start_stack(stack: Stack, progress: Progress) -> None:
 
 
 def _manage(configuration: Configuration, env: Mapping[str, str], progress: Progress) -> None:
-    """Bring the stores up to date. The indexes need MongoDB only, so they are made beside the migrations."""
+    """Bring the stores up to date.
+
+    The indexes need only MongoDB, so they are created in parallel with the migrations.
+    """
     began = time.monotonic()
     running = {
         "Migrations": _manage_command(configuration, env, "migrate", "--noinput"),
@@ -188,7 +193,7 @@ def _watch(servers: list[Server]) -> None:
 
 
 def _stop(stack: Stack, web: WebServer | None, progress: Progress, signals: _Signals) -> None:
-    """The web server first, while its stores still answer; then the stores. A second Ctrl-C ends all at once."""
+    """Stop the web server while its stores still answer, then the stores. A second Ctrl-C ends all immediately."""
     if signals.first_at is None:
         signals.first_at = time.monotonic()
     began = time.monotonic()
@@ -214,9 +219,9 @@ def _stop(stack: Stack, web: WebServer | None, progress: Progress, signals: _Sig
 
 @contextmanager
 def _follow_log(path: Path, progress: Progress) -> Iterator[None]:
-    """Show what is appended to `path`, line by line.
+    """Show text that is appended to `path`, line by line.
 
-    From the file and not through a pipe: a terminal that stands still must not stop the server.
+    It reads the file and not a pipe: a paused terminal must not stop the server.
     """
     ended = threading.Event()
     position = path.stat().st_size if path.exists() else 0
@@ -229,7 +234,7 @@ def _follow_log(path: Path, progress: Progress) -> Iterator[None]:
             if not path.exists():
                 continue
             if path.stat().st_size < position:
-                position = 0  # the log was put aside and begun again
+                position = 0  # the log was rotated and started again
             with path.open("rb") as log:
                 log.seek(position)
                 new = log.read()

@@ -1,7 +1,10 @@
-"""SecantusDB with a password, as a process: `python -m edgechat.local.secantus_server --port N --storage-path D
---password-file F [--durable]`. Exit code 0 after SIGTERM or SIGINT.
+"""SecantusDB with a password, as a process.
 
-Its own program can only add a user while it serves everybody. Here the user is in the store before the port is open.
+`python -m edgechat.local.secantus_server --port N --storage-path D --password-file F [--durable]`. Exit code 0 after
+SIGTERM or SIGINT.
+
+SecantusDB's own program can only add a user while it serves every client. Here the user is in the store before the port
+opens.
 """
 
 import argparse
@@ -11,7 +14,8 @@ import threading
 from pathlib import Path
 
 USER = "edgechat"
-# The fewest that drivers accept: iterations protect passwords that can be guessed, and cost each new connection time.
+# The minimum that drivers accept. Iterations protect only passwords that can be guessed, and cost each new connection
+# time.
 SCRAM_ITERATIONS = 4096
 
 

@@ -1,4 +1,4 @@
-"""What all embedded servers have in common: a folder, a log, a free port, start, stop, kill and a check of health."""
+"""The common part of all embedded servers: a folder, a log, a free port, start, stop, kill and a health check."""
 
 import signal
 import threading
@@ -17,20 +17,20 @@ _LOG_LINES_SHOWN = 5
 
 
 class Server(ABC):
-    """One embedded server. It keeps its port over stop, kill and start, so that URLs handed out stay right."""
+    """One embedded server. It keeps its port over stop, kill and start, so its URLs stay valid."""
 
     label: str
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     death_signal: ClassVar[signal.Signals] = signal.SIGKILL
     start_seconds: float = 60.0
     stop_seconds: float = 20.0
-    # What `check` raises while the server is not ready.
+    # The exceptions of `check` while the server is not ready.
     not_ready: ClassVar[tuple[type[Exception], ...]] = (OSError, LocalError)
-    # What the log says while a former server on the same folder, killed a moment ago, has not let go of it yet.
+    # Log messages of a server whose folder is still held by a former server that was killed a moment ago.
     still_held: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, name: str, data_dir: Path, *, port: int | None = None) -> None:
-        """`name` is the folder's and the log's name below `data_dir`; without `port` a free one is chosen."""
+        """`name` names the folder and the log below `data_dir`. Without `port` a free one is chosen."""
         self.name = name
         self.folder = data_dir / name
         self.log_path = data_dir / "log" / f"{name}.log"
@@ -42,7 +42,7 @@ class Server(ABC):
 
     @property
     def port(self) -> int:
-        """The port it listens on.
+        """The port on which the server listens.
 
         Raises LocalError before the first start.
         """
@@ -56,7 +56,7 @@ class Server(ABC):
 
     @property
     def pid(self) -> int:
-        """The main process's id; of the last one when it does not run.
+        """The main process's id; the last one's when the server does not run.
 
         Raises LocalError before the first start.
         """
@@ -67,11 +67,11 @@ class Server(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """The address in the form that clients of this server take."""
+        """The address in the form that this server's clients take."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make what the server needs in its folder. Called before each start, does nothing the second time."""
+        """Create what the server needs in its folder. Called before each start; does nothing the second time."""
 
     @abstractmethod
     def command(self, port: int) -> list[str]:
@@ -79,17 +79,17 @@ class Server(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Ask the server something that only a healthy one answers, and set `version`.
+        """Send the server a request that only a healthy one answers, and set `version`.
 
         Raises one of `not_ready` when it does not answer.
         """
 
     def environment(self) -> Mapping[str, str] | None:
-        """The child's environment; None is this process's."""
+        """The child's environment. None means this process's environment."""
         return None
 
     def identity(self) -> Identity | None:
-        """Whom the child runs as; None is the user of this process."""
+        """The user that the child runs as. None means the user of this process."""
         return None
 
     def working_folder(self) -> Path:
@@ -99,11 +99,11 @@ class Server(ABC):
         return self._child is not None and self._child.exit_code() is None
 
     def exit_code(self) -> int | None:
-        """Of the last run; None while it runs, and before the first start."""
+        """The exit code of the last run; None while the server runs, and before the first start."""
         return None if self._child is None else self._child.exit_code()
 
     def is_healthy(self) -> bool:
-        """True when it runs and answers."""
+        """True when the server runs and answers."""
         if not self.is_running():
             return False
         try:
@@ -113,18 +113,18 @@ class Server(ABC):
         return True
 
     def log_text(self) -> str:
-        """What it has written since it was started last; empty before the first start."""
+        """The output since the last start; empty before the first start."""
         return "" if self._child is None else self._child.log_text()
 
     def reserve(self) -> None:
-        """Choose its port and password, so that its address is known before it starts."""
+        """Choose the port and the password, so that the address is known before the start."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._port is None:
             self._port = free_port()
         self._port_is_kept = True
 
     def start(self) -> None:
-        """Start it and return when it answers; when it runs already, do nothing.
+        """Start the server and return when it answers. Does nothing when it runs.
 
         Raises LocalError when it ends instead, or does not answer in `start_seconds`.
         """
@@ -155,7 +155,7 @@ class Server(ABC):
         self._port_is_kept = True
 
     def _started_once(self, deadline: float) -> bool:
-        """True when the child answers, False when it ended before it did."""
+        """True when the child answers, False when it ended first."""
         if self._port is None:
             self._port = free_port()
         self._child = ChildProcess(
@@ -192,20 +192,20 @@ class Server(ABC):
         return f"{self.label} {what}{ended}. Its last words, from {self.log_path}:{shown or ' none'}{self.advice()}"
 
     def advice(self) -> str:
-        """What a person could do about a failed start, as a text to append; empty when nothing special is known."""
+        """What a person can do about a failed start, as a text to append; empty when no cause is known."""
         return ""
 
     def death_notice(self) -> str:
-        """A sentence for a server that ended though nobody asked it to."""
+        """A sentence for a server that ended without a request."""
         return self._failure("ended by itself")
 
     def stop(self) -> bool:
-        """End it cleanly; after `stop_seconds` kill it (then False). Nothing when it does not run."""
+        """End the server cleanly; after `stop_seconds` kill it and return False. Does nothing when it does not run."""
         self._stopped.set()
         return True if self._child is None else self._child.stop(self.stop_signal, self.stop_seconds)
 
     def kill(self) -> None:
-        """SIGKILL, to it and to what it started: what a crash looks like. `start` brings it back with port and data."""
+        """Send SIGKILL to the server and its descendants, as in a crash. `start` restarts it with its port and data."""
         self._stopped.set()
         if self._child is not None:
             self._child.kill()

@@ -1,4 +1,4 @@
-"""All embedded servers of a run, started together, stopped together."""
+"""All embedded servers of a run, started and stopped together."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ Waiting = Callable[[list[Server], float], None]
 
 
 class Stack:
-    """The embedded servers on one data folder, which is locked from `start` to `stop`."""
+    """The embedded servers with one data folder, which is locked from `start` to `stop`."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Stack:
         mongo: MongoKind = "secantus",
         parts: Iterable[Part] = ALL_PARTS,
     ) -> None:
-        """Nothing runs yet. `durable=False` is for tests: no server then waits for the disk."""
+        """Nothing is started. `durable=False` is for tests: no server then waits for the disk."""
         self.data_dir = DataDir(data_dir)
         path, parts = self.data_dir.path, frozenset(parts)
         self.postgres = Postgres(path, durable=durable) if "postgres" in parts else None
@@ -42,12 +42,12 @@ class Stack:
 
     @property
     def servers(self) -> list[Server]:
-        """Those that belong to it, running or not."""
+        """The servers of the stack, running or not."""
         return [server for server in (self.postgres, self.valkey, self.mongo, self.model) if server is not None]
 
     @property
     def env(self) -> dict[str, str]:
-        """The settings that lead to the running servers."""
+        """The settings with the addresses of the running servers."""
         values: dict[str, str] = {}
         if self.postgres is not None:
             values["DATABASE_URL"] = self.postgres.url
@@ -60,7 +60,7 @@ class Stack:
         return values
 
     def reserve(self) -> dict[str, str]:
-        """Take the folder, and choose ports and passwords: the settings that lead to the servers once they run."""
+        """Lock the folder, and choose ports and passwords. Returns the settings that are valid once the servers run."""
         self.data_dir.acquire()
         for server in self.servers:
             server.reserve()
@@ -69,9 +69,9 @@ class Stack:
     def start(self, *, started: Report | None = None, waiting: Waiting | None = None) -> None:
         """Start all servers at the same time and return when all answer.
 
-        `started(server, seconds)` is called in this thread as each one answers, and `waiting(servers, seconds)` ten
-        times a second with those that don't answer yet. Raises LocalError of the first that fails; then nothing is left
-        running.
+        This thread calls `started(server, seconds)` as each one answers, and `waiting(servers, seconds)` ten times a
+        second with those that do not answer yet. Raises the LocalError of the first server that fails; then no server
+        is left running.
         """
         self.data_dir.acquire()
         began = time.monotonic()
@@ -95,20 +95,20 @@ class Stack:
                         if waiting is not None and pending:
                             waiting([one for one in self.servers if one not in took], time.monotonic() - began)
                 except BaseException:
-                    # Before the pool waits for its threads, which would go on starting.
+                    # This comes before the pool waits for its threads, which would go on starting servers.
                     self._end_all(lambda server: server.kill())
                     raise
         except BaseException:
-            self.kill()  # once more, for a server whose start began after the first time
+            self.kill()  # again, for a server whose start began after the first kill
             raise
 
     def stop(self) -> None:
-        """Stop all servers at the same time and give the folder up. Harmless when called twice."""
+        """Stop all servers at the same time and release the folder. A second call does nothing."""
         self._end_all(lambda server: server.stop())
         self.data_dir.release()
 
     def kill(self) -> None:
-        """SIGKILL to all servers, and give the folder up: for tests, whose data nobody wants to see again."""
+        """Send SIGKILL to all servers and release the folder. For tests, whose data is not needed again."""
         self._end_all(lambda server: server.kill())
         self.data_dir.release()
 
@@ -117,7 +117,7 @@ class Stack:
             list(pool.map(end, self.servers))
 
     def __enter__(self) -> Self:
-        """It is running already when it came from `start_stack`."""
+        """A stack from `start_stack` is running already."""
         return self
 
     def __exit__(
@@ -134,7 +134,7 @@ def start_stack(
     mongo: MongoKind = "secantus",
     parts: Iterable[Part] = ALL_PARTS,
 ) -> Stack:
-    """A running stack; `parts` chooses its servers.
+    """A running stack. `parts` selects its servers.
 
     As root, every parent of `data_dir` must let other users through (a folder of `tempfile.mkdtemp` does, pytest's
     `tmp_path` does not). Raises LocalError when a server does not start, or another run has the folder.
@@ -145,9 +145,9 @@ def start_stack(
 
 
 def start_valkey(data_dir: Path, *, name: str = "valkey-extra", durable: bool = True) -> Valkey:
-    """One more Valkey, with a folder of its own below `data_dir`; the caller stops it.
+    """One more Valkey, with its own folder below `data_dir`. The caller stops it.
 
-    `kill()` and `start()` bring it back on the same port and data.
+    `kill()` and `start()` restart it on the same port and data.
     """
     server = Valkey(data_dir.absolute(), durable=durable, name=name)
     server.start()

@@ -1,6 +1,6 @@
-"""PostgreSQL refuses to run as root: whom it runs as instead, and whether that user can reach a folder.
+"""PostgreSQL refuses to run as root: the user to run it as, and whether that user can reach a folder.
 
-No permission of anything outside the data folder is ever changed: what can't be reached is said, with a way out.
+No permission outside the data folder is ever changed. An unreachable folder is reported, with a way out.
 """
 
 import os
@@ -15,9 +15,9 @@ _NOBODY = 65534
 
 
 def identity_for(folder: Path) -> Identity | None:
-    """Whom to run a server as that keeps its data in `folder`: None (this user), unless this user is root.
+    """The user for a server that keeps its data in `folder`: None (this user), unless this user is root.
 
-    As root it is the folder's owner where there is one already, else `nobody`.
+    For root it is the folder's owner if the folder exists, else `nobody`.
     """
     if os.geteuid() != 0:
         return None
@@ -32,7 +32,7 @@ def identity_for(folder: Path) -> Identity | None:
 
 
 def give_folder(folder: Path, identity: Identity | None) -> None:
-    """Make `folder` (0700) and hand it to `identity`.
+    """Create `folder` (0700) and give it to `identity`.
 
     Raises LocalError when the file system refuses.
     """
@@ -49,7 +49,7 @@ def give_folder(folder: Path, identity: Identity | None) -> None:
 
 
 def let_pass(folder: Path, identity: Identity | None) -> None:
-    """Let `identity`, and no other user, go through a folder of ours (never list it): group and mode 0710."""
+    """Let only `identity` pass through a folder of the run, without listing it: its group and mode 0710."""
     if identity is not None:
         os.chown(folder, -1, identity.gid)
         folder.chmod(0o710)
@@ -66,7 +66,7 @@ def can_execute(program: Path, identity: Identity | None) -> bool:
 def require_reachable(folder: Path, identity: Identity | None) -> None:
     """Check that `identity` can enter and write `folder`.
 
-    Raises LocalError naming the parent that is closed, and another DATA_DIR.
+    Raises LocalError that names the closed parent, and another DATA_DIR.
     """
     if identity is None:
         return

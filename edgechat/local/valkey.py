@@ -16,7 +16,7 @@ class Valkey(Server):
 
     label = "Valkey"
     not_ready = (OSError, LocalError, redis.RedisError)
-    # It answers a former server's SIGKILL by reading its file again: until then it says it is loading.
+    # After a SIGKILL Valkey reads its file again, and until then answers that it is loading.
     start_seconds = 30.0
 
     def __init__(self, data_dir: Path, *, durable: bool = True, name: str = "valkey") -> None:
@@ -45,9 +45,9 @@ class Valkey(Server):
             "requirepass": self._password,
             "appendonly": "yes" if self._durable else "no",
             "save": '""',
-            "tcp-backlog": "128",  # above the system's own limit it logs a warning at each start
+            "tcp-backlog": "128",  # with a value above the system's limit it logs a warning at each start
         }
-        # In a file, because other users see a command's arguments.
+        # In a file, because other users can see a command's arguments.
         configuration = self.folder / "valkey.conf"
         configuration.touch(mode=0o600)
         configuration.write_text("".join(f"{name} {value}\n" for name, value in options.items()), encoding="utf-8")

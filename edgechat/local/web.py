@@ -1,4 +1,4 @@
-"""The web processes: gunicorn with the project's own configuration, as `make run`, tests and the benchmark start it."""
+"""The web processes: gunicorn with the project's configuration, started for `make run`, tests and the benchmark."""
 
 import http.client
 import os
@@ -19,15 +19,15 @@ from edgechat.local.server import Server
 
 _PROJECT = Path(__file__).parents[2]
 READY_PATH = "/api/v1/health/ready"
-# No proxy of the environment stands between this machine and itself.
+# Calls on this machine must not go through a proxy from the environment.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 class WebServer(Server):
-    """gunicorn's master and workers; ready when `ready_path` answers 200."""
+    """gunicorn's master and workers. Ready when `ready_path` answers 200."""
 
     label = "Web server"
-    # "Quick": the stores that a graceful stop would need die at the same moment.
+    # "Quick": the stores that a graceful stop needs die at the same moment.
     death_signal = signal.SIGQUIT
 
     not_ready = (OSError, LocalError, http.client.HTTPException)
@@ -54,12 +54,12 @@ class WebServer(Server):
         self._project = project
         self._ready_path = ready_path
         self.start_seconds = start_seconds
-        # The workers get their graceful time, and the master a little more to see them end.
+        # The workers get their graceful time, and the master a little more for their end.
         self.stop_seconds = graceful_seconds + 5
 
     @property
     def url(self) -> str:
-        """`http://127.0.0.1:PORT`, without a slash at its end."""
+        """`http://127.0.0.1:PORT`, without a slash at the end."""
         return f"http://{self.address}"
 
     @property
@@ -69,7 +69,7 @@ class WebServer(Server):
             return []
         try:
             children = psutil.Process(self.pid).children()
-            # The master has another child, which reads what is other people's (edgechat.sandbox).
+            # The master has another child, the fork server of edgechat.sandbox.
             return [child.pid for child in children if "edgechat.sandbox.fork_server" not in child.cmdline()]
         except psutil.NoSuchProcess:
             return []
@@ -79,7 +79,7 @@ class WebServer(Server):
 
     def command(self, port: int) -> list[str]:
         options = ["-c", "gunicorn.conf.py", "--bind", f"{HOST}:{port}", *(["--reload"] if self._reload else [])]
-        # Its control socket would be one in the home folder, for all runs of this user.
+        # By default its control socket is in the home folder, the same one for all runs of this user.
         options.append("--no-control-socket")
         return [sys.executable, "-m", "gunicorn", *options, "edgechat.wsgi:application"]
 
@@ -99,9 +99,9 @@ class WebServer(Server):
             ) from None
 
     def kill_worker(self) -> int:
-        """SIGKILL to one worker (the master starts another one); its process id.
+        """Send SIGKILL to one worker (the master starts another one). Returns its process id.
 
-        Raises LocalError when there is none.
+        Raises LocalError when there is no worker.
         """
         pids = self.pids
         if not pids:
@@ -110,11 +110,11 @@ class WebServer(Server):
         return pids[0]
 
     def wait_for_workers(self, *, without: int | None = None, seconds: float = 30.0) -> bool:
-        """Wait until all workers run, `without` (a process id) not among them; False when they don't in time."""
+        """Wait until all workers run and none of them is `without` (a process id). False when that takes too long."""
         return wait_until(lambda: len(self.pids) >= self._workers and without not in self.pids, seconds=seconds)
 
     def terminate(self) -> bool:
-        """SIGTERM and wait: the graceful end, with open requests finished. False when it had to be killed."""
+        """Send SIGTERM and wait for the graceful end, which finishes open requests. False when it had to be killed."""
         return self.stop()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Running checks side by side, each within its time, and telling what they found without telling secrets."""
+"""Runs checks in parallel, each with a time limit, and reports their findings without secrets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """`text`: what was found, and for anything but `ok` what to do about it."""
+    """`text`: what was found and, unless the state is `ok`, what to do about it."""
 
     check: str
     state: State
@@ -34,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """`run` is given up after `seconds`. `advice` is what to do when it raises or does not end."""
+    """`run` is abandoned after `seconds`. `advice` is what to do when it raises or does not end."""
 
     name: str
     run: Callable[[], Iterable[Finding]]
@@ -43,14 +43,14 @@ class Check:
 
 
 def diagnose(checks: Iterable[Check]) -> Iterator[Finding]:
-    """Run the checks at the same time; their findings in the given order, as they come."""
+    """Run the checks at the same time. Yields their findings in the given order, as soon as they are known."""
     running = [_Running(check) for check in checks]
     for one in running:
         yield from one.findings()
 
 
 class _Running:
-    """A check in a thread of its own, a daemon: one that hangs does not keep the process from its end."""
+    """A check in a daemon thread: a check that hangs does not keep the process from ending."""
 
     def __init__(self, check: Check) -> None:
         self._check = check
@@ -69,7 +69,7 @@ class _Running:
     def _run(self) -> None:
         try:
             found = list(self._check.run())
-        except Exception as error:  # whatever a driver raises is what the operator wants to know
+        except Exception as error:  # a driver may raise anything, and the operator wants to know it
             found = [Finding(self._check.name, State.FAULT, f"{reason(error)}; {self._check.advice}")]
         finally:
             release_database()
@@ -77,13 +77,13 @@ class _Running:
 
 
 def reason(error: Exception) -> str:
-    """The kind of an exception and the first line of its text, without secrets."""
+    """The type of an exception and the first line of its text, without secrets."""
     lines = without_secrets(str(error)).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
 
 
 def without_secrets(text: str) -> str:
-    """The text with the logins of URLs, and every secret of the settings, made unreadable."""
+    """The text with the logins in URLs, and every secret of the settings, masked."""
     text = _URL_LOGIN.sub("//***@", text)
     for secret in _secrets():
         text = text.replace(secret, "***")
@@ -101,5 +101,5 @@ def _secrets() -> set[str]:
         login = re.search(r"//(.*)@", url)
         password = login[1].partition(":")[2] if login else ""
         secrets |= {password, unquote(password)}
-    # One that is shorter protects nothing, and would blank out half of a message.
+    # A shorter secret protects nothing, and masking it would blank out half of a message.
     return {secret for secret in secrets if len(secret) >= 4}

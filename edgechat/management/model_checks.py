@@ -1,4 +1,4 @@
-"""What doctor asks the model."""
+"""The doctor command's checks of the model."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def check_model_list() -> Iterator[Finding]:
 
 
 def check_model_call() -> Iterator[Finding]:
-    """One short call, of the kind that EdgeChat makes: streamed, and with a system instruction. It belongs to no user.
+    """One short call like EdgeChat's own: streamed, with a system instruction. It belongs to no user.
 
-    If the model refuses it, another one without the instruction tells whether that is why.
+    If the model refuses it, a second call without the instruction shows whether the instruction is the cause.
     """
     call, pieces, started = _new_call(INSTRUCTION, seconds=35.0), 0, time.monotonic()
     try:
         for _ in call.texts():
             pieces += 1
     except ModelError as error:
-        # One that thinks to the end of its room works; that it gets to its answer is not needed here.
+        # A model that uses all tokens for thinking works; this check does not need its answer.
         if call.finish_reason != "MAX_TOKENS":
             yield Finding("Model call", State.FAULT, _what_to_do(error))
             if error.refused and error.permanent and _answers_without_instruction():
@@ -89,7 +89,7 @@ def _answers_without_instruction() -> bool:
 
 
 def _check_counting(call: MeteredCall) -> Finding:
-    """What the model says of tokens: of the call, by which it is charged, and when it is asked."""
+    """The token counts that the model reports: in the call, which decide its price, and in answer to countTokens."""
     name = "Model counting"
     if call.usage.estimated:
         return Finding(name, State.WARNING, "the answer told no counts: what calls cost is estimated")

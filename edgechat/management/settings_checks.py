@@ -1,4 +1,4 @@
-"""What doctor says of the settings: which secrets there are, and what Django's own checks find."""
+"""The doctor command's checks of the settings: which secrets are set, and the findings of Django's own checks."""
 
 from __future__ import annotations
 

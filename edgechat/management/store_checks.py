@@ -1,4 +1,4 @@
-"""What doctor looks at in PostgreSQL, MongoDB, Redis and on the disk. Nothing is changed."""
+"""The doctor command's checks of PostgreSQL, MongoDB, Redis and the disk. They change nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgechat.management.diagnosis import Finding, State, address
 from edgechat.stores.mongo import database
 from edgechat.stores.redis import redis_client
 
-# What conversations.transcript_repository.ensure_indexes makes on every server; a test holds them together.
+# The indexes that conversations.transcript_repository.ensure_indexes creates on every server; a test compares the two.
 TRANSCRIPT_INDEXES: Mapping[str, frozenset[str]] = {
     "conversations": frozenset(
         {
@@ -68,7 +68,7 @@ def check_mongo() -> Iterator[Finding]:
     transcripts = database()
     info: dict[str, Any] = transcripts.command("buildInfo")
     found = f"{info['version']} at {address(settings.MONGODB_URL)}"
-    # MongoDB's own server names the engine of its scripts; those that only speak its protocol have none.
+    # MongoDB's own server names its script engine; servers that only speak its protocol do not.
     if "javascriptEngine" in info:
         yield Finding("MongoDB", State.OK, found)
     else:
@@ -109,7 +109,7 @@ def check_redis() -> Iterator[Finding]:
 
 
 def check_disk() -> Iterator[Finding]:
-    """DATA_DIR, which holds the embedded servers' data, and is perhaps not there yet."""
+    """DATA_DIR, which holds the embedded servers' data and may not exist yet."""
     folder: Path = settings.DATA_DIR
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(there).free

@@ -1,6 +1,6 @@
 """The local model server; `python -m edgechat.local.model_server --help` lists its options.
 
-Exit codes: 0 after SIGTERM or SIGINT or the parent's death, 1 when the address can't be had, 2 for wrong arguments,
+Exit codes: 0 after SIGTERM or SIGINT or the parent's death, 1 when the address is not available, 2 for wrong arguments,
 3 when the real model's wheels are not installed.
 """
 
@@ -49,7 +49,8 @@ def main() -> int:
     serve(listener, service, options.ready_file, parent if options.die_with_parent else None)
     sys.stdout.flush()
     sys.stderr.flush()
-    # Calls are dropped; llama.cpp's threads may be in the middle of a prompt, and are not waited for.
+    # Running calls are dropped. llama.cpp's threads may be in the middle of a prompt, and the process does not wait for
+    # them.
     os._exit(0)
 
 
@@ -71,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def serve(listener: socket.socket, service: Service, ready_file: Path | None, parent: int | None) -> None:
-    """Serves until SIGTERM, SIGINT or, where `parent` is its process id, until that process is gone."""
+    """Serve until SIGTERM, SIGINT or, if `parent` is a process id, until that process is gone."""
     stopped = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(signum, stopped.set)
@@ -81,7 +82,7 @@ def serve(listener: socket.socket, service: Service, ready_file: Path | None, pa
     if ready_file is not None:
         write_atomically(ready_file, url)
     print(f"{service.model.card.name} serves on {url}", flush=True)
-    # Polled, not asked of the kernel: Linux's death signal comes when the *thread* that started a process ends.
+    # Polled, because Linux's death signal comes when the *thread* that started a process ends.
     if parent is None:
         stopped.wait()
     while os.getppid() == parent and not stopped.wait(PARENT_POLL_SECONDS):
@@ -89,7 +90,7 @@ def serve(listener: socket.socket, service: Service, ready_file: Path | None, pa
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """A reader sees the whole text or no file."""
+    """Write the file so that a reader sees the whole text or no file."""
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)

@@ -1,4 +1,4 @@
-"""What the scripted model was asked and did, for tests to look at. Memory is bounded."""
+"""The scripted model's record of its calls, for tests. Its memory is bounded."""
 
 import json
 from collections import deque
@@ -17,7 +17,10 @@ MAX_INLINE_CHARACTERS = 1_000
 
 @dataclass(slots=True)
 class CallEntry:
-    """One call; times in epoch seconds, None for what did not happen. `body` is None once it had to make room."""
+    """One call. Times are in epoch seconds, None for events that did not happen.
+
+    `body` is None once it was dropped to free memory.
+    """
 
     id: int
     path: str
@@ -43,7 +46,7 @@ class CallEntry:
             self.chunk_times.append(now)
 
     def to_json(self) -> dict[str, Any]:
-        """As answered by GET /scripted/calls; long inline data is replaced by its length."""
+        """The form in answers of GET /scripted/calls. Long inline data is replaced by its length."""
         payload: dict[str, Any] = {} if self.body is None else json.loads(self.body, object_hook=shorten_inline)
         return {
             "id": self.id,
@@ -108,7 +111,7 @@ class CallRecord:
         return entry
 
     def end(self, entry: CallEntry, outcome: str, now: float, *, billed: bool) -> None:
-        """`billed` is False for a call that was refused before the model saw it."""
+        """`billed` is False for a call that was refused before it reached the model."""
         entry.outcome = outcome
         entry.ended_at = now
         if billed:
@@ -118,11 +121,11 @@ class CallRecord:
             self._totals["thoughts_tokens"] += entry.thoughts_tokens
 
     def find(self, contains: str) -> list[dict[str, Any]]:
-        """The calls whose last user text contains that text, oldest first."""
+        """The calls whose last user text contains the text, oldest first."""
         return [entry.to_json() for entry in self._calls if contains in entry.text]
 
     def totals(self) -> dict[str, int]:
-        """Counts of ended calls' tokens; `running` is how many recorded calls have not ended."""
+        """The token counts of ended calls; `running` is the number of recorded calls that have not ended."""
         running = sum(1 for entry in self._calls if entry.ended_at is None)
         return {**self._totals, "running": running}
 

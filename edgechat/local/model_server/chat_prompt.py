@@ -1,10 +1,11 @@
-"""From Gemini's contents to the tokens that SmolLM2 reads. Pure: tokenizing is the caller's."""
+"""Converts Gemini's contents to the tokens that SmolLM2 reads. Pure: the caller tokenizes."""
 
 from collections.abc import Sequence
 
 from edgechat.local.model_server.gemini_protocol import Turn
 
-# SmolLM2's ids of <|im_start|> and <|im_end|>. Texts are tokenized without special tokens, so nobody can write these.
+# SmolLM2's ids of <|im_start|> and <|im_end|>. Texts are tokenized without special tokens, so no text can produce
+# these.
 TURN_START, TURN_END = 1, 2
 ROLE_NAMES = {"user": "user", "model": "assistant"}
 SYSTEM_SHARE = 3
@@ -13,7 +14,7 @@ MixedText = list[int | str]
 
 
 def compose_prompt(system: str, turns: Sequence[Turn]) -> MixedText:
-    """The ChatML of a conversation as special tokens and texts, open for the assistant's turn at its end."""
+    """A conversation in ChatML as special tokens and texts, which ends with the open turn of the assistant."""
     prompt: MixedText = [TURN_START, f"system\n{system}", TURN_END, "\n"]
     for turn in turns:
         prompt += [TURN_START, f"{ROLE_NAMES[turn.role]}\n{turn.text}", TURN_END, "\n"]
@@ -21,7 +22,7 @@ def compose_prompt(system: str, turns: Sequence[Turn]) -> MixedText:
 
 
 def split_turns(tokens: Sequence[int]) -> list[list[int]]:
-    """The tokens of each turn, its start included."""
+    """The tokens of each turn, including its start."""
     turns: list[list[int]] = []
     for token in tokens:
         if token == TURN_START:
@@ -31,10 +32,10 @@ def split_turns(tokens: Sequence[int]) -> list[list[int]]:
 
 
 def fit_prompt(tokens: Sequence[int], limit: int) -> list[int]:
-    """At most `limit` tokens of a composed prompt that still read as a conversation.
+    """At most `limit` tokens of a composed prompt, cut so that it still reads as a conversation.
 
-    Kept are the system instruction (a third of the room at most), the last turn, and as many whole turns before it as
-    have room. A turn that is too long on its own keeps its head and its tail.
+    The result keeps the system instruction (a third of the room at most), the last turn, and as many whole turns before
+    it as fit. A turn that is too long on its own keeps its head and its tail.
     """
     if len(tokens) <= limit:
         return list(tokens)
@@ -52,7 +53,7 @@ def fit_prompt(tokens: Sequence[int], limit: int) -> list[int]:
 
 
 def shorten_turn(turn: list[int], limit: int) -> list[int]:
-    """The turn's head and tail, with its role at the start and its end mark kept."""
+    """The turn's head and tail, including its role at the start and its end mark."""
     if len(turn) <= limit:
         return turn
     head = (limit + 1) // 2

@@ -1,4 +1,4 @@
-"""The directives of the scripted model: `[[name=value]]` in the last user text says how a call is to be answered."""
+"""The directives of the scripted model: `[[name=value]]` in the last user text sets how a call is answered."""
 
 import re
 from dataclasses import dataclass
@@ -65,9 +65,9 @@ class Directives:
 
 
 def parse_directives(text: str) -> tuple[Directives, str]:
-    """The directives, and the text without them. Raises GeminiError 400 for a name or value that means nothing.
+    """The directives, and the text without them. Raises GeminiError 400 for an unknown name or an invalid value.
 
-    A mistyped directive must not pass for an ordinary text: the test that it is in would then hold anything.
+    A mistyped directive must not count as ordinary text: the test that contains it would then prove nothing.
     """
     found = Directives()
     for name, value in DIRECTIVE.findall(text):

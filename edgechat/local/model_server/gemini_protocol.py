@@ -1,4 +1,4 @@
-"""Gemini's REST as Python values: what a call says, what an answer and a fault look like.
+"""Gemini's REST as Python values: calls, answers and faults.
 
 Source: https://ai.google.dev/api/generate-content, /api/tokens, /api/models.
 """
@@ -35,7 +35,7 @@ STATUS_NAMES = {
 
 
 class GeminiError(Exception):
-    """A fault to be answered in Gemini's shape, with an HTTP status and optional google.rpc details and headers."""
+    """A fault to answer in Gemini's shape, with an HTTP status and optional google.rpc details and headers."""
 
     def __init__(
         self,
@@ -80,7 +80,10 @@ class Turn:
 
 @dataclass(slots=True)
 class GenerationConfig:
-    """What of generationConfig is honoured; None is "not given". `json_schema` is None unless JSON was asked for."""
+    """The supported part of generationConfig. None means "not given".
+
+    `json_schema` is None unless the call asks for JSON.
+    """
 
     max_output_tokens: int | None = None
     temperature: float | None = None
@@ -93,7 +96,7 @@ class GenerationConfig:
 
 @dataclass(slots=True)
 class ModelCall:
-    """A generateContent, streamGenerateContent or countTokens."""
+    """A generateContent, streamGenerateContent or countTokens call."""
 
     model: str
     action: str
@@ -108,12 +111,12 @@ class ModelCall:
 
     @property
     def last_user_turn(self) -> Turn:
-        """The latest turn of the user; an empty one when there is none."""
+        """The latest turn of the user; an empty turn when there is none."""
         return next((turn for turn in reversed(self.turns) if turn.role == "user"), Turn("user", ""))
 
 
 def parse_call(model: str, action: str, sse: bool, body: bytes) -> ModelCall:
-    """Raises GeminiError 400 for what Gemini refuses too."""
+    """Raises GeminiError 400 for calls that Gemini refuses too."""
     try:
         payload = json.loads(body)
     except ValueError as fault:
@@ -170,7 +173,7 @@ def parse_picture(inline: dict[str, Any], where: str) -> Picture:
     if not isinstance(mime_type, str) or not isinstance(encoded, str):
         raise GeminiError(400, f"Invalid value at '{where}.parts'. inlineData needs mimeType and data.")
     try:
-        # The SDK writes URL-safe base64, other clients the plain alphabet; padding may be absent.
+        # The SDK writes URL-safe base64, other clients the standard alphabet. Padding may be absent.
         plain = encoded.replace("-", "+").replace("_", "/").rstrip("=")
         return Picture(mime_type, base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True))
     except (binascii.Error, ValueError) as fault:
@@ -209,7 +212,7 @@ def number(payload: dict[str, Any], name: str, *, low: float, high: float) -> fl
 
 
 def parse_schema(payload: dict[str, Any]) -> dict[str, Any] | None:
-    """The answer's JSON Schema; `{}` for "any JSON", None where no JSON was asked for."""
+    """The answer's JSON Schema; `{}` for any JSON, None if the call does not ask for JSON."""
     plain = payload.get("responseJsonSchema", payload.get("_responseJsonSchema"))
     schema = plain if plain is not None else payload.get("responseSchema")
     if schema is not None and not isinstance(schema, dict):
@@ -226,7 +229,7 @@ def parse_schema(payload: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def to_json_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """Gemini's schema (an OpenAPI subset, types in capitals, `nullable`) as JSON Schema."""
+    """Convert Gemini's schema (an OpenAPI subset, types in capitals, `nullable`) to JSON Schema."""
     out: dict[str, Any] = {}
     for name, value in schema.items():
         if name == "type" and isinstance(value, str):
@@ -240,7 +243,7 @@ def to_json_schema(schema: dict[str, Any]) -> dict[str, Any]:
         elif name == "anyOf" and isinstance(value, list):
             out["anyOf"] = [to_json_schema(option) for option in value]
         elif name in ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"):
-            out[name] = int(value)  # int64 is a string in protobuf's JSON
+            out[name] = int(value)  # protobuf's JSON has int64 as a string
         elif name not in ("nullable", "propertyOrdering"):
             out[name] = value
     if schema.get("nullable"):
@@ -250,7 +253,7 @@ def to_json_schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Usage:
-    """Tokens so far, all cumulative within an answer."""
+    """Token counts so far, all cumulative within an answer."""
 
     prompt: int
     candidates: int = 0
@@ -279,7 +282,7 @@ def new_response_id() -> str:
 def answer_part(
     *, text: str | None, finish_reason: str | None, usage: Usage | None, model_version: str, response_id: str
 ) -> dict[str, Any]:
-    """A GenerateContentResponse, whole or a stream's chunk; `text` None leaves the content without parts."""
+    """A GenerateContentResponse, whole or a chunk of a stream. With `text` None the content has no parts."""
     content: dict[str, Any] = {"role": "model"}
     if text is not None:
         content["parts"] = [{"text": text}]
@@ -295,7 +298,7 @@ def answer_part(
 
 
 class StreamWriter:
-    """Writes a streamGenerateContent's answer: server-sent events, or a JSON list where `alt=sse` is not given."""
+    """Writes the answer of streamGenerateContent: server-sent events, or a JSON list without `alt=sse`."""
 
     def __init__(self, exchange: Exchange, sse: bool) -> None:
         self._exchange = exchange
@@ -315,7 +318,7 @@ class StreamWriter:
             self._separator = b",\r\n"
 
     def send_line(self, line: bytes) -> None:
-        """Sends what is no event, as it is."""
+        """Send a line that is no event, unchanged."""
         self.open()
         self._exchange.write(line + b"\r\n\r\n")
 
@@ -332,7 +335,7 @@ class StreamWriter:
 
 @dataclass(slots=True, frozen=True)
 class ModelCard:
-    """The one model that is served, whatever name a call asks for."""
+    """The one model that is served, for any model name in a call."""
 
     name: str
     display_name: str

@@ -1,6 +1,6 @@
-"""gevent's HTTP server, with what a model does to its callers: connections cut on demand, calls ended by a hang-up.
+"""gevent's HTTP server with a model's treatment of clients: it cuts connections on demand, and ends calls on a hang-up.
 
-A request is read whole before its handler runs. The handler is ended with ClientGone when the client goes away.
+A request is read whole before its handler runs. The handler is ended with ClientGone when the client disconnects.
 """
 
 import errno
@@ -26,7 +26,7 @@ JSON_TYPE = "application/json; charset=UTF-8"
 
 @dataclass(slots=True)
 class Request:
-    """One request; `path` is percent-decoded, `key` the API key as given, `received_at` in epoch seconds."""
+    """One request. `path` is percent-decoded, `key` is the API key as given, `received_at` is in epoch seconds."""
 
     method: str
     path: str
@@ -37,7 +37,7 @@ class Request:
 
 
 class Cut(Exception):
-    """The answer ends here, without its end; the connection is closed."""
+    """The answer stops here, unfinished, and the connection is closed."""
 
 
 class ClientGone(gevent.GreenletExit):  # type: ignore[misc]  # gevent has no types
@@ -50,7 +50,7 @@ StartResponse = Callable[[str, list[tuple[str, str]]], Callable[[bytes], None]]
 
 
 class Exchange:
-    """A request and the way to answer it. Every write waits while the client reads slower than we write."""
+    """A request and its answer. Every write waits while the client reads more slowly than the server writes."""
 
     write: Callable[[bytes], None]
 
@@ -82,15 +82,15 @@ class Exchange:
         self.write(b"")
 
     def cut(self, *, reset: bool) -> None:
-        """Raise Cut: the client sees a TCP reset, or else an end of file in the middle."""
+        """Raise Cut: the client sees a TCP reset, or an end of file in the middle."""
         if reset:
-            # Lingering for 0 s is what makes close() send a reset instead of an orderly end.
+            # Lingering for 0 s makes close() send a reset instead of an orderly end.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raise Cut
 
 
 class _ConnectionHandler(WSGIHandler):  # type: ignore[misc]
-    """What pywsgi leaves out: the connection for the application, a bound on bodies, and no line for each request."""
+    """Adds the connection for the application and a bound on bodies to pywsgi; removes the log line for each request."""
 
     def read_request(self, raw_requestline: str) -> Any:
         understood = super().read_request(raw_requestline)
@@ -108,11 +108,11 @@ class _ConnectionHandler(WSGIHandler):  # type: ignore[misc]
 
 
 def make_server(listener: socket.socket, handler: Handler, fault_body: FaultBody) -> WSGIServer:
-    """A server for a listening socket, to be started. Every module must be patched by gevent."""
+    """A server for a listening socket, ready to be started. gevent must have patched every module."""
 
     def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         sock = environ["edgechat.socket"]
-        # Parts of an answer are small, and none waits until the client has confirmed the one before it.
+        # Parts of an answer are small, and no part should wait until the client has acknowledged the one before it.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             body = environ["wsgi.input"].read(MAX_BODY_BYTES + 1)
@@ -122,7 +122,7 @@ def make_server(listener: socket.socket, handler: Handler, fault_body: FaultBody
                 raise Cut
             _handle(handler, exchange, fault_body, sock)
         except (Cut, ClientGone, OSError):
-            # For pywsgi this is a client that has left: it closes the connection, sends nothing, and logs nothing.
+            # pywsgi treats this as a disconnected client: it closes the connection, sends nothing, and logs nothing.
             raise ConnectionResetError(errno.ECONNRESET, "cut") from None
         return ()
 
@@ -130,7 +130,7 @@ def make_server(listener: socket.socket, handler: Handler, fault_body: FaultBody
 
 
 def _handle(handler: Handler, exchange: Exchange, fault_body: FaultBody, sock: Any) -> None:
-    """Run the handler; end it with ClientGone when there is the end of what the client sends."""
+    """Run the handler; end it with ClientGone when the client closes its sending side."""
     handling = gevent.getcurrent()
     watcher = gevent.get_hub().loop.io(sock.fileno(), 1)
 
@@ -142,7 +142,7 @@ def _handle(handler: Handler, exchange: Exchange, fault_body: FaultBody, sock: A
                 gone = True
             if gone:
                 handling.kill(ClientGone, block=False)
-            watcher.stop()  # or else the next request, which was sent already
+            watcher.stop()  # otherwise it would read the next request, which may be here already
 
     watcher.start(look)
     try:
@@ -171,7 +171,7 @@ def _request_of(environ: dict[str, Any], body: bytes) -> Request:
 
 
 def encode_json(payload: Any) -> bytes:
-    """Compact UTF-8; a lone surrogate, which UTF-8 can't carry, is written as an escape."""
+    """Compact UTF-8. A lone surrogate, which UTF-8 cannot represent, is written as an escape."""
     try:
         return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:

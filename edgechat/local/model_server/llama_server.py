@@ -1,7 +1,7 @@
-"""llama.cpp's own HTTP server, in this process, and the few calls of it that we need.
+"""llama.cpp's own HTTP server, in this process, and the few calls of it that the model needs.
 
-It is called over loopback and not by its Python methods: closing the connection is what aborts a generation, and
-nothing of it blocks a thread of ours. Source: llama.cpp tools/server/README.md.
+The calls use loopback and not its Python methods: closing the connection aborts a generation, and no call blocks a
+thread of this process. Source: llama.cpp tools/server/README.md.
 """
 
 import importlib
@@ -19,35 +19,35 @@ BATCH_TOKENS = 256
 
 
 class LlamaError(Exception):
-    """llama.cpp refused or broke off a call; the text is its own."""
+    """llama.cpp refused or aborted a call. The text is its own."""
 
 
 class LlamaServer:
-    """A loaded model that generates for several callers at once."""
+    """A loaded model that generates for several callers at the same time."""
 
     def __init__(self, gguf: Path, *, slots: int, slot_tokens: int) -> None:
-        """Loads the model: takes seconds, and holds the interpreter's lock. Raises ImportError without xllamacpp."""
+        """Load the model. Takes seconds and holds the interpreter's lock. Raises ImportError without xllamacpp."""
         xllamacpp: Any = importlib.import_module("xllamacpp")
         params = xllamacpp.CommonParams()
         params.model.path = str(gguf)
         params.n_parallel = slots
         params.n_ctx = slots * slot_tokens
         params.fit_params = False
-        # A batch is what an aborted call, and every other call, waits for: about a second of reading a prompt.
+        # An aborted call, and every other call, waits for the current batch: about a second of reading a prompt.
         params.n_batch = params.n_ubatch = BATCH_TOKENS
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = min(8, os.cpu_count() or 1)
         params.cache_ram_mib = 0
         params.verbosity = -1
         params.ui = False
         params.port = 0
-        # Other users of this machine, and pages in a browser, can reach the port.
+        # The key protects the port from other users of this machine and from pages in a browser.
         self._key = secrets.token_hex(16)
         params.api_keys = [self._key]
         self._server = xllamacpp.Server(params)
         self._address = urlsplit(self._server.listening_address).netloc
 
     def tokenize(self, mixed: Sequence[int | str]) -> list[int]:
-        """Texts become tokens, whatever they look like; numbers are taken as tokens."""
+        """Texts become ordinary tokens, even if they look like special ones; numbers are used as tokens."""
         with self._post("/tokenize", {"content": list(mixed), "add_special": False, "parse_special": False}) as answer:
             return [int(token) for token in json.load(answer)["tokens"]]
 
@@ -56,15 +56,15 @@ class LlamaServer:
             return str(json.load(answer)["content"])
 
     def complete(self, options: dict[str, Any]) -> Generator[dict[str, Any]]:
-        """The parts of a completion as they are generated; closing the iterator aborts the generation.
+        """The parts of a completion as they are generated. Closing the iterator aborts the generation.
 
-        Each has `content` and `tokens_predicted`, and the last one `stop` and `stop_type` (eos, limit, word).
+        Each part has `content` and `tokens_predicted`; the last one also has `stop` and `stop_type` (eos, limit, word).
         """
         with self._post("/completion", {**options, "stream": True}) as answer:
             for line in answer:
                 name, _, payload = line.strip().partition(b": ")
                 if not name:
-                    continue  # between events, or a comment that keeps the connection alive while a prompt is read
+                    continue  # a blank line, or a comment that keeps the connection alive while a prompt is read
                 part = json.loads(payload)
                 if name == b"error" or "error" in part:
                     raise LlamaError(str(part.get("error", part)))
@@ -72,7 +72,7 @@ class LlamaServer:
 
     @contextmanager
     def _post(self, path: str, payload: dict[str, Any]) -> Iterator[HTTPResponse]:
-        """The answer, to be read. Raises LlamaError for any status but 200."""
+        """The answer, open for reading. Raises LlamaError for any status but 200."""
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
         connection = HTTPConnection(self._address)
         try:

@@ -1,4 +1,4 @@
-"""Answers about pictures that begin with what is written there: a small model can't be trusted to repeat it."""
+"""Answers about pictures start with the text in the picture: a small model does not repeat it reliably."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from edgechat.local.model_server.pictures import Reading
 
 WORD = re.compile(r"[^\W_]+")
 DIGIT = re.compile(r"\d")
-# Question words that stand for one of several words on a bill.
+# Question words that stand for any of several words on a bill.
 AMOUNT_WORDS = frozenset({"total", "sum", "amount", "due", "balance", "pay", "owe", "price", "cost"})
 READING_WORDS = frozenset(
     {"say", "says", "said", "read", "reads", "written", "text", "transcribe", "ocr", "write", "words"}
@@ -25,7 +25,7 @@ def words_of(text: str) -> list[str]:
 
 
 def rows_asked_for(question: str, rows: Sequence[str]) -> list[str]:
-    """The rows that have most of the question's words; for an amount those with a number. Empty: none has any."""
+    """The rows with most of the question's words; for an amount, only rows with a number. Empty if no row has any."""
     words = {word for word in words_of(question) if word not in COMMON_WORDS | READING_WORDS}
     scores = [len(words & set(words_of(row))) for row in rows]
     if not any(scores) and words & AMOUNT_WORDS:
@@ -38,7 +38,7 @@ def rows_asked_for(question: str, rows: Sequence[str]) -> list[str]:
 
 
 def quotation(question: str, readings: Sequence[Reading]) -> str:
-    """What the answer begins with: the rows asked for, then all the text, or a description where there is none."""
+    """The start of the answer: the requested rows, then all the text; a description if the picture has no text."""
     parts = []
     for index, reading in enumerate(readings):
         name = "The picture" if len(readings) == 1 else f"Picture {index + 1}"
@@ -56,7 +56,7 @@ def quotation(question: str, readings: Sequence[Reading]) -> str:
 
 
 def is_answered_by_quoting(question: str, readings: Sequence[Reading]) -> bool:
-    """True where the quotation is the answer, and a word more could only contradict it."""
+    """True if the quotation is the answer, and more words could only contradict it."""
     if not any(reading.rows for reading in readings):
         return True
     if not words_of(question) or READING_WORDS & set(words_of(question)):
@@ -65,7 +65,7 @@ def is_answered_by_quoting(question: str, readings: Sequence[Reading]) -> bool:
 
 
 def picture_context(readings: Sequence[Reading]) -> str:
-    """The pictures as the model is told of them, in front of the user's own text."""
+    """The description of the pictures for the model, which precedes the user's own text."""
     parts = []
     for reading in readings:
         text = "\n".join(reading.rows)

@@ -1,4 +1,4 @@
-"""What can be told of a picture without a model that sees: its size, its colours, and what is written on it."""
+"""Facts about a picture that need no vision model: its size, its colours, and the text in it."""
 
 import importlib
 import io
@@ -16,7 +16,7 @@ MIN_COLOUR_SHARE = 0.08
 MAX_COLOURS = 3
 MIN_SCORE = 0.5
 KEPT_READINGS = 64
-# Boxes whose middles are nearer than this part of their height stand in one row.
+# Boxes form one row if the distance of their middles is less than this share of their height.
 SAME_ROW = 0.6
 
 COLOURS = {
@@ -42,7 +42,7 @@ class UnreadablePicture(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Size in px, the main colours by share, and the rows of text from top to bottom; `can_read` False: no OCR here."""
+    """Size in px, the main colours by share, the rows of text from top to bottom. `can_read` is False without OCR."""
 
     width: int
     height: int
@@ -51,14 +51,14 @@ class Reading:
     can_read: bool
 
     def description(self) -> str:
-        """A sentence for a picture on which no text was found."""
+        """A sentence for a picture without text."""
         colours = " and ".join([", ".join(self.colours[:-1]), self.colours[-1]] if self.colours[1:] else self.colours)
         text = "I found no text on it." if self.can_read else "Reading text on pictures is not installed here."
         return f"The picture is {self.width} x {self.height} pixels, mostly {colours}. {text}"
 
 
 class PictureReader:
-    """Reads pictures, one at a time, and remembers the latest readings: chats send the same picture with every turn."""
+    """Reads pictures, one at a time, and caches the latest readings: chats send the same picture with every turn."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -67,7 +67,7 @@ class PictureReader:
         self._readings: OrderedDict[bytes, Reading] = OrderedDict()
 
     def read(self, data: bytes) -> Reading:
-        """Blocks for about a second. Raises UnreadablePicture."""
+        """Read a picture. Blocks for about a second. Raises UnreadablePicture."""
         key = sha256(data).digest()
         with self._lock:
             reading = self._readings.get(key)
@@ -88,7 +88,7 @@ class PictureReader:
                 if opened.width * opened.height > MAX_PIXELS:
                     raise UnreadablePicture("The picture has too many pixels.")
                 upright = ImageOps.exif_transpose(opened)
-                # Text on a transparent ground is nearly always dark.
+                # Text on a transparent background is nearly always dark.
                 clear = upright.convert("RGBA")
                 image = Image.new("RGB", clear.size, "white")
                 image.paste(clear, mask=clear.getchannel("A"))
@@ -101,7 +101,7 @@ class PictureReader:
         return Reading(width, height, colours, tuple(rows or ()), rows is not None)
 
     def _read_rows(self, image: Any) -> list[str] | None:
-        """The rows of text; None where there is no OCR, or it failed."""
+        """The rows of text; None if OCR is not installed or failed."""
         if not self._engine_tried:
             self._engine_tried = True
             try:
@@ -115,14 +115,14 @@ class PictureReader:
             # The engine takes arrays in OpenCV's order, blue first.
             found, _ = self._engine(numpy.ascontiguousarray(numpy.asarray(image)[:, :, ::-1]))
         except Exception as fault:
-            # Three native libraries raise what they like; a picture that they fail on still gets its description.
+            # Three native libraries may raise anything. The picture still gets its description.
             print(f"Reading a picture failed: {fault!r}", file=sys.stderr, flush=True)
             return None
         return rows_of([(box, text) for box, text, score in found or [] if float(score) >= MIN_SCORE])
 
 
 def rows_of(boxes: list[tuple[list[list[float]], str]]) -> list[str]:
-    """Texts that stand side by side joined to rows, top to bottom; a box is four corners (x, y) in px."""
+    """Texts side by side, joined to rows from top to bottom. A box is four corners (x, y) in px."""
     rows: list[list[tuple[float, float, float, str]]] = []
     for corners, text in sorted(boxes, key=lambda entry: middle(entry[0])):
         ys = [y for _, y in corners]
@@ -140,7 +140,7 @@ def middle(corners: list[list[float]]) -> float:
 
 
 def main_colours(image: Any) -> tuple[str, ...]:
-    """Names of up to three colours that take a twelfth of the picture each, the largest first; never empty."""
+    """The names of up to three colours that each cover a twelfth of the picture, the largest first. Never empty."""
     small = image.resize((COLOUR_SIDE_PIXELS, COLOUR_SIDE_PIXELS))
     counts = dict.fromkeys(COLOURS, 0)
     for count, (red, green, blue) in small.getcolors(COLOUR_SIDE_PIXELS**2):

@@ -1,4 +1,4 @@
-"""Bounds for a JSON Schema, so that a small model that rambles still ends its JSON within its tokens."""
+"""Adds limits to a JSON Schema, so that a small model that rambles still completes its JSON within its tokens."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ ANY_OBJECT = {"type": "object", "maxProperties": 6, "additionalProperties": {"ty
 
 
 def bound_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same schema, or a narrower one: strings, lists and blanks get a limit where they have none."""
+    """The same schema, or a narrower one: strings, lists and blanks without a limit get one."""
     bounded = bound(schema or ANY_OBJECT, 0)
     if bounded.get("type") == "array":
-        # Left free to write nothing, the model always takes that way out.
+        # If an empty list is allowed, the model always writes one.
         bounded.setdefault("minItems", min(1, int(bounded["maxItems"])))
     return {**bounded, "x-guidance": {"whitespace_flexible": False}}
 
@@ -27,7 +27,7 @@ def bound(schema: dict[str, Any], depth: int) -> dict[str, Any]:
     if kind == "array":
         out.setdefault("maxItems", max(MAX_ARRAY_ITEMS, int(out.get("minItems", 0))))
     if kind == "object" and out.get("properties"):
-        # What is not named is not wanted, and a small model would go on inventing it.
+        # A small model would keep inventing properties that the schema does not name.
         out.setdefault("additionalProperties", False)
         out.setdefault("required", list(out["properties"]))
     for name in ("properties", "$defs"):

@@ -1,4 +1,4 @@
-"""The scripted model: echoes, and does on demand whatever a real one may do to its callers."""
+"""The scripted model: it echoes, and on demand it imitates any behaviour of a real model."""
 
 import json
 import time
@@ -37,11 +37,11 @@ SAFETY_RATINGS = [{"category": "HARM_CATEGORY_DANGEROUS_CONTENT", "probability":
 
 
 class Refused(GeminiError):
-    """A fault that was asked for: the model never saw the call."""
+    """A requested fault: the call never reached the model."""
 
 
 class ScriptedModel:
-    """Answers every call by its directives; see `directives.Directives`."""
+    """Answers every call by its directives (see `directives.Directives`)."""
 
     mode = "scripted"
     card = ModelCard(
@@ -117,7 +117,7 @@ class ScriptedModel:
 
 
 class ScriptedAnswer:
-    """One answer on its way."""
+    """One answer in progress."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class ScriptedAnswer:
         self._pieces = split_text(self._text, directives.chunks if call.streaming else 1)
 
     def send(self) -> None:
-        """Raises Refused, Cut; is cancelled when the client goes away."""
+        """Send the answer. Raises Refused and Cut; is cancelled when the client disconnects."""
         asked = self._directives
         if asked.delay:
             time.sleep(asked.delay)
@@ -179,7 +179,7 @@ class ScriptedAnswer:
         return answer, asked.finish or finish_reason
 
     def _part(self, text: str, characters: int, *, last: bool) -> dict[str, Any]:
-        """The response with this piece of text, `characters` being those sent with it and before it."""
+        """The response with this piece of text. `characters` counts those sent so far, including this piece."""
         asked = self._directives
         self._entry.thoughts_tokens = asked.thoughts
         usage = Usage(
@@ -211,7 +211,7 @@ class ScriptedAnswer:
                 writer.end()
                 return
             if index and asked.gap:
-                # Waiting for a point of the schedule and not for a while: lateness does not add up.
+                # Waits for a point of the schedule, not for an interval, so delays do not add up.
                 time.sleep(max(0.0, began + index * asked.gap - time.monotonic()))
             characters += len(piece)
             part = self._part(piece, characters, last=index == len(self._pieces) - 1)
@@ -284,7 +284,7 @@ def fault_message(status: int) -> str:
 
 
 def fault_details(status: int, retry: int | None) -> list[dict[str, Any]]:
-    """google.rpc.QuotaFailure for 429, and RetryInfo where a delay in seconds was asked for."""
+    """google.rpc.QuotaFailure for 429, and RetryInfo if the directives ask for a delay in seconds."""
     details: list[dict[str, Any]] = []
     if status == 429:
         violation = {

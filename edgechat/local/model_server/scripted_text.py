@@ -1,4 +1,4 @@
-"""The texts of the scripted model. Everything in here is a pure function of its arguments."""
+"""The texts of the scripted model. Every function here is pure."""
 
 import io
 import itertools
@@ -12,7 +12,7 @@ PICTURE_TOKENS = 258
 WORDS_PER_CHUNK = 3
 MAX_DEFAULT_CHUNKS = 4
 MAX_SCHEMA_DEPTH = 20
-# Two, three and four byte characters, a joined emoji and a combining accent: what a careless split would break.
+# Two, three and four byte characters, a joined emoji and a combining accent: a careless split breaks these.
 SAMPLE_WORDS = (
     "Grüße",
     "naïve",
@@ -33,13 +33,13 @@ def count_text_tokens(characters: int) -> int:
 
 
 def count_prompt_tokens(call: ModelCall) -> int:
-    """Tokens of all texts and the system instruction taken together, and 258 for each picture."""
+    """The tokens of all texts and the system instruction together, plus 258 for each picture."""
     characters = len(call.system_instruction) + sum(len(turn.text) for turn in call.turns)
     return count_text_tokens(characters) + PICTURE_TOKENS * sum(len(turn.pictures) for turn in call.turns)
 
 
 def text_of_length(length: int) -> str:
-    """A text of exactly that many characters, numbered so that a lost or doubled part of it shows."""
+    """A text of exactly that many characters, with numbers that reveal a lost or repeated part."""
     words: list[str] = []
     total = index = 0
     while total < length:
@@ -51,9 +51,10 @@ def text_of_length(length: int) -> str:
 
 
 def split_text(text: str, chunks: int | None) -> list[str]:
-    """Exactly `chunks` pieces that join to `text`; None: as many as groups of three words need, four at most.
+    """Exactly `chunks` pieces that join to `text`. None: one piece for every three words, four at most.
 
-    They are groups of words; where the words are too few, of characters; where these are too few, some are empty.
+    Pieces are groups of words; with too few words, groups of characters; with too few characters, some pieces are
+    empty.
     """
     words = re.findall(r"\s*\S+\s*$|\s*\S+", text) or [text]
     if chunks is None:
@@ -65,7 +66,7 @@ def split_text(text: str, chunks: int | None) -> list[str]:
 
 
 def describe_picture(picture: Picture) -> str:
-    """` [image 40x30 image/png bytes=123]`; without the size where Pillow is missing or can't read it."""
+    """` [image 40x30 image/png bytes=123]`; without the size if Pillow is missing or cannot read the picture."""
     size = ""
     try:
         from PIL import Image

@@ -1,4 +1,4 @@
-"""The routes, in front of either model: finds the operation, parses it, and turns faults into Gemini's shape."""
+"""The routes, shared by both models: finds the operation, parses it, and turns faults into Gemini's shape."""
 
 import secrets
 from typing import Protocol
@@ -14,25 +14,25 @@ from edgechat.local.model_server.http import Exchange
 
 
 class Model(Protocol):
-    """What answers: the scripted model or the real one."""
+    """The scripted model or the real one."""
 
     card: ModelCard
     mode: str
 
     def generate(self, call: ModelCall, exchange: Exchange) -> None:
-        """Answers the exchange. Raises GeminiError only before anything was sent."""
+        """Answer the exchange. Raises GeminiError only before anything was sent."""
 
     def count_tokens(self, call: ModelCall) -> int: ...
 
     def handle_own_route(self, exchange: Exchange) -> bool:
-        """Answers a route that only this model has; False leaves the exchange untouched."""
+        """Answer a route that only this model has. False leaves the exchange untouched."""
 
 
 class Service:
-    """The handler that is given to the HTTP server."""
+    """The handler of the HTTP server."""
 
     def __init__(self, model: Model, *, key: str | None) -> None:
-        """`key`: the API key that all calls but /health must have; None lets everybody call."""
+        """`key`: the API key that all calls but /health need. None allows every call."""
         self.model = model
         self._key = key
 
@@ -50,7 +50,7 @@ class Service:
             health = {"status": "ok", "mode": self.model.mode, "model": self.model.card.name}
             exchange.respond_json(200, health)
             return
-        # Bytes: a header may hold what compare_digest takes for no text.
+        # As bytes: a header may contain characters that compare_digest refuses in a text.
         if self._key is not None and not secrets.compare_digest(request.key.encode(), self._key.encode()):
             raise GeminiError(403, "API key not valid. Please pass a valid API key.")
         matched = MODEL_PATH.match(request.path)

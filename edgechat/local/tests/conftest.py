@@ -1,4 +1,4 @@
-"""Folders for servers of these tests' own."""
+"""Folders for these tests' own servers."""
 
 import shutil
 import tempfile
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """An empty folder; not pytest's `tmp_path`: when root tests, PostgreSQL's user can't pass what is above it."""
+    """An empty folder. If root runs the tests, PostgreSQL's user cannot enter the parents of pytest's `tmp_path`."""
     folder = Path(tempfile.mkdtemp(prefix="edgechat-local-"))
     yield folder
     shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""The local model server as a process: how it starts, says that it is ready, and ends."""
+"""The local model server as a process: its start, its ready signal, and its end."""
 
 import json
 import os
@@ -22,7 +22,7 @@ START_SECONDS = 60.0
 
 
 def wait_for(condition: Callable[[], Any], *, seconds: float, what: str) -> Any:
-    """Polls until `condition` gives something true, and returns that. Fails the test after `seconds`."""
+    """Poll until `condition` returns a true value, and return that. Fails the test after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
@@ -31,7 +31,7 @@ def wait_for(condition: Callable[[], Any], *, seconds: float, what: str) -> Any:
 
 
 class ModelServerProcess:
-    """A model server of its own, on a free port."""
+    """The test's own model server, on a free port."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.ready_file = folder / "url"
@@ -52,7 +52,7 @@ class ModelServerProcess:
             return json.load(response)
 
     def call_with(self, text: str) -> dict[str, Any]:
-        """The scripted model's record of the one call whose text has `text` in it; waits until that call has ended."""
+        """The scripted model's record of the one call whose text contains `text`. Waits until that call has ended."""
 
         def ended() -> list[dict[str, Any]]:
             calls: list[dict[str, Any]] = self.get(f"/scripted/calls?contains={text}")["calls"]

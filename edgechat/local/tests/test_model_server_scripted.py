@@ -39,7 +39,7 @@ def client(server: ModelServerProcess) -> Iterator[genai.Client]:
 
 @pytest.fixture
 def mark() -> str:
-    """A word that no other call has in its text."""
+    """A word that is in no other call's text."""
     return f"mark-{uuid.uuid4().hex}"
 
 

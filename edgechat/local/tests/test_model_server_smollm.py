@@ -75,7 +75,7 @@ def tokens_of(client: genai.Client, contents: Any) -> int:
 
 
 def usage_of(response: types.GenerateContentResponse) -> tuple[int, int, int]:
-    """Tokens of the prompt, of the answer, of both."""
+    """The tokens of the prompt, of the answer, of both."""
     usage = response.usage_metadata
     assert usage is not None
     return usage.prompt_token_count or 0, usage.candidates_token_count or 0, usage.total_token_count or 0
@@ -124,7 +124,7 @@ def test_a_stream_joins_to_an_answer_with_cumulative_counts(client: genai.Client
     output = [usage_of(part)[1] for part in parts]
     assert output == sorted(output)
     text = "".join(part.text or "" for part in parts)
-    # The end mark is generated and counted too, but not seen.
+    # The end mark is generated and counted too, but not part of the text.
     assert abs(output[-1] - (tokens_of(client, text) - tokens_of(client, ""))) <= 1
     assert [finish_reason(part) for part in parts] == [None] * (len(parts) - 1) + [types.FinishReason.STOP]
 
@@ -258,5 +258,5 @@ def test_callers_that_hang_up_free_their_slots(server: ModelServerProcess, clien
     for _ in range(8):
         with pytest.raises(httpx2.ReadTimeout):
             httpx2.post(f"{server.url}/v1beta/models/m:generateContent", json=story, timeout=0.3)
-    # Slots that went on with eight such prompts would keep this one waiting beyond the client's patience.
+    # If the slots continued eight such prompts, this call would wait beyond the client's timeout.
     assert ask(client, "Hello!", max_output_tokens=5)

@@ -1,7 +1,7 @@
-"""`python -m edgechat.local run` in a project that is only a shell: what it starts, says and leaves behind.
+"""`python -m edgechat.local.run` in a minimal project: what it starts, prints and leaves.
 
-The embedded servers and gunicorn are real; manage.py, the application and the model server are stand-ins of a few
-lines, so that each fault can be had at will.
+The embedded servers and gunicorn are real. manage.py, the application and the model server are stand-ins of a few
+lines, so that a test can cause each fault.
 """
 
 import os
@@ -102,7 +102,7 @@ def launch(data_dir: Path) -> Iterator[Launch]:
     def start(*, port: int | None = None, postgres: bool = False, **environment: str) -> Launched:
         port = free_port() if port is None else port
         if not postgres:
-            environment["POSTGRES_HOST"] = "127.0.0.1"  # saves making a cluster
+            environment["POSTGRES_HOST"] = "127.0.0.1"  # avoids creating a cluster
         output_path = data_dir / f"output-{len(launched)}"
         clean = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         with output_path.open("w") as output:

@@ -1,4 +1,4 @@
-"""Each embedded server, for real: what was acknowledged is there after a stop and after a SIGKILL, on the same port."""
+"""Each real embedded server: acknowledged data survives a stop and a SIGKILL, on the same port."""
 
 import socket
 import subprocess
@@ -79,7 +79,7 @@ def test_acknowledged_data_and_the_port_outlive_a_stop_and_a_sigkill(store: Stor
     assert server.is_healthy()
 
     ended_by_itself = server.stop()
-    # SecantusDB's own shutdown has been seen to hang. `stop` kills it then, and its journal has every write.
+    # SecantusDB's own shutdown hangs sometimes. `stop` then kills it, and its journal has every write.
     assert ended_by_itself or isinstance(server, Secantus)
     assert not server.is_running()
     assert not server.is_healthy()

@@ -1,4 +1,4 @@
-"""The whole stack: its settings, its lock, and that none of its servers outlives it."""
+"""The whole stack: its settings, its lock, and that no server outlives it."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The web server that tests and the benchmark start, over an application of a few lines."""
+"""The web server that tests and the benchmark start, with an application of a few lines."""
 
 import http.client
 import signal

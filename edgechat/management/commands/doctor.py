@@ -19,7 +19,7 @@ class Command(BaseCommand):
         "Check every store, the model, the settings and, in development, the disk; print what was found and what to "
         "do. Exit code 1 if there is a fault. Changes nothing."
     )
-    requires_system_checks = ()  # they are among the findings
+    requires_system_checks = ()  # the command runs them and reports their findings
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--no-model", action="store_true", help="do not make the one short call, which is paid")
