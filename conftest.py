@@ -1,9 +1,9 @@
 """A client for the servers that all tests share, which start when a test first needs them.
 
-Tests talk HTTP to a real gunicorn over real stores and a scripted model; each registers users of its own, so nothing
-has to be cleaned up between them and they run in parallel. Tests of commands and pure functions import the code: here
-Django is set up with the same stores. A test that reads a store's address from the environment, or connects to another
-store than PostgreSQL, asks for the fixture `shared_servers`.
+Tests send HTTP to a real gunicorn with real stores and a scripted model. Each test registers its own users, so tests
+need no cleanup between them and run in parallel. Tests of commands and pure functions import the code: Django is set up
+here with the same stores. A test that reads a store's address from the environment, or connects to another store than
+PostgreSQL, requests the fixture `shared_servers`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from edgechat.tests.shared_servers import SharedServers, shared_web, start_serve
 os.environ["ENV_FILE"] = ".env.test"
 os.environ["DJANGO_SETTINGS_MODULE"] = "edgechat.settings"
 
-# No test fails because the machine has other things to do.
+# A busy machine must not fail a test.
 hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], max_examples=60
 )
@@ -59,12 +59,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules that kill servers come first: their tests are the longest, and none of them is to be waited for last."""
+    """Modules that kill servers come first: their tests take longest, and must not be the last that a run waits for."""
     slow = {item.path for item in items if item.get_closest_marker("faults")}
     items.sort(key=lambda item: item.path not in slow)
 
 
-# Loading a machine's certificates takes longer than most tests, and all of this is plain HTTP.
+# Loading a machine's certificates takes longer than most tests, and all requests here use plain HTTP.
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 _addresses = itertools.count(random.SystemRandom().randrange(2**20))
@@ -77,7 +77,7 @@ def new_address() -> dict[str, str]:
 
 
 class Api(httpx2.Client):
-    """A client of one address, perhaps signed in; paths are relative to /api/v1."""
+    """A client with one address, signed in or not. Paths are relative to /api/v1."""
 
     def __init__(self, base_url: str, *, token: str | None = None, **kwargs: Any) -> None:
         headers = new_address()
@@ -94,7 +94,7 @@ class Api(httpx2.Client):
         self.origin = base_url
 
     def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:
-        """Also raises Unpublished for an answer that the OpenAPI file does not have."""
+        """Also raises Unpublished for an answer that the OpenAPI file does not contain."""
         answer = super().send(request, **kwargs)
         check_answer(answer, streamed=kwargs.get("stream", False))
         return answer
@@ -106,7 +106,7 @@ class Api(httpx2.Client):
 class Person(Api):
     """A registered user's client, with the answer to the registration.
 
-    Each request has an address of its own, as a phone's have, so that no test meets the limit by address.
+    Each request has its own address, as with a phone, so that no test reaches the limit by address.
     """
 
     def __init__(self, base_url: str, name: str) -> None:
@@ -145,7 +145,7 @@ T = TypeVar("T")
 
 
 def at_once(count: int, call: Callable[[int], T]) -> list[T]:
-    """What `call(0)` to `call(count - 1)` return, begun together in a thread each."""
+    """The results of `call(0)` to `call(count - 1)`, which start at the same time, each in its own thread."""
     barrier = threading.Barrier(count)
 
     def begin(number: int) -> T:
@@ -164,15 +164,15 @@ def shared_servers() -> None:
 
 @pytest.fixture(scope="session")
 def web_url() -> str:
-    """Where the shared web processes answer."""
+    """The address of the shared web processes."""
     return shared_web()
 
 
 @pytest.fixture(scope="session")
 def web_with() -> Callable[..., str]:
-    """Where a web process with other settings answers: `web_with(**STRICT)`.
+    """The address of a web process with other settings: `web_with(**STRICT)`.
 
-    Tests that neither kill it nor read its log share it with all others that want the same settings
+    Tests that neither kill it nor read its log share it with all tests that use the same settings
     (`edgechat.tests.web_settings`).
     """
     return shared_web
@@ -187,7 +187,7 @@ def anonymous(web_url: str) -> Iterator[Api]:
 
 @pytest.fixture
 def alice(web_url: str) -> Iterator[Person]:
-    """Who owns things."""
+    """The owner of the data in a test."""
     person = Person(web_url, "alice")
     yield person
     person.close()
@@ -195,7 +195,7 @@ def alice(web_url: str) -> Iterator[Person]:
 
 @pytest.fixture
 def bob(web_url: str) -> Iterator[Person]:
-    """The stranger."""
+    """Another user."""
     person = Person(web_url, "bob")
     yield person
     person.close()
@@ -203,7 +203,7 @@ def bob(web_url: str) -> Iterator[Person]:
 
 @pytest.fixture
 def register(web_url: str) -> Iterator[Callable[..., Person]]:
-    """More people: `register("carol")`, or at web processes of one's own: `register("carol", web.url)`."""
+    """Register more users: `register("carol")`, or at the test's own web processes: `register("carol", web.url)`."""
     people: list[Person] = []
 
     def make(name: str, url: str | None = None) -> Person:
@@ -217,7 +217,7 @@ def register(web_url: str) -> Iterator[Callable[..., Person]]:
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """An empty folder; not pytest's `tmp_path`, whose parents PostgreSQL's user can't pass when root runs the tests."""
+    """An empty folder. If root runs the tests, PostgreSQL's user cannot enter the parents of pytest's `tmp_path`."""
     folder = Path(tempfile.mkdtemp(prefix="edgechat-test-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -225,7 +225,7 @@ def data_dir() -> Iterator[Path]:
 
 @pytest.fixture
 def start_web(shared_servers: None, data_dir: Path) -> Iterator[Callable[..., WebServer]]:
-    """Start web processes of one's own with other settings: `start_web(workers=1, RATE_LIMIT_REQUESTS="5")`."""
+    """Start the test's own web processes with other settings: `start_web(workers=1, RATE_LIMIT_REQUESTS="5")`."""
     started: list[WebServer] = []
 
     def start(*, workers: int = 1, ready_path: str = "/api/v1/health", **env: str) -> WebServer:
@@ -241,7 +241,7 @@ def start_web(shared_servers: None, data_dir: Path) -> Iterator[Callable[..., We
 
 @pytest.fixture
 def model_calls(shared_servers: None) -> Callable[[str], list[dict[str, Any]]]:
-    """The calls that the scripted model got whose last user text contains a text."""
+    """The calls to the scripted model whose last user text contains a text."""
 
     def calls(contains: str) -> list[dict[str, Any]]:
         url = f"{os.environ['GEMINI_BASE_URL']}/scripted/calls"
@@ -255,14 +255,14 @@ def model_calls(shared_servers: None) -> Callable[[str], list[dict[str, Any]]]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], Any]], Any]:
-    """Wait until a condition holds, two minutes at most, and give what it returned."""
+    """Wait until a condition holds, two minutes at most, and return its value."""
 
     def wait(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
         began = time.monotonic()
         while not (result := condition()):
             waited = time.monotonic() - began
             assert waited < seconds, "the condition did not come true in time"
-            # What takes long is asked for less often: the question takes time from what it waits for.
+            # Poll a slow condition less often: each check takes time from the work that it waits for.
             time.sleep(min(0.3, max(0.02, waited / 20)))
         return result
 

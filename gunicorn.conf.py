@@ -1,7 +1,7 @@
 """How gunicorn serves EdgeChat: gevent workers, patched before anything else is imported."""
 
-# The first statement, before gunicorn or we import anything that holds on to an unpatched lock or socket: a worker
-# that is patched later shares thread-locals, database connections among them, between its requests.
+# This must be the first statement, before gunicorn or the application imports anything that keeps an unpatched lock or
+# socket: a worker that is patched later shares thread-locals, including database connections, between its requests.
 import gevent.monkey
 
 gevent.monkey.patch_all()
@@ -13,8 +13,8 @@ import sys  # noqa: E402
 from contextlib import suppress  # noqa: E402
 from typing import Any  # noqa: E402
 
-# Argon2 takes 19 MiB for each password. By itself glibc begins to keep such blocks after the first one: with a fixed
-# threshold (M_MMAP_THRESHOLD, bytes) they go back to the system. Other C libraries have no mallopt, or no need for it.
+# Argon2 needs 19 MiB for each password. By default glibc starts to keep such blocks after the first one; with a fixed
+# threshold (M_MMAP_THRESHOLD, bytes) they return to the system. Other C libraries have no mallopt, or do not need it.
 _mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
 if _mallopt is not None:
     _mallopt(-3, 1024 * 1024)
@@ -25,18 +25,19 @@ workers = max(1, int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1))
 worker_class = "edgechat.processes.gunicorn_worker.Worker"
 worker_connections = 4000  # open streams, each a greenlet
 backlog = 4096
-# Imported once, before the workers are forked, whose memory it then shares; no client and no pool is opened by it.
-# With --reload each worker imports for itself.
+# Imported once, before the fork, so the workers share its memory; the import opens no client and no pool. With --reload
+# each worker imports the application itself.
 preload_app = "--reload" not in sys.argv
-# Running replies get GRACEFUL_TIMEOUT; the seconds above are for handing the rest over before the master kills.
+# Running replies get GRACEFUL_TIMEOUT. The extra seconds are for handing over the rest before the master kills the
+# worker.
 graceful_timeout = int(os.environ.get("GRACEFUL_TIMEOUT") or 30) + 5
 timeout = 120
 keepalive = 30
-# X-Forwarded-* is TRUSTED_PROXY_COUNT's business alone: gunicorn must not believe any of it.
+# Only TRUSTED_PROXY_COUNT decides about X-Forwarded-*: gunicorn must not trust any of these headers.
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
-control_socket_disable = True  # it would be one file in the home folder for all runs of a user
-# It would send past the bounds of edgechat.http.client_socket.
+control_socket_disable = True  # its file in the home folder would be the same for all runs of a user
+# sendfile would bypass the limits of edgechat.http.client_socket.
 sendfile = False
 accesslog = None  # edgechat.http.request_id logs each request, with its id
 errorlog = "-"
@@ -45,11 +46,11 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 
 
 def on_starting(server: Any) -> None:
-    """Faulty settings end the start here, in a few lines, and not in a traceback of each worker."""
+    """Faulty settings end the start here, with a few lines instead of a traceback for each worker."""
     from django.core.exceptions import ImproperlyConfigured
 
     if server.cfg.reload:
-        return  # workers have to read the settings anew, and would inherit them from here
+        return  # workers must read the settings again, and would inherit these
     try:
         import edgechat.settings  # noqa: F401
     except ImproperlyConfigured as error:
@@ -57,16 +58,16 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """What is imported stays as it is: collecting garbage in it would copy the pages that the workers share.
+    """Keep imported objects out of garbage collection, which would copy the pages that the workers share.
 
-    Reference counts free nearly all that a request makes. Looking for the rest as often as Python does by default took
-    8 percent of the processor with 500 open streams.
+    Reference counts free nearly all objects of a request. Collecting the rest as often as Python does by default took 8
+    percent of the CPU with 500 open streams.
     """
     from ai.gemini import adapter as gemini
     from edgechat.sandbox.jobs import start_fork_server
 
     if preload_app:
-        # One for all workers. What they load themselves is not known here.
+        # One server for all workers. With --reload the workers load their modules later, so these are unknown here.
         start_fork_server()
         gemini.load_sdk()
     gc.collect()
@@ -75,7 +76,7 @@ def when_ready(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """The application is loaded: refuse to run half-patched, then start what each process does by itself."""
+    """The application is loaded: refuse to run half-patched, then start the process's periodic tasks."""
     from django.db import OperationalError
 
     from ai.fetch_url import fetcher
@@ -85,11 +86,11 @@ def post_worker_init(worker: Any) -> None:
     from usage import processes
 
     require_patched_process()
-    # Each loads the system's certificates, during which nobody else would be answered.
+    # Each loads the system's certificates, during which the process answers no other request.
     gemini.prepare()
     fetcher.prepare()
     with suppress(OperationalError):
-        processes.keep_alive()  # before the first request, which needs the time
+        processes.keep_alive()  # before the first request, which needs the time from PostgreSQL
     periodic.start()
 
 

@@ -13,7 +13,7 @@ PROJECT = Path(__file__).parent
 
 
 def join_make_run() -> None:
-    """Beside `make run` a command is in its environment, unless a variable or the .env file names one."""
+    """Give a command the environment of a running `make run`, unless a variable or the .env file names one."""
     said = {**dotenv_values(PROJECT / os.environ.get("ENV_FILE", ".env")), **os.environ}
     if said.get("ENVIRONMENT"):
         return

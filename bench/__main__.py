@@ -26,8 +26,8 @@ _FAULTS_SHOWN = 8
 
 
 def main() -> int:
-    """0 when every call was answered well, else 1. A missed target is marked in the table and changes nothing."""
-    # So that the servers are stopped and the data folder is removed then too.
+    """0 when every call was answered as expected, else 1. A missed target is marked in the table and fails nothing."""
+    # SIGTERM must also stop the servers and remove the data folder.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     scenarios = all_scenarios()
     options = _arguments(list(scenarios))
@@ -56,9 +56,9 @@ def main() -> int:
 
 
 def _measure(site: Site, chosen: list[Scenario], *, rounds: int) -> dict[str, list[Measured]]:
-    """All scenarios in turns, so that what else the machine does meets them alike."""
+    """Runs all scenarios in turns, so that other load on the machine affects them alike."""
     measured: dict[str, list[Measured]] = defaultdict(list)
-    # Without a terminal each refreshed line stays: then one is enough every ten seconds.
+    # Without a terminal each refreshed line stays, so one every ten seconds is enough.
     every = 0.1 if sys.stdout.isatty() else 10.0
     with tqdm(total=len(chosen) * (rounds + 1), unit="step", file=sys.stdout, mininterval=every) as bar:
         for scenario in chosen:
@@ -74,7 +74,7 @@ def _measure(site: Site, chosen: list[Scenario], *, rounds: int) -> dict[str, li
 
 
 def _report_faults(site: Site, measured: dict[str, list[Measured]], progress: Progress) -> int:
-    # A reply's thread gives its connection back a moment after the answer was sent.
+    # A reply's thread returns its connection a moment after the answer was sent.
     time.sleep(1)
     results = [one.load.result for rounds in measured.values() for one in rounds if one.load is not None]
     samples = [sample for result in results for sample in result.samples]

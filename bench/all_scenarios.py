@@ -1,4 +1,4 @@
-"""Every figure, in the order of the table. A new one is a class, and its name here."""
+"""Every figure, in the order of the table. A new figure is a class, listed here by name."""
 
 from __future__ import annotations
 
@@ -48,6 +48,6 @@ _CLASSES: tuple[Callable[[], Scenario], ...] = (
 
 
 def all_scenarios() -> dict[str, Scenario]:
-    """By name, in the order of the table."""
+    """The scenarios by name, in the order of the table."""
     made = [make() for make in _CLASSES]
     return {scenario.name: scenario for scenario in made}

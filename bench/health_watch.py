@@ -1,6 +1,7 @@
-"""How long health goes unanswered, watched by a process of its own: `python -m bench.health_watch ADDRESS CONNECTIONS`.
+"""How long health checks go unanswered: `python -m bench.health_watch ADDRESS CONNECTIONS`, a separate process.
 
-It asks on all its connections until its input ends, then prints for each the longest wait for an answer in ms, as JSON.
+It sends requests on all its connections until its input ends, then prints for each the longest wait for an answer in
+ms, as JSON.
 """
 
 from __future__ import annotations

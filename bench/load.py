@@ -1,7 +1,7 @@
 """A lean HTTP load generator: `python -m bench.load`, a job as JSON on stdin, its result as JSON on stdout.
 
 It shares the machine with the servers that it measures, so it runs in a process of its own, with the standard library
-alone: prepared bytes go out, and of an answer only the status and the length are looked at.
+only: it sends prepared bytes, and reads only the status and the length of an answer.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _WITHOUT_BODY = (204, 304)
 class Job:
     """What to send. `requests` are whole HTTP requests in ASCII.
 
-    Each connection has requests of its own (every `connections`-th), so no two requests that are under way are the
-    same. With `seconds` it repeats them for so long and stays connected between them; without, each is sent once, at
-    once. An answer is good with the status `expect` and, if given, the text `contains` in it.
+    Each connection has its own requests (every `connections`-th), so no two requests in progress are the same. With
+    `seconds` the connections repeat them for that time and stay open between them; without it, all requests are sent
+    once, at the same time. An answer is good if it has the status `expect` and, if given, contains the text `contains`.
     """
 
     host: str
@@ -40,16 +40,16 @@ class Job:
     seconds: float | None = None
     expect: int = 200
     contains: str = ""
-    attached: list[str] = field(default_factory=list)  # files that end the requests, one after the other in turns
-    patience: float = 180.0  # seconds until what is under way is given up, after the end of `seconds`
+    attached: list[str] = field(default_factory=list)  # files that end the requests, in turns
+    patience: float = 180.0  # seconds after the end of `seconds` until requests in progress are abandoned
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came back. `seconds` is the window, or the time to the last answer; latencies are in milliseconds.
+    """The result of a job. `seconds` is the window, or the time to the last answer. Latencies are in milliseconds.
 
     `failures` counts by kind (a status, `reset`, `timeout`, `content`), and `samples` shows the first of them.
-    `cpu_seconds` is what the generator itself took of a core.
+    `cpu_seconds` is the generator's own CPU time.
     """
 
     answered: int
@@ -127,7 +127,7 @@ class _Generator:
         )
 
     def _send_next(self, connection: _Connection) -> None:
-        """Send the connection's next request, if there is one in this job."""
+        """Send the connection's next request, if this job has one."""
         if self._job.seconds is None:
             if connection.sent == len(connection.requests):
                 self._disconnect(connection)

@@ -1,4 +1,4 @@
-"""What logins do to the streams beside them, and what their time tells."""
+"""How logins affect concurrent streams, and what the time of a login reveals."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from bench.site import Site
 
 LOGINS = 100
 STREAMS = 50
-FAILED_LOGINS = 6  # of each kind, each with an e-mail of its own
-LOOKED_AT = 5  # of one e-mail, before it is locked
+FAILED_LOGINS = 6  # of each kind, each with its own e-mail
+LOOKED_AT = 5  # for one e-mail, before it is locked
 
 
 class StallWithLogins(Scenario):
@@ -41,7 +41,7 @@ class StallWithLogins(Scenario):
 
 
 class LoginTimes(Scenario):
-    """One after the other, and as many at once for one e-mail as are looked at before it is locked."""
+    """Logins one after the other, and as many simultaneous ones for one e-mail as are checked before it is locked."""
 
     name = "login-times"
     title = "time of a refused login: e-mails that are known, imported ones too, against those that are not"
@@ -49,7 +49,7 @@ class LoginTimes(Scenario):
     target = Target(1.2, at_least=False)
 
     def prepare(self, site: Site) -> None:
-        """Everybody registered when the site began; some of their hashes are as if they had been imported."""
+        """All users registered at the start; some of their hashes are replaced by imported ones."""
         with django.db.connection.cursor() as cursor:
             for number, (_, hashed) in enumerate(IMPORTED):
                 emails = [site.person(person).email for person in self._people(number + 1)]
@@ -94,5 +94,5 @@ def _argon2() -> str:
     return f"argon2{hasher.hash('imported')}"
 
 
-# The slowest hashes that are imported.
+# The slowest hashes that can be imported.
 IMPORTED = (("bcrypt", _bcrypt), ("Argon2id", _argon2))

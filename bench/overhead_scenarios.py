@@ -1,4 +1,4 @@
-"""What counting and limiting take of each request."""
+"""The cost of counting and limiting for each request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RequestOverhead(Scenario):
     target = Target(0.3, at_least=False)
 
     def prepare(self, site: Site) -> None:
-        """It brings itself to its usual state."""
+        """The process reaches its usual state by itself."""
 
     def measure(self, site: Site) -> Measured:
         return Measured(_overhead()["cpu_milliseconds"])

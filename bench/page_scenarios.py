@@ -1,4 +1,4 @@
-"""What reading other people's pages costs, and what hostile ones do to those beside them."""
+"""The cost of reading untrusted pages, and the effect of hostile pages on concurrent requests."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class PageOverhead(Scenario):
 
 
 class HealthBesideOrdinaryPages(Scenario):
-    """What the machine itself does to the next figure. 60 pages, 8 at a time, of four users."""
+    """The machine's own effect on the next figure: 60 ordinary pages, 8 at a time, of four users."""
 
     name = "page-stall-ordinary"
     title = "longest wait for /health beside 60 ordinary pages"
@@ -99,7 +99,7 @@ class HealthBesideOrdinaryPages(Scenario):
 
 
 class HealthBesideHostilePages(HealthBesideOrdinaryPages):
-    """Each round takes others of the same corpus that the tests use."""
+    """Each round takes other pages of the corpus that the tests use."""
 
     name = "page-stall"
     title = "longest wait for /health beside 60 hostile pages of up to 5 MB"
@@ -115,7 +115,7 @@ class HealthBesideHostilePages(HealthBesideOrdinaryPages):
 
 
 class PagesMemory(Scenario):
-    """What the last column has are gunicorn's master, two workers and the fork server, after pictures were read."""
+    """The last column shows gunicorn's master, two workers and the fork server, after they have read pictures."""
 
     name = "page-memory"
     title = "memory of the fork server (PSS), of all web processes' in the last column"

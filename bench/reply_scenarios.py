@@ -1,4 +1,4 @@
-"""What is measured of streamed replies, and of lists whose cost must not grow with what is listed."""
+"""Figures of streamed replies, and of lists whose cost must not grow with their length."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Streams1000(Burst):
 
 
 class CompleteStreams1000(Burst):
-    """The same without MongoDB, whose stand-in uses as much of the processor as the web processes."""
+    """The same without MongoDB, whose stand-in uses as much CPU time as the web processes."""
 
     name = "complete-streams-1000"
     title = "1000 /ai/complete streamed at once, 20 chunks over 4 s"
@@ -50,7 +50,7 @@ class CompleteStreams1000(Burst):
 
 
 class DeltaDelay(Scenario):
-    """Between the moment the model sent a chunk and the moment the client had it, both on this machine's clock."""
+    """The time from the model's sending of a chunk to its arrival at the client, both on this machine's clock."""
 
     name = "delta-delay"
     title = f"delay of a delta behind the model's chunk, {DELTA_STREAMS} streams"
@@ -65,7 +65,7 @@ class DeltaDelay(Scenario):
 
 
 def delays_of_deltas(site: Site, conversations: Sequence[tuple[Person, str]], *, chunks: int = 20) -> list[float]:
-    """Of a stream in each of these conversations, begun together, a chunk each 0.2 s; in milliseconds."""
+    """Delays of one stream in each of these conversations, started together, a chunk every 0.2 s; in milliseconds."""
     marker = secrets.token_hex(8)
     markers = [f"{marker}{number}." for number in range(len(conversations))]
     requests = [
@@ -77,7 +77,7 @@ def delays_of_deltas(site: Site, conversations: Sequence[tuple[Person, str]], *,
     delays: list[float] = []
     for mark, times in zip(markers, arrived, strict=True):
         chunk_times = next(each for text, each in sent.items() if mark in text)
-        # Chunks that come together may be told in one delta: each delta is held against the latest before it.
+        # One delta may carry several chunks: each delta is compared with the latest chunk before it.
         delays += [at - max((chunk for chunk in chunk_times if chunk <= at), default=at) for at in times]
     return [delay * 1000 for delay in delays]
 
@@ -100,7 +100,7 @@ class Growth(Scenario):
 
     @abstractmethod
     def request_with(self, site: Site, messages: int) -> str:
-        """The request to time, where a conversation has so many messages."""
+        """The request to time, in a conversation with that many messages."""
 
 
 class HistoryGrowth(Growth):
@@ -118,7 +118,7 @@ class ListGrowth(Growth):
     title = "conversation list: 10,000 messages in its last one against 10"
 
     def request_with(self, site: Site, messages: int) -> str:
-        # People whose other conversations are alike, each with one of so many messages on top.
+        # Users with the same other conversations, each with one conversation of that many messages on top.
         person, conversation_id = site.new_conversations(2, people=2)[messages > 10]
         _fill(site, person, conversation_id, messages)
         return site.request("GET", "chat/conversations", person=person)
@@ -139,7 +139,7 @@ def _model_calls(contains: str) -> list[dict[str, Any]]:
 
 
 def _fill(site: Site, person: Person, conversation_id: str, messages: int) -> None:
-    """Give a conversation so many messages: one exchange is sent, the rest are its copies, written by hand."""
+    """Give a conversation that many messages: one exchange is sent, and direct inserts copy it."""
     path = f"chat/conversations/{conversation_id}/messages"
     site.load([site.request("POST", path, person=person, body={"content": WORDS})], connections=1)
     with MongoClient[dict[str, Any]](os.environ["MONGODB_URL"]) as client:

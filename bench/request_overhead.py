@@ -1,6 +1,6 @@
-"""What counting and limiting take of one request: `python -m bench.request_overhead` prints it as JSON.
+"""The cost of counting and limiting one request: `python -m bench.request_overhead` prints it as JSON.
 
-Calls what the middleware calls, in a process that is patched as a web process is, against the Redis of REDIS_URL.
+It calls the middleware's functions against the Redis of REDIS_URL, in a process that is patched like a web process.
 """
 
 # ruff: noqa: E402
@@ -55,7 +55,7 @@ def _one_request(number: int) -> None:
     count_request(f"10.1.{number // 250}.{number % 250}")
     record_request(
         AnsweredRequest(
-            user_id=0,  # nobody's: the collector drops it
+            user_id=0,  # belongs to no user: the collector drops it
             at=timezone.now(),
             method="GET",
             route="api/v1/chat/conversations/<str:conversation_id>/messages",

@@ -1,4 +1,4 @@
-"""What is measured: kinds of scenarios, and requests per second and simultaneous calls."""
+"""The kinds of scenarios: requests per second, and simultaneous calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONG_CONVERSATION = 1000  # messages
 
 @dataclass(frozen=True)
 class Target:
-    """What the project promises of a figure."""
+    """The project's target for a figure."""
 
     value: float
     at_least: bool
@@ -29,14 +29,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Measured:
-    """One round's figure, and the load that it was taken from, where there was one."""
+    """One round's figure, and the load that produced it, if any."""
 
     value: float
     load: Load | None = None
 
 
 class Scenario(ABC):
-    """One row of the table, the median of its rounds. `title` says what, `unit` in what."""
+    """One row of the table, the median of its rounds. `title` is the figure's name, `unit` its unit."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -45,7 +45,7 @@ class Scenario(ABC):
 
     @abstractmethod
     def prepare(self, site: Site) -> None:
-        """Make the data that `measure` needs, and bring every worker to its usual state. Called before all rounds."""
+        """Create the data that `measure` needs, and bring every worker to its usual state. Called before all rounds."""
 
     @abstractmethod
     def measure(self, site: Site) -> Measured:
@@ -53,7 +53,7 @@ class Scenario(ABC):
 
 
 class Throughput(Scenario):
-    """Requests per second with a few clients that ask again as soon as they are answered."""
+    """Requests per second with a few clients that send the next request as soon as they have an answer."""
 
     unit = "req/s"
     seconds: ClassVar[float] = 2.0
@@ -64,7 +64,7 @@ class Throughput(Scenario):
 
     @abstractmethod
     def requests(self, site: Site) -> Iterable[str]:
-        """What the clients ask, in turns."""
+        """The clients' requests, in turns."""
 
     def prepare(self, site: Site) -> None:
         self._requests = list(self.requests(site))
@@ -152,7 +152,7 @@ class Burst(Scenario):
 
     @abstractmethod
     def request(self, site: Site, number: int) -> str:
-        """The request of one of the clients."""
+        """The request of one client."""
 
     def prepare(self, site: Site) -> None:
         self._requests = [self.request(site, number) for number in range(self.count)]

@@ -1,4 +1,4 @@
-"""What a scenario measures: the servers of a run, people who are signed in, and the load generator."""
+"""What a scenario measures: the servers of a run, signed-in users, and the load generator."""
 
 from __future__ import annotations
 
@@ -29,27 +29,28 @@ from edgechat.local.web import WebServer
 
 UPLOAD_BOUNDARY = "edgechat-bench"
 UPLOAD_END = f"\r\n--{UPLOAD_BOUNDARY}--\r\n".encode()
-PEOPLE = 40  # who register at the start, so their passwords' hashing has to stay bearable
-# Settings in which a run differs from a production deployment: nothing may be refused, and no token expires in it.
+PEOPLE = 40  # users that register at the start; hashing their passwords takes time
+# The differences between a run's settings and a production deployment's: no request may be refused, and no token
+# expires during a run.
 _SETTINGS = {
     "ENV_FILE": os.devnull,
     "ENVIRONMENT": "production",
     "ALLOWED_HOSTS": "127.0.0.1",
     "RATE_LIMIT_REQUESTS": "1000000000",
     "AUTH_RATE_LIMIT": "1000000000/m",
-    # A few people do what many would.
+    # A few users make the requests of many.
     "MAX_REPLIES_PER_USER": "1000000",
     "MAX_STREAMS_PER_USER": "1000000",
     "MAX_CONNECTIONS_PER_ADDRESS": "1000000",
     "JWT_ACCESS_EXPIRE_MINUTES": "720",
-    "PYTHONWARNINGS": "ignore:No directory at",  # static files are collected in images only
+    "PYTHONWARNINGS": "ignore:No directory at",  # only images have collected static files
 }
 _PLAIN_FAULT = re.compile(r"Traceback|.*\[(WARNING|ERROR|CRITICAL)\]|\w+(\.\w+)*(Error|Warning)\b")
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who is signed in."""
+    """A signed-in user."""
 
     token: str
     email: str = ""
@@ -58,7 +59,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Load:
-    """What came back, what the web processes held meanwhile, and the CPU time that the workers took, in seconds."""
+    """The load's result, the web processes' memory and connections, and the CPU time of the workers in seconds."""
 
     result: Result
     holding: Holding
@@ -98,7 +99,7 @@ class Site:
         return self._web.address
 
     def versions(self) -> str:
-        """The stores and what stands for the model, with their versions."""
+        """The stores and the stand-in for the model, with their versions."""
         return ", ".join(f"{server.label} {server.version}".strip() for server in self._stack.servers)
 
     def person(self, number: int) -> Person:
@@ -115,7 +116,7 @@ class Site:
         return "\r\n".join([*lines, "", content])
 
     def upload_request(self, *, person: Person, size: int) -> str:
-        """The beginning of an upload, up to where a file of `size` bytes follows, whose last are the body's end."""
+        """The beginning of an upload. A file of `size` bytes follows, whose last bytes are the body's end."""
         lines = [
             f"POST /api/v1/chat/attachments HTTP/1.1\r\nHost: {self._web.address}",
             f"Authorization: Bearer {person.token}",
@@ -143,9 +144,10 @@ class Site:
         return Load(result, self._watch.peak, self._watch.web_cpu_seconds() - cpu_before)
 
     def new_conversations(self, count: int, *, people: int = PEOPLE) -> list[tuple[Person, str]]:
-        """As many conversations, spread evenly over that many people.
+        """That many conversations, spread evenly over that many users.
 
-        They have a title: the first reply of one without asks the model for it, and would be another measurement.
+        They have a title: the first reply in a conversation without one asks the model for it, which would be another
+        measurement.
         """
         with self._client() as client, ThreadPoolExecutor(max_workers=8) as pool:
 
@@ -161,14 +163,14 @@ class Site:
         return self._watch.open_transactions()
 
     def redis_commands(self) -> Counter[str]:
-        """How often Redis has run each command, but those of the watch itself."""
+        """How often Redis has run each command, without the watch's own commands."""
         return self._watch.redis_commands()
 
     def log_text(self) -> str:
         return self._web.log_text()
 
     def log_faults(self) -> Counter[str]:
-        """How often each kind of line of level warning and above is in the web processes' log."""
+        """How often each kind of line of level warning and above occurs in the web processes' log."""
         faults: Counter[str] = Counter()
         for line in self.log_text().splitlines():
             try:
@@ -205,7 +207,7 @@ def run_job(job: Job) -> Result:
 
 
 def run_stream_reader(address: str, requests: Sequence[str]) -> list[list[float]]:
-    """Read event streams in a process of its own (see `bench.stream_reader`): when each stream's deltas arrived."""
+    """Read event streams in a separate process (see `bench.stream_reader`): when each stream's deltas arrived."""
     host, port = address.split(":")
     done = subprocess.run(
         [sys.executable, "-m", "bench.stream_reader"],
@@ -220,7 +222,7 @@ def run_stream_reader(address: str, requests: Sequence[str]) -> list[list[float]
 
 
 def generator_rate(*, connections: int, seconds: float) -> Result:
-    """What the load generator reaches against a server that does nothing."""
+    """The load generator's rate against a server that does no work."""
     server = subprocess.Popen(
         [sys.executable, "-m", "bench.trivial_server"],
         stdin=subprocess.PIPE,
@@ -231,14 +233,14 @@ def generator_rate(*, connections: int, seconds: float) -> Result:
     with server:
         assert server.stdout is not None
         port = int(server.stdout.readline())
-        # As long as a real request is.
+        # As long as a real request.
         request = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {'x' * 400}\r\n\r\n"
         return run_job(Job("127.0.0.1", port, [request] * connections, connections, seconds))
 
 
 @contextmanager
 def running_site(*, workers: int, mongo: MongoKind, progress: Progress) -> Iterator[Site]:
-    """Servers on a data folder of their own, with its database migrated, until the block ends."""
+    """Servers on a data folder of their own, with a migrated database, until the block ends."""
     with ExitStack() as cleanup:
         data_dir = Path(tempfile.mkdtemp(prefix="edgechat-bench-"))
         cleanup.callback(shutil.rmtree, data_dir, ignore_errors=True)

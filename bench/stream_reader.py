@@ -1,6 +1,6 @@
-"""Reads many event streams at once and says when each delta came: `python -m bench.stream_reader`, JSON in, JSON out.
+"""Reads many event streams at the same time and reports when each delta came.
 
-In a process of its own, like the load generator.
+`python -m bench.stream_reader`, JSON in, JSON out; a separate process, like the load generator.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 
 
 async def read_deltas(host: str, port: int, request: str) -> list[float]:
-    """Send one request; when (epoch seconds) each of its `delta` events arrived. Raises OSError when it is cut."""
+    """Send one request; when (epoch seconds) each of its `delta` events arrived. Raises OSError if it is cut off."""
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(request.encode("ascii"))
     times: list[float] = []

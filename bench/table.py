@@ -30,7 +30,8 @@ _HEADINGS = (
 def format_table(scenarios: Sequence[Scenario], measured: Mapping[str, Sequence[Measured]]) -> str:
     """A row for each scenario: the median of its rounds, and the peaks of memory and connections in all of them.
 
-    `CPU ms` is the workers' CPU time an answer: other programs on the machine change it less than they do the rest.
+    `CPU ms` is the workers' CPU time for each answer: other programs on the machine affect it less than the other
+    figures.
     """
     rows: list[tuple[str, ...]] = [(*_HEADINGS, "target")]
     rows += [_row(scenario, measured[scenario.name]) for scenario in scenarios]

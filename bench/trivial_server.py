@@ -1,4 +1,4 @@
-"""A server that does nothing but answer, to see how many requests the load generator itself can send.
+"""A server that only answers, to find out how many requests the load generator itself can send.
 
 `python -m bench.trivial_server` prints its port and serves until its standard input ends.
 """

@@ -1,4 +1,4 @@
-"""What uploads of large photos do to the streams beside them."""
+"""How uploads of large photos affect concurrent streams."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bench.site import UPLOAD_END, Site
 
 UPLOADS = 100
 STREAMS = 50
-PHOTOS = 10  # different ones; each user's own are stored anew
+PHOTOS = 10  # different photos; each user's own are stored again
 PHOTO_BYTES = 8_000_000
 
 
 class DeltaDelayWithUploads(Scenario):
-    """The streams last for about as long as the uploads take; the memory is the web processes' while both run."""
+    """The streams last about as long as the uploads. The memory is that of the web processes while both run."""
 
     name = "delta-delay-uploads"
     title = f"delay of a delta, {STREAMS} streams beside {UPLOADS} uploads of 8 MB"
@@ -48,7 +48,7 @@ class DeltaDelayWithUploads(Scenario):
 
 
 def _photo() -> bytes:
-    """A JPEG of 12 megapixels and noise, filled up to the size that is measured."""
+    """A JPEG of 12 megapixels with noise, padded to the measured size."""
     bands = [Image.effect_noise((4000, 3000), 30) for _ in range(3)]
     file = io.BytesIO()
     Image.merge("RGB", bands).save(file, "JPEG", quality=70)

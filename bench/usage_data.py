@@ -1,4 +1,4 @@
-"""A database that has seen something: users, requests and calls to the model of three months, with their sums."""
+"""A database with history: three months of users, requests and calls to the model, with their sums."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bench.site import Person, Site
 
 USERS = 100_000
 REQUESTS = 2_000_000
-HEAVY_REQUESTS = REQUESTS // 10  # of one user; the others' are long-tailed
+HEAVY_REQUESTS = REQUESTS // 10  # of one user; the other users' requests have a long tail
 CALLS = 200_000
 DAYS = 90
 ORGANIZATIONS = 100
-MEMBERS = 50  # of each
+MEMBERS = 50  # of each organization
 _SLICE = 50_000
 
 _USERS = """
@@ -39,7 +39,7 @@ _ORGANIZATIONS = """
     SELECT id, %(user)s + (row_number() OVER () - 1) / %(members)s * %(members)s + member, '', 'member', %(since)s
       FROM made, generate_series(0, %(members)s - 1) AS member
 """
-# In the order of time, as they come in. The cube of chance is a long tail.
+# In order of time, as they arrive. The cube of a random number has a long tail.
 _REQUESTS = """
     INSERT INTO usage_requestrecord (user_id, at, method, route, status, milliseconds)
     SELECT CASE WHEN number %% %(every)s = 0 THEN %(heavy)s
@@ -50,7 +50,7 @@ _REQUESTS = """
            1 + 3000 * power(random(), 8)
       FROM generate_series(%(first)s, %(last)s) AS number
 """
-# Each fifth for an organization. One of three models has no price.
+# Each fifth call is for an organization. One of three models has no price.
 _CALLS = """
     INSERT INTO usage_ledgerentry (attempt_id, user_id, organization_id, purpose, model, input_tokens, output_tokens,
                                    cached_tokens, thinking_tokens, estimated, opened_at, reserved_tokens, cost_micros,
@@ -71,7 +71,7 @@ _CALLS = """
 
 @functools.cache
 def fill_usage(site: Site) -> Person:
-    """Make the data, once a run, and their sums as `rebuild_usage` does; the user with most of the requests."""
+    """Create the data once for each run, and its sums as `rebuild_usage` does. Returns the user with most requests."""
     from accounts.models import User
     from usage.models import ModelPrice, RecorderPosition
     from usage.rebuild import TABLES, rebuild_usage
@@ -91,7 +91,7 @@ def fill_usage(site: Site) -> Person:
         "members": MEMBERS,
     }
     with connection.cursor() as cursor:
-        # What is made refers to what was just made: not looked up two million times.
+        # The new rows refer only to new rows, so two million foreign key checks are skipped.
         cursor.execute("SET session_replication_role = replica")
     with _bar(total=USERS + REQUESTS + CALLS, unit="row", unit_scale=True) as bar:
         _insert(_USERS, USERS, values, bar.update)
@@ -109,13 +109,13 @@ def fill_usage(site: Site) -> Person:
         for _ in rebuild_usage():
             bar.update()
     with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE")  # or PostgreSQL does it by itself, while something is measured
+        cursor.execute("VACUUM ANALYZE")  # otherwise autovacuum may run during a measurement
     connection.close()
     return person
 
 
 def _insert(statement: str, count: int, values: dict[str, Any], made: Callable[[int], object]) -> None:
-    """Rows 1 to `count`, some at a time."""
+    """Insert rows 1 to `count`, in batches."""
     with connection.cursor() as cursor:
         for first in range(1, count + 1, _SLICE):
             last = min(first + _SLICE - 1, count)
@@ -124,6 +124,6 @@ def _insert(statement: str, count: int, values: dict[str, Any], made: Callable[[
 
 
 def _bar(**options: Any) -> Any:
-    """Below that of the whole run; without a terminal each refreshed line stays, so there are fewer."""
+    """A bar below the run's own. Without a terminal each refreshed line stays, so there are fewer lines."""
     every = 0.1 if sys.stdout.isatty() else 10.0
     return tqdm(file=sys.stdout, position=1, leave=False, mininterval=every, **options)

@@ -1,4 +1,4 @@
-"""What a look at much usage takes."""
+"""The cost of reading a large usage history."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LookAtUsage(Scenario):
 
     @abstractmethod
     def request(self, site: Site) -> str:
-        """The request to time, where the data are."""
+        """The request to time, once the data exists."""
 
 
 class UsageMe(LookAtUsage):
@@ -51,7 +51,7 @@ class Dashboard(LookAtUsage):
 
 
 def _superuser_cookie() -> str:
-    """Of somebody who has logged in to the admin."""
+    """The cookie of a superuser who has logged in to the admin."""
     from django.conf import settings
     from django.contrib.auth import login
     from django.contrib.sessions.backends.signed_cookies import SessionStore

@@ -1,4 +1,4 @@
-"""What the web processes hold while they are measured: memory, and connections to their stores."""
+"""The web processes' memory and store connections during a measurement."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _CONNECTIONS = """
 
 @dataclass(frozen=True)
 class Holding:
-    """`memory` is in MiB: PSS, so a page that the processes share counts once, of gunicorn's master and its workers."""
+    """`memory` is in MiB of PSS, of gunicorn's master and its workers: a page that they share counts once."""
 
     memory: float = 0.0
     postgres: int = 0
     redis: int = 0
 
     def peak(self, other: Holding) -> Holding:
-        """The higher of each figure."""
+        """The higher value of each figure."""
         return Holding(max(self.memory, other.memory), max(self.postgres, other.postgres), max(self.redis, other.redis))
 
 
 class Watch:
-    """Looks four times a second; `peak` is the highest of each figure since `begin`."""
+    """Samples four times a second. `peak` is the highest of each figure since `begin`."""
 
     def __init__(self, web: WebServer, *, postgres_url: str, redis_url: str) -> None:
         self._web = web
@@ -51,12 +51,12 @@ class Watch:
         self.peak = Holding()
 
     def begin(self) -> None:
-        """Forget the peak of what was measured before."""
+        """Discard the peak of earlier measurements."""
         self.peak = Holding()
         self._look()
 
     def web_cpu_seconds(self) -> float:
-        """What the workers have taken of a core since they began; a worker that died takes its part with it."""
+        """The workers' CPU time since their start. The time of a worker that died is lost."""
         total = 0.0
         for pid in self._web.pids:
             times = psutil.Process(pid).cpu_times()
@@ -64,13 +64,13 @@ class Watch:
         return total
 
     def open_transactions(self) -> int:
-        """Connections that were given back, or forgotten, with their transaction open."""
+        """Connections that were returned, or forgotten, with an open transaction."""
         with self._lock:
             row = self._postgres.execute(_CONNECTIONS).fetchone()
         return int(row[1]) if row else 0
 
     def redis_commands(self) -> Counter[str]:
-        """By name, those inside scripts included; not INFO, which is the watch's."""
+        """Redis commands by name, including those in scripts; without INFO, which the watch itself sends."""
         with self._lock:
             stats = self._redis.info("commandstats")
         return Counter({name: int(stat["calls"]) for name, stat in stats.items() if name != "cmdstat_info"})
@@ -82,7 +82,7 @@ class Watch:
     def _look(self) -> None:
         with self._lock:
             row = self._postgres.execute(_CONNECTIONS).fetchone()
-            clients = int(self._redis.info("clients")["connected_clients"]) - 1  # without this one
+            clients = int(self._redis.info("clients")["connected_clients"]) - 1  # without the watch's own connection
         now = Holding(_memory(self._web.pid), int(row[0]) if row else 0, clients)
         self.peak = self.peak.peak(now)
 
@@ -100,7 +100,7 @@ class Watch:
 
 
 def _memory(master: int) -> float:
-    """Of gunicorn's master, its workers, and what reads pages and pictures for them."""
+    """The memory of gunicorn's master, its workers, and the processes that read pages and pictures for them."""
     total = 0
     with suppress(psutil.NoSuchProcess):
         for process in (psutil.Process(master), *psutil.Process(master).children(recursive=True)):
