@@ -1,4 +1,4 @@
-# The packages, in an environment of their own: pip and its caches stay behind in this stage.
+# The packages, in an environment of their own: pip and its caches stay in this stage.
 FROM python:3.12-slim AS packages
 RUN python -m venv /opt/venv
 COPY requirements.txt /tmp/requirements.txt
@@ -13,20 +13,20 @@ ENV PATH=/opt/venv/bin:$PATH \
 RUN groupadd --gid 10001 edgechat && \
     useradd --uid 10001 --gid edgechat --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin edgechat
 COPY --from=packages /opt/venv /opt/venv
-# Pictures, and uploads on their way: a volume made anew takes its owner from here.
+# Pictures, and uploads in progress: a new volume takes its owner from this folder.
 RUN install -d -o edgechat -g edgechat -m 700 /data
 ENV DATA_DIR=/data
 WORKDIR /srv/edgechat
 COPY . .
-# Collecting needs settings that load, and no store. These values exist for this one command and reach no layer.
+# Collecting needs valid settings, but no store. These values exist only for this command and reach no layer.
 RUN JWT_SECRET=only-while-the-image-is-built-0000000000000 \
     DATABASE_URL=postgresql://build@127.0.0.1:9/build MONGODB_URL=mongodb://127.0.0.1:9 REDIS_URL=redis://127.0.0.1:9/0 \
     python manage.py collectstatic --noinput
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# Alive is whatever answers below 500, for ALLOWED_HOSTS need not have 127.0.0.1 in it. The slim image has no curl.
+# Any answer below 500 counts as alive, because ALLOWED_HOSTS may lack 127.0.0.1. The slim image has no curl.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['PORT']), timeout=4); c.request('GET', '/api/v1/health'); sys.exit(c.getresponse().status >= 500)"]
-# Exec form: gunicorn is the process that gets SIGTERM.
+# Exec form, so that gunicorn itself gets SIGTERM.
 CMD ["gunicorn", "-c", "gunicorn.conf.py", "edgechat.wsgi:application"]

@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 LOCAL_MODEL ?= $(shell sed -n 's/^LOCAL_MODEL=//p' .env 2>/dev/null)
-# More than there are cores: many tests wait.
+# More than the number of cores, because many tests wait.
 TEST_WORKERS ?= 4
 
 VENV := .venv
@@ -18,7 +18,7 @@ else
 READY := $(INSTALLED) model
 endif
 
-# What `manage.py check` sees must look like production: nothing here is used beyond that command.
+# `manage.py check` must see production settings. Only that command uses these values.
 PRODUCTION_LIKE := ENVIRONMENT=production JWT_SECRET=only-for-the-check-0123456789abcdef0123456789 \
 	DATABASE_URL=postgresql://check:check@127.0.0.1:1/check MONGODB_URL=mongodb://127.0.0.1:1 \
 	REDIS_URL=redis://127.0.0.1:1/0 GEMINI_API_KEY=check ALLOWED_HOSTS=chat.example.com PUBLIC_URL=https://chat.example.com

@@ -54,7 +54,7 @@ def file_response(request: HttpRequest, file: IO[bytes], *, size: int, mime_type
 
 
 def _part(wanted: str, size: int) -> tuple[int, int] | None:
-    """Start and end of one range; empty if it is outside the file; None for a header to ignore, such as several ranges."""
+    """Start and end of one range; empty if it is outside the file; None for a header to ignore (several ranges)."""
     match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", wanted.strip())
     if match is None or not (match[1] or match[2]):
         return None

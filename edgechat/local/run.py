@@ -28,9 +28,7 @@ class _StopRequested(BaseException):
 
 
 class _Signals:
-    """Turns the first signal into _StopRequested. A later signal, a second or more after it, ends the run without
-    grace.
-    """
+    """Turns the first signal into _StopRequested. A second one, a second or more later, ends the run without grace."""
 
     def __init__(self) -> None:
         self.first_at: float | None = None

@@ -90,7 +90,7 @@ class Exchange:
 
 
 class _ConnectionHandler(WSGIHandler):  # type: ignore[misc]
-    """Adds the connection for the application and a bound on bodies to pywsgi; removes the log line for each request."""
+    """Adds the connection and a bound on bodies to pywsgi's handler; removes the log line for each request."""
 
     def read_request(self, raw_requestline: str) -> Any:
         understood = super().read_request(raw_requestline)
