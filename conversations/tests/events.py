@@ -42,7 +42,7 @@ def follow(person: Person, conversation_id: str, mid: str, last_id: str | None =
 
 
 def text_of(events: Iterable[Event]) -> str:
-    """What a client has put together: every delta since the last restart."""
+    """The text of a client: all deltas since the last restart."""
     text = ""
     for told in events:
         if told.get("event") == "restart":

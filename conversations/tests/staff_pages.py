@@ -1,4 +1,4 @@
-"""What the tests of the conversations in the admin share: where the pages are, and what stands on them."""
+"""Helpers for the tests of conversations in the admin: the URLs of the pages, and their contents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ READ = AuditEvent.Event.TRANSCRIPT_READ
 LIST = "conversations/conversation/"
 ABSENT = "0123456789abcdef01234567"
 
-# One segment of a path each; the client would resolve dots itself.
+# One path segment each; the client would resolve dots itself.
 HOSTILE_IDS = [
     ABSENT,
     ABSENT.upper()[:-1] + "A",
@@ -51,7 +51,7 @@ def readings(conversation_id: str) -> list[AuditEvent]:
 
 
 def secret_conversation(person: Person) -> tuple[str, list[str]]:
-    """A conversation with text in every place that has text: its id, and the texts."""
+    """A conversation with text in every field that can have text: its id, and the texts."""
     title, instruction, said = (f"{name} {uuid.uuid4().hex}" for name in ("title", "instruction", "said"))
     conversation = person.new_conversation(title=title, system_instruction=instruction)
     answer = person.say(conversation, said)
@@ -77,7 +77,7 @@ def cells(page: str) -> dict[str, str]:
 
 @contextmanager
 def audit_refused(actor_id: int) -> Iterator[None]:
-    """PostgreSQL refuses the audit rows of what this user reads; nobody else's."""
+    """PostgreSQL refuses the audit rows of this user's readings, and of no other user's."""
     name = f"refuse_{uuid.uuid4().hex}"
     with connection.cursor() as cursor:
         cursor.execute(
@@ -96,7 +96,7 @@ def audit_refused(actor_id: int) -> Iterator[None]:
 
 
 class Words(HTMLParser):
-    """What a transcript's page shows of users' text: the text of each element that is meant for it, in order."""
+    """The users' texts on a transcript page: the text of each element for users' text, in order."""
 
     @classmethod
     def of(cls, page: str) -> list[str]:
@@ -123,7 +123,7 @@ class Words(HTMLParser):
 
 
 class Tags(HTMLParser):
-    """Every element of a page, by its tag and, for those that hold users' text, its class."""
+    """Every element of a page: its tag and, for elements with users' text, its class."""
 
     @classmethod
     def of(cls, page: str) -> set[str]:

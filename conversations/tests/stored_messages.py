@@ -1,4 +1,4 @@
-"""Messages written straight into MongoDB, as an import or an earlier version writes them."""
+"""Messages written directly into MongoDB, as by an import or an earlier version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from conversations.transcript_repository import collections
 
 
 def store_messages(person: Person, conversation: str, contents: Sequence[str], *, variants: Sequence[str] = ()) -> None:
-    """Write messages of user and model in turns into an empty conversation, each with these earlier versions."""
+    """Write alternating messages of user and model into an empty conversation, each with these earlier versions."""
     at = collections.now()
     documents: list[dict[str, Any]] = [
         {
@@ -38,7 +38,7 @@ def store_messages(person: Person, conversation: str, contents: Sequence[str], *
         for seq, content in enumerate(contents, start=1)
     ]
     size = sum(len(content) for content in [*contents, *variants]) * (len(documents) if variants else 1)
-    # Below what one command may have.
+    # Below the size limit of one command.
     at_once = max(1, len(documents) * 4_000_000 // max(size, 1))
     for first in range(0, len(documents), at_once):
         collections.messages().insert_many(documents[first : first + at_once])

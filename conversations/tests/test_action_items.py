@@ -31,14 +31,14 @@ TENT = {"title": "Mend the tent", "seq": 2}
 
 
 def begin(person: Person, directives: str = "") -> str:
-    """A conversation of one exchange, whose tasks the scripted model will tell as `directives` say."""
+    """A conversation of one exchange; `directives` control the scripted model's answer about its tasks."""
     conversation = person.new_conversation(title="Titled")
     tell(person, conversation, directives)
     return conversation
 
 
 def tell(person: Person, conversation: str, directives: str) -> None:
-    # The model's answer holds the directives: they leave this reply alone and rule the calls that are shown it.
+    # The model's answer contains the directives: they affect later calls that receive it, and not this reply.
     content = f"[[say={quote(directives, safe='')}]]holiday-{conversation}"
     assert person.say(conversation, content).status_code == 200
 
@@ -120,7 +120,7 @@ def test_the_model_is_shown_each_message_with_its_number(alice: Person, model_ca
     marker = f"numbers-{conversation}"
     alice.say(conversation, f"{marker} one")
     alice.say(conversation, f"{marker} two")
-    # Asked for nothing else, the scripted model answers with the schema's smallest value.
+    # Without directives, the scripted model answers with the schema's smallest value.
     (todo,) = found(alice, conversation)
     assert (todo["title"], todo["description"], todo["message_id"]) == ("text", "text", f"{conversation}:00000001")
     call = model_calls(marker)[-1]
@@ -353,7 +353,7 @@ def test_a_long_conversation_shows_its_summary_and_latest_exchanges_within_the_w
     summary = f"sum-{conversation[-6:]}"
     transcripts.set_summary(carol.id, conversation, text=summary, upto_seq=4000, replaces_upto_seq=0)
     (todo,) = found(carol, conversation)
-    # The schema's smallest number is that of the summary.
+    # The schema's smallest number is the summary's.
     assert todo["message_id"] == f"{conversation}:00004000"
     (call,) = model_calls(summary)
     ((_, text),) = sent(call)

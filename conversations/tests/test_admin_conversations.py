@@ -1,4 +1,4 @@
-"""/admin/conversations/: metadata for those who may see it, text for those who may read it, a row for each reading."""
+"""/admin/conversations/: metadata and text, each with its permission, and an audit row for each reading."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_superusers_read_transcripts_too(web_url: str, alice: Person) -> None:
         assert f'href="/admin/{transcript(conversation)}"' in page.text
         answer = root.get(transcript(conversation))
         assert (answer.status_code, Words.of(answer.text)) == (200, texts)
-        # The scripted model repeats what was said.
+        # The scripted model repeats the message.
         assert [answer.text.count(text) for text in texts] == [1, 1, 2, 1]
         assert "no-store" in answer.headers["Cache-Control"]
 
@@ -238,7 +238,7 @@ def test_paging_neither_skips_nor_repeats_while_conversations_change(web_url: st
         page = staff.get(LIST, params={"q": alice.email}).text
         seen = conversation_ids(page)
         assert len(seen) == 50
-        alice.patch(f"chat/conversations/{made[0]}", json={"pinned": True})  # it moves to the top
+        alice.patch(f"chat/conversations/{made[0]}", json={"pinned": True})  # moves it to the top
         transcripts.insert_conversation(alice.id)
         while older := re.search(r'href="\?(q=[^"]*before=[^"]*)">Older', page):
             page = staff.get(f"{LIST}?{older[1].replace('&amp;', '&')}").text
@@ -314,7 +314,7 @@ def own_mongo_url(data_dir: Path) -> Iterator[str]:
 def test_a_running_reply_is_told_with_its_process_and_attempt(
     own_mongo_url: str, start_web: Callable[..., WebServer]
 ) -> None:
-    """With a MongoDB of its own: other tests leave too many running replies for one page."""
+    """Uses its own MongoDB, because other tests leave too many running replies for one page."""
     web = start_web(MONGODB_URL=own_mongo_url, AI_TIMEOUT_SECONDS="120")
     with (
         pymongo.MongoClient[dict[str, Any]](own_mongo_url) as mongo,
@@ -369,7 +369,7 @@ def test_a_running_reply_is_told_with_its_process_and_attempt(
 def test_with_mongo_gone_the_pages_say_so(web_with: Callable[..., str]) -> None:
     with superuser(web_with(**WITHOUT_MONGODB)) as root:
         paths = [LIST, f"{LIST}?q={root.user.email}", metadata(ABSENT), transcript(ABSENT)]
-        with ThreadPoolExecutor(len(paths)) as pool:  # each of them waits for a while
+        with ThreadPoolExecutor(len(paths)) as pool:  # each of them waits for some time
             answers = list(pool.map(root.get, paths))
         assert [answer.status_code for answer in answers] == [503] * len(paths)
         for answer in answers:
@@ -391,7 +391,7 @@ def test_every_asset_is_served_from_here_and_no_script_stands_in_a_page(web_url:
 
 
 def begin(person: Person, conversation: str, content: str) -> str:
-    """Send a message and hang up once its reply is being written: the model message's id."""
+    """Send a message and close the connection once the reply is running: the model message's id."""
     path = f"chat/conversations/{conversation}/messages"
     with person.stream("POST", path, json={"content": content}, headers=EVENT_STREAM) as answer:
         events = read_events(answer.iter_lines())

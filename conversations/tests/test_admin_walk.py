@@ -1,6 +1,6 @@
-"""A walk over every form and action of the admin: each leaves a row of the audit log.
+"""A walk over every form and action of the admin: each writes a row of the audit log.
 
-It follows the site's registry. Whoever adds a class to it says here how its objects are made, and nothing else.
+The walk follows the site's registry. A new class in the registry only needs an entry here that creates its objects.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ MAKERS: dict[type[Model], Callable[[], Model]] = {
         model=f"walked-{uuid.uuid4().hex}", input_micros=1, cached_input_micros=1, output_micros=1
     ),
 }
-# What a form wants besides one value in each field.
+# The additional values that a form requires.
 TOGETHER: dict[type[Model], dict[str, Any]] = {
     User: {"password1": "long enough", "password2": "long enough"},
     Budget: {"organization": ""},
@@ -75,7 +75,7 @@ def _request(root: Staff) -> HttpRequest:
 
 
 def _changeable() -> list[type[Model]]:
-    """The models of which staff can add, change, delete or act on something."""
+    """The models whose objects staff can add, change, delete or use in actions."""
     request = RequestFactory().get("/admin/")
     request.user = User(is_staff=True, is_superuser=True)
     found = []
@@ -96,7 +96,7 @@ def _path(model: type[Model], *more: Any) -> str:
 
 
 def _another(field: Any, value: Any) -> Any:
-    """A value of a form's field that it has not now."""
+    """A value for a form's field that differs from its current value."""
     if isinstance(field, forms.EmailField):
         return f"changed-{uuid.uuid4().hex[:12]}@example.com"
     if isinstance(field, forms.BooleanField):
@@ -131,7 +131,7 @@ def _stored(obj: Model) -> dict[str, Any]:
 
 
 class _Rows:
-    """The rows of the audit log that something that a member of staff does leaves."""
+    """The audit rows that an operation of a staff member writes."""
 
     def __init__(self, root: Staff) -> None:
         self._root, self._seen = root, self._last()
@@ -162,7 +162,7 @@ def test_every_class_of_the_admin_is_audited_and_made_here() -> None:
 
 
 def test_every_page_of_the_admin_is_walked_over() -> None:
-    """One that is none of Django's is to be added to what is tested here, or elsewhere, and then to these."""
+    """A page that is not one of Django's must be tested, here or elsewhere, and then added to this list."""
     names = {
         pattern.name.removeprefix(f"{model._meta.app_label}_{model._meta.model_name}_")
         for model, model_admin in admin.site._registry.items()
@@ -197,7 +197,7 @@ def test_what_forms_change_is_audited(root: Staff, model: type[Model]) -> None:
             rows.expect_change(f"Changing {name} of a {model.__name__}")
         for inline in model_admin.get_inline_instances(request, obj):
             _walk_inline(root, rows, page, obj, inline)
-        assert model_admin.list_editable == ()  # or walk over it too
+        assert model_admin.list_editable == ()  # or include it in the walk
     if model_admin.has_delete_permission(request, obj):
         assert root.submit(_path(model, obj.pk, "delete"), post="yes").status_code == 302
         rows.expect(f"Deleting a {model.__name__}")
@@ -224,7 +224,7 @@ def _walk_inline(root: Staff, rows: _Rows, page: str, obj: Model, inline: Any) -
     made = inline.model._default_manager.get(**{formset.fk.name: obj})
     for name, field in fields.items():
         if name == "period":
-            continue  # of a budget that is there: disabled (usage.staff.budget_admin)
+            continue  # disabled for an existing budget (usage.staff.budget_admin)
         before = _stored(made)
         answer = root.submit(page, **{f"{prefix}-0-{name}": _another(field, before[name])})
         assert answer.status_code == 302, answer.text

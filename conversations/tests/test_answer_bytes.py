@@ -1,4 +1,4 @@
-"""Whatever a user has stored, no answer is above 2 MB, and no call reads much more than it tells."""
+"""Whatever a user has stored, no response exceeds 2 MB, and no call reads much more than it returns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from usage.models import LedgerEntry
 
 MB = 1_000_000
 VARIANTS_BYTES = 256 * 1024
-# Texts whose characters take 1, 4 and, escaped, 6 bytes.
+# Texts of characters with 1 byte, 4 bytes and, escaped, 6 bytes.
 ALPHABETS = ["x", "😀", "\x01"]
 
 
@@ -74,14 +74,14 @@ def test_a_page_ends_at_1_mb_and_paging_on_by_seq_meets_every_message_once(
 
 
 def test_a_page_of_messages_with_earlier_versions_of_before_ends_at_1_mb(alice: Person, conversation: str) -> None:
-    """Versions before this bound kept 50 variants of whatever length."""
+    """Versions before this limit kept 50 variants of any length."""
     earlier = [f"{number:02d}" + "v" * 72_000 for number in range(50)]
     store_messages(alice, conversation, [f"{seq}" for seq in range(1, 9)], variants=earlier)
     for query in ({}, {"latest": "true"}, {"after": 3}, {"before": 8}, {"skip": 2}):
         found = page(alice, conversation, limit=100, **query)
         assert found["has_more"] is True
         for message in found["messages"]:
-            # The latest ones stay, in their order.
+            # The latest variants stay, in order.
             assert [variant["content"] for variant in message["variants"]] == earlier[-3:]
     assert page(alice, conversation, before=2)["has_more"] is False
 
@@ -104,7 +104,7 @@ def test_one_message_that_is_longer_than_a_page_is_a_page(alice: Person, convers
 def test_regenerating_keeps_variants_of_256_kb_together_the_oldest_go(
     alice: Person, conversation: str, character: str
 ) -> None:
-    """By encoded bytes, so that what JSON escapes is bounded too."""
+    """The limit counts encoded bytes, so that it also bounds escaped characters."""
     length = min(60_000 // text_bytes(character), 31_000)
     answers: list[str] = []
     pair = alice.say(conversation, f"[[say=first]]{character}").json()
@@ -184,7 +184,7 @@ def test_an_answer_of_a_model_that_does_not_end_is_cut_at_1_mb(
     assert page(alice, conversation, after=1)["messages"] == [message]
     entries = LedgerEntry.objects.filter(user_id=alice.id, purpose="chat")
     eventually(lambda: entries.get().output_tokens > 0)
-    # It is longer than what a message keeps of earlier answers: of that much its beginning is kept.
+    # The answer exceeds the limit of a message's variants, so only its beginning is kept.
     path = f"chat/conversations/{conversation}/messages/{message['id']}/regenerate"
     again = alice.post(path, json={"content": "short"}).json()["model_message"]
     [earlier] = again["variants"]
@@ -198,7 +198,7 @@ def test_an_answer_of_a_model_that_does_not_end_is_cut_at_1_mb(
 
 @pytest.fixture
 def wordy(alice: Person) -> list[str]:
-    """The ids of many conversations whose titles and instructions are as long as they may be."""
+    """The ids of many conversations with titles and instructions of the maximum length."""
     body = {"title": "\x01" * 200, "system_instruction": "\x01" * 8000}
     return [alice.new_conversation(**body) for _ in range(45)]
 
@@ -244,7 +244,7 @@ def test_a_search_that_finds_long_messages_keeps_their_snippets_only(alice: Pers
     assert found == [f"{conversation}:{seq:08d}" for seq in range(30, 0, -1)]
 
 
-# --- What is read ----------------------------------------------------------------------------------------------------
+# --- Reads -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_send_reads_only_what_it_sends_of_a_conversation_full_of_long_messages(

@@ -1,5 +1,5 @@
-"""What the largest things that one user can store cost; figures for `make faults`, which nothing is asserted of but the
-bounds that are promised.
+"""The cost of the largest responses of one user. The figures are printed by `make faults`; only the documented limits
+are asserted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MESSAGES = 20
 
 
 def peak(process: psutil.Process) -> float:
-    """The most memory that a process has had so far, in MB."""
+    """The peak memory of a process so far, in MB."""
     with open(f"/proc/{process.pid}/status") as status:
         line = next(line for line in status if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024 / MB
@@ -39,7 +39,7 @@ def seconds(call: Callable[[], Any]) -> float:
 def test_the_largest_answers_and_what_they_take(
     start_web: Callable[..., WebServer], register: Callable[..., Person]
 ) -> None:
-    """Messages with 50 earlier versions of 72 kB each, as versions before the bound kept them: 3.6 MB each."""
+    """Messages with 50 earlier versions of 72 kB each, as before the limit: 3.6 MB for each message."""
     web = start_web(workers=1)
     alice = register("alice", web.url)
     worker = psutil.Process(web.pids[0])

@@ -1,4 +1,4 @@
-"""Pictures in an object store that takes its time."""
+"""Pictures in a slow object store."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from conftest import Person
 from conversations.tests.test_attachments import picture, upload
 
 Eventually = Callable[..., Any]
-# More than may work at once in a process.
+# More than the number of threads that a process lets work at the same time.
 CALLS = 26
 
 
 class SlowStore:
-    """What speaks enough of S3's protocol; while it is `held`, calls with this method wait."""
+    """A server for the necessary part of S3's protocol. Calls with the `held` method wait."""
 
     def __init__(self) -> None:
         self.held: str | None = None
@@ -85,7 +85,7 @@ class SlowStore:
 
 
 def _signed_chunks(data: bytes) -> Iterator[bytes]:
-    """The body of an upload that is signed, or followed by a checksum, in `aws-chunked` pieces."""
+    """The body of an `aws-chunked` upload, which is signed or followed by a checksum."""
     while data:
         head, _, data = data.partition(b"\r\n")
         size = int(head.partition(b";")[0], 16)
@@ -105,7 +105,7 @@ def store() -> Iterator[SlowStore]:
 def test_a_slow_store_of_pictures_keeps_nobody_waiting_but_those_who_need_it(
     store: SlowStore, start_web: Callable[..., Any], register: Callable[..., Person], eventually: Eventually
 ) -> None:
-    """More calls wait for the store than there are connections to PostgreSQL, and than may work at once."""
+    """More calls wait for the store than there are PostgreSQL connections or threads that may work."""
     web = start_web(
         S3_BUCKET="pictures",
         S3_ENDPOINT_URL=store.url,

@@ -19,7 +19,7 @@ KEYS = {"id", "mime_type", "width", "height", "bytes", "sha256"}
 
 
 def picture(width: int = 60, height: int = 40, *, colour: str = "", kind: str = "PNG", **options: Any) -> bytes:
-    """A file of one colour, each time another unless it is given."""
+    """A picture of one colour; each call uses another colour unless one is given."""
     file = io.BytesIO()
     Image.new("RGB", (width, height), colour or f"#{uuid.uuid4().hex[:6]}").save(file, kind, **options)
     return file.getvalue()
@@ -27,7 +27,7 @@ def picture(width: int = 60, height: int = 40, *, colour: str = "", kind: str = 
 
 def gps_photo(width: int = 60, height: int = 40) -> bytes:
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
+    exif[0x0112] = 6  # rotated by 90 degrees
     exif[0x010E] = "a secret description"
     exif.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)
     return picture(width, height, kind="JPEG", exif=exif)
@@ -213,7 +213,7 @@ def test_more_pictures_than_are_kept_are_refused(web_with: Callable[..., str], r
 
 
 def noise(side: int = 512) -> bytes:
-    """A picture that hardly gets smaller by being stored."""
+    """A picture that hardly gets smaller when it is stored."""
     file = io.BytesIO()
     Image.frombytes("RGB", (side, side), os.urandom(3 * side * side)).save(file, "PNG")
     return file.getvalue()
@@ -234,7 +234,7 @@ def test_pictures_beyond_the_quota_are_refused_also_when_they_come_at_once(
     detail = "Your pictures may have 1 MB together; delete some of them first"
     for answer in refused:
         assert_error(answer, 413, "too_large", detail)
-    # One that is there takes no more room, and one that is deleted leaves its own to another.
+    # A repeated upload takes no more room, and a deletion frees its room.
     again = files[answers.index(kept[0])]
     assert upload(carol, again).json() == kept[0].json()
     assert carol.delete(f"chat/attachments/{kept[1].json()['id']}").status_code == 204

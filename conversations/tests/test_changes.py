@@ -1,4 +1,4 @@
-"""GET /chat/changes, for phones that were offline and for second devices."""
+"""GET /chat/changes, for devices that were offline and for second devices."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def changes(person: Person, since: int = 0, **query: Any) -> dict[str, Any]:
 
 
 class Device:
-    """What a device has of its owner's conversations, brought up to date by changes only."""
+    """A device's copy of its owner's conversations, updated only by changes."""
 
     def __init__(self, person: Person) -> None:
         self._person = person

@@ -1,4 +1,4 @@
-"""The claim of a conversation for a reply: what it compares, and how it is undone."""
+"""The claim of a conversation for a reply: its conditions, and how it is undone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def reply_to(conversation: ConversationDocument, *, worker: str = "nobody") -> R
 
 @pytest.fixture
 def living() -> Any:
-    """The name of a process that nobody takes for dead; no thread of it writes what it claims."""
+    """The name of a process that counts as alive; no thread writes the replies that it claims."""
     until = transcripts.now().replace(year=2100)
     process = Process.objects.create(name=f"claims-test-{uuid.uuid4()}", alive_until=until)
     yield process.name
@@ -124,7 +124,7 @@ def test_a_send_that_its_budget_refuses_leaves_nothing_behind_however_often_it_i
     assert before[0] == conversations_of_alice[::-1]
     Budget.objects.create(user_id=alice.id, period="month", token_limit=0)
     answers = at_once(12, lambda number: alice.say(conversation, "hello", client_message_id=f"{number % 2}"))
-    # Who meets the claim of another send, which is undone a moment later, is refused by that.
+    # A send that finds the claim of another send is refused, even if that claim is undone later.
     codes = {answer.json()["code"] for answer in answers}
     assert "budget_exceeded" in codes <= {"budget_exceeded", "generation_in_progress"}
     assert listed(alice) == before
@@ -188,7 +188,7 @@ def test_who_has_read_the_end_of_a_reply_need_not_wait_for_its_claim(alice: Pers
     conversation = alice.new_conversation()
     claim = reply_to(found(alice, conversation), worker=living)
     mid = alice.say(conversation, "hello").json()["model_message"]["id"]
-    # As the process leaves it that dies after the end is stored.
+    # The state after a process dies once the end is stored.
     conversations().update_one({"_id": conversation}, {"$set": {"reply": claim}})
     if call == "send":
         answer = alice.say(conversation, "and on")

@@ -1,4 +1,4 @@
-"""`manage.py replies` and `manage.py reap_replies`, on a transcript database of their own."""
+"""`manage.py replies` and `manage.py reap_replies`, with their own transcript database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Database = pymongo.database.Database[dict[str, Any]]
 
 @pytest.fixture
 def database() -> Iterator[Database]:
-    """A database of its own, where no web process looks for lost replies."""
+    """A separate database, in which no web process looks for lost replies."""
     name = f"commands_{uuid.uuid4().hex}"
     client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(settings.MONGODB_URL, tz_aware=True)
     with override_settings(MONGODB_DB=name):
@@ -40,7 +40,7 @@ def run(*arguments: str) -> str:
 
 
 def store_running_reply(database: Database, number: int, *, lease: timedelta | None, **reply: Any) -> str:
-    """A conversation whose model message is being written, by a process of its own that is known if it has a lease."""
+    """A conversation with a running reply of its own process, which has a row only if it has a lease."""
     conversation = f"{number:024x}"
     at = datetime.now(UTC)
     worker = f"web-1:{number}:{database.name}"
@@ -135,7 +135,7 @@ def test_reap_replies_ends_those_whose_process_is_gone_and_only_those(database: 
 
 def test_reap_replies_keeps_the_text_that_is_there(database: Database) -> None:
     conversation = store_running_reply(database, 1, lease=-timedelta(seconds=1))
-    # Both messages, as the dead process left them.
+    # Both messages, in the state in which the dead process left them.
     assert run("reap_replies", "--dry-run") == "1 replies have lost their process.\n"
     reply = database["conversations"].find_one({"_id": conversation})
     assert reply is not None

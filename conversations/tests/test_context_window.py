@@ -1,4 +1,4 @@
-"""What of a long conversation goes to the model."""
+"""The part of a long conversation that is sent to the model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SUMMARY = "Summary of the conversation before the messages below:\n"
 
 @pytest.fixture
 def small_window(web_with: Callable[..., str]) -> str:
-    """Where a server with a small context window answers."""
+    """The URL of a server with a small context window."""
     return web_with(CONTEXT_MAX_TOKENS=str(MAX_TOKENS), AI_MAX_OUTPUT_TOKENS=str(MAX_OUTPUT_TOKENS))
 
 
@@ -50,12 +50,12 @@ def estimated(call: dict[str, Any]) -> int:
 
 
 def said(seq: int) -> str:
-    """The text that `store_exchanges` gives a message."""
+    """The text of a message of `store_exchanges`."""
     return f"{'question' if seq % 2 else 'answer'} {(seq + 1) // 2} of many, and so on"
 
 
 def store_exchanges(person: Person, conversation: str, count: int) -> None:
-    """Write that many exchanges into an empty conversation, as an import does."""
+    """Write this number of exchanges into an empty conversation, as an import does."""
     store_messages(person, conversation, [said(seq) for seq in range(1, 2 * count + 1)])
 
 
@@ -80,7 +80,7 @@ def test_a_long_conversation_sends_its_latest_whole_turns_and_a_summary(
         if len(earlier) < len(history) and summaries:
             assert f"\n\n{SUMMARY}Echo: " in instruction(call)
         history += [("user", text), ("model", pair["model_message"]["content"])]
-        # A summary, where one is due, is made after the reply; its row is there once it has been asked for.
+        # A due summary is generated after the reply; its ledger row exists once the model has been called.
         if len(earlier) < len(history) - 2:
             summaries += 1
             eventually(lambda: stored_summary(carol, conversation) is not None)
@@ -104,7 +104,7 @@ def test_the_summary_is_made_after_the_reply_and_has_its_own_ledger_row(
     store_exchanges(carol, conversation, 60)
     marker = f"now-{conversation}"
     carol.say(conversation, marker)
-    # More is to be caught up than three calls can take.
+    # More exchanges are left than three calls can summarize.
     entries = eventually(
         lambda: (
             found
@@ -120,7 +120,7 @@ def test_the_summary_is_made_after_the_reply_and_has_its_own_ledger_row(
     }
     chat = model_calls(marker)[0]
     calls = [call for call in model_calls(f"User: {said(1)}\n") if call["received_at"] >= chat["ended_at"]]
-    # The scripted model echoes, so each summary begins with the exchanges of the first.
+    # The scripted model echoes, so each summary starts with the exchanges of the first summary.
     assert len(calls) == 3
     for call in calls:
         assert estimated(call) <= MAX_TOKENS
@@ -143,7 +143,7 @@ def test_a_title_of_a_long_answer_is_asked_for_within_the_window_too(
     carol: Person, model_calls: ModelCalls, eventually: Eventually
 ) -> None:
     conversation = carol.new_conversation()
-    # Few characters for the model, and many bytes for the estimate.
+    # Few characters, but many bytes, which the estimate counts.
     carol.say(conversation, f"[[say={'😀' * 360}]]{conversation}")
     title = eventually(lambda: LedgerEntry.objects.filter(user_id=carol.id, purpose="title").first())
     eventually(lambda: LedgerEntry.objects.get(pk=title.pk).settled_at)

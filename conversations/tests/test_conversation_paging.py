@@ -18,7 +18,7 @@ def page(person: Person, **query: Any) -> dict[str, Any]:
 
 
 def walk(person: Person, between: Callable[[], object], **query: Any) -> list[str]:
-    """The ids on all pages, with something done between any two."""
+    """The ids on all pages; an action runs between two pages."""
     found = page(person, **query)
     ids = [conversation["id"] for conversation in found["conversations"]]
     while found["has_more"]:
@@ -32,7 +32,7 @@ def walk(person: Person, between: Callable[[], object], **query: Any) -> list[st
 def test_pages_neither_skip_nor_repeat_while_messages_arrive_elsewhere(alice: Person) -> None:
     busy = [alice.new_conversation(title=f"busy {n}") for n in range(3)]
     quiet = [alice.new_conversation(title=f"quiet {n}") for n in range(9)]
-    # One that has been seen, ones that have not, and new ones.
+    # One from the page before, some from later pages, and new ones.
     turns = iter([quiet[8], busy[0], busy[1], busy[2]] * 2)
     ids = walk(alice, lambda: (alice.say(next(turns), "hello"), alice.new_conversation()), limit=2)
     assert [each for each in ids if each in quiet] == quiet[::-1]

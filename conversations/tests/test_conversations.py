@@ -26,7 +26,7 @@ MALFORMED_IDS = [
     "None",
     "00000000-0000-0000-0000-000000000000",
 ]
-# Each call on one conversation: method, what follows its id, body. `MID` stands for the model message's id.
+# Each call on one conversation: method, path after the id, body. `MID` stands for the model message's id.
 CALLS_WITH_AN_ID: list[tuple[str, str, Any]] = [
     ("GET", "", None),
     ("PATCH", "", {"title": "theirs"}),
@@ -245,7 +245,7 @@ def test_a_stranger_gets_404_and_changes_nothing(alice: Person, bob: Person, met
     before = alice.get(f"chat/conversations/{conversation}").json(), alice.messages(conversation)
     assert_not_found(bob, method, f"chat/conversations/{conversation}{path.replace('MID', mid)}", body)
     assert (alice.get(f"chat/conversations/{conversation}").json(), alice.messages(conversation)) == before
-    # Through a conversation of his own neither.
+    # Nor with the id of bob's own conversation.
     his = bob.new_conversation(title="His")
     if "MID" in path:
         answer = bob.request(method, f"chat/conversations/{his}{path.replace('MID', mid)}", json=body)

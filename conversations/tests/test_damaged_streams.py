@@ -1,4 +1,4 @@
-"""What nobody understands in Redis' streams ends neither the hearing of notices nor the following of replies."""
+"""Invalid entries in Redis' streams stop neither notices nor the following of replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is created while its account is being deleted leaves nothing behind."""
+"""Objects that are created during the deletion of their account leave nothing behind."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_nothing_can_be_created_while_an_account_is_being_deleted(monkeypatch: p
     monkeypatch.setattr(attachments, "save_files", save_and_note)
 
     def create(user_id: int) -> None:
-        """The last of all erasers: the others have looked into their stores already, and the user's row is there."""
+        """Runs as the last eraser: the other erasers are done, and the user's row still exists."""
         for name, creator in creators.items():
             with pytest.raises(NotAuthenticated):
                 creator()
@@ -117,7 +117,7 @@ def test_a_picture_that_was_read_meanwhile_leaves_no_file(monkeypatch: pytest.Mo
 
 
 def test_what_came_after_all_is_erased_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process that wrote it was killed, or MongoDB took it after its answer was no longer waited for."""
+    """The writing process was killed, or MongoDB applied the write after the client's timeout."""
     user, other = make_user(), make_user("other")
     delete(user)
     for owner in (user, other):

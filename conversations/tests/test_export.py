@@ -84,7 +84,7 @@ def test_a_foreign_conversation_is_404(conversation: str, bob: Person) -> None:
     assert (answer.status_code, answer.json()["detail"]) == (404, "Conversation not found")
 
 
-# What other messages must not be drawn into, and what is already closed.
+# Blocks that must not include later messages, and blocks that are already closed.
 OPEN = [
     "```python\nprint(1)",
     "~~~~\n~~~",

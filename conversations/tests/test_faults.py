@@ -1,4 +1,4 @@
-"""Replies outlive the processes, and the stores, that they run on."""
+"""Replies survive failures of the processes that write them and of the stores."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ StartWeb = Callable[..., WebServer]
 ModelCalls = Callable[[str], list[dict[str, Any]]]
 
 PROJECT = Path(__file__).parents[2]
-# Ends a wait that would never end. How long it takes is printed, not asserted: the machine may do other work.
+# The limit of a wait. The actual time is printed, not asserted, because the machine may be busy.
 PATIENCE = 120.0
 
 
 def figure(text: str) -> None:
-    """Shown by `make faults`."""
+    """Print a figure for `make faults`."""
     print(text)  # noqa: T201
 
 
 def begin(person: Person, web: WebServer, conversation: str, content: str) -> str:
-    """Send a message, read until the first words have come, and hang up: the model message's id."""
+    """Send a message, read until the first words, and close the connection: the model message's id."""
     url = f"{web.url}/api/v1/chat/conversations/{conversation}/messages"
     headers = {**person.headers, **EVENT_STREAM, **new_address()}
     with httpx2.Client(headers=headers, timeout=60, trust_env=False) as client:
@@ -57,7 +57,7 @@ def begin(person: Person, web: WebServer, conversation: str, content: str) -> st
 
 
 def begin_many(person: Person, web: WebServer, count: int, content: str) -> dict[str, str]:
-    """So many conversations with a running reply each: conversation id to message id."""
+    """Create conversations with a running reply each: conversation id to message id."""
     conversations = [person.new_conversation() for _ in range(count)]
     with ThreadPoolExecutor(count) as pool:
         mids = pool.map(lambda conversation: begin(person, web, conversation, content), conversations)
@@ -65,7 +65,7 @@ def begin_many(person: Person, web: WebServer, count: int, content: str) -> dict
 
 
 def statuses(person: Person, running: dict[str, str]) -> list[str | None]:
-    """Those of these messages; None for one that cannot be read because MongoDB was away a moment ago."""
+    """The statuses of these messages; None for a message that cannot be read because MongoDB is just coming back."""
     answers = [person.get(f"chat/conversations/{c}/messages/{mid}").json() for c, mid in running.items()]
     return [answer.get("status") for answer in answers]
 
@@ -137,7 +137,7 @@ def test_sigterm_hands_a_long_reply_over_at_once(alice: Person, start_web: Start
     assert stored["reply"] is not None
     worker = stored["reply"]["worker"]
     assert web.terminate()
-    # It was given up, not left until the lease had run out.
+    # The process gave its lease up; the take-over did not wait for its expiry.
     assert Process.objects.get(name=worker).leaving
     eventually(lambda: len(ledger_attempts(mid)) == 2)
     eventually(lambda: statuses(alice, {conversation: mid}) == ["complete"])
@@ -201,7 +201,7 @@ def test_50_parallel_sends_leave_sequence_numbers_without_gap_or_double(alice: P
 
 
 def test_the_scripted_model_is_the_one_in_use() -> None:
-    """Guards the tests above: without it their directives would be prose."""
+    """Guards the tests above: another model would ignore their directives."""
     key = {"x-goog-api-key": os.environ["GEMINI_API_KEY"]}
     answer = httpx2.get(f"{os.environ['GEMINI_BASE_URL']}/v1beta/models", headers=key, trust_env=False)
     assert [model["name"] for model in answer.json()["models"]] == ["models/local-scripted"]
@@ -214,9 +214,9 @@ def live_worker() -> str:
 
 
 def leave(person: Person, conversation: str, content: str, *, worker: str, without: str = "") -> str:
-    """Claim an empty conversation for a reply in the name of a process that lives, and write nothing: its message id.
+    """Claim an empty conversation for a reply of this worker, and write nothing: the message id.
 
-    `without`: what is missing of the reply.
+    `without` is a field that the reply lacks.
     """
     stored = find_conversation(person.id, conversation)
     assert stored is not None
@@ -238,7 +238,7 @@ def leave(person: Person, conversation: str, content: str, *, worker: str, witho
 
 
 def test_a_claimed_reply_that_no_thread_writes_is_found_and_written(alice: Person, eventually: Eventually) -> None:
-    """As a fault of MongoDB between the claim and the two messages leaves it."""
+    """The state after MongoDB fails between the claim and the two messages."""
     conversation = alice.new_conversation()
     mid = leave(alice, conversation, "left", worker=live_worker())
     eventually(lambda: len(alice.messages(conversation)["messages"]) == 2)
@@ -248,7 +248,7 @@ def test_a_claimed_reply_that_no_thread_writes_is_found_and_written(alice: Perso
 
 
 def test_a_reply_that_an_older_version_had_begun_is_taken_over(alice: Person, eventually: Eventually) -> None:
-    """Whoever replaces it while replies are written gets them from it: then they had no name in the ledger yet."""
+    """The older version's replies have no ledger id; a deployment takes such running replies over."""
     conversation = alice.new_conversation()
     mid = message_id(conversation, 2)
     LedgerEntry.objects.create(
@@ -268,7 +268,7 @@ def test_a_reply_that_an_older_version_had_begun_is_taken_over(alice: Person, ev
 def test_a_reply_of_a_version_before_is_taken_over_when_its_process_is_gone(
     alice: Person, eventually: Eventually
 ) -> None:
-    """It kept its leases in MongoDB, and a row for its calls to the model in PostgreSQL."""
+    """The earlier version kept its leases in MongoDB, and a row for its calls to the model in PostgreSQL."""
     older = f"older:7:{alice.id}"
     until = timezone.now() + timedelta(seconds=15)
     Process.objects.create(name=older, alive_until=until)
@@ -301,7 +301,7 @@ def test_a_process_that_was_stopped_for_a_while_does_not_write_over_its_successo
     figure(f"a process stopped in mid reply: its reply complete elsewhere after {time.monotonic() - stopped_at:.1f} s")
     answer = alice.get(f"chat/conversations/{conversation}/messages/{mid}").json()
     eventually(lambda: "declared_dead" in web.log_text())
-    # It serves again, under another name, and what it wrote of the reply has not landed.
+    # The process serves again, under another name, and its text of the reply was not stored.
     assert Api(web.url, token=alice.tokens["access_token"]).get("auth/me").status_code == 200
     assert alice.get(f"chat/conversations/{conversation}/messages/{mid}").json() == answer
     assert len(ledger_attempts(mid)) == 2

@@ -1,4 +1,4 @@
-"""The same send again: one pair, one call to the model, one charge."""
+"""Repeated sends: one pair, one call to the model, one charge."""
 
 from __future__ import annotations
 

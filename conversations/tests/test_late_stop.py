@@ -1,4 +1,4 @@
-"""A stop that arrives late stops the attempt that it was for, and no later one."""
+"""A late stop request stops only the attempt that it was meant for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def is_running(person: Person, conversation: str, attempt: int) -> bool:
 
 
 def tell_stop(person: Person, conversation: str, attempt: int) -> int | None:
-    """As `conversations.replies.stop` does it, by a process of its own."""
+    """Request a stop as `conversations.replies.stop` does, from another process."""
     mid = f"{conversation}:00000002"
     marked = transcripts.request_stop(person.id, conversation, mid=mid, attempt=attempt)
     channel.request_stop(mid, attempt)
@@ -64,7 +64,7 @@ def test_a_stop_is_for_the_attempt_that_took_the_place_of_a_dead_process_too() -
     conversation, worker = str(ObjectId()), f"test-worker-{ObjectId()}"
     mid = f"{conversation}:00000002"
     reply = {"message_id": mid, "attempt": 3, "first_attempt": 2, "stop_requested": False, "worker": worker}
-    # An owner that nobody is; the process that would be taken for dead is known, and alive.
+    # No user has this owner id. The process has a row and is alive, so that its reply is not taken over.
     process = Process.objects.create(name=worker, alive_until=transcripts.now().replace(year=2100))
     try:
         conversations().insert_one({"_id": conversation, "owner_id": -1, "reply": reply, "change": 1})

@@ -1,4 +1,4 @@
-"""What stands in Redis keeps no process from following the replies of the others live."""
+"""No content of Redis prevents a process from following other processes' replies live."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def reply_key(mid: str) -> str:
 
 @pytest.fixture
 def elsewhere(web_with: Callable[..., str], alice: Person) -> Iterator[Person]:
-    """Alice at another web process, with the same stores."""
+    """Alice as a client of another web process with the same stores."""
     client = object.__new__(Person)
     super(Person, client).__init__(web_with(**ELSEWHERE), token=alice.tokens["access_token"])
     yield client
@@ -30,7 +30,7 @@ def elsewhere(web_with: Callable[..., str], alice: Person) -> Iterator[Person]:
 
 
 def followed(alice: Person, elsewhere: Person, spoil: Callable[[str], Any]) -> tuple[list[dict[str, Any]], str]:
-    """The events of a reply at another process, whose stream in Redis is spoilt meanwhile, and the reply's text."""
+    """The events of a reply at another process while `spoil` damages Redis, and the reply's text."""
     path = f"chat/conversations/{alice.new_conversation()}/messages"
     with alice.stream("POST", path, json={"content": TEXT}, headers=EVENT_STREAM) as answer:
         written = read_events(answer.iter_lines())
@@ -60,7 +60,7 @@ def spoil_notices_key(mid: str) -> None:
 
 
 def spoil_foreign_reply(mid: str) -> None:
-    """A reply that others follow has a key with another type of value; this one is published with it."""
+    """Give the key of a followed reply another type of value."""
     redis_client().set(reply_key(mid), "x")
 
 
@@ -73,7 +73,7 @@ def test_a_reply_is_followed_live_whatever_stands_in_redis(
     events, text = followed(alice, elsewhere, spoil)
     assert events[-1]["event"] == "done"
     assert text_of(events) == text
-    # By the stored message alone it would come in two or three pieces.
+    # From the stored message alone, the text would arrive in two or three pieces.
     assert len([told for told in events if told.get("event") == "delta"]) > 5
     events, text = followed(alice, elsewhere, lambda _: None)
     assert text_of(events) == text

@@ -1,4 +1,4 @@
-"""GET /chat/conversations/{id}/messages and one message: pages and their edges."""
+"""GET /chat/conversations/{id}/messages and single messages: pages and their limits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from conftest import Person, assert_error
 from conversations.messages.pages import message_page
 
-# Beyond every message: what clients send for "the newest".
+# Greater than every sequence number: clients send it to get the newest page.
 FAR = (8, 99_999_999, 2**31 - 1, 2**31, 2**53 - 1, 2**63 - 1, 2**63, 10**30)
-# Of six messages: the query, the sequence numbers, has_more.
+# For six messages: the query, the sequence numbers, has_more.
 PAGES: list[tuple[dict[str, Any], list[int], bool]] = [
     ({}, [1, 2, 3, 4, 5, 6], False),
     ({"limit": 6}, [1, 2, 3, 4, 5, 6], False),
@@ -127,7 +127,7 @@ places = st.integers(0, 300)
     where=places,
 )
 def test_a_page_has_the_nearest_of_what_there_is(last_seq: int, limit: int, way: str, where: int) -> None:
-    """Against the plain definition: filter, then cut at the right end."""
+    """Compares with the simple definition: filter, then cut at the right end."""
     everything = list(range(1, last_seq + 1))
     match way:
         case "skip":

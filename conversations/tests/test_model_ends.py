@@ -1,4 +1,4 @@
-"""How an answer of the model ends: whole, withheld, given up, or with an error in the middle of it."""
+"""The ends of a model's answer: complete, withheld, abandoned, or with an error in the middle."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_answer_without_text_that_did_not_end_well_is_a_failure(
     content = f"[[empty=1]][[thoughts=8]][[finish={reason}]] ended-{alice.id}"
     _, reply = failed_send(alice, conversation, content, status=503, error=UNAVAILABLE)
     assert reply["content"] == ""
-    # The model did work, and told what that costs.
+    # The model generated tokens and reported their usage.
     (call,) = model_calls(f"ended-{alice.id}")
     tokens = {"input_tokens": call["prompt_tokens"], "output_tokens": 8, "total_tokens": call["prompt_tokens"] + 8}
     assert reply["usage"] == {**NO_TOKENS, **tokens, "thinking_tokens": 8}
@@ -293,7 +293,7 @@ def test_a_date_until_which_to_wait_is_told_in_seconds(alice: Person) -> None:
 
 @pytest.mark.parametrize("text", ["", "[[empty=1]]"])
 def test_one_call_is_one_request(alice: Person, model_calls: ModelCalls, text: str) -> None:
-    """Also where the model says that it would go on when it is asked again."""
+    """Also if the model's answer says that another request would continue it."""
     prompt = f"[[finish=CONTINUATION]][[continuation=dG9rZW4=]]{text}once-{alice.id}"
     alice.post("ai/complete", json={"prompt": prompt})
     assert len(model_calls(f"once-{alice.id}")) == 1

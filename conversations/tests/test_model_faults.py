@@ -1,4 +1,4 @@
-"""What a send answers, stores and charges when the model fails, blocks or talks rubbish."""
+"""The response, the stored messages and the charge of a send if the model fails, blocks or answers nonsense."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NO_TOKENS = {
 
 
 def ledger(person: Person) -> list[dict[str, Any]]:
-    """The settled chat rows of a person, oldest first, in the form of a message's `usage`."""
+    """The settled chat entries of a person, oldest first, in the form of a message's `usage`."""
     rows = LedgerEntry.objects.filter(user_id=person.id, purpose="chat", settled_at__isnull=False).order_by("id")
     return [
         {
@@ -45,7 +45,7 @@ def ledger(person: Person) -> list[dict[str, Any]]:
 
 
 def failed_send(person: Person, conversation: str, content: str, *, status: int, error: dict[str, str]) -> Any:
-    """Send what must fail; checks the whole answer and what was stored. Returns the answer and the model's message."""
+    """Send a message that must fail, and check the response and the stored messages; returns response and reply."""
     answer = person.say(conversation, content)
     told = answer.json()
     assert answer.status_code == status, answer.text
@@ -62,7 +62,7 @@ def assert_next_send_works(person: Person, conversation: str, model_calls: Model
     content = f"and-on-{person.id}"
     answer = person.say(conversation, content)
     assert (answer.status_code, answer.json()["model_message"]["content"]) == (200, f"Echo: {content}")
-    # What failed is no part of what the model is told: turns must alternate.
+    # Failed exchanges are not sent to the model, because turns must alternate.
     assert model_calls(content)[0]["contents"] == [{"role": "user", "parts": [{"text": content}]}]
 
 
@@ -125,7 +125,7 @@ def test_a_stream_that_is_cut_keeps_and_charges_what_came(alice: Person, model_c
     assert f"Echo: cut-{alice.id} one two three four five six".startswith(reply["content"])
     assert ledger(alice) == [reply["usage"]]
     assert (reply["usage"]["input_tokens"], reply["usage"]["estimated"]) == (call["prompt_tokens"], False)
-    if cut_by == "close":  # a reset may throw away what was on its way
+    if cut_by == "close":  # a reset may discard data in transit
         assert reply["usage"]["output_tokens"] == call["output_tokens"]
     assert_next_send_works(alice, conversation, model_calls)
 
@@ -202,7 +202,7 @@ def test_a_model_that_hangs_is_503_after_the_timeout(
     tokens = estimate_tokens(content)
     assert reply["usage"] == {**NO_TOKENS, "input_tokens": tokens, "total_tokens": tokens, "estimated": True}
     assert ledger(carol) == [reply["usage"]]
-    # The timeout bounds the whole call, not the pause between two pieces.
+    # The timeout limits the whole call, not the pause between two pieces.
     slow = "[[chunks=40]][[gap=0.2]]" + "word " * 40
     _, reply = failed_send(carol, conversation, slow, status=503, error=UNAVAILABLE)
     assert 0 < len(reply["content"]) < len("word " * 40)

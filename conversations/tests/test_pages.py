@@ -1,4 +1,4 @@
-"""The two pure parts of a transcript: which messages a page has, and which turns go to the model."""
+"""The pure functions of a transcript: the messages of a page, and the turns sent to the model."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ ModelCalls = Callable[[str], list[dict[str, Any]]]
 
 
 def pictures_of(call: dict[str, Any]) -> list[int]:
-    """How many pictures each turn had that the model was given."""
+    """The number of pictures in each turn that the model received."""
     return [sum("inlineData" in part for part in content["parts"]) for content in call["contents"]]
 
 
@@ -44,7 +44,7 @@ def test_a_message_carries_its_pictures_to_the_model_and_in_the_history(alice: P
     (call,) = model_calls(f"and then, {alice.id}?")
     assert pictures_of(call) == [2, 0, 0]
     again = alice.post(f"chat/conversations/{conversation}/messages/{pair['user_message']['id']}/regenerate")
-    assert again.status_code == 409  # no longer the last
+    assert again.status_code == 409  # no longer the last exchange
 
 
 def test_a_regenerated_answer_sees_the_same_pictures(alice: Person, model_calls: ModelCalls) -> None:
@@ -65,7 +65,7 @@ def test_the_same_send_with_other_pictures_is_another_body(alice: Person) -> Non
     first = alice.say(conversation, "hi", **sent)
     assert alice.say(conversation, "hi", **sent).json() == first.json()
     assert alice.say(conversation, "hi", client_message_id="k").json()["code"] == "idempotency_conflict"
-    # Also when the picture is gone by then.
+    # Also after the picture is deleted.
     alice.delete(f"chat/attachments/{attachment['id']}")
     assert alice.say(conversation, "hi", **sent).json() == first.json()
 

@@ -1,4 +1,4 @@
-"""Redis as a cluster: a command, script or transaction has keys of one slot only."""
+"""Redis as a cluster: the keys of a command, script or transaction share one slot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgechat.local.web import WebServer
 
 
 class ValkeyCluster(Valkey):
-    """A cluster of one node, which refuses what spans slots as every cluster does."""
+    """A cluster of one node, which refuses commands across slots as every cluster does."""
 
     def command(self, port: int) -> list[str]:
         program, configuration = super().command(port)
@@ -49,7 +49,7 @@ def test_nothing_spans_slots(
             answer = alice.post("ai/complete", json={"prompt": "hello"})
             assert answer.json()["text"] == "Echo: hello"
         assert answer.json()["cached"] is True
-        # Slots are renewed meanwhile, of two users in one process.
+        # Meanwhile, one process renews the reply slots of two users.
         text = "[[chunks=40]][[gap=0.1]]" + "word " * 40
         path = f"chat/conversations/{alice.new_conversation()}/messages"
         other = f"chat/conversations/{bob.new_conversation()}/messages"
@@ -65,7 +65,7 @@ def test_nothing_spans_slots(
             final = list(written)[-1]["data"]
             others.read()
         assert text_of(events) == final["content"]
-        # By the stored message alone it would come in two or three pieces.
+        # From the stored message alone, the text would arrive in two or three pieces.
         assert len([told for told in events if told.get("event") == "delta"]) > 10
         eventually(lambda: alice.get("usage/me").json()["total_requests"] > 5)
         assert alice.delete("users/me").status_code == 204

@@ -1,4 +1,4 @@
-"""Replies that MongoDB will never take end as failed, once, and leave their conversation free."""
+"""Replies that MongoDB refuses to store end as failed, once, and free their conversation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Eventually = Callable[..., Any]
 
 
 def nearly_full(document: str) -> None:
-    """Make a message so large that an answer has no room beside it."""
+    """Make the message's document so large that an answer no longer fits into it."""
     messages().update_one({"_id": document}, {"$set": {"ballast": "x" * (16 * 1024 * 1024 - 5000)}})
 
 

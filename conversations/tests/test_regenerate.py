@@ -1,4 +1,4 @@
-"""POST /chat/conversations/{id}/messages/{mid}/regenerate: answering again, and editing what was asked."""
+"""POST /chat/conversations/{id}/messages/{mid}/regenerate: a new answer, and an edited question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ends a session, an account, a membership or a conversation ends the calls that are open, in every process."""
+"""The end of a session, account, membership or conversation ends its open calls in every process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from edgechat.tests.raw_client import RawClient
 from edgechat.tests.web_settings import ELSEWHERE, WITHOUT_REDIS
 from usage.models import LedgerEntry
 
-# Far longer than a call that is ended takes, far shorter than what would end it otherwise.
+# Far longer than an ended call takes, and far shorter than the call would take otherwise.
 LONG = "[[chunks=150]][[gap=0.1]]" + "word " * 150
 ENDED = {"detail": "The session has ended", "code": "token_revoked"}
 CONVERSATION = "CONVERSATION"
@@ -34,13 +34,13 @@ GONE = {"detail": "Conversation not found", "code": "not_found"}
 
 
 def figure(text: str) -> None:
-    """Shown by `make faults`."""
+    """Print a figure for `make faults`."""
     print(text)  # noqa: T201
 
 
 @dataclass
 class Open:
-    """A call in a thread of its own: what it came to, and when."""
+    """A call in its own thread: its result, and the time of its end."""
 
     name: str
     streamed: bool
@@ -57,7 +57,7 @@ class Open:
 
 
 class OpenCalls:
-    """Calls of one person to one service, all at once."""
+    """Simultaneous calls of one person to one service."""
 
     def __init__(self, person: Person, origin: str) -> None:
         self._origin = origin
@@ -101,14 +101,14 @@ def picture() -> dict[str, Any]:
 
 
 def open_everything(person: Person, origin: str, marker: str, model_calls: Callable[..., Any]) -> OpenCalls:
-    """One call of each kind that stays open, all of them with the model."""
+    """One open call of each kind; all of them wait for the model."""
     calls = OpenCalls(person, origin)
     content = f"{LONG}{marker}"
     conversations = [person.new_conversation(title="Titled") for _ in range(4)]
     streamed, waiting, regenerated, tasks = (f"chat/conversations/{each}" for each in conversations)
     mid = person.say(conversations[2], "first").json()["model_message"]["id"]
     person.say(conversations[3], "first")
-    # As the model would be told by what was said: a directive in the message itself would keep its own reply waiting.
+    # The directive is written into a stored message, because in a sent message it would delay that message's own reply.
     slow = {"$set": {"content": f"[[delay=15]]{marker}"}}
     database()["messages"].update_one({"_id": f"{conversations[3]}:00000001"}, slow)
     calls.begin("send, streamed", "POST", f"{streamed}/messages", stream=True, json={"content": content})
@@ -241,7 +241,7 @@ def test_what_ends_a_session_ends_all_that_it_has_open(
             assert call.events[-1] == "error", call.name
     longest = max(call.ended_at for call in calls.calls) - ended_at
     figure(f"{end.__name__}: {len(calls.calls)} open calls ended within {longest:.2f} s")
-    # One-off calls end with who asked.
+    # One-off calls end with their caller's session.
     eventually(lambda: [call["outcome"] for call in model_calls(marker)].count("client_gone") >= 7)
 
 
@@ -269,7 +269,7 @@ def test_the_reply_goes_on_for_its_owner(
 
 @dataclass
 class Shared:
-    """A reply of alice's in a conversation that bob may read, running, and followed by both."""
+    """A running reply of alice in a conversation that bob may read; both follow it."""
 
     organization: Organization
     conversation: str
@@ -371,7 +371,7 @@ def test_an_export_breaks_off(alice: Person, web_url: str, elsewhere: str, path:
     messages = database()["messages"]
     message = messages.find_one({"_id": f"{conversation}:00000001"})
     assert message is not None
-    many = 800  # more than the sockets on the way hold
+    many = 800  # more than the sockets' buffers hold
     copies = [{**message, "_id": f"{conversation}:{seq:08d}", "seq": seq} for seq in range(3, many + 1)]
     messages.insert_many([{**copy, "content": "word " * 6400, "client_message_id": None} for copy in copies])
     database()["conversations"].update_one({"_id": conversation}, {"$set": {"next_seq": many + 1}})
@@ -401,5 +401,5 @@ def test_a_picture_breaks_off(alice: Person, web_url: str, elsewhere: str) -> No
         client.receive()
         log_out(alice, elsewhere)
         assert Api(web_url, token=alice.tokens["access_token"]).get(path).status_code == 401
-        with pytest.raises((AssertionError, ConnectionError)):  # the connection ends before the picture does
+        with pytest.raises((AssertionError, ConnectionError)):  # the connection ends before the picture is complete
             client.answer()

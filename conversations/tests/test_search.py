@@ -20,13 +20,13 @@ def search(person: Person, q: str, **query: Any) -> dict[str, Any]:
 
 
 def said_with(person: Person, q: str) -> list[str]:
-    """The snippets of what is found."""
+    """The snippets of the results."""
     return [result["snippet"] for result in search(person, q)["results"]]
 
 
 @pytest.fixture
 def storks(alice: Person) -> str:
-    """A conversation about storks, whose answers say nothing that is searched for."""
+    """A conversation about storks; its answers do not match any search."""
     conversation = alice.new_conversation(title="Birds")
     for text in (
         "White STORKS winter in Chad",
@@ -54,7 +54,7 @@ def test_a_result_names_its_message_and_shows_its_words(alice: Person) -> None:
     }
 
 
-# What is searched for, and the first words of the messages that are found.
+# The query, and the first words of the results.
 FOUND = [
     ("storks", ["White"]),
     ("StOrKs", ["White"]),
@@ -116,7 +116,7 @@ def test_pages_go_from_the_newest_to_the_oldest_while_more_is_said(alice: Person
         alice.say(conversations[0], "word of later")
         found = search(alice, "word", limit=3, cursor=found["next_cursor"])
         ids += [result["message_id"] for result in found["results"]]
-    # The two of an exchange have one time, and the later is the model's.
+    # Both messages of an exchange have the same time; the model's message is the later one.
     assert ids == expected[::-1]
 
 
@@ -137,7 +137,7 @@ def test_a_wrong_parameter_is_422(alice: Person, query: dict[str, Any], field: s
     assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, [field])
 
 
-# What is said, and what is searched for.
+# The text of the message, and the query.
 SPELLINGS = [
     ("Straße", "STRASSE"),
     ("STRASSE", "straße"),

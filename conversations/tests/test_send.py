@@ -1,4 +1,4 @@
-"""POST /chat/conversations/{id}/messages: what is sent, answered, stored and charged."""
+"""POST /chat/conversations/{id}/messages: the prompt, the response, the stored messages and the charge."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ModelCalls = Callable[[str], list[dict[str, Any]]]
 
 
 def message(conversation: str, seq: int, content: str, **more: Any) -> dict[str, Any]:
-    """A message as it is answered, but for `created_at`."""
+    """A message in a response, without `created_at`."""
     return {
         "id": f"{conversation}:{seq:08d}",
         "seq": seq,

@@ -1,4 +1,4 @@
-"""Conversations of an organization: read by all who are in it, written by their author."""
+"""Conversations of an organization: all members can read them, only their author can write."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DENIED = "You do not have permission to do this"
 
 @pytest.fixture
 def organization(alice: Person, bob: Person) -> Organization:
-    """Alice owns it, Bob is in it."""
+    """An organization that Alice owns and of which Bob is a member."""
     return new_organization(owner=alice, member=bob)
 
 
@@ -117,7 +117,7 @@ def test_a_picture_is_read_by_those_who_read_its_conversation(
         own, read = (each.get(f"chat/attachments/{sent}", params={"size": size}) for each in (alice, bob))
         assert (own.status_code, read.status_code, read.content) == (200, 200, own.content)
     assert_error(bob.delete(f"chat/attachments/{sent}"), 403, "permission_denied", DENIED)
-    # To read is not to have: it cannot be sent on.
+    # Read access to a picture does not allow sending it.
     answer = bob.say(bob.new_conversation(), "Whose is this?", attachment_ids=[sent])
     assert_error(answer, 404, "not_found", "Attachment not found")
     for other in (unsent, private):
@@ -164,7 +164,7 @@ def test_pages_of_the_list_neither_skip_nor_repeat_one(
     alice: Person, bob: Person, organization: Organization, limit: int
 ) -> None:
     made = [person.new_conversation(organization_id=organization.pk) for person in (alice, bob) * 4]
-    # Some changed in the same millisecond.
+    # Some conversations changed in the same millisecond.
     at = datetime.now(UTC).replace(microsecond=500_000)
     for number, conversation in enumerate(made):
         changed_at = at - timedelta(seconds=(0, 0, 0, 1, 1, 2, 2, 2)[number])
@@ -251,7 +251,7 @@ def test_what_mongodb_was_not_told_of_gives_nobody_anything(
     conversations().update_one({"_id": theirs}, {"$set": {"organization_id": organization_id}})
     assert bob.say(theirs, "After its end").status_code == 200
     rows = LedgerEntry.objects.filter(user_id=bob.id, purpose="chat").order_by("id")
-    # The end of the organization took its name from the first.
+    # The deletion of the organization removed it from the first entry.
     assert list(rows.values_list("organization_id", flat=True)) == [None, None, None]
 
 

@@ -1,4 +1,4 @@
-"""How many replies and event streams one user has at once."""
+"""The limits of one user's simultaneous replies and event streams."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOO_MANY_STREAMS = "event streams are open for this account, as many as there ma
 
 @pytest.fixture
 def carol(web_with: Callable[..., str], register: Callable[..., Person]) -> Person:
-    """At two processes with small limits."""
+    """A user of two processes with small limits."""
     return register("carol", web_with(WEB_CONCURRENCY="2", MAX_REPLIES_PER_USER="4", MAX_STREAMS_PER_USER="3"))
 
 
@@ -86,7 +86,7 @@ def test_one_off_calls_count_as_replies(carol: Person, bob: Person, eventually: 
         fourth = at_once(2, lambda _: carol.post("ai/complete", json={"prompt": "[[delay=2]]hello"}))
         assert sorted(answer.status_code for answer in fourth) == [200, 429]
         assert_too_many(next(each for each in fourth if each.status_code == 429), f"4 {TOO_MANY}")
-    # Their clients have hung up.
+    # Their clients have closed the connection.
     eventually(lambda: carol.post("ai/complete", json={"prompt": "hello"}).status_code == 200)
     assert bob.post("ai/complete", json={"prompt": "hello"}).status_code == 200
 

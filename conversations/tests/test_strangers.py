@@ -1,4 +1,4 @@
-"""Every route with an id, asked by a stranger: as if there were nothing, and nothing changes."""
+"""Every route with an id, called by another user: it answers as for an absent id and changes nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.urls import get_resolver
 from conftest import Person
 from edgechat.stores.mongo import database
 
-# What makes a valid body of every call, so that it is the id that is refused.
+# A valid body for every call, so that only the id can be refused.
 BODY = {"content": "hello", "title": "mine now", "pinned": True, "rating": "up", "client_message_id": "phone-1"}
 
 

@@ -1,4 +1,4 @@
-"""Streaming a reply, and coming back to it."""
+"""Streaming a reply, and following it again."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_followers_on_any_process_get_the_same_text(alice: Person) -> None:
         next(events)
         opening = next(events)
         mid = opening["data"]["model_message"]["id"]
-        # Fresh connections are spread over the processes.
+        # New connections are distributed over the processes.
         others = [httpx2.Client(headers=alice.headers, base_url=alice.base_url, timeout=30) for _ in range(6)]
         streams = []
         for other in others:

@@ -1,4 +1,4 @@
-"""Which events a streamed send gives, and what comes as a plain status instead."""
+"""The events of a streamed send, and the errors that are plain responses instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coming back to a stream with Last-Event-ID."""
+"""Resuming a stream with Last-Event-ID."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_stopped_blocked_and_failed_replies_are_told_like_any_other(alice: Perso
 
 @pytest.fixture
 def two_processes(web_with: Callable[..., str], web_url: str) -> list[str]:
-    """Where one process answers, and where others do over the same stores."""
+    """The URLs of one process, and of other processes with the same stores."""
     return [web_with(**ELSEWHERE), web_url]
 
 

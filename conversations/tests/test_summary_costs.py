@@ -1,4 +1,4 @@
-"""Summaries of what no longer fits: what they cost, and that nothing is summarized twice."""
+"""Summaries of exchanges that no longer fit: their cost, and that nothing is summarized twice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HALF = WINDOW // 2
 
 @pytest.fixture
 def small_window(web_with: Callable[..., str]) -> str:
-    """Where a server with a small context window answers."""
+    """The URL of a server with a small context window."""
     return web_with(CONTEXT_MAX_TOKENS=str(WINDOW))
 
 
@@ -65,7 +65,7 @@ def test_a_long_conversation_makes_a_call_for_each_half_window_at_most(
 
 @pytest.fixture
 def window(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
-    """A small window in this process; and where each part that is summarized begins, with its text."""
+    """A small window in this process; the (after_seq, text) of each summarized part."""
     monkeypatch.setattr(settings, "CONTEXT_MAX_TOKENS", WINDOW)
     parts: list[tuple[int, str]] = []
     begins: list[int] = []
@@ -95,7 +95,7 @@ def test_at_once_and_again_nothing_is_summarized_twice(alice: Person, window: li
     assert len(set(begins)) == len(begins) == summaries_of(alice)
     tokens = sum(estimate_tokens(text) for number in range(60) for text in said(number))
     assert tokens // WINDOW < len(begins) <= tokens // HALF
-    # The whole window is used, whatever the exchanges' lengths.
+    # Each call uses the whole window, whatever the exchanges' lengths.
     assert all(WINDOW * 0.55 < estimate_tokens(text) < WINDOW * 0.75 for _, text in window[:-1])
     after = stored(alice, conversation)
     assert after["summary"] is not None

@@ -1,4 +1,4 @@
-"""Temporary conversations: 24 hours, and then gone from everywhere."""
+"""Temporary conversations: after 24 hours they are deleted everywhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from conversations.transcript_repository import collections
 
 
 def lifetime_over(conversation: str) -> None:
-    """Move a conversation's end into the past, as after 24 hours."""
+    """Move a conversation's expiry into the past, as after 24 hours."""
     past = {"$min": {"expires_at": collections.now() - timedelta(seconds=1)}}
     collections.conversations().update_one({"_id": conversation}, past)
     collections.messages().update_many({"conversation_id": conversation}, past)
@@ -106,7 +106,7 @@ def test_after_its_time_it_is_gone_from_every_call_at_once(alice: Person, tempor
 def test_nothing_is_left_of_it_nor_told_to_other_devices(alice: Person, temporary: str) -> None:
     since = alice.get("chat/changes").json()["next_since"]
     lifetime_over(temporary)
-    assert purge_conversations() >= 0  # or a web process was faster
+    assert purge_conversations() >= 0  # or a web process has deleted it first
     changes = alice.get("chat/changes", params={"since": since}).json()
     assert (changes["conversations"], changes["deleted"]) == ([], [])
     assert collections.conversations().count_documents({"_id": temporary}) == 0

@@ -1,4 +1,4 @@
-"""What is made a title of, as a pure function."""
+"""Titles made from texts; pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Titles that conversations get by themselves."""
+"""Generated titles of conversations."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_first_reply_gives_a_title_at_once_and_then_the_models(alice: Person
     conversation = alice.new_conversation()
     assert title_of(alice, conversation) is None
     alice.say(conversation, "  Where do \n storks winter?  ")
-    # The scripted model echoes: its title for the answer begins with another "Echo: ".
+    # The scripted model echoes, so its title for the answer starts with another "Echo: ".
     assert title_of(alice, conversation) in ("Where do storks winter?", "Echo: Echo: Where do storks winter?")
     assert eventually(lambda: title_of(alice, conversation) == "Echo: Echo: Where do storks winter?")
     assert eventually(lambda: purposes(alice) == ["chat", "title"])
@@ -38,7 +38,7 @@ def test_the_first_reply_gives_a_title_at_once_and_then_the_models(alice: Person
 
 def test_the_title_is_provisional_while_the_model_is_asked_for_one(alice: Person, eventually: Eventually) -> None:
     conversation = alice.new_conversation()
-    # The answer is itself a directive, and so the model takes its time over the title.
+    # The answer is a directive, so the model's call for the title is slow.
     alice.say(conversation, "[[say=%5B%5Bdelay=20%5D%5D later]]Storks and [[chunks=1]]cranes")
     assert eventually(lambda: LedgerEntry.objects.filter(user_id=alice.id, purpose="title").exists())
     assert title_of(alice, conversation) == "[[say=%5B%5Bdelay=20%5D%5D later]]Storks and [[chunks=1]]cranes"
@@ -104,7 +104,7 @@ def test_a_long_first_message_is_shortened_at_a_word(alice: Person) -> None:
 
 def test_the_models_title_is_told_without_the_marks_around_it(alice: Person, eventually: Eventually) -> None:
     conversation = alice.new_conversation()
-    # The answer is itself a directive, for the call that asks for a title.
+    # The answer is a directive for the call that generates the title.
     answer = f"[[say={quote('## Title: **C# and F#**')}]]sharp"
     alice.say(conversation, f"[[say={quote(answer)}]]# Which of them?")
     assert eventually(lambda: title_of(alice, conversation) == "C# and F#")

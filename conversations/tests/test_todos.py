@@ -42,7 +42,7 @@ def make_admin(person: Person) -> None:
 
 
 def fill(person: Person, *, leave: int) -> None:
-    """Give a user as many todos as an account can have, less `leave`."""
+    """Give a user the maximum number of todos minus `leave`."""
     Todo.objects.bulk_create([Todo(owner_id=person.id, title="one of many") for _ in range(MAX_TODOS - leave)])
 
 
@@ -256,7 +256,7 @@ def test_an_account_has_so_many_todos_and_no_more(alice: Person, bob: Person) ->
 
 @pytest.mark.parametrize("character", ["x", "😀", "\x01", '"', "\u2028"])
 def test_the_list_of_an_account_that_is_full_is_below_2_mb(alice: Person, character: str) -> None:
-    """By what characters take in the list: 1, 4, 6, 2 and 3 bytes."""
+    """For characters that take 1, 4, 6, 2 and 3 bytes in the list."""
     longest = {"title": f"a{character * 253}z", "description": f"a{character * 998}z"}
     todo_bytes = len(alice.post("todos", json=longest).content)
     count = 1_800_000 // todo_bytes - 2
@@ -270,7 +270,7 @@ def test_the_list_of_an_account_that_is_full_is_below_2_mb(alice: Person, charac
     listed = alice.get("todos")
     assert 1_500_000 < len(listed.content) < 1_900_000
     assert len(listed.json()) == Todo.objects.filter(owner_id=alice.id).count()
-    # A short one becomes no long one, whatever else of it is changed.
+    # A short todo cannot become a long one, even with other changes.
     Todo.objects.filter(pk=listed.json()[0]["id"]).update(title="short", description=None)
     short = f"todos/{listed.json()[0]['id']}"
     while alice.post("todos", json={"title": "small", "description": f"a{character * 100}z"}).status_code == 200:
