@@ -30,7 +30,7 @@ def email_key(email: str) -> str:
 
 
 def refuse_incomparable(email: str) -> None:
-    """Raises ValidationError for an address with characters that fold into others, such as the Kelvin sign (k).
+    """Raises ValidationError for an address with characters that fold into others, as the Kelvin sign folds into k.
 
     Also for an address with needless quotes or backslashes, which has a simpler form.
     """

@@ -57,8 +57,9 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """An account. It is named by its e-mail address, which is kept as typed and unique in any spelling
-    (accounts.addresses).
+    """An account.
+
+    It is named by its e-mail address, which is kept as typed and unique in any spelling (accounts.addresses).
     """
 
     email = models.EmailField(max_length=254)

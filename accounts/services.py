@@ -70,7 +70,7 @@ def authenticate_user(
     """The active user with this e-mail and password.
 
     Raises InvalidCredentials, and LoginLocked after five failures. A login to the admin rejects a user who is not staff
-    like a wrong password. Failures with a valid token among `device_tokens` are counted separately. The password is
+    like an unknown user. Failures with a valid token among `device_tokens` are counted separately. The password is
     checked whether or not the user exists, and each rejection takes the same time, so neither shows whether the user
     exists. An outdated hash, such as an imported one, is replaced.
     """

@@ -45,7 +45,7 @@ def delete_user(*, user: User, caller: Caller | None, actor_id: int | None) -> b
     """
     anonymous = f"deleted-{user.pk}"  # not an e-mail address, so no other user can have registered it
     with transaction.atomic():
-        leave_all_organizations(user.pk)  # locks organizations before users, as `add_member` does
+        leave_all_organizations(user.pk)  # locks organizations before users, as `accept_invitation` does
         User.objects.filter(pk=user.pk).update(
             is_active=False,
             deletion_requested_at=timezone.now(),

@@ -31,8 +31,9 @@ _SALT = "accounts.devices"
 
 
 def given_tokens(request: HttpRequest, device_token: str = "") -> list[str]:
-    """The device tokens of a request, from its body and its cookie. They are not verified and may belong to any
-    account.
+    """The device tokens of a request, from its body and its cookie.
+
+    They are not verified and may belong to any account.
     """
     return [device_token, *request.COOKIES.get(COOKIE, "").split(_SEPARATOR)[:MAX_ACCOUNTS]]
 

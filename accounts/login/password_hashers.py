@@ -48,9 +48,7 @@ class ImportedBCryptPasswordHasher(BCryptPasswordHasher):
 
 
 def stored_form(older_hash: str) -> str | None:
-    """The form that the password column stores for a bcrypt or Argon2id hash of an older backend; None for anything
-    else.
-    """
+    """The stored form of an older backend's bcrypt or Argon2id hash, or None for anything else."""
     if bcrypted := _BCRYPT.fullmatch(older_hash):
         return f"bcrypt${older_hash}" if 4 <= int(bcrypted["rounds"]) <= MAX_BCRYPT_ROUNDS else None
     if argon2 := _ARGON2ID.fullmatch(older_hash):

@@ -38,8 +38,9 @@ class TokenExpired(Exception):
 
 @dataclass(frozen=True)
 class Claims:
-    """The claims that the server uses. The role and the e-mail address are read from the database, never from the
-    token.
+    """The claims that the server uses.
+
+    The role and the e-mail address are read from the database, never from the token.
     """
 
     user_id: int

@@ -118,7 +118,7 @@ class CookieLogoutView(CookieView):
     )
     @raises(PermissionDenied)
     def post(self, request: AuthenticatedRequest) -> Answer[LogoutOutput]:
-        """End the cookie's session, if there is one, and clear the cookie. 403 to pages of other sites."""
+        """End the cookie's session, if any, and clear the cookie. 403 to pages of other sites."""
         if token := request.COOKIES.get(COOKIE):
             log_out_with(token, caller=caller_of(request._request))
         response = Answer(LOGGED_OUT)

@@ -38,7 +38,7 @@ class SignupView(AnonymousView):
     )
     @raises(EmailTaken)
     def post(self, request: AuthenticatedRequest) -> Created[SignupOutput]:
-        """Make an account, without logging in to it."""
+        """Create an account without logging in to it."""
         user = register_user(**validated_body(SignupInput, request), caller=caller_of(request._request))
         return Created(SignupOutput(user=user_body(user), message=MADE))
 
@@ -94,6 +94,6 @@ class UserRegisterView(AnonymousView):
     )
     @raises(EmailTaken)
     def post(self, request: AuthenticatedRequest) -> Answer[IdentityOutput]:
-        """Make an account, without logging in to it."""
+        """Create an account without logging in to it."""
         user = register_user(**validated_body(NewCredentialsInput, request), caller=caller_of(request._request))
         return Answer(IdentityOutput(id=user.pk, email=user.email))

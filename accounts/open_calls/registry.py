@@ -187,10 +187,10 @@ class _Body(ClosingBody):
 
 
 def open_call(request: AuthenticatedRequest, *, events: bool = False, reply: bool = False) -> OpenCall:
-    """Register a call that stays open: an event stream if `events`, a reply of the model if `reply`.
+    """Register a call that stays open: an event stream if `events`, a reply for this call alone if `reply`.
 
-    Event streams and replies end when their clients close the connection. A stream counts towards MAX_STREAMS_PER_USER,
-    a reply towards MAX_REPLIES_PER_USER. Raises TooManyReplies and HungUp.
+    Event streams and such replies end when their clients close the connection. A stream counts towards
+    MAX_STREAMS_PER_USER, a reply towards MAX_REPLIES_PER_USER. Raises TooManyReplies and HungUp.
     """
     user_id = request.user.pk
     call = OpenCall(

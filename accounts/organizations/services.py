@@ -29,8 +29,9 @@ class TooManyOrganizations(ApiError):
 
 
 def access_organization(*, user: User, organization_id: int, lock: bool = False) -> Access:
-    """The access check for every organization. Raises OrganizationNotFound alike for a missing one and one without
-    access.
+    """The access check for every organization.
+
+    Raises OrganizationNotFound alike for a missing one and one without access.
 
     With `lock`, in a transaction, no other transaction changes the organization or its members.
     """

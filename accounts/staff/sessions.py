@@ -63,7 +63,7 @@ def password_is_recent(request: HttpRequest) -> bool:
 
 
 def require_recent_password(request: HttpRequest) -> None:
-    """Call this before a deletion, an export or a read of private data. Raises PasswordNeeded."""
+    """Call this before a deletion, an export or a read of users' content. Raises PasswordNeeded."""
     if not password_is_recent(request):
         raise PasswordNeeded
 

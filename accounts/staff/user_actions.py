@@ -41,7 +41,7 @@ Act = Callable[[User], object]
 class UserActions(StaffModelAdmin):
     """Each action is offered and allowed where `may_<action>(request, user)` is true.
 
-    Without a user: where it is for any user.
+    Without a user, `may_<action>` is true if the action may be allowed for some user.
     """
 
     actions: Any = ("end_sessions", "deactivate")

@@ -23,7 +23,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         days = options["days"]
-        # A client may still ask for a pair that is less than two days old (accounts.login.sessions).
+        # With less than two days, the command could delete a pair that a client may still ask for
+        # (accounts.login.sessions).
         if not 2 <= days <= 36500:
             raise CommandError("--days must be from 2 to 36500.")
         before = timezone.now() - timedelta(days=days)
