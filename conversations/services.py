@@ -302,7 +302,7 @@ def delete_conversation(*, owner_id: int, conversation_id: str) -> None:
 
 
 def purge_conversations() -> int:
-    """Delete expired temporary conversations, and finish deletions whose process died; the number of both."""
+    """Delete expired temporary conversations, and finish deletions whose process died; the total number."""
     return transcripts.expire_temporary() + transcripts.purge_deleted(older_than=timezone.now() - PURGE_AFTER)
 
 

@@ -82,7 +82,7 @@ def _tokens_left(question: Turn, *, instruction: str | None, budget: int) -> int
 def first_kept(earlier: Iterable[Said], *, budget: int, alone: int) -> int | None:
     """The lowest `seq` of the latest exchanges that fit into `budget` tokens.
 
-    The latest exchange alone may have `alone` tokens; None if it has more.
+    The latest exchange may have up to `alone` tokens. None if it has more, or if there are no exchanges.
     """
     lowest: int | None = None
     for said in earlier:
@@ -99,7 +99,7 @@ def is_as_long_as(earlier: Iterable[Said], *, tokens: int) -> bool:
 
 
 def beginning(text: str, *, tokens: int) -> str:
-    """The longest beginning of a text for which `estimate_tokens` counts at most `tokens`."""
+    """The beginning of a text for which `estimate_tokens` counts at most `tokens`."""
     return cut(text, len(text.encode()[: 3 * max(0, tokens)].decode(errors="ignore")))
 
 

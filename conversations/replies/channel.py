@@ -86,7 +86,7 @@ class _Publisher:
         time.sleep(COALESCE_SECONDS)
 
     def _put_back(self, waiting: dict[str, LiveReply]) -> None:
-        """Mark the replies again, except those that have ended: MongoDB answers for these."""
+        """Mark the replies again, except ended ones, whose followers read from MongoDB."""
         with self._lock:
             kept = {key: reply for key, reply in waiting.items() if reply.erased or not reply.ended}
             self._waiting = {**kept, **self._waiting}
@@ -94,7 +94,7 @@ class _Publisher:
             self._wake.set()
 
     def _publish(self, replies: list[LiveReply]) -> None:
-        """Raises RedisError if Redis is unavailable. A refused entry of one reply does not affect the other replies."""
+        """Raise RedisError if Redis is unavailable. A refused entry of one reply does not affect the other replies."""
         pipeline = redis_client().pipeline(transaction=False)
         entries: list[_Entries] = []
         for reply in replies:
@@ -268,7 +268,7 @@ class _Reader:
         for entry_id, fields in entries:
             piece = read_piece(fields)
             if piece is None:
-                # Whatever stands there: no reply may end the reading of all others.
+                # An invalid entry of one reply must not stop the reading of the others.
                 logger.error("piece_not_understood", message_id=message_id, entry=entry_id.decode())
             else:
                 self._apply(followed.feed, piece)

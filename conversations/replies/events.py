@@ -25,7 +25,7 @@ from edgechat.processes.text_feed import FeedState
 
 @dataclass(frozen=True)
 class Position:
-    """A follower's position: the attempt, and the offset in its text in characters; `ended` after the final event."""
+    """A follower's position: the attempt, and the number of characters read; `ended` after the final event."""
 
     attempt: int
     offset: int
@@ -89,7 +89,7 @@ def stream_reply(
             if not looked and position.is_ahead_of(found.epoch, found.text):
                 if not follower.has_caught_up():
                     continue
-                # The client's position is beyond the known text, so its text cannot be continued.
+                # The client's position is beyond the known text: continuing would leave a gap.
                 position = Position(found.epoch, 0)
                 news.append(event("restart", RestartOutput(), event_id=str(position)))
             looked = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Larger than any reply needs; a position (conversations.replies.follow) has no more digits than these.
+# Larger than any reply needs; a position (conversations.replies.events) has no more digits than these.
 MAX_ATTEMPT = 1_000_000
 MAX_CHARACTERS = 2_000_000
 

@@ -81,7 +81,7 @@ _strays: set[str] = set()
 
 
 def declare_unknown_workers_dead() -> None:
-    """Declare processes dead that replies name but that have no row, so that their replies are taken over.
+    """Declare processes dead that running replies name but that have no row, so that their replies are taken over.
 
     Their rows were lost, or they are of an earlier version, which appended `:1` to the name of its row. No process
     can return under such a name.

@@ -1,4 +1,1 @@
-"""Search, changes for other devices, exports.
-
-Only views import it.
-"""
+"""Search, changes for other devices, and exports."""

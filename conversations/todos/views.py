@@ -62,7 +62,7 @@ class TodosView(APIView):
     )
     @raises(TooManyTodos)
     def post(self, request: AuthenticatedRequest) -> Answer[TodoOutput]:
-        """Create a todo. An account can have 5000 todos of 1.9 MB together; beyond that: 409 `too_many_todos`."""
+        """Create a todo. An account can have 5000 todos and 1.9 MB; beyond either limit: 409 `too_many_todos`."""
         todo = create_todo(owner_id=request.user.pk, **validated_body(TodoInput, request))
         return Answer(todo_body(todo))
 

@@ -124,7 +124,7 @@ def find_stop_requests(*, worker: str) -> set[tuple[str, int]]:
 
 @mongo_errors
 def find_unknown_workers(*, known: list[str]) -> set[str]:
-    """The processes named by running replies that are not in `known`; only some of them if there are very many."""
+    """Processes that running replies name and `known` lacks; only some of them if there are very many."""
     strange = {"reply.worker": {"$exists": True, "$nin": known}}
     found = conversations().find(strange, {"reply.worker": 1}).hint(WRITTEN_BY).limit(UNKNOWN_AT_ONCE)
     return {conversation["reply"]["worker"] for conversation in found}
