@@ -1,6 +1,6 @@
-"""Every answer that the tests' client gets is held against the published OpenAPI file.
+"""Checks every answer to the tests' client against the published OpenAPI file.
 
-Clients have to ignore fields that they do not know, so the published schemas allow more. Here none may be too many.
+Clients must ignore unknown fields, so the published schemas allow more fields. Here an unknown field is a fault.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ FILE = "urn:openapi"
 
 
 class Unpublished(AssertionError):
-    """An answer that the OpenAPI file does not have."""
+    """An answer that the OpenAPI file does not contain."""
 
 
 def check_answer(answer: httpx2.Response, *, streamed: bool) -> None:
-    """Raises Unpublished. Of a streamed answer only an error is read here; events are checked as they come."""
+    """Raises Unpublished. Of a streamed answer only an error is read here; events are checked as they arrive."""
     method, path, status = answer.request.method, answer.request.url.path, answer.status_code
     media_type = answer.headers.get("Content-Type", "").partition(";")[0]
     if method in ("HEAD", "OPTIONS") or status == 304 or path.rstrip("/") == "/api/v1/openapi.json":
@@ -32,7 +32,7 @@ def check_answer(answer: httpx2.Response, *, streamed: bool) -> None:
     where = f"{method} {path} {status}"
     operation = _find_operation(method, path)
     if operation is None:
-        # Of what is not in the file, pages and the admin have errors in the one shape too.
+        # Pages and the admin are not in the file, but their errors have the one shape too.
         if path.startswith("/api/"):
             _require(status in (404, 405), f"{where}: no such operation is published")
         if path.startswith("/api/") or media_type == "application/json":
@@ -62,7 +62,7 @@ def check_answer(answer: httpx2.Response, *, streamed: bool) -> None:
 
 @functools.cache
 def document() -> dict[str, Any]:
-    """The published file. Made here, for a server of a test may be over its limits or have no stores."""
+    """The published file. Created in this process, because a test's server may be over its limits or have no stores."""
     from edgechat.openapi.views import published_document
 
     made: dict[str, Any] = json.loads(published_document())
@@ -70,7 +70,7 @@ def document() -> dict[str, Any]:
 
 
 def _checked_events(lines: Iterable[str], events: dict[str, Any], where: str) -> Iterator[str]:
-    """The lines of an event stream, each event's data checked before it is passed on."""
+    """The lines of an event stream. Each event's data is checked before it is passed on."""
     name = ""
     for line in lines:
         field, _, value = line.partition(": ")
@@ -90,7 +90,7 @@ def _check_lines(lines: list[str], bodies: dict[str, Any], where: str) -> None:
 
 
 def _check_error(codes: dict[str, Any], body: dict[str, Any], where: str) -> None:
-    """The code is one that this status of the operation can have, and `context` is the code's."""
+    """The operation's status can have this code, and `context` is the code's."""
     code = body["code"]
     _require(code in codes, f"{where}: the code is not published: {body}")
     _check_json(codes[code] or NOTHING, body.get("context"), f"{where}, context of {code}")
@@ -115,7 +115,7 @@ def _body(answer: httpx2.Response) -> Any:
 
 @functools.cache
 def _validator(schema: str) -> jsonschema_rs.Draft202012Validator:
-    """Made once for each schema; the components are read once, too."""
+    """Created once for each schema; the components are also read once."""
     strict = _strict(json.loads(schema.replace('"#/', f'"{FILE}#/')))
     return jsonschema_rs.Draft202012Validator(strict, validate_formats=True, registry=_registry())
 
@@ -126,7 +126,7 @@ def _registry() -> jsonschema_rs.Registry:
 
 
 def _strict(schema: Any) -> Any:
-    """The JSON Schema of what OpenAPI 3.0 says, with no more fields than it names, and times that end with Z."""
+    """The JSON Schema of an OpenAPI 3.0 schema, without additional fields, and with times that end with Z."""
     if isinstance(schema, list):
         return [_strict(each) for each in schema]
     if not isinstance(schema, dict):
@@ -143,7 +143,7 @@ def _strict(schema: Any) -> Any:
 
 @functools.cache
 def _operations() -> list[tuple[re.Pattern[str], dict[str, Any]]]:
-    """The paths as patterns, those with the fewest parameters first."""
+    """The paths as patterns; paths with fewer parameters come first."""
     paths = sorted(document()["paths"].items(), key=lambda entry: entry[0].count("{"))
     return [(re.compile(re.sub(r"{\w+}", "[^/]+", path) + "/?"), operations) for path, operations in paths]
 

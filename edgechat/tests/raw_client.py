@@ -1,4 +1,4 @@
-"""HTTP by hand, for requests that no client library would send."""
+"""HTTP by hand, for requests that no client library sends."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The error's code, from a body in the one shape of errors."""
+        """The code of an error, from a body in the one shape of errors."""
         body: dict[str, Any] = json.loads(self.content)
         assert set(body) - {"errors", "context"} == {"detail", "code", "request_id"}
         return str(body["code"])
 
 
 class RawClient:
-    """One connection, of a client address of its own unless one is given."""
+    """One connection, with its own client address unless one is given."""
 
     def __init__(self, url: str, *, token: str | None = None, address: str | None = None, buffer: int = 0) -> None:
         parts = urlsplit(url)
@@ -89,7 +89,7 @@ class RawClient:
         return b"\r\n\r\n" in self._received
 
     def is_closed(self) -> bool:
-        """Whether the server ends the connection now, or within two minutes: nothing more is sent or read meanwhile."""
+        """Whether the server ends the connection within two minutes. Nothing more is sent or read meanwhile."""
         try:
             return not self._received and self.sock.recv(1) == b""
         except ConnectionError:
@@ -97,7 +97,7 @@ class RawClient:
 
     @property
     def state(self) -> int:
-        """The kernel's state of the connection; TCP_CLOSED when it was reset."""
+        """The kernel's state of the connection; TCP_CLOSED after a reset."""
         return int(struct.unpack("B", self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1))[0])
 
     def __enter__(self) -> Self:

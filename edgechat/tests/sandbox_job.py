@@ -1,4 +1,4 @@
-"""What a process of the sandbox is made to do by `test_sandbox`."""
+"""What `test_sandbox` makes a process of the sandbox do."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def echo(arguments: dict[str, Any], *files: bytes) -> tuple[dict[str, Any], list
 
 
 def process(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
-    """What the process is and has."""
+    """The identity and the resources of the process."""
     own = Path("/proc/self/fd")
     return {
         "pid": os.getpid(),
@@ -43,13 +43,13 @@ def process(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def hold_the_interpreter(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
-    """For minutes, in one call of C."""
+    """Run for minutes in one call of C."""
     re.match("(a*)*b", "a" * 100)
     return {}, []
 
 
 def ignore_the_clock(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
-    """As a process would that a file has taken over."""
+    """Ignore the deadline, like a process that a file controls."""
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, signal.SIG_IGN)
     time.sleep(600)
@@ -79,7 +79,7 @@ def exit_early(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def begin_as_nobody(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
-    """Another process and another thread, as a user who is not root."""
+    """Start another process and another thread, as a user other than root."""
     if os.geteuid() == 0:
         os.setgid(65534)
         os.setuid(65534)
@@ -97,7 +97,7 @@ def begin_as_nobody(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[byt
 
 
 def leave_others(arguments: dict[str, Any], *files: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """Start a process that starts another one, each in a session of its own and deaf to signals; then end."""
+    """Start a process that starts another one, each in its own session and ignoring signals; then end."""
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.setsid()
@@ -121,7 +121,7 @@ def close_and_go_on(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[byt
 
 
 def say(arguments: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
-    """Whatever a hostile process would, on the socket of its answer."""
+    """Send any bytes, like a hostile process, on the socket for the answer."""
     with socket.socket(fileno=3) as sock:
         data = bytes.fromhex(arguments["hex"])
         sock.sendall(struct.pack(">I", arguments.get("length", len(data))) + data * arguments.get("times", 1))

@@ -1,8 +1,8 @@
 """The servers that all tests of a run share. They start when a test first needs them.
 
 The process that controls the run chooses their ports and passwords, so that xdist's workers inherit the addresses. It
-starts the servers when one of its workers, or a test of its own, asks for them by a socket in their folder, and kills
-them at the end.
+starts the servers when one of its workers, or one of its own tests, requests them by a socket in their folder, and
+kills them at the end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgechat.local.web import READY_PATH, WebServer
 
 
 class SharedServers:
-    """PostgreSQL, MongoDB's stand-in, Valkey, the scripted model and the web processes; nothing runs yet."""
+    """PostgreSQL, MongoDB's stand-in, Valkey, the scripted model and the web processes. Nothing is started."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="edgechat-tests-"))
@@ -29,13 +29,13 @@ class SharedServers:
         self._stack = Stack(self._folder, durable=False, scripted=True, mongo=mongo)
         socket = str(self._folder / "wanted")
         os.environ |= {**self._stack.reserve(), "DATA_DIR": str(self._folder), "TEST_SERVERS": socket}
-        # By their settings: where web processes answer, or why they did not start.
+        # By settings: the address of the web processes, or the reason why they did not start.
         self._webs: dict[frozenset[tuple[str, str]], WebServer | str] = {}
         self._listener = Listener(socket, family="AF_UNIX")
         threading.Thread(target=self._serve, name=_STARTER, daemon=True).start()
 
     def end(self) -> None:
-        """Kill what runs, and delete its data."""
+        """Kill the running servers, and delete their data."""
         for web in self._webs.values():
             if isinstance(web, WebServer):
                 web.kill()
@@ -90,10 +90,10 @@ _STARTER = "starts the shared servers"
 
 @functools.cache
 def shared_web(**settings: str) -> str:
-    """Where a web process with these settings answers (WEB_CONCURRENCY: more), two without any; the stores run too.
+    """The address of a web process with these settings. The stores run too.
 
-    The same settings are the same process for all tests of the run. Raises RuntimeError, each time, when it did not
-    start.
+    Without settings there are two processes; WEB_CONCURRENCY sets another number. All tests of a run share the process
+    for the same settings. Raises RuntimeError, on each call, if it did not start.
     """
     with Client(os.environ["TEST_SERVERS"]) as run:
         run.send(list(settings.items()))
@@ -104,7 +104,7 @@ def shared_web(**settings: str) -> str:
 
 
 def start_servers_for_connections() -> None:
-    """Have the first connection to PostgreSQL start them: tests that import the code need not ask for them."""
+    """Make the first connection to PostgreSQL start the servers, so that tests that import the code need no fixture."""
     from django.db.backends.postgresql.base import DatabaseWrapper
 
     connect = DatabaseWrapper.get_new_connection

@@ -1,4 +1,4 @@
-"""A network in front of a store that is slow, swallows what is sent, or is not there."""
+"""A proxy that makes a store slow, silent or unreachable."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from contextlib import suppress
 class StoreProxy:
     """Forwards connections to the server that a URL names; `url` names the proxy instead.
 
-    `delay` is how long what the server answers is kept, in seconds. With `silent` nothing comes through any more, and
-    connections stay open. `swallow()` does that for good to the connections that are open now. `close()` lets nobody
-    connect, and ends what is open.
+    `delay` is how long the server's answers are delayed, in seconds. With `silent` nothing passes, and connections stay
+    open. `swallow()` makes the currently open connections silent permanently. `close()` refuses new connections and
+    ends the open ones.
     """
 
     def __init__(self, url: str) -> None:

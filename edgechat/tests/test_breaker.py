@@ -1,4 +1,4 @@
-"""A store that failed is asked again by one at a time."""
+"""Only one thread at a time tries a store that failed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgechat.stores.redis import GuardedConnection, redis_client
 
 @pytest.fixture
 def breaker(monkeypatch: pytest.MonkeyPatch) -> Breaker:
-    """Redis's, and no other test's."""
+    """A new breaker for Redis, used by this test only."""
     mine = Breaker()
     monkeypatch.setattr(edgechat.stores.redis, "_breaker", mine)
     return mine
@@ -30,7 +30,7 @@ def end_pause(breaker: Breaker) -> None:
 
 @pytest.fixture
 def silent() -> Iterator[socket.socket]:
-    """A server that takes connections and never answers, as one that is stopped."""
+    """A server that accepts connections and never answers, like a stopped one."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
         server.setblocking(False)
         yield server
@@ -92,6 +92,6 @@ def test_redis_that_answers_is_asked_by_all(breaker: Breaker, web_url: str) -> N
     assert [breaker.allows() for _ in range(3)] == [True] * 3
     breaker.trip()
     end_pause(breaker)
-    with pytest.raises(redis.ResponseError):  # an answer, too
+    with pytest.raises(redis.ResponseError):  # an error answer is an answer, too
         redis_client().eval("return redis.error_reply('ERR')", 0)
     assert [breaker.allows() for _ in range(3)] == [True] * 3

@@ -1,4 +1,4 @@
-"""System checks: settings that are unsafe together are told, and production's own are not."""
+"""System checks: unsafe combinations of settings are reported, and the settings of production have none."""
 
 from __future__ import annotations
 

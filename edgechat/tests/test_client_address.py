@@ -1,4 +1,4 @@
-"""Whose address a request is counted and recorded under."""
+"""The address under which a request is counted and recorded."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_limit_is_shared_by_an_ipv6_network_of_64_bits() -> None:
 
 
 def recorded_address(person: Person, forwarded: str) -> str:
-    """The address that a new session of this person has."""
+    """The recorded address of a new session of this user."""
     body = {"email": f"{uuid.uuid4().hex}@example.com", "password": person.password}
     answer = Api(person.origin).post("auth/register", json=body, headers={"X-Forwarded-For": forwarded})
     from accounts.models import Session

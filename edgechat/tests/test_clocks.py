@@ -1,4 +1,4 @@
-"""Machines whose clocks are minutes apart: every process has PostgreSQL's time."""
+"""Machines with clocks that are minutes apart: every process uses PostgreSQL's time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Webs = dict[str, WebServer]
 
 @pytest.fixture
 def webs(start_web: Callable[..., WebServer]) -> Webs:
-    """A web process for each of MINUTES, by whose clock it is so much later or earlier."""
+    """A web process for each of MINUTES, whose clock is off by that many minutes."""
     servers = {
         name: start_web(
             LD_PRELOAD=str(LIBRARY), FAKETIME=f"{minutes:+}m", DONT_FAKE_MONOTONIC="1", AUTH_RATE_LIMIT="3/5m"
@@ -44,7 +44,7 @@ def webs(start_web: Callable[..., WebServer]) -> Webs:
 
 @pytest.fixture
 def people(webs: Webs, register: Callable[..., Person]) -> dict[str, Person]:
-    """Somebody at each of them."""
+    """One user at each web process."""
     return {name: register(name, web.url) for name, web in webs.items()}
 
 
@@ -53,7 +53,7 @@ def is_near(text: str) -> bool:
 
 
 def begin(person: Person, conversation: str, words: int) -> str:
-    """Begin a reply of a tenth of a second for each word, and hang up."""
+    """Start a reply that takes a tenth of a second for each word, and disconnect."""
     url = f"chat/conversations/{conversation}/messages"
     content = f"[[chunks={words}]][[gap=0.1]]" + "word " * words
     with person.stream("POST", url, json={"content": content}, headers=EVENT_STREAM) as answer:
@@ -64,7 +64,7 @@ def begin(person: Person, conversation: str, words: int) -> str:
 
 
 def login_statuses(webs: Webs) -> list[int]:
-    """Of six logins of one address that lack everything, by turns at each of them."""
+    """The statuses of six incomplete logins from one address, at each web process in turn."""
     address = new_address()
     answers = []
     for _ in range(3):
@@ -80,7 +80,7 @@ def test_clocks_of_machines_do_not_matter(
     assert login_statuses(webs) == [422] * 3 + [429] * 3
     urls = [web_url, *(web.url for web in webs.values())]
     for person in people.values():
-        # Everybody's tokens are good everywhere, and are exchanged everywhere.
+        # A token from one process is valid, and can be exchanged, at every other process.
         tokens = person.tokens
         assert tokens["expires_in"] in range(880, 901)
         for url in urls:
@@ -90,7 +90,7 @@ def test_clocks_of_machines_do_not_matter(
                 assert answer.status_code == 200
                 tokens = answer.json()
                 assert tokens["expires_in"] in range(880, 901)
-        # What is written down has one time, whichever library writes it.
+        # Every stored time is the same time, whichever library writes it.
         assert is_near(person.get("users/me").json()["created_at"])
         session = Session.objects.get(user_id=person.id)
         user = User.objects.get(pk=person.id)
@@ -99,14 +99,14 @@ def test_clocks_of_machines_do_not_matter(
         conversation = person.get(f"chat/conversations/{person.new_conversation(temporary=True)}").json()
         assert is_near(conversation["created_at"])
         assert is_near(person.post("todos", json={"title": "Buy bread"}).json()["created_at"])
-    # Living processes keep their replies, longer than a lease lasts.
+    # A running process keeps its replies for longer than a lease lasts.
     running = {person: person.new_conversation() for person in people.values()}
     mids = {person: begin(person, conversation, 120) for person, conversation in running.items()}
     for person, conversation in running.items():
         eventually(lambda: person.messages(conversation)["messages"][1]["status"] == "complete")  # noqa: B023
         attempts = LedgerEntry.objects.filter(attempt_id__startswith=f"{mids[person]}:", purpose="chat")
         assert attempts.count() == 1
-    # Those of one that was killed go on elsewhere.
+    # Another process takes over the replies of a killed one.
     person, web = people["ahead"], webs["ahead"]
     conversation = person.new_conversation()
     begin(person, conversation, 60)

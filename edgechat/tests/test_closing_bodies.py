@@ -1,4 +1,4 @@
-"""A response that is closed closes what makes its body, at once."""
+"""Closing a response immediately closes what produces its body."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_closing_an_event_stream_closes_its_generator_then_the_call() -> None:
         finally:
             told.append("generator")
 
-    gc.disable()  # nothing here is left to the collector
+    gc.disable()  # the garbage collector must not close anything here
     try:
         for read in range(4):
             told.clear()
@@ -32,7 +32,7 @@ def test_closing_an_event_stream_closes_its_generator_then_the_call() -> None:
             for _ in range(read):
                 next(chunks)
             response.close()
-            # One that was not begun holds nothing.
+            # A generator that has not started holds nothing.
             assert told == (["generator", "call"] if read > 1 else ["call"])
             assert list(chunks) == [] or read == 0
     finally:

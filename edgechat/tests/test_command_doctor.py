@@ -26,7 +26,7 @@ PROJECT = Path(__file__).parents[2]
 
 
 def _doctor(*options: str, **env: str) -> tuple[int, dict[str, tuple[str, str]], str]:
-    """Exit code, the table's rows as {check: (state, text)}, and all output."""
+    """The exit code, the table's rows as {check: (state, text)}, and all output."""
     done = subprocess.run(
         [sys.executable, "manage.py", "doctor", *options],
         check=False,
@@ -42,7 +42,7 @@ def _doctor(*options: str, **env: str) -> tuple[int, dict[str, tuple[str, str]],
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """A port that accepts connections and never says anything."""
+    """A port that accepts connections and never sends anything."""
     with socket.create_server(("127.0.0.1", 0), backlog=32) as server:
         yield server.getsockname()[1]
 
@@ -133,7 +133,7 @@ def test_stores_that_never_answer_are_faults(silent_port: int) -> None:
 
 
 def test_empty_databases_are_faults_with_the_command_that_helps() -> None:
-    # Every PostgreSQL server has this database, and nothing of ours is in it.
+    # Every PostgreSQL server has this database, and it has none of EdgeChat's tables.
     postgres = urlunsplit(urlsplit(settings.DATABASE_URL)._replace(path="/postgres"))
     code, rows, _ = _doctor("--no-model", DATABASE_URL=postgres, MONGODB_DB="nothing_is_here")
     assert code == 1

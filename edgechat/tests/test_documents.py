@@ -1,4 +1,4 @@
-"""The documents tell the truth: variables, routes, commands, links, and the first conversation, which is run."""
+"""The documents are correct: variables, routes, commands and links, and the first conversation, which is run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from edgechat.settings import env as settings_environment
 PROJECT = Path(__file__).parents[2]
 README = (PROJECT / "README.md").read_text()
 DOCUMENTS = sorted([PROJECT / "README.md", PROJECT / "CHANGELOG.md", *(PROJECT / "docs").rglob("*.md")])
-# What compose puts together from them is not the application's business.
+# Compose builds other variables from these; the application does not read them.
 COMPOSE_ONLY = {"MONGO_PASSWORD", "REDIS_PASSWORD", "PUBLISH"}
 NAME = r"[A-Z][A-Z0-9_]+"
 COMPLETE = {
@@ -54,7 +54,7 @@ def readme_variables() -> dict[str, str]:
 
 
 def example_variables() -> dict[str, str]:
-    """Each variable of .env.example, commented out or not, and the value that stands there."""
+    """Each variable of .env.example, commented out or not, and its value there."""
     text = (PROJECT / ".env.example").read_text()
     found = re.findall(rf"^#?({NAME})=(.*)$", text, re.MULTILINE)
     assert len(dict(found)) == len(found)
@@ -62,7 +62,7 @@ def example_variables() -> dict[str, str]:
 
 
 def names_in_code(path: str) -> set[str]:
-    """Variables that a file takes from the process's environment or the mapping that it made of it."""
+    """The variables that a file reads from the process's environment, or from a mapping made of it."""
     strings = {
         node.value for node in ast.walk(ast.parse((PROJECT / path).read_text())) if isinstance(node, ast.Constant)
     }
@@ -70,13 +70,13 @@ def names_in_code(path: str) -> set[str]:
 
 
 def names_read() -> set[str]:
-    """Every variable that something reads: settings, gunicorn's configuration, and what starts the embedded servers."""
+    """Every variable that is read: by the settings, gunicorn's configuration, and the start of the embedded servers."""
     started = names_in_code("edgechat/local/configuration.py") | names_in_code("gunicorn.conf.py")
     return settings_environment.names_read | started
 
 
 def run_python(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in this project, with an environment of its own and no `.env`."""
+    """Run a program in this project, with its own environment and no `.env`."""
     return subprocess.run(
         [sys.executable, "-c", program],
         cwd=PROJECT,
@@ -100,7 +100,7 @@ def test_env_example_has_every_variable_that_is_read_and_no_other() -> None:
 
 
 def test_the_defaults_in_readme_are_those_of_the_settings() -> None:
-    """A default that has to be computed is `-` here, and said in words beside it."""
+    """A computed default is `-` in the table, and described in words beside it."""
     program = """
 import json
 from edgechat.environment import Environment
@@ -119,7 +119,7 @@ print(json.dumps(defaults))
     assert done.returncode == 0, done.stderr
     real: dict[str, str] = json.loads(done.stdout)
     real["AI_TIMEOUT_SECONDS"] = real["AI_TIMEOUT_SECONDS"].removesuffix(".0")
-    # `settings` ask for these one after the other, with what the first gave as the default of the next.
+    # The settings read these in turn: the first one's value is the next one's default.
     real |= dict.fromkeys(COMPLETE, "required")
     real |= {"POSTGRES_USER": "postgres", "POSTGRES_PORT": "5432", "POSTGRES_DB": "edgechat"}
     written = readme_variables()
@@ -150,7 +150,7 @@ from edgechat.local.configuration import PROJECT, read_configuration
 read = read_configuration()
 print(read.port, read.data_dir.relative_to(PROJECT), int(read.graceful_seconds), int(not read.scripted), sep="\\n")
 """
-    # Empty counts as unset, also against a `.env` of this checkout.
+    # Empty counts as unset, and also hides a value in this checkout's `.env`.
     given = dict.fromkeys(("PORT", "DATA_DIR", "GRACEFUL_TIMEOUT", "LOCAL_MODEL"), "")
     if not (PROJECT / ".env").exists():
         names = ("PORT", "DATA_DIR", "GRACEFUL_TIMEOUT", "LOCAL_MODEL")
@@ -158,7 +158,7 @@ print(read.port, read.data_dir.relative_to(PROJECT), int(read.graceful_seconds),
 
 
 def test_the_values_in_env_example_are_the_defaults() -> None:
-    """An uncommented line changes nothing; without a default it shows the shape of one, or nothing."""
+    """An uncommented line changes nothing. A variable without a default shows the shape of a value, or nothing."""
     written, example = readme_variables(), example_variables()
     defaults = {name: default for name, default in written.items() if default not in ("-", "required")}
     assert {name: example[name] for name in defaults} == defaults
@@ -182,7 +182,7 @@ def test_each_secret_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def routes(patterns: list[URLPattern | URLResolver], prefix: str = "/") -> Iterator[tuple[str, str]]:
-    """Each (method, path) of the application; the admin's are one."""
+    """Each (method, path) of the application; the admin counts as one."""
     for pattern in patterns:
         path = prefix + str(pattern.pattern)
         if path == "/admin/":
@@ -214,7 +214,7 @@ def test_readme_has_each_error_code_with_its_status() -> None:
         for status in statuses.split(", ")
         for code in re.findall(r"`([a-z_]+)`", codes)
     }
-    assert list(get_resolver().url_patterns)  # which imports every view, and with it every error
+    assert list(get_resolver().url_patterns)  # imports every view, and thereby every error
     waiting: list[type[ApiError]] = [ApiError]
     while waiting:
         error = waiting.pop()
@@ -257,7 +257,7 @@ def test_the_links_of_a_document_lead_somewhere(document: Path) -> None:
 
 
 def test_the_code_that_documents_name_exists() -> None:
-    """`usage.requests.recorder`, or `ai.calls.metered.MeteredCall`: a module, or something in one."""
+    """`usage.requests.recorder`, or `ai.calls.metered.MeteredCall`: a module, or a name in one."""
     named = {
         name
         for document in DOCUMENTS
@@ -285,7 +285,7 @@ def fenced(language: str) -> list[str]:
 
 
 def shape(value: Any) -> Any:
-    """The keys of a JSON value, and where objects stand in it."""
+    """The keys of a JSON value, and the places of its objects."""
     if isinstance(value, dict):
         return {name: shape(item) for name, item in value.items()}
     return [shape(item) for item in value] if isinstance(value, list) else type(value).__name__
@@ -294,7 +294,7 @@ def shape(value: Any) -> Any:
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("bash")), reason="the example is one for bash and curl")
 def test_the_first_conversation_of_readme_works_when_it_is_run(web_url: str, tmp_path: Path) -> None:
     [script] = fenced("bash")
-    # An address of its own, as every client of these tests has.
+    # Its own address, as for every client in these tests.
     first, second, third = random.SystemRandom().randbytes(3)
     address = f"172.{16 + first % 16}.{second}.{third}"
     (tmp_path / ".curlrc").write_text(f'header = "X-Forwarded-For: {address}"\n')

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from edgechat.environment import Environment
 
-# What an environment can hold: no NUL, no surrogates.
+# The values that an environment can hold: no NUL, no surrogates.
 values = st.text(alphabet=st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=30)
 
 
 @pytest.fixture(autouse=True)
 def own_environment() -> Iterator[None]:
-    """Nothing of this process's own variables, and nothing left of the test's."""
+    """An environment without this process's variables; the test's own variables are removed afterwards."""
     with mock.patch.dict(os.environ, clear=True):
         yield
 

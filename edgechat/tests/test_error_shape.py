@@ -17,7 +17,7 @@ from conftest import Api, Person, new_address
 from edgechat.tests.web_settings import SMALL, STRICT, WITHOUT_POSTGRESQL
 
 JSON = {"Content-Type": "application/json"}
-# Words of exceptions and of the code behind them.
+# Words from exceptions and source code.
 LEAKS = re.compile(r"Traceback|Exception|Error\(|psycopg|pymongo|redis|django|\.py\b|line \d+", re.IGNORECASE)
 
 
@@ -42,13 +42,13 @@ GET_PATHS = [path for path, view in ROUTES if hasattr(view, "get")]
 
 @pytest.fixture(scope="module")
 def alice(web_url: str) -> Iterator[Person]:
-    """One for the module: no test here depends on what she has."""
+    """One user for the module: no test here depends on her data."""
     with closing(Person(web_url, "alice")) as person:
         yield person
 
 
 def assert_error(answer: httpx2.Response, status: int, code: str, detail: str | None = None) -> dict[str, Any]:
-    """The error's body, after a look at all that every error has in common."""
+    """The error's body, after a check of everything that all errors have in common."""
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"].startswith("application/json"), answer.headers["Content-Type"]
     body: dict[str, Any] = answer.json()
@@ -177,7 +177,7 @@ def test_every_other_route_without_a_token_is_401(anonymous: Api, path: str, met
 
 
 def announce_body(web_url: str, path: str, length: int) -> httpx2.Response:
-    """The answer to a POST whose body never comes, but for its first byte."""
+    """The answer to a POST whose body stops after its first byte."""
     connection = http.client.HTTPConnection(web_url.removeprefix("http://"), timeout=30)
     try:
         connection.putrequest("POST", path)
@@ -293,7 +293,7 @@ def test_an_unknown_host_is_400(web_with: Callable[..., str]) -> None:
 
 
 def steady(answer: httpx2.Response) -> Any:
-    """What two equal requests answer alike; a page may name its own path."""
+    """The part of an answer that is the same for two equal requests; a page may contain its own path."""
     if not answer.headers["Content-Type"].startswith("application/json"):
         return answer.headers["Content-Type"]
     body = answer.json()
@@ -308,7 +308,7 @@ def test_both_slash_forms_and_head_answer_alike(alice: Person, path: str) -> Non
     slashed = alice.get(path.rstrip("/") + "/")
     assert plain.status_code == slashed.status_code
     assert plain.status_code in (200, 403, 404, 422)
-    if not path.startswith("usage/"):  # which counts these very requests
+    if not path.startswith("usage/"):  # usage figures count these requests
         assert steady(plain) == steady(slashed)
     head_only = alice.head(path)
     assert (head_only.status_code, head_only.content) == (plain.status_code, b"")

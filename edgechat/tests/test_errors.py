@@ -16,14 +16,14 @@ import pytest
 from conftest import Api, Person, assert_error, new_address
 
 JSON = {"Content-Type": "application/json"}
-LIMIT = 64 * 1024  # of callers without a token
+LIMIT = 64 * 1024  # for callers without a token
 TOO_LARGE = f"The body may have {LIMIT} bytes at most"
 NO_TYPE = "Unsupported media type; accepted: application/json"
 
 
 @pytest.fixture(scope="module")
 def alice(web_url: str) -> Iterator[Person]:
-    """One for the module: no test here depends on what she has."""
+    """One user for the module: no test here depends on her data."""
     with closing(Person(web_url, "alice")) as person:
         yield person
 
@@ -230,7 +230,7 @@ def test_absent_foreign_and_malformed_ids_are_answered_alike(alice: Person, bob:
         assert_error(bob.get(route.format(conversation_id)), 404, "not_found", "Conversation not found")
 
 
-# Sent to every call that takes a body: whatever a client may send, it gets a 4xx in the one shape.
+# Sent to every call that takes a body. Each must be answered with a 4xx in the one shape.
 STRANGE_VALUES: list[Any] = [
     None,
     True,
@@ -278,7 +278,7 @@ def test_no_value_of_a_field_is_a_fault_of_ours(alice: Person, route: str, field
     fields = BODY_CALLS[route]
 
     def send(value: Any) -> httpx2.Response:
-        # A summary needs a text, which null cannot stand for; the other calls ignore it.
+        # A summary needs a text, and null is no text. The other calls ignore the field.
         body = {name: text for name, text in VALID.items() if name in (*fields, "text")} | {field: value}
         if "email" in fields and field != "email":
             body["email"] = f"{uuid.uuid4().hex}@example.com"
@@ -286,7 +286,7 @@ def test_no_value_of_a_field_is_a_fault_of_ours(alice: Person, route: str, field
             "PATCH" if route == "users/me" else "POST", path, content=json.dumps(body).encode(), headers=JSON
         )
 
-    # Some at once, for a refused login takes its time; but one message after the other.
+    # Several at the same time, because a refused login takes its time; messages one after the other.
     with ThreadPoolExecutor(1 if "{}" in route or route == "users/me" else 5) as pool:
         answers = list(pool.map(send, STRANGE_VALUES))
     for value, answer in zip(STRANGE_VALUES, answers, strict=True):

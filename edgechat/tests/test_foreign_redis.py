@@ -1,4 +1,4 @@
-"""What somebody else writes into Redis under our keys is skipped or deleted, and fails no request."""
+"""Foreign data in Redis under EdgeChat's keys is skipped or deleted, and fails no request."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from usage.requests.request_stream import STREAM, AnsweredRequest
 
 Eventually = Callable[..., Any]
 ModelCalls = Callable[[str], list[dict[str, Any]]]
-REGISTERED = 1  # a Person has asked for auth/me
+REGISTERED = 1  # the Person fixture has requested auth/me
 LAST_ID = "18446744073709551615-18446744073709551615"
 
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[WebServer, WebServer, redis.Redis]]:
-    """Two web servers with a Redis of their own, which tests may spoil."""
+    """Two web servers with their own Redis, which tests may corrupt."""
     folder = Path(tempfile.mkdtemp(prefix="edgechat-test-"))
     valkey = start_valkey(folder, durable=False)
     with ExitStack() as stack:
@@ -108,7 +108,7 @@ def test_a_stream_of_requests_that_is_none_is_begun_anew(
         carol.get("auth/me")
         try:
             info: Any = spoilt.xinfo_stream(STREAM)
-        except redis.ResponseError:  # none, or it is not ours
+        except redis.ResponseError:  # there is no stream, or it is foreign
             return spoilt.type(STREAM) != b"string"
         return int(info["last-generated-id"].partition(b"-")[0]) < 2**60
 
@@ -209,7 +209,7 @@ def test_a_counter_of_an_address_that_is_none_is_begun_anew(carol: Person, spoil
 def test_pieces_of_somebody_else_disturb_no_stream(
     carol: Person, servers: tuple[WebServer, WebServer, redis.Redis], eventually: Eventually
 ) -> None:
-    """The reply is written by one server and followed at the other."""
+    """One server writes the reply, and a client follows it at the other."""
     _, other, spoilt = servers
     conversation = carol.new_conversation(title="Titled")
     path = f"chat/conversations/{conversation}/messages"
@@ -222,7 +222,7 @@ def test_pieces_of_somebody_else_disturb_no_stream(
         assert [next(begun).get("event") for _ in range(3)] == [None, "message", "delta"]
         mid = f"{conversation}:00000002"
         key = f"edgechat:reply:{notices.SLOT}:{mid}"
-        spoilt.set(key, "rubbish")  # it is deleted, and what was told is told again
+        spoilt.set(key, "rubbish")  # the key is deleted, and its pieces are published again
         eventually(lambda: spoilt.type(key) == b"stream")
         wakes = f"edgechat:replies:wake:{notices.SLOT}:*"
         with elsewhere.stream("GET", f"{path}/{mid}/stream") as following:
@@ -238,7 +238,7 @@ def test_pieces_of_somebody_else_disturb_no_stream(
                 {"a": 1, "o": 0, "t": b"\xff\xfe"},
             ):
                 spoilt.xadd(key, foreign)  # type: ignore[arg-type]
-            # Nothing comes behind these, so they are deleted, and begun anew.
+            # No entry can follow these, so the streams are deleted and started again.
             for full in (key, *spoilt.scan_iter(wakes)):
                 spoilt.xadd(full, {"pause": "x"}, id=LAST_ID)
             events = list(told)

@@ -1,4 +1,4 @@
-"""Where texts are cut."""
+"""The places at which texts are cut."""
 
 from __future__ import annotations
 

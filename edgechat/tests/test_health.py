@@ -1,4 +1,4 @@
-"""The health calls, with every store there and with each one gone."""
+"""The health calls, with every store up and with each one down."""
 
 from __future__ import annotations
 

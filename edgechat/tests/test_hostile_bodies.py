@@ -1,4 +1,4 @@
-"""Bodies that are large, slow, cut short or nobody's: what is read of them, and what becomes of the connection."""
+"""Bodies that are large, slow, cut short or without an owner: what is read of them, and how the connection ends."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_body_that_nobody_takes_is_not_read_and_ends_the_connection(
     kind = JSON if "admin" not in path else {"Content_Type": "application/x-www-form-urlencoded"}
     if chunked:
         client.begin(method, path, **kind, Transfer_Encoding="chunked")
-        if status == 413:  # read to the limit, as nothing else tells its length
+        if status == 413:  # read up to the limit, because nothing else shows its length
             client.chunk(b"x" * 70_000)
     else:
         client.begin(method, path, b"x", **kind, Content_Length=40 * MIB)
@@ -131,7 +131,7 @@ def test_a_client_that_asks_first_is_told_to_go_on_only_if_its_body_is_taken(con
 
 
 def unfinished(client: RawClient) -> None:
-    """A whole JSON text, in a chunked body without its end."""
+    """A whole JSON text, in a chunked body without an end."""
     client.begin("POST", "chat/conversations", **JSON, Transfer_Encoding="chunked")
     client.chunk(b'{"title": "Half"}')
 
@@ -211,7 +211,7 @@ def test_chunks_of_a_byte_are_no_way_to_send_a_large_body(connect: Connect, alic
 
 
 def uploads_of(web: WebServer, data_dir: Path) -> list[int]:
-    """The sizes of the files that the workers are receiving. None has a name."""
+    """The sizes of the files that the workers are receiving. The files have no names."""
     folder = data_dir / "uploads"
     assert not folder.exists() or not list(folder.iterdir())
     sizes = []
@@ -239,7 +239,7 @@ def test_a_worker_that_is_killed_leaves_nothing_of_what_it_received(
 
 
 def hold(client: RawClient, size: int) -> None:
-    """Send so much of an upload, and then nothing."""
+    """Send that much of an upload, and then nothing."""
     client.begin("POST", "chat/attachments", FILE + b"x" * (size - len(FILE)), **MULTIPART, Content_Length=8 * MIB)
 
 
@@ -274,7 +274,7 @@ def test_bodies_on_their_way_are_bounded_for_an_address_and_for_the_process(
     answer = third.answer()
     assert (answer.status, answer.code) == (503, "store_unavailable")
     assert int(answer.headers["Retry-After"]) >= 1
-    # What was held is free again when its clients are gone, and the files with it.
+    # Held bytes and files are released when their clients disconnect.
     first.sock.close()
     other.sock.close()
     eventually(lambda: sizes() == 0)

@@ -1,4 +1,4 @@
-"""Clients that do not read, that are too many, or that never finish what they say."""
+"""Clients that do not read, that open too many connections, or that never finish a request."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_client_that_does_not_read_is_cut(
 
     eventually(lambda: stuck.state == TCP_CLOSED)
     eventually(read_a_little)
-    # Somebody who reads slowly, but reads, gets all of it.
+    # A client that reads slowly, but reads, gets the whole answer.
     patient = connect(url, buffer=4096)
     patient.begin("GET", "openapi.json")
     assert len(patient.answer().content) > 100_000
@@ -97,7 +97,7 @@ def test_an_address_has_a_bounded_number_of_connections(
                 assert client.is_closed()
             return answer.status == 401
 
-    # Connections of what has ended are closed a little later.
+    # The server closes the connections of ended requests a little later.
     eventually(lambda: not _connections(web))
     clients = [connect(web.url) for _ in range(4)]
     eventually(lambda: len(_connections(web)) == 4)

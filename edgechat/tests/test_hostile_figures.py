@@ -1,4 +1,4 @@
-"""What hostile bodies cost a worker: the longest time without an answer, memory, files. Printed by `make faults`."""
+"""The cost of hostile bodies for a worker: the longest time without an answer, memory, files. For `make faults`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgechat.tests.test_hostile_bodies import FILE, JSON, MIB, MULTIPART, UPLOA
 
 pytestmark = pytest.mark.faults
 
-# A process of its own: what this one does must not look like the server's doing. Prints the longest wait in ms.
+# A separate process, so that this process's own delays do not count as the server's. Prints the longest wait in ms.
 _WATCH = """
 import http.client, sys, time
 connection = http.client.HTTPConnection(sys.argv[1], timeout=120)
@@ -38,7 +38,7 @@ print(round(longest * 1000))
 
 @contextlib.contextmanager
 def figures(web: WebServer, name: str) -> Iterator[None]:
-    """Print how long /health was not answered at most meanwhile, and how the worker's memory grew."""
+    """Print the longest wait for an answer of /health during the block, and the growth of the worker's memory."""
     worker = psutil.Process(web.pids[0])
     before = worker.memory_info().rss
     watch = subprocess.Popen([sys.executable, "-c", _WATCH, web.address], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -71,7 +71,7 @@ def filled(before: bytes, item: bytes, after: bytes) -> bytes:
 
 
 def large_texts() -> dict[str, bytes]:
-    """Bodies of 4 MiB with one long string; what is not too long for a text is refused for its `max_words`."""
+    """Bodies of 4 MiB with one long string. A text within the length limit is refused because of its `max_words`."""
     characters = {
         "letters": b"x",
         "letters of two bytes": b"\xc3\xa9",
@@ -99,7 +99,7 @@ def large_texts() -> dict[str, bytes]:
 
 
 def large_values() -> dict[str, bytes]:
-    """Bodies of 4 MiB with as many values as there may be, or with large ones."""
+    """Bodies of 4 MiB with the maximum number of values, or with large values."""
     before, after = b'{"max_words": 1, "x": [', b"1]}"
     return {
         "numbers of 400 digits": filled(before, b"9" * 420 + b",", after),
@@ -124,7 +124,7 @@ def large_values() -> dict[str, bytes]:
 
 
 def large_faults() -> dict[str, bytes]:
-    """Bodies of 4 MiB that are no JSON at their end."""
+    """Bodies of 4 MiB that are invalid JSON at their end."""
     endless = {"brackets": b"[", "quotes": b'"', "objects": b"{},", "backslashes": b'"\\\\', "words": b"true "}
     return {
         **{f"{name} and no end": filled(b'{"text": ', one, b"") for name, one in endless.items()},

@@ -1,4 +1,4 @@
-"""JSON bodies are bounded before they are understood, and no answer repeats much of what was sent."""
+"""JSON bodies are bounded before they are parsed, and no answer repeats much of a request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def padded(body: dict[str, Any], size: int) -> bytes:
-    """The body as JSON of so many bytes."""
+    """The body as JSON, padded to that many bytes."""
     return json.dumps(body).encode().ljust(size)
 
 
@@ -152,7 +152,7 @@ def test_no_fault_repeats_a_long_path_or_query(alice: Person, path: str) -> None
 
 
 class _Choices(serializers.Serializer[Any]):
-    """A query of many faulty fields."""
+    """A query with many faulty fields."""
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         return {f"field{number}": serializers.IntegerField() for number in range(50)}

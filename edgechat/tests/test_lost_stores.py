@@ -1,4 +1,4 @@
-"""Stores that are killed or stopped under running replies, and under a hundred requests at once, and come back."""
+"""Stores that are killed or stopped during running replies and a hundred simultaneous requests, and come back."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Eventually = Callable[..., Any]
 
 @dataclass
 class Site:
-    """Two web processes on servers of their own."""
+    """Two web processes on their own servers."""
 
     stack: Stack
     webs: list[WebServer]
@@ -50,7 +50,7 @@ def site() -> Iterator[Site]:
     folder = Path(tempfile.mkdtemp(prefix="edgechat-test-"))
     with ExitStack() as cleanup:
         cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
-        # It must not lose what it had answered for when it is killed.
+        # The servers must not lose acknowledged writes when they are killed.
         stack = start_stack(folder, durable=True, scripted=True, parts=["postgres", "mongo", "valkey"])
         cleanup.callback(stack.kill)
         cleanup.enter_context(database_at(stack.env["DATABASE_URL"]))
@@ -92,7 +92,7 @@ def killed(server: Server) -> Iterator[None]:
 
 @contextmanager
 def stopped(server: Server) -> Iterator[None]:
-    """As on a machine that hangs: connections stay, and new ones are taken, but nobody answers."""
+    """Like a machine that hangs: connections stay open, and new ones are accepted, but no answer comes."""
     parent = psutil.Process(server.pid)
     processes = [parent, *parent.children(recursive=True)]
     for process in processes:
@@ -104,7 +104,7 @@ def stopped(server: Server) -> Iterator[None]:
             process.resume()
 
 
-# What is asked while a store is away: who needs it is told so, and who does not is answered.
+# Requests while a store is down: those that need it get a 503, the others an answer.
 PATHS = {
     "postgres": {"auth/me": {503}, "chat/conversations": {503}},
     "mongo": {"chat/conversations": {503}, "auth/me": {200}},
@@ -121,7 +121,7 @@ def test_with_a_store_gone_all_are_answered_and_replies_end_once(
     site: Site, register: Callable[..., Person], eventually: Eventually, name: str, trouble: Any
 ) -> None:
     alice = register("alice", site.webs[0].url)
-    # One ends while the store is away, the other after.
+    # One reply ends while the store is down, the other afterwards.
     running = {}
     for web, words in zip(site.webs, (30, 120), strict=True):
         conversation = alice.new_conversation()
@@ -138,7 +138,7 @@ def test_with_a_store_gone_all_are_answered_and_replies_end_once(
                     if answer.status_code == 503:
                         assert_error(answer, *AWAY)
                         assert answer.headers["Retry-After"] == "1"
-            if name == "postgres":  # as long as it takes to be declared dead
+            if name == "postgres":  # as long as a process takes to be declared dead
                 eventually(lambda: time.monotonic() > gone_at + LEASE_SECONDS + 2)
         back_at = time.monotonic()
         for path in PATHS[name]:

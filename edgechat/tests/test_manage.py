@@ -1,4 +1,4 @@
-"""manage.py beside `make run`, and without it."""
+"""manage.py beside a running `make run`, and without one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ URLS = ("DATABASE_URL", "MONGODB_URL", "REDIS_URL")
 
 
 def manage(data_dir: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`manage.py check` in a shell that knows of no server."""
+    """`manage.py check` in an environment without any server's address."""
     bare = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     environment = {**bare, "DATA_DIR": str(data_dir), "ENV_FILE": "no.env", **environment}
     command = [sys.executable, "manage.py", "check"]

@@ -1,4 +1,4 @@
-"""Many clients at once: no fault of ours, and no database connection left behind or held through a model call."""
+"""Many simultaneous clients cause no server fault, and no database connection is leaked or held during a model call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgechat.local.web import WebServer
 
 
 def connections(name: str) -> list[str]:
-    """What each of the application's PostgreSQL connections does now."""
+    """The state of each of the application's PostgreSQL connections."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT state FROM pg_stat_activity WHERE application_name = %s", [name])
         return [row[0] for row in cursor.fetchall()]
@@ -62,7 +62,7 @@ def test_thirty_clients_at_once_leave_no_connection_behind(
 def test_one_connection_serves_everybody_while_replies_are_written(
     start_web: Callable[..., WebServer], register: Callable[..., Person]
 ) -> None:
-    # With the connection held through a call, the eighth would wait for 14 s, and be refused after 5.
+    # If a call held the connection, the eighth request would need 14 s, and would be refused after 5.
     web = start_web(DATABASE_URL=database_url("single"), DATABASE_POOL_SIZE="1")
     people = [register(f"client{number}", web.url) for number in range(4)]
     conversations = [person.new_conversation(title="Talk") for person in people]

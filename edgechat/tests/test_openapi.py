@@ -1,4 +1,4 @@
-"""GET /api/v1/openapi.json: complete, valid, and made without warnings."""
+"""GET /api/v1/openapi.json: complete, valid, and created without warnings."""
 
 from __future__ import annotations
 

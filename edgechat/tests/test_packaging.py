@@ -56,7 +56,7 @@ def instruction(name: str) -> str:
 
 
 def image_environment() -> dict[str, str]:
-    """What ENV sets, with this project's own packages in the place of the image's."""
+    """The variables that ENV sets, with this project's own packages instead of the image's."""
     pairs = [pair.partition("=") for name, text in instructions() if name == "ENV" for pair in shlex.split(text)]
     values = {name: value for name, _, value in pairs}
     values["PATH"] = values["PATH"].replace("/opt/venv/bin", BIN).replace("$PATH", "/usr/local/bin:/usr/bin:/bin")
@@ -64,7 +64,7 @@ def image_environment() -> dict[str, str]:
 
 
 def context_files() -> list[str]:
-    """The build context's files, by `.dockerignore`: the last pattern that matches a path or a parent of it decides."""
+    """The build context's files by `.dockerignore`: the last pattern that matches a path or a parent of it decides."""
     patterns: list[tuple[bool, re.Pattern[str]]] = []
     for line in (PROJECT / ".dockerignore").read_text().split("\n"):
         if line and not line.startswith("#"):
@@ -83,7 +83,7 @@ def context_files() -> list[str]:
 
 
 def compose_environment(service: str, dot_env: dict[str, str]) -> dict[str, str]:
-    """A service's environment as compose makes it of `.env`."""
+    """A service's environment as compose builds it from `.env`."""
 
     def value(match: re.Match[str]) -> str:
         name, kind, text = match.groups()
@@ -96,7 +96,7 @@ def compose_environment(service: str, dot_env: dict[str, str]) -> dict[str, str]
 
 
 def dot_env(**values: str) -> dict[str, str]:
-    """`.env` as an operator makes it of `.env.example`: with the secrets and some more filled in."""
+    """`.env` as an operator makes it from `.env.example`: with the secrets and some other variables set."""
     lines = (PROJECT / ".env.example").read_text().splitlines()
     example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert set(example) == SECRETS
@@ -172,7 +172,7 @@ def test_each_setting_reaches_the_app_through_compose() -> None:
         "DATA_DIR",  # development only
         "FIRST_SUPERUSER_EMAIL",  # the migrate service's
         "FIRST_SUPERUSER_PASSWORD",
-        "DATABASE_URL",  # put together from POSTGRES_*
+        "DATABASE_URL",  # built from POSTGRES_*
         "POSTGRES_PORT",
         "SECRET_KEY",  # names of the older backends
         "ALGORITHM",
@@ -212,7 +212,7 @@ def pinned() -> dict[str, Requirement]:
 
 
 def test_requirements_pin_all_that_they_bring_along_and_nothing_more() -> None:
-    """Walks what is installed; `# What those bring along` parts what we import from what only they do."""
+    """Walks the installed packages. `# What those bring along` separates direct requirements from indirect ones."""
     listed = pinned()
     here = {name for name, requirement in listed.items() if not requirement.marker or requirement.marker.evaluate()}
     first = (PROJECT / "requirements.txt").read_text().partition("# What those bring along")[0]
@@ -257,14 +257,14 @@ def test_production_code_imports_only_packages_that_requirements_name() -> None:
 
 @dataclass
 class Image:
-    """What the image holds, in a folder, and the environments of its two services on stores of the test's own."""
+    """The files of the image in a folder, and the environments of its two services with the test's own stores."""
 
     folder: Path
     app: dict[str, str]
     migrate: dict[str, str]
 
     def run(self, command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end with this environment and nothing else."""
+        """Run a command to its end with this environment only."""
         return subprocess.run(
             [found(command[0], environment), *command[1:]],
             cwd=self.folder,
@@ -288,7 +288,7 @@ def found(program: str, environment: dict[str, str]) -> str:
 
 @pytest.fixture
 def image(data_dir: Path) -> Image:
-    """What COPY puts into the image, and compose's environments, of stores that are not there."""
+    """The files that COPY puts into the image, and compose's environments, with stores that do not exist."""
     folder = data_dir / "image"
     for file in context_files():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -306,7 +306,7 @@ def image(data_dir: Path) -> Image:
 
 @pytest.fixture
 def built_image(image: Image) -> Iterator[Image]:
-    """The image after its RUN, on the run's servers, with databases that are new and empty."""
+    """The image after its RUN instructions, with the run's servers and new, empty databases."""
     [collect] = [text for name, text in instructions() if name == "RUN" and "collectstatic" in text]
     done = image.run(["sh", "-c", collect], image_environment())
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Tasks of a process go on, whatever one of their rounds does."""
+"""A process's tasks continue, whatever one of their rounds does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Eventually = Callable[[Callable[[], Any]], Any]
 
 
 class Rounds:
-    """A task's function: the first rounds raise what they are told to."""
+    """A task's function whose first rounds raise the given exceptions."""
 
     def __init__(self, *raised: BaseException) -> None:
         self._raised = list(raised)
@@ -69,7 +69,7 @@ def test_a_task_whose_thread_ends_is_not_well_and_is_begun_again(error: BaseExce
     task.mend()
     eventually(lambda: rounds.count > 2)
     assert task.fault() is None
-    assert not task.is_well()  # seen for a while, by checks that come every few seconds
+    assert not task.is_well()  # reported for a while, for checks that run every few seconds
     eventually(task.is_well)
 
 
@@ -96,7 +96,7 @@ def test_who_looks_after_the_tasks_is_looked_after_by_them(
     if isinstance(error, SystemExit | gevent.GreenletExit):
         assert periodic.unwell() == [watcher.name]
     eventually(lambda: periodic.unwell() == [])
-    task._thread = None  # as if it had ended
+    task._thread = None  # simulates a thread that has ended
     eventually(lambda: task.fault() is None)
 
 

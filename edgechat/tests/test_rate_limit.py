@@ -75,7 +75,7 @@ def test_a_new_window_begins_when_the_old_one_has_ended(web_with: Callable[..., 
     assert [ask(url, "/", f"{home}::1").status_code for _ in range(6)] == [200] * 5 + [429]
     redis_client().pexpire(f"edgechat:limit:{home}::/64", 1)
     assert redis_client().exists(f"edgechat:limit:{home}::/64") in (0, 1)
-    # A counter without an end, as a restored dump may leave it, gets one.
+    # A counter without an expiry, as in a restored dump, gets one.
     redis_client().set(f"edgechat:limit:{home}::/64", 7)
     assert ask(url, "/", f"{home}::1").headers["Retry-After"] == "600"
     assert redis_client().pttl(f"edgechat:limit:{home}::/64") > 0

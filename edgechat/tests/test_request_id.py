@@ -1,4 +1,4 @@
-"""X-Request-ID: the client's own if well-formed, else a new one; on every response."""
+"""X-Request-ID: the client's own if well-formed, else a new one; in every response."""
 
 from __future__ import annotations
 

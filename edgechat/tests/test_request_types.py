@@ -1,4 +1,4 @@
-"""Each field of a JSON body takes its own type of JSON only, as the OpenAPI file has it."""
+"""Each field of a JSON body accepts only its own JSON type, as published in the OpenAPI file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def bodies() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with what it refers to, or is one of, in it."""
+    """The schema with its references and alternatives inlined."""
     found = dict(schema)
     for part in (schema, *schema.get("allOf", []), *schema.get("oneOf", [])[:1]):
         if "$ref" in part:
@@ -38,7 +38,7 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def refused_place(name: str, schema: dict[str, Any], value: Any) -> str | None:
-    """Where a value of another type than the field's is to be refused; None for one of its own."""
+    """The place at which a value of another type than the field's is refused; None for a value of its own type."""
     field = resolved(schema)
     if value is None:
         return None if schema.get("nullable") else f"body.{name}"
@@ -52,7 +52,7 @@ def refused_place(name: str, schema: dict[str, Any], value: Any) -> str | None:
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_a_value_of_another_type_is_422_on_its_field(alice: Person, value: Any) -> None:
-    User.objects.filter(pk=alice.id).update(is_staff=True)  # who may change others
+    User.objects.filter(pk=alice.id).update(is_staff=True)  # a staff member may change other users
     answered = 0
     for method, path, properties in bodies():
         places = {name: refused_place(name, schema, value) for name, schema in properties.items()}

@@ -1,4 +1,4 @@
-"""Work in a process of its own: what it may do there, how it ends, and that nothing of it stays."""
+"""Work in a separate process: what it may do there, how it ends, and that nothing of it remains."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edgechat.sandbox.jobs import Job, JobFailed
 from edgechat.sandbox.places import NotBegun, OutOfTime, Places, working_for
 
 Eventually = Callable[..., Any]
-LONG = 120.0  # seconds, more than anything here takes
+LONG = 120.0  # seconds, longer than any job here takes
 
 job = Job("edgechat.tests.sandbox_job", places=Places(8, per_user=8), memory=256 * 1024**2, max_bytes=20 * 1024**2)
 
@@ -66,12 +66,12 @@ def test_it_leaves_no_process_and_no_descriptor(eventually: Eventually) -> None:
             with suppress(JobFailed):
                 do(what, signal=signal.SIGSEGV)
     assert len(os.listdir("/proc/self/fd")) == before
-    # Descriptors of its own: the standard ones, the socket that it listens on, and the pair that wakes it.
+    # The server's own descriptors: the three standard ones, its socket, and the pair that wakes it.
     eventually(lambda: server.children() == [] and server.num_fds() == 6)
 
 
 def test_what_a_job_has_started_ends_with_it(eventually: Eventually) -> None:
-    """Its limits keep it from starting any, but not where the server runs as root, or the job needs threads."""
+    """A job's limits keep it from starting processes, except where the server runs as root or the job needs threads."""
     server = psutil.Process(do("process")["parent"])
     threaded = Job(
         "edgechat.tests.sandbox_job", places=Places(1, per_user=1), memory=256 * 1024**2, max_bytes=100, threads=True
@@ -184,7 +184,7 @@ def test_one_user_has_some_of_the_places_and_the_others_the_rest() -> None:
             pass
 
     hold(1, 2, third_of_alice)
-    # And all of them are free again.
+    # Afterwards all places are free again.
     hold(3, 2, lambda: hold(4, 1, lambda: None))
 
 
@@ -318,7 +318,7 @@ def test_when_the_fork_server_is_killed_its_children_end(eventually: Eventually)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    # Its job has begun; before, another fork server would be asked.
+    # The job has started; before that, another fork server would be asked.
     (child,) = eventually(
         lambda: [one for one in server.children() if one not in of_others and has_a_memory_limit(one)]
     )

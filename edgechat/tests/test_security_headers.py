@@ -1,4 +1,4 @@
-"""The headers that tell browsers what they may do, on every answer, and that our own pages work under them."""
+"""The security headers on every answer, and that EdgeChat's own pages work under them."""
 
 from __future__ import annotations
 

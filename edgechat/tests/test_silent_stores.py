@@ -1,4 +1,4 @@
-"""Stores that are slow, stopped or unreachable: who needs them is told so soon, and nobody else waits."""
+"""Stores that are slow, stopped or unreachable: requests that need them soon get a 503, and no other one waits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Spoil = Callable[[StoreProxy], None]
 
 
 def stop(proxy: StoreProxy) -> None:
-    """As a server that is stopped, or whose network drops everything: connections stay, and bring nothing."""
+    """Like a stopped server, or a network that drops packets: connections stay open and carry nothing."""
     proxy.silent = True
 
 
@@ -60,7 +60,7 @@ def at(web: WebServer, person: Person) -> Api:
 
 
 def many(api: Api, path: str) -> list[httpx2.Response]:
-    """The answers to MANY requests at once. How long the slowest took is printed, not asserted."""
+    """The answers to MANY simultaneous requests. The time of the slowest is printed, not asserted."""
     began = time.monotonic()
     taken: list[float] = []
 
@@ -107,9 +107,9 @@ def test_postgresql_is_used_again_once_it_answers(
         assert_error(api.get("auth/me"), *AWAY)
         postgres.silent = False
         eventually(lambda: api.get("auth/me", headers=new_address()).status_code == 200)
-        # Nobody gets a connection that is in the midst of somebody else's statement.
+        # No request gets a connection that is in the middle of another request's statement.
         assert {answer.json().get("id") for answer in many(api, "auth/me")} == {alice.id}
-        # Who loses its connections unseen opens others, that which says that it lives too.
+        # A process whose connections are silently lost opens new ones, including the one that renews its row.
         [pid] = web.pids
         process = Process.objects.filter(name__contains=f":{pid}:", dead=False, alive_until__gt=Now()).get()
         postgres.swallow()
@@ -223,6 +223,6 @@ def test_a_statement_that_waits_for_a_lock_ends_and_others_go_on(
     with psycopg.connect(os.environ["DATABASE_URL"]) as holder, at(web, alice) as api, at(web, bob) as other:
         holder.execute("SELECT FROM accounts_user WHERE id = %s FOR UPDATE", [alice.id])
         assert_error(api.patch("users/me", json={"full_name": "Alice"}), *AWAY)
-        assert other.get("auth/me").status_code == 200  # PostgreSQL lives: nobody else is told that it does not
+        assert other.get("auth/me").status_code == 200  # PostgreSQL is up: no other request is answered that it is down
         holder.rollback()
         assert api.patch("users/me", json={"full_name": "Alice"}).status_code == 200

@@ -1,4 +1,4 @@
-"""A store that is away: 503 where it is needed, answers where it is not, and nothing told of it."""
+"""A store that is down: 503 where it is needed, answers where it is not, and no details in the answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AWAY = (503, "store_unavailable", "The service is temporarily unavailable, pleas
 
 
 def ask(api: Api, *calls: tuple[str, str, Any]) -> list[httpx2.Response]:
-    """All at once, for each of them waits until the store's time is over."""
+    """All at the same time, because each waits until the store's time is over."""
     return at_once(len(calls), lambda number: api.request(*calls[number][:2], json=calls[number][2]))
 
 
@@ -74,5 +74,5 @@ def test_without_mongodb(web_with: Callable[..., str], register: Callable[..., P
     assert_error(alice.get("chat/conversations/malformed"), 404, "not_found", "Conversation not found")
     assert alice.get("users/me").status_code == 200
     assert alice.post("ai/complete", json={"prompt": "hello"}).json()["text"] == "Echo: hello"
-    # Seven calls that met no MongoDB, three others, and the one of the registration; health checks do not count.
+    # Seven calls that found no MongoDB, three others, and the registration's own. Health checks do not count.
     assert alice.get("usage/me").json()["total_requests"] == 11

@@ -1,4 +1,4 @@
-"""Turns to work, and who waits without one."""
+"""Turns to work, and waits without a turn."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def in_a_thread(function: Callable[[], T]) -> T:
-    """As in a request: turns are a thread's own."""
+    """Run in a thread, as a request does: each thread has its own turn."""
     made: list[T] = []
     thread = threading.Thread(target=lambda: made.append(function()))
     thread.start()
@@ -113,7 +113,7 @@ def test_nothing_is_waited_for_in_a_transaction() -> None:
         with pytest.raises(RuntimeError):
             threads.release_database()
         assert not connection.needs_rollback
-        mongo.ping()  # its own stores are another thing
+        mongo.ping()  # a wait for a store is allowed here
         assert connection.connection is not None
 
 

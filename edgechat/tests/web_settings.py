@@ -1,8 +1,8 @@
-"""The settings of web processes that many tests share (`web_with(**STRICT)`): each set is one process for the run."""
+"""Settings that many tests share (`web_with(**STRICT)`): each set of settings is one process for the run."""
 
 from __future__ import annotations
 
-# Those of the shared ones, in a process of its own: nothing that is kept in a process's memory is known to both.
+# The shared settings in a separate process, which does not know what the others keep in memory.
 ELSEWHERE = {"APP_NAME": "EdgeChat elsewhere"}
 
 WITHOUT_REDIS = {"REDIS_URL": "redis://127.0.0.1:9/0", "AI_CACHE_SECONDS": "300", "MAX_REPLIES_PER_USER": "5"}
@@ -10,7 +10,7 @@ WITHOUT_MONGODB = {"MONGODB_URL": "mongodb://127.0.0.1:9/"}
 WITHOUT_POSTGRESQL = {"DATABASE_URL": "postgresql://nobody:secret@127.0.0.1:9/nothing"}
 WITHOUT_MODEL = {"GEMINI_BASE_URL": "http://127.0.0.1:9"}
 
-# Few requests from an address. A Person's have an address each.
+# Few requests from one address. Each request of a Person has an address of its own.
 STRICT = {
     "RATE_LIMIT_REQUESTS": "5",
     "RATE_LIMIT_WINDOW_SECONDS": "600",
@@ -18,7 +18,7 @@ STRICT = {
     "ALLOWED_HOSTS": "app.example.com,127.0.0.1",
     "APP_NAME": "Größe 😀",
 }
-# Little of everything else.
+# Low limits for everything else.
 SMALL = {
     "AUTH_RATE_LIMIT": "3/h",
     "CONTEXT_MAX_TOKENS": "256",
@@ -35,7 +35,7 @@ PRODUCTION = {
     "GEMINI_BASE_URL": "",
     "CSP_MODE": "disabled",
 }
-# What two processes have to count together.
+# Limits that two processes must count together.
 TWO_PROCESSES = {
     "WEB_CONCURRENCY": "2",
     "RATE_LIMIT_REQUESTS": "20",
