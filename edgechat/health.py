@@ -114,7 +114,7 @@ class LiveView(HealthView):
 class ReadyView(HealthView):
     @extend_schema(operation_id="health_ready", tags=["health"], responses={200: Ready, 503: Ready})
     def get(self, request: Request) -> Answer[Ready]:
-        """Every store answers, and the process's background tasks go on; 503 names what does not."""
+        """Every store answers, and the process's background tasks run; 503 names what does not."""
         checks = Stores(database=store_state("database"), mongo=store_state("mongo"), redis=store_state("redis"))
         if unwell := periodic.unwell():
             logger.warning("periodic_tasks_unwell", tasks=unwell)

@@ -123,7 +123,7 @@ if gevent.monkey.is_module_patched("socket"):
         "max_size": DATABASE_POOL_SIZE,
         "timeout": STORE_TIMEOUT_SECONDS * 2 / 3,
         "max_idle": 60,
-        "reconnect_timeout": 0,  # the next request tries again
+        "reconnect_timeout": 0,  # the next caller tries again
     }
 DATABASES = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -155,7 +155,7 @@ MAX_JSON_BYTES = env.int("MAX_JSON_BYTES", 256 * 1024, validate=Range(min=1024))
 MAX_HELD_BYTES = env.int("MAX_HELD_BYTES", 256 * 1024 * 1024, validate=Range(min=1024))
 MAX_CONNECTIONS_PER_ADDRESS = env.int("MAX_CONNECTIONS_PER_ADDRESS", 200, validate=Range(min=1))
 SLOW_READER_SECONDS = env.int("SLOW_READER_SECONDS", 30, validate=Range(min=1, max=3600))
-DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_JSON_BYTES  # for the fields beside the files
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_JSON_BYTES  # for the fields besides the files
 DATA_UPLOAD_MAX_NUMBER_FILES = 20
 FILE_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 FILE_UPLOAD_TEMP_DIR = DATA_DIR / "uploads"
@@ -173,7 +173,7 @@ if GEMINI_BASE_URL and not re.fullmatch(r"https?://[^?#\s]+", GEMINI_BASE_URL):
 GEMINI_API_VERSION = env.str("GEMINI_API_VERSION", "", validate=Regexp(r"(v[0-9]{1,3}((alpha|beta)[0-9]{0,3})?)?\Z"))
 MONTHLY_TOKEN_LIMIT = env.int("MONTHLY_TOKEN_LIMIT", 0, validate=Range(min=0, max=2**62))
 UNVERIFIED_TOKEN_LIMIT: int | None = env.int("UNVERIFIED_TOKEN_LIMIT", None, validate=Range(min=0, max=2**62))
-# Only a label beside numbers: nothing is converted.
+# Only a label of numbers: nothing is converted.
 PRICE_CURRENCY = env.str("PRICE_CURRENCY", "USD", validate=Regexp(r"[A-Z]{3}\Z"))
 AI_MAX_OUTPUT_TOKENS = env.int("AI_MAX_OUTPUT_TOKENS", 8192, validate=Range(min=1))
 AI_TIMEOUT_SECONDS = env.float("AI_TIMEOUT_SECONDS", 120.0, validate=Range(min=0.1, max=3600))
@@ -327,10 +327,10 @@ STORAGES = {
 }
 
 AUTH_USER_MODEL = "accounts.User"
-# A constraint on email_key, which this check cannot see, makes the e-mail unique. FILE_UPLOAD_TEMP_DIR is created when
-# it is first needed (edgechat.http.uploads). TLS ends at the proxy, which also redirects http, and the application must
-# not bind other hosts of a domain to https. Only the admin has cookies that a forged request could use:
-# AdminCsrfMiddleware.
+# A constraint on email_key, which this check cannot see, makes the e-mail unique.
+# FILE_UPLOAD_TEMP_DIR is created when it is first needed (edgechat.http.uploads).
+# TLS ends at the proxy, which also redirects http, and the application must not bind other hosts of a domain to https.
+# Only the admin has cookies that a forged request could use: AdminCsrfMiddleware.
 SILENCED_SYSTEM_CHECKS = [
     *("auth.E003", "auth.W004", "files.E001"),
     *("security.W003", "security.W005", "security.W008", "security.W021"),

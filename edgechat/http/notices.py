@@ -1,7 +1,7 @@
 """Short notices to every process, through one Redis stream, which one thread of each process reads.
 
-Notices only save time: a process that misses one, because Redis is down, finds the change itself a little later. A
-notice names its subject by a digest, because the stream must not hold deleted data.
+Notices only save time: a process that misses one while Redis is down finds the change itself a little later. A notice
+names its subject by a digest, because the stream must not hold deleted data.
 """
 
 from __future__ import annotations

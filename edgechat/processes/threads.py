@@ -1,4 +1,4 @@
-"""Work in threads of the standard library; under gunicorn these are greenlets."""
+"""Work beside a request, in threads of the standard library; under gunicorn these are greenlets."""
 
 from __future__ import annotations
 
