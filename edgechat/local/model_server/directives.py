@@ -16,18 +16,18 @@ BLOCKS = ("prompt", "answer", "partial")
 
 @dataclass(slots=True)
 class Directives:
-    """What one call asks for; the names are those of the directives. Times are in seconds.
+    """The directives of one call, by their names. Times are in seconds.
 
     delay: wait before anything is sent. chunks, gap: of a stream. length, say, empty: the answer's text.
     status, retry, retry_after: a fault, with its retryDelay and its header Retry-After.
     fail_first, key: that fault (default 503) for a key's first calls.
     block: "prompt", "answer" (no text) or "partial" (SAFETY after the text). finish: the finishReason.
     cut: reset the connection after that many chunks (of an answer in one piece: in its middle, 0 before its body).
-    cut_by: "reset" or "close", which is an orderly end in the middle. hang: never answer, drop the connection after it.
+    cut_by: "reset" or "close" (an orderly end in the middle). hang: never answer, close the connection after that time.
     rubbish: 1 no JSON, 2 JSON of a wrong shape, 3 an empty object.
-    thoughts, cached, tools: token counts. nousage: no counts. counted: they come with a stream's first so many chunks.
-    error, error_at: an error with that status inside a stream that began with 200, after so many chunks.
-    tail: a stream's line after its last chunk, percent-encoded. linger: the stream ends so long after its last chunk.
+    thoughts, cached, tools: token counts. nousage: no counts. counted: only that many first chunks have them.
+    error, error_at: an error with that status in a stream that started with 200, after that many chunks.
+    tail: a stream's line after its last chunk, percent-encoded. linger: time from the last chunk to the stream's end.
     version: the modelVersion. continuation: every chunk's continuationToken.
     raw: the chunks themselves, a line each, percent-encoded. details: JSON in a fault's details, percent-encoded.
     """
