@@ -35,7 +35,7 @@ class Answer(ABC):
         self._calls: list[MeteredCall] = []
 
     @abstractmethod
-    def shape(self) -> list[Any] | None:
+    def cache_parts(self) -> list[Any] | None:
         """Everything that the answer depends on except the user and the model, as JSON values; None: never cached."""
 
     @abstractmethod
@@ -51,11 +51,11 @@ class Answer(ABC):
 
         Raises ModelError, BudgetExceeded, ContentBlocked, CallCancelled, and OperationalError if the ledger is down.
         """
-        shape = self.shape()
-        if shape is None:
+        parts = self.cache_parts()
+        if parts is None:
             self.completion = yield from self.make()
             return
-        with place_in_line(self._user_id, [settings.GEMINI_MODEL, *shape], self._cancelled) as place:
+        with place_in_line(self._user_id, [settings.GEMINI_MODEL, *parts], self._cancelled) as place:
             if place.found is not None:
                 self.completion = Completion(**place.found, usage=TokenUsage(), cached=True)
                 yield self.completion.text

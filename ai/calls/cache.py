@@ -57,11 +57,11 @@ def _script(text: str) -> Script:
     return redis_client().register_script(text)
 
 
-class Place:
+class QueuePlace:
     """A place in the queue of requests for the same answer; `found` is the cached answer or None."""
 
-    def __init__(self, user_id: int, shape: list[Any]) -> None:
-        digest = hashlib.sha256(json.dumps(shape).encode()).hexdigest()
+    def __init__(self, user_id: int, parts: list[Any]) -> None:
+        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         self.found: dict[str, Any] | None = None
         self._user_id = user_id
         self._key = f"{_index(user_id)}:{digest}"
@@ -83,8 +83,8 @@ class Place:
         self._name = f"{processes.this_process()} {uuid.uuid4().hex}"
         dead: bytes | str = ""
         while time.monotonic() < deadline:
-            asked: list[str | bytes | int] = [self._name, int(settings.AI_TIMEOUT_SECONDS * 1000), dead]
-            answer: Any = _script(_ENTER)(keys=[self._key, self._lock], args=asked)
+            args: list[str | bytes | int] = [self._name, int(settings.AI_TIMEOUT_SECONDS * 1000), dead]
+            answer: Any = _script(_ENTER)(keys=[self._key, self._lock], args=args)
             if answer == 1:
                 self._holds = True
                 return
@@ -138,12 +138,12 @@ class Place:
 
 
 @contextmanager
-def place_in_line(user_id: int, shape: list[Any], cancelled: threading.Event) -> Iterator[Place]:
+def place_in_line(user_id: int, parts: list[Any], cancelled: threading.Event) -> Iterator[QueuePlace]:
     """A place whose `found` is the cached answer, or None if the caller has to make it.
 
-    `shape` is everything that the answer depends on. Raises CallCancelled if `cancelled` is set during the wait.
+    `parts` is everything that the answer depends on. Raises CallCancelled if `cancelled` is set during the wait.
     """
-    place = Place(user_id, shape)
+    place = QueuePlace(user_id, parts)
     if settings.AI_CACHE_SECONDS:
         try:
             place.wait(cancelled)
@@ -177,7 +177,7 @@ def _forget(user_id: int) -> None:
 
 
 def _read(kept: bytes) -> dict[str, Any] | None:
-    """An answer as it was given to `Place.keep`; None for anything else."""
+    """An answer as it was given to `QueuePlace.keep`; None for anything else."""
     try:
         answer: Any = json.loads(kept) if len(kept) <= MAX_KEPT_BYTES else None
         match answer:

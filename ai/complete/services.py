@@ -31,11 +31,11 @@ class PromptAnswer(Answer):
         self._prompt = Prompt(
             turns=(Turn("user", prompt),), system_instruction=system_instruction, response_schema=response_schema
         )
-        self._shape = ["complete", prompt, system_instruction, response_schema, self._prompt.max_output_tokens]
+        self._cache_parts = ["complete", prompt, system_instruction, response_schema, self._prompt.max_output_tokens]
         _refuse_too_large(self._prompt)
 
-    def shape(self) -> list[Any]:
-        return self._shape
+    def cache_parts(self) -> list[Any]:
+        return self._cache_parts
 
     def make(self) -> Pieces:
         call = self.new_call(self._prompt)
@@ -57,7 +57,7 @@ class PictureAnswer(Answer):
         self._prompt = Prompt(turns=(Turn("user", prompt, tuple(_shown(picture) for picture in pictures)),))
         _refuse_too_large(self._prompt)
 
-    def shape(self) -> None:
+    def cache_parts(self) -> None:
         return None
 
     def make(self) -> Pieces:
@@ -73,6 +73,6 @@ def _shown(picture: Rendering) -> PromptPicture:
     return PromptPicture(picture.width, picture.height, lambda: (picture.data, picture.mime_type))
 
 
-def _refuse_too_large(asked: Prompt) -> None:
-    if asked.estimated_tokens() > settings.CONTEXT_MAX_TOKENS:
+def _refuse_too_large(prompt: Prompt) -> None:
+    if prompt.estimated_tokens() > settings.CONTEXT_MAX_TOKENS:
         raise TooLarge(f"The prompt is longer than the {settings.CONTEXT_MAX_TOKENS} tokens that a call may have")

@@ -14,7 +14,7 @@ from ai.calls.answers import Answer, Pieces
 from ai.gemini.adapter import COMPLETE, ModelOutputInvalid, Prompt, Turn
 from ai.serializers import ProgressOutput, SummaryOutput
 from ai.services import Completion, finished
-from ai.summarize.prompts import Wishes
+from ai.summarize.prompts import SummaryOptions
 from ai.summarize.sources import Source
 from ai.summarize.text_parts import hash_text, split_text
 from edgechat.processes.threads import start_thread, waiting
@@ -73,21 +73,21 @@ class _Siblings:
 class SummaryAnswer(Answer):
     """The summary of a source. No call exceeds CONTEXT_MAX_TOKENS, including its answer."""
 
-    def __init__(self, *, user_id: int, source: Source, wishes: Wishes) -> None:
+    def __init__(self, *, user_id: int, source: Source, options: SummaryOptions) -> None:
         super().__init__(user_id=user_id, purpose=LedgerEntry.Purpose.SUMMARIZE, organization_id=source.organization_id)
         self._source = source
-        self._wishes = wishes
+        self._options = options
         budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
         self._max_output_tokens = settings.CONTEXT_MAX_TOKENS - budget
-        self._whole = wishes.for_whole(_WHOLE[source.kind])
-        self._of_summaries = wishes.for_whole(_SUMMARIES)
-        longest = [wishes.for_part(what, words=MAX_PART_WORDS * 10) for what in (_PART[source.kind], _SOME_SUMMARIES)]
+        self._whole = options.for_whole(_WHOLE[source.kind])
+        self._of_summaries = options.for_whole(_SUMMARIES)
+        longest = [options.for_part(what, words=MAX_PART_WORDS * 10) for what in (_PART[source.kind], _SOME_SUMMARIES)]
         self._room = budget - max(map(estimate_tokens, (self._whole, self._of_summaries, *longest)))
         self._usage = TokenUsage()
         self._ended_early: str | None = None  # the finish reason of the first call that was cut short
 
-    def shape(self) -> list[Any]:
-        part = self._wishes.for_part(_PART[self._source.kind], words=0)
+    def cache_parts(self) -> list[Any]:
+        part = self._options.for_part(_PART[self._source.kind], words=0)
         return ["summarize", self._whole, part, self._room, self._max_output_tokens, hash_text(self._source.text)]
 
     def make(self) -> Pieces:
@@ -96,8 +96,8 @@ class SummaryAnswer(Answer):
         while estimate_tokens(text) > self._room:
             parts = [part for part in split_text(text, tokens=self._room) if part.strip()]
             words = max(MIN_PART_WORDS, self._room // len(parts) // TOKENS_PER_WORD)
-            words = min(words, max(MAX_PART_WORDS, self._wishes.max_words or 0))
-            summaries = yield from self._summarize_parts(parts, self._wishes.for_part(what, words=words), done)
+            words = min(words, max(MAX_PART_WORDS, self._options.max_words or 0))
+            summaries = yield from self._summarize_parts(parts, self._options.for_part(what, words=words), done)
             done += len(parts)
             shorter = "\n\n".join(summaries)
             if 4 * estimate_tokens(shorter) > 3 * estimate_tokens(text):

@@ -13,7 +13,7 @@ from accounts.requests import AuthenticatedRequest
 from ai.calls.answer_response import answer_response
 from ai.serializers import ProgressOutput, SummaryOutput
 from ai.services import ONE_OFF_ERRORS
-from ai.summarize.prompts import Wishes
+from ai.summarize.prompts import SummaryOptions
 from ai.summarize.serializers import SOURCES, SummarizeInput
 from ai.summarize.services import SummaryAnswer
 from ai.summarize.sources import read_source
@@ -81,9 +81,9 @@ class SummarizeView(APIView):
         the same source with the same options gets the same summary, with `cached` true and a usage of zeros, because
         it used no tokens.
         """
-        wished = validated_body(SummarizeInput, request)
-        wanted = {name: wished.pop(name) for name in SOURCES}
+        options = validated_body(SummarizeInput, request)
+        wanted = {name: options.pop(name) for name in SOURCES}
         with open_call(request, events=wants_event_stream(request), reply=True) as call:
             source = call.run(partial(read_source, user_id=request.user.pk, **wanted))
-            answer = SummaryAnswer(user_id=request.user.pk, source=source, wishes=Wishes(**wished))
+            answer = SummaryAnswer(user_id=request.user.pk, source=source, options=SummaryOptions(**options))
             return answer_response(request, answer, call)
