@@ -21,6 +21,7 @@ from accounts.lifecycle.deletion import finish_deletions
 from accounts.models import AuditEvent, User
 from accounts.tests.staff import Staff, make_user, superuser
 from conftest import Api, Person, assert_error, at_once
+from conversations.transcript_repository import deletion as transcript_deletion
 from edgechat.local.web import WebServer
 from edgechat.stores.mongo import database
 from edgechat.stores.redis import redis_client
@@ -202,10 +203,15 @@ def test_nobody_can_take_the_name_of_a_deleted_account_beforehand(alice: Person,
     assert rows_of_user(alice.id) == []
 
 
-def test_no_connection_is_held_while_a_store_erases(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_connection_is_held_while_mongodb_erases(monkeypatch: pytest.MonkeyPatch) -> None:
     user, held = make_user(), []
-    look = [lambda _: held.append(connection.connection is not None)]
-    monkeypatch.setattr(deletion, "_erasers", [each for erase in deletion._erasers for each in (*look, erase)])
+    conversations = transcript_deletion.conversations
+
+    def look() -> Any:
+        held.append(connection.connection is not None)
+        return conversations()
+
+    monkeypatch.setattr(transcript_deletion, "conversations", look)
     assert deletion.delete_user(user=user, caller=None, actor_id=None)
     assert held
     assert not any(held)

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import Person
 from edgechat.local.web import WebServer
-from edgechat.tests.web_settings import PRODUCTION, WITHOUT_MODEL
+from edgechat.tests.web_settings import APART, PRODUCTION, WITHOUT_MODEL
 from usage.ledger.tokens import estimate_tokens
 from usage.models import LedgerEntry
 
@@ -194,7 +194,7 @@ def test_a_model_that_fails_once_answers_when_asked_again(alice: Person) -> None
 def test_a_model_that_hangs_is_503_after_the_timeout(
     start_web: StartWeb, model_calls: ModelCalls, web_url: str
 ) -> None:
-    web = start_web(AI_TIMEOUT_SECONDS="1")
+    web = start_web(AI_TIMEOUT_SECONDS="1", **APART)
     carol = Person(web.url, "carol")
     conversation = carol.new_conversation(title="Faults")
     content = f"[[hang=60]] hang-{carol.id}"

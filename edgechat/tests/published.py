@@ -35,7 +35,7 @@ def check_answer(answer: httpx2.Response, *, streamed: bool) -> None:
         # Pages and the admin are not in the file, but their errors have the one shape too.
         if path.startswith("/api/"):
             _require(status in (404, 405), f"{where}: no such operation is published")
-        if path.startswith("/api/") or media_type == "application/json":
+        if path.startswith("/api/") or (media_type == "application/json" and status >= 400):
             _check_json(ERROR, _body(answer), where)
         return
     response = operation["responses"].get(str(status))

@@ -18,6 +18,7 @@ from typing import Any
 
 from edgechat.local.stack import Stack
 from edgechat.local.web import READY_PATH, WebServer
+from edgechat.tests.web_settings import APART
 
 
 class SharedServers:
@@ -75,12 +76,15 @@ class SharedServers:
     def _start_stores(self) -> None:
         from django.core.management import call_command
         from django.db import connection
+        from django.test import override_settings
 
         self._stack.start()
         try:
             with open(os.devnull, "w") as nowhere:
                 call_command("migrate", verbosity=0)
                 call_command("ensure_transcript_indexes", verbosity=0, stdout=nowhere)
+                with override_settings(**APART):
+                    call_command("ensure_transcript_indexes", verbosity=0, stdout=nowhere)
         finally:
             connection.close()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+# For processes whose calls to the model fail or are small: they must not take over replies of other tests.
+APART = {"MONGODB_DB": "edgechat_apart"}
+
 # The shared settings in a separate process, which does not know what the others keep in memory.
 ELSEWHERE = {"APP_NAME": "EdgeChat elsewhere"}
 
 WITHOUT_REDIS = {"REDIS_URL": "redis://127.0.0.1:9/0", "AI_CACHE_SECONDS": "300", "MAX_REPLIES_PER_USER": "5"}
 WITHOUT_MONGODB = {"MONGODB_URL": "mongodb://127.0.0.1:9/"}
 WITHOUT_POSTGRESQL = {"DATABASE_URL": "postgresql://nobody:secret@127.0.0.1:9/nothing"}
-WITHOUT_MODEL = {"GEMINI_BASE_URL": "http://127.0.0.1:9"}
+WITHOUT_MODEL = APART | {"GEMINI_BASE_URL": "http://127.0.0.1:9"}
 
 # Few requests from one address. Each request of a Person has an address of its own.
 STRICT = {
@@ -19,7 +22,7 @@ STRICT = {
     "APP_NAME": "Größe 😀",
 }
 # Low limits for everything else.
-SMALL = {
+SMALL = APART | {
     "AUTH_RATE_LIMIT": "3/h",
     "CONTEXT_MAX_TOKENS": "256",
     "MAX_ATTACHMENTS": "2",
@@ -27,7 +30,7 @@ SMALL = {
     "GEMINI_API_VERSION": "v1beta",
     "CSP_MODE": "relaxed",
 }
-PRODUCTION = {
+PRODUCTION = APART | {
     "ENVIRONMENT": "production",
     "JWT_SECRET": "x" * 32,
     "AUTH_RATE_LIMIT": "1000/m",

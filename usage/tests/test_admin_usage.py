@@ -2,6 +2,7 @@
 
 import html
 import uuid
+from datetime import timedelta
 from importlib import import_module
 
 import pytest
@@ -79,7 +80,7 @@ def test_the_ledger_says_what_a_call_cost_if_its_model_had_a_price(web_url: str)
             user=user,
             purpose="chat",
             model="m",
-            abandoned_after=timezone.now(),
+            abandoned_after=timezone.now() + timedelta(days=1),
             reserved_tokens=4321,
             cost_micros=cost,
         )

@@ -63,7 +63,7 @@ class LlamaServer:
         with self._post("/completion", {**options, "stream": True}) as answer:
             for line in answer:
                 name, _, payload = line.strip().partition(b": ")
-                if not name:
+                if not payload or line.startswith(b":"):
                     continue  # a blank line, or a comment that keeps the connection alive while a prompt is read
                 part = json.loads(payload)
                 if name == b"error" or "error" in part:
