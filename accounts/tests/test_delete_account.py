@@ -21,7 +21,7 @@ from accounts.lifecycle.deletion import finish_deletions
 from accounts.models import AuditEvent, User
 from accounts.tests.staff import Staff, make_user, superuser
 from conftest import Api, Person, assert_error, at_once
-from conversations.transcript_repository import deletion as transcript_deletion
+from conversations.transcript_repository.collections import conversations
 from edgechat.local.web import WebServer
 from edgechat.stores.mongo import database
 from edgechat.stores.redis import redis_client
@@ -205,13 +205,12 @@ def test_nobody_can_take_the_name_of_a_deleted_account_beforehand(alice: Person,
 
 def test_no_connection_is_held_while_mongodb_erases(monkeypatch: pytest.MonkeyPatch) -> None:
     user, held = make_user(), []
-    conversations = transcript_deletion.conversations
 
     def look() -> Any:
         held.append(connection.connection is not None)
         return conversations()
 
-    monkeypatch.setattr(transcript_deletion, "conversations", look)
+    monkeypatch.setattr("conversations.transcript_repository.deletion.conversations", look)
     assert deletion.delete_user(user=user, caller=None, actor_id=None)
     assert held
     assert not any(held)
