@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 from django.db import transaction
+from django.test import override_settings
 
 from ai.calls.json_answer import read_values
 from conftest import Person, assert_error, at_once
@@ -349,9 +350,10 @@ def test_a_long_conversation_shows_its_summary_and_latest_exchanges_within_the_w
     max_tokens = int(settings["CONTEXT_MAX_TOKENS"])
     carol = Person(web_with(**settings), "carol")
     conversation = carol.new_conversation(title="Titled")
-    store_exchanges(carol, conversation, 2500)
     summary = f"sum-{conversation[-6:]}"
-    transcripts.set_summary(carol.id, conversation, text=summary, upto_seq=4000, replaces_upto_seq=0)
+    with override_settings(**{name: value for name, value in settings.items() if name == "MONGODB_DB"}):
+        store_exchanges(carol, conversation, 2500)
+        transcripts.set_summary(carol.id, conversation, text=summary, upto_seq=4000, replaces_upto_seq=0)
     (todo,) = found(carol, conversation)
     # The schema's smallest number is the summary's.
     assert todo["message_id"] == f"{conversation}:00004000"

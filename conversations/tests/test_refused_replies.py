@@ -15,6 +15,8 @@ from conversations import transcript_repository as transcripts
 from conversations.replies.refused import end_refused_reply
 from conversations.transcript_repository.collections import conversations, messages
 from edgechat.local.web import WebServer
+from edgechat.stores import mongo
+from edgechat.stores.breaker import Breaker
 from edgechat.stores.mongo import MongoRefused, MongoUnavailable, mongo_errors
 from usage.models import LedgerEntry
 
@@ -128,7 +130,11 @@ def bulk_error(*codes: int) -> Exception:
         (pymongo.errors.AutoReconnect("gone"), MongoUnavailable),
     ],
 )
-def test_what_passes_is_told_from_what_does_not(error: Exception | str, expected: type[Exception]) -> None:
+def test_what_passes_is_told_from_what_does_not(
+    error: Exception | str, expected: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mongo, "_breaker", Breaker())  # one of these errors opens it
+
     @mongo_errors
     def write() -> None:
         if isinstance(error, str):
