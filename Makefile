@@ -45,7 +45,7 @@ dev: install
 	@exec $(BIN)/python -m edgechat.local run --reload
 
 test: install
-	$(BIN)/python -m pytest -n $(TEST_WORKERS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 faults: install
 	$(BIN)/python -m pytest -n 2 -m faults -rP --capture=sys

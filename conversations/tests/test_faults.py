@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from conftest import Api, Person, new_address
@@ -207,10 +206,17 @@ def test_the_scripted_model_is_the_one_in_use() -> None:
     assert [model["name"] for model in answer.json()["models"]] == ["models/local-scripted"]
 
 
-def live_worker() -> str:
-    alive = Process.objects.filter(dead=False, leaving=False, alive_until__gt=Now())
-    name: str = alive.order_by("-alive_until").values_list("name", flat=True)[0]
-    return name
+def live_worker(person: Person) -> str:
+    """The process that answers this person. Processes of other tests may have other stores."""
+    conversation = person.new_conversation(title="Running")
+    body = {"content": "[[chunks=20]][[gap=0.1]]" + "word " * 20}
+    url = f"chat/conversations/{conversation}/messages"
+    with person.stream("POST", url, json=body, headers=EVENT_STREAM) as answer:
+        next(told for told in read_events(answer.iter_lines()) if told.get("event") == "delta")
+        stored = find_conversation(person.id, conversation)
+    assert stored is not None
+    assert stored["reply"] is not None
+    return stored["reply"]["worker"]
 
 
 def leave(person: Person, conversation: str, content: str, *, worker: str, without: str = "") -> str:
@@ -240,7 +246,7 @@ def leave(person: Person, conversation: str, content: str, *, worker: str, witho
 def test_a_claimed_reply_that_no_thread_writes_is_found_and_written(alice: Person, eventually: Eventually) -> None:
     """The state after MongoDB fails between the claim and the two messages."""
     conversation = alice.new_conversation()
-    mid = leave(alice, conversation, "left", worker=live_worker())
+    mid = leave(alice, conversation, "left", worker=live_worker(alice))
     eventually(lambda: len(alice.messages(conversation)["messages"]) == 2)
     eventually(lambda: statuses(alice, {conversation: mid}) == ["complete"])
     assert [message["content"] for message in alice.messages(conversation)["messages"]] == ["left", "Echo: left"]
@@ -258,7 +264,7 @@ def test_a_reply_that_an_older_version_had_begun_is_taken_over(alice: Person, ev
         input_tokens=3,
         abandoned_after=timezone.now() + timedelta(days=1),
     )
-    leave(alice, conversation, "left", worker=live_worker(), without="ledger_id")
+    leave(alice, conversation, "left", worker=live_worker(alice), without="ledger_id")
     eventually(lambda: len(alice.messages(conversation)["messages"]) == 2)
     eventually(lambda: statuses(alice, {conversation: mid}) == ["complete"])
     assert LedgerEntry.objects.get(attempt_id=f"{mid}:1").settled_at is not None
@@ -308,7 +314,7 @@ def test_a_process_that_was_stopped_for_a_while_does_not_write_over_its_successo
 
 
 def test_a_reply_that_cannot_be_taken_over_keeps_no_other_from_it(alice: Person, eventually: Eventually) -> None:
-    worker = live_worker()
+    worker = live_worker(alice)
     broken, whole = (alice.new_conversation(title="Left") for _ in range(2))
     leave(alice, broken, "broken", worker=worker, without="first_attempt")
     eventually(lambda: len(alice.messages(broken)["messages"]) == 2)
