@@ -13,6 +13,7 @@ import httpcore2
 import httpx2
 
 from ai.fetch_url.limits import CANNOT_READ, Deadline, PageRefused
+from ai.wrapped_stream import WrappedStream
 from edgechat.processes.threads import Pauses
 
 CONNECT_SECONDS = 3.0
@@ -103,32 +104,21 @@ class _Reading:
                 raise httpcore2.RemoteProtocolError("a head without end")
 
 
-class _Stream(httpcore2.NetworkStream):
+class _Stream(WrappedStream):
     """Reads in small pieces, within the limits of `_Reading`."""
 
     def __init__(self, stream: httpcore2.NetworkStream, reading: _Reading) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._reading = reading
+
+    def around(self, stream: httpcore2.NetworkStream) -> _Stream:
+        return _Stream(stream, self._reading)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         self._reading.begin()
         data = self._stream.read(min(max_bytes, _READ_BYTES), timeout)
         self._reading.count(data)
         return data
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, timeout)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore2.NetworkStream:
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, timeout), self._reading)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
 
 
 class _PinnedBackend(httpcore2.SyncBackend):

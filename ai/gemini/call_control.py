@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextvars
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -17,6 +16,8 @@ from typing import Any
 
 import httpcore2
 import httpx2
+
+from ai.wrapped_stream import WrappedStream
 
 
 class CallCancelled(Exception):
@@ -81,9 +82,9 @@ def _wake(sock: socket.socket) -> None:
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-class _ControlledStream(httpcore2.NetworkStream):
-    def __init__(self, stream: httpcore2.NetworkStream) -> None:
-        self._stream = stream
+class _ControlledStream(WrappedStream):
+    def around(self, stream: httpcore2.NetworkStream) -> _ControlledStream:
+        return _ControlledStream(stream)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         control = _active.get()
@@ -108,17 +109,6 @@ class _ControlledStream(httpcore2.NetworkStream):
             timeout = control.seconds_left(timeout)
             control.reached = True
         self._stream.write(buffer, timeout)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore2.NetworkStream:
-        return _ControlledStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
 
 
 class _ControlledBackend(httpcore2.SyncBackend):
