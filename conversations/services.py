@@ -91,13 +91,8 @@ def refuse_while_replying(conversation: ConversationDocument) -> ConversationDoc
     stored = transcripts.find_messages(owner_id, conversation_id, [reply_seq(reply)], variants=False)
     if not stored or stored[0]["status"] == "generating" or stored[0]["attempt"] != reply["attempt"]:
         raise GenerationInProgress(reply["message_id"])
-    transcripts.release_reply(
-        owner_id,
-        conversation_id,
-        mid=reply["message_id"],
-        attempt=reply["attempt"],
-        first_title=reply.get("first_title") if stored[0]["status"] == "complete" else None,
-    )
+    complete = stored[0]["status"] == "complete"
+    transcripts.release_reply(owner_id, conversation_id, reply, complete=complete)
     return refuse_while_replying(get_conversation(owner_id=owner_id, conversation_id=conversation_id))
 
 

@@ -30,4 +30,4 @@ def end_refused_reply(conversation: ConversationDocument, reply: ReplyDocument, 
         transcripts.delete_messages(owner_id, conversation_id, (seq - 1, seq))
         transcripts.undo_claim(conversation, reply)
     else:
-        transcripts.release_reply(owner_id, conversation_id, mid=mid, attempt=attempt)
+        transcripts.release_reply(owner_id, conversation_id, reply)

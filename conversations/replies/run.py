@@ -163,13 +163,7 @@ def _finish(live: LiveReply, reply: ReplyDocument, final: dict[str, Any] | None)
         live.pair = Pair(live.pair.user_message, answer)
         live.stored = True
     complete = final is not None and final["status"] == "complete"
-    released = transcripts.release_reply(
-        live.owner_id,
-        live.conversation_id,
-        mid=live.message_id,
-        attempt=live.attempt,
-        first_title=reply.get("first_title") if complete else None,
-    )
+    released = transcripts.release_reply(live.owner_id, live.conversation_id, reply, complete=complete)
     if not released and transcripts.find_conversation(live.owner_id, live.conversation_id) is None:
         # The conversation was deleted after the claim.
         seq = reply_seq(reply)

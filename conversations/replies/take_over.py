@@ -121,7 +121,7 @@ def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
     message = _model_message(owner_id, conversation_id, reply)
     if message is None or message["status"] != "generating":
         # The process died between the last two writes: the reply has ended, but the conversation is not free yet.
-        transcripts.release_reply(owner_id, conversation_id, mid=reply["message_id"], attempt=reply["attempt"])
+        transcripts.release_reply(owner_id, conversation_id, reply)
         return True
     logger.warning("reply_taken_over", message_id=reply["message_id"], attempt=reply["attempt"])
     # The dead process may have called the model, and those tokens are billed.
@@ -154,7 +154,7 @@ def _begin_again(conversation: ConversationDocument, reply: ReplyDocument, messa
 def _end(conversation: ConversationDocument, reply: ReplyDocument, message: MessageDocument, *, status: str) -> None:
     owner_id, mid, attempt = conversation["owner_id"], reply["message_id"], reply["attempt"]
     transcripts.finish_message(owner_id, mid, attempt=attempt, final={"content": message["content"], "status": status})
-    transcripts.release_reply(owner_id, conversation["_id"], mid=mid, attempt=attempt)
+    transcripts.release_reply(owner_id, conversation["_id"], reply)
 
 
 def _ledger_id(reply: ReplyDocument) -> str:

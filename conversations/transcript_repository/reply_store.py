@@ -75,14 +75,18 @@ def undo_claim(
 
 
 @mongo_errors
-def release_reply(
-    owner_id: int, conversation_id: str, *, mid: str, attempt: int, first_title: str | None = None
-) -> bool:
+def release_reply(owner_id: int, conversation_id: str, reply: ReplyDocument, *, complete: bool = False) -> bool:
     """Free the conversation for the next reply; False if this attempt no longer holds the claim.
 
-    `first_title` becomes the title of an untitled conversation, unless the user removed the title.
+    A complete reply gives an untitled conversation its first title, unless the user removed the title.
     """
-    mine = {"_id": conversation_id, "owner_id": owner_id, "reply.message_id": mid, "reply.attempt": attempt}
+    mine = {
+        "_id": conversation_id,
+        "owner_id": owner_id,
+        "reply.message_id": reply["message_id"],
+        "reply.attempt": reply["attempt"],
+    }
+    first_title = reply.get("first_title") if complete else None
     fields: Document = {"reply": None, "change": unnumbered_change()}
     more: Document = {"$max": {"updated_at": now()}, "$inc": {"revision": 1}}
     if first_title is not None:
