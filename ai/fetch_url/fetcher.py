@@ -8,16 +8,16 @@ import ssl
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 
+import httpcore2
 import httpx2
 import structlog
 
 from ai.fetch_url.addresses import is_public, look_up
 from ai.fetch_url.limits import CANNOT_OPEN, CANNOT_READ, WRONG_ADDRESS, Deadline, PageRefused
 from ai.fetch_url.text import Redirect, read_text
-from ai.fetch_url.transport import PinnedTransport, too_large
+from ai.fetch_url.transport import bounded, open_pinned, too_large
 from ai.fetch_url.unpacking import find_packing, unpack
 from edgechat.processes.threads import waiting
 from edgechat.sandbox.places import NotBegun, Places
@@ -32,6 +32,9 @@ HEADERS = {
     "Accept-Encoding": "gzip, deflate",
     "Connection": "close",
 }
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_HTTP_ERRORS = (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError)
 
 # URL parsers disagree about these characters, for example where a host name ends. A URL from a browser has none.
 _AMBIGUOUS = re.compile(r"[\s\\\x00-\x20\x7f-\x9f]")
@@ -117,30 +120,23 @@ class Fetcher:
     def _get(self, url: httpx2.URL, deadline: Deadline) -> _Document | httpx2.URL:
         """The document at a URL, or the URL of its redirect."""
         addresses = self._addresses(url, deadline)
-        timeout = httpx2.Timeout(deadline.left()).as_dict()
-        request = httpx2.Request("GET", url, headers=HEADERS, extensions={"timeout": timeout})
+        ssl_context = self.ssl_context or _ssl_context()
         refusal = CANNOT_OPEN
         try:
-            # Only a transport: a client would add cookies, credentials and proxies.
-            transport = PinnedTransport(
-                addresses,
-                deadline=deadline,
-                ssl_context=self.ssl_context or _ssl_context(),
-                max_bytes=self.max_bytes,
-            )
-            with closing(transport), closing(transport.handle_request(request)) as response:
-                if response.has_redirect_location:
+            with open_pinned(url, addresses, headers=HEADERS, deadline=deadline, ssl_context=ssl_context) as response:
+                headers = httpx2.Headers(response.headers)
+                if response.status in _REDIRECTS and "Location" in headers:
                     # Browsers follow no redirect with several locations; equal ones count as one.
-                    locations = set(response.headers.get_list("Location"))
+                    locations = set(headers.get_list("Location"))
                     if len(locations) > 1:
                         raise PageRefused(CANNOT_OPEN)
                     return self._redirected(url, locations.pop())
-                if response.status_code != 200:
+                if response.status != 200:
                     raise PageRefused(CANNOT_OPEN)
                 refusal = CANNOT_READ
-                return _Document(self._body(response, deadline), response.headers.get("Content-Type", ""))
+                return _Document(self._body(response, headers, deadline), headers.get("Content-Type", ""))
         # ValueError: a name that TLS or the check of the certificate rejects.
-        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
+        except (*_HTTP_ERRORS, ValueError, OSError) as error:
             deadline.left()
             logger.info("page_not_opened", host=url.host, reason=repr(error)[:200])
             raise PageRefused(refusal) from error
@@ -159,14 +155,14 @@ class Fetcher:
             raise PageRefused(CANNOT_OPEN)
         return addresses[:MAX_ADDRESSES]
 
-    def _body(self, response: httpx2.Response, deadline: Deadline) -> bytes:
+    def _body(self, response: httpcore2.Response, headers: httpx2.Headers, deadline: Deadline) -> bytes:
         """The unpacked body."""
-        packing = find_packing(response.headers.get_list("Content-Encoding"))
+        packing = find_packing(headers.get_list("Content-Encoding"))
         if packing is None:
             raise PageRefused(CANNOT_READ)
         body = bytearray()
         try:
-            for piece in unpack(response.iter_raw(), packing):
+            for piece in unpack(bounded(response.iter_stream(), max_bytes=self.max_bytes), packing):
                 deadline.left()
                 body += piece
                 if len(body) > self.max_bytes:

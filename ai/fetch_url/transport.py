@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import httpcore2
@@ -25,54 +25,45 @@ MAX_PIECES = 20_000
 _READ_BYTES = 8 * 1024
 
 
-class PinnedTransport(httpx2.HTTPTransport):
-    """Connects to the first of `addresses` that answers, whatever host the request names.
+@contextmanager
+def open_pinned(
+    url: httpx2.URL,
+    addresses: list[str],
+    *,
+    headers: Mapping[str, str],
+    deadline: Deadline,
+    ssl_context: ssl.SSLContext,
+) -> Iterator[httpcore2.Response]:
+    """GET a URL from the first of `addresses` that answers, whatever host the URL names.
 
-    The Host header, the TLS server name and the check of the certificate use the name. `max_bytes` limits the packed
-    body. Use it for one request and call `close`: its own `with` closes only the pool.
+    The Host header, the TLS server name and the check of the certificate use the name. Only a connection: a client
+    would add cookies, credentials and proxies.
     """
-
-    def __init__(
-        self, addresses: list[str], *, deadline: Deadline, ssl_context: ssl.SSLContext, max_bytes: int
-    ) -> None:
-        super().__init__(verify=ssl_context, trust_env=False)
-        self._backend = _PinnedBackend(addresses, deadline)
-        self._pool = httpcore2.ConnectionPool(
-            ssl_context=ssl_context, max_keepalive_connections=0, network_backend=self._backend
-        )
-        self._max_bytes = max_bytes
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        response = super().handle_request(request)
-        self._backend.head_is_read()
-        if isinstance(response.stream, httpx2.SyncByteStream):
-            response.stream = _BoundedStream(response.stream, self._max_bytes)
-        return response
-
-    def close(self) -> None:
-        super().close()
-        self._backend.close()
+    backend = _PinnedBackend(addresses, deadline)
+    pool = httpcore2.ConnectionPool(ssl_context=ssl_context, max_keepalive_connections=0, network_backend=backend)
+    target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+    timeouts = {"timeout": httpx2.Timeout(deadline.left()).as_dict()}
+    with (
+        closing(backend),
+        pool,
+        pool.stream("GET", target, headers=list(headers.items()), extensions=timeouts) as response,
+    ):
+        backend.head_is_read()
+        yield response
 
 
-class _BoundedStream(httpx2.SyncByteStream):
-    def __init__(self, stream: httpx2.SyncByteStream, max_bytes: int) -> None:
-        self._stream = stream
-        self._max_bytes = max_bytes
-
-    def __iter__(self) -> Iterator[bytes]:
-        left = self._max_bytes
-        pauses = Pauses()
-        for number, piece in enumerate(self._stream):
-            left -= len(piece)
-            if left < 0:
-                raise too_large(self._max_bytes)
-            if number >= MAX_PIECES:
-                raise PageRefused(CANNOT_READ)
-            pauses.pause()
-            yield piece
-
-    def close(self) -> None:
-        self._stream.close()
+def bounded(pieces: Iterable[bytes], *, max_bytes: int) -> Iterator[bytes]:
+    """The pieces of a packed body. Raises PageRefused for too many bytes, or too many pieces."""
+    left = max_bytes
+    pauses = Pauses()
+    for number, piece in enumerate(pieces):
+        left -= len(piece)
+        if left < 0:
+            raise too_large(max_bytes)
+        if number >= MAX_PIECES:
+            raise PageRefused(CANNOT_READ)
+        pauses.pause()
+        yield piece
 
 
 def too_large(max_bytes: int) -> PageRefused:
@@ -86,7 +77,7 @@ class _Reading:
         self._deadline = deadline
         self._pauses = Pauses()
         self.head_left: int | None = MAX_HEAD_BYTES
-        self._lines_left = MAX_HEAD_LINES
+        self._sockets_left = MAX_HEAD_LINES
 
     def begin(self) -> None:
         """Let other requests run. Raises PageRefused at the deadline.
@@ -99,8 +90,8 @@ class _Reading:
     def count(self, data: bytes) -> None:
         if self.head_left is not None:
             self.head_left -= len(data)
-            self._lines_left -= data.partition(b"\r\n\r\n")[0].count(b"\n")
-            if self.head_left < 0 or self._lines_left < 0:
+            self._sockets_left -= data.partition(b"\r\n\r\n")[0].count(b"\n")
+            if self.head_left < 0 or self._sockets_left < 0:
                 raise httpcore2.RemoteProtocolError("a head without end")
 
 
@@ -127,7 +118,7 @@ class _PinnedBackend(httpcore2.SyncBackend):
         self._deadline = deadline
         self._reading = _Reading(deadline)
         self._alarm: threading.Timer | None = None
-        self._line: socket.socket | None = None
+        self._socket: socket.socket | None = None
 
     def connect_tcp(
         self,
@@ -155,8 +146,8 @@ class _PinnedBackend(httpcore2.SyncBackend):
     def _cut_at_the_deadline(self, sock: socket.socket) -> None:
         """Shut the socket down at the deadline: its own timeout restarts with each byte, also inside TLS."""
         # TLS detaches the socket from its object, so a duplicate refers to the connection.
-        self._line = sock.dup()
-        self._alarm = threading.Timer(self._deadline.left(), _shut_down, [self._line])
+        self._socket = sock.dup()
+        self._alarm = threading.Timer(self._deadline.left(), _shut_down, [self._socket])
         self._alarm.daemon = True
         self._alarm.start()
 
@@ -165,8 +156,8 @@ class _PinnedBackend(httpcore2.SyncBackend):
             self._alarm.cancel()
             # Otherwise the timer might shut down the next user of this file descriptor.
             self._alarm.join()
-        if self._line is not None:
-            self._line.close()
+        if self._socket is not None:
+            self._socket.close()
 
 
 def _shut_down(sock: socket.socket) -> None:

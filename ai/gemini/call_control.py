@@ -125,17 +125,44 @@ class _ControlledBackend(httpcore2.SyncBackend):
         return _ControlledStream(super().connect_tcp(host, port, left, local_address, socket_options))
 
 
-class ControlledTransport(httpx2.HTTPTransport):
+class _Body(httpx2.SyncByteStream):
+    def __init__(self, response: httpcore2.Response) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._response.iter_stream()
+
+    def close(self) -> None:
+        self._response.close()
+
+
+class ControlledTransport(httpx2.BaseTransport):
     """HTTP/1.1 without a limit on connections. Its calls obey the CallControl that is active in their thread."""
 
     def __init__(self) -> None:
-        ssl_context = httpx2.create_ssl_context()
-        super().__init__(verify=ssl_context)
         self._pool = httpcore2.ConnectionPool(
-            ssl_context=ssl_context,
+            ssl_context=httpx2.create_ssl_context(),
             max_connections=None,
             # Each call and each end of an answer checks every idle connection, with one system call each.
             max_keepalive_connections=20,
             keepalive_expiry=30.0,
             network_backend=_ControlledBackend(),
         )
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        url = request.url
+        response = self._pool.handle_request(
+            httpcore2.Request(
+                request.method,
+                httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                headers=request.headers.raw,
+                content=request.stream,
+                extensions=request.extensions,
+            )
+        )
+        return httpx2.Response(
+            response.status, headers=response.headers, stream=_Body(response), extensions=response.extensions
+        )
+
+    def close(self) -> None:
+        self._pool.close()
