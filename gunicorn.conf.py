@@ -63,7 +63,7 @@ def when_ready(server: Any) -> None:
     Reference counts free nearly all objects of a request. Collecting the rest as often as Python does by default took 8
     percent of the CPU with 500 open streams.
     """
-    from ai.gemini import adapter as gemini
+    from ai import gemini
     from edgechat.sandbox.jobs import start_fork_server
 
     if preload_app:
@@ -79,8 +79,8 @@ def post_worker_init(worker: Any) -> None:
     """The application is loaded: refuse to run half-patched, then start the process's periodic tasks."""
     from django.db import OperationalError
 
+    from ai import gemini
     from ai.fetch_url import fetcher
-    from ai.gemini import adapter as gemini
     from edgechat.processes import periodic
     from edgechat.processes.gevent_check import require_patched_process
     from usage import processes

@@ -16,7 +16,7 @@ class ConversationsConfig(AppConfig):
         from accounts.models import Membership
         from accounts.open_calls.endings import ENDED
         from accounts.open_calls.registry import register_reading_check
-        from ai.summarize.sources import register_conversation_reader
+        from ai.summarize.queries import register_conversation_reader
         from conversations import services
         from conversations.attachments import services as attachments
         from conversations.prompt import summary_source, upkeep

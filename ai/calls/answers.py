@@ -6,20 +6,41 @@ import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 
-from ai.calls.cache import place_in_line
+from ai.calls.cache import cached_answer
 from ai.calls.metered import MeteredCall
-from ai.gemini.adapter import COMPLETE, Prompt
-from ai.gemini.call_control import CallCancelled
+from ai.errors import ContentBlocked
+from ai.gemini import COMPLETE, CallCancelled, Prompt
 from ai.serializers import AnswerOutput, ProgressOutput
-from ai.services import Completion
 from usage.ledger.tokens import TokenUsage
 from usage.models import LedgerEntry
 
+
+@dataclass(frozen=True)
+class Completion:
+    """What the model answered."""
+
+    text: str
+    model: str
+    finish_reason: str | None
+    usage: TokenUsage
+    cached: bool = False
+
+
 Pieces = Generator[str | ProgressOutput, None, Completion]
+
+
+def completed(pieces: Generator[Any, None, Completion]) -> Completion:
+    """The result of `Answer.ask` or `Answer.make`, after all pieces."""
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
 
 class Answer(ABC):
@@ -51,20 +72,20 @@ class Answer(ABC):
 
         Raises ModelError, BudgetExceeded, ContentBlocked, CallCancelled, and OperationalError if the ledger is down.
         """
-        parts = self.cache_parts()
+        parts = self.cache_parts() if settings.AI_CACHE_SECONDS else None
         if parts is None:
             self.completion = yield from self.make()
             return
-        with place_in_line(self._user_id, [settings.GEMINI_MODEL, *parts], self._cancelled) as place:
-            if place.found is not None:
-                self.completion = Completion(**place.found, usage=TokenUsage(), cached=True)
+        with cached_answer(self._user_id, [settings.GEMINI_MODEL, *parts], self._cancelled) as cached:
+            if cached.answer is not None:
+                self.completion = Completion(**cached.answer, usage=TokenUsage(), cached=True)
                 yield self.completion.text
                 return
             self.completion = made = yield from self.make()
             # Only complete answers are cached: not an empty one, and not one that a budget or another limit cut short.
             whole = made.finish_reason == COMPLETE and not any(call.lowered for call in self._calls)
             if whole and made.text.strip():
-                place.keep({"text": made.text, "model": made.model, "finish_reason": made.finish_reason})
+                cached.store({"text": made.text, "model": made.model, "finish_reason": made.finish_reason})
 
     def run(self) -> AnswerOutput:
         """Make the answer and wait for all of it; raises as `pieces`."""
@@ -79,8 +100,8 @@ class Answer(ABC):
         for call in self._calls:
             call.control.cancel()
 
-    def new_call(self, prompt: Prompt) -> MeteredCall:
-        """A new call that `cancel` ends. Raises CallCancelled after `cancel`."""
+    def ask(self, prompt: Prompt) -> Generator[str, None, Completion]:
+        """Make one call, which `cancel` ends: the pieces of its text, then its result. Raises as `pieces`."""
         call = MeteredCall(
             attempt_id=f"{self._purpose}:{uuid.uuid4()}",
             user_id=self._user_id,
@@ -92,4 +113,7 @@ class Answer(ABC):
             if self._cancelled.is_set():
                 raise CallCancelled
             self._calls.append(call)
-        return call
+        yield from call.texts()
+        if call.blocked:
+            raise ContentBlocked(call.finish_reason)
+        return Completion(text=call.text, model=call.model, finish_reason=call.finish_reason, usage=call.usage)

@@ -5,24 +5,23 @@ A key contains a hash of the prompt, never the prompt. Without Redis every reque
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import structlog
 from django.conf import settings
 from django.db import OperationalError
 from django.utils import timezone
-from redis.commands.core import Script
+from redis.exceptions import LockNotOwnedError
 
 from accounts.models import User
-from ai.gemini.call_control import CallCancelled
+from ai.gemini import CallCancelled
 from edgechat.errors import StoreUnavailable
 from edgechat.processes.threads import waiting
 from edgechat.stores.redis import RedisError, drop_foreign, is_foreign, redis_client
@@ -35,80 +34,44 @@ FORGOTTEN_AT_ONCE = 1000
 # For one answer as ASCII JSON; larger than what an answer of MAX_ANSWER_BYTES (ai.calls.metered) can become.
 MAX_KEPT_BYTES = 8_000_000
 
-# KEYS: the answer, the lock. ARGV: the caller's name, the longest life of a lock in ms, the value of a dead process's
-# lock. Returns the answer, 1 if the caller now holds the lock, or else the lock's value in a list. A lock of a dead
-# process, or one whose expiry is missing or too late, is deleted.
-_ENTER = """
-    local answer = redis.call('GET', KEYS[1])
-    if answer then return answer end
-    local kind, left = redis.call('TYPE', KEYS[2]).ok, redis.call('PTTL', KEYS[2])
-    if kind ~= 'string' or left == -1 or left > tonumber(ARGV[2]) or redis.call('GET', KEYS[2]) == ARGV[3] then
-        redis.call('DEL', KEYS[2])
-    end
-    if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
-    return {redis.call('GET', KEYS[2])}
-"""
-# KEYS: the lock. ARGV: the name of its holder.
-_LEAVE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
-
-@functools.cache
-def _script(text: str) -> Script:
-    return redis_client().register_script(text)
-
-
-class QueuePlace:
-    """A place in the queue of requests for the same answer; `found` is the cached answer or None."""
+class CachedAnswer:
+    """The cached answer to a prompt in `answer`, or None."""
 
     def __init__(self, user_id: int, parts: list[Any]) -> None:
-        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-        self.found: dict[str, Any] | None = None
+        self.answer: dict[str, Any] | None = None
         self._user_id = user_id
-        self._key = f"{_index(user_id)}:{digest}"
-        self._lock = f"{self._key}:lock"
-        self._name = ""
-        self._holds = False
+        self._key = f"{_index(user_id)}:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
+        self._lock = redis_client().lock(f"{self._key}:lock", timeout=settings.AI_TIMEOUT_SECONDS, thread_local=False)
 
     def wait(self, cancelled: threading.Event) -> None:
-        """Wait until the answer is cached or this request may ask the model.
+        """Wait until the answer is cached or this request has locked it and may ask the model.
 
         The lock names the process of its holder: no request waits for a dead one. A request that fails releases the
         lock, and the next one tries. A request that has waited for AI_TIMEOUT_SECONDS asks the model without the lock:
-        otherwise, while the model hangs, the last request of a long queue would wait for the calls of all the others.
+        otherwise, while the model hangs, the last of many requests would wait for the calls of all the others.
 
         Raises CallCancelled, and OperationalError if PostgreSQL does not answer.
         """
         deadline = time.monotonic() + settings.AI_TIMEOUT_SECONDS
         pause = FIRST_PAUSE_SECONDS
-        self._name = f"{processes.this_process()} {uuid.uuid4().hex}"
-        dead: bytes | str = ""
+        token = f"{processes.this_process()} {uuid.uuid4().hex}"
         while time.monotonic() < deadline:
-            args: list[str | bytes | int] = [self._name, int(settings.AI_TIMEOUT_SECONDS * 1000), dead]
-            answer: Any = _script(_ENTER)(keys=[self._key, self._lock], args=args)
-            if answer == 1:
-                self._holds = True
+            self.answer = self._read()
+            if self.answer is not None:
                 return
-            if isinstance(answer, list):
-                holder = bytes(answer[0])
-                dead = "" if processes.is_alive(holder.partition(b" ")[0].decode(errors="replace")) else holder
-                if dead:
-                    continue
-            else:
-                self.found = _read(answer)
-                if self.found is not None:
-                    return
-                logger.error("kept_answer_unusable")
-                redis_client().unlink(self._key)
+            if self._lock.acquire(blocking=False, token=token):
+                self.answer = self._read()  # it may have been stored since the first look
+                return
+            if self._drop_dead_lock():
                 continue
             with waiting():
                 if cancelled.wait(pause):
                     raise CallCancelled
             pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
 
-    def keep(self, answer: dict[str, Any]) -> None:
+    def store(self, answer: dict[str, Any]) -> None:
         """Cache an answer for the waiting requests and later ones."""
-        if not settings.AI_CACHE_SECONDS:
-            return
         now, index = timezone.now().timestamp(), _index(self._user_id)
         try:
             pipeline = redis_client().pipeline()
@@ -128,31 +91,63 @@ class QueuePlace:
                 drop_foreign("zset", index)
                 redis_client().unlink(self._key)  # `_forget` deletes only the keys in the index
 
-    def leave(self) -> None:
-        if not self._holds:
-            return
+    def release(self) -> None:
+        """Let the next request ask the model, if this one holds the lock."""
+        if self._lock.local.token is not None:
+            try:
+                with suppress(LockNotOwnedError):  # it has expired
+                    self._lock.release()
+            except RedisError as error:
+                logger.warning("cache_line_not_left", reason=type(error).__name__)
+
+    def _drop_dead_lock(self) -> bool:
+        """Delete the lock of a dead process, or of another program. Whether there is no lock any more."""
         try:
-            _script(_LEAVE)(keys=[self._lock], args=[self._name])
+            holder = cast("bytes | None", redis_client().get(self._lock.name))
+            if holder is not None and processes.is_alive(holder.partition(b" ")[0].decode(errors="replace")):
+                return False
+            if holder is not None:
+                with suppress(LockNotOwnedError):  # another request has deleted it
+                    self._lock.do_release(holder)
         except RedisError as error:
-            logger.warning("cache_line_not_left", reason=type(error).__name__)
+            if not is_foreign(error):
+                raise
+            drop_foreign("string", str(self._lock.name))
+        return True
+
+    def _read(self) -> dict[str, Any] | None:
+        """The answer as it was given to `store`. Anything else is deleted."""
+        kept = cast("bytes | None", redis_client().get(self._key))
+        if kept is None:
+            return None
+        try:
+            answer: Any = json.loads(kept) if len(kept) <= MAX_KEPT_BYTES else None
+            match answer:
+                case {"text": str(), "model": str(), "finish_reason": str() | None} if len(answer) == 3:
+                    json.dumps(answer, ensure_ascii=False).encode()
+                    return cast("dict[str, Any]", answer)
+        except (ValueError, RecursionError):
+            pass
+        logger.error("kept_answer_unusable")
+        redis_client().unlink(self._key)
+        return None
 
 
 @contextmanager
-def place_in_line(user_id: int, parts: list[Any], cancelled: threading.Event) -> Iterator[QueuePlace]:
-    """A place whose `found` is the cached answer, or None if the caller has to make it.
+def cached_answer(user_id: int, parts: list[Any], cancelled: threading.Event) -> Iterator[CachedAnswer]:
+    """The cached answer; without one, the caller has to make it. Other requests for the same answer wait meanwhile.
 
     `parts` is everything that the answer depends on. Raises CallCancelled if `cancelled` is set during the wait.
     """
-    place = QueuePlace(user_id, parts)
-    if settings.AI_CACHE_SECONDS:
+    cached = CachedAnswer(user_id, parts)
+    try:
         try:
-            place.wait(cancelled)
+            cached.wait(cancelled)
         except RedisError as error:
             logger.warning("cache_passed_by", reason=type(error).__name__)
-    try:
-        yield place
+        yield cached
     finally:
-        place.leave()
+        cached.release()
 
 
 def forget_answers(user_id: int) -> None:
@@ -176,19 +171,6 @@ def _forget(user_id: int) -> None:
         pipeline.execute()
 
 
-def _read(kept: bytes) -> dict[str, Any] | None:
-    """An answer as it was given to `QueuePlace.keep`; None for anything else."""
-    try:
-        answer: Any = json.loads(kept) if len(kept) <= MAX_KEPT_BYTES else None
-        match answer:
-            case {"text": str(), "model": str(), "finish_reason": str() | None} if len(answer) == 3:
-                json.dumps(answer, ensure_ascii=False).encode()
-                return cast("dict[str, Any]", answer)
-    except (TypeError, ValueError, RecursionError):
-        pass
-    return None
-
-
 def _is_active(user_id: int) -> bool:
     try:
         return User.objects.filter(pk=user_id, is_active=True).exists()
@@ -199,6 +181,6 @@ def _is_active(user_id: int) -> bool:
 def _index(user_id: int) -> str:
     """The key of the sorted set of a user's keys by expiry time; also the prefix of each of these keys.
 
-    All keys of a user are in one slot of a Redis Cluster, because scripts and transactions use several of them.
+    All keys of a user are in one slot of a Redis Cluster, because transactions use several of them.
     """
     return f"edgechat:ai:cache:{{{user_id}}}"

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import structlog
 from django.conf import settings
 
-from ai.gemini.adapter import COMPLETE, Chunk, ModelError, Prompt, stream_answer
-from ai.gemini.call_control import CallControl
+from ai.gemini import COMPLETE, CallControl, Chunk, ModelError, Prompt, stream_answer
 from edgechat.http.answer_bytes import beginning_within, text_bytes
 from edgechat.processes.threads import working
 from usage.ledger import entries as ledger

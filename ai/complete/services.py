@@ -1,23 +1,46 @@
-"""One prompt, with or without pictures, and one answer."""
+"""One prompt and one answer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
 
 from ai.calls.answers import Answer, Pieces
-from ai.gemini.adapter import Prompt, PromptPicture, Turn
-from ai.serializers import CompletionOutput, ImageOutput, VisionOutput
-from ai.services import finished, vision_body
-from ai.vision.pictures import Rendering
+from ai.gemini import Content, Prompt
+from ai.serializers import AnswerOutput, CompletionOutput
 from edgechat.errors import TooLarge
 from usage.models import LedgerEntry
 
 
 class PromptAnswer(Answer):
     """The answer to one prompt, outside any conversation. Raises TooLarge if the prompt exceeds a call's limit."""
+
+    def __init__(self, *, user_id: int, prompt: Prompt, purpose: LedgerEntry.Purpose) -> None:
+        super().__init__(user_id=user_id, purpose=purpose)
+        if prompt.estimated_tokens() > settings.CONTEXT_MAX_TOKENS:
+            raise TooLarge(f"The prompt is longer than the {settings.CONTEXT_MAX_TOKENS} tokens that a call may have")
+        self.prompt = prompt
+
+    def cache_parts(self) -> list[Any] | None:
+        return None
+
+    def make(self) -> Pieces:
+        return (yield from self.ask(self.prompt))
+
+    def body(self) -> AnswerOutput:
+        made = self.completion
+        return CompletionOutput(
+            text=made.text,
+            model=made.model,
+            finish_reason=made.finish_reason,
+            usage=made.usage.as_body(),
+            cached=made.cached,
+        )
+
+
+class TextAnswer(PromptAnswer):
+    """The answer to a text; cached."""
 
     def __init__(
         self,
@@ -27,52 +50,18 @@ class PromptAnswer(Answer):
         system_instruction: str | None = None,
         response_schema: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(user_id=user_id, purpose=LedgerEntry.Purpose.COMPLETE)
-        self._prompt = Prompt(
-            turns=(Turn("user", prompt),), system_instruction=system_instruction, response_schema=response_schema
+        super().__init__(
+            user_id=user_id,
+            prompt=Prompt((Content("user", prompt),), system_instruction, response_schema),
+            purpose=LedgerEntry.Purpose.COMPLETE,
         )
-        self._cache_parts = ["complete", prompt, system_instruction, response_schema, self._prompt.max_output_tokens]
-        _refuse_too_large(self._prompt)
 
     def cache_parts(self) -> list[Any]:
-        return self._cache_parts
-
-    def make(self) -> Pieces:
-        call = self.new_call(self._prompt)
-        yield from call.texts()
-        return finished(call)
-
-    def body(self) -> CompletionOutput:
-        return self.completion.as_body()
-
-
-class PictureAnswer(Answer):
-    """The answer to a prompt about `images`; never cached. Raises TooLarge as PromptAnswer does."""
-
-    def __init__(
-        self, *, user_id: int, pictures: Sequence[Rendering], images: Sequence[ImageOutput], prompt: str
-    ) -> None:
-        super().__init__(user_id=user_id, purpose=LedgerEntry.Purpose.VISION)
-        self._images = images
-        self._prompt = Prompt(turns=(Turn("user", prompt, tuple(_shown(picture) for picture in pictures)),))
-        _refuse_too_large(self._prompt)
-
-    def cache_parts(self) -> None:
-        return None
-
-    def make(self) -> Pieces:
-        call = self.new_call(self._prompt)
-        yield from call.texts()
-        return finished(call)
-
-    def body(self) -> VisionOutput:
-        return vision_body(self.completion, self._images)
-
-
-def _shown(picture: Rendering) -> PromptPicture:
-    return PromptPicture(picture.width, picture.height, lambda: (picture.data, picture.mime_type))
-
-
-def _refuse_too_large(prompt: Prompt) -> None:
-    if prompt.estimated_tokens() > settings.CONTEXT_MAX_TOKENS:
-        raise TooLarge(f"The prompt is longer than the {settings.CONTEXT_MAX_TOKENS} tokens that a call may have")
+        [content], prompt = self.prompt.contents, self.prompt
+        return [
+            "complete",
+            content.text,
+            prompt.system_instruction,
+            prompt.response_schema,
+            prompt.max_output_tokens,
+        ]

@@ -10,12 +10,11 @@ from typing import Any
 import structlog
 from django.conf import settings
 
-from ai.calls.answers import Answer, Pieces
-from ai.gemini.adapter import COMPLETE, ModelOutputInvalid, Prompt, Turn
+from ai.calls.answers import Answer, Completion, Pieces, completed
+from ai.gemini import COMPLETE, Content, ModelOutputInvalid, Prompt
 from ai.serializers import ProgressOutput, SummaryOutput
-from ai.services import Completion, finished
 from ai.summarize.prompts import SummaryOptions
-from ai.summarize.sources import Source
+from ai.summarize.queries import Source
 from ai.summarize.text_parts import hash_text, split_text
 from edgechat.processes.threads import start_thread, waiting
 from usage.ledger.budgets import BudgetExceeded
@@ -104,9 +103,7 @@ class SummaryAnswer(Answer):
                 logger.warning("summaries_not_shorter", parts=len(parts), asked_words=words)
                 raise NotShortened
             text, instruction, what = shorter, self._of_summaries, _SOME_SUMMARIES
-        call = self.new_call(self._prompt(text, instruction))
-        yield from call.texts()
-        last = self._counted(finished(call))
+        last = self._counted((yield from self.ask(self._prompt(text, instruction))))
         return Completion(last.text, last.model, self._ended_early or last.finish_reason, self._usage)
 
     def body(self) -> SummaryOutput:
@@ -165,12 +162,11 @@ class SummaryAnswer(Answer):
                 with waiting():
                     _part_calls.acquire()
                 try:
-                    call = self.new_call(prompt)
-                    call.run()
+                    made = completed(self.ask(prompt))
                 finally:
                     _part_calls.release()
                 answered = True
-                return finished(call)
+                return made
             except BudgetExceeded as error:
                 refusal = error
             finally:
@@ -180,7 +176,7 @@ class SummaryAnswer(Answer):
 
     def _prompt(self, text: str, instruction: str) -> Prompt:
         return Prompt(
-            turns=(Turn("user", text),), system_instruction=instruction, max_output_tokens=self._max_output_tokens
+            contents=(Content("user", text),), system_instruction=instruction, max_output_tokens=self._max_output_tokens
         )
 
     def _counted(self, completion: Completion) -> Completion:

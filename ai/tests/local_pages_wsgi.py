@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 
 from ai.fetch_url import Fetcher
-from ai.summarize import sources
+from ai.summarize import queries
 from edgechat.wsgi import application
 
 __all__ = ["application"]
 
-sources.fetch_page = Fetcher(  # type: ignore[attr-defined]
+queries.fetch_page = Fetcher(  # type: ignore[attr-defined]
     resolve=lambda *_: ["127.0.0.1"],
     is_allowed=lambda _: True,
     ports=frozenset({int(os.environ["LOCAL_PAGES_PORT"])}),

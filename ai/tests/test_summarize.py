@@ -10,7 +10,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from ai.fetch_url import Fetcher
-from ai.summarize import sources
+from ai.summarize import queries
 from ai.tests.sites import Site, http
 from ai.tests.test_complete import BLOCKED, QUOTA, UNAVAILABLE
 from ai.tests.test_complete_stream import EVENT_STREAM, read_events, text_of
@@ -285,7 +285,7 @@ def test_a_page_is_summarized(alice: Person, monkeypatch: pytest.MonkeyPatch, mo
     site = Site(lambda visit: visit.send(http(html.encode(), "text/html")))
     fetcher = Fetcher(resolve=lambda *_: ["127.0.0.1"], is_allowed=lambda _: True, ports=frozenset({site.port}))
     # A server refuses pages of this machine, so the test calls the view in its own process.
-    monkeypatch.setattr(sources, "fetch_page", fetcher.fetch)
+    monkeypatch.setattr(queries, "fetch_page", fetcher.fetch)
     client = APIClient(headers={**new_address(), "Authorization": f"Bearer {alice.tokens['access_token']}"})
     url = f"http://news.example:{site.port}/today"
     answer = client.post("/api/v1/ai/summarize", {"url": url}, format="json")

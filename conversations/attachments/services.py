@@ -13,7 +13,7 @@ from django.db.models import Count, Sum
 from django.utils import timezone
 
 from accounts.open_calls.live_accounts import lock_account
-from ai.gemini.adapter import PromptPicture
+from ai.gemini import PromptPicture
 from ai.parsing.limits import MODEL_SIDE
 from ai.vision.pictures import read_picture
 from conversations import transcript_repository as transcripts

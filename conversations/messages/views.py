@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 from accounts.open_calls.registry import OpenCall, Reading, open_call
 from accounts.open_calls.slots import TooManyReplies
 from accounts.requests import AuthenticatedRequest
-from ai.services import MODEL_ERRORS
+from ai.errors import MODEL_ERRORS
 from conversations import transcript_repository as transcripts
 from conversations.messages.pages import message_page
 from conversations.replies.events import Position, opening_pair, parse_position, replay_ended, stream_reply

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
-from ai.gemini.adapter import PromptPicture, Turn
+from ai.gemini import Content, PromptPicture
 from edgechat.graphemes import cut
 from usage.ledger.tokens import estimate_tokens
 
@@ -30,7 +30,7 @@ class Said:
 class Window:
     """The turns to send, oldest first; `overflowed` is true if earlier turns did not fit."""
 
-    turns: tuple[Turn, ...]
+    turns: tuple[Content, ...]
     overflowed: bool
 
 
@@ -42,12 +42,12 @@ def instruction_with_summary(system_instruction: str | None, summary: str | None
     return f"{system_instruction}\n\n{told}" if system_instruction else told
 
 
-def fits(question: Turn, *, instruction: str | None, budget: int) -> bool:
+def fits(question: Content, *, instruction: str | None, budget: int) -> bool:
     """Whether a message, its pictures and the instruction fit into `budget` tokens."""
     return _tokens_left(question, instruction=instruction, budget=budget) >= 0
 
 
-def select_turns(question: Turn, earlier: Iterable[Said], *, instruction: str | None, budget: int) -> Window:
+def select_turns(question: Content, earlier: Iterable[Said], *, instruction: str | None, budget: int) -> Window:
     """The latest whole exchanges that fit into `budget` tokens with the question, then the question.
 
     `earlier` is newest first and is only read as far as exchanges fit, so the cost does not grow with the history.
@@ -56,7 +56,7 @@ def select_turns(question: Turn, earlier: Iterable[Said], *, instruction: str | 
     """
     left = _tokens_left(question, instruction=instruction, budget=budget)
     left_for_pictures = left // 4
-    turns: list[Turn] = [question]
+    turns: list[Content] = [question]
     overflowed = False
     for said in earlier:
         left -= said.tokens
@@ -70,11 +70,11 @@ def select_turns(question: Turn, earlier: Iterable[Said], *, instruction: str | 
             left_for_pictures -= tokens
         elif said.pictures:
             left_for_pictures = 0
-        turns += [Turn("model", said.answer), Turn("user", said.question, shown)]
+        turns += [Content("model", said.answer), Content("user", said.question, shown)]
     return Window(tuple(reversed(turns)), overflowed)
 
 
-def _tokens_left(question: Turn, *, instruction: str | None, budget: int) -> int:
+def _tokens_left(question: Content, *, instruction: str | None, budget: int) -> int:
     pictures = sum(picture.tokens for picture in question.pictures)
     return budget - estimate_tokens(question.text) - pictures - estimate_tokens(instruction or "")
 

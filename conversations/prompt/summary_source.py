@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ai.summarize.sources import Transcript
+from ai.summarize.queries import Transcript
 from conversations.documents import ConversationDocument
 from conversations.services import charged_organization, get_conversation
 from conversations.sync.export import SPEAKERS, stored_messages

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import OperationalError, connection
 
 from ai.calls.metered import MeteredCall
-from ai.gemini.adapter import ModelError, Prompt, Turn
+from ai.gemini import Content, ModelError, Prompt
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, reply_seq
 from conversations.prompt.context_window import beginning, dialogue, first_kept, is_as_long_as
@@ -165,7 +165,7 @@ def _ask(
         user_id=conversation["owner_id"],
         organization_id=charged_organization(conversation),
         purpose=purpose,
-        prompt=Prompt(turns=(Turn("user", text),), system_instruction=instruction),
+        prompt=Prompt(contents=(Content("user", text),), system_instruction=instruction),
     )
     try:
         answer = call.run()

@@ -10,7 +10,7 @@ from typing import Self
 from django.conf import settings
 
 from ai.calls.metered import MeteredCall
-from ai.gemini.adapter import Prompt, Turn
+from ai.gemini import Content, Prompt
 from conversations.attachments.services import prompt_pictures
 from conversations.documents import AttachmentOutput, ConversationDocument, ReplyDocument, reply_seq
 from conversations.prompt.context_window import fits, instruction_with_summary, select_turns
@@ -50,7 +50,7 @@ def open_reply_call(conversation: ConversationDocument, reply: ReplyDocument) ->
     summary, draft = conversation["summary"], reply["user_message"]
     instruction = _instruction(conversation)
     window = select_turns(
-        Turn("user", draft["content"], prompt_pictures(draft["attachments"])),
+        Content("user", draft["content"], prompt_pictures(draft["attachments"])),
         newest_first(
             conversation["owner_id"],
             conversation["_id"],
@@ -65,7 +65,7 @@ def open_reply_call(conversation: ConversationDocument, reply: ReplyDocument) ->
         user_id=conversation["owner_id"],
         organization_id=charged_organization(conversation),
         purpose=LedgerEntry.Purpose.CHAT,
-        prompt=Prompt(turns=window.turns, system_instruction=instruction),
+        prompt=Prompt(contents=window.turns, system_instruction=instruction),
     )
     call.open()
     return ReplyCall(call, window.overflowed)
@@ -73,7 +73,7 @@ def open_reply_call(conversation: ConversationDocument, reply: ReplyDocument) ->
 
 def refuse_too_long(conversation: ConversationDocument, content: str, attachments: Sequence[AttachmentOutput]) -> None:
     """Raise TooLarge for a message that alone exceeds the context window."""
-    question = Turn("user", content, prompt_pictures(attachments))
+    question = Content("user", content, prompt_pictures(attachments))
     if not fits(question, instruction=_instruction(conversation), budget=_budget()):
         raise TooLarge(f"The message is longer than the {_budget()} tokens that one message may have")
 

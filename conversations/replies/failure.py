@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ai.gemini.adapter import ModelError, ModelQuotaExceeded
+from ai.gemini import ModelError, ModelQuotaExceeded
 from conversations.documents import MessageDocument
 from edgechat.errors import ApiError, StoreUnavailable
 from usage.ledger.tokens import TokenUsageOutput

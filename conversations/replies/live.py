@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from accounts.open_calls.slots import Slot
-from ai.gemini.call_control import CallControl
+from ai.gemini import CallControl
 from conversations.documents import ReplyDocument
 from conversations.replies.exchange import Pair
 from edgechat.processes.text_feed import TextFeed

@@ -13,8 +13,7 @@ import structlog
 
 from accounts.open_calls.slots import Slot
 from ai.calls.metered import MeteredCall
-from ai.gemini.adapter import ModelError
-from ai.gemini.call_control import CallCancelled
+from ai.gemini import CallCancelled, ModelError
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, Status, reply_seq
 from conversations.replies.call import ReplyCall

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from bson import encode
 
-from ai.gemini.adapter import Turn
+from ai.gemini import Content
 from conftest import Person
 from conversations.prompt.context_window import select_turns
 from conversations.prompt.history import newest_first
@@ -262,7 +262,7 @@ def test_a_send_reads_only_what_it_sends_of_a_conversation_full_of_long_messages
     conversation = alice.new_conversation()
     store_messages(alice, conversation, ["x" * 100_000] * 60, variants=["v" * 60_000] * 4)
     earlier = newest_first(alice.id, conversation, before_seq=61)
-    select_turns(Turn("user", "now"), earlier, instruction=None, budget=70_000)
+    select_turns(Content("user", "now"), earlier, instruction=None, budget=70_000)
     assert sum(read) < MB
     assert alice.say(conversation, "now").status_code == 200
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ai.gemini.adapter import Turn
+from ai.gemini import Content
 from conftest import Person
 from conversations import transcript_repository as transcripts
 from conversations.prompt.context_window import Window, select_turns
@@ -208,7 +208,7 @@ def test_reading_the_window_takes_as_many_reads_of_5000_messages_as_of_50(
         store_exchanges(alice, conversation, count)
         reads.clear()
         earlier = newest_first(alice.id, conversation, before_seq=2 * count + 1)
-        windows.append(select_turns(Turn("user", "now"), earlier, instruction=None, budget=200))
+        windows.append(select_turns(Content("user", "now"), earlier, instruction=None, budget=200))
         needed.append(len(reads))
     assert needed[0] == needed[1] <= 3
     assert [window.overflowed for window in windows] == [True, True]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai.gemini.adapter import Turn
+from ai.gemini import Content
 from conversations.messages.pages import message_page
 from conversations.prompt.context_window import Said, select_turns
 from usage.ledger.tokens import estimate_tokens
@@ -73,15 +73,15 @@ def test_the_window_has_the_latest_whole_exchanges_that_fit(
 ) -> None:
     newest_first = [Said(asked, told, seq) for seq, (asked, told) in enumerate(texts)]
     own = estimate_tokens(question) + estimate_tokens(instruction or "")
-    window = select_turns(Turn("user", question), newest_first, instruction=instruction, budget=own + room)
+    window = select_turns(Content("user", question), newest_first, instruction=instruction, budget=own + room)
     kept = (len(window.turns) - 1) // 2
     assert window.turns == (
         *(
             turn
             for said in reversed(newest_first[:kept])
-            for turn in (Turn("user", said.question), Turn("model", said.answer))
+            for turn in (Content("user", said.question), Content("model", said.answer))
         ),
-        Turn("user", question),
+        Content("user", question),
     )
     assert sum(said.tokens for said in newest_first[:kept]) <= room
     assert window.overflowed == (kept < len(texts))
@@ -98,7 +98,7 @@ def test_the_window_reads_no_further_back_than_what_fits() -> None:
             yield Said("q" * 30, "a" * 30, seq)
 
     window = select_turns(
-        Turn("user", "question"), history(), instruction=None, budget=estimate_tokens("question") + 45
+        Content("user", "question"), history(), instruction=None, budget=estimate_tokens("question") + 45
     )
     assert (len(window.turns), len(read), window.overflowed) == (5, 3, True)
 

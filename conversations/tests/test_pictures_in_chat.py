@@ -13,7 +13,7 @@ from django.core.files.storage import default_storage
 from django.core.management import call_command
 from django.utils import timezone
 
-from ai.gemini.adapter import PromptPicture, Turn
+from ai.gemini import Content, PromptPicture
 from conftest import Person, assert_error
 from conversations.models import Attachment
 from conversations.prompt.context_window import Said, fits, select_turns
@@ -108,7 +108,7 @@ def test_a_picture_counts_by_its_tiles(side: int, tokens: int) -> None:
 def test_older_pictures_leave_the_context_and_their_text_stays() -> None:
     picture_tokens = shown().tokens
     earlier = [Said(f"q{seq}", f"a{seq}", seq, (shown(),)) for seq in (10, 8, 6, 4)]
-    question = Turn("user", "now", (shown(),))
+    question = Content("user", "now", (shown(),))
     budget = estimate_tokens("now") + picture_tokens + 4 * 2 * picture_tokens
     window = select_turns(question, earlier, instruction=None, budget=budget)
     assert [len(turn.pictures) for turn in window.turns] == [0, 0, 0, 0, 1, 0, 1, 0, 1]
@@ -117,7 +117,7 @@ def test_older_pictures_leave_the_context_and_their_text_stays() -> None:
 
 
 def test_a_question_whose_pictures_alone_are_too_much_does_not_fit() -> None:
-    question = Turn("user", "now", (shown(),))
+    question = Content("user", "now", (shown(),))
     needed = estimate_tokens("now") + shown().tokens
     assert fits(question, instruction=None, budget=needed)
     assert not fits(question, instruction=None, budget=needed - 1)

@@ -13,8 +13,8 @@ from django.conf import settings
 from accounts.open_calls.registry import OpenCall
 from ai.calls.json_answer import read_values
 from ai.calls.metered import MeteredCall
-from ai.gemini.adapter import ModelOutputInvalid, Prompt, Turn
-from ai.services import ContentBlocked
+from ai.errors import ContentBlocked
+from ai.gemini import Content, ModelOutputInvalid, Prompt
 from conversations.documents import ConversationDocument, message_id
 from conversations.models import Todo
 from conversations.prompt.context_window import numbered_dialogue
@@ -58,7 +58,9 @@ def find_action_items(*, owner_id: int, conversation_id: str, caller: OpenCall) 
         organization_id=charged_organization(conversation),
         purpose=LedgerEntry.Purpose.ACTION_ITEMS,
         prompt=Prompt(
-            turns=(Turn("user", text),), system_instruction=INSTRUCTION, response_schema=_schema(seqs[0], seqs[-1])
+            contents=(Content("user", text),),
+            system_instruction=INSTRUCTION,
+            response_schema=_schema(seqs[0], seqs[-1]),
         ),
     )
     caller.reads(reading_of(conversation, user_id=owner_id))
@@ -76,7 +78,7 @@ def _transcript(conversation: ConversationDocument) -> tuple[str, list[int]]:
     The summary of older messages comes first, with the number of the last message that it covers.
     """
     last = conversation["next_seq"] - 1
-    frame = Prompt(turns=(), system_instruction=INSTRUCTION, response_schema=_schema(last, last))
+    frame = Prompt(contents=(), system_instruction=INSTRUCTION, response_schema=_schema(last, last))
     budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
     summary = conversation["summary"]
     earlier = newest_first(

@@ -7,7 +7,7 @@ from rest_framework.views import APIView
 
 from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
-from ai.services import ONE_OFF_ERRORS
+from ai.errors import ONE_OFF_ERRORS
 from conversations.todos.action_items import find_action_items
 from conversations.todos.serializers import TodoChange, TodoInput, TodoOutput, TodosQuery, todo_body
 from conversations.todos.services import TooManyTodos, create_todo, delete_todo, get_todo, list_todos, update_todo

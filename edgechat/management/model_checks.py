@@ -10,8 +10,8 @@ import django.db
 from django.conf import settings
 
 from ai.calls.metered import MeteredCall
-from ai.gemini.adapter import ModelError, ModelQuotaExceeded, Prompt, Turn, count_tokens, list_models
-from ai.gemini.call_control import CallControl
+from ai.gemini import CallControl, Content, ModelError, ModelQuotaExceeded, Prompt, count_tokens
+from ai.queries import list_models
 from edgechat.management.diagnosis import Finding, State
 from usage.models import LedgerEntry
 
@@ -19,7 +19,7 @@ LIST_SECONDS = 15.0
 CALL_SECONDS = 60.0
 # Room for a model that thinks first.
 MAX_OUTPUT_TOKENS = 64
-QUESTION = Turn("user", "Is this a question?")
+QUESTION = Content("user", "Is this a question?")
 INSTRUCTION = "Answer with the one word: yes"
 
 
@@ -75,7 +75,7 @@ def _new_call(instruction: str | None, *, seconds: float) -> MeteredCall:
         attempt_id=f"check:{uuid.uuid4()}",
         user_id=None,
         purpose=LedgerEntry.Purpose.CHECK,
-        prompt=Prompt(turns=(QUESTION,), system_instruction=instruction, max_output_tokens=MAX_OUTPUT_TOKENS),
+        prompt=Prompt(contents=(QUESTION,), system_instruction=instruction, max_output_tokens=MAX_OUTPUT_TOKENS),
         control=CallControl(timeout=seconds),
     )
 
@@ -94,7 +94,7 @@ def _check_counting(call: MeteredCall) -> Finding:
     if call.usage.estimated:
         return Finding(name, State.WARNING, "the answer told no counts: what calls cost is estimated")
     try:
-        counted = count_tokens(Prompt(turns=(QUESTION,)), CallControl(timeout=10.0))
+        counted = count_tokens(Prompt(contents=(QUESTION,)), CallControl(timeout=10.0))
     except ModelError as error:
         return Finding(name, State.WARNING, f"the answer told its counts, but countTokens failed: {_what_to_do(error)}")
     told = f"{call.usage.input_tokens} tokens of input and {call.usage.output_tokens} of output"

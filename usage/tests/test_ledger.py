@@ -49,7 +49,7 @@ def test_nothing_calls_the_model_but_by_an_entry_of_the_ledger() -> None:
         for file, _ in calls_in_code(name)
         if "google" in (PROJECT / file).read_text()  # other files have other methods of this name
     }
-    assert asking == {"ai/gemini/adapter.py"}
+    assert asking == {"ai/gemini/client.py"}
     [(file, call)] = calls_in_code("stream_answer")
     assert file == "ai/calls/metered.py"
     bounds = [ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == "max_output_tokens"]

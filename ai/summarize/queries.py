@@ -74,10 +74,10 @@ def read_source(
 
 def _conversation(user_id: int, conversation_id: str) -> Source:
     transcript = _readers[0](user_id, conversation_id)
-    said: list[str] = []
+    lines: list[str] = []
     characters = words = 0
     for speaker, content in transcript.messages:
-        said.append(f"{speaker}: {content}")
+        lines.append(f"{speaker}: {content}")
         characters += len(content)
         words += count_words(content)
         if characters > MAX_CONVERSATION_CHARACTERS:
@@ -86,7 +86,7 @@ def _conversation(user_id: int, conversation_id: str) -> Source:
         raise Invalid({"body.conversation_id": "This conversation is empty."})
     return Source(
         "conversation",
-        "\n\n".join(said),
+        "\n\n".join(lines),
         words,
         title=transcript.title,
         organization_id=transcript.organization_id,

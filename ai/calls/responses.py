@@ -1,0 +1,151 @@
+"""Sends an answer of the model to an HTTP request, as JSON or as server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+import structlog
+from django.db import OperationalError
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework.response import Response
+
+from accounts.open_calls.registry import HungUp, OpenCall, open_call
+from accounts.requests import AuthenticatedRequest
+from ai.calls.answers import Answer
+from ai.errors import ONE_OFF_ERRORS
+from ai.gemini import CallCancelled
+from ai.serializers import ProgressOutput
+from edgechat.errors import ApiError, Error, StoreUnavailable, error_body
+from edgechat.http.bodies import Events
+from edgechat.http.event_stream import (
+    PING,
+    PING_SECONDS,
+    STREAM,
+    DeltaOutput,
+    event,
+    event_stream_response,
+    wants_event_stream,
+)
+from edgechat.logs import current_request_id
+from edgechat.openapi.schema import raises
+from edgechat.processes.threads import start_thread, waiting
+
+logger = structlog.get_logger(__name__)
+
+F = TypeVar("F", bound=Callable[..., HttpResponseBase])
+
+
+def describe(
+    operation_id: str, request: Any, output: type, *errors: type[ApiError], example: Any = None, **events: type
+) -> Callable[[F], F]:
+    """Describe a view's method that returns `respond`; `output` is the answer's body."""
+    published = extend_schema(
+        operation_id=operation_id,
+        tags=["ai"],
+        parameters=[STREAM],
+        request=request,
+        responses={
+            (200, "application/json"): output,
+            (200, "text/event-stream"): Events(**events, delta=DeltaOutput, done=output, error=Error),
+        },
+        examples=[OpenApiExample("Request", value=example, request_only=True)] if example else [],
+    )
+    return lambda method: published(raises(*ONE_OFF_ERRORS, *errors)(method))
+
+
+def respond(request: AuthenticatedRequest, prepare: Callable[[OpenCall], Answer]) -> HttpResponseBase:
+    """The whole answer as JSON, or a stream of events while the answer is made.
+
+    In both forms, the calls to the model end when the client closes the connection or its session ends.
+    """
+    streamed = wants_event_stream(request)
+    with open_call(request, events=streamed, reply=True) as call:
+        answer = prepare(call)
+        call.on_end(answer.cancel)
+        if not streamed:
+            return Response(call.run(answer.run))
+        events = _stream(answer, call)
+        call.on_close.append(answer.cancel)
+        call.keep()
+        return event_stream_response(events, on_close=call.close)
+
+
+class _Writer:
+    """Makes the answer in its own thread, so that pings are sent while the model is silent."""
+
+    def __init__(self, answer: Answer, call: OpenCall) -> None:
+        self.error: ApiError | None = None
+        self._call = call
+        self._pieces: SimpleQueue[str | ProgressOutput | None] = SimpleQueue()
+        call.on_end(lambda: self._pieces.put(None))
+        start_thread(self._run, answer)
+
+    def wait(self) -> list[str | ProgressOutput | None]:
+        """The pieces that have arrived, and None if the answer has ended; none after a ping interval without any.
+
+        Raises the error that ended the call.
+        """
+        pieces = []
+        with suppress(Empty), waiting():
+            pieces.append(self._pieces.get(timeout=PING_SECONDS))
+            while True:
+                pieces.append(self._pieces.get_nowait())
+        self._call.raise_if_over()
+        return pieces
+
+    def _run(self, answer: Answer) -> None:
+        try:
+            for piece in answer.pieces():
+                self._pieces.put(piece)
+        except ApiError as error:
+            self.error = error
+        except CallCancelled:
+            self.error = ApiError()  # the client has disconnected
+        except OperationalError:
+            self.error = StoreUnavailable()
+        except Exception:
+            logger.exception("completion_failed")
+            self.error = ApiError()
+        finally:
+            self._pieces.put(None)
+
+
+def _stream(answer: Answer, call: OpenCall) -> Iterator[bytes]:
+    """`progress` events if there are any, `delta` events, then `done` with the answer's body, or `error`.
+
+    Waits for the first piece, at most for one ping interval: an error before it is raised here and becomes an ordinary
+    error response.
+    """
+    writer = _Writer(answer, call)
+    pieces = writer.wait()
+    if pieces == [None] and writer.error is not None:
+        raise writer.error
+    return _events(answer, writer, pieces)
+
+
+def _events(answer: Answer, writer: _Writer, pieces: list[str | ProgressOutput | None]) -> Iterator[bytes]:
+    try:
+        while True:
+            for piece in pieces:
+                if isinstance(piece, dict):
+                    yield event("progress", piece)
+            if text := "".join(piece for piece in pieces if isinstance(piece, str)):
+                yield event("delta", DeltaOutput(text=text))
+            if None in pieces:
+                break
+            if not pieces:
+                yield PING
+            pieces = writer.wait()
+        if writer.error is not None:
+            raise writer.error
+        yield event("done", answer.body())
+    except HungUp:
+        return
+    except ApiError as error:
+        yield event("error", error_body(error, current_request_id()))
+    finally:
+        answer.cancel()

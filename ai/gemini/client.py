@@ -1,0 +1,162 @@
+"""The calls to Gemini, and the one SDK client of a process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import httpx2
+import structlog
+from django.conf import settings
+
+from ai.gemini.answers import Chunk, bounded_count, read_chunk
+from ai.gemini.call_control import CallCancelled, CallControl, ControlledTransport
+from ai.gemini.errors import ModelError, model_error
+from ai.gemini.prompts import Content, Prompt
+from edgechat.processes.threads import waiting
+
+if TYPE_CHECKING:
+    from google import genai
+    from google.genai import types
+
+logger = structlog.get_logger(__name__)
+
+CONNECT_SECONDS = 5.0
+LIST_SECONDS = 30.0
+# How long to read, after the finish reason, for the rest of the connection or its end.
+AFTER_END_SECONDS = 2.0
+
+
+def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: int) -> Iterator[Chunk]:
+    """Ask the model and yield its answer as it arrives. Closing the iterator ends the call.
+
+    `max_output_tokens`: the limit of this call, which can be lower than the prompt's.
+
+    Raises ModelError, and CallCancelled if `control` was cancelled. A safety block raises nothing: it is the
+    `finish_reason` of the last chunk. After the model has sent the finish reason, connection errors raise nothing.
+    """
+    begun = finished = False
+    try:
+        with waiting(), control.active():
+            answer = _client().models.generate_content_stream(
+                model=settings.GEMINI_MODEL, contents=_contents(prompt), config=_config(prompt, max_output_tokens)
+            )
+        while True:
+            # The control is active only while this thread reads: between chunks the caller may do other work.
+            with waiting(), control.active():
+                response = next(answer, None)
+            if response is None:
+                break
+            chunk = read_chunk(response)
+            begun = True
+            yield chunk
+            if chunk.finish_reason is not None and not finished:
+                finished = True
+                control.deadline = min(control.deadline, time.monotonic() + AFTER_END_SECONDS)
+    except Exception as error:  # the SDK raises many undocumented types; they all mean the same to a caller
+        if control.cancelled:
+            raise CallCancelled from error
+        if not finished:
+            raise model_error(error, begun=begun) from error
+        logger.warning("model_broke_off_after_its_answer", model=settings.GEMINI_MODEL, reason=repr(error)[:500])
+    if control.cancelled:
+        raise CallCancelled
+    if not finished:
+        logger.warning("model_answer_cut", model=settings.GEMINI_MODEL)
+        raise ModelError
+
+
+def count_tokens(prompt: Prompt, control: CallControl) -> int:
+    """The model's count of the tokens in a prompt's contents, which is free of charge. Raises ModelError."""
+    try:
+        with control.active():
+            counted = _client().models.count_tokens(model=settings.GEMINI_MODEL, contents=_contents(prompt))
+    except Exception as error:  # as above
+        raise model_error(error) from error
+    return bounded_count(counted.total_tokens)
+
+
+def fetch_models() -> list[types.Model]:
+    """The models that can generate text. Raises ModelError."""
+    control = CallControl(timeout=min(LIST_SECONDS, settings.AI_TIMEOUT_SECONDS))
+    try:
+        with waiting(), control.active():
+            return [each for each in _client().models.list() if "generateContent" in (each.supported_actions or [])]
+    except Exception as error:  # as above
+        raise model_error(error) from error
+
+
+_client_lock = threading.Lock()
+_client_of_this_process: genai.Client | None = None
+
+
+def load_sdk() -> None:
+    """Import google-genai. It takes as long as all of Django, and most commands never call the model."""
+    import google.genai  # noqa: F401
+
+
+def prepare() -> None:
+    """Create the client if it will be needed; this takes a tenth of a second."""
+    if settings.GEMINI_API_KEY or settings.GEMINI_BASE_URL:
+        _client()
+
+
+def _client() -> genai.Client:
+    """The one client of a process. It stays referenced: an unreferenced client closes itself during a call."""
+    global _client_of_this_process
+    if not (settings.GEMINI_API_KEY or settings.GEMINI_BASE_URL):
+        raise ModelError(permanent=True)
+    from google import genai
+    from google.genai import types
+
+    with _client_lock:
+        if _client_of_this_process is None:
+            timeout = httpx2.Timeout(settings.AI_TIMEOUT_SECONDS, connect=CONNECT_SECONDS, pool=None)
+            http_client = httpx2.Client(transport=ControlledTransport(), timeout=timeout, trust_env=False)
+            _client_of_this_process = genai.Client(
+                # A self-hosted server at a base URL needs no key, but the SDK requires one.
+                api_key=settings.GEMINI_API_KEY or "none",
+                vertexai=False,
+                http_options=types.HttpOptions(
+                    base_url=settings.GEMINI_BASE_URL or None,
+                    api_version=settings.GEMINI_API_VERSION or None,
+                    httpx_client=http_client,
+                    timeout=int(settings.AI_TIMEOUT_SECONDS * 1000),
+                ),
+            )
+    return _client_of_this_process
+
+
+def _contents(prompt: Prompt) -> list[types.Content]:
+    from google.genai import types
+
+    return [
+        types.Content(role=content.role, parts=[*_pictures(content), types.Part(text=content.text)])
+        for content in prompt.contents
+    ]
+
+
+def _pictures(content: Content) -> Iterator[types.Part]:
+    from google.genai import types
+
+    for picture in content.pictures:
+        found = picture.read()
+        if found is not None:
+            data, mime_type = found
+            yield types.Part.from_bytes(data=data, mime_type=mime_type)
+
+
+def _config(prompt: Prompt, max_output_tokens: int) -> types.GenerateContentConfig:
+    from google.genai import types
+
+    return types.GenerateContentConfig(
+        system_instruction=prompt.system_instruction or None,
+        max_output_tokens=max_output_tokens,
+        response_mime_type="application/json" if prompt.response_schema is not None else None,
+        response_json_schema=prompt.response_schema,
+        # One call must be one request: only one request's cost is reserved.
+        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+        automatic_continuation=False,
+    )
