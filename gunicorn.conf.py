@@ -96,7 +96,7 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     from edgechat.processes import periodic
-    from usage.requests import recorder
+    from usage.requests.services import flush_requests
 
     periodic.stop()
-    recorder.flush_requests()
+    flush_requests()

@@ -25,8 +25,8 @@ from django.utils import timezone
 
 from edgechat.http.rate_limit import count_request
 from edgechat.stores.redis import GuardedConnection
-from usage.requests.recorder import record_request
 from usage.requests.request_stream import AnsweredRequest
+from usage.requests.services import record_request
 
 REQUESTS = 4000
 BATCH = 500

@@ -24,7 +24,7 @@ class ConversationsConfig(AppConfig):
         from conversations.sync import account_export
         from edgechat.http import notices
         from edgechat.processes import periodic
-        from usage.ledger import entries as ledger
+        from usage.ledger import services as ledger
         from usage.models import LedgerEntry
 
         register_conversation_reader(summary_source.read_conversation)

@@ -51,15 +51,11 @@ TYPES = {
     "request": ("requests", RequestLine),
     "budget": ("budgets", BudgetRecord),
 }
+_MODELS = {"ledger": LedgerEntry, "hourly_usage": HourlyUsage, "request": RequestRecord, "budget": Budget}
 
 
 def export_usage(user_id: int) -> Iterator[Record]:
     """The user's ledger entries, hourly usage, remaining records of single requests, and budgets."""
-    for entry in rows_of(LedgerEntry.objects.filter(user_id=user_id)):
-        yield "ledger", record_of(LedgerRecord, entry)
-    for hour in rows_of(HourlyUsage.objects.filter(user_id=user_id)):
-        yield "hourly_usage", record_of(HourlyUsageRecord, hour)
-    for request in rows_of(RequestRecord.objects.filter(user_id=user_id)):
-        yield "request", record_of(RequestLine, request)
-    for budget in rows_of(Budget.objects.filter(user_id=user_id)):
-        yield "budget", record_of(BudgetRecord, budget)
+    for kind, model in _MODELS.items():
+        for row in rows_of(model._default_manager.filter(user_id=user_id)):
+            yield kind, record_of(TYPES[kind][1], row)

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 from django.db import OperationalError, connection
+from django.db.models import Exists
+from django.db.models.functions import Now
 
 from edgechat.processes.process_name import process_name
 from edgechat.stores import clock, store_time
@@ -27,6 +29,7 @@ logger = structlog.get_logger(__name__)
 # Long enough for a slow PostgreSQL and three missed heartbeats. Short enough that the reply of a killed process is
 # restarted and complete within 30 seconds.
 LEASE_SECONDS = 8.0
+LEASE = timedelta(seconds=LEASE_SECONDS)
 HEARTBEAT_SECONDS = 2.0
 # How long a request waits for another request's renewal of the row: PostgreSQL may be frozen.
 PATIENCE_SECONDS = 2.0
@@ -47,21 +50,7 @@ _RENEW = f"""
      WHERE name = %(name)s AND NOT dead
     RETURNING clock_timestamp()
 """  # noqa: S608
-_JUDGE = f"""
-    UPDATE {_TABLE} SET dead = true
-     WHERE NOT dead AND alive_until < now()
-       AND (%(by_hand)s OR EXISTS (
-               SELECT FROM {_TABLE} AS judge
-                WHERE judge.name = %(judge)s AND NOT judge.dead
-                  AND judge.alive_until > now() + {_LEASE} / 2 AND judge.held_since < now() - {_LEASE}))
-"""  # noqa: S608
 _LEAVE = f"UPDATE {_TABLE} SET leaving = true WHERE name = %(name)s RETURNING name"  # noqa: S608
-_DECLARE_DEAD = f"""
-    INSERT INTO {_TABLE} (name, alive_until, dead) VALUES (%(name)s, now(), true) ON CONFLICT DO NOTHING
-"""  # noqa: S608
-# Later than any write that a process can have started before it was declared dead.
-_FORGET = f"DELETE FROM {_TABLE} WHERE name = %(name)s AND dead AND alive_until < now() - interval '2 minutes'"  # noqa: S608
-
 _lock = threading.Lock()
 _name = ""
 _names_taken = 0
@@ -95,7 +84,7 @@ def keep_alive() -> None:
 def leave() -> None:
     """Let other processes take over this one's replies immediately; it keeps the calls that it is making."""
     with _lock:
-        _ask(_LEAVE, _name)
+        _execute(_LEAVE, _name)
 
 
 def find_lost(*, by_hand: bool = False) -> list[str]:
@@ -109,7 +98,11 @@ def find_lost(*, by_hand: bool = False) -> list[str]:
 
 def judge_processes(*, by_hand: bool = False) -> None:
     """Declare processes dead that have not renewed their row in time."""
-    _execute(_JUDGE, {"by_hand": by_hand, "judge": _name})
+    judges = Process.objects.filter(
+        name=_name, dead=False, alive_until__gt=Now() + LEASE / 2, held_since__lt=Now() - LEASE
+    )
+    late = Process.objects.filter(dead=False, alive_until__lt=Now())
+    (late if by_hand else late.filter(Exists(judges))).update(dead=True)
 
 
 def is_alive(name: str) -> bool:
@@ -126,12 +119,13 @@ def is_alive(name: str) -> bool:
 
 def declare_dead(name: str) -> None:
     """Declare an unknown process dead; does nothing if the process is known."""
-    _execute(_DECLARE_DEAD, {"name": name})
+    Process.objects.bulk_create([Process(name=name, alive_until=Now(), dead=True)], ignore_conflicts=True)
 
 
 def forget(name: str) -> None:
     """Delete the row of a process that has been dead for two minutes. No reply may name this process."""
-    _execute(_FORGET, {"name": name})
+    # Later than any write that the process can have started before it was declared dead.
+    Process.objects.filter(name=name, dead=True, alive_until__lt=Now() - timedelta(minutes=2)).delete()
 
 
 def _is_fresh() -> bool:
@@ -140,22 +134,22 @@ def _is_fresh() -> bool:
 
 def _renew() -> None:
     global _name, _names_taken, _renewed_at
-    asked_at = time.monotonic()
-    told = _ask(_RENEW, _name) if _name else None
-    if told is None:
+    started_at = time.monotonic()
+    now = _execute(_RENEW, _name) if _name else None
+    if now is None:
         if _name:
             logger.warning("declared_dead", process=_name)
         _names_taken += 1
         name = f"{process_name()}:{_names_taken}"
-        asked_at = time.monotonic()
-        told = _ask(_BEGIN, name)
+        started_at = time.monotonic()
+        now = _execute(_BEGIN, name)
         _name = name
-    _renewed_at = asked_at
-    if told is not None:
-        clock.learn(told, asked_at=asked_at, answered_at=time.monotonic())
+    _renewed_at = started_at
+    if now is not None:
+        clock.learn(now, asked_at=started_at, answered_at=time.monotonic())
 
 
-def _ask(statement: str, name: str) -> datetime | None:
+def _execute(statement: str, name: str) -> datetime | None:
     """The first value that a statement returns, or None, through the separate connection."""
     global _connection
     with connection.wrap_database_errors, store_time.at_most(RENEWAL_SECONDS):
@@ -169,8 +163,3 @@ def _connection_params() -> dict[str, Any]:
     # A PostgreSQL host that disappears without closing connections must not block the renewals of this process.
     more = {"autocommit": True, "tcp_user_timeout": 3000, "application_name": "edgechat heartbeat"}
     return {**connection.get_connection_params(), **more}
-
-
-def _execute(statement: str, values: dict[str, Any]) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
-from django.utils import timezone
 from psycopg.errors import DeadlockDetected, ForeignKeyViolation
 
-from usage.ledger.prices import PAID_MODEL
-from usage.models import RecorderPosition
-from usage.reports.latency import BUCKETS, LIMITS
+from usage.ledger.statements import COSTS_OF_DAYS
+from usage.models import RecorderPosition, today
+from usage.requests.statements import BUCKET, TRAFFIC
 
 EXAMPLES = 5
 ATTEMPTS = 5
@@ -30,10 +29,9 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class SumTable:
-    """A table of sums. `recounted` is the query of its correct rows of `keys` and `sums`.
+    """A table of sums. `recounted` is the query of its correct rows of `keys`, `sums` and the column `histogram`.
 
-    `stored` has the expressions of columns that are not compared as stored. Several rows with the same keys are added
-    up.
+    `stored` replaces the table where columns are not compared as stored. Several rows with the same keys are added up.
     """
 
     name: str
@@ -41,12 +39,12 @@ class SumTable:
     keys: tuple[str, ...]
     sums: tuple[str, ...]
     recounted: str
-    stored: tuple[tuple[str, str], ...] = ()
-    histogram: tuple[str, ...] = ()
+    histogram: str = ""
+    stored: str = ""
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        return (*self.keys, *self.sums, *self.histogram)
+    def columns(self) -> str:
+        return ", ".join((*self.keys, *self.sums, *filter(None, [self.histogram])))
 
 
 TABLES = (
@@ -83,27 +81,14 @@ TABLES = (
         table="usage_dailytraffic",
         keys=("date",),
         sums=("requests", "client_errors", "server_errors", "active_users"),
-        histogram=("latencies",),
+        histogram="latencies",
         recounted=f"""
-            WITH answered AS (
-                SELECT (at AT TIME ZONE 'UTC')::date AS date, user_id, status,
-                       width_bucket(milliseconds::float8, ARRAY{list(LIMITS)}::float8[]) AS bucket
-                  FROM usage_requestrecord WHERE at >= %(raw_day)s::timestamptz
-            ), buckets AS (
-                SELECT date, bucket, count(*) AS requests FROM answered GROUP BY 1, 2
-            ), days AS (
-                SELECT date, count(*) AS requests,
-                       count(*) FILTER (WHERE status BETWEEN 400 AND 499) AS client_errors,
-                       count(*) FILTER (WHERE status >= 500) AS server_errors, count(DISTINCT user_id) AS active_users
-                  FROM answered GROUP BY 1
-            )
-            SELECT days.*,
-                   (SELECT array_agg(coalesce(buckets.requests, 0) ORDER BY number)
-                      FROM generate_series(0, {BUCKETS - 1}) AS number
-                      LEFT JOIN buckets ON buckets.date = days.date AND bucket = number) AS latencies
-              FROM days
+            SELECT date, count(DISTINCT user_id) AS active_users, {TRAFFIC}
+              FROM (SELECT (at AT TIME ZONE 'UTC')::date AS date, user_id, status, {BUCKET} AS bucket
+                      FROM usage_requestrecord WHERE at >= %(raw_day)s::timestamptz) AS answered
+             GROUP BY 1
             UNION ALL
-            SELECT date, requests, client_errors, server_errors, active_users, latencies
+            SELECT date, active_users, requests, client_errors, server_errors, latencies
               FROM usage_dailytraffic WHERE date < (%(raw_day)s::timestamptz AT TIME ZONE 'UTC')::date
         """,
     ),
@@ -112,13 +97,7 @@ TABLES = (
         table="usage_dailycost",
         keys=("date", "model", "organization_id"),
         sums=("calls", "unpriced_calls", "input_tokens", "output_tokens", "cost_micros"),
-        recounted=f"""
-            SELECT (settled_at AT TIME ZONE 'UTC')::date AS date, {PAID_MODEL} AS model, organization_id,
-                   count(*) AS calls, count(*) - count(cost_micros) AS unpriced_calls,
-                   sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
-                   coalesce(sum(cost_micros), 0) AS cost_micros
-              FROM usage_ledgerentry WHERE settled_at < %(costs_until)s::timestamptz GROUP BY 1, 2, 3
-        """,
+        recounted=COSTS_OF_DAYS,
     ),
     SumTable(
         name="spending",
@@ -126,22 +105,22 @@ TABLES = (
         keys=("user_id", "organization_id", "month", "day"),
         sums=("month_tokens", "day_tokens", "reserved_tokens"),
         # The count of a past period is ignored.
-        stored=(
-            ("month", "%(month)s"),
-            ("day", "%(day)s"),
-            ("month_tokens", "CASE WHEN month = %(month)s THEN month_tokens ELSE 0 END"),
-            ("day_tokens", "CASE WHEN day = %(day)s THEN day_tokens ELSE 0 END"),
-        ),
+        stored="""(
+            SELECT ctid, user_id, organization_id, %(month)s::date AS month, %(day)s::date AS day, reserved_tokens,
+                   CASE WHEN month = %(month)s THEN month_tokens ELSE 0 END AS month_tokens,
+                   CASE WHEN day = %(day)s THEN day_tokens ELSE 0 END AS day_tokens
+              FROM usage_spending
+        ) AS current""",
         recounted="""
-            SELECT payer.user_id, payer.organization_id, %(month)s AS month, %(day)s AS day,
+            SELECT payer.user_id, payer.organization_id, %(month)s::date AS month, %(day)s::date AS day,
+                   coalesce(sum(reserved_tokens) FILTER (WHERE settled_at IS NULL), 0) AS reserved_tokens,
                    coalesce(sum(input_tokens + output_tokens) FILTER (WHERE settled_at IS NOT NULL), 0) AS month_tokens,
-                   coalesce(sum(input_tokens + output_tokens) FILTER (WHERE settled_at >= %(midnight)s), 0)
-                       AS day_tokens,
-                   coalesce(sum(reserved_tokens) FILTER (WHERE settled_at IS NULL), 0) AS reserved_tokens
+                   coalesce(sum(input_tokens + output_tokens) FILTER (
+                       WHERE settled_at >= %(day)s::date::timestamp AT TIME ZONE 'UTC'), 0) AS day_tokens
               FROM usage_ledgerentry AS entry
              CROSS JOIN LATERAL (VALUES (entry.user_id, NULL::bigint), (NULL, entry.organization_id))
                    AS payer (user_id, organization_id)
-             WHERE (settled_at >= %(first_midnight)s OR settled_at IS NULL)
+             WHERE (settled_at >= %(month)s::date::timestamp AT TIME ZONE 'UTC' OR settled_at IS NULL)
                AND coalesce(payer.user_id, payer.organization_id) IS NOT NULL
              GROUP BY 1, 2
         """,
@@ -157,15 +136,15 @@ class Rebuilt:
     """
 
     name: str
-    made: int
-    changed: int
-    removed: int
+    missing: int
+    wrong: int
+    surplus: int
     sums: dict[str, tuple[int, int]]
     examples: list[str]
 
     @property
     def differences(self) -> int:
-        return self.made + self.changed + self.removed
+        return self.missing + self.wrong + self.surplus
 
 
 def rebuild_usage(*, dry_run: bool = False) -> Iterator[Rebuilt]:
@@ -191,38 +170,31 @@ def _rebuild(table: SumTable) -> Rebuilt:
     return _recount(table, rebuild=True)
 
 
+@transaction.atomic
 def _recount(table: SumTable, *, rebuild: bool) -> Rebuilt:
-    with transaction.atomic(), connection.cursor() as cursor:
-        moments = _moments(RecorderPosition.objects.select_for_update().get(pk=1))
+    position = RecorderPosition.objects.select_for_update().get(pk=1)
+    with connection.cursor() as cursor:
         if rebuild:
             cursor.execute(f"LOCK TABLE {table.table} IN SHARE ROW EXCLUSIVE MODE")
         # Enough to sort millions of groups in memory instead of on disk.
         cursor.execute("SET LOCAL work_mem = '128MB'")
-        rebuilt = _compare(cursor, table, moments)
+        rebuilt = _compare(cursor, table, _moments(position))
         if rebuild:
             _replace(cursor, table)
-        cursor.execute("DROP TABLE difference")
     return rebuilt
 
 
 def _moments(position: RecorderPosition) -> dict[str, Any]:
     """Parameters of the queries. The hour and the day in which the request records begin are incomplete."""
-    day = timezone.now().astimezone(UTC).date()
-    month = day.replace(day=1)
-    since, until = position.raw_since, position.costs_until
+    since, day = position.raw_since, today()
     return {
         "raw_hour": "-infinity" if since is None else _round_up(since, timedelta(hours=1)),
         "raw_day": "-infinity" if since is None else _round_up(since, timedelta(days=1)),
-        "costs_until": "-infinity" if until is None else _midnight(until),
-        "month": month,
-        "first_midnight": _midnight(month),
+        "costs_from": "-infinity",
+        "costs_until": position.costs_until or "-infinity",
+        "month": day.replace(day=1),
         "day": day,
-        "midnight": _midnight(day),
     }
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
 
 
 def _round_up(moment: datetime, step: timedelta) -> datetime:
@@ -232,68 +204,66 @@ def _round_up(moment: datetime, step: timedelta) -> datetime:
 
 def _compare(cursor: CursorWrapper, table: SumTable, moments: dict[str, Any]) -> Rebuilt:
     """Create the temporary table of differing keys in one statement (one snapshot), and describe the differences."""
-    keys, columns = ", ".join(table.keys), ", ".join(table.columns)
-    stored = ", ".join(dict(table.stored).get(name, name) + f" AS {name}" for name in table.columns)
-    # There is one histogram for each key.
-    values = [(name, "sum", "0") for name in table.sums] + [(name, "max", "'{}'") for name in table.histogram]
-    compared, differs = [], []
-    for name, aggregate, nothing in values:
-        was = f"coalesce({aggregate}({name}) FILTER (WHERE place IS NOT NULL), {nothing})"
-        recounted = f"coalesce({aggregate}({name}) FILTER (WHERE place IS NULL), {nothing})"
-        compared.append(f"{was} AS was_{name}, {recounted} AS is_{name}")
-        differs.append(f"{was} <> {recounted}")
+    keys, stored = ", ".join(table.keys), table.stored or table.table
     cursor.execute(
         f"""
         CREATE TEMPORARY TABLE difference ON COMMIT DROP AS
-        SELECT {keys}, array_agg(place) FILTER (WHERE place IS NOT NULL) AS places,
-               bool_or(place IS NULL) AS expected, {", ".join(compared)}
-          FROM (
-              SELECT ctid AS place, {stored} FROM {table.table}
-              UNION ALL
-              SELECT NULL, {columns} FROM ({table.recounted}) AS recounted
-          ) AS both_sides
-         GROUP BY {keys} HAVING {" OR ".join(differs)}
+        SELECT * FROM (
+            SELECT {keys}, array_agg(place) FILTER (WHERE place IS NOT NULL) AS places,
+                   bool_or(place IS NULL) AS expected, {_sums(table, "place IS NOT NULL")} AS was,
+                   {_sums(table, "place IS NULL")} AS correct
+              FROM (
+                  SELECT ctid AS place, {table.columns} FROM {stored}
+                  UNION ALL
+                  SELECT NULL, {table.columns} FROM ({table.recounted}) AS recounted
+              ) AS both_sides
+             GROUP BY {keys}
+        ) AS compared WHERE was <> correct
         """,
         moments,
     )
-    changes = ", ".join(f"coalesce(sum(is_{name} - was_{name}), 0)" for name in table.sums)
+    totals = ", ".join(f"coalesce(sum({name}), 0)" for name in table.sums)
+    changes = ", ".join(f"coalesce(sum(correct[{n}] - was[{n}]), 0)" for n in range(1, len(table.sums) + 1))
     cursor.execute(
         f"""
         SELECT count(*) FILTER (WHERE places IS NULL), count(*) FILTER (WHERE places IS NOT NULL AND expected),
-               count(*) FILTER (WHERE NOT expected), {changes}
+               count(*) FILTER (WHERE NOT expected), (SELECT ARRAY[{totals}] FROM {stored}), ARRAY[{changes}]
           FROM difference
-        """
+        """,
+        moments,
     )
-    made, changed, removed, *added = cursor.fetchone()
-    totals = ", ".join(f"coalesce(sum({name}), 0)" for name in table.sums)
-    cursor.execute(f"SELECT {totals} FROM (SELECT {stored} FROM {table.table}) AS stored", moments)
-    sums = {
-        name: (int(total), int(total + more))
-        for name, total, more in zip(table.sums, cursor.fetchone(), added, strict=True)
-    }
-    return Rebuilt(table.name, made, changed, removed, sums, _examples(cursor, table))
+    missing, wrong, surplus, before, added = cursor.fetchone()
+    sums = {name: (int(was), int(was + more)) for name, was, more in zip(table.sums, before, added, strict=True)}
+    return Rebuilt(table.name, missing, wrong, surplus, sums, _examples(cursor, table))
+
+
+def _sums(table: SumTable, condition: str) -> str:
+    """The array of a key's sums, with the histogram after them. There is one histogram for each key."""
+    sums = ", ".join(f"coalesce(sum({name}) FILTER (WHERE {condition}), 0)" for name in table.sums)
+    buckets = f" || coalesce(max({table.histogram}) FILTER (WHERE {condition}), '{{}}')" if table.histogram else ""
+    return f"ARRAY[{sums}]::bigint[]{buckets}"
 
 
 def _replace(cursor: CursorWrapper, table: SumTable) -> None:
     # ctids are stable, because the table is locked.
     cursor.execute(f"DELETE FROM {table.table} WHERE ctid = ANY(ARRAY(SELECT unnest(places) FROM difference))")
-    values = ", ".join((*table.keys, *(f"is_{name}" for name in (*table.sums, *table.histogram))))
-    cursor.execute(
-        f"INSERT INTO {table.table} ({', '.join(table.columns)}) SELECT {values} FROM difference WHERE expected"
-    )
+    values = [*table.keys, *(f"correct[{n}]" for n in range(1, len(table.sums) + 1))]
+    if table.histogram:
+        values.append(f"correct[{len(table.sums) + 1}:]")
+    rows = f"SELECT {', '.join(values)} FROM difference WHERE expected"
+    cursor.execute(f"INSERT INTO {table.table} ({table.columns}) {rows}")
 
 
 def _examples(cursor: CursorWrapper, table: SumTable) -> list[str]:
     keys = ", ".join(table.keys)
-    compared = ", ".join(f"was_{name}, is_{name}" for name in table.sums)
-    cursor.execute(f"SELECT {keys}, {compared} FROM difference ORDER BY {keys} LIMIT {EXAMPLES}")
+    cursor.execute(f"SELECT {keys}, was, correct FROM difference ORDER BY {keys} LIMIT {EXAMPLES}")
     examples = []
-    for row in cursor.fetchall():
-        where = [f"{name.removesuffix('_id')} {_short(value)}" for name, value in zip(table.keys, row, strict=False)]
-        values = row[len(table.keys) :]
-        pairs = zip(table.sums, values[::2], values[1::2], strict=True)
-        changes = [f"{name} {was} -> {recounted}" for name, was, recounted in pairs if was != recounted]
-        examples.append(f"{', '.join(where)}: {', '.join(changes or table.histogram)}")
+    for *values, was, correct in cursor.fetchall():
+        named = zip(table.keys, values, strict=True)
+        row = ", ".join(f"{name.removesuffix('_id')} {_short(value)}" for name, value in named)
+        sums = zip(table.sums, was, correct, strict=False)
+        changes = [f"{name} {before} -> {after}" for name, before, after in sums if before != after]
+        examples.append(f"{row}: {', '.join(changes) or table.histogram}")
     return examples
 
 

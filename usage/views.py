@@ -12,9 +12,8 @@ from edgechat.errors import PermissionDenied
 from edgechat.http.bodies import Answer
 from edgechat.http.validation import integer_id, validated_query
 from edgechat.openapi.schema import raises
-from usage.ledger.budgets import quota_body
-from usage.reports.organization_report import organization_usage
-from usage.reports.services import daily_usage, user_usage
+from usage.ledger.queries import quota_body
+from usage.reports.queries import daily_usage, organization_usage, user_usage
 from usage.serializers import DailyUsageOutput, DaysQuery, OrganizationUsageOutput, UserUsageOutput
 
 _TOKENS = {"input": 90210, "output": 31337, "total": 121547, "last_24h": 1200, "last_7d": 20400}
@@ -85,11 +84,7 @@ class OrganizationUsageView(APIView):
         accounts. At most 1000 people are listed; the others are counted with the deleted accounts. The tokens of all
         entries add up to the organization's tokens.
         """
-        usage = organization_usage(user=request.user, organization_id=integer_id(organization_id))
-        return Answer(
-            OrganizationUsageOutput(
-                tokens=usage.tokens.as_body(),
-                quota=quota_body(usage.organization),
-                members=usage.members,
-            )
+        organization, tokens, members = organization_usage(
+            user=request.user, organization_id=integer_id(organization_id)
         )
+        return Answer(OrganizationUsageOutput(tokens=tokens, quota=quota_body(organization), members=members))

@@ -10,8 +10,8 @@ from django.conf import settings
 from ai.gemini import COMPLETE, CallControl, Chunk, ModelError, Prompt, stream_answer
 from edgechat.http.answer_bytes import beginning_within, text_bytes
 from edgechat.processes.threads import working
-from usage.ledger import entries as ledger
-from usage.ledger.entries import OpenEntry
+from usage.ledger import services as ledger
+from usage.ledger.services import OpenEntry
 from usage.ledger.tokens import TokenUsage, estimate_tokens
 from usage.models import LedgerEntry
 
@@ -90,7 +90,7 @@ class MeteredCall:
 
     def discard(self) -> None:
         """Release the reservation of `open`: the call will not be made."""
-        ledger.discard_entry(self._attempt_id)
+        ledger.settle_entry(self._attempt_id, None)
 
     def texts(self) -> Iterator[str]:
         """The pieces of the answer as they arrive; closing the iterator ends the call.

@@ -18,7 +18,7 @@ from conversations.replies.start import new_ledger_id
 from edgechat.errors import StoreUnavailable
 from edgechat.stores.mongo import MongoRefused
 from usage import processes
-from usage.ledger import entries as ledger
+from usage.ledger import services as ledger
 from usage.ledger.budgets import BudgetExceeded
 from usage.ledger.tokens import estimate_tokens
 from usage.models import Process

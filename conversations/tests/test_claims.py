@@ -13,7 +13,7 @@ from conftest import Person, at_once
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, ReplyDocument
 from conversations.transcript_repository.collections import conversations
-from usage.ledger.entries import settle_abandoned
+from usage.ledger.services import settle_abandoned
 from usage.models import Budget, LedgerEntry, Process
 
 

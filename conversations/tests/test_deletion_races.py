@@ -26,7 +26,7 @@ from conversations.todos import services as todos
 from edgechat.errors import NotAuthenticated
 from edgechat.http.client_address import Caller
 from edgechat.stores.mongo import MongoUnavailable
-from usage.ledger import entries as ledger
+from usage.ledger import services as ledger
 from usage.models import LedgerEntry
 
 CALLER = Caller("127.0.0.1", "test", "test")

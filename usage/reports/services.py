@@ -1,117 +1,37 @@
-"""The usage of a user."""
+"""Sums up the costs of past days once, so that the cost of a year is not added up call by call."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
-from usage.requests.recorder import one_snapshot, pending_requests
-from usage.serializers import DayUsageOutput, TokensUsedOutput, UsageTotals
+from usage.ledger.statements import COSTS_OF_DAYS
+from usage.models import RecorderPosition
+
+# A settlement has the time at which it is written, but clocks differ and its transaction takes a while.
+CLOSED_AFTER = timedelta(minutes=10)
 
 
-@dataclass(frozen=True)
-class TokenTotals:
-    """ "24h" is the current hour and the 24 before it, "7d" the current hour and the 168 before it."""
-
-    input: int = 0
-    output: int = 0
-    last_24h: int = 0
-    last_7d: int = 0
-
-    @property
-    def total(self) -> int:
-        return self.input + self.output
-
-    def __add__(self, other: TokenTotals) -> TokenTotals:
-        return TokenTotals(
-            self.input + other.input,
-            self.output + other.output,
-            self.last_24h + other.last_24h,
-            self.last_7d + other.last_7d,
-        )
-
-    def as_body(self) -> TokensUsedOutput:
-        return {
-            "input": self.input,
-            "output": self.output,
-            "total": self.total,
-            "last_24h": self.last_24h,
-            "last_7d": self.last_7d,
-        }
-
-
-def recent_hours(now: datetime) -> tuple[datetime, datetime]:
-    """The first hours of "24h" and of "7d"."""
-    hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    return hour - timedelta(hours=24), hour - timedelta(hours=168)
-
-
-def user_usage(user_id: int, *, now: datetime | None = None) -> UsageTotals:
-    """A user's totals up to the last answered request."""
-    day_ago, week_ago = recent_hours(now or timezone.now())
-    with one_snapshot(), connection.cursor() as cursor:
+@transaction.atomic
+def sum_up_costs(*, now: datetime | None = None) -> int:
+    """Sum up the days that ended at least CLOSED_AFTER ago; returns the number of new rows. One process does it."""
+    end = ((now or timezone.now()) - CLOSED_AFTER).astimezone(UTC).date()
+    positions = RecorderPosition.objects.select_for_update(skip_locked=True).filter(pk=1)
+    position = positions.exclude(costs_until__gte=end).first()
+    if position is None:
+        return 0
+    with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT coalesce(sum(requests), 0),
-                   coalesce(sum(requests) FILTER (WHERE hour >= %(day)s), 0),
-                   coalesce(sum(requests) FILTER (WHERE hour >= %(week)s), 0),
-                   coalesce(sum(input_tokens), 0),
-                   coalesce(sum(output_tokens), 0),
-                   coalesce(sum(input_tokens + output_tokens) FILTER (WHERE hour >= %(day)s), 0),
-                   coalesce(sum(input_tokens + output_tokens) FILTER (WHERE hour >= %(week)s), 0),
-                   (SELECT last_id FROM usage_recorderposition WHERE id = 1)
-              FROM usage_hourlyusage
-             WHERE user_id = %(user)s
+            f"""
+            INSERT INTO usage_dailycost (date, model, organization_id, calls, unpriced_calls, input_tokens,
+                                         output_tokens, cost_micros)
+            {COSTS_OF_DAYS} ORDER BY 1, 2, 3
             """,
-            {"user": user_id, "day": day_ago, "week": week_ago},
+            {"costs_from": position.costs_until or "-infinity", "costs_until": end},
         )
-        *sums, position = cursor.fetchone()
-        pending = pending_requests(user_id, after=position)
-    totals = [int(value) for value in sums]
-    return {
-        "total_requests": totals[0] + len(pending),
-        "requests_last_24h": totals[1] + sum(at >= day_ago for at in pending),
-        "requests_last_7d": totals[2] + sum(at >= week_ago for at in pending),
-        "tokens": TokenTotals(*totals[3:]).as_body(),
-    }
-
-
-def daily_usage(user_id: int, *, days: int, now: datetime | None = None) -> list[DayUsageOutput]:
-    """A user's last `days` days (UTC) up to the last answered request, the oldest first, today last."""
-    today = (now or timezone.now()).astimezone(UTC).date()
-    first = today - timedelta(days=days - 1)
-    with one_snapshot(), connection.cursor() as cursor:
-        # Each row, one per day, contains the position.
-        cursor.execute(
-            """
-            WITH used AS (
-                SELECT (hour AT TIME ZONE 'UTC')::date AS date, sum(requests) AS requests,
-                       sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
-                  FROM usage_hourlyusage
-                 WHERE user_id = %(user)s AND hour >= %(since)s
-                 GROUP BY 1
-            )
-            SELECT day::date, coalesce(requests, 0), coalesce(input_tokens, 0), coalesce(output_tokens, 0),
-                   (SELECT last_id FROM usage_recorderposition WHERE id = 1)
-              FROM generate_series(%(first)s::timestamp, %(today)s::timestamp, interval '1 day') AS day
-              LEFT JOIN used ON date = day::date
-             ORDER BY day
-            """,
-            {"user": user_id, "since": datetime.combine(first, time(), UTC), "first": first, "today": today},
-        )
-        rows = cursor.fetchall()
-        pending = Counter(at.date() for at in pending_requests(user_id, after=rows[0][-1]))
-    return [
-        {
-            "date": day,
-            "requests": int(requests) + pending[day],
-            "input": int(input_tokens),
-            "output": int(output_tokens),
-            "total": int(input_tokens) + int(output_tokens),
-        }
-        for day, requests, input_tokens, output_tokens, _ in rows
-    ]
+        rows: int = cursor.rowcount
+    position.costs_until = end
+    position.save(update_fields=["costs_until"])
+    return rows

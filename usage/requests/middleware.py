@@ -15,8 +15,8 @@ from accounts.authentication import authenticate_request
 from edgechat.errors import NotAuthenticated
 from edgechat.http.rate_limit import is_unlimited
 from edgechat.http.request_state import state_of
-from usage.requests.recorder import record_request
 from usage.requests.request_stream import AnsweredRequest
+from usage.requests.services import record_request
 
 
 class CountRequestsMiddleware:

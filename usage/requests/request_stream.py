@@ -1,4 +1,4 @@
-"""Answered requests in the Redis stream, from which they are moved to PostgreSQL."""
+"""Answered requests on their way to PostgreSQL: in this process's memory, and in the Redis stream."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
-from edgechat.stores.redis import redis_client
+from edgechat.stores.redis import RedisError, drop_foreign, is_foreign, redis_client
 
 STREAM = "edgechat:usage:requests"
 # Limits what accumulates while PostgreSQL is down.
@@ -75,3 +75,20 @@ def add_to_stream(record: AnsweredRequest) -> None:
     """Returns after Redis has confirmed the record. Raises RedisError; the record may have arrived nevertheless."""
     redis: Any = redis_client()  # its types lack this command
     redis.execute_command("XADD", STREAM, "MAXLEN", "~", MAX_WAITING_IN_REDIS, "*", *record.as_arguments())
+
+
+def read_stream(after: str, *, count: int | None = None) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """The entries after an id, the oldest first. Raises RedisError."""
+    try:
+        answer = redis_client().xrange(STREAM, min=f"({after}", max="+", count=count)
+    except RedisError as error:
+        if is_foreign(error):
+            drop_foreign("stream", STREAM)
+        raise
+    return cast("list[tuple[bytes, dict[bytes, bytes]]]", answer)
+
+
+# By key: records that Redis has not confirmed, although they may have arrived; and records that it has confirmed since
+# the last round of `collect_requests`, which this process still has if Redis goes down.
+held: dict[str | None, AnsweredRequest] = {}
+confirmed: dict[str | None, AnsweredRequest] = {}

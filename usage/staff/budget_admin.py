@@ -16,7 +16,9 @@ from accounts.models import Organization, User
 from accounts.staff.pages import OfUsersAdmin
 from accounts.staff.rights import is_superuser
 from edgechat.http.client_address import caller_of
-from usage.ledger.budgets import DEFAULT, Period, limit_of, record_budget
+from usage.ledger.budgets import DEFAULT, Limit, Period
+from usage.ledger.queries import limit_of
+from usage.ledger.services import record_budget
 from usage.models import Budget
 
 
@@ -27,7 +29,7 @@ def may_set_budget(request: HttpRequest, user: User | None) -> bool:
     return not (user.is_staff or user.is_superuser)
 
 
-def record_change(request: HttpRequest, budget: Budget, limit: int | str | None, *, before: int | str | None) -> None:
+def record_change(request: HttpRequest, budget: Budget, limit: Limit, *, before: Limit) -> None:
     record_budget(budget, limit, before=before, caller=caller_of(request), actor_id=request.user.pk)
 
 

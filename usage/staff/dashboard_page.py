@@ -10,8 +10,8 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
-from usage.ledger.near_budgets import NearBudget
-from usage.staff.dashboard import FRACTIONS, Costs, Dashboard, NamedCosts, read_dashboard
+from usage.ledger.queries import NearBudget
+from usage.staff.queries import FRACTIONS, Costs, Dashboard, Day, read_dashboard
 
 RANGES = (7, 30, 90)
 USUAL_RANGE = 30
@@ -88,7 +88,7 @@ def _cards(board: Dashboard) -> list[dict[str, str]]:
 
 def _charts(board: Dashboard) -> list[dict[str, Any]]:
     days = board.days
-    labels = [f"{day.date:%b} {day.date.day}" for day in days]
+    labels = [_date(day) for day in days]
     return [
         _chart("Requests per day", "bar", labels, [("Requests", FIRST, [day.requests for day in days])]),
         _chart(
@@ -125,8 +125,7 @@ def _charts(board: Dashboard) -> list[dict[str, Any]]:
 
 def _cost_series(board: Dashboard) -> list[Series]:
     """A series for each of the most expensive models, and one for all others."""
-    priced = [named.name for named in board.by_model if named.kind == "model" and named.costs.cost_micros]
-    names = priced[: len(COLORS) - 1]
+    names = [model for model, costs in board.by_model if model in board.models and costs.cost_micros][: len(COLORS) - 1]
     series: list[Series] = [
         (name, color, [day.cost_by_model.get(name, 0) / 10**6 for day in board.days])
         for name, color in zip(names, COLORS, strict=False)
@@ -171,11 +170,11 @@ def _chart(title: str, kind: str, labels: list[str], series: list[Series]) -> di
     }
 
 
-def _cost_table(first: str, found: list[NamedCosts]) -> dict[str, Any]:
-    total = sum(named.costs.cost_micros for named in found)
+def _cost_table(first: str, found: list[tuple[str, Costs]]) -> dict[str, Any]:
+    total = sum(costs.cost_micros for _, costs in found)
     return {
         "headers": [first, "Calls", "Input tokens", "Output tokens", f"Cost ({settings.PRICE_CURRENCY})", "Share"],
-        "rows": [[named.name, *_numbers(named.costs), _percent(named.costs.cost_micros, total)] for named in found],
+        "rows": [[name, *_numbers(costs), _percent(costs.cost_micros, total)] for name, costs in found],
     }
 
 
@@ -203,14 +202,18 @@ def _budget_row(request: HttpRequest, budget: NearBudget) -> dict[str, Any]:
         "period": budget.period,
         "used": f"{budget.used:,}",
         "limit": f"{budget.limit:,}",
-        "percent": int(100 * budget.share),
+        "percent": int(100 * budget.used / budget.limit),
         "spent": budget.used >= budget.limit,
     }
 
 
 def _most_active(board: Dashboard) -> str:
     most = max(board.days, key=lambda day: day.active_users)
-    return f"at most {most.active_users:,} on {most.date:%b} {most.date.day}" if most.active_users else "-"
+    return f"at most {most.active_users:,} on {_date(most)}" if most.active_users else "-"
+
+
+def _date(day: Day) -> str:
+    return f"{day.date:%b} {day.date.day}"
 
 
 def _percentile_name(fraction: float) -> str:

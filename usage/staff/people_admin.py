@@ -14,21 +14,37 @@ from unfold.decorators import action
 from accounts.admin import AccountAdmin, OrganizationAdmin
 from accounts.models import Organization, User
 from accounts.staff.audit import WITH_ROWS_OF_THEIR_OWN
+from accounts.staff.pages import StaffModelAdmin
 from accounts.staff.user_actions import CONFIRMED
-from usage.ledger.budgets import DEFAULT, Period, budgets_of, limit_of, period_end, remove_budget, set_budget, used_in
-from usage.models import Budget, Spending
-from usage.reports.services import user_usage
+from edgechat.http.client_address import caller_of
+from usage.ledger.budgets import DEFAULT, Limit, Period, period_end
+from usage.ledger.queries import budgets_of, spending_of, used_in
+from usage.ledger.services import set_budget
+from usage.models import Budget
+from usage.reports.queries import user_usage
 from usage.staff.budget_admin import BudgetInline, SetBudgetForm, may_set_budget, record_change
 
 admin.site.unregister((User, Organization))
 WITH_ROWS_OF_THEIR_OWN.add(Budget._meta.label_lower)
 
 
+class WithUsageTables(StaffModelAdmin):
+    """Shows the usage and the budgets of a user or an organization above its form."""
+
+    change_form_outer_before_template = "usage/staff_tables.html"
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        subject = self.get_object(request, unquote(object_id))
+        tables = _tables(request, subject) if subject is not None else []
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "usage_tables": tables})
+
+
 @admin.register(User)
-class UserWithUsageAdmin(AccountAdmin):
+class UserWithUsageAdmin(WithUsageTables, AccountAdmin):  # type: ignore[misc]
     actions = (*AccountAdmin.actions, "set_budget")
     actions_detail = ("set_budget", *AccountAdmin.actions_detail)
-    change_form_outer_before_template = "usage/staff_tables.html"
 
     def may_set_budget(self, request: HttpRequest, user: User | None = None) -> bool:
         allowed = all(request.user.has_perm(f"usage.{change}_budget") for change in ("add", "change", "delete"))
@@ -40,14 +56,15 @@ class UserWithUsageAdmin(AccountAdmin):
         form = SetBudgetForm(request.POST if answered else None)
 
         def store(user: User) -> None:
-            period, tokens = form.cleaned_data["period"], form.cleaned_data["tokens"]
-            before = limit_of(user, period)
-            if form.cleaned_data["budget"] == SetBudgetForm.DEFAULT:
-                remove_budget(subject=user, period=period)
-                tokens = SetBudgetForm.DEFAULT
-            else:
-                set_budget(subject=user, period=period, token_limit=tokens)
-            record_change(request, Budget(user=user, period=period), tokens, before=before)
+            chosen = form.cleaned_data
+            limit: Limit = DEFAULT if chosen["budget"] == DEFAULT else chosen["tokens"]
+            set_budget(
+                subject=user,
+                period=chosen["period"],
+                token_limit=limit,
+                caller=caller_of(request),
+                actor_id=request.user.pk,
+            )
 
         return self.ask_or_act(
             request,
@@ -59,25 +76,10 @@ class UserWithUsageAdmin(AccountAdmin):
             form=form,
         )
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> Any:
-        user = self.get_object(request, unquote(object_id))
-        tables = _tables(request, user) if user is not None else []
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "usage_tables": tables})
-
 
 @admin.register(Organization)
-class OrganizationWithUsageAdmin(OrganizationAdmin):
+class OrganizationWithUsageAdmin(WithUsageTables, OrganizationAdmin):
     inlines = (*OrganizationAdmin.inlines, BudgetInline)
-    change_form_outer_before_template = "usage/staff_tables.html"
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> Any:
-        organization = self.get_object(request, unquote(object_id))
-        tables = _tables(request, organization) if organization is not None else []
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "usage_tables": tables})
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         super().save_formset(request, form, formset, change)
@@ -116,19 +118,18 @@ def _usage_table(user: User) -> dict[str, Any]:
 
 
 def _budget_table(subject: User | Organization) -> dict[str, Any]:
-    now = timezone.now()
-    states = {state.period: state for state in budgets_of(subject)}
-    spending = Spending.objects.filter(**{type(subject).__name__.lower(): subject}).first()
+    spending = spending_of(subject)
+    states = {state.period: state for state in budgets_of(subject, spending)}
     names: dict[Period, str] = {"month": "This month", "day": "Today"}
     rows = []
     for period, name in names.items():
         state = states.get(period)
-        used = used_in(spending, period, now) if spending is not None else 0
         limit, left = ("no limit", "-") if state is None else _numbers(state.limit, state.remaining)
-        rows.append([name, *_numbers(used), limit, left, f"{period_end(period, now):%Y-%m-%d}"])
+        end = period_end(period, timezone.now())
+        rows.append([name, *_numbers(used_in(spending, period)), limit, left, f"{end:%Y-%m-%d}"])
     return {
         "title": "Tokens and budgets",
-        "headers": ["", "Used", "Budget", "Left", "Begins anew"],
+        "headers": ["", "Used", "Budget", "Left", "Resets on"],
         "rows": rows,
     }
 

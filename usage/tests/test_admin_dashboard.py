@@ -17,11 +17,11 @@ from django.test import Client, override_settings
 from accounts.models import Organization, User
 from accounts.tests.staff import make_user
 from conftest import new_address
-from usage.ledger.near_budgets import near_budgets
+from usage.ledger.queries import near_budgets
 from usage.models import Budget, DailyCost, DailyTraffic, Spending
 from usage.reports.latency import LIMITS
-from usage.staff import dashboard, dashboard_page
-from usage.staff.dashboard import read_dashboard
+from usage.staff import dashboard_page, queries
+from usage.staff.queries import read_dashboard
 from usage.tests.sums import at, settled
 
 TODAY = date(2130, 5, 20)
@@ -113,7 +113,7 @@ def test_requests_errors_users_and_latencies_are_those_of_the_days() -> None:
 
 
 def test_costs_are_those_of_summed_up_days_and_of_what_was_settled_since(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dashboard, "costs_until", lambda: TODAY)
+    monkeypatch.setattr(queries, "costs_until", lambda: TODAY)
     organization = Organization.objects.create(name="The Society")
     common = {"calls": 2, "input_tokens": 1000, "output_tokens": 100}
     DailyCost.objects.create(date=YESTERDAY, model="dear", unpriced_calls=0, cost_micros=3_000_000, **common)

@@ -16,7 +16,8 @@ from conftest import Person, assert_error, at_once
 from conversations.tests.events import EVENT_STREAM
 from edgechat.local.web import WebServer
 from edgechat.tests.web_settings import WITHOUT_MODEL
-from usage.ledger.budgets import period_end, set_budget
+from usage.ledger.budgets import period_end
+from usage.ledger.services import set_budget
 from usage.models import Budget, LedgerEntry, Spending
 
 Eventually = Callable[..., Any]

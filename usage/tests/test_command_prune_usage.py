@@ -18,9 +18,9 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.tests.staff import make_user
-from usage import pruning
 from usage.management.commands import prune_usage
 from usage.models import HourlyUsage, LedgerEntry, RecorderPosition, RequestRecord
+from usage.requests.services import delete_old_requests
 
 
 def _record(user: User, *ages_in_days: float) -> None:
@@ -99,7 +99,7 @@ def test_it_deletes_in_batches_and_says_how_far_it_is(monkeypatch: pytest.Monkey
     user = make_user()
     _record(user, *[200] * 7)
     before = timezone.now() - timedelta(days=150)
-    sizes = list(pruning.delete_old_requests(before=before, batch=2))
+    sizes = list(delete_old_requests(before=before, batch=2))
     assert _ages(user) == []
     assert max(sizes) <= 2
     monkeypatch.setattr(prune_usage, "SAY_EVERY_SECONDS", 0.0)

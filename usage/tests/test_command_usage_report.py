@@ -23,7 +23,7 @@ from accounts.tests.organizations import new_organization
 from accounts.tests.staff import make_user
 from usage.management.commands.usage_report import COLUMNS
 from usage.models import HourlyUsage, LedgerEntry
-from usage.reports import ledger_report
+from usage.reports import queries
 
 PROJECT = Path(__file__).parents[2]
 
@@ -179,11 +179,11 @@ def test_a_last_day_in_another_month_begins_that_month() -> None:
 
 
 def test_more_rows_than_are_fetched_at_once_all_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_report, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(queries, "ROWS_AT_ONCE", 2)
     users = [make_user() for _ in range(5)]
     for number, user in enumerate(users):
         _call(user, _at("1986-01-01T00:00"), input_tokens=100 - number)
-    rows = ledger_report.ledger_report(by="user", since=_at("1986-01-01"), until=_at("1986-01-02"))
+    rows = queries.ledger_report(by="user", since=_at("1986-01-01"), until=_at("1986-01-02"))
     assert next(rows).name == users[0].email
     with connection.cursor() as cursor:  # the other rows stay on the server, and other queries can run meanwhile
         cursor.execute("SELECT count(*) FROM pg_cursors")

@@ -7,7 +7,7 @@ from typing import Any
 
 from accounts.models import Organization
 from usage.models import DailyCost, RecorderPosition
-from usage.reports.daily_costs import sum_up_costs
+from usage.reports.services import sum_up_costs
 from usage.tests.sums import at, costs_summed_until, settled
 
 FIRST = date(2130, 5, 1)

@@ -17,7 +17,7 @@ from conftest import Person, at_once
 from conversations.tests.events import EVENT_STREAM
 from conversations.tests.test_attachments import picture
 from usage.admin import MAX_PRICE_MICROS
-from usage.ledger.entries import open_entry, settle_entry
+from usage.ledger.services import open_entry, settle_entry
 from usage.ledger.tokens import TokenUsage
 from usage.models import LedgerEntry, ModelPrice, Spending
 
@@ -55,7 +55,7 @@ def test_nothing_calls_the_model_but_by_an_entry_of_the_ledger() -> None:
     bounds = [ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == "max_output_tokens"]
     assert bounds == ["entry.max_output_tokens"]
     # An OpenEntry is created only together with its row, so none exists without a row.
-    assert {file for file, _ in calls_in_code("OpenEntry")} == {"usage/ledger/entries.py"}
+    assert {file for file, _ in calls_in_code("OpenEntry")} == {"usage/ledger/services.py"}
     assert len(list(calls_in_code("OpenEntry"))) == 1
 
 

@@ -15,7 +15,7 @@ from django.db import IntegrityError, transaction
 
 from conftest import Person
 from edgechat.tests.web_settings import SMALL
-from usage.ledger.entries import open_entry, settle_entry
+from usage.ledger.services import open_entry, settle_entry
 from usage.ledger.tokens import TokenUsage
 from usage.models import LedgerEntry, ModelPrice, today
 

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import Api, Person, assert_error
 from usage.models import HourlyUsage
-from usage.reports import services as reports
+from usage.reports import queries as reports
 from usage.tests.test_usage_me import REGISTERED, written
 
 

@@ -16,7 +16,7 @@ from edgechat.local.stack import start_valkey
 from edgechat.local.web import WebServer
 from edgechat.stores.redis import redis_client
 from edgechat.tests.web_settings import STRICT
-from usage.ledger.budgets import set_budget
+from usage.ledger.services import set_budget
 from usage.models import HourlyUsage, LedgerEntry, RequestRecord, Spending
 from usage.requests.request_stream import STREAM, AnsweredRequest
 

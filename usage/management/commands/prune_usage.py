@@ -10,7 +10,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from usage.pruning import count_old_requests, delete_old_requests
+from usage.requests.queries import count_old_requests
+from usage.requests.services import delete_old_requests
 
 SAY_EVERY_SECONDS = 5.0
 
@@ -18,12 +19,12 @@ SAY_EVERY_SECONDS = 5.0
 class Command(BaseCommand):
     help = (
         "Delete the records of single requests that are older than USAGE_RAW_DAYS. "
-        "What was summed up of them, and the ledger, stay. May be run at any time, daily for instance."
+        "Their sums and the ledger stay. You can run it at any time, for example daily."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--days", type=int, help="how many days to keep (default: USAGE_RAW_DAYS)")
-        parser.add_argument("--dry-run", action="store_true", help="only say how many records there are to delete")
+        parser.add_argument("--days", type=int, help="how many days of records to keep (default: USAGE_RAW_DAYS)")
+        parser.add_argument("--dry-run", action="store_true", help="only print how many records would be deleted")
 
     def handle(self, *args: Any, **options: Any) -> None:
         days = settings.USAGE_RAW_DAYS if options["days"] is None else options["days"]
@@ -38,6 +39,6 @@ class Command(BaseCommand):
             deleted += size
             if time.monotonic() - said_at >= SAY_EVERY_SECONDS:
                 said_at = time.monotonic()
-                self.stdout.write(f"{deleted} so far", ending="\n")
+                self.stdout.write(f"{deleted} so far")
                 self.stdout.flush()
         self.stdout.write(f"Deleted {deleted} request records that were older than {days} days.")

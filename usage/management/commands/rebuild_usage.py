@@ -14,14 +14,14 @@ from usage.rebuild import TABLES, Rebuilt, rebuild_usage
 
 class Command(BaseCommand):
     help = (
-        "Recount the sums of usage (by the hour, organization and day, costs, and what is used of budgets) from the "
-        "request records and the ledger, and say what differed. May be run at any time, while requests are served; "
-        "calls to the model that end meanwhile wait while a table that differs is recounted. "
-        "Requests of accounts that were deleted since are no longer counted in the traffic of their days."
+        "Recalculate the sums of usage (hourly, by organization and daily, costs, and the used part of budgets) from "
+        "the request records and the ledger, and print the differences. You can run it at any time, while requests are "
+        "served; calls to the model that end while a differing table is recalculated wait for it. "
+        "Requests of deleted accounts are removed from the traffic of their days."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="only say what differs")
+        parser.add_argument("--dry-run", action="store_true", help="only print the differences")
 
     def handle(self, *args: Any, **options: Any) -> None:
         dry_run = options["dry_run"]
@@ -31,7 +31,7 @@ class Command(BaseCommand):
             try:
                 for number, rebuilt in enumerate(rebuild_usage(dry_run=dry_run), 1):
                     bar.clear()
-                    self._tell(rebuilt)
+                    self._print(rebuilt)
                     bar.update()
                     bar.set_description(TABLES[min(number, len(TABLES) - 1)].name)
                     differences += rebuilt.differences
@@ -44,11 +44,11 @@ class Command(BaseCommand):
         else:
             self.stdout.write(f"{differences} rows differed, and are right now.")
 
-    def _tell(self, rebuilt: Rebuilt) -> None:
-        told = f"{rebuilt.made} rows were missing, {rebuilt.changed} wrong, {rebuilt.removed} too many"
-        self.stdout.write(f"{rebuilt.name}: {told if rebuilt.differences else 'as recounted'}")
-        for column, (was, recounted) in rebuilt.sums.items():
-            self.stdout.write(f"  {column}: {was}" + (f" -> {recounted}" if was != recounted else ""))
+    def _print(self, rebuilt: Rebuilt) -> None:
+        differences = f"{rebuilt.missing} rows were missing, {rebuilt.wrong} wrong, {rebuilt.surplus} too many"
+        self.stdout.write(f"{rebuilt.name}: {differences if rebuilt.differences else 'as recounted'}")
+        for column, (before, after) in rebuilt.sums.items():
+            self.stdout.write(f"  {column}: {before}" + (f" -> {after}" if before != after else ""))
         for example in rebuilt.examples:
             self.stdout.write(f"  for example {example}")
         self.stdout.flush()

@@ -9,7 +9,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from accounts.models import Organization, User
-from usage.ledger.budgets import DEFAULT, Period, default_limit, record_budget, remove_budget, set_budget
+from usage.ledger.budgets import DEFAULT, Limit, Period, default_limit
+from usage.ledger.queries import limit_of
+from usage.ledger.services import set_budget
 from usage.models import Budget
 
 MAX_NUMBER = 2**63 - 1
@@ -37,26 +39,14 @@ class Command(BaseCommand):
         subject = _organization(options["organization"]) if options["user"] is None else _user(options["user"])
         name = f"user {subject.pk}, {subject.email}," if isinstance(subject, User) else f"organization {subject.pk}"
         period: Period = options["period"]
-        own = {"user": subject} if isinstance(subject, User) else {"organization": subject}
-        chosen = Budget.objects.select_for_update().filter(**own, period=period).first()
-        was = _default(period) if chosen is None else _limit(chosen.token_limit, period)
-        wanted = _default(period) if options["default"] else _limit(options["tokens"], period)
-        if was == wanted:
-            self.stdout.write(f"{name} has {was} already.")
-            return
-        if options["dry_run"]:
-            self.stdout.write(f"{name} has {was}, and would have {wanted}.")
-            return
-        if options["default"]:
-            remove_budget(subject=subject, period=period)
+        before, after = limit_of(subject, period), DEFAULT if options["default"] else options["tokens"]
+        if before == after:
+            self.stdout.write(f"{name} has {_described(before, period)} already.")
+        elif options["dry_run"]:
+            self.stdout.write(f"{name} has {_described(before, period)}, and would have {_described(after, period)}.")
         else:
-            set_budget(subject=subject, period=period, token_limit=options["tokens"])
-        record_budget(
-            Budget(**own, period=period),
-            DEFAULT if options["default"] else options["tokens"],
-            before=DEFAULT if chosen is None else chosen.token_limit,
-        )
-        self.stdout.write(f"{name} had {was}, and has {wanted} now.")
+            set_budget(subject=subject, period=period, token_limit=after)
+            self.stdout.write(f"{name} had {_described(before, period)}, and has {_described(after, period)} now.")
 
 
 def _user(text: str) -> User:
@@ -86,9 +76,7 @@ def _tokens(text: str) -> int:
     return tokens
 
 
-def _limit(tokens: int | None, period: Period) -> str:
-    return f"no limit of tokens a {period}" if tokens is None else f"{tokens} tokens a {period}"
-
-
-def _default(period: Period) -> str:
-    return f"the default, {_limit(default_limit(period), period)}"
+def _described(limit: Limit, period: Period) -> str:
+    if limit == DEFAULT:
+        return f"the default, {_described(default_limit(period), period)}"
+    return f"{'no limit of' if limit is None else limit} tokens a {period}"

@@ -16,7 +16,7 @@ from typing import Any, get_args
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from usage.reports.ledger_report import Grouping, ReportRow, ledger_report
+from usage.reports.queries import Grouping, ReportRow, ledger_report
 
 NAMELESS = {"user": "(deleted accounts)", "organization": "(none, or deleted)"}
 COLUMNS = (

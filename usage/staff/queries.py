@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import zip_longest
-from typing import Literal, TypeVar
+from typing import NamedTuple
 
 from django.db import connection
 from django.utils import timezone
 
 from accounts.models import Organization
-from usage.ledger.near_budgets import NearBudget, near_budgets
-from usage.ledger.prices import PAID_MODEL
+from usage.ledger.queries import NearBudget, near_budgets
+from usage.ledger.statements import COSTS_OF_DAYS
 from usage.models import DailyTraffic, RecorderPosition
 from usage.reports.latency import percentile
 
@@ -23,11 +22,9 @@ FRACTIONS = (0.5, 0.95, 0.99)
 ROWS = 10
 
 Percentiles = tuple[float | None, ...]
-K = TypeVar("K")
 
 
-@dataclass
-class Costs:
+class Costs(NamedTuple):
     """Sums over settled calls; `unpriced_calls` are not in `cost_micros`, millionths of the prices' currency."""
 
     calls: int = 0
@@ -35,13 +32,6 @@ class Costs:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_micros: int = 0
-
-    def add(self, other: Costs) -> None:
-        self.calls += other.calls
-        self.unpriced_calls += other.unpriced_calls
-        self.input_tokens += other.input_tokens
-        self.output_tokens += other.output_tokens
-        self.cost_micros += other.cost_micros
 
 
 @dataclass
@@ -59,21 +49,18 @@ class Day:
 
 
 @dataclass(frozen=True)
-class NamedCosts:
-    """`kind`: `rest` sums up the items below the top ROWS, `none` the calls that no organization was charged for."""
-
-    kind: Literal["model", "organization", "none", "rest"]
-    name: str
-    costs: Costs
-
-
-@dataclass(frozen=True)
 class Dashboard:
+    """`by_model` and `by_organization`: the ROWS with the highest cost by name, and the sum of all others as the last.
+
+    `models`: the names in `by_model` that are models.
+    """
+
     days: list[Day]
     latency: Percentiles
     costs: Costs
-    by_model: list[NamedCosts]
-    by_organization: list[NamedCosts]
+    models: list[str]
+    by_model: list[tuple[str, Costs]]
+    by_organization: list[tuple[str, Costs]]
     budgets: list[NearBudget]
 
     @property
@@ -103,22 +90,30 @@ def read_dashboard(*, days: int, now: datetime | None = None) -> Dashboard:
         day.active_users, day.latency = row.active_users, _percentiles(row.latencies)
         counts = [sum(pair) for pair in zip_longest(counts, row.latencies, fillvalue=0)]
 
-    total, by_model, by_organization = Costs(), defaultdict[str, Costs](Costs), defaultdict[int | None, Costs](Costs)
-    for each, model, organization_id, costs in _costs_since(first):
-        if each is None:
-            by_organization[organization_id].add(costs)
-        elif each in shown:  # excludes tomorrow's calls, settled by a clock that is ahead
-            shown[each].costs.add(costs)
+    by_model: list[tuple[str, Costs]] = []
+    by_organization: list[tuple[int | None, Costs]] = []
+    for each, model, organization_id, costs in _costs_of(first, today):
+        if each is not None and model is not None:
             shown[each].cost_by_model[model] = costs.cost_micros
-            by_model[model].add(costs)
-            total.add(costs)
+        elif each is not None:
+            shown[each].costs = costs
+        elif model is not None:
+            by_model.append((model, costs))
+        else:
+            by_organization.append((organization_id, costs))
 
+    ids = [key for key, _ in by_organization[:ROWS] if key is not None]
+    names: dict[int | None, str] = {None: "No organization"}
+    names.update(Organization.objects.filter(pk__in=ids).values_list("pk", "name"))
     return Dashboard(
         days=list(shown.values()),
         latency=_percentiles(counts),
-        costs=total,
-        by_model=_models(by_model),
-        by_organization=_organizations(by_organization),
+        costs=_total(costs for _, costs in by_model),
+        models=[model for model, _ in by_model[:ROWS]],
+        by_model=_with_others(by_model),
+        by_organization=_with_others(
+            [(names.get(key, "Deleted organization"), costs) for key, costs in by_organization]
+        ),
         budgets=near_budgets(now=now),
     )
 
@@ -128,8 +123,9 @@ def costs_until() -> date | None:
     return RecorderPosition.objects.filter(pk=1).values_list("costs_until", flat=True).first()
 
 
-def _costs_since(first: date) -> Iterator[tuple[date | None, str, int | None, Costs]]:
-    """(day, model, None, costs) of each day and model; (None, "", id or None, costs) of each organization and of none.
+def _costs_of(first: date, last: date) -> list[tuple[date | None, str | None, int | None, Costs]]:
+    """(day, model, None, costs), (day, None, None, costs), (None, model, None, costs), and, of organizations and of
+    none, (None, None, id or None, costs), each kind with the highest cost first.
 
     Past days come from the daily sums. The end of the summed days is read first, and the sums are used only before it,
     so nothing is counted twice if more days are summed up meanwhile.
@@ -141,54 +137,29 @@ def _costs_since(first: date) -> Iterator[tuple[date | None, str, int | None, Co
             WITH costs AS (
                 SELECT date, model, organization_id, calls, unpriced_calls, input_tokens, output_tokens, cost_micros
                   FROM usage_dailycost
-                 WHERE date >= %(first)s AND date < %(live)s
+                 WHERE date >= %(first)s AND date < %(costs_from)s
                  UNION ALL
-                SELECT (settled_at AT TIME ZONE 'UTC')::date, {PAID_MODEL}, organization_id, 1,
-                       (cost_micros IS NULL)::int, input_tokens, output_tokens, coalesce(cost_micros, 0)
-                  FROM usage_ledgerentry
-                 WHERE settled_at >= %(live_from)s
+                {COSTS_OF_DAYS}
             )
-            SELECT date, coalesce(model, ''), organization_id, sum(calls), sum(unpriced_calls),
-                   sum(input_tokens), sum(output_tokens), sum(cost_micros)
+            SELECT date, model, organization_id, sum(calls), sum(unpriced_calls), sum(input_tokens),
+                   sum(output_tokens), sum(cost_micros)
               FROM costs
-             GROUP BY GROUPING SETS ((date, model), (organization_id))
+             GROUP BY GROUPING SETS ((date, model), (date), (model), (organization_id))
+             ORDER BY sum(cost_micros) DESC, sum(input_tokens) + sum(output_tokens) DESC
             """,  # noqa: S608  (constants)
-            {"first": first, "live": live, "live_from": datetime.combine(live, time(), UTC)},
+            {"first": first, "costs_from": live, "costs_until": last + timedelta(days=1)},
         )
         rows = cursor.fetchall()
-    for day, model, organization_id, *sums in rows:
-        yield day, model, organization_id, Costs(*(int(value) for value in sums))
+    return [(day, model, organization_id, Costs(*map(int, sums))) for day, model, organization_id, *sums in rows]
 
 
-def _models(found: dict[str, Costs]) -> list[NamedCosts]:
-    named, rest = _most(found)
-    return [*(NamedCosts("model", name, costs) for name, costs in named), *rest]
+def _total(costs: Iterable[Costs]) -> Costs:
+    return Costs(*map(sum, zip(*costs, strict=True)))
 
 
-def _organizations(found: dict[int | None, Costs]) -> list[NamedCosts]:
-    named, rest = _most(found)
-    names = dict(Organization.objects.filter(pk__in=[key for key, _ in named if key]).values_list("pk", "name"))
-    return [
-        *(
-            NamedCosts("none", "No organization", costs)
-            if key is None
-            else NamedCosts("organization", names.get(key, "Deleted organization"), costs)
-            for key, costs in named
-        ),
-        *rest,
-    ]
-
-
-def _most(found: dict[K, Costs]) -> tuple[list[tuple[K, Costs]], list[NamedCosts]]:
-    """The ROWS with the highest cost, and the sum of all others, if there are any."""
-    ordered = sorted(
-        found.items(), key=lambda item: (-item[1].cost_micros, -item[1].input_tokens - item[1].output_tokens)
-    )
-    rest = Costs()
-    for _, costs in ordered[ROWS:]:
-        rest.add(costs)
-    others = len(ordered) - ROWS
-    return ordered[:ROWS], [NamedCosts("rest", f"{others} others", rest)] if others > 0 else []
+def _with_others(found: list[tuple[str, Costs]]) -> list[tuple[str, Costs]]:
+    others = found[ROWS:]
+    return [*found[:ROWS], *([(f"{len(others)} others", _total(costs for _, costs in others))] if others else [])]
 
 
 def _percentiles(counts: Sequence[int]) -> Percentiles:
