@@ -38,15 +38,15 @@ class Environment(environs.FileAwareEnv):
         self._faults.append(f"{name}: {message}")
 
     def finish(self) -> None:
-        """Raise ImproperlyConfigured with every fault, one a line. Do nothing when there is none."""
-        faults = list(self._faults)
+        """Raise ImproperlyConfigured with every fault, one a line, on each call. Do nothing when there is none."""
         try:
             self.seal()
         except environs.EnvValidationError as error:
             for name, messages in cast(dict[str, list[str]], error.error_messages).items():
-                faults.extend(f"{name}: {message}" for message in messages)
-        if faults:
-            raise ImproperlyConfigured("EdgeChat cannot start with these settings:\n  " + "\n  ".join(sorted(faults)))
+                self._faults.extend(f"{name}: {message}" for message in messages)
+        if self._faults:
+            faults = "\n  ".join(sorted(self._faults))
+            raise ImproperlyConfigured(f"EdgeChat cannot start with these settings:\n  {faults}")
 
     def _get_value(self, env_key: str, default: Any) -> Any:
         self.names_read.add(env_key)

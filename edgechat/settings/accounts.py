@@ -1,0 +1,45 @@
+"""Users, passwords, e-mail."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import dj_email_url
+
+from edgechat.settings.deployment import DEVELOPMENT, PUBLIC_URL, env
+
+AUTH_USER_MODEL = "accounts.User"
+# A constraint on email_key, which this check cannot see, makes the e-mail unique.
+# FILE_UPLOAD_TEMP_DIR is created when it is first needed (edgechat.http.uploads).
+# TLS ends at the proxy, which also redirects http, and the application must not bind other hosts of a domain to https.
+# Only the admin has cookies that a forged request could use: AdminCsrfMiddleware.
+SILENCED_SYSTEM_CHECKS = [
+    *("auth.E003", "auth.W004", "files.E001"),
+    *("security.W003", "security.W005", "security.W008", "security.W021"),
+]
+PASSWORD_HASHERS = [
+    "accounts.login.password_hashers.OwaspArgon2PasswordHasher",
+    "accounts.login.password_hashers.ImportedBCryptPasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = (
+    [] if DEVELOPMENT else [{"NAME": "accounts.login.passwords.NormalizedCommonPasswordValidator"}]
+)
+FIRST_SUPERUSER_EMAIL = env.str("FIRST_SUPERUSER_EMAIL", "")
+FIRST_SUPERUSER_PASSWORD = env.str("FIRST_SUPERUSER_PASSWORD", "")
+if bool(FIRST_SUPERUSER_EMAIL) != bool(FIRST_SUPERUSER_PASSWORD):
+    env.fault("FIRST_SUPERUSER_EMAIL", "goes with FIRST_SUPERUSER_PASSWORD: set both or neither")
+
+EMAIL_URL = env.str("EMAIL_URL", "")
+# In production without EMAIL_URL no e-mail is sent, and a system check reports that.
+_email: dict[str, Any] = dj_email_url.parse(EMAIL_URL or ("console:" if DEVELOPMENT else "dummy:"))
+if "EMAIL_BACKEND" not in _email:
+    env.fault("EMAIL_URL", "must look like submission://user:password@mail.example.com:587")
+EMAIL_BACKEND = _email.get("EMAIL_BACKEND", "")
+EMAIL_HOST, EMAIL_PORT = _email["EMAIL_HOST"] or "localhost", _email["EMAIL_PORT"] or 25
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _email["EMAIL_HOST_USER"] or "", _email["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_USE_TLS, EMAIL_USE_SSL = _email["EMAIL_USE_TLS"], _email["EMAIL_USE_SSL"]
+EMAIL_FILE_PATH = _email["EMAIL_FILE_PATH"] or None
+EMAIL_TIMEOUT = 10
+_mail_host = re.sub(r"^https?://|:.*$", "", PUBLIC_URL) or "localhost"
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM", "") or f"no-reply@{_mail_host}"

@@ -1,0 +1,69 @@
+"""The admin's look, its sidebar and its dashboard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+from edgechat.settings.deployment import APP_NAME
+
+
+def _page(title: str, icon: str, model: str) -> dict[str, Any]:
+    """An entry of the sidebar; `model` is `app.model`. Shown to users who may see the page."""
+    app, _, name = model.partition(".")
+    permissions = [f"{app}.{action}_{name}" for action in ("view", "change")]
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{app}_{name}_changelist"),
+        "permission": lambda request: any(map(request.user.has_perm, permissions)),
+    }
+
+
+def _section(title: str, *pages: dict[str, Any]) -> dict[str, Any]:
+    return {"title": title, "separator": True, "items": pages}
+
+
+UNFOLD = {
+    "SITE_TITLE": APP_NAME,
+    "SITE_HEADER": APP_NAME,
+    "SITE_SYMBOL": "forum",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda _: static("edgechat/icon.svg")}],
+    "SITE_URL": None,
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "usage.staff.dashboard_page.add_dashboard",
+    "SIDEBAR": {
+        "navigation": [
+            {"items": [{**_page("Dashboard", "monitoring", "usage.ledgerentry"), "link": reverse_lazy("admin:index")}]},
+            _section(
+                "People",
+                _page("Users", "person", "accounts.user"),
+                _page("Sessions", "devices", "accounts.session"),
+                _page("Organizations", "corporate_fare", "accounts.organization"),
+                {
+                    **_page("Groups", "shield_person", "auth.group"),
+                    "permission": lambda request: request.user.is_superuser,
+                },
+            ),
+            _section(
+                "Chat",
+                _page("Conversations", "chat", "conversations.conversation"),
+                _page("Todos", "checklist", "conversations.todo"),
+            ),
+            _section(
+                "Usage",
+                _page("Hourly usage", "bar_chart", "usage.hourlyusage"),
+                _page("Requests", "swap_horiz", "usage.requestrecord"),
+                _page("Ledger", "receipt_long", "usage.ledgerentry"),
+                _page("Organization usage", "domain", "usage.organizationusage"),
+                _page("Daily traffic", "calendar_month", "usage.dailytraffic"),
+                _page("Budgets", "savings", "usage.budget"),
+                _page("Spending", "account_balance_wallet", "usage.spending"),
+                _page("Prices", "sell", "usage.modelprice"),
+            ),
+            _section("Audit", _page("Audit events", "history", "accounts.auditevent")),
+        ],
+    },
+}

@@ -1,0 +1,39 @@
+"""REST framework, and the published OpenAPI file."""
+
+from __future__ import annotations
+
+from edgechat.settings.deployment import APP_NAME
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.AccessTokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["edgechat.http.json_body.JSONBodyRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["edgechat.http.json_body.JSONBodyParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "edgechat.http.json_body.AlwaysJSON",
+    "DEFAULT_SCHEMA_CLASS": "edgechat.openapi.schema.BodySchema",
+    "DEFAULT_METADATA_CLASS": None,
+    "EXCEPTION_HANDLER": "edgechat.errors.exception_handler",
+    "URL_FORMAT_OVERRIDE": None,
+    "UNAUTHENTICATED_USER": None,
+    "NON_FIELD_ERRORS_KEY": "non_field_errors",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": APP_NAME,
+    "DESCRIPTION": "The backend of a mobile AI chat app: accounts, conversations, the model, usage.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "/static/edgechat/icon.svg",
+    "REDOC_DIST": "/redoc",  # edgechat.openapi.redoc
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "ENUM_NAME_OVERRIDES": {
+        "UserRole": ["user", "admin"],
+        "OrganizationRole": ["owner", "admin", "member"],
+        "MemberStatus": ["active", "invited"],
+        "MessageOutputRoleEnum": "conversations.documents.ROLES",
+        "MessageOutputStatusEnum": "conversations.documents.STATUSES",
+    },
+}

@@ -1,0 +1,43 @@
+"""The reader of the environment, and what all other settings depend on: the environment, the folders, the log."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from marshmallow.validate import OneOf, Range
+
+from edgechat.environment import Environment
+from edgechat.logs import configure_logging
+from edgechat.stores import clock
+
+clock.install()
+
+BASE_DIR = Path(__file__).resolve().parents[2]
+
+env = Environment()
+env.read_file(BASE_DIR / env.str("ENV_FILE", ".env"))
+
+ENVIRONMENT = env.str("ENVIRONMENT", "production", validate=OneOf(["production", "staging", "development"]))
+DEVELOPMENT = ENVIRONMENT == "development"
+DATA_DIR = (BASE_DIR / env.path("DATA_DIR", Path(".data"))).resolve()
+if DEVELOPMENT:
+    # `make run` writes this file: the addresses of the servers that it embeds.
+    env.read_file(DATA_DIR / "run.env")
+
+APP_NAME = env.str("APP_NAME", "EdgeChat Backend")
+DEBUG = False  # Django's debug pages break the error shape and print settings, so they are off in development too.
+PUBLIC_URL = env.str("PUBLIC_URL", "").rstrip("/")
+if PUBLIC_URL and not re.fullmatch(r"https?://[^/?#\s]+", PUBLIC_URL):
+    env.fault("PUBLIC_URL", "must be an origin such as https://chat.example.com")
+GRACEFUL_TIMEOUT = env.int("GRACEFUL_TIMEOUT", 30, validate=Range(min=1, max=3600))
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+FORMAT_MODULE_PATH = ["edgechat.date_formats"]  # the admin's
+USE_TZ = True
+USE_I18N = False
+
+LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]))
+LOGGING_CONFIG = None  # edgechat.logs configures Django's own loggers and the project's.
+configure_logging(level=LOG_LEVEL or "INFO", as_json=not DEVELOPMENT)

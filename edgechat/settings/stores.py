@@ -1,0 +1,89 @@
+"""PostgreSQL, MongoDB and Redis."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+import dj_database_url
+import gevent.monkey
+from marshmallow.validate import Range, Regexp
+
+from edgechat.settings.deployment import DEVELOPMENT, env
+
+# A request's limit for its wait for a turn to work and its waits for stores together. A call that needs a dead store
+# takes 5 s.
+STORE_TIMEOUT_SECONDS = env.float("STORE_TIMEOUT_SECONDS", 4.5, validate=Range(min=1, max=60)) or 4.5
+DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", 10, validate=Range(min=1, max=200))
+
+
+def _postgres_url() -> str:
+    """DATABASE_URL, or a URL built from the older backends' POSTGRES_* variables, or an empty text."""
+    url: str = env.str("DATABASE_URL", "")
+    parts = {name: env.str(f"POSTGRES_{name}", "") for name in ("USER", "PASSWORD", "HOST", "PORT", "DB")}
+    if not url and parts["HOST"]:
+        login = quote(parts["USER"] or "postgres", safe="")
+        if parts["PASSWORD"]:
+            login += ":" + quote(parts["PASSWORD"], safe="")
+        url = f"postgresql://{login}@{parts['HOST']}:{parts['PORT'] or '5432'}/{parts['DB'] or 'edgechat'}"
+    # SQLAlchemy's driver suffix and asyncpg's name of the TLS option, as in the older backend's deployments.
+    url = re.sub(r"^postgres(ql)?\+[a-z0-9]+://", "postgresql://", url)
+    return re.sub(r"([?&])ssl=", r"\1sslmode=", url)
+
+
+def _store_url(name: str, value: str, schemes: tuple[str, ...], nowhere: str) -> str:
+    """The URL of a store. In development the default is an address without a server, for commands without stores."""
+    if not value:
+        if not DEVELOPMENT:
+            env.fault(name, "required in production")
+        return nowhere
+    if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        env.fault(name, f"must begin with {' or '.join(scheme + '://' for scheme in schemes)}")
+        return nowhere
+    return value
+
+
+DATABASE_URL = _store_url(
+    "DATABASE_URL", _postgres_url(), ("postgresql", "postgres"), "postgresql://nobody@127.0.0.1:9/edgechat"
+)
+MONGODB_URL = _store_url("MONGODB_URL", env.str("MONGODB_URL", ""), ("mongodb", "mongodb+srv"), "mongodb://127.0.0.1:9")
+MONGODB_DB = env.str("MONGODB_DB", "edgechat", validate=Regexp(r"[A-Za-z0-9_-]{1,63}\Z"))
+REDIS_URL = _store_url("REDIS_URL", env.str("REDIS_URL", ""), ("redis", "rediss", "unix"), "redis://127.0.0.1:9/0")
+
+try:
+    _database: dict[str, Any] = dict(dj_database_url.parse(DATABASE_URL))
+except ValueError:
+    env.fault("DATABASE_URL", "is not a database URL")
+    _database = {"ENGINE": "django.db.backends.postgresql", "NAME": "edgechat"}
+_database["CONN_MAX_AGE"] = 0  # Django refuses persistent connections together with a pool.
+_database["OPTIONS"] = {**_database.get("OPTIONS", {}), "connect_timeout": 3}
+if gevent.monkey.is_module_patched("socket"):
+    # Only web processes benefit from a pool. A command has one connection, and needs its errors immediately.
+    from edgechat.stores.postgresql.base import BoundedConnection
+
+    _database["ENGINE"] = "edgechat.stores.postgresql"
+    _database["OPTIONS"] |= {"connect_timeout": 2, "tcp_user_timeout": 5000}
+    _database["OPTIONS"]["pool"] = {
+        "connection_class": BoundedConnection,
+        "min_size": 0,
+        "max_size": DATABASE_POOL_SIZE,
+        "timeout": STORE_TIMEOUT_SECONDS * 2 / 3,
+        "max_idle": 60,
+        "reconnect_timeout": 0,  # the next caller tries again
+    }
+DATABASES = {"default": _database}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+_redis_options = {
+    "SOCKET_CONNECT_TIMEOUT": 0.25,
+    "SOCKET_TIMEOUT": 0.5,
+    "CONNECTION_POOL_CLASS": "redis.connection.BlockingConnectionPool",
+    "CONNECTION_FACTORY": "edgechat.stores.redis.GuardedConnectionFactory",
+    "CONNECTION_POOL_KWARGS": {"max_connections": 16, "timeout": 5},
+    # The default reads pickles, which can run code: anybody who can write to Redis would control the server.
+    "SERIALIZER": "edgechat.stores.redis.CacheSerializer",
+}
+CACHES = {
+    "default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL, "OPTIONS": _redis_options},
+}
