@@ -19,15 +19,14 @@ def end_refused_reply(conversation: ConversationDocument, reply: ReplyDocument, 
     A claim without stored messages is undone. Raises MongoUnavailable.
     """
     owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
-    mid, attempt, seq = reply["message_id"], reply["attempt"], reply_seq(reply)
-    logger.error("reply_refused", message_id=mid, attempt=attempt, reason=refusal.reason)
-    try:
-        transcripts.finish_message(owner_id, mid, attempt=attempt, final=failed_fields("", StoreUnavailable()))
-    except MongoRefused as again:
-        logger.error("reply_refused", message_id=mid, attempt=attempt, reason=again.reason)
-    stored = transcripts.find_messages(owner_id, conversation_id, [seq], variants=False)
-    if attempt == 1 and not stored:
+    attempt, seq = reply["attempt"], reply_seq(reply)
+    logger.error("reply_refused", message_id=reply["message_id"], attempt=attempt, reason=refusal.reason)
+    if attempt == 1 and not transcripts.find_messages(owner_id, conversation_id, [seq], variants=False):
         transcripts.delete_messages(owner_id, conversation_id, (seq - 1, seq))
         transcripts.undo_claim(conversation, reply)
-    else:
-        transcripts.release_reply(owner_id, conversation_id, reply)
+        return
+    try:
+        transcripts.end_reply(owner_id, conversation_id, reply, failed_fields("", StoreUnavailable()))
+    except MongoRefused as again:
+        logger.error("reply_refused", message_id=reply["message_id"], attempt=attempt, reason=again.reason)
+        transcripts.release_reply(owner_id, conversation_id, reply, complete=False)

@@ -15,7 +15,7 @@ from accounts.open_calls.slots import Slot
 from ai.calls.metered import MeteredCall
 from ai.gemini import CallCancelled, ModelError
 from conversations import transcript_repository as transcripts
-from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, Status, reply_seq
+from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, Status
 from conversations.replies.call import ReplyCall
 from conversations.replies.channel import publish
 from conversations.replies.exchange import Pair
@@ -148,25 +148,19 @@ def _end(live: LiveReply, reply: ReplyDocument, final: dict[str, Any]) -> None:
     """Store the reply's end. If MongoDB refuses it, store a failure; if it refuses that too, free the conversation."""
     for ending in (final, failed_fields("", StoreUnavailable(), final.get("usage")), None):
         try:
-            _until_it_lands(live, partial(_finish, live, reply, ending))
+            _until_it_lands(live, partial(_store_end, live, reply, ending))
             return
         except MongoRefused as error:
             logger.error("reply_refused", message_id=live.message_id, attempt=live.attempt, reason=error.reason)
 
 
-def _finish(live: LiveReply, reply: ReplyDocument, final: dict[str, Any] | None) -> None:
-    if final is not None and transcripts.finish_message(
-        live.owner_id, live.message_id, attempt=live.attempt, final=final
-    ):
+def _store_end(live: LiveReply, reply: ReplyDocument, final: dict[str, Any] | None) -> None:
+    if final is None:
+        transcripts.release_reply(live.owner_id, live.conversation_id, reply, complete=False)
+    elif transcripts.end_reply(live.owner_id, live.conversation_id, reply, final):
         answer = cast(MessageDocument, {**live.pair.model_message, **final})
         live.pair = Pair(live.pair.user_message, answer)
         live.stored = True
-    complete = final is not None and final["status"] == "complete"
-    released = transcripts.release_reply(live.owner_id, live.conversation_id, reply, complete=complete)
-    if not released and transcripts.find_conversation(live.owner_id, live.conversation_id) is None:
-        # The conversation was deleted after the claim.
-        seq = reply_seq(reply)
-        transcripts.delete_messages(live.owner_id, live.conversation_id, (seq - 1, seq))
 
 
 def _save_snapshot(live: LiveReply) -> bool:

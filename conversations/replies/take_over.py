@@ -121,7 +121,8 @@ def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
     message = _model_message(owner_id, conversation_id, reply)
     if message is None or message["status"] != "generating":
         # The process died between the last two writes: the reply has ended, but the conversation is not free yet.
-        transcripts.release_reply(owner_id, conversation_id, reply)
+        complete = message is not None and message["status"] == "complete"
+        transcripts.release_reply(owner_id, conversation_id, reply, complete=complete)
         return True
     logger.warning("reply_taken_over", message_id=reply["message_id"], attempt=reply["attempt"])
     # The dead process may have called the model, and those tokens are billed.
@@ -152,9 +153,8 @@ def _begin_again(conversation: ConversationDocument, reply: ReplyDocument, messa
 
 
 def _end(conversation: ConversationDocument, reply: ReplyDocument, message: MessageDocument, *, status: str) -> None:
-    owner_id, mid, attempt = conversation["owner_id"], reply["message_id"], reply["attempt"]
-    transcripts.finish_message(owner_id, mid, attempt=attempt, final={"content": message["content"], "status": status})
-    transcripts.release_reply(owner_id, conversation["_id"], reply)
+    final = {"content": message["content"], "status": status}
+    transcripts.end_reply(conversation["owner_id"], conversation["_id"], reply, final)
 
 
 def _ledger_id(reply: ReplyDocument) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -196,6 +197,21 @@ def test_who_has_read_the_end_of_a_reply_need_not_wait_for_its_claim(alice: Pers
         answer = alice.post(f"chat/conversations/{conversation}/messages/{mid}/regenerate", json={})
     assert answer.status_code == 200, answer.text
     assert answer.json()["model_message"]["status"] == "complete"
+
+
+def test_the_first_reply_of_a_process_that_dies_at_its_end_gives_the_title(
+    alice: Person, eventually: Callable[..., Any]
+) -> None:
+    conversation = alice.new_conversation()
+    dead = f"claims-test-{uuid.uuid4()}"
+    claim: ReplyDocument = {**reply_to(found(alice, conversation), worker=dead), "first_title": "Storks"}
+    alice.say(conversation, "hello")
+    settled = LedgerEntry.objects.filter(user_id=alice.id, settled_at__isnull=False)
+    assert eventually(lambda: settled.count() == 2)
+    # The state after the process dies once the end is stored.
+    conversations().update_one({"_id": conversation}, {"$set": {"reply": claim, "title": None}})
+    Process.objects.create(name=dead, alive_until=timezone.now() - timedelta(minutes=1), dead=True)
+    assert eventually(lambda: alice.get(f"chat/conversations/{conversation}").json()["title"] == "Storks")
 
 
 def test_a_claim_of_which_nothing_is_stored_is_waited_for(alice: Person, living: str) -> None:

@@ -11,6 +11,7 @@ from conversations.transcript_repository.change_numbers import number_changes
 from conversations.transcript_repository.collections import ensure_indexes, now
 from conversations.transcript_repository.conversation_store import (
     changed_conversations,
+    claim_reply,
     claim_summary,
     conversation_ids,
     count_conversations,
@@ -23,6 +24,7 @@ from conversations.transcript_repository.conversation_store import (
     set_generated_title,
     set_summary,
     titles,
+    undo_claim,
     update_conversation,
 )
 from conversations.transcript_repository.deletion import (
@@ -41,18 +43,18 @@ from conversations.transcript_repository.message_store import (
     search_messages,
     set_feedback,
 )
-from conversations.transcript_repository.reply_messages import finish_message, prepare_messages, save_snapshot
 from conversations.transcript_repository.reply_store import (
     begin_attempt,
-    claim_reply,
+    end_reply,
     find_replies_of,
     find_running_replies,
     find_stop_requests,
     find_unknown_workers,
+    prepare_messages,
     release_reply,
     request_stop,
+    save_snapshot,
     take_reply,
-    undo_claim,
 )
 from conversations.transcript_repository.shared_reads import (
     find_sharing,
@@ -85,6 +87,7 @@ __all__ = [
     "delete_everything_of",
     "delete_messages",
     "deleted_conversations",
+    "end_reply",
     "ensure_indexes",
     "everything_of",
     "existing_conversations",
@@ -101,7 +104,6 @@ __all__ = [
     "find_sharings",
     "find_stop_requests",
     "find_unknown_workers",
-    "finish_message",
     "has_shared",
     "insert_conversation",
     "list_conversations",

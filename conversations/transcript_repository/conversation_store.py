@@ -1,4 +1,4 @@
-"""Conversations: creating, finding, listing and changing them."""
+"""Conversations: creating, finding, listing, changing and claiming them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bson import ObjectId
 from pymongo.cursor import Cursor
 from pymongo.errors import DuplicateKeyError
 
-from conversations.documents import CONVERSATION_VERSION, ConversationDocument, is_over
+from conversations.documents import CONVERSATION_VERSION, ConversationDocument, ReplyDocument, is_over
 from conversations.sync.search_text import fold, pattern_of
 from conversations.transcript_repository.change_numbers import is_unnumbered, number_changes, unnumbered_change
-from conversations.transcript_repository.collections import NEVER, conversations, now
+from conversations.transcript_repository.collections import NEVER, conversations, now, revision_of
 from conversations.transcript_repository.collections import tombstones as tombstone_collection
 from edgechat.stores.mongo import Document, mongo_errors
 
@@ -192,6 +192,66 @@ def set_generated_title(owner_id: int, conversation_id: str, title: str, *, repl
 
 
 @mongo_errors
+def claim_reply(conversation: ConversationDocument, reply: ReplyDocument) -> ConversationDocument | None:
+    """Claim the conversation for a reply, and, for its first attempt, the next two sequence numbers.
+
+    Returns the conversation after the claim; None if its `revision` has changed, because of another reply or a change
+    that a reply depends on.
+    """
+    fields: Document = {
+        "reply": reply,
+        "next_seq": conversation["next_seq"] + _seqs_of(reply),
+        "message_count": conversation["message_count"] + _seqs_of(reply),
+        "revision": conversation.get("revision", 0) + 1,
+        "change": unnumbered_change(),
+    }
+    updated_at = reply["started_at"]
+    taken = conversations().update_one(
+        {
+            "_id": conversation["_id"],
+            "owner_id": conversation["owner_id"],
+            "reply": None,
+            "revision": revision_of(conversation),
+            "next_seq": conversation["next_seq"],
+        },
+        {"$set": fields, "$max": {"updated_at": updated_at}},
+    )
+    claimed = cast(ConversationDocument, {**conversation, **fields, "updated_at": updated_at})
+    return claimed if taken.matched_count else None
+
+
+@mongo_errors
+def undo_claim(
+    claimed: ConversationDocument, reply: ReplyDocument, *, before: ConversationDocument | None = None
+) -> bool:
+    """Undo a claim without stored messages, and its sequence numbers; False if another process has taken it over.
+
+    `before` is the conversation before the claim. Its time, and its place among the owner's conversations, are
+    restored, unless the conversation changed, or a device received the claim, in between.
+    """
+    mine = {
+        "_id": claimed["_id"],
+        "owner_id": claimed["owner_id"],
+        "reply.message_id": reply["message_id"],
+        "reply.attempt": reply["attempt"],
+        "reply.worker": reply["worker"],
+    }
+    counts = {"next_seq": -_seqs_of(reply), "message_count": -_seqs_of(reply), "revision": 1}
+    restored: list[tuple[str, Any, Any]] = []
+    if before is not None:
+        restored.append(("change", claimed["change"], before["change"]))
+        restored.append(("updated_at", claimed["updated_at"], before["updated_at"]))
+    for unchanged in (restored, restored[:1], restored[1:], []):
+        as_claimed = {name: value for name, value, _ in unchanged}
+        as_before = {name: value for name, _, value in unchanged}
+        fields = {"reply": None, "change": unnumbered_change(), **as_before}
+        undone = conversations().update_one({**mine, **as_claimed}, {"$set": fields, "$inc": counts})
+        if undone.matched_count:
+            return True
+    return False
+
+
+@mongo_errors
 def claim_summary(
     owner_id: int, conversation_id: str, *, claim: str, now: datetime, until: datetime
 ) -> ConversationDocument | None:
@@ -251,3 +311,8 @@ def titles(owner_id: int, conversation_ids: list[str]) -> dict[str, str | None]:
     """The titles of these conversations, without those of other owners and temporary ones."""
     chosen = {"_id": {"$in": conversation_ids}, "owner_id": owner_id, "expires_at": NEVER}
     return {found["_id"]: found["title"] for found in conversations().find(chosen, {"title": 1})}
+
+
+def _seqs_of(reply: ReplyDocument) -> int:
+    """The number of sequence numbers that the claim takes: a later attempt reuses those of its exchange."""
+    return 2 if reply["attempt"] == 1 else 0

@@ -1,13 +1,29 @@
-"""The single running reply of a conversation: its claim, and the process that writes it."""
+"""The single running reply of a conversation: its two messages, its end, and the process that writes it.
+
+The messages are stored after the claim, and changed only by the reply's current attempt.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any, cast
 
-from conversations.documents import ConversationDocument, ReplyDocument
+from pymongo import UpdateOne
+
+from conversations.documents import (
+    MESSAGE_VERSION,
+    ConversationDocument,
+    MessageDocument,
+    ReplyDocument,
+    VariantOutput,
+    message_id,
+    reply_seq,
+)
 from conversations.transcript_repository.change_numbers import unnumbered_change
-from conversations.transcript_repository.collections import WRITTEN_BY, conversations, now, revision_of
+from conversations.transcript_repository.collections import WRITTEN_BY, conversations, messages, now
+from conversations.transcript_repository.conversation_store import find_conversation
+from conversations.transcript_repository.message_store import delete_messages, find_messages, latest_variants
 from edgechat.stores.mongo import Document, mongo_errors
 
 REPLIES_AT_ONCE = 20
@@ -15,67 +31,93 @@ UNKNOWN_AT_ONCE = 1000
 
 
 @mongo_errors
-def claim_reply(conversation: ConversationDocument, reply: ReplyDocument) -> ConversationDocument | None:
-    """Claim the conversation for a reply, and, for its first attempt, the next two sequence numbers.
+def prepare_messages(
+    owner_id: int, conversation_id: str, reply: ReplyDocument
+) -> tuple[MessageDocument, MessageDocument]:
+    """Write both messages as they are at the start of a claimed reply. Any process may repeat this.
 
-    Returns the conversation after the claim; None if its `revision` has changed, because of another reply or a change
-    that a reply depends on.
+    Returns both messages as they are after the first call. Missing messages are written. A message of an earlier
+    attempt is reset, and its content is kept in its variants, unless the attempt only restarts a reply whose process
+    died.
     """
-    fields: Document = {
-        "reply": reply,
-        "next_seq": conversation["next_seq"] + _seqs_of(reply),
-        "message_count": conversation["message_count"] + _seqs_of(reply),
-        "revision": conversation.get("revision", 0) + 1,
-        "change": unnumbered_change(),
-    }
-    updated_at = reply["started_at"]
-    taken = conversations().update_one(
-        {
-            "_id": conversation["_id"],
-            "owner_id": conversation["owner_id"],
-            "reply": None,
-            "revision": revision_of(conversation),
-            "next_seq": conversation["next_seq"],
-        },
-        {"$set": fields, "$max": {"updated_at": updated_at}},
+    draft = reply["user_message"]
+    seq = reply_seq(reply)
+    user_message = _new_message(owner_id, conversation_id, seq - 1, reply["started_at"], reply["expires_at"])
+    user_message.update(
+        role="user",
+        content=draft["content"],
+        attachments=draft["attachments"],
+        client_message_id=draft["client_message_id"],
+        body_hash=draft["body_hash"],
     )
-    claimed = cast(ConversationDocument, {**conversation, **fields, "updated_at": updated_at})
-    return claimed if taken.matched_count else None
+    model_message = _new_message(owner_id, conversation_id, seq, reply["started_at"], reply["expires_at"])
+    model_message.update(status="generating", attempt=reply["attempt"])
+    messages().bulk_write(
+        [
+            UpdateOne({"_id": message["_id"]}, {"$setOnInsert": _without_id(message)}, upsert=True)
+            for message in (user_message, model_message)
+        ]
+    )
+    if reply["attempt"] == 1:
+        return cast(MessageDocument, user_message), cast(MessageDocument, model_message)
+    found = find_messages(owner_id, conversation_id, (seq - 1, seq))
+    if len(found) < 2:  # deleted a moment ago
+        return cast(MessageDocument, user_message), cast(MessageDocument, model_message)
+    question, answer = found
+    if question["content"] != draft["content"]:
+        edited: Document = {"content": draft["content"], "variants": _with_variant(question)}
+        messages().update_one(
+            {"_id": question["_id"], "owner_id": owner_id, "content": question["content"]}, {"$set": edited}
+        )
+        question = cast(MessageDocument, {**question, **edited})
+    if answer["attempt"] < reply["attempt"]:
+        anew: Document = {"attempt": reply["attempt"], "status": "generating", "content": ""}
+        if answer["status"] != "generating":
+            anew |= {"finish_reason": None, "failure": None, "usage": None, "feedback": None, "outbox": None}
+            anew["variants"] = _with_variant(answer)
+        messages().update_one(
+            {"_id": answer["_id"], "owner_id": owner_id, "attempt": answer["attempt"], "status": answer["status"]},
+            {"$set": anew},
+        )
+        answer = cast(MessageDocument, {**answer, **anew})
+    return question, answer
 
 
 @mongo_errors
-def undo_claim(
-    claimed: ConversationDocument, reply: ReplyDocument, *, before: ConversationDocument | None = None
-) -> bool:
-    """Undo a claim without stored messages, and its sequence numbers; False if another process has taken it over.
+def save_snapshot(owner_id: int, mid: str, *, attempt: int, content: str) -> bool:
+    """Store a running reply's text so far; False if this attempt no longer writes the reply."""
+    result = messages().update_one(
+        {"_id": mid, "owner_id": owner_id, "status": "generating", "attempt": attempt},
+        {"$set": {"content": content}},
+    )
+    return result.matched_count == 1
 
-    `before` is the conversation before the claim. Its time, and its place among the owner's conversations, are
-    restored, unless the conversation changed, or a device received the claim, in between.
+
+@mongo_errors
+def end_reply(owner_id: int, conversation_id: str, reply: ReplyDocument, final: Mapping[str, Any]) -> bool:
+    """Store the end of a running reply by compare-and-set, then free the conversation; repeatable.
+
+    False if another process has ended the reply or taken it over, or if it was deleted. The first write also puts
+    `reply_finished` into the outbox. If the conversation was deleted after the claim, the messages are deleted too.
     """
-    mine = {
-        "_id": claimed["_id"],
-        "owner_id": claimed["owner_id"],
-        "reply.message_id": reply["message_id"],
-        "reply.attempt": reply["attempt"],
-        "reply.worker": reply["worker"],
-    }
-    counts = {"next_seq": -_seqs_of(reply), "message_count": -_seqs_of(reply), "revision": 1}
-    restored: list[tuple[str, Any, Any]] = []
-    if before is not None:
-        restored.append(("change", claimed["change"], before["change"]))
-        restored.append(("updated_at", claimed["updated_at"], before["updated_at"]))
-    for unchanged in (restored, restored[:1], restored[1:], []):
-        as_claimed = {name: value for name, value, _ in unchanged}
-        as_before = {name: value for name, _, value in unchanged}
-        fields = {"reply": None, "change": unnumbered_change(), **as_before}
-        undone = conversations().update_one({**mine, **as_claimed}, {"$set": fields, "$inc": counts})
-        if undone.matched_count:
-            return True
-    return False
+    outbox = {"event": "reply_finished", "at": now()}
+    mine: Document = {"_id": reply["message_id"], "owner_id": owner_id, "attempt": reply["attempt"]}
+    # A repetition finds the end that it has stored before.
+    stored_before = {"status": final["status"], "content": final["content"]}
+    ended = messages().update_one(
+        {**mine, "$or": [{"status": "generating"}, stored_before]}, {"$set": {**final, "outbox": outbox}}
+    )
+    stored = ended.matched_count == 1
+    complete = stored and final["status"] == "complete"
+    released = release_reply(owner_id, conversation_id, reply, complete=complete)
+    if not released and find_conversation(owner_id, conversation_id) is None:
+        seq = reply_seq(reply)
+        delete_messages(owner_id, conversation_id, (seq - 1, seq))
+    return stored
 
 
 @mongo_errors
-def release_reply(owner_id: int, conversation_id: str, reply: ReplyDocument, *, complete: bool = False) -> bool:
+def release_reply(owner_id: int, conversation_id: str, reply: ReplyDocument, *, complete: bool) -> bool:
     """Free the conversation for the next reply; False if this attempt no longer holds the claim.
 
     A complete reply gives an untitled conversation its first title, unless the user removed the title.
@@ -120,9 +162,9 @@ def request_stop(owner_id: int, conversation_id: str, *, mid: str, attempt: int)
 @mongo_errors
 def find_stop_requests(*, worker: str) -> set[tuple[str, int]]:
     """(message, attempt) of this worker's replies, of all owners, for which a user requested a stop."""
-    asked = {"reply.worker": worker, "reply.stop_requested": True}
+    requested = {"reply.worker": worker, "reply.stop_requested": True}
     fields = {"reply.message_id": 1, "reply.attempt": 1}
-    found = conversations().find(asked, fields).hint(WRITTEN_BY)
+    found = conversations().find(requested, fields).hint(WRITTEN_BY)
     return {(each["reply"]["message_id"], each["reply"]["attempt"]) for each in found}
 
 
@@ -184,6 +226,42 @@ def begin_attempt(owner_id: int, conversation_id: str, reply: ReplyDocument) -> 
     return result.matched_count == 1
 
 
-def _seqs_of(reply: ReplyDocument) -> int:
-    """The number of sequence numbers that the claim takes: a later attempt reuses those of its exchange."""
-    return 2 if reply["attempt"] == 1 else 0
+def _with_variant(message: MessageDocument) -> list[VariantOutput]:
+    """A message's variants with its current content, if it has any; the oldest of too many are dropped."""
+    if not message["content"]:
+        return message["variants"]
+    current = VariantOutput(
+        content=message["content"], finish_reason=message["finish_reason"], created_at=message["created_at"]
+    )
+    return latest_variants([*message["variants"], current])
+
+
+def _new_message(
+    owner_id: int, conversation_id: str, seq: int, created_at: datetime, expires_at: datetime | None
+) -> Document:
+    return {
+        "_id": message_id(conversation_id, seq),
+        "version": MESSAGE_VERSION,
+        "conversation_id": conversation_id,
+        "owner_id": owner_id,
+        "seq": seq,
+        "role": "model",
+        "content": "",
+        "status": "complete",
+        "attempt": 0,
+        "attachments": [],
+        "client_message_id": None,
+        "body_hash": None,
+        "finish_reason": None,
+        "failure": None,
+        "usage": None,
+        "feedback": None,
+        "variants": [],
+        "outbox": None,
+        "expires_at": expires_at,
+        "created_at": created_at,
+    }
+
+
+def _without_id(message: Document) -> Document:
+    return {name: value for name, value in message.items() if name != "_id"}
