@@ -22,6 +22,7 @@ _CLASSES: tuple[Callable[[], Scenario], ...] = (
     overhead_scenarios.RequestRoundTrips,
     overhead_scenarios.CountingShare,
     overhead_scenarios.RequestCommands,
+    overhead_scenarios.ModelCallOverhead,
     scenarios.ConversationList,
     scenarios.HistoryPage,
     scenarios.Send,

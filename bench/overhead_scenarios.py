@@ -1,4 +1,4 @@
-"""The cost of counting and limiting for each request."""
+"""The cost of what EdgeChat does for each request, and for each call to the model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RequestOverhead(Scenario):
         """The process reaches its usual state by itself."""
 
     def measure(self, site: Site) -> Measured:
-        return Measured(_overhead()["cpu_milliseconds"])
+        return Measured(_figures("bench.request_overhead")["cpu_milliseconds"])
 
 
 class RequestRoundTrips(Scenario):
@@ -34,7 +34,7 @@ class RequestRoundTrips(Scenario):
         """As above."""
 
     def measure(self, site: Site) -> Measured:
-        return Measured(_overhead()["round_trips"])
+        return Measured(_figures("bench.request_overhead")["round_trips"])
 
 
 class CountingShare(Me):
@@ -45,7 +45,7 @@ class CountingShare(Me):
 
     def measure(self, site: Site) -> Measured:
         load = self._load(site, self.seconds)
-        return Measured(100 * _overhead()["cpu_milliseconds"] / load.cpu_milliseconds, load)
+        return Measured(100 * _figures("bench.request_overhead")["cpu_milliseconds"] / load.cpu_milliseconds, load)
 
 
 class RequestCommands(Me):
@@ -60,9 +60,23 @@ class RequestCommands(Me):
         return Measured((site.redis_commands() - before).total() / load.result.answered, load)
 
 
-def _overhead() -> dict[str, float]:
+class ModelCallOverhead(Scenario):
+    name = "model-call-overhead"
+    title = "CPU of a streamed call to the model and its ledger entry, above google-genai's own"
+    unit = "ms"
+    target = None
+
+    def prepare(self, site: Site) -> None:
+        """As above."""
+
+    def measure(self, site: Site) -> Measured:
+        figures = _figures("bench.model_call")
+        return Measured(figures["metered"] - figures["sdk"])
+
+
+def _figures(module: str) -> dict[str, float]:
     done = subprocess.run(
-        [sys.executable, "-m", "bench.request_overhead"],
+        [sys.executable, "-m", module],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
