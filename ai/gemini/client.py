@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Iterator
@@ -129,33 +130,37 @@ def _client() -> genai.Client:
     return _client_of_this_process
 
 
-def _contents(prompt: Prompt) -> list[types.Content]:
-    from google.genai import types
-
+def _contents(prompt: Prompt) -> list[types.ContentDict]:
+    # Dictionaries, because the SDK validates its own objects twice.
     return [
-        types.Content(role=content.role, parts=[*_pictures(content), types.Part(text=content.text)])
-        for content in prompt.contents
+        {"role": content.role, "parts": [*_pictures(content), {"text": content.text}]} for content in prompt.contents
     ]
 
 
-def _pictures(content: Content) -> Iterator[types.Part]:
-    from google.genai import types
-
+def _pictures(content: Content) -> Iterator[types.PartDict]:
     for picture in content.pictures:
         found = picture.read()
         if found is not None:
             data, mime_type = found
-            yield types.Part.from_bytes(data=data, mime_type=mime_type)
+            yield {"inline_data": {"data": data, "mime_type": mime_type}}
 
 
 def _config(prompt: Prompt, max_output_tokens: int) -> types.GenerateContentConfig:
+    # An object, because the SDK validates a dictionary three times.
+    if prompt.response_schema is None:
+        return _text_config(prompt.system_instruction, max_output_tokens)
+    return _text_config(prompt.system_instruction, max_output_tokens).model_copy(
+        update={"response_mime_type": "application/json", "response_json_schema": prompt.response_schema}
+    )
+
+
+@functools.lru_cache(maxsize=32)
+def _text_config(system_instruction: str | None, max_output_tokens: int) -> types.GenerateContentConfig:
     from google.genai import types
 
     return types.GenerateContentConfig(
-        system_instruction=prompt.system_instruction or None,
+        system_instruction=system_instruction or None,
         max_output_tokens=max_output_tokens,
-        response_mime_type="application/json" if prompt.response_schema is not None else None,
-        response_json_schema=prompt.response_schema,
         # One call must be one request: only one request's cost is reserved.
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         automatic_continuation=False,
