@@ -138,6 +138,10 @@ def is_conversation_id(text: str) -> bool:
     return bool(_CONVERSATION_ID.fullmatch(text))
 
 
+def is_message_id(text: str) -> bool:
+    return bool(_MESSAGE_ID.fullmatch(text))
+
+
 def message_id(conversation_id: str, seq: int) -> str:
     """The id of a message. It needs no lookup, so a page of a transcript is a list of keys."""
     return f"{conversation_id}:{seq:08d}"

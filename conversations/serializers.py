@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Annotated, Any, TypedDict
 
 from rest_framework import serializers
 
 from ai.serializers import MAX_SYSTEM_INSTRUCTION_CHARACTERS
+from conversations.cursors import parse_change_cursor, parse_time_cursor
 from conversations.documents import (
     AttachmentOutput,
     ConversationDocument,
@@ -17,31 +17,26 @@ from conversations.documents import (
     Role,
     Status,
     VariantOutput,
+    is_conversation_id,
+    is_message_id,
 )
 from conversations.replies.exchange import Pair
-from conversations.shared_cursor import is_shared_cursor
-from conversations.sync.search import MAX_WORDS, is_search_cursor
 from edgechat.http.validation import BoundedListField
 from usage.ledger.tokens import TokenUsageOutput
 
 MAX_CONTENT_CHARACTERS = 32_000
 MAX_TITLE_CHARACTERS = 200
 MAX_ATTACHMENTS_OF_A_MESSAGE = 5
-
-_OWN_CURSOR = re.compile(r"[01]-\d{1,18}", re.ASCII)
+MAX_SEARCH_WORDS = 10
 
 
 class ConversationInput(serializers.Serializer[Any]):
-    title = serializers.CharField(
-        max_length=MAX_TITLE_CHARACTERS, required=False, allow_null=True, allow_blank=True, default=None
-    )
+    title = serializers.CharField(max_length=MAX_TITLE_CHARACTERS, allow_null=True, allow_blank=True, default=None)
     system_instruction = serializers.CharField(
-        max_length=MAX_SYSTEM_INSTRUCTION_CHARACTERS, required=False, allow_null=True, allow_blank=True, default=None
+        max_length=MAX_SYSTEM_INSTRUCTION_CHARACTERS, allow_null=True, allow_blank=True, default=None
     )
-    organization_id = serializers.IntegerField(
-        required=False, allow_null=True, default=None, min_value=1, max_value=2**63 - 1
-    )
-    temporary = serializers.BooleanField(required=False, default=False)
+    organization_id = serializers.IntegerField(allow_null=True, default=None, min_value=1, max_value=2**63 - 1)
+    temporary = serializers.BooleanField(default=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         return {**attrs, "title": attrs["title"] or None, "system_instruction": attrs["system_instruction"] or None}
@@ -62,10 +57,12 @@ class ConversationChange(serializers.Serializer[Any]):
 class ConversationsQuery(serializers.Serializer[Any]):
     limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
     skip = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
-    cursor = serializers.CharField(max_length=100, required=False)
+    cursor = serializers.CharField(source="after", max_length=100, required=False)
     archived = serializers.BooleanField(default=False)
     pinned_first = serializers.BooleanField(default=False)
-    q = serializers.CharField(max_length=200, required=False, allow_blank=True, help_text="Part of the title.")
+    q = serializers.CharField(
+        source="title_contains", max_length=200, required=False, allow_blank=True, help_text="Part of the title."
+    )
     organization_id = serializers.IntegerField(
         min_value=1,
         max_value=2**63 - 1,
@@ -74,17 +71,18 @@ class ConversationsQuery(serializers.Serializer[Any]):
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if "skip" in attrs and "cursor" in attrs:
+        after = attrs.get("after")
+        if "skip" in attrs and after is not None:
             raise serializers.ValidationError({"cursor": "Give either skip or cursor."})
-        shared = "organization_id" in attrs
-        if "cursor" in attrs:
-            is_cursor = is_shared_cursor if shared else _OWN_CURSOR.fullmatch
-            if not is_cursor(attrs["cursor"]):
-                raise serializers.ValidationError({"cursor": "Not a cursor."})
+        if "organization_id" not in attrs:
+            return attrs if after is None else {**attrs, "after": parse_change_cursor(after)}
+        if after is not None:
+            attrs["after"] = parse_time_cursor(after, is_conversation_id)
         # Pins belong to the conversation's author.
-        for name in ["skip"] * ("skip" in attrs) + ["pinned_first"] * attrs["pinned_first"]:
-            if shared:
-                raise serializers.ValidationError({name: "Cannot be combined with organization_id."})
+        pinned_first = attrs.pop("pinned_first")
+        if "skip" in attrs or pinned_first:
+            name = "skip" if "skip" in attrs else "pinned_first"
+            raise serializers.ValidationError({name: "Cannot be combined with organization_id."})
         return attrs
 
 
@@ -93,11 +91,10 @@ class MessageInput(serializers.Serializer[Any]):
     attachment_ids = BoundedListField(
         child=serializers.CharField(max_length=64),
         max_length=MAX_ATTACHMENTS_OF_A_MESSAGE,
-        required=False,
         default=list,
     )
     client_message_id = serializers.CharField(
-        max_length=128, required=False, allow_null=True, default=None, help_text="Sent again, gives the same pair."
+        max_length=128, allow_null=True, default=None, help_text="Sent again, gives the same pair."
     )
 
     def validate_attachment_ids(self, value: list[str]) -> list[str]:
@@ -108,29 +105,29 @@ class MessageInput(serializers.Serializer[Any]):
 
 class RegenerateInput(serializers.Serializer[Any]):
     content = serializers.CharField(
-        max_length=MAX_CONTENT_CHARACTERS, trim_whitespace=False, required=False, allow_null=True, default=None
+        max_length=MAX_CONTENT_CHARACTERS, trim_whitespace=False, allow_null=True, default=None
     )
 
 
 class FeedbackInput(serializers.Serializer[Any]):
     rating = serializers.ChoiceField(choices=["up", "down"], allow_null=True)
-    comment = serializers.CharField(max_length=2000, required=False, allow_null=True, allow_blank=True, default=None)
+    comment = serializers.CharField(max_length=2000, allow_null=True, allow_blank=True, default=None)
 
 
 class SearchQuery(serializers.Serializer[Any]):
-    q = serializers.CharField(max_length=200, help_text=f"Up to {MAX_WORDS} words, or parts of words.")
+    q = serializers.CharField(
+        source="query", max_length=200, help_text=f"Up to {MAX_SEARCH_WORDS} words, or parts of words."
+    )
     limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
-    cursor = serializers.CharField(max_length=100, required=False)
+    cursor = serializers.CharField(source="before", max_length=100, required=False)
 
     def validate_q(self, value: str) -> str:
-        if len(value.split()) > MAX_WORDS:
-            raise serializers.ValidationError(f"May have at most {MAX_WORDS} words.")
+        if len(value.split()) > MAX_SEARCH_WORDS:
+            raise serializers.ValidationError(f"May have at most {MAX_SEARCH_WORDS} words.")
         return value
 
-    def validate_cursor(self, value: str) -> str:
-        if not is_search_cursor(value):
-            raise serializers.ValidationError("Not a cursor.")
-        return value
+    def validate_cursor(self, value: str) -> tuple[datetime, str]:
+        return parse_time_cursor(value, is_message_id)
 
 
 class ChangesQuery(serializers.Serializer[Any]):

@@ -6,22 +6,23 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, TypedDict
 
 import structlog
 from django.conf import settings
-from django.db import OperationalError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.open_calls.endings import conversation_subject, tell_ended
 from accounts.open_calls.live_accounts import is_deleted, lock_account
-from accounts.open_calls.registry import OpenCall, Reading
-from accounts.organizations.members import common_organizations, is_member, member_ids, memberships_among
+from accounts.open_calls.registry import OpenCall
+from accounts.organizations.members import is_member, memberships_among
 from accounts.organizations.services import OrganizationNotFound
 from conversations import transcript_repository as transcripts
-from conversations.documents import ConversationDocument, MessageDocument, is_conversation_id, message_seq, reply_seq
-from edgechat.errors import ApiError, LimitContext, NotAuthenticated, NotFound, PermissionDenied, StoreUnavailable
+from conversations.documents import ConversationDocument, MessageDocument, is_conversation_id, reply_seq
+from conversations.queries import ConversationNotFound, MessageNotFound, get_conversation, get_message
+from edgechat.errors import ApiError, LimitContext, NotAuthenticated, StoreUnavailable
 from edgechat.http.bodies import Keywords
 
 logger = structlog.get_logger(__name__)
@@ -31,17 +32,9 @@ PURGE_AFTER = timedelta(minutes=1)
 NEAR_LIMIT = 100
 
 
-class ConversationNotFound(NotFound):
-    detail = "Conversation not found"
-
-
 class IdempotencyConflict(ApiError):
     status, code = 409, "idempotency_conflict"
     detail = "This key was used before, with another body"
-
-
-class MessageNotFound(NotFound):
-    detail = "Message not found"
 
 
 class RunningReply(TypedDict):
@@ -66,18 +59,6 @@ class TooManyConversations(ApiError):
         super().__init__(f"An account can have {limit} conversations", context=LimitContext(limit=limit))
 
 
-def get_conversation(*, owner_id: int, conversation_id: str) -> ConversationDocument:
-    """The access check for every change of a conversation: only its owner may change it.
-
-    Raises ConversationNotFound for an absent conversation, another user's conversation and a malformed id alike, and
-    PermissionDenied for a conversation that is shared with this user.
-    """
-    conversation = get_readable_conversation(user_id=owner_id, conversation_id=conversation_id)
-    if conversation["owner_id"] != owner_id:
-        raise PermissionDenied
-    return conversation
-
-
 def refuse_while_replying(conversation: ConversationDocument) -> ConversationDocument:
     """The conversation without a running reply. Raises GenerationInProgress if a reply is running.
 
@@ -96,48 +77,6 @@ def refuse_while_replying(conversation: ConversationDocument) -> ConversationDoc
     return refuse_while_replying(get_conversation(owner_id=owner_id, conversation_id=conversation_id))
 
 
-def get_readable_conversation(*, user_id: int, conversation_id: str) -> ConversationDocument:
-    """The access check for reading: the user's own conversation, or one that is shared with the user.
-
-    A conversation is shared if it was created for an organization of which its author and the reader are members now.
-    Raises ConversationNotFound for every other id.
-    """
-    if not is_conversation_id(conversation_id):
-        raise ConversationNotFound
-    conversation = transcripts.find_conversation(user_id, conversation_id)
-    if conversation is not None:
-        return conversation
-    shared = transcripts.find_sharing(conversation_id)
-    if shared is None or shared.organization_id not in common_organizations(user_id, shared.owner_id):
-        raise ConversationNotFound
-    conversation = transcripts.find_conversation(shared.owner_id, conversation_id)
-    if conversation is None or conversation["organization_id"] != shared.organization_id:
-        raise ConversationNotFound
-    return conversation
-
-
-def get_readable_message(*, user_id: int, conversation_id: str, mid: str) -> MessageDocument:
-    """One message of a conversation that the user may read. Raises ConversationNotFound and MessageNotFound."""
-    conversation = get_readable_conversation(user_id=user_id, conversation_id=conversation_id)
-    return find_message(conversation, mid)
-
-
-def find_message(conversation: ConversationDocument, mid: str) -> MessageDocument:
-    """One message of the conversation. Raises MessageNotFound."""
-    seq = message_seq(conversation["_id"], mid)
-    found = transcripts.find_messages(conversation["owner_id"], conversation["_id"], [seq]) if seq is not None else []
-    if not found:
-        raise MessageNotFound
-    return found[0]
-
-
-def reading_of(conversation: ConversationDocument, *, user_id: int) -> Reading:
-    """The conversation, and its sharing, on which a user's call depends."""
-    own = conversation["owner_id"] == user_id
-    organization_id = None if own else conversation["organization_id"]
-    return Reading(conversation["owner_id"], conversation["_id"], organization_id)
-
-
 def end_unreadable(calls: list[OpenCall]) -> None:
     """End the calls whose conversation is deleted or no longer shared with the caller, with one query for all calls."""
     readings = [(call, call.reading) for call in calls if call.reading is not None]
@@ -148,64 +87,14 @@ def end_unreadable(calls: list[OpenCall]) -> None:
         organizations={reading.organization_id for _, reading in shared if reading.organization_id is not None},
     )
     for call, reading in readings:
-        sharing = sharings.get(reading.conversation_id)
-        organization_id = reading.organization_id
-        if (
-            sharing is None
-            or sharing.owner_id != reading.owner_id
-            or (
-                organization_id is not None
-                and (
-                    sharing.organization_id != organization_id
-                    or not {(call.user_id, organization_id), (reading.owner_id, organization_id)} <= members
-                )
-            )
-        ):
+        sharing, organization_id = sharings.get(reading.conversation_id), reading.organization_id
+        if organization_id is None:
+            is_readable = sharing is not None and sharing.owner_id == reading.owner_id
+        else:
+            both = {(call.user_id, organization_id), (reading.owner_id, organization_id)}
+            is_readable = sharing == (reading.owner_id, organization_id) and both <= members
+        if not is_readable:
             call.end(ConversationNotFound())
-
-
-def is_shared_with(*, user_id: int, owner_id: int, conversation_ids: list[str]) -> bool:
-    """Whether the user may read one of these conversations of the owner."""
-    common = common_organizations(user_id, owner_id)
-    return bool(common) and transcripts.has_shared(owner_id, conversation_ids, organization_ids=sorted(common))
-
-
-def list_shared_conversations(
-    *,
-    user_id: int,
-    organization_id: int,
-    limit: int,
-    after: tuple[datetime, str] | None = None,
-    archived: bool = False,
-    title_contains: str | None = None,
-) -> list[ConversationDocument]:
-    """The organization's conversations, the latest changed first, after (time, id). Raises OrganizationNotFound."""
-    owner_ids = member_ids(organization_id=organization_id)
-    if user_id not in owner_ids:
-        raise OrganizationNotFound
-    return transcripts.list_shared(
-        owner_ids,
-        organization_id=organization_id,
-        limit=limit,
-        after=after,
-        archived=archived,
-        title_contains=title_contains,
-    )
-
-
-def charged_organization(conversation: ConversationDocument) -> int | None:
-    """The organization that is charged for a call to the model, in addition to the author; None without one.
-
-    An organization that the author has left is not charged, even if MongoDB still has it. Raises StoreUnavailable.
-    """
-    organization_id = conversation["organization_id"]
-    if organization_id is None:
-        return None
-    try:
-        member = is_member(user_id=conversation["owner_id"], organization_id=organization_id)
-    except OperationalError:
-        raise StoreUnavailable from None
-    return organization_id if member else None
 
 
 def unshare_conversations(*, owner_id: int, organization_id: int) -> None:
@@ -217,11 +106,6 @@ def unshare_conversations(*, owner_id: int, organization_id: int) -> None:
         transcripts.unshare_conversations(owner_id, organization_id=organization_id)
     except StoreUnavailable:
         logger.warning("unsharing_failed", owner_id=owner_id, organization_id=organization_id)
-
-
-def get_message(*, owner_id: int, conversation_id: str, mid: str) -> MessageDocument:
-    """One message, to change it. Raises MessageNotFound and the errors of `get_conversation`."""
-    return find_message(get_conversation(owner_id=owner_id, conversation_id=conversation_id), mid)
 
 
 def create_conversation(
@@ -259,7 +143,9 @@ def create_conversation(
                 creation_hash=body_hash,
             )
         if created is not None:
-            _leave_nothing_of_the_deleted(owner_id)
+            if is_deleted(owner_id):  # after the body was checked
+                transcripts.delete_everything_of(owner_id)
+                raise NotAuthenticated
             return created
 
 
@@ -299,13 +185,6 @@ def delete_conversation(*, owner_id: int, conversation_id: str) -> None:
 def purge_conversations() -> int:
     """Delete expired temporary conversations, and finish deletions whose process died; the total number."""
     return transcripts.expire_temporary() + transcripts.purge_deleted(older_than=timezone.now() - PURGE_AFTER)
-
-
-def _leave_nothing_of_the_deleted(owner_id: int) -> None:
-    """Delete the user's data again if the account was deleted before the last write. Raises NotAuthenticated."""
-    if is_deleted(owner_id):
-        transcripts.delete_everything_of(owner_id)
-        raise NotAuthenticated
 
 
 @contextmanager

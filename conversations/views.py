@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
@@ -12,8 +11,8 @@ from rest_framework.views import APIView
 
 from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
-from conversations import transcript_repository as transcripts
-from conversations.documents import ConversationDocument
+from conversations.cursors import change_cursor, time_cursor
+from conversations.queries import get_readable_conversation, list_conversations, reading_of
 from conversations.serializers import (
     ChangesOutput,
     ChangesQuery,
@@ -32,12 +31,8 @@ from conversations.services import (
     TooManyConversations,
     create_conversation,
     delete_conversation,
-    get_readable_conversation,
-    list_shared_conversations,
-    reading_of,
     update_conversation,
 )
-from conversations.shared_cursor import parse_shared_cursor, shared_cursor
 from conversations.sync.changes import changes_since
 from conversations.sync.export import export_json, export_markdown
 from conversations.sync.search import SearchOutput, search_messages
@@ -80,19 +75,17 @@ class ConversationsView(APIView):
         A page ends early at 1 MB, with `has_more`.
         """
         query = validated_query(ConversationsQuery, request)
-        if "organization_id" in query:
-            return _shared_page(request.user.pk, query)
-        limit: int = query["limit"]
-        found = transcripts.list_conversations(
-            request.user.pk,
-            limit=limit + 1,
-            skip=query.get("skip", 0),
-            after=_parse_cursor(query["cursor"]) if "cursor" in query else None,
-            archived=query["archived"],
-            pinned_first=query["pinned_first"],
-            title_contains=query.get("q"),
-        )
-        return _page(found, limit, _cursor)
+        limit = query.pop("limit")
+        found = list_conversations(user_id=request.user.pk, limit=limit + 1, **query)
+        page, cut = page_of(conversation_body(each) for each in found[:limit])
+        has_more = cut or len(found) > limit
+        next_cursor = None
+        if has_more:
+            last = found[len(page) - 1]
+            # Each owner has separate change numbers, so a list of several owners is ordered by time.
+            shared = "organization_id" in query
+            next_cursor = time_cursor(last["updated_at"], last["_id"]) if shared else change_cursor(last)
+        return Answer(ConversationsOutput(conversations=page, has_more=has_more, next_cursor=next_cursor))
 
 
 class ConversationView(APIView):
@@ -147,11 +140,7 @@ class SearchView(APIView):
     @extend_schema(operation_id="chat_search", tags=["chat"], parameters=[SearchQuery])
     def get(self, request: AuthenticatedRequest) -> Answer[SearchOutput]:
         """The user's messages that contain every word of `q`, the newest first."""
-        query = validated_query(SearchQuery, request)
-        page = search_messages(
-            owner_id=request.user.pk, query=query["q"], limit=query["limit"], cursor=query.get("cursor")
-        )
-        return Answer(page)
+        return Answer(search_messages(owner_id=request.user.pk, **validated_query(SearchQuery, request)))
 
 
 class ChangesView(APIView):
@@ -161,40 +150,7 @@ class ChangesView(APIView):
 
         An answer ends early at 1 MB, with `has_more`.
         """
-        query = validated_query(ChangesQuery, request)
-        return Answer(changes_since(owner_id=request.user.pk, since=query["since"], limit=query["limit"]))
-
-
-def _shared_page(user_id: int, query: dict[str, Any]) -> Answer[ConversationsOutput]:
-    limit: int = query["limit"]
-    found = list_shared_conversations(
-        user_id=user_id,
-        organization_id=query["organization_id"],
-        limit=limit + 1,
-        after=parse_shared_cursor(query["cursor"]) if "cursor" in query else None,
-        archived=query["archived"],
-        title_contains=query.get("q"),
-    )
-    return _page(found, limit, shared_cursor)
-
-
-def _page(
-    found: list[ConversationDocument], limit: int, cursor: Callable[[ConversationDocument], str]
-) -> Answer[ConversationsOutput]:
-    """A page of `found`, which has one conversation more than `limit` if there are more."""
-    page, cut = page_of(conversation_body(each) for each in found[:limit])
-    has_more = cut or len(found) > limit
-    next_cursor = cursor(found[len(page) - 1]) if has_more else None
-    return Answer(ConversationsOutput(conversations=page, has_more=has_more, next_cursor=next_cursor))
-
-
-def _cursor(conversation: ConversationDocument) -> str:
-    return f"{int(conversation['pinned'])}-{conversation['change']}"
-
-
-def _parse_cursor(cursor: str) -> tuple[bool, int]:
-    pinned, _, change = cursor.partition("-")
-    return pinned == "1", int(change)
+        return Answer(changes_since(owner_id=request.user.pk, **validated_query(ChangesQuery, request)))
 
 
 def _download(body: Iterable[bytes], content_type: str, name: str) -> StreamingHttpResponse:

@@ -6,7 +6,7 @@ import functools
 import uuid
 from collections.abc import Callable
 from datetime import datetime
-from typing import IO, Literal, ParamSpec, TypeVar
+from typing import IO, Literal, ParamSpec, TypeVar, get_args
 
 import structlog
 from django.core.files.base import ContentFile
@@ -28,7 +28,7 @@ _PNG = b"\x89PNG"
 def _storage_call(function: Callable[P, T]) -> Callable[P, T]:
     """Convert the storage's errors to StoreUnavailable, except FileNotFoundError.
 
-    An object store may take minutes, so no database connection and no turn to work is held during the call.
+    An object store may take minutes, so neither a database connection nor the turn to work is held during the call.
     """
 
     @functools.wraps(function)
@@ -45,19 +45,16 @@ def _storage_call(function: Callable[P, T]) -> Callable[P, T]:
     return wrapped
 
 
-def _name(attachment_id: uuid.UUID, rendering: RenderingName) -> str:
+def _name(attachment_id: uuid.UUID, rendering: str) -> str:
     # Two levels, because a folder with a million entries is slow.
     return f"{FOLDER}/{attachment_id.hex[:2]}/{attachment_id.hex}/{rendering}"
 
 
 @_storage_call
 def save_files(attachment_id: uuid.UUID, picture: Picture) -> None:
-    for rendering, made in (
-        ("stored", picture.stored),
-        ("model", picture.for_model),
-        ("thumb", picture.thumbnail),
-    ):
-        default_storage.save(_name(attachment_id, rendering), ContentFile(made.data))  # type: ignore[arg-type]
+    renderings = {"stored": picture.stored, "model": picture.for_model, "thumb": picture.thumbnail}
+    for rendering, made in renderings.items():
+        default_storage.save(_name(attachment_id, rendering), ContentFile(made.data))
 
 
 @_storage_call
@@ -77,8 +74,7 @@ def read_file(attachment_id: uuid.UUID, rendering: RenderingName) -> tuple[bytes
 @_storage_call
 def delete_files(attachment_id: uuid.UUID) -> None:
     """Delete the existing files of an attachment."""
-    renderings: tuple[RenderingName, ...] = ("stored", "model", "thumb")
-    for rendering in renderings:
+    for rendering in get_args(RenderingName):
         default_storage.delete(_name(attachment_id, rendering))
     try:
         # The empty folder on a disk; an object store has no folders.

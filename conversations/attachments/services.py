@@ -13,32 +13,16 @@ from django.db.models import Count, Sum
 from django.utils import timezone
 
 from accounts.open_calls.live_accounts import lock_account
-from ai.gemini import PromptPicture
-from ai.parsing.limits import MODEL_SIDE
 from ai.vision.pictures import read_picture
 from conversations import transcript_repository as transcripts
-from conversations.attachments.files import (
-    RenderingName,
-    delete_files,
-    open_file,
-    read_file,
-    save_files,
-    stored_attachments,
-)
-from conversations.documents import AttachmentOutput
+from conversations.attachments.files import delete_files, save_files
+from conversations.attachments.queries import ROWS_PER_QUERY, AttachmentNotFound, get_readable_attachment
 from conversations.models import Attachment, AttachmentUse, UploadKey
-from conversations.services import IdempotencyConflict, is_shared_with
-from edgechat.errors import ApiError, NotAuthenticated, NotFound, PermissionDenied, TooLarge
+from conversations.services import IdempotencyConflict
+from edgechat.errors import ApiError, NotAuthenticated, PermissionDenied, TooLarge
 from edgechat.sandbox.places import working_for
 
 KEY_LIFETIME = timedelta(hours=24)
-# The minimum age of unused uploads, and of files without a row, before they are deleted.
-UNUSED_LIFETIME = timedelta(hours=24)
-_PRUNED_AT_ONCE = 500
-
-
-class AttachmentNotFound(NotFound):
-    detail = "Attachment not found"
 
 
 def store_attachment(*, owner_id: int, file: IO[bytes], idempotency_key: str | None = None) -> Attachment:
@@ -54,9 +38,10 @@ def store_attachment(*, owner_id: int, file: IO[bytes], idempotency_key: str | N
             raise IdempotencyConflict
     except IntegrityError:  # the account was deleted in the meantime
         raise NotAuthenticated from None
-    found = Attachment.objects.filter(owner_id=owner_id, sha256=picture.sha256).first()
+    same_picture = Attachment.objects.filter(owner_id=owner_id, sha256=picture.sha256)
+    found = same_picture.first()
     # A repeated upload restarts the time in which it must be sent. The picture may have been pruned just now.
-    if found is not None and Attachment.objects.filter(pk=found.pk).update(created_at=timezone.now()):
+    if found is not None and same_picture.update(created_at=timezone.now()):
         return found
     size = len(picture.stored.data)
     # This check only spares the storage; the check below, under the lock, is the reliable one.
@@ -80,47 +65,14 @@ def store_attachment(*, owner_id: int, file: IO[bytes], idempotency_key: str | N
             _refuse_too_many(owner_id)
     except IntegrityError:  # a simultaneous upload of the same picture
         delete_files(attachment.id)
-        return get_attachment_by_sha256(owner_id=owner_id, sha256=picture.sha256)
+        found = same_picture.first()
+        if found is None:
+            raise AttachmentNotFound from None
+        return found
     except ApiError:
         delete_files(attachment.id)
         raise
     return attachment
-
-
-def get_attachment_by_sha256(*, owner_id: int, sha256: str) -> Attachment:
-    found = Attachment.objects.filter(owner_id=owner_id, sha256=sha256).first()
-    if found is None:
-        raise AttachmentNotFound
-    return found
-
-
-def get_readable_attachment(*, user_id: int, attachment_id: str) -> Attachment:
-    """The user's attachment, or one in a conversation shared with the user. Raises AttachmentNotFound otherwise."""
-    try:
-        attachment = Attachment.objects.filter(id=uuid.UUID(attachment_id)).first()
-    except ValueError:
-        raise AttachmentNotFound from None
-    if attachment is None:
-        raise AttachmentNotFound
-    if attachment.owner_id != user_id:
-        uses = list(attachment.uses.values_list("conversation_id", flat=True))
-        if not is_shared_with(user_id=user_id, owner_id=attachment.owner_id, conversation_ids=uses):
-            raise AttachmentNotFound
-    return attachment
-
-
-def get_attachments(*, owner_id: int, attachment_ids: Sequence[str]) -> list[Attachment]:
-    """The owner's attachments in this order. Raises AttachmentNotFound if one is not the owner's."""
-    if not attachment_ids:
-        return []
-    try:
-        ids = [uuid.UUID(attachment_id) for attachment_id in attachment_ids]
-    except ValueError:
-        raise AttachmentNotFound from None
-    found = Attachment.objects.filter(owner_id=owner_id).in_bulk(ids)
-    if any(attachment_id not in found for attachment_id in ids):
-        raise AttachmentNotFound
-    return [found[attachment_id] for attachment_id in ids]
 
 
 def record_uses(attachments: Sequence[Attachment], *, conversation_id: str) -> None:
@@ -133,30 +85,6 @@ def record_uses(attachments: Sequence[Attachment], *, conversation_id: str) -> N
             AttachmentUse.objects.bulk_create(uses, ignore_conflicts=True)
     except IntegrityError:
         raise AttachmentNotFound from None
-
-
-def attachment_body(attachment: Attachment) -> AttachmentOutput:
-    return {
-        "id": str(attachment.id),
-        "mime_type": attachment.mime_type,
-        "width": attachment.width,
-        "height": attachment.height,
-        "bytes": attachment.bytes,
-        "sha256": attachment.sha256,
-    }
-
-
-def open_attachment(attachment: Attachment, rendering: RenderingName) -> tuple[IO[bytes], int, str]:
-    """The file, its size in bytes and its type. Raises AttachmentNotFound if it was deleted meanwhile."""
-    try:
-        return open_file(attachment.id, rendering)
-    except FileNotFoundError:
-        raise AttachmentNotFound from None
-
-
-def prompt_pictures(bodies: Sequence[AttachmentOutput]) -> tuple[PromptPicture, ...]:
-    """A message's attachments in the form in which the model receives them."""
-    return tuple(_prompt_picture(body) for body in bodies)
 
 
 def delete_attachment(*, owner_id: int, attachment_id: str) -> None:
@@ -184,19 +112,13 @@ def forget_deleted_conversations() -> int:
     last = ""
     while True:
         uses = AttachmentUse.objects.filter(conversation_id__gt=last).order_by("conversation_id")
-        ids = list(uses.values_list("conversation_id", flat=True).distinct()[:_PRUNED_AT_ONCE])
+        ids = list(uses.values_list("conversation_id", flat=True).distinct()[:ROWS_PER_QUERY])
         if not ids:
             return gone
         absent = set(ids) - transcripts.existing_conversations(ids)
         AttachmentUse.objects.filter(conversation_id__in=absent).delete()
         gone += len(absent)
         last = ids[-1]
-
-
-def unused_attachments() -> list[uuid.UUID]:
-    """The ids of all owners' attachments that no conversation uses and that are not new."""
-    unused = Attachment.objects.filter(uses=None, created_at__lt=timezone.now() - UNUSED_LIFETIME)
-    return list(unused.values_list("id", flat=True))
 
 
 def delete_unused(attachment_id: uuid.UUID) -> bool:
@@ -209,16 +131,6 @@ def delete_unused(attachment_id: uuid.UUID) -> bool:
         attachment.delete()
     delete_files(attachment_id)
     return True
-
-
-def ownerless_files() -> list[uuid.UUID]:
-    """The ids of files without a row, left by a process that died or a storage that was unavailable."""
-    stored = stored_attachments(saved_before=timezone.now() - UNUSED_LIFETIME)
-    known: set[uuid.UUID] = set()
-    for first in range(0, len(stored), _PRUNED_AT_ONCE):
-        some = stored[first : first + _PRUNED_AT_ONCE]
-        known.update(Attachment.objects.filter(id__in=some).values_list("id", flat=True))
-    return [attachment_id for attachment_id in stored if attachment_id not in known]
 
 
 def delete_old_keys() -> int:
@@ -254,16 +166,3 @@ def _key_sha256(owner_id: int, key: str, sha256: str) -> str:
             {"owner_id": owner_id, "key": key, "sha256": sha256, "now": now, "expired": now - KEY_LIFETIME},
         )
         return str(cursor.fetchone()[0])
-
-
-def _prompt_picture(body: AttachmentOutput) -> PromptPicture:
-    attachment_id = uuid.UUID(body["id"])
-    scale = min(1.0, MODEL_SIDE / max(body["width"], body["height"]))
-
-    def read() -> tuple[bytes, str] | None:
-        try:
-            return read_file(attachment_id, "model")
-        except FileNotFoundError:
-            return None
-
-    return PromptPicture(round(body["width"] * scale), round(body["height"] * scale), read)

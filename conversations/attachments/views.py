@@ -8,20 +8,15 @@ from typing import cast
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.views import APIView
 
 from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
 from ai.parsing.limits import MAX_PICTURE_BYTES
 from ai.vision.pictures import TOO_MANY_BYTES
-from conversations.attachments.services import (
-    attachment_body,
-    delete_attachment,
-    get_readable_attachment,
-    open_attachment,
-    store_attachment,
-)
+from conversations.attachments.queries import attachment_body, get_readable_attachment, open_attachment
+from conversations.attachments.services import delete_attachment, store_attachment
 from conversations.documents import AttachmentOutput
 from conversations.serializers import AttachmentQuery
 from conversations.services import IdempotencyConflict
@@ -34,14 +29,6 @@ from edgechat.http.uploads import UploadParser
 from edgechat.http.validation import validated_query
 from edgechat.openapi.schema import raises
 
-_EXAMPLE = {
-    "id": "6f0c2f0e-8d0b-4a4e-9d53-2f7c1f0a9b11",
-    "mime_type": "image/jpeg",
-    "width": 3024,
-    "height": 4032,
-    "bytes": 2481190,
-    "sha256": "9f2feb0f1ef425b292f2f94bdc3b4e1a6ef4b1f3a0f1c8a3f9d2b7e6c5d4a3b2",
-}
 _UPLOAD = {
     "multipart/form-data": {
         "type": "object",
@@ -62,7 +49,6 @@ class AttachmentsView(APIView):
         tags=["chat"],
         parameters=[IDEMPOTENCY_KEY],
         request=_UPLOAD,
-        examples=[OpenApiExample("Attachment", value=_EXAMPLE, response_only=True)],
     )
     @raises(IdempotencyConflict)
     def post(self, request: AuthenticatedRequest) -> Created[AttachmentOutput]:
@@ -106,6 +92,6 @@ class AttachmentView(APIView):
     @extend_schema(operation_id="attachment_delete", tags=["chat"])
     @raises(PermissionDenied)
     def delete(self, request: AuthenticatedRequest, attachment_id: str) -> NoContent:
-        """Delete a picture, even if it was sent. Its messages stay, and still name it."""
+        """Delete a picture, even if it was sent. Its messages stay, and still list it."""
         delete_attachment(owner_id=request.user.pk, attachment_id=attachment_id)
         return NoContent()

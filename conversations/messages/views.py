@@ -14,6 +14,13 @@ from accounts.requests import AuthenticatedRequest
 from ai.errors import MODEL_ERRORS
 from conversations import transcript_repository as transcripts
 from conversations.messages.pages import message_page
+from conversations.queries import (
+    MessageNotFound,
+    find_message,
+    get_readable_conversation,
+    get_readable_message,
+    reading_of,
+)
 from conversations.replies.events import Position, opening_pair, parse_position, replay_ended, stream_reply
 from conversations.replies.exchange import Exchange
 from conversations.replies.failure import failure_of
@@ -34,16 +41,7 @@ from conversations.serializers import (
     message_body,
     pair_body,
 )
-from conversations.services import (
-    GenerationInProgress,
-    IdempotencyConflict,
-    MessageNotFound,
-    find_message,
-    get_readable_conversation,
-    get_readable_message,
-    give_feedback,
-    reading_of,
-)
+from conversations.services import GenerationInProgress, IdempotencyConflict, give_feedback
 from edgechat.errors import Error, Invalid, PermissionDenied
 from edgechat.http.answer_bytes import page_of
 from edgechat.http.bodies import Answer, Events, NoContent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from conversations import transcript_repository as transcripts
-from conversations.attachments.services import prompt_pictures
+from conversations.attachments.queries import prompt_pictures
 from conversations.documents import MessageDocument
 from conversations.prompt.context_window import Said
 

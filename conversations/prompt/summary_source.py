@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ai.summarize.queries import Transcript
 from conversations.documents import ConversationDocument
-from conversations.services import charged_organization, get_conversation
+from conversations.queries import charged_organization, get_conversation
 from conversations.sync.export import SPEAKERS, stored_messages
 
 

@@ -16,8 +16,8 @@ from conversations.documents import ConversationDocument, reply_seq
 from conversations.prompt.context_window import beginning, dialogue, first_kept, is_as_long_as
 from conversations.prompt.history import newest_first, oldest_first
 from conversations.prompt.titles import title_of_answer
+from conversations.queries import charged_organization
 from conversations.replies.run import CompleteReply
-from conversations.services import charged_organization
 from edgechat.errors import NotAuthenticated, StoreUnavailable
 from edgechat.graphemes import cut
 from edgechat.processes.threads import waiting

@@ -11,11 +11,11 @@ from django.conf import settings
 
 from ai.calls.metered import MeteredCall
 from ai.gemini import Content, Prompt
-from conversations.attachments.services import prompt_pictures
+from conversations.attachments.queries import prompt_pictures
 from conversations.documents import AttachmentOutput, ConversationDocument, ReplyDocument, reply_seq
 from conversations.prompt.context_window import fits, instruction_with_summary, select_turns
 from conversations.prompt.history import newest_first
-from conversations.services import charged_organization
+from conversations.queries import charged_organization
 from edgechat.errors import TooLarge
 from usage.ledger.tokens import prompt_budget
 from usage.models import LedgerEntry

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from conversations import transcript_repository as transcripts
 from conversations.documents import MessageDocument, message_id
-from conversations.services import ConversationNotFound
+from conversations.queries import ConversationNotFound
 
 
 @dataclass(frozen=True)

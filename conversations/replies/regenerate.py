@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from accounts.open_calls.slots import take_slot
 from conversations.documents import UserMessageDraft
+from conversations.queries import get_conversation, get_message
 from conversations.replies.call import refuse_too_long
 from conversations.replies.exchange import Exchange, find_pair
 from conversations.replies.start import start_reply
-from conversations.services import get_conversation, get_message, refuse_while_replying
+from conversations.services import refuse_while_replying
 from edgechat.errors import ApiError
 
 

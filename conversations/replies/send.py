@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from accounts.open_calls.registry import OpenCall
 from accounts.open_calls.slots import TooManyReplies, take_slot
 from conversations import transcript_repository as transcripts
-from conversations.attachments.services import attachment_body, get_attachments, record_uses
+from conversations.attachments.queries import attachment_body, get_attachments
+from conversations.attachments.services import record_uses
 from conversations.documents import ConversationDocument, UserMessageDraft, reply_seq
+from conversations.queries import get_conversation
 from conversations.replies.call import refuse_too_long
 from conversations.replies.exchange import Exchange
 from conversations.replies.follow import CLAIM_SECONDS, wait_for_claim
 from conversations.replies.start import start_reply
-from conversations.services import IdempotencyConflict, get_conversation, refuse_while_replying
+from conversations.services import IdempotencyConflict, refuse_while_replying
 
 
 def send_message(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from accounts.open_calls.registry import OpenCall
 from conversations import transcript_repository as transcripts
 from conversations.documents import MessageDocument
+from conversations.queries import MessageNotFound, find_message, get_conversation, get_message
 from conversations.replies import channel
 from conversations.replies.exchange import Exchange
 from conversations.replies.follow import CLAIM_SECONDS, wait_for_claim, wait_for_reply
-from conversations.services import MessageNotFound, find_message, get_conversation, get_message
 
 
 def stop_reply(*, owner_id: int, conversation_id: str, mid: str, call: OpenCall) -> MessageDocument:

@@ -9,7 +9,7 @@ from typing import IO, Annotated, TypedDict, cast
 
 from accounts.lifecycle.data_export import Record, record_of, rows_of
 from conversations import transcript_repository as transcripts
-from conversations.attachments.services import AttachmentNotFound, attachment_body, open_attachment
+from conversations.attachments.queries import AttachmentNotFound, attachment_body, open_attachment
 from conversations.documents import AttachmentOutput, ConversationDocument
 from conversations.models import Attachment, Todo
 from conversations.serializers import ConversationOutput, MessageOutput, conversation_body, message_body

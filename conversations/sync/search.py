@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypedDict
 
 from conversations import transcript_repository as transcripts
+from conversations.cursors import time_cursor
 from conversations.sync.search_text import FoldedText, fold, pattern_of
 from edgechat.graphemes import last_boundary
 
 SNIPPET_CHARACTERS = 160
-MAX_WORDS = 10
-
-# Milliseconds; 14 digits are the maximum of a date.
-_CURSOR = re.compile(r"(\d{1,14})\.([0-9a-f]{24}:\d{8})")
 
 
 class SearchResultOutput(TypedDict):
@@ -30,16 +27,16 @@ class SearchOutput(TypedDict):
     next_cursor: str | None
 
 
-def is_search_cursor(text: str) -> bool:
-    return bool(_CURSOR.fullmatch(text))
+def search_messages(
+    *, owner_id: int, query: str, limit: int, before: tuple[datetime, str] | None = None
+) -> SearchOutput:
+    """The owner's messages that contain every word of `query`, the newest first.
 
-
-def search_messages(*, owner_id: int, query: str, limit: int, cursor: str | None = None) -> SearchOutput:
-    """The owner's messages that contain every word of `query`, the newest first."""
+    `before` are the time and the id of the last message of the page before.
+    """
     words = [fold(word) for word in query.split()]
     patterns = [pattern_of(word) for word in words]
     found: list[transcripts.FoundMessage] = []
-    before = _parse_cursor(cursor)
     more = True
     while more:
         more = False
@@ -66,26 +63,18 @@ def search_messages(*, owner_id: int, query: str, limit: int, cursor: str | None
         if message["conversation_id"] in titles
     ]
     has_more = len(found) > limit
-    return {"results": results, "has_more": has_more, "next_cursor": _cursor(page[-1]) if has_more else None}
+    next_cursor = time_cursor(page[-1]["created_at"], page[-1]["_id"]) if has_more else None
+    return {"results": results, "has_more": has_more, "next_cursor": next_cursor}
 
 
 def snippet(content: str, words: list[str]) -> str | None:
     """The part of a text around the first match of the folded words, on one line; None if a word is not in the text."""
     folded = FoldedText(content)
-    places = [place for word in words if (place := folded.find(word))]
-    if len(places) < len(words):
+    matches = [match for word in words if (match := folded.find(word))]
+    if len(matches) < len(words):
         return None
-    first, behind = min(places)
-    start = last_boundary(content, first - SNIPPET_CHARACTERS // 4)
-    end = max(last_boundary(content, start + SNIPPET_CHARACTERS), behind)
+    match_start, match_end = min(matches)
+    start = last_boundary(content, match_start - SNIPPET_CHARACTERS // 4)
+    end = max(last_boundary(content, start + SNIPPET_CHARACTERS), match_end)
     part = re.sub(r"\s+", " ", content[start:end]).strip()
     return f"{'…' if start else ''}{part}{'…' if end < len(content) else ''}"
-
-
-def _cursor(message: transcripts.FoundMessage) -> str:
-    return f"{round(message['created_at'].timestamp() * 1000)}.{message['_id']}"
-
-
-def _parse_cursor(cursor: str | None) -> tuple[datetime, str] | None:
-    match = _CURSOR.fullmatch(cursor or "")
-    return (datetime.fromtimestamp(int(match[1]) / 1000, UTC), match[2]) if match else None

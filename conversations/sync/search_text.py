@@ -56,17 +56,17 @@ class FoldedText:
 
     def find(self, word: str) -> tuple[int, int] | None:
         """Start and end, in the original text, of the first match of a folded word; None without a match."""
-        place = self._folded.find(word)
-        if place < 0:
+        index = self._folded.find(word)
+        if index < 0:
             return None
-        return self._cluster_at(place)[0], self._cluster_at(place + len(word) - 1)[1]
+        return self._cluster_at(index)[0], self._cluster_at(index + len(word) - 1)[1]
 
-    def _cluster_at(self, folded_place: int) -> tuple[int, int]:
-        piece = bisect_right(self._folded_starts, folded_place) - 1
+    def _cluster_at(self, folded_index: int) -> tuple[int, int]:
+        piece = bisect_right(self._folded_starts, folded_index) - 1
         start, passed = self._starts[piece], self._folded_starts[piece]
         for match in _CLUSTER.finditer(self._text[start : self._starts[piece + 1]]):
             passed += len(fold(match.group()))
-            if passed > folded_place:
+            if passed > folded_index:
                 break
         return start + match.start(), start + match.end()
 
@@ -175,9 +175,9 @@ def _together(units: list[str]) -> list[_Span]:
     """The spans where one character represents several letters, some of them perhaps outside the word."""
     spans: dict[tuple[int, int], set[str]] = defaultdict(set)
     for character, folded in _foldings().many:
-        for place in range(1 - len(folded), len(units)):
-            start, end = max(0, place), min(len(units), place + len(folded))
-            if units[start:end] == folded[start - place : end - place]:
+        for first in range(1 - len(folded), len(units)):
+            start, end = max(0, first), min(len(units), first + len(folded))
+            if units[start:end] == folded[start - first : end - first]:
                 spans[start, end].add(character)
     return [_Span(start, end, _any_of(characters)) for (start, end), characters in sorted(spans.items())]
 

@@ -19,7 +19,7 @@ from conversations.documents import ConversationDocument, message_id
 from conversations.models import Todo
 from conversations.prompt.context_window import numbered_dialogue
 from conversations.prompt.history import newest_first
-from conversations.services import charged_organization, get_conversation, reading_of
+from conversations.queries import charged_organization, get_conversation, reading_of
 from conversations.todos.services import (
     MAX_DESCRIPTION_CHARACTERS,
     MAX_TITLE_CHARACTERS,
@@ -149,21 +149,21 @@ def _items(values: list[Any]) -> Iterator[Any]:
 def _read_task(item: Any) -> tuple[str, str, int] | None:
     """Title, description and message number; None if one is missing or has another type."""
     match item:
-        case {"title": str(title), "seq": int() | float() | str() as told}:
-            description, seq = item.get("description"), _read_number(told)
+        case {"title": str(title), "seq": int() | float() | str() as number}:
+            description, seq = item.get("description"), _read_number(number)
             if seq is not None and isinstance(description, str | None):
                 return title, description or "", seq
     return None
 
 
-def _read_number(told: float | str) -> int | None:
+def _read_number(value: float | str) -> int | None:
     """An integer, including the forms that models write: 3.0, "3", "3.0" or "[3]"."""
-    if isinstance(told, bool):
+    if isinstance(value, bool):
         return None
-    if isinstance(told, str):
-        found = re.fullmatch(r"(?!\s*-)[^0-9]{0,20}([0-9]{1,18})(?:\.0{1,9})?[^0-9]{0,20}", told, re.ASCII)
+    if isinstance(value, str):
+        found = re.fullmatch(r"(?!\s*-)[^0-9]{0,20}([0-9]{1,18})(?:\.0{1,9})?[^0-9]{0,20}", value, re.ASCII)
         return int(found[1]) if found else None
-    return int(told) if told == told // 1 else None  # neither infinite nor NaN
+    return int(value) if value == value // 1 else None  # neither infinite nor NaN
 
 
 def _storable(text: str) -> str:

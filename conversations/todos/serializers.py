@@ -14,7 +14,7 @@ from conversations.todos.services import MAX_DESCRIPTION_CHARACTERS, MAX_TITLE_C
 class TodoInput(serializers.Serializer[Any]):
     title = serializers.CharField(max_length=MAX_TITLE_CHARACTERS)
     description = serializers.CharField(
-        max_length=MAX_DESCRIPTION_CHARACTERS, required=False, allow_null=True, allow_blank=True, default=None
+        max_length=MAX_DESCRIPTION_CHARACTERS, allow_null=True, allow_blank=True, default=None
     )
 
 
@@ -39,11 +39,11 @@ class TodoOutput(TypedDict):
     title: str
     description: str | None
     completed: bool
-    archived: Annotated[bool, "Put away: lists leave it out, but for `archived=true`."]
+    archived: Annotated[bool, "Put away: only lists with `archived=true` return it."]
     user_id: int
     created_at: datetime
     updated_at: Annotated[datetime | None, "Null until changed."]
-    conversation_id: Annotated[str | None, "Where it was found, also if deleted since."]
+    conversation_id: Annotated[str | None, "The conversation in which it was found, even if that is deleted."]
     message_id: Annotated[str | None, "The message that names it."]
 
 

@@ -18,7 +18,8 @@ from accounts.open_calls.live_accounts import lock_account
 from accounts.staff.audit import values_of
 from conversations.models import Todo
 from conversations.sync.search_text import fold
-from edgechat.errors import ApiError, NotFound, PermissionDenied
+from conversations.todos.queries import TodoNotFound, get_todo
+from edgechat.errors import ApiError, PermissionDenied
 from edgechat.http.answer_bytes import take_page, text_bytes
 from edgechat.http.bodies import Keywords
 from edgechat.http.client_address import Caller
@@ -28,14 +29,11 @@ from edgechat.http.client_address import Caller
 MAX_TODOS = 5000
 MAX_LIST_BYTES = 1_900_000
 TODO_BYTES = 330
+TOO_LONG = "The todos of an account can have 1.9 MB together"
 MAX_TITLE_CHARACTERS = 255
 MAX_DESCRIPTION_CHARACTERS = 1000
 # Texts of users, which are not kept in the audit log.
 USERS_TEXTS = frozenset({"title", "description"})
-
-
-class TodoNotFound(NotFound):
-    detail = "Todo not found"
 
 
 class AdminsOnly(PermissionDenied):
@@ -50,17 +48,6 @@ class TodoLimit(TypedDict):
 class TooManyTodos(ApiError):
     status, code, detail = 409, "too_many_todos", f"An account can have {MAX_TODOS} todos"
     context_body = TodoLimit
-
-    def __init__(self) -> None:
-        super().__init__(context=TodoLimit(limit=MAX_TODOS))
-
-
-class TodosTooLong(ApiError):
-    status, code, detail = 409, "too_many_todos", "The todos of an account can have 1.9 MB together"
-    context_body = TodoLimit
-
-    def __init__(self) -> None:
-        super().__init__(context=TodoLimit(limit_bytes=MAX_LIST_BYTES))
 
 
 @dataclass(frozen=True)
@@ -79,34 +66,21 @@ class FoundTask:
 
 @dataclass(frozen=True)
 class Room:
-    """The number of todos that an account may still add, and their bytes in the list."""
+    """The number of todos that an account can still add, and their bytes in the list."""
 
     todos: int
     bytes: int
 
     def refuse(self, more_bytes: int, *, more: int = 0) -> None:
-        """Raise TooManyTodos or TodosTooLong if the room is exceeded."""
+        """Raise TooManyTodos if the room is exceeded."""
         if more > self.todos:
-            raise TooManyTodos
+            raise TooManyTodos(context=TodoLimit(limit=MAX_TODOS))
         if more_bytes > self.bytes:
-            raise TodosTooLong
-
-
-def list_todos(*, owner_id: int, archived: bool = False, after: int = 0) -> list[Todo]:
-    """The owner's archived todos, or the others, with ids above `after`; the oldest first."""
-    return list(Todo.objects.filter(owner_id=owner_id, archived=archived, pk__gt=after))
-
-
-def get_todo(*, owner_id: int, todo_id: int) -> Todo:
-    """The owner's todo. Raises TodoNotFound for an absent todo and another user's todo alike."""
-    todo = Todo.objects.filter(pk=todo_id, owner_id=owner_id).first()
-    if todo is None:
-        raise TodoNotFound
-    return todo
+            raise TooManyTodos(TOO_LONG, context=TodoLimit(limit_bytes=MAX_LIST_BYTES))
 
 
 def create_todo(*, owner_id: int, title: str, description: str | None = None) -> Todo:
-    """Create a todo. Raises TooManyTodos and TodosTooLong."""
+    """Create a todo. Raises TooManyTodos."""
     with transaction.atomic():
         _lock_room(owner_id).refuse(_bytes(title, description), more=1)
         return Todo.objects.create(owner_id=owner_id, title=title, description=description)
@@ -115,7 +89,7 @@ def create_todo(*, owner_id: int, title: str, description: str | None = None) ->
 def update_todo(*, owner_id: int, todo_id: int, changes: dict[str, Any]) -> Todo:
     """Change title, description, completed or archived. Without an actual change, `updated_at` stays the same.
 
-    Raises TodoNotFound and TodosTooLong.
+    Raises TodoNotFound and TooManyTodos.
     """
     todo = get_todo(owner_id=owner_id, todo_id=todo_id)
     changes = {name: value for name, value in changes.items() if getattr(todo, name) != value}
@@ -158,7 +132,7 @@ def delete_todo(*, user: User, todo_id: int, caller: Caller) -> None:
 
 
 def refuse_without_room(*, owner_id: int) -> None:
-    """Raise TooManyTodos or TodosTooLong if there is no room for a todo, before a call to the model costs tokens."""
+    """Raise TooManyTodos if there is no room for a todo, before a call to the model costs tokens."""
     _room(owner_id).refuse(_bytes("", None), more=1)
 
 

@@ -9,8 +9,9 @@ from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
 from ai.errors import ONE_OFF_ERRORS
 from conversations.todos.action_items import find_action_items
+from conversations.todos.queries import get_todo, list_todos
 from conversations.todos.serializers import TodoChange, TodoInput, TodoOutput, TodosQuery, todo_body
-from conversations.todos.services import TooManyTodos, create_todo, delete_todo, get_todo, list_todos, update_todo
+from conversations.todos.services import TooManyTodos, create_todo, delete_todo, update_todo
 from edgechat.errors import Invalid, PermissionDenied
 from edgechat.http.answer_bytes import page_of
 from edgechat.http.bodies import Answer, Created, NoContent
@@ -20,30 +21,7 @@ from edgechat.openapi.schema import raises
 
 LIST_BYTES = 1_990_000
 TODO_ID = OpenApiParameter("todo_id", type=int, location="path")
-TODO = {
-    "id": 7,
-    "title": "Book the ferry",
-    "description": "For two, with bicycles",
-    "completed": False,
-    "archived": False,
-    "user_id": 3,
-    "created_at": "2026-01-01T12:00:00.123456Z",
-    "updated_at": None,
-    "conversation_id": None,
-    "message_id": None,
-}
-TODO_EXAMPLE = OpenApiExample("Todo", value=TODO, response_only=True)
-FOUND_EXAMPLE = OpenApiExample(
-    "Found",
-    value=[
-        {
-            **TODO,
-            "conversation_id": "65f1c0ffee0123456789abcd",
-            "message_id": "65f1c0ffee0123456789abcd:00000001",
-        }
-    ],
-    response_only=True,
-)
+DONE = OpenApiExample("Done", value={"completed": True}, request_only=True)
 
 
 class TodosView(APIView):
@@ -51,14 +29,7 @@ class TodosView(APIView):
         operation_id="todo_create",
         tags=["todos"],
         request=TodoInput,
-        examples=[
-            TODO_EXAMPLE,
-            OpenApiExample(
-                "New todo",
-                value={"title": "Book the ferry", "description": "For two, with bicycles"},
-                request_only=True,
-            ),
-        ],
+        examples=[OpenApiExample("New todo", value={"title": "Book the ferry"}, request_only=True)],
     )
     @raises(TooManyTodos)
     def post(self, request: AuthenticatedRequest) -> Answer[TodoOutput]:
@@ -66,12 +37,7 @@ class TodosView(APIView):
         todo = create_todo(owner_id=request.user.pk, **validated_body(TodoInput, request))
         return Answer(todo_body(todo))
 
-    @extend_schema(
-        operation_id="todo_list",
-        tags=["todos"],
-        parameters=[TodosQuery],
-        examples=[OpenApiExample("Todos", value=[TODO], response_only=True)],
-    )
+    @extend_schema(operation_id="todo_list", tags=["todos"], parameters=[TodosQuery])
     def get(self, request: AuthenticatedRequest) -> Answer[list[TodoOutput]]:
         """The user's todos, oldest first, without archived ones; `archived=true` returns only the archived ones.
 
@@ -85,39 +51,26 @@ class TodosView(APIView):
 
 
 class TodoView(APIView):
-    @extend_schema(
-        operation_id="todo_get",
-        tags=["todos"],
-        parameters=[TODO_ID],
-        examples=[TODO_EXAMPLE],
-    )
+    @extend_schema(operation_id="todo_get", tags=["todos"], parameters=[TODO_ID])
     def get(self, request: AuthenticatedRequest, todo_id: str) -> Answer[TodoOutput]:
         """One todo."""
         return Answer(todo_body(get_todo(owner_id=request.user.pk, todo_id=integer_id(todo_id))))
 
-    @extend_schema(
-        operation_id="todo_put",
-        tags=["todos"],
-        parameters=[TODO_ID],
-        request=TodoChange,
-        examples=[TODO_EXAMPLE, OpenApiExample("Done", value={"completed": True}, request_only=True)],
-    )
+    @extend_schema(operation_id="todo_put", tags=["todos"], parameters=[TODO_ID], request=TodoChange, examples=[DONE])
     @raises(TooManyTodos)
     def put(self, request: AuthenticatedRequest, todo_id: str) -> Answer[TodoOutput]:
         """Change a todo; fields that are not given stay the same."""
-        return self._change(request, todo_id)
+        number = integer_id(todo_id)
+        changes = validated_body(TodoChange, request)
+        return Answer(todo_body(update_todo(owner_id=request.user.pk, todo_id=number, changes=changes)))
 
     @extend_schema(
-        operation_id="todo_update",
-        tags=["todos"],
-        parameters=[TODO_ID],
-        request=TodoChange,
-        examples=[TODO_EXAMPLE, OpenApiExample("Done", value={"completed": True}, request_only=True)],
+        operation_id="todo_update", tags=["todos"], parameters=[TODO_ID], request=TodoChange, examples=[DONE]
     )
     @raises(TooManyTodos)
     def patch(self, request: AuthenticatedRequest, todo_id: str) -> Answer[TodoOutput]:
         """Change a todo; fields that are not given stay the same."""
-        return self._change(request, todo_id)
+        return self.put(request, todo_id)
 
     @extend_schema(operation_id="todo_delete", tags=["todos"], parameters=[TODO_ID])
     @raises(PermissionDenied)
@@ -126,19 +79,9 @@ class TodoView(APIView):
         delete_todo(user=request.user, todo_id=integer_id(todo_id), caller=caller_of(request._request))
         return NoContent()
 
-    def _change(self, request: AuthenticatedRequest, todo_id: str) -> Answer[TodoOutput]:
-        number = integer_id(todo_id)
-        changes = validated_body(TodoChange, request)
-        return Answer(todo_body(update_todo(owner_id=request.user.pk, todo_id=number, changes=changes)))
-
 
 class ActionItemsView(APIView):
-    @extend_schema(
-        operation_id="action_items",
-        tags=["todos"],
-        request=None,
-        examples=[FOUND_EXAMPLE],
-    )
+    @extend_schema(operation_id="action_items", tags=["todos"], request=None)
     @raises(Invalid, *ONE_OFF_ERRORS, PermissionDenied, TooManyTodos)
     def post(self, request: AuthenticatedRequest, conversation_id: str) -> Created[list[TodoOutput]]:
         """Let the model find the tasks in a conversation, and store them as todos linked to their messages.

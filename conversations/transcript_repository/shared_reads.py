@@ -1,4 +1,4 @@
-"""Conversations that are shared in organizations. `conversations.services` decides whether a user may read one."""
+"""Conversations that are shared in organizations. `conversations.queries` decides whether a user may read one."""
 
 from __future__ import annotations
 

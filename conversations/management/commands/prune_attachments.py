@@ -7,13 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from conversations.attachments.files import delete_files
-from conversations.attachments.services import (
-    delete_old_keys,
-    delete_unused,
-    forget_deleted_conversations,
-    ownerless_files,
-    unused_attachments,
-)
+from conversations.attachments.queries import ownerless_files, unused_attachments
+from conversations.attachments.services import delete_old_keys, delete_unused, forget_deleted_conversations
 
 
 class Command(BaseCommand):
