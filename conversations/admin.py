@@ -116,9 +116,9 @@ class ConversationAdmin(RecordAdmin):
         """
         limit = CONVERSATIONS_A_PAGE + 1
         if not term:
-            return "Replies being written", sorted(transcripts.list_running(limit=limit), key=_begun)
+            return "Replies being written", sorted(transcripts.list_running(limit=limit), key=_started_at)
         if is_conversation_id(term):
-            conversation = self._find(term)
+            conversation = transcripts.find_metadata(term)
             if conversation is not None:
                 return "1 conversation", [conversation]
         elif (owner_id := _owner_id(term)) is not None:
@@ -129,7 +129,7 @@ class ConversationAdmin(RecordAdmin):
         return f"Nothing found for “{term}”", []
 
     def metadata_page(self, request: HttpRequest, conversation_id: str) -> HttpResponse:
-        conversation = self._get(conversation_id)
+        conversation = _metadata(conversation_id)
         owner_id, reply = conversation["owner_id"], conversation["reply"]
         facts: dict[str, Any] = {
             "Id": conversation_id,
@@ -167,7 +167,7 @@ class ConversationAdmin(RecordAdmin):
         if not self.has_transcript_permission(request):
             raise PermissionDenied
         require_recent_password(request)
-        metadata = self._get(conversation_id)
+        metadata = _metadata(conversation_id)
         owner_id, last_seq = metadata["owner_id"], metadata["next_seq"] - 1
         given = request.GET.get("after", "0")
         if not is_id(given) or int(given) > max(0, last_seq - 1):
@@ -198,16 +198,6 @@ class ConversationAdmin(RecordAdmin):
             earlier=max(0, page.seqs.start - 1 - MESSAGES_A_PAGE) if page.seqs.start > 1 else None,
             later=upto_seq if page.has_more or cut else None,
         )
-
-    def _find(self, conversation_id: str) -> ConversationMetadata | None:
-        owner_id = transcripts.find_owner(conversation_id) if is_conversation_id(conversation_id) else None
-        return None if owner_id is None else transcripts.find_metadata(owner_id, conversation_id)
-
-    def _get(self, conversation_id: str) -> ConversationMetadata:
-        conversation = self._find(conversation_id)
-        if conversation is None:
-            raise Http404
-        return conversation
 
     def _row(self, request: HttpRequest, conversation: ConversationMetadata, emails: dict[int, str]) -> list[Any]:
         link = reverse("admin:conversations_conversation_change", args=[conversation["_id"]])
@@ -304,11 +294,15 @@ class TodoAdmin(OfUsersAdmin):
             text = "This reading could not be written to the audit log, so no text of a conversation is shown."
             self.message_user(request, text, messages.ERROR)
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    has_add_permission = RecordAdmin.has_add_permission
+    has_change_permission = RecordAdmin.has_change_permission
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+
+def _metadata(conversation_id: str) -> ConversationMetadata:
+    conversation = transcripts.find_metadata(conversation_id) if is_conversation_id(conversation_id) else None
+    if conversation is None:
+        raise Http404
+    return conversation
 
 
 def _is_readable(todo: Todo) -> bool:
@@ -358,7 +352,7 @@ def _deleted(owner_id: int) -> str:
     return f"deleted user {owner_id}"
 
 
-def _begun(conversation: ConversationMetadata) -> datetime:
+def _started_at(conversation: ConversationMetadata) -> datetime:
     """The start of its reply; its last change if the reply has just ended."""
     return conversation["reply"]["started_at"] if conversation["reply"] else conversation["updated_at"]
 

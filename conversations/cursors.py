@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from rest_framework.serializers import ValidationError
-
 from conversations.documents import ConversationDocument
 
 _CHANGE = re.compile(r"([01])-(\d{1,18})")
@@ -19,21 +17,17 @@ def change_cursor(conversation: ConversationDocument) -> str:
     return f"{int(conversation['pinned'])}-{conversation['change']}"
 
 
-def parse_change_cursor(cursor: str) -> tuple[bool, int]:
-    """Whether the conversation was pinned, and its change number. Raises ValidationError."""
+def parse_change_cursor(cursor: str) -> tuple[bool, int] | None:
+    """Whether the conversation was pinned, and its change number; None for another text."""
     match = _CHANGE.fullmatch(cursor)
-    if match is None:
-        raise ValidationError({"cursor": "Not a cursor."})
-    return match[1] == "1", int(match[2])
+    return (match[1] == "1", int(match[2])) if match else None
 
 
 def time_cursor(time: datetime, item_id: str) -> str:
     return f"{round(time.timestamp() * 1000)}.{item_id}"
 
 
-def parse_time_cursor(cursor: str, is_id: Callable[[str], bool]) -> tuple[datetime, str]:
-    """The time and the id of the item. Raises ValidationError."""
+def parse_time_cursor(cursor: str, is_id: Callable[[str], bool]) -> tuple[datetime, str] | None:
+    """The time and the id of the item; None for another text."""
     match = _TIME.fullmatch(cursor)
-    if match is None or not is_id(match[2]):
-        raise ValidationError({"cursor": "Not a cursor."})
-    return datetime.fromtimestamp(int(match[1]) / 1000, UTC), match[2]
+    return (datetime.fromtimestamp(int(match[1]) / 1000, UTC), match[2]) if match and is_id(match[2]) else None

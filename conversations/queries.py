@@ -45,8 +45,10 @@ def get_readable_conversation(*, user_id: int, conversation_id: str) -> Conversa
     conversation = transcripts.find_conversation(user_id, conversation_id)
     if conversation is not None:
         return conversation
-    shared = transcripts.find_sharing(conversation_id)
-    if shared is None or shared.organization_id not in common_organizations(user_id, shared.owner_id):
+    shared = transcripts.find_sharings([conversation_id]).get(conversation_id)
+    if shared is None or shared.organization_id is None:
+        raise ConversationNotFound
+    if shared.organization_id not in common_organizations(user_id, shared.owner_id):
         raise ConversationNotFound
     conversation = transcripts.find_conversation(shared.owner_id, conversation_id)
     if conversation is None or conversation["organization_id"] != shared.organization_id:
@@ -84,7 +86,8 @@ def reading_of(conversation: ConversationDocument, *, user_id: int) -> Reading:
 def is_shared_with(*, user_id: int, owner_id: int, conversation_ids: list[str]) -> bool:
     """Whether the user may read one of these conversations of the owner."""
     common = common_organizations(user_id, owner_id)
-    return bool(common) and transcripts.has_shared(owner_id, conversation_ids, organization_ids=sorted(common))
+    sharings = transcripts.find_sharings(conversation_ids).values() if common else ()
+    return any(sharing.owner_id == owner_id and sharing.organization_id in common for sharing in sharings)
 
 
 def charged_organization(conversation: ConversationDocument) -> int | None:

@@ -67,22 +67,24 @@ class ConversationsQuery(serializers.Serializer[Any]):
         min_value=1,
         max_value=2**63 - 1,
         required=False,
-        help_text="Those that the organization's members share. Not with skip and pinned_first.",
+        help_text="Only what the members of this organization share. Not with skip or pinned_first.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        after = attrs.get("after")
-        if "skip" in attrs and after is not None:
-            raise serializers.ValidationError({"cursor": "Give either skip or cursor."})
-        if "organization_id" not in attrs:
-            return attrs if after is None else {**attrs, "after": parse_change_cursor(after)}
-        if after is not None:
-            attrs["after"] = parse_time_cursor(after, is_conversation_id)
-        # Pins belong to the conversation's author.
-        pinned_first = attrs.pop("pinned_first")
-        if "skip" in attrs or pinned_first:
-            name = "skip" if "skip" in attrs else "pinned_first"
-            raise serializers.ValidationError({name: "Cannot be combined with organization_id."})
+        shared = "organization_id" in attrs
+        if (cursor := attrs.get("after")) is not None:
+            if "skip" in attrs:
+                raise serializers.ValidationError({"cursor": "Give either skip or cursor."})
+            after = parse_time_cursor(cursor, is_conversation_id) if shared else parse_change_cursor(cursor)
+            if after is None:
+                raise serializers.ValidationError({"cursor": "Not a cursor."})
+            attrs["after"] = after
+        if shared:
+            # Pins belong to the conversation's author.
+            pinned_first = attrs.pop("pinned_first")
+            if "skip" in attrs or pinned_first:
+                name = "skip" if "skip" in attrs else "pinned_first"
+                raise serializers.ValidationError({name: "Cannot be combined with organization_id."})
         return attrs
 
 
@@ -94,7 +96,10 @@ class MessageInput(serializers.Serializer[Any]):
         default=list,
     )
     client_message_id = serializers.CharField(
-        max_length=128, allow_null=True, default=None, help_text="Sent again, gives the same pair."
+        max_length=128,
+        allow_null=True,
+        default=None,
+        help_text="A message that is sent twice is stored once.",
     )
 
     def validate_attachment_ids(self, value: list[str]) -> list[str]:
@@ -127,7 +132,10 @@ class SearchQuery(serializers.Serializer[Any]):
         return value
 
     def validate_cursor(self, value: str) -> tuple[datetime, str]:
-        return parse_time_cursor(value, is_message_id)
+        before = parse_time_cursor(value, is_message_id)
+        if before is None:
+            raise serializers.ValidationError("Not a cursor.")
+        return before
 
 
 class ChangesQuery(serializers.Serializer[Any]):
@@ -147,7 +155,7 @@ class MessagesQuery(serializers.Serializer[Any]):
     limit = serializers.IntegerField(min_value=1, max_value=100, default=50)
     skip = serializers.IntegerField(min_value=0, required=False)
     before = serializers.IntegerField(
-        min_value=0, required=False, help_text="A seq; beyond the newest message it gives the newest page."
+        min_value=0, required=False, help_text="A seq; one beyond the newest message returns the newest page."
     )
     after = serializers.IntegerField(min_value=0, required=False, help_text="A seq.")
     latest = serializers.BooleanField(default=False)
@@ -181,7 +189,7 @@ class ConversationsOutput(TypedDict):
 
 class ChangesOutput(TypedDict):
     conversations: list[ConversationOutput]
-    deleted: Annotated[list[str], "Ids; told for 30 days."]
+    deleted: Annotated[list[str], "Ids; deletions are reported for 30 days."]
     next_since: int
     has_more: bool
 
@@ -200,8 +208,8 @@ class MessageOutput(TypedDict):
     feedback: FeedbackOutput | None
     variants: Annotated[
         list[VariantOutput],
-        "What the message said before, the latest last: 50 at most, of 256 KB together, the oldest go. One that is "
-        "longer alone is kept up to there, with `finish_reason` `MAX_TOKENS`.",
+        "The message's earlier contents, the latest last: at most 50, with 256 KB together; the oldest are dropped. A "
+        "single one that is longer is cut, with `finish_reason` `MAX_TOKENS`.",
     ]
 
 
@@ -216,7 +224,7 @@ class RestartOutput(TypedDict):
 
 class MessagesOutput(TypedDict):
     messages: list[MessageOutput]
-    has_more: Annotated[bool, "Whether there is more in the direction asked."]
+    has_more: Annotated[bool, "Whether there are more messages in the requested direction."]
 
 
 class TranscriptOutput(TypedDict):

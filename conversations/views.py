@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
@@ -42,6 +40,11 @@ from edgechat.http.bodies import Answer, Created, NoContent
 from edgechat.http.idempotency import IDEMPOTENCY_KEY, idempotency_key
 from edgechat.http.validation import validated_body, validated_query
 from edgechat.openapi.schema import raises
+
+FORMATS = {
+    "json": (export_json, "application/json", "json"),
+    "markdown": (export_markdown, "text/markdown; charset=utf-8", "md"),
+}
 
 
 class ConversationsView(APIView):
@@ -129,11 +132,9 @@ class ExportView(APIView):
         with open_call(request) as call:
             conversation = get_readable_conversation(user_id=request.user.pk, conversation_id=conversation_id)
             call.reads(reading_of(conversation, user_id=request.user.pk))
-            if query["format"] == "json":
-                body = call.body(export_json(conversation))
-                return _download(body, "application/json", f"{conversation_id}.json")
-            body = call.body(export_markdown(conversation))
-            return _download(body, "text/markdown; charset=utf-8", f"{conversation_id}.md")
+            export, content_type, extension = FORMATS[query["format"]]
+            headers = {"Content-Disposition": f'attachment; filename="{conversation_id}.{extension}"'}
+            return StreamingHttpResponse(call.body(export(conversation)), content_type=content_type, headers=headers)
 
 
 class SearchView(APIView):
@@ -151,8 +152,3 @@ class ChangesView(APIView):
         An answer ends early at 1 MB, with `has_more`.
         """
         return Answer(changes_since(owner_id=request.user.pk, **validated_query(ChangesQuery, request)))
-
-
-def _download(body: Iterable[bytes], content_type: str, name: str) -> StreamingHttpResponse:
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingHttpResponse(body, content_type=content_type, headers=headers)

@@ -106,18 +106,16 @@ def delete_attachments_of(owner_id: int) -> None:
         Attachment.objects.filter(id=attachment_id).delete()
 
 
-def forget_deleted_conversations() -> int:
-    """Delete the uses by conversations that no longer exist; the number of these conversations."""
-    gone = 0
+def forget_deleted_conversations() -> None:
+    """Delete the uses by conversations that no longer exist."""
     last = ""
     while True:
         uses = AttachmentUse.objects.filter(conversation_id__gt=last).order_by("conversation_id")
         ids = list(uses.values_list("conversation_id", flat=True).distinct()[:ROWS_PER_QUERY])
         if not ids:
-            return gone
+            return
         absent = set(ids) - transcripts.existing_conversations(ids)
         AttachmentUse.objects.filter(conversation_id__in=absent).delete()
-        gone += len(absent)
         last = ids[-1]
 
 
@@ -133,9 +131,8 @@ def delete_unused(attachment_id: uuid.UUID) -> bool:
     return True
 
 
-def delete_old_keys() -> int:
-    deleted, _ = UploadKey.objects.filter(created_at__lt=timezone.now() - KEY_LIFETIME).delete()
-    return deleted
+def delete_old_keys() -> None:
+    UploadKey.objects.filter(created_at__lt=timezone.now() - KEY_LIFETIME).delete()
 
 
 def _refuse_too_many(owner_id: int, *, more: int = 0, more_bytes: int = 0) -> None:

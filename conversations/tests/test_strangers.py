@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import uuid
 from typing import Any
 
 import pytest
 from django.urls import get_resolver
 
 from conftest import Person
+from conversations import urls
+from conversations.tests.test_attachments import picture, upload
+from conversations.tests.test_todos import new_todo
 from edgechat.stores.mongo import database
 
 # A valid body for every call, so that only the id can be refused.
 BODY = {"content": "hello", "title": "mine now", "pinned": True, "rating": "up", "client_message_id": "phone-1"}
 
 
-def routes_with_conversation_ids() -> Iterator[tuple[str, str]]:
+def calls_with(*names: str) -> list[tuple[str, str]]:
+    """Method and path of every call whose path has an id of one of these names, written as `{name}`."""
+    calls = []
     for resolver in get_resolver().url_patterns:
         for pattern in getattr(resolver, "url_patterns", []):
-            route = str(pattern.pattern)
-            if "<str:conversation_id>" in route and hasattr(pattern.callback, "view_class"):
+            path = re.sub(r"<str:(\w+)>", r"{\1}", str(pattern.pattern))
+            if any(f"{{{name}}}" in path for name in names) and hasattr(pattern.callback, "view_class"):
                 view = pattern.callback.view_class
-                path = route.replace("<str:conversation_id>", "{conversation}").replace("<str:mid>", "{message}")
-                yield from (
-                    (method.upper(), path)
-                    for method in ("get", "post", "put", "patch", "delete")
-                    if hasattr(view, method)
-                )
+                methods = [method for method in ("get", "post", "put", "patch", "delete") if hasattr(view, method)]
+                calls += [(method.upper(), path) for method in methods]
+    return sorted(calls)
 
 
-ROUTES = sorted(routes_with_conversation_ids())
+ROUTES = calls_with("conversation_id")
+OTHER_ROUTES = calls_with("todo_id", "attachment_id")
 
 
 def documents_of(person: Person) -> list[Any]:
@@ -48,17 +52,17 @@ def test_a_strangers_id_is_as_good_as_none(alice: Person, bob: Person, method: s
     own = bob.new_conversation(title="Talk")
     before = documents_of(alice)
     answers = [
-        bob.request(method, path.format(conversation=asked, message=message), json=None if method == "GET" else BODY)
-        for asked in (conversation, "0" * 24, "malformed")
+        bob.request(method, path.format(conversation_id=tried, mid=message), json=None if method == "GET" else BODY)
+        for tried in (conversation, "0" * 24, "malformed")
     ]
     for answer in answers:
         assert answer.status_code == 404, answer.text
         body = answer.json()
         assert body.pop("request_id") == answer.headers["X-Request-ID"]
         assert body == {"detail": "Conversation not found", "code": "not_found"}
-    if "{message}" in path:
+    if "{mid}" in path:
         answer = bob.request(
-            method, path.format(conversation=own, message=message), json=None if method == "GET" else BODY
+            method, path.format(conversation_id=own, mid=message), json=None if method == "GET" else BODY
         )
         assert (answer.status_code, answer.json()["detail"]) == (404, "Message not found")
     assert documents_of(alice) == before
@@ -68,3 +72,27 @@ def test_a_stranger_lists_only_his_own(alice: Person, bob: Person) -> None:
     alice.new_conversation(title="Talk")
     own = bob.new_conversation(title="Talk")
     assert [one["id"] for one in bob.get("chat/conversations").json()["conversations"]] == [own]
+
+
+@pytest.mark.parametrize(("method", "path"), OTHER_ROUTES, ids=[f"{method} {path}" for method, path in OTHER_ROUTES])
+def test_a_strangers_todo_or_picture_is_as_good_as_none(alice: Person, bob: Person, method: str, path: str) -> None:
+    if "{todo_id}" in path:
+        own, absent = (path.format(todo_id=todo_id) for todo_id in (new_todo(alice)["id"], 2**62))
+    else:
+        attachment_id = upload(alice, picture()).json()["id"]
+        own, absent = (path.format(attachment_id=one) for one in (attachment_id, uuid.uuid4()))
+    before = alice.get(own)
+    refused = [bob.request(method, tried, json=None if method == "GET" else BODY) for tried in (own, absent)]
+    # Only the role `admin` deletes todos, its own ones too.
+    assert {answer.status_code for answer in refused} == {
+        403 if (method, path) == ("DELETE", "todos/{todo_id}") else 404
+    }
+    assert len({answer.json()["detail"] for answer in refused}) == 1
+    after = alice.get(own)
+    assert (after.status_code, after.content) == (before.status_code, before.content)
+
+
+def test_every_id_in_a_route_of_this_app_is_tried_here() -> None:
+    with_ids = {str(pattern.pattern) for pattern in urls.urlpatterns if "<" in str(pattern.pattern)}
+    tried = {re.sub(r"{(\w+)}", r"<str:\1>", path) for _, path in (*ROUTES, *OTHER_ROUTES)}
+    assert with_ids <= tried

@@ -47,7 +47,6 @@ from conversations.transcript_repository.reply_store import (
     begin_attempt,
     end_reply,
     find_replies_of,
-    find_running_replies,
     find_stop_requests,
     find_unknown_workers,
     prepare_messages,
@@ -57,9 +56,7 @@ from conversations.transcript_repository.reply_store import (
     take_reply,
 )
 from conversations.transcript_repository.shared_reads import (
-    find_sharing,
     find_sharings,
-    has_shared,
     list_shared,
     unshare_conversations,
 )
@@ -68,7 +65,6 @@ from conversations.transcript_repository.staff_reads import (
     ReplyMetadata,
     existing_conversations,
     find_metadata,
-    find_owner,
     list_metadata,
     list_running,
 )
@@ -96,15 +92,11 @@ __all__ = [
     "find_created",
     "find_messages",
     "find_metadata",
-    "find_owner",
     "find_replies_of",
-    "find_running_replies",
     "find_sent",
-    "find_sharing",
     "find_sharings",
     "find_stop_requests",
     "find_unknown_workers",
-    "has_shared",
     "insert_conversation",
     "list_conversations",
     "list_metadata",

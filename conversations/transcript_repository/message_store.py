@@ -101,11 +101,6 @@ def search_messages(
     if before is not None:
         at, mid = before
         ranges = [{"created_at": at, "_id": {"$lt": mid}}, {"created_at": {"$lt": at}}]
-    yield from _newest(chosen, ranges, limit)
-
-
-def _newest(chosen: Document, ranges: list[Document], limit: int) -> Iterator[FoundMessage]:
-    """Up to `limit` of the chosen messages, in the order of the ranges."""
     fields = dict.fromkeys(FoundMessage.__annotations__, 1)
     for each in ranges:
         if limit:

@@ -184,13 +184,6 @@ def find_replies_of(worker: str, *, limit: int) -> Iterator[ConversationDocument
 
 
 @mongo_errors
-def find_running_replies(*, limit: int) -> list[ConversationDocument]:
-    """Conversations of all owners that have a running reply, for operators."""
-    found = conversations().find({"reply.worker": {"$exists": True}}, {"reply.user_message": 0}).limit(limit)
-    return cast("list[ConversationDocument]", list(found))
-
-
-@mongo_errors
 def take_reply(owner_id: int, conversation_id: str, reply: ReplyDocument, *, worker: str) -> bool:
     """Take a dead worker's reply over by compare-and-set.
 

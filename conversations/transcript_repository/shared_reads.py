@@ -21,15 +21,6 @@ class Sharing(NamedTuple):
 
 
 @mongo_errors
-def find_sharing(conversation_id: str) -> Sharing | None:
-    """The owner and organization of a conversation, for the access check; None if it has no organization."""
-    found = conversations().find_one({"_id": conversation_id}, {"owner_id": 1, "organization_id": 1})
-    if found is None or found["organization_id"] is None:
-        return None
-    return Sharing(found["owner_id"], found["organization_id"])
-
-
-@mongo_errors
 def find_sharings(conversation_ids: Collection[str]) -> dict[str, Sharing]:
     """The owners and organizations of these conversations, without absent and expired ones."""
     fields = {"owner_id": 1, "organization_id": 1, "expires_at": 1}
@@ -40,19 +31,6 @@ def find_sharings(conversation_ids: Collection[str]) -> dict[str, Sharing]:
         for each in cast("list[ConversationDocument]", list(found))
         if not is_over(each, moment)
     }
-
-
-@mongo_errors
-def has_shared(owner_id: int, conversation_ids: list[str], *, organization_ids: list[int]) -> bool:
-    """Whether one of these conversations belongs to the owner and to one of the organizations."""
-    chosen = {
-        "_id": {"$in": conversation_ids},
-        "owner_id": owner_id,
-        "organization_id": {"$in": organization_ids},
-    }
-    found = cast("list[ConversationDocument]", list(conversations().find(chosen, {"expires_at": 1})))
-    moment = now()
-    return any(not is_over(conversation, moment) for conversation in found)
 
 
 @mongo_errors

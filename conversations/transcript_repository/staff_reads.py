@@ -41,22 +41,15 @@ _METADATA = dict.fromkeys(ConversationMetadata.__annotations__, 1)
 
 
 @mongo_errors
-def find_owner(conversation_id: str) -> int | None:
-    """The owner of a conversation, for staff; None if the conversation does not exist."""
-    found = conversations().find_one({"_id": conversation_id}, {"owner_id": 1})
-    return None if found is None else int(found["owner_id"])
-
-
-@mongo_errors
 def existing_conversations(conversation_ids: list[str]) -> set[str]:
     """The existing ones of these conversations, of all owners."""
     return {found["_id"] for found in conversations().find({"_id": {"$in": conversation_ids}}, {"_id": 1})}
 
 
 @mongo_errors
-def find_metadata(owner_id: int, conversation_id: str) -> ConversationMetadata | None:
-    """The metadata of the owner's conversation; None if it is absent, another user's, or expired."""
-    found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id, "$and": [unexpired()]}, _METADATA)
+def find_metadata(conversation_id: str) -> ConversationMetadata | None:
+    """The metadata of any user's conversation; None if it is absent or expired."""
+    found = conversations().find_one({"_id": conversation_id, "$and": [unexpired()]}, _METADATA)
     return None if found is None else _metadata(found)
 
 

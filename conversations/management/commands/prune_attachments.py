@@ -1,5 +1,3 @@
-"""Delete unused pictures."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -13,19 +11,17 @@ from conversations.attachments.services import delete_old_keys, delete_unused, f
 
 class Command(BaseCommand):
     help = (
-        "Delete the pictures of deleted conversations, those that were never sent within 24 hours, and files that a "
-        "process left when it died. May be run at any time, daily for instance."
+        "Delete the pictures of deleted conversations, pictures that were not sent within 24 hours, and files without "
+        "a row. This can be repeated at any time, for example daily."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="only say how many there are to delete")
+        parser.add_argument("--dry-run", action="store_true", help="Only count them.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["dry_run"]:
             pictures, files = len(unused_attachments()), len(ownerless_files())
-            self.stdout.write(
-                f"{pictures} unused pictures and {files} files of none; conversations were not looked at."
-            )
+            self.stdout.write(f"{pictures} unused pictures and {files} without a row; conversations were not checked.")
             return
         forget_deleted_conversations()
         pictures = sum(delete_unused(attachment_id) for attachment_id in unused_attachments())

@@ -1,5 +1,3 @@
-"""End replies whose process is dead."""
-
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -13,8 +11,8 @@ from usage.models import Process
 
 class Command(BaseCommand):
     help = (
-        "End the replies whose process is gone, as interrupted and with the text that they have. The web processes "
-        "do better by themselves: they begin them again. This is for when none is running."
+        "End the replies of dead processes as interrupted, and keep their text. Web processes start such replies "
+        "again, so this command is only needed while no web process is running."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

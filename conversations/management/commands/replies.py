@@ -1,5 +1,3 @@
-"""List the running replies."""
-
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -7,18 +5,18 @@ from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from conversations.transcript_repository import find_running_replies
+from conversations.transcript_repository import list_running
 from usage.models import Process
 
 
 class Command(BaseCommand):
-    help = "List the replies that are being written: since when, by which process, and how long its lease still lasts."
+    help = "List the running replies: their start, their process, and the remaining time of its lease."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--limit", type=int, default=100, help="How many to list at most (100).")
+        parser.add_argument("--limit", type=int, default=100, help="The maximum number of replies to list (100).")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        replies = find_running_replies(limit=options["limit"])
+        replies = list_running(limit=options["limit"])
         seconds_left = _seconds_left()
         for conversation in replies:
             reply = conversation["reply"]
