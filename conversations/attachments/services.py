@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import IO
 
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Count, Sum
 from django.utils import timezone
 
@@ -139,7 +139,7 @@ def _refuse_too_many(owner_id: int, *, more: int = 0, more_bytes: int = 0) -> No
     """Raise TooLarge if the owner's pictures, including `more`, exceed the allowed number or bytes."""
     kept = Attachment.objects.filter(owner_id=owner_id).aggregate(number=Count("id"), bytes=Sum("bytes", default=0))
     if kept["number"] + more > settings.MAX_ATTACHMENTS:
-        raise TooLarge(f"You have {settings.MAX_ATTACHMENTS} pictures, as many as are kept; delete some of them first")
+        raise TooLarge(f"An account can have {settings.MAX_ATTACHMENTS} pictures; delete some of them first")
     quota = settings.ATTACHMENT_QUOTA_MB
     if kept["bytes"] + more_bytes > quota * 1024 * 1024:
         raise TooLarge(f"Your pictures may have {quota} MB together; delete some of them first")
@@ -148,18 +148,8 @@ def _refuse_too_many(owner_id: int, *, more: int = 0, more_bytes: int = 0) -> No
 def _key_sha256(owner_id: int, key: str, sha256: str) -> str:
     """The hash of the picture first sent with this key in the last 24 hours; `sha256` if there was none."""
     now = timezone.now()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO conversations_uploadkey (owner_id, key, sha256, created_at)
-            VALUES (%(owner_id)s, %(key)s, %(sha256)s, %(now)s)
-            ON CONFLICT (owner_id, key) DO UPDATE
-               SET sha256 = CASE WHEN conversations_uploadkey.created_at < %(expired)s
-                                 THEN excluded.sha256 ELSE conversations_uploadkey.sha256 END,
-                   created_at = CASE WHEN conversations_uploadkey.created_at < %(expired)s
-                                     THEN excluded.created_at ELSE conversations_uploadkey.created_at END
-            RETURNING sha256
-            """,
-            {"owner_id": owner_id, "key": key, "sha256": sha256, "now": now, "expired": now - KEY_LIFETIME},
-        )
-        return str(cursor.fetchone()[0])
+    UploadKey.objects.filter(owner_id=owner_id, key=key, created_at__lt=now - KEY_LIFETIME).delete()
+    first, _ = UploadKey.objects.get_or_create(
+        owner_id=owner_id, key=key, defaults={"sha256": sha256, "created_at": now}
+    )
+    return first.sha256

@@ -55,7 +55,7 @@ def test_a_member_reads_what_the_author_reads_and_no_longer_than_being_one(
     alice: Person, bob: Person, organization: Organization, shared: str, path: str
 ) -> None:
     message = alice.say(shared, "Where to?").json()["model_message"]["id"]
-    filled = path.format(conversation=shared, message=message)
+    filled = path.format(conversation_id=shared, mid=message)
     own, read = alice.get(filled), bob.get(filled)
     assert (own.status_code, read.status_code) == (200, 200)
     assert read.content == own.content
@@ -70,10 +70,10 @@ def test_only_the_author_writes(
 ) -> None:
     message = alice.say(shared, "Where to?", client_message_id="phone-1").json()["model_message"]["id"]
     before = documents_of(alice), documents_of(bob)
-    answer = bob.request(method, path.format(conversation=shared, message=message), json=BODY)
+    answer = bob.request(method, path.format(conversation_id=shared, mid=message), json=BODY)
     assert_error(answer, 403, "permission_denied", DENIED)
     leave(bob, organization)
-    assert_not_found(bob.request(method, path.format(conversation=shared, message=message), json=BODY))
+    assert_not_found(bob.request(method, path.format(conversation_id=shared, mid=message), json=BODY))
     assert (documents_of(alice), documents_of(bob)) == before
 
 
