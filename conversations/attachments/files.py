@@ -13,7 +13,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 from ai.vision.pictures import Picture
-from edgechat.errors import StoreUnavailable
+from edgechat.errors import NotFound, StoreUnavailable
 from edgechat.processes.threads import waiting
 
 logger = structlog.get_logger(__name__)
@@ -25,8 +25,12 @@ FOLDER = "attachments"
 _PNG = b"\x89PNG"
 
 
+class AttachmentNotFound(NotFound):
+    detail = "Attachment not found"
+
+
 def _storage_call(function: Callable[P, T]) -> Callable[P, T]:
-    """Convert the storage's errors to StoreUnavailable, except FileNotFoundError.
+    """Convert the storage's errors to StoreUnavailable, and FileNotFoundError to AttachmentNotFound.
 
     An object store may take minutes, so neither a database connection nor the turn to work is held during the call.
     """
@@ -37,7 +41,7 @@ def _storage_call(function: Callable[P, T]) -> Callable[P, T]:
             with waiting():
                 return function(*args, **kwargs)
         except FileNotFoundError:
-            raise
+            raise AttachmentNotFound from None
         except Exception as error:
             logger.error("storage_unavailable", operation=function.__name__, exc_info=error)
             raise StoreUnavailable from error
@@ -59,14 +63,17 @@ def save_files(attachment_id: uuid.UUID, picture: Picture) -> None:
 
 @_storage_call
 def open_file(attachment_id: uuid.UUID, rendering: RenderingName) -> tuple[IO[bytes], int, str]:
-    """The file, its size in bytes and its type. Raises FileNotFoundError and StoreUnavailable."""
+    """The file, its size in bytes and its type. Raises StoreUnavailable, and AttachmentNotFound if it was deleted."""
     return _open(attachment_id, rendering)
 
 
 @_storage_call
-def read_file(attachment_id: uuid.UUID, rendering: RenderingName) -> tuple[bytes, str]:
-    """A whole file and its type. Raises the errors of `open_file`."""
-    file, _, mime_type = _open(attachment_id, rendering)
+def read_file(attachment_id: uuid.UUID, rendering: RenderingName) -> tuple[bytes, str] | None:
+    """A whole file and its type; None if it was deleted. Raises StoreUnavailable."""
+    try:
+        file, _, mime_type = _open(attachment_id, rendering)
+    except FileNotFoundError:
+        return None
     with file:
         return file.read(), mime_type
 

@@ -5,35 +5,28 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import IO
+from functools import partial
 
 from django.utils import timezone
 
 from ai.gemini import PromptPicture
 from ai.parsing.limits import MODEL_SIDE
-from conversations.attachments.files import RenderingName, open_file, read_file, stored_attachments
+from conversations.attachments.files import AttachmentNotFound, read_file, stored_attachments
 from conversations.documents import AttachmentOutput
 from conversations.models import Attachment
 from conversations.queries import is_shared_with
-from edgechat.errors import NotFound
 
 # The minimum age of unused uploads, and of files without a row, before they are deleted.
 UNUSED_LIFETIME = timedelta(hours=24)
 ROWS_PER_QUERY = 500
 
 
-class AttachmentNotFound(NotFound):
-    detail = "Attachment not found"
-
-
 def get_readable_attachment(*, user_id: int, attachment_id: str) -> Attachment:
     """The user's attachment, or one in a conversation shared with the user. Raises AttachmentNotFound otherwise."""
     try:
-        attachment = Attachment.objects.filter(id=uuid.UUID(attachment_id)).first()
-    except ValueError:
+        attachment = Attachment.objects.get(id=uuid.UUID(attachment_id))
+    except (ValueError, Attachment.DoesNotExist):
         raise AttachmentNotFound from None
-    if attachment is None:
-        raise AttachmentNotFound
     if attachment.owner_id != user_id:
         uses = list(attachment.uses.values_list("conversation_id", flat=True))
         if not is_shared_with(user_id=user_id, owner_id=attachment.owner_id, conversation_ids=uses):
@@ -43,16 +36,12 @@ def get_readable_attachment(*, user_id: int, attachment_id: str) -> Attachment:
 
 def get_attachments(*, owner_id: int, attachment_ids: Sequence[str]) -> list[Attachment]:
     """The owner's attachments in this order. Raises AttachmentNotFound if one is not the owner's."""
-    if not attachment_ids:
-        return []
     try:
         ids = [uuid.UUID(attachment_id) for attachment_id in attachment_ids]
-    except ValueError:
+        found = Attachment.objects.filter(owner_id=owner_id).in_bulk(ids)
+        return [found[attachment_id] for attachment_id in ids]
+    except (ValueError, KeyError):
         raise AttachmentNotFound from None
-    found = Attachment.objects.filter(owner_id=owner_id).in_bulk(ids)
-    if any(attachment_id not in found for attachment_id in ids):
-        raise AttachmentNotFound
-    return [found[attachment_id] for attachment_id in ids]
 
 
 def attachment_body(attachment: Attachment) -> AttachmentOutput:
@@ -64,14 +53,6 @@ def attachment_body(attachment: Attachment) -> AttachmentOutput:
         "bytes": attachment.bytes,
         "sha256": attachment.sha256,
     }
-
-
-def open_attachment(attachment: Attachment, rendering: RenderingName) -> tuple[IO[bytes], int, str]:
-    """The file, its size in bytes and its type. Raises AttachmentNotFound if it was deleted meanwhile."""
-    try:
-        return open_file(attachment.id, rendering)
-    except FileNotFoundError:
-        raise AttachmentNotFound from None
 
 
 def prompt_pictures(bodies: Sequence[AttachmentOutput]) -> tuple[PromptPicture, ...]:
@@ -96,13 +77,6 @@ def ownerless_files() -> list[uuid.UUID]:
 
 
 def _prompt_picture(body: AttachmentOutput) -> PromptPicture:
-    attachment_id = uuid.UUID(body["id"])
     scale = min(1.0, MODEL_SIDE / max(body["width"], body["height"]))
-
-    def read() -> tuple[bytes, str] | None:
-        try:
-            return read_file(attachment_id, "model")
-        except FileNotFoundError:
-            return None
-
+    read = partial(read_file, uuid.UUID(body["id"]), "model")
     return PromptPicture(round(body["width"] * scale), round(body["height"] * scale), read)

@@ -15,8 +15,8 @@ from django.utils import timezone
 from accounts.open_calls.live_accounts import lock_account
 from ai.vision.pictures import read_picture
 from conversations import transcript_repository as transcripts
-from conversations.attachments.files import delete_files, save_files
-from conversations.attachments.queries import ROWS_PER_QUERY, AttachmentNotFound, get_readable_attachment
+from conversations.attachments.files import AttachmentNotFound, delete_files, save_files
+from conversations.attachments.queries import ROWS_PER_QUERY, get_readable_attachment
 from conversations.models import Attachment, AttachmentUse, UploadKey
 from conversations.services import IdempotencyConflict
 from edgechat.errors import ApiError, NotAuthenticated, PermissionDenied, TooLarge

@@ -15,7 +15,8 @@ from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
 from ai.parsing.limits import MAX_PICTURE_BYTES
 from ai.vision.pictures import TOO_MANY_BYTES
-from conversations.attachments.queries import attachment_body, get_readable_attachment, open_attachment
+from conversations.attachments.files import open_file
+from conversations.attachments.queries import attachment_body, get_readable_attachment
 from conversations.attachments.services import delete_attachment, store_attachment
 from conversations.documents import AttachmentOutput
 from conversations.serializers import AttachmentQuery
@@ -81,7 +82,7 @@ class AttachmentView(APIView):
         """The picture, or a thumbnail of at most 256 pixels. Supports ETag and `Range` requests."""
         thumb = validated_query(AttachmentQuery, request)["size"] == "thumb"
         attachment = get_readable_attachment(user_id=request.user.pk, attachment_id=attachment_id)
-        file, size, mime_type = open_attachment(attachment, "thumb" if thumb else "stored")
+        file, size, mime_type = open_file(attachment.id, "thumb" if thumb else "stored")
         etag = attachment.sha256 + "t" * thumb
         response = file_response(request._request, file, size=size, mime_type=mime_type, etag=etag)
         if isinstance(response, StreamingHttpResponse):

@@ -9,7 +9,8 @@ from typing import IO, Annotated, TypedDict, cast
 
 from accounts.lifecycle.data_export import Record, record_of, rows_of
 from conversations import transcript_repository as transcripts
-from conversations.attachments.queries import AttachmentNotFound, attachment_body, open_attachment
+from conversations.attachments.files import AttachmentNotFound, open_file
+from conversations.attachments.queries import attachment_body
 from conversations.documents import AttachmentOutput, ConversationDocument
 from conversations.models import Attachment, Todo
 from conversations.serializers import ConversationOutput, MessageOutput, conversation_body, message_body
@@ -77,7 +78,7 @@ def _conversations(owner_id: int) -> Iterator[ConversationDocument]:
 
 def _content(attachment: Attachment) -> Iterator[str] | None:
     try:
-        file, _, _ = open_attachment(attachment, "stored")
+        file, _, _ = open_file(attachment.id, "stored")
     except AttachmentNotFound:
         return None
     return _base64(file)
