@@ -128,7 +128,7 @@ class MessageDocument(TypedDict):
     created_at: datetime
 
 
-def is_over(conversation: ConversationDocument, moment: datetime) -> bool:
+def is_expired(conversation: ConversationDocument, moment: datetime) -> bool:
     """Whether this is an expired temporary conversation; it may not have been deleted yet."""
     expires_at = conversation["expires_at"]
     return expires_at is not None and expires_at <= moment

@@ -8,10 +8,9 @@ from itertools import islice
 from typing import Any, cast
 
 from bson import ObjectId
-from pymongo.cursor import Cursor
 from pymongo.errors import DuplicateKeyError
 
-from conversations.documents import CONVERSATION_VERSION, ConversationDocument, ReplyDocument, is_over
+from conversations.documents import CONVERSATION_VERSION, ConversationDocument, ReplyDocument, is_expired
 from conversations.sync.search_text import fold, pattern_of
 from conversations.transcript_repository.change_numbers import is_unnumbered, number_changes, unnumbered_change
 from conversations.transcript_repository.collections import NEVER, conversations, now, revision_of
@@ -23,7 +22,7 @@ CREATION_KEY_LIFETIME = timedelta(hours=24)
 
 # Lists exclude these fields: the draft in `reply` can be as long as a message, and a summary longer than the list.
 UNLISTED = {"reply": 0, "summary": 0}
-_READ_AT_ONCE = 100
+_DOCUMENTS_PER_BATCH = 100
 
 
 @mongo_errors
@@ -89,7 +88,7 @@ def find_conversation(owner_id: int, conversation_id: str) -> ConversationDocume
     """The owner's conversation; None if it is absent, another user's, or an expired temporary conversation."""
     found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id})
     conversation = cast("ConversationDocument | None", found)
-    return None if conversation is None or is_over(conversation, now()) else conversation
+    return None if conversation is None or is_expired(conversation, now()) else conversation
 
 
 @mongo_errors
@@ -109,8 +108,6 @@ def list_conversations(
     Temporary conversations are excluded.
     """
     chosen: Document = {"owner_id": owner_id, "archived": archived, "expires_at": NEVER}
-    if title_contains:
-        chosen["title"] = title_filter(title_contains)
     # The index ranges are queried one after the other: for an `$or`, the server would sort all documents.
     ranges: list[Document] = [{}]
     if after is not None:
@@ -125,27 +122,28 @@ def list_conversations(
         found: list[Document] = []
         for each in ranges:
             if len(found) < limit:
-                matching = conversations().find({**chosen, **each}, UNLISTED).sort(order)
-                found += page_of(matching, title_contains, skip=skip, limit=limit - len(found))
+                found += find_page({**chosen, **each}, order, title_contains, skip=skip, limit=limit - len(found))
         return found
 
     return cast("list[ConversationDocument]", numbered(owner_id, find))
 
 
-def title_filter(contains: str) -> Document:
-    """A filter that finds all titles that contain the text; `page_of` removes its false matches."""
-    return {"$regex": pattern_of(fold(contains))}
-
-
-def page_of(
-    matching: Cursor[Document], title_contains: str | None, *, limit: int | None = None, skip: int = 0
+def find_page(
+    chosen: Document,
+    order: list[tuple[str, int]],
+    title_contains: str | None,
+    *,
+    limit: int = 0,
+    skip: int = 0,
 ) -> list[Document]:
-    """The first `limit` (None: all) after `skip` others; no further documents are read."""
+    """The first `limit` (0: all) chosen conversations after `skip` others; no further documents are read."""
     if not title_contains:
-        return list(matching.skip(skip).limit(limit or 0))
+        return list(conversations().find(chosen, UNLISTED).sort(order).skip(skip).limit(limit))
     folded = fold(title_contains)
-    titled = (each for each in matching.batch_size(_READ_AT_ONCE) if folded in fold(each["title"]))
-    return list(islice(titled, skip, None if limit is None else skip + limit))
+    # The pattern finds all titles that contain the text, and a few others.
+    matching = conversations().find({**chosen, "title": {"$regex": pattern_of(folded)}}, UNLISTED).sort(order)
+    titled = (each for each in matching.batch_size(_DOCUMENTS_PER_BATCH) if folded in fold(each["title"]))
+    return list(islice(titled, skip, skip + limit if limit else None))
 
 
 def numbered(owner_id: int, find: Callable[[], list[Document]]) -> list[Document]:

@@ -18,7 +18,7 @@ from conversations.transcript_repository.collections import (
 from conversations.transcript_repository.message_store import delete_messages
 from edgechat.stores.mongo import Document, mongo_errors
 
-_KEYS_AT_ONCE = 1000
+_KEYS_PER_WRITE = 1000
 
 
 @mongo_errors
@@ -113,8 +113,8 @@ def _purge_tombstone(tombstone: Document) -> None:
 
 def _purge(owner_id: int, conversation_id: str, last_seq: int, *, is_last: bool) -> None:
     """Delete a conversation's messages; `is_last` is false while a reply may still write messages."""
-    for first in range(1, last_seq + 1, _KEYS_AT_ONCE):
-        delete_messages(owner_id, conversation_id, range(first, min(first + _KEYS_AT_ONCE, last_seq + 1)))
+    for first in range(1, last_seq + 1, _KEYS_PER_WRITE):
+        delete_messages(owner_id, conversation_id, range(first, min(first + _KEYS_PER_WRITE, last_seq + 1)))
     # A device may have received the deletion before a last change; the new change number reports the deletion again.
     done = {"purged": is_last, "last_seq": last_seq, "change": unnumbered_change()}
     tombstones().update_one({"_id": conversation_id}, {"$set": done})

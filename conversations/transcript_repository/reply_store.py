@@ -6,7 +6,6 @@ The messages are stored after the claim, and changed only by the reply's current
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import Any, cast
 
 from pymongo import UpdateOne
@@ -26,8 +25,8 @@ from conversations.transcript_repository.conversation_store import find_conversa
 from conversations.transcript_repository.message_store import delete_messages, find_messages, latest_variants
 from edgechat.stores.mongo import Document, mongo_errors
 
-REPLIES_AT_ONCE = 20
-UNKNOWN_AT_ONCE = 1000
+REPLIES_PER_BATCH = 20
+MAX_UNKNOWN = 1000
 
 
 @mongo_errors
@@ -40,29 +39,17 @@ def prepare_messages(
     attempt is reset, and its content is kept in its variants, unless the attempt only restarts a reply whose process
     died.
     """
-    draft = reply["user_message"]
-    seq = reply_seq(reply)
-    user_message = _new_message(owner_id, conversation_id, seq - 1, reply["started_at"], reply["expires_at"])
-    user_message.update(
-        role="user",
-        content=draft["content"],
-        attachments=draft["attachments"],
-        client_message_id=draft["client_message_id"],
-        body_hash=draft["body_hash"],
-    )
-    model_message = _new_message(owner_id, conversation_id, seq, reply["started_at"], reply["expires_at"])
-    model_message.update(status="generating", attempt=reply["attempt"])
-    messages().bulk_write(
-        [
-            UpdateOne({"_id": message["_id"]}, {"$setOnInsert": _without_id(message)}, upsert=True)
-            for message in (user_message, model_message)
-        ]
-    )
-    if reply["attempt"] == 1:
-        return cast(MessageDocument, user_message), cast(MessageDocument, model_message)
-    found = find_messages(owner_id, conversation_id, (seq - 1, seq))
-    if len(found) < 2:  # deleted a moment ago
-        return cast(MessageDocument, user_message), cast(MessageDocument, model_message)
+    draft, attempt, seq = reply["user_message"], reply["attempt"], reply_seq(reply)
+    user_message = _new_message(owner_id, conversation_id, seq - 1, reply, role="user", **draft)
+    model_message = _new_message(owner_id, conversation_id, seq, reply, status="generating", attempt=attempt)
+    inserts = []
+    for message in (user_message, model_message):
+        fields = {name: value for name, value in message.items() if name != "_id"}
+        inserts.append(UpdateOne({"_id": message["_id"]}, {"$setOnInsert": fields}, upsert=True))
+    messages().bulk_write(inserts)
+    found = find_messages(owner_id, conversation_id, (seq - 1, seq)) if attempt > 1 else []
+    if len(found) < 2:  # a first attempt, or deleted a moment ago
+        return user_message, model_message
     question, answer = found
     if question["content"] != draft["content"]:
         edited: Document = {"content": draft["content"], "variants": _with_variant(question)}
@@ -70,16 +57,16 @@ def prepare_messages(
             {"_id": question["_id"], "owner_id": owner_id, "content": question["content"]}, {"$set": edited}
         )
         question = cast(MessageDocument, {**question, **edited})
-    if answer["attempt"] < reply["attempt"]:
-        anew: Document = {"attempt": reply["attempt"], "status": "generating", "content": ""}
+    if answer["attempt"] < attempt:
+        reset: Document = {"attempt": attempt, "status": "generating", "content": ""}
         if answer["status"] != "generating":
-            anew |= {"finish_reason": None, "failure": None, "usage": None, "feedback": None, "outbox": None}
-            anew["variants"] = _with_variant(answer)
+            reset |= {"finish_reason": None, "failure": None, "usage": None, "feedback": None, "outbox": None}
+            reset["variants"] = _with_variant(answer)
         messages().update_one(
             {"_id": answer["_id"], "owner_id": owner_id, "attempt": answer["attempt"], "status": answer["status"]},
-            {"$set": anew},
+            {"$set": reset},
         )
-        answer = cast(MessageDocument, {**answer, **anew})
+        answer = cast(MessageDocument, {**answer, **reset})
     return question, answer
 
 
@@ -122,12 +109,7 @@ def release_reply(owner_id: int, conversation_id: str, reply: ReplyDocument, *, 
 
     A complete reply gives an untitled conversation its first title, unless the user removed the title.
     """
-    mine = {
-        "_id": conversation_id,
-        "owner_id": owner_id,
-        "reply.message_id": reply["message_id"],
-        "reply.attempt": reply["attempt"],
-    }
+    mine = _claimed(owner_id, conversation_id, reply)
     first_title = reply.get("first_title") if complete else None
     fields: Document = {"reply": None, "change": unnumbered_change()}
     more: Document = {"$max": {"updated_at": now()}, "$inc": {"revision": 1}}
@@ -171,8 +153,8 @@ def find_stop_requests(*, worker: str) -> set[tuple[str, int]]:
 @mongo_errors
 def find_unknown_workers(*, known: list[str]) -> set[str]:
     """Processes that running replies name and `known` lacks; only some of them if there are very many."""
-    strange = {"reply.worker": {"$exists": True, "$nin": known}}
-    found = conversations().find(strange, {"reply.worker": 1}).hint(WRITTEN_BY).limit(UNKNOWN_AT_ONCE)
+    unknown = {"reply.worker": {"$exists": True, "$nin": known}}
+    found = conversations().find(unknown, {"reply.worker": 1}).hint(WRITTEN_BY).limit(MAX_UNKNOWN)
     return {conversation["reply"]["worker"] for conversation in found}
 
 
@@ -180,7 +162,7 @@ def find_unknown_workers(*, known: list[str]) -> set[str]:
 def find_replies_of(worker: str, *, limit: int) -> Iterator[ConversationDocument]:
     """Conversations of all owners whose running reply this worker writes; a few in memory at a time."""
     found = conversations().find({"reply.worker": worker}).hint(WRITTEN_BY).limit(limit)
-    yield from cast("Iterator[ConversationDocument]", found.batch_size(REPLIES_AT_ONCE))
+    yield from cast("Iterator[ConversationDocument]", found.batch_size(REPLIES_PER_BATCH))
 
 
 @mongo_errors
@@ -189,34 +171,34 @@ def take_reply(owner_id: int, conversation_id: str, reply: ReplyDocument, *, wor
 
     False if another process was faster, the reply has ended, or a stop was requested since it was read.
     """
-    result = conversations().update_one(
-        {
-            "_id": conversation_id,
-            "owner_id": owner_id,
-            "reply.message_id": reply["message_id"],
-            "reply.attempt": reply["attempt"],
-            "reply.worker": reply["worker"],
-            "reply.stop_requested": reply["stop_requested"],
-        },
-        {"$set": {"reply.worker": worker}},
-    )
-    return result.matched_count == 1
+    as_read = {
+        **_claimed(owner_id, conversation_id, reply),
+        "reply.worker": reply["worker"],
+        "reply.stop_requested": reply["stop_requested"],
+    }
+    return conversations().update_one(as_read, {"$set": {"reply.worker": worker}}).matched_count == 1
 
 
 @mongo_errors
 def begin_attempt(owner_id: int, conversation_id: str, reply: ReplyDocument) -> bool:
     """Increment the attempt to `reply`'s, if its worker still holds the lease of the previous attempt."""
-    result = conversations().update_one(
-        {
-            "_id": conversation_id,
-            "owner_id": owner_id,
-            "reply.message_id": reply["message_id"],
-            "reply.worker": reply["worker"],
-            "reply.attempt": reply["attempt"] - 1,
-        },
-        {"$set": {"reply.attempt": reply["attempt"], "reply.ledger_id": reply["ledger_id"]}},
-    )
-    return result.matched_count == 1
+    previous = {
+        **_claimed(owner_id, conversation_id, reply),
+        "reply.worker": reply["worker"],
+        "reply.attempt": reply["attempt"] - 1,
+    }
+    fields = {"reply.attempt": reply["attempt"], "reply.ledger_id": reply["ledger_id"]}
+    return conversations().update_one(previous, {"$set": fields}).matched_count == 1
+
+
+def _claimed(owner_id: int, conversation_id: str, reply: ReplyDocument) -> Document:
+    """A filter for the conversation while this attempt holds its claim."""
+    return {
+        "_id": conversation_id,
+        "owner_id": owner_id,
+        "reply.message_id": reply["message_id"],
+        "reply.attempt": reply["attempt"],
+    }
 
 
 def _with_variant(message: MessageDocument) -> list[VariantOutput]:
@@ -229,10 +211,8 @@ def _with_variant(message: MessageDocument) -> list[VariantOutput]:
     return latest_variants([*message["variants"], current])
 
 
-def _new_message(
-    owner_id: int, conversation_id: str, seq: int, created_at: datetime, expires_at: datetime | None
-) -> Document:
-    return {
+def _new_message(owner_id: int, conversation_id: str, seq: int, reply: ReplyDocument, **fields: Any) -> MessageDocument:
+    message = {
         "_id": message_id(conversation_id, seq),
         "version": MESSAGE_VERSION,
         "conversation_id": conversation_id,
@@ -251,10 +231,7 @@ def _new_message(
         "feedback": None,
         "variants": [],
         "outbox": None,
-        "expires_at": expires_at,
-        "created_at": created_at,
+        "expires_at": reply["expires_at"],
+        "created_at": reply["started_at"],
     }
-
-
-def _without_id(message: Document) -> Document:
-    return {name: value for name, value in message.items() if name != "_id"}
+    return cast(MessageDocument, {**message, **fields})

@@ -8,10 +8,10 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple, cast
 
-from conversations.documents import ConversationDocument, is_over
+from conversations.documents import ConversationDocument, is_expired
 from conversations.transcript_repository.change_numbers import unnumbered_change
 from conversations.transcript_repository.collections import NEVER, conversations, now
-from conversations.transcript_repository.conversation_store import UNLISTED, page_of, title_filter
+from conversations.transcript_repository.conversation_store import find_page
 from edgechat.stores.mongo import Document, mongo_errors
 
 
@@ -29,7 +29,7 @@ def find_sharings(conversation_ids: Collection[str]) -> dict[str, Sharing]:
     return {
         each["_id"]: Sharing(each["owner_id"], each["organization_id"])
         for each in cast("list[ConversationDocument]", list(found))
-        if not is_over(each, moment)
+        if not is_expired(each, moment)
     }
 
 
@@ -53,21 +53,18 @@ def list_shared(
         "expires_at": NEVER,
         "owner_id": {"$in": owner_ids},
     }
-    if title_contains:
-        chosen["title"] = title_filter(title_contains)
     found: list[Document] = []
     if after is not None:
         at, conversation_id = after
-        found = _changed_at({**chosen, "_id": {"$lt": conversation_id}}, at, title_contains)
+        same_time = {**chosen, "updated_at": at, "_id": {"$lt": conversation_id}}
+        found = find_page(same_time, [("_id", -1)], title_contains)
         chosen["updated_at"] = {"$lt": at}
     # The index has no ids. Conversations with equal times are sorted here; all with the last time are read for that.
-    latest = conversations().find(chosen, UNLISTED).sort("updated_at", -1)
-    earlier = page_of(latest, title_contains, limit=limit)
+    earlier = find_page(chosen, [("updated_at", -1)], title_contains, limit=limit)
     if len(earlier) == limit:
         last = earlier[-1]["updated_at"]
-        chosen.pop("updated_at", None)
         earlier = [each for each in earlier if each["updated_at"] != last]
-        earlier += _changed_at(chosen, last, title_contains)
+        earlier += find_page({**chosen, "updated_at": last}, [("_id", -1)], title_contains)
     for _, together in groupby(earlier, itemgetter("updated_at")):
         found += sorted(together, key=itemgetter("_id"), reverse=True)
     return cast("list[ConversationDocument]", found[:limit])
@@ -80,8 +77,3 @@ def unshare_conversations(owner_id: int, *, organization_id: int) -> None:
         {"owner_id": owner_id, "organization_id": organization_id},
         {"$set": {"organization_id": None, "change": unnumbered_change()}},
     )
-
-
-def _changed_at(chosen: Document, at: datetime, title_contains: str | None) -> list[Document]:
-    together = conversations().find({**chosen, "updated_at": at}, UNLISTED).sort("_id", -1)
-    return page_of(together, title_contains)
