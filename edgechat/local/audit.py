@@ -33,7 +33,7 @@ def audit(requirements: str) -> int:
     found = [(item, fault) for item in dependencies for fault in item.get("vulns", [])]
     for item, fault in found:
         versions = ", ".join(fault.get("fix_versions", [])) or "no version yet"
-        print(f"{item['name']} {item['version']}: {fault['id']}, mended in {versions}", file=sys.stderr)
+        print(f"{item['name']} {item['version']}: {fault['id']}, fixed in {versions}", file=sys.stderr)
     audited = [item for item in dependencies if "skip_reason" not in item]
     if not audited:
         print("pip-audit: skipped, the advisory service can't be reached from this machine.")

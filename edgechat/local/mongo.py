@@ -13,7 +13,6 @@ from typing import Literal
 import pymongo
 from pymongo.errors import PyMongoError
 
-from edgechat.local.data_dir import kept_secret
 from edgechat.local.ports import HOST
 from edgechat.local.process import LocalError
 from edgechat.local.secantus_server import USER
@@ -26,6 +25,7 @@ _PROJECT = Path(__file__).parents[2]
 
 class _Mongo(Server):
     module: str
+    distribution: str
     not_ready = (OSError, LocalError, PyMongoError)
 
     @property
@@ -47,6 +47,7 @@ class _Mongo(Server):
         )
         with client:
             client.admin.command("ping")
+        self.version = version(self.distribution)
 
 
 class Secantus(_Mongo):
@@ -57,6 +58,7 @@ class Secantus(_Mongo):
 
     label = "SecantusDB"
     module = "secantus"
+    distribution = "SecantusDB"
     still_held = ("WiredTiger.lock", "Resource busy", "already being managed")
     # Two seconds are usual. When its shutdown hangs, a kill loses no acknowledged write.
     stop_seconds = 10.0
@@ -64,32 +66,23 @@ class Secantus(_Mongo):
     def __init__(self, data_dir: Path, *, durable: bool = True, name: str = "secantus") -> None:
         super().__init__(name, data_dir)
         self._durable = durable
-        self._password = ""
 
     @property
     def url(self) -> str:
-        return f"mongodb://{USER}:{self._password}@{self.address}/?authSource=admin"
-
-    def reserve(self) -> None:
-        super().reserve()
-        self._password = kept_secret(self.folder / "password")
+        return f"mongodb://{USER}:{self.password}@{self.address}/?authSource=admin"
 
     def prepare(self) -> None:
         super().prepare()
-        self._password = kept_secret(self.folder / "password")
+        _ = self.password  # the server reads its file
 
     def working_folder(self) -> Path:
         return _PROJECT
 
     def command(self, port: int) -> list[str]:
         folder = self.folder
-        places = ["--storage-path", str(folder / "data"), "--password-file", str(folder / "password")]
+        paths = ["--storage-path", str(folder / "data"), "--password-file", str(folder / "password")]
         durable = ["--durable"] if self._durable else []
-        return [sys.executable, "-m", "edgechat.local.secantus_server", "--port", str(port), *places, *durable]
-
-    def check(self) -> None:
-        super().check()
-        self.version = _wheel_version("SecantusDB")
+        return [sys.executable, "-m", "edgechat.local.secantus_server", "--port", str(port), *paths, *durable]
 
 
 class Nx(_Mongo):
@@ -100,6 +93,7 @@ class Nx(_Mongo):
 
     label = "NX-27017"
     module = "nx_27017"
+    distribution = "nx-27017"
 
     def __init__(self, data_dir: Path, *, durable: bool = True, name: str = "nx") -> None:
         super().__init__(name, data_dir)
@@ -112,13 +106,9 @@ class Nx(_Mongo):
 
     def command(self, port: int) -> list[str]:
         store = self.folder / "data"
-        places = [f"--data-dir={store}", f"--pid-file={self.folder / 'pid'}", f"--log-file={self.folder / 'log'}"]
+        paths = [f"--data-dir={store}", f"--pid-file={self.folder / 'pid'}", f"--log-file={self.folder / 'log'}"]
         start = "import sys; from nx_27017.nx_27017 import main; sys.exit(main())"
-        return [sys.executable, "-c", start, "--host", HOST, "--port", str(port), *places]
-
-    def check(self) -> None:
-        super().check()
-        self.version = _wheel_version("nx-27017")
+        return [sys.executable, "-c", start, "--host", HOST, "--port", str(port), *paths]
 
 
 def make_mongo(kind: MongoKind, data_dir: Path, *, durable: bool = True, name: str | None = None) -> Secantus | Nx:
@@ -130,7 +120,3 @@ def make_mongo(kind: MongoKind, data_dir: Path, *, durable: bool = True, name: s
 def default_kind() -> MongoKind:
     """The kind without an explicit choice: SecantusDB if it is installed (it has no wheel for Python 3.14 yet)."""
     return "secantus" if find_spec("secantus") is not None else "nx"
-
-
-def _wheel_version(distribution: str) -> str:
-    return version(distribution)

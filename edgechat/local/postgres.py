@@ -13,7 +13,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from edgechat.local.data_dir import kept_secret, write_secret
+from edgechat.local.data_dir import write_secret
 from edgechat.local.ports import HOST
 from edgechat.local.process import ChildProcess, Identity, LocalError, lives, wait_until
 from edgechat.local.server import Server
@@ -47,25 +47,19 @@ class Postgres(Server):
         self._cluster = self.folder / "data"
         self._identity: Identity | None = None
         self._install = Path()
-        self._password = ""
 
     @property
     def url(self) -> str:
-        return f"postgresql://{USER}:{self._password}@{self.address}/{DATABASE}"
+        return f"postgresql://{USER}:{self.password}@{self.address}/{DATABASE}"
 
     def identity(self) -> Identity | None:
         return self._identity
-
-    def reserve(self) -> None:
-        super().reserve()
-        self._password = kept_secret(self.folder / "password")
 
     def prepare(self) -> None:
         self._identity = identity_for(self._cluster)
         let_pass(self._data_dir, self._identity)
         let_pass(self.folder, self._identity)
         self._install = self._usable_install()
-        self._password = kept_secret(self.folder / "password")
         if not self._cluster.exists():
             self._make_cluster()
         require_reachable(self._cluster, self._identity)
@@ -112,7 +106,7 @@ class Postgres(Server):
         password_file.unlink(missing_ok=True)
         give_folder(unfinished, self._identity)
         require_reachable(unfinished, self._identity)
-        write_secret(password_file, self._password)
+        write_secret(password_file, self.password)
         if self._identity is not None:
             shutil.chown(password_file, self._identity.uid, self._identity.gid)
         command = [
@@ -178,7 +172,7 @@ class Postgres(Server):
             host=HOST,
             port=self.port,
             user=USER,
-            password=self._password,
+            password=self.password,
             dbname="postgres",
             connect_timeout=5,
             autocommit=True,

@@ -1,14 +1,12 @@
 """Child processes that end with their parent, write to a log, and are stopped or killed with all their descendants."""
 
 import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,42 +28,9 @@ class Identity:
     gid: int
 
 
-class _Spawner:
-    """Starts all children from one thread that ends only with the process.
-
-    Linux sends the death signal when the *thread* that started the child ends, so a pool's thread is not suitable.
-    """
-
-    def __init__(self) -> None:
-        self.process_id = os.getpid()
-        self._jobs: queue.SimpleQueue[tuple[Callable[[], subprocess.Popen[bytes]], Future[subprocess.Popen[bytes]]]]
-        self._jobs = queue.SimpleQueue()
-        threading.Thread(target=self._work, name="local-spawner", daemon=True).start()
-
-    def _work(self) -> None:
-        while True:
-            job, future = self._jobs.get()
-            try:
-                future.set_result(job())
-            except (OSError, ValueError, subprocess.SubprocessError) as error:
-                future.set_exception(error)
-
-    def spawn(self, job: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-        future: Future[subprocess.Popen[bytes]] = Future()
-        self._jobs.put((job, future))
-        return future.result()
-
-
-_spawner: _Spawner | None = None
-_spawner_lock = threading.Lock()
-
-
-def _spawn(job: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-    global _spawner
-    with _spawner_lock:
-        if _spawner is None or _spawner.process_id != os.getpid():
-            _spawner = _Spawner()
-    return _spawner.spawn(job)
+# One thread, which ends only with this process, starts all children: Linux sends the death signal when the *thread*
+# that started the child ends.
+_spawner = ThreadPoolExecutor(1, thread_name_prefix="local-spawner")
 
 
 class ChildProcess:
@@ -90,17 +55,16 @@ class ChildProcess:
         with log_path.open("ab") as log:
             os.fchmod(log.fileno(), 0o600)
             self._log_start = log.tell()
-            self._popen = _spawn(
-                lambda: subprocess.Popen(
-                    [*start, *command],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    cwd=cwd,
-                    env=None if env is None else dict(env),
-                    start_new_session=True,
-                )
-            )
+            self._popen = _spawner.submit(
+                subprocess.Popen,
+                [*start, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env=None if env is None else dict(env),
+                start_new_session=True,
+            ).result()
 
     @property
     def pid(self) -> int:

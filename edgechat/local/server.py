@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from edgechat.local.data_dir import kept_secret
 from edgechat.local.ports import HOST, free_port, listens
 from edgechat.local.process import ChildProcess, Identity, LocalError
 
@@ -65,6 +66,12 @@ class Server(ABC):
         return self._child.pid
 
     @property
+    def password(self) -> str:
+        """The password of its clients, created on first use and kept with its data."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return kept_secret(self.folder / "password")
+
+    @property
     @abstractmethod
     def url(self) -> str:
         """The address in the form that this server's clients take."""
@@ -117,7 +124,7 @@ class Server(ABC):
         return "" if self._child is None else self._child.log_text()
 
     def reserve(self) -> None:
-        """Choose the port and the password, so that the address is known before the start."""
+        """Choose the port, so that the address is known before the start."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._port is None:
             self._port = free_port()
@@ -189,11 +196,7 @@ class Server(ABC):
         shown = "".join(f"\n    {line}" for line in lines)
         code = self.exit_code()
         ended = "" if code is None else f" with exit code {code}"
-        return f"{self.label} {what}{ended}. Its last words, from {self.log_path}:{shown or ' none'}{self.advice()}"
-
-    def advice(self) -> str:
-        """What a person can do about a failed start, as a text to append; empty when no cause is known."""
-        return ""
+        return f"{self.label} {what}{ended}. Its last log lines, from {self.log_path}:{shown or ' none'}"
 
     def death_notice(self) -> str:
         """A sentence for a server that ended without a request."""

@@ -159,10 +159,3 @@ def start_mongo(data_dir: Path, *, kind: MongoKind = "secantus", name: str = "mo
     server = make_mongo(kind, data_dir.absolute(), name=name)
     server.start()
     return server
-
-
-def start_model(data_dir: Path, *, scripted: bool, name: str = "model-extra") -> Model:
-    """One more local model server, like `start_valkey`."""
-    server = Model(data_dir.absolute(), scripted=scripted, name=name)
-    server.start()
-    return server

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import redis
 
-from edgechat.local.data_dir import kept_secret
 from edgechat.local.ports import HOST
 from edgechat.local.process import LocalError
 from edgechat.local.server import Server
@@ -22,19 +21,13 @@ class Valkey(Server):
     def __init__(self, data_dir: Path, *, durable: bool = True, name: str = "valkey") -> None:
         super().__init__(name, data_dir)
         self._durable = durable
-        self._password = ""
 
     @property
     def url(self) -> str:
-        return f"redis://:{self._password}@{self.address}/0"
-
-    def reserve(self) -> None:
-        super().reserve()
-        self._password = kept_secret(self.folder / "password")
+        return f"redis://:{self.password}@{self.address}/0"
 
     def prepare(self) -> None:
         self.folder.chmod(0o700)
-        self._password = kept_secret(self.folder / "password")
 
     def command(self, port: int) -> list[str]:
         options = {
@@ -42,7 +35,7 @@ class Valkey(Server):
             "port": str(port),
             "dir": "./",
             "logfile": '""',
-            "requirepass": self._password,
+            "requirepass": self.password,
             "appendonly": "yes" if self._durable else "no",
             "save": '""',
             "tcp-backlog": "128",  # with a value above the system's limit it logs a warning at each start
@@ -54,7 +47,7 @@ class Valkey(Server):
         return [str(_program()), str(configuration)]
 
     def check(self) -> None:
-        client = redis.Redis(host=HOST, port=self.port, password=self._password, socket_timeout=2)
+        client = redis.Redis(host=HOST, port=self.port, password=self.password, socket_timeout=2)
         try:
             facts = client.info("server")
         finally:

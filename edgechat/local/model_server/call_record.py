@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgechat.local.model_server.gemini_protocol import ModelCall
@@ -47,21 +47,11 @@ class CallEntry:
 
     def to_json(self) -> dict[str, Any]:
         """The form in answers of GET /scripted/calls. Long inline data is replaced by its length."""
-        payload: dict[str, Any] = {} if self.body is None else json.loads(self.body, object_hook=shorten_inline)
+        fields = asdict(self)
+        body = fields.pop("body")
+        payload: dict[str, Any] = {} if body is None else json.loads(body, object_hook=shorten_inline)
         return {
-            "id": self.id,
-            "path": self.path,
-            "model": self.model,
-            "received_at": self.received_at,
-            "first_byte_at": self.first_byte_at,
-            "ended_at": self.ended_at,
-            "outcome": self.outcome,
-            "prompt_tokens": self.prompt_tokens,
-            "output_tokens": self.output_tokens,
-            "thoughts_tokens": self.thoughts_tokens,
-            "chunks_sent": self.chunks_sent,
-            "chunk_times": self.chunk_times,
-            "text": self.text,
+            **fields,
             "contents": payload.get("contents"),
             "system_instruction": payload.get("systemInstruction", payload.get("system_instruction")),
             "generation_config": payload.get("generationConfig", payload.get("generation_config")),
@@ -79,22 +69,21 @@ class CallRecord:
     """The latest 20,000 calls, and the totals since the start or the last `clear`."""
 
     def __init__(self) -> None:
+        self._next_id = 1
+        self.clear()
+
+    def clear(self) -> None:
         self._calls: deque[CallEntry] = deque()
         self._with_body: deque[CallEntry] = deque()
         self._body_bytes = 0
-        self._next_id = 1
-        self._totals = self._no_totals()
-
-    @staticmethod
-    def _no_totals() -> dict[str, int]:
-        return {"calls": 0, "billed_calls": 0, "prompt_tokens": 0, "output_tokens": 0, "thoughts_tokens": 0}
+        self._totals = dict.fromkeys(("calls", "billed_calls", "prompt_tokens", "output_tokens", "thoughts_tokens"), 0)
 
     def start(self, request: Request, call: ModelCall, prompt_tokens: int) -> CallEntry:
         entry = CallEntry(
             id=self._next_id,
             path=request.path,
             model=call.model,
-            text=call.last_user_turn.text[:MAX_TEXT_CHARACTERS],
+            text=call.last_user_content.text[:MAX_TEXT_CHARACTERS],
             received_at=request.received_at,
             prompt_tokens=prompt_tokens,
             body=request.body,
@@ -128,12 +117,6 @@ class CallRecord:
         """The token counts of ended calls; `running` is the number of recorded calls that have not ended."""
         running = sum(1 for entry in self._calls if entry.ended_at is None)
         return {**self._totals, "running": running}
-
-    def clear(self) -> None:
-        self._calls.clear()
-        self._with_body.clear()
-        self._body_bytes = 0
-        self._totals = self._no_totals()
 
     def _drop_body(self, entry: CallEntry) -> None:
         if entry.body is not None:

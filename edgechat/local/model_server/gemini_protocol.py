@@ -9,12 +9,16 @@ import json
 import re
 import secrets
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from edgechat.local.model_server.http import Exchange, encode_json
+import msgspec
+from msgspec import Meta
+
+from edgechat.local.model_server.http import Responder, encode_json
 
 MODEL_PATH = re.compile(r"^/(?:v1|v1beta)/models(?:/(?P<model>[^:]+?)(?::(?P<action>\w+))?)?/?$")
 
+ACTIONS = ("generateContent", "streamGenerateContent", "countTokens")
 STATUS_NAMES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -70,7 +74,7 @@ class Picture:
 
 
 @dataclass(slots=True)
-class Turn:
+class Content:
     """One of the contents: `role` is "user" or "model"; `text` is its text parts joined."""
 
     role: str
@@ -78,20 +82,27 @@ class Turn:
     pictures: list[Picture] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class GenerationConfig:
-    """The supported part of generationConfig. None means "not given".
+class GenerationConfig(msgspec.Struct, rename="camel"):
+    """The supported part of generationConfig. None means "not given"."""
 
-    `json_schema` is None unless the call asks for JSON.
-    """
+    max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=1)] | None = None
+    seed: Annotated[int, Meta(ge=-(2**31), le=2**32)] | None = None
+    stop_sequences: list[str] = []
+    response_mime_type: str | None = None
+    response_schema: dict[str, Any] | None = None
+    response_json_schema: dict[str, Any] | None = None
 
-    max_output_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    seed: int | None = None
-    stop_sequences: list[str] = field(default_factory=list)
-    json_schema: dict[str, Any] | None = None
+    @property
+    def json_schema(self) -> dict[str, Any] | None:
+        """The answer's JSON Schema; `{}` for any JSON, None if the call does not ask for JSON."""
+        if self.response_mime_type != "application/json":
+            return None
+        if self.response_json_schema is not None:
+            return self.response_json_schema
+        return to_json_schema(self.response_schema or {})
 
 
 @dataclass(slots=True)
@@ -101,7 +112,7 @@ class ModelCall:
     model: str
     action: str
     sse: bool
-    turns: list[Turn]
+    contents: list[Content]
     system_instruction: str
     config: GenerationConfig
 
@@ -110,9 +121,9 @@ class ModelCall:
         return self.action == "streamGenerateContent"
 
     @property
-    def last_user_turn(self) -> Turn:
-        """The latest turn of the user; an empty turn when there is none."""
-        return next((turn for turn in reversed(self.turns) if turn.role == "user"), Turn("user", ""))
+    def last_user_content(self) -> Content:
+        """The latest content of the user; an empty content when there is none."""
+        return next((content for content in reversed(self.contents) if content.role == "user"), Content("user", ""))
 
 
 def parse_call(model: str, action: str, sse: bool, body: bytes) -> ModelCall:
@@ -125,107 +136,70 @@ def parse_call(model: str, action: str, sse: bool, body: bytes) -> ModelCall:
         raise GeminiError(400, "Invalid JSON payload received. Expected an object.")
     if action == "countTokens" and isinstance(payload.get("generateContentRequest"), dict):
         payload = payload["generateContentRequest"]
-    contents = payload.get("contents")
-    if isinstance(contents, dict):
-        contents = [contents]
-    if not isinstance(contents, list) or not contents:
+    given = payload.get("contents")
+    if isinstance(given, dict):
+        given = [given]
+    if not isinstance(given, list) or not given:
         raise GeminiError(400, "* GenerateContentRequest.contents: contents is not specified")
-    turns = [parse_turn(content, f"contents[{index}]") for index, content in enumerate(contents)]
     system = payload.get("systemInstruction", payload.get("system_instruction"))
     return ModelCall(
         model=model,
         action=action,
         sse=sse,
-        turns=turns,
-        system_instruction=parse_turn(system, "system_instruction").text if system else "",
+        contents=[parse_content(content, f"contents[{index}]") for index, content in enumerate(given)],
+        system_instruction=parse_content(system, "system_instruction").text if system else "",
         config=parse_config(payload.get("generationConfig", payload.get("generation_config"))),
     )
 
 
-def parse_turn(content: Any, where: str) -> Turn:
-    if not isinstance(content, dict):
-        raise GeminiError(400, f"Invalid value at '{where}'. Expected a Content.")
-    role = content.get("role") or "user"
+def parse_content(given: Any, path: str) -> Content:
+    if not isinstance(given, dict):
+        raise GeminiError(400, f"Invalid value at '{path}'. Expected a Content.")
+    role = given.get("role") or "user"
     if role not in ("user", "model", "system", "function"):
         raise GeminiError(400, "Please use a valid role: user, model.")
-    parts = content.get("parts", [])
+    parts = given.get("parts", [])
     if isinstance(parts, dict):
         parts = [parts]
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-        raise GeminiError(400, f"Invalid value at '{where}.parts'. Expected a list of Part.")
-    turn = Turn("model" if role == "model" else "user", "")
+        raise GeminiError(400, f"Invalid value at '{path}.parts'. Expected a list of Part.")
     texts: list[str] = []
+    pictures: list[Picture] = []
     for part in parts:
         inline = part.get("inlineData", part.get("inline_data"))
         if isinstance(part.get("text"), str):
             texts.append(part["text"])
         elif isinstance(inline, dict):
-            turn.pictures.append(parse_picture(inline, where))
+            pictures.append(parse_picture(inline, path))
         else:
-            raise GeminiError(400, f"The local model reads text and inlineData parts only (at '{where}.parts').")
-    turn.text = "\n".join(texts)
-    return turn
+            raise GeminiError(400, f"The local model reads text and inlineData parts only (at '{path}.parts').")
+    return Content("model" if role == "model" else "user", "\n".join(texts), pictures)
 
 
-def parse_picture(inline: dict[str, Any], where: str) -> Picture:
+def parse_picture(inline: dict[str, Any], path: str) -> Picture:
     mime_type = inline.get("mimeType", inline.get("mime_type"))
     encoded = inline.get("data")
     if not isinstance(mime_type, str) or not isinstance(encoded, str):
-        raise GeminiError(400, f"Invalid value at '{where}.parts'. inlineData needs mimeType and data.")
+        raise GeminiError(400, f"Invalid value at '{path}.parts'. inlineData needs mimeType and data.")
     try:
         # The SDK writes URL-safe base64, other clients the standard alphabet. Padding may be absent.
         plain = encoded.replace("-", "+").replace("_", "/").rstrip("=")
         return Picture(mime_type, base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True))
     except (binascii.Error, ValueError) as fault:
-        raise GeminiError(400, f"Invalid value at '{where}.parts'. Base64 decoding failed.") from fault
+        raise GeminiError(400, f"Invalid value at '{path}.parts'. Base64 decoding failed.") from fault
 
 
 def parse_config(payload: Any) -> GenerationConfig:
-    if payload is None:
-        return GenerationConfig()
-    if not isinstance(payload, dict):
-        raise GeminiError(400, "Invalid value at 'generation_config'. Expected an object.")
-    limit = number(payload, "maxOutputTokens", low=1, high=2**31)
-    top_k = number(payload, "topK", low=1, high=2**31)
-    seed = number(payload, "seed", low=-(2**31), high=2**32)
-    stops = payload.get("stopSequences", [])
-    if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
-        raise GeminiError(400, "Invalid value at 'generation_config.stop_sequences'.")
-    return GenerationConfig(
-        max_output_tokens=None if limit is None else int(limit),
-        temperature=number(payload, "temperature", low=0, high=2),
-        top_p=number(payload, "topP", low=0, high=1),
-        top_k=None if top_k is None else int(top_k),
-        seed=None if seed is None else int(seed),
-        stop_sequences=[stop for stop in stops if stop],
-        json_schema=parse_schema(payload),
-    )
-
-
-def number(payload: dict[str, Any], name: str, *, low: float, high: float) -> float | None:
-    value = payload.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise GeminiError(400, f"Invalid value at 'generation_config.{name}': it must be from {low} to {high}.")
-    return value
-
-
-def parse_schema(payload: dict[str, Any]) -> dict[str, Any] | None:
-    """The answer's JSON Schema; `{}` for any JSON, None if the call does not ask for JSON."""
-    plain = payload.get("responseJsonSchema", payload.get("_responseJsonSchema"))
-    schema = plain if plain is not None else payload.get("responseSchema")
-    if schema is not None and not isinstance(schema, dict):
-        raise GeminiError(400, "Invalid value at 'generation_config.response_schema'. Expected an object.")
-    if payload.get("responseMimeType") != "application/json":
-        if schema is not None:
-            raise GeminiError(
-                400, "Function calling config or response_schema needs response_mime_type application/json."
-            )
-        return None
-    if schema is None:
-        return {}
-    return plain if plain is not None else to_json_schema(schema)
+    if isinstance(payload, dict) and "_responseJsonSchema" in payload:  # the SDK's name of it
+        payload = {"responseJsonSchema": payload["_responseJsonSchema"], **payload}
+    try:
+        config = msgspec.convert(payload or {}, GenerationConfig, strict=False)
+    except msgspec.ValidationError as fault:
+        raise GeminiError(400, f"Invalid value at 'generation_config'. {fault}.") from fault
+    has_schema = config.response_schema is not None or config.response_json_schema is not None
+    if has_schema and config.json_schema is None:
+        raise GeminiError(400, "Function calling config or response_schema needs response_mime_type application/json.")
+    return config
 
 
 def to_json_schema(schema: dict[str, Any]) -> dict[str, Any]:
@@ -262,17 +236,15 @@ class Usage:
     tools: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        out: dict[str, Any] = {"promptTokenCount": self.prompt}
-        if self.candidates:
-            out["candidatesTokenCount"] = self.candidates
-        if self.thoughts:
-            out["thoughtsTokenCount"] = self.thoughts
-        if self.cached:
-            out["cachedContentTokenCount"] = self.cached
-        if self.tools:
-            out["toolUsePromptTokenCount"] = self.tools
-        out["totalTokenCount"] = self.prompt + self.candidates + self.thoughts + self.tools
-        return out
+        counts = {
+            "candidatesTokenCount": self.candidates,
+            "thoughtsTokenCount": self.thoughts,
+            "cachedContentTokenCount": self.cached,
+            "toolUsePromptTokenCount": self.tools,
+        }
+        total = self.prompt + self.candidates + self.thoughts + self.tools
+        given = {name: count for name, count in counts.items() if count}
+        return {"promptTokenCount": self.prompt, **given, "totalTokenCount": total}
 
 
 def new_response_id() -> str:
@@ -300,8 +272,8 @@ def answer_part(
 class StreamWriter:
     """Writes the answer of streamGenerateContent: server-sent events, or a JSON list without `alt=sse`."""
 
-    def __init__(self, exchange: Exchange, sse: bool) -> None:
-        self._exchange = exchange
+    def __init__(self, responder: Responder, sse: bool) -> None:
+        self._responder = responder
         self._sse = sse
         self._opened = False
         self._separator = b"["
@@ -312,29 +284,28 @@ class StreamWriter:
     def send_raw(self, body: bytes) -> None:
         self.open()
         if self._sse:
-            self._exchange.write(b"data: " + body + b"\r\n\r\n")
+            self._responder.write(b"data: " + body + b"\r\n\r\n")
         else:
-            self._exchange.write(self._separator + body)
+            self._responder.write(self._separator + body)
             self._separator = b",\r\n"
 
     def send_line(self, line: bytes) -> None:
         """Send a line that is no event, unchanged."""
         self.open()
-        self._exchange.write(line + b"\r\n\r\n")
+        self._responder.write(line + b"\r\n\r\n")
 
     def open(self) -> None:
         if not self._opened:
             self._opened = True
-            self._exchange.begin(200, "text/event-stream" if self._sse else "application/json; charset=UTF-8")
+            self._responder.begin(200, "text/event-stream" if self._sse else "application/json; charset=UTF-8")
 
     def end(self) -> None:
         self.open()
         if not self._sse:
-            self._exchange.write(b"[]" if self._separator == b"[" else b"]")
+            self._responder.write(b"[]" if self._separator == b"[" else b"]")
 
 
-@dataclass(slots=True, frozen=True)
-class ModelCard:
+class ModelCard(msgspec.Struct, frozen=True, rename="camel"):
     """The one model that is served, for any model name in a call."""
 
     name: str
@@ -342,18 +313,12 @@ class ModelCard:
     description: str
     input_token_limit: int
     output_token_limit: int
+    version: str = "local"
+    supported_generation_methods: tuple[str, ...] = ACTIONS
+    temperature: float = 1
+    max_temperature: float = 2
+    top_p: float = 0.95
+    top_k: int = 64
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "name": f"models/{self.name}",
-            "version": "local",
-            "displayName": self.display_name,
-            "description": self.description,
-            "inputTokenLimit": self.input_token_limit,
-            "outputTokenLimit": self.output_token_limit,
-            "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
-            "temperature": 1,
-            "maxTemperature": 2,
-            "topP": 0.95,
-            "topK": 64,
-        }
+        return {**msgspec.to_builtins(self), "name": f"models/{self.name}"}

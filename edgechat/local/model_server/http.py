@@ -44,13 +44,13 @@ class ClientGone(gevent.GreenletExit):  # type: ignore[misc]  # gevent has no ty
     """The client has closed its connection."""
 
 
-Handler = Callable[["Exchange"], None]
+Handler = Callable[["Responder"], None]
 FaultBody = Callable[[int, str], bytes]
 StartResponse = Callable[[str, list[tuple[str, str]]], Callable[[bytes], None]]
 
 
-class Exchange:
-    """A request and its answer. Every write waits while the client reads more slowly than the server writes."""
+class Responder:
+    """Sends the answer to one request. Every write waits while the client reads more slowly than the server writes."""
 
     write: Callable[[bytes], None]
 
@@ -116,11 +116,11 @@ def make_server(listener: socket.socket, handler: Handler, fault_body: FaultBody
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             body = environ["wsgi.input"].read(MAX_BODY_BYTES + 1)
-            exchange = Exchange(_request_of(environ, body), start_response, sock)
+            responder = Responder(_request_of(environ, body), start_response, sock)
             if len(body) > MAX_BODY_BYTES:
-                exchange.respond(413, fault_body(413, f"The body is larger than {MAX_BODY_BYTES} bytes."))
+                responder.respond(413, fault_body(413, f"The body is larger than {MAX_BODY_BYTES} bytes."))
                 raise Cut
-            _handle(handler, exchange, fault_body, sock)
+            _handle(handler, responder, fault_body, sock)
         except (Cut, ClientGone, OSError):
             # pywsgi treats this as a disconnected client: it closes the connection, sends nothing, and logs nothing.
             raise ConnectionResetError(errno.ECONNRESET, "cut") from None
@@ -129,7 +129,7 @@ def make_server(listener: socket.socket, handler: Handler, fault_body: FaultBody
     return WSGIServer(listener, application, log=None, handler_class=_ConnectionHandler)
 
 
-def _handle(handler: Handler, exchange: Exchange, fault_body: FaultBody, sock: Any) -> None:
+def _handle(handler: Handler, responder: Responder, fault_body: FaultBody, sock: Any) -> None:
     """Run the handler; end it with ClientGone when the client closes its sending side."""
     handling = gevent.getcurrent()
     watcher = gevent.get_hub().loop.io(sock.fileno(), 1)
@@ -146,14 +146,14 @@ def _handle(handler: Handler, exchange: Exchange, fault_body: FaultBody, sock: A
 
     watcher.start(look)
     try:
-        handler(exchange)
+        handler(responder)
     except (Cut, OSError):
         raise
     except Exception:
         traceback.print_exc()
-        if exchange.started:
-            exchange.cut(reset=True)
-        exchange.respond(500, fault_body(500, "Internal error of the local model server."))
+        if responder.started:
+            responder.cut(reset=True)
+        responder.respond(500, fault_body(500, "Internal error of the local model server."))
     finally:
         watcher.stop()
         watcher.close()

@@ -3,6 +3,7 @@
 import json
 import time
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 from edgechat.local.model_server.call_record import CallEntry, CallRecord
@@ -17,7 +18,7 @@ from edgechat.local.model_server.gemini_protocol import (
     error_body,
     new_response_id,
 )
-from edgechat.local.model_server.http import ClientGone, Cut, Exchange, encode_json
+from edgechat.local.model_server.http import JSON_TYPE, ClientGone, Cut, Responder, encode_json
 from edgechat.local.model_server.scripted_text import (
     count_prompt_tokens,
     count_text_tokens,
@@ -34,10 +35,6 @@ RUBBISH: dict[int, bytes] = {
     3: b"{}",
 }
 SAFETY_RATINGS = [{"category": "HARM_CATEGORY_DANGEROUS_CONTENT", "probability": "HIGH", "blocked": True}]
-
-
-class Refused(GeminiError):
-    """A requested fault: the call never reached the model."""
 
 
 class ScriptedModel:
@@ -59,29 +56,27 @@ class ScriptedModel:
     def count_tokens(self, call: ModelCall) -> int:
         return count_prompt_tokens(call)
 
-    def handle_own_route(self, exchange: Exchange) -> bool:
-        request = exchange.request
+    def handle_own_route(self, responder: Responder) -> bool:
+        request = responder.request
         route = (request.method, request.path)
         if route == ("GET", "/scripted/calls"):
-            exchange.respond_json(200, {"calls": self._record.find(request.query.get("contains", ""))})
+            responder.respond_json(200, {"calls": self._record.find(request.query.get("contains", ""))})
         elif route == ("DELETE", "/scripted/calls"):
             self._record.clear()
-            exchange.respond(204, b"")
+            responder.respond(204, b"")
         elif route == ("GET", "/scripted/totals"):
-            exchange.respond_json(200, self._record.totals())
+            responder.respond_json(200, self._record.totals())
         else:
             return False
         return True
 
-    def generate(self, call: ModelCall, exchange: Exchange) -> None:
-        entry = self._record.start(exchange.request, call, count_prompt_tokens(call))
+    def generate(self, call: ModelCall, responder: Responder) -> None:
+        entry = self._record.start(responder.request, call, count_prompt_tokens(call))
         outcome, billed = "error", False
         try:
-            directives, text = parse_directives(call.last_user_turn.text)
+            directives, text = parse_directives(call.last_user_content.text)
             billed = True
-            ScriptedAnswer(
-                model=self, call=call, exchange=exchange, entry=entry, directives=directives, text=text
-            ).send()
+            ScriptedAnswer(self, call, responder, entry, directives, text).send()
             outcome = "complete"
         except ClientGone:
             outcome = "client_gone"
@@ -95,8 +90,8 @@ class ScriptedModel:
         finally:
             self._record.end(entry, outcome, time.time(), billed=billed)
 
-    def refuse_if_asked(self, directives: Directives) -> None:
-        """Raises Refused for [[status]], and for the first calls of a key with [[fail_first]]."""
+    def refuse_if_directed(self, directives: Directives) -> None:
+        """Raises GeminiError for [[status]], and for the first calls of a key with [[fail_first]]."""
         status = directives.status
         if directives.fail_first:
             key = str(directives.key)
@@ -113,160 +108,150 @@ class ScriptedModel:
             details = fault_details(status, directives.retry)
             if directives.details is not None:
                 details = json.loads(directives.details)
-            raise Refused(status, fault_message(status), details, headers)
+            raise GeminiError(status, fault_message(status), details, headers)
 
 
+@dataclass
 class ScriptedAnswer:
     """One answer in progress."""
 
-    def __init__(
-        self,
-        *,
-        model: ScriptedModel,
-        call: ModelCall,
-        exchange: Exchange,
-        entry: CallEntry,
-        directives: Directives,
-        text: str,
-    ) -> None:
-        self._model = model
-        self._call = call
-        self._exchange = exchange
-        self._entry = entry
-        self._directives = directives
-        self._response_id = new_response_id()
-        self._text, self._finish_reason = self._compose(text)
-        self._pieces = split_text(self._text, directives.chunks if call.streaming else 1)
+    model: ScriptedModel
+    call: ModelCall
+    responder: Responder
+    entry: CallEntry
+    script: Directives
+    text: str  # the user's text; from then on the answer's
+
+    def __post_init__(self) -> None:
+        self.response_id = new_response_id()
+        self.text, self.finish_reason = self._compose()
+        self.pieces = split_text(self.text, self.script.chunks if self.call.streaming else 1)
 
     def send(self) -> None:
-        """Send the answer. Raises Refused and Cut; is cancelled when the client disconnects."""
-        asked = self._directives
-        if asked.delay:
-            time.sleep(asked.delay)
-        self._model.refuse_if_asked(asked)
-        if asked.hang is not None:
-            time.sleep(asked.hang)
-            self._exchange.cut(reset=False)
-        if asked.rubbish:
-            self._send_raw(RUBBISH[asked.rubbish])
-        elif asked.raw is not None:
-            self._send_raw(*asked.raw.encode().splitlines())
-        elif asked.block == "prompt":
+        """Send the answer. Raises GeminiError and Cut; is cancelled when the client disconnects."""
+        script = self.script
+        time.sleep(script.delay)
+        self.model.refuse_if_directed(script)
+        if script.hang is not None:
+            time.sleep(script.hang)
+            self.responder.cut(reset=False)
+        if script.rubbish:
+            self._send_raw(RUBBISH[script.rubbish])
+        elif script.raw is not None:
+            self._send_raw(*script.raw.encode().splitlines())
+        elif script.block == "prompt":
             self._send_raw(encode_json(self._blocked_prompt()))
-        elif self._call.streaming:
+        elif self.call.streaming:
             self._stream()
         else:
-            self._send_at_once()
+            self._send_whole()
 
-    def _compose(self, text: str) -> tuple[str, str]:
+    def _compose(self) -> tuple[str, str]:
         """The answer's text, within maxOutputTokens, and its finish reason."""
-        asked, finish_reason = self._directives, "STOP"
-        if asked.empty or asked.block in ("prompt", "answer"):
+        script, config, finish_reason = self.script, self.call.config, "STOP"
+        if script.empty or script.block in ("prompt", "answer"):
             answer = ""
-        elif asked.say is not None:
-            answer = asked.say
-        elif asked.length is not None:
-            answer = text_of_length(asked.length)
-        elif self._call.config.json_schema is not None:
-            answer = encode_json(sample_for_schema(self._call.config.json_schema)).decode()
+        elif script.say is not None:
+            answer = script.say
+        elif script.length is not None:
+            answer = text_of_length(script.length)
+        elif config.json_schema is not None:
+            answer = encode_json(sample_for_schema(config.json_schema)).decode()
         else:
-            answer = f"Echo: {text}" + "".join(map(describe_picture, self._call.last_user_turn.pictures))
-        limit = self._call.config.max_output_tokens
+            answer = f"Echo: {self.text}" + "".join(map(describe_picture, self.call.last_user_content.pictures))
+        limit = config.max_output_tokens
         if limit is not None and count_text_tokens(len(answer)) > limit:
             answer, finish_reason = answer[: 4 * limit], "MAX_TOKENS"
-        if asked.block in ("answer", "partial"):
+        if script.block in ("answer", "partial"):
             finish_reason = "SAFETY"
-        return answer, asked.finish or finish_reason
+        return answer, script.finish or finish_reason
 
     def _part(self, text: str, characters: int, *, last: bool) -> dict[str, Any]:
         """The response with this piece of text. `characters` counts those sent so far, including this piece."""
-        asked = self._directives
-        self._entry.thoughts_tokens = asked.thoughts
-        usage = Usage(
-            self._entry.prompt_tokens, count_text_tokens(characters), asked.thoughts, asked.cached, asked.tools
-        )
+        script = self.script
+        self.entry.thoughts_tokens = script.thoughts
+        output_tokens = count_text_tokens(characters)
+        usage = Usage(self.entry.prompt_tokens, output_tokens, script.thoughts, script.cached, script.tools)
         part = answer_part(
-            text=text if self._text else None,
-            finish_reason=self._finish_reason if last else None,
-            usage=None if asked.nousage else usage,
-            model_version=self._model.card.name if asked.version is None else asked.version,
-            response_id=self._response_id,
+            text=text if self.text else None,
+            finish_reason=self.finish_reason if last else None,
+            usage=None if script.nousage else usage,
+            model_version=self.model.card.name if script.version is None else script.version,
+            response_id=self.response_id,
         )
-        if asked.continuation is not None:
-            part["candidates"][0]["continuationToken"] = asked.continuation
-        if last and asked.block in ("answer", "partial"):
+        if script.continuation is not None:
+            part["candidates"][0]["continuationToken"] = script.continuation
+        if last and script.block in ("answer", "partial"):
             part["candidates"][0]["safetyRatings"] = SAFETY_RATINGS
         return part
 
     def _stream(self) -> None:
-        asked = self._directives
-        writer = StreamWriter(self._exchange, self._call.sse)
+        script = self.script
+        writer = StreamWriter(self.responder, self.call.sse)
         writer.open()
         began = time.monotonic()
         characters = 0
-        for index, piece in enumerate(self._pieces):
+        for index, piece in enumerate(self.pieces):
             self._cut_if_due(index)
-            if asked.error is not None and index == min(asked.error_at, len(self._pieces) - 1):
-                writer.send_raw(error_body(asked.error, fault_message(asked.error)))
+            last = index == len(self.pieces) - 1
+            if script.error is not None and (index == script.error_at or last):
+                writer.send_raw(error_body(script.error, fault_message(script.error)))
                 writer.end()
                 return
-            if index and asked.gap:
+            if index and script.gap:
                 # Waits for a point of the schedule, not for an interval, so delays do not add up.
-                time.sleep(max(0.0, began + index * asked.gap - time.monotonic()))
+                time.sleep(max(0.0, began + index * script.gap - time.monotonic()))
             characters += len(piece)
-            part = self._part(piece, characters, last=index == len(self._pieces) - 1)
-            if asked.counted is not None and index >= asked.counted:
+            part = self._part(piece, characters, last=last)
+            if script.counted is not None and index >= script.counted:
                 part.pop("usageMetadata", None)
-            self._entry.note_chunk(time.time(), count_text_tokens(characters))
+            self.entry.note_chunk(time.time(), count_text_tokens(characters))
             writer.send(part)
-        if asked.tail is not None:
-            writer.send_line(asked.tail.encode())
-        self._cut_if_due(len(self._pieces))
-        time.sleep(asked.linger)
+        if script.tail is not None:
+            writer.send_line(script.tail.encode())
+        self._cut_if_due(len(self.pieces))
+        time.sleep(script.linger)
         writer.end()
 
     def _cut_if_due(self, chunks_sent: int) -> None:
-        if self._directives.cut is not None and (
-            chunks_sent == self._directives.cut or (chunks_sent == len(self._pieces) <= self._directives.cut)
-        ):
+        if self.script.cut is not None and chunks_sent == min(self.script.cut, len(self.pieces)):
             self._cut()
 
     def _cut(self) -> None:
-        self._exchange.cut(reset=self._directives.cut_by == "reset")
+        self.responder.cut(reset=self.script.cut_by == "reset")
 
-    def _send_at_once(self) -> None:
-        body = encode_json(self._part(self._text, len(self._text), last=True))
-        if self._directives.cut is None:
-            self._entry.note_chunk(time.time(), count_text_tokens(len(self._text)))
-            self._exchange.respond(200, body)
+    def _send_whole(self) -> None:
+        body = encode_json(self._part(self.text, len(self.text), last=True))
+        if self.script.cut != 0:
+            self.entry.note_chunk(time.time(), count_text_tokens(len(self.text)))
+        if self.script.cut is None:
+            self.responder.respond(200, body)
             return
-        self._exchange.begin(200, "application/json; charset=UTF-8", length=len(body))
-        if self._directives.cut:
-            self._entry.note_chunk(time.time(), count_text_tokens(len(self._text)))
-            self._exchange.write(body[: len(body) // 2])
+        self.responder.begin(200, JSON_TYPE, length=len(body))
+        if self.script.cut:
+            self.responder.write(body[: len(body) // 2])
         self._cut()
 
     def _send_raw(self, *bodies: bytes) -> None:
-        self._entry.note_chunk(time.time(), 0)
-        if self._call.streaming:
-            writer = StreamWriter(self._exchange, self._call.sse)
-            for index, body in enumerate(bodies):
-                if index:
-                    time.sleep(self._directives.gap)
-                writer.send_raw(body)
-            writer.end()
-        else:
-            self._exchange.respond(200, bodies[0])
+        self.entry.note_chunk(time.time(), 0)
+        if not self.call.streaming:
+            self.responder.respond(200, bodies[0])
+            return
+        writer = StreamWriter(self.responder, self.call.sse)
+        for index, body in enumerate(bodies):
+            if index:
+                time.sleep(self.script.gap)
+            writer.send_raw(body)
+        writer.end()
 
     def _blocked_prompt(self) -> dict[str, Any]:
-        blocked: dict[str, Any] = {
+        usage = {} if self.script.nousage else {"usageMetadata": Usage(self.entry.prompt_tokens).to_json()}
+        return {
             "promptFeedback": {"blockReason": "SAFETY", "safetyRatings": SAFETY_RATINGS},
-            "modelVersion": self._model.card.name,
-            "responseId": self._response_id,
+            "modelVersion": self.model.card.name,
+            "responseId": self.response_id,
+            **usage,
         }
-        if not self._directives.nousage:
-            blocked["usageMetadata"] = Usage(self._entry.prompt_tokens).to_json()
-        return blocked
 
 
 def fault_message(status: int) -> str:
@@ -280,7 +265,7 @@ def fault_message(status: int) -> str:
         503: "The model is overloaded. Please try again later.",
         504: "The request timed out. Please try again.",
     }
-    return messages.get(status, f"The script asked for status {status}.")
+    return messages.get(status, f"The directive sets status {status}.")
 
 
 def fault_details(status: int, retry: int | None) -> list[dict[str, Any]]:

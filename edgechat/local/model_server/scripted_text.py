@@ -34,8 +34,8 @@ def count_text_tokens(characters: int) -> int:
 
 def count_prompt_tokens(call: ModelCall) -> int:
     """The tokens of all texts and the system instruction together, plus 258 for each picture."""
-    characters = len(call.system_instruction) + sum(len(turn.text) for turn in call.turns)
-    return count_text_tokens(characters) + PICTURE_TOKENS * sum(len(turn.pictures) for turn in call.turns)
+    characters = len(call.system_instruction) + sum(len(content.text) for content in call.contents)
+    return count_text_tokens(characters) + PICTURE_TOKENS * sum(len(content.pictures) for content in call.contents)
 
 
 def text_of_length(length: int) -> str:

@@ -4,13 +4,14 @@ import secrets
 from typing import Protocol
 
 from edgechat.local.model_server.gemini_protocol import (
+    ACTIONS,
     MODEL_PATH,
     GeminiError,
     ModelCall,
     ModelCard,
     parse_call,
 )
-from edgechat.local.model_server.http import Exchange
+from edgechat.local.model_server.http import Responder
 
 
 class Model(Protocol):
@@ -19,13 +20,13 @@ class Model(Protocol):
     card: ModelCard
     mode: str
 
-    def generate(self, call: ModelCall, exchange: Exchange) -> None:
-        """Answer the exchange. Raises GeminiError only before anything was sent."""
+    def generate(self, call: ModelCall, responder: Responder) -> None:
+        """Answer the call. Raises GeminiError only before anything was sent."""
 
     def count_tokens(self, call: ModelCall) -> int: ...
 
-    def handle_own_route(self, exchange: Exchange) -> bool:
-        """Answer a route that only this model has. False leaves the exchange untouched."""
+    def handle_own_route(self, responder: Responder) -> bool:
+        """Answer a route that only this model has. False sends nothing."""
 
 
 class Service:
@@ -36,26 +37,26 @@ class Service:
         self.model = model
         self._key = key
 
-    def handle(self, exchange: Exchange) -> None:
+    def handle(self, responder: Responder) -> None:
         try:
-            self._route(exchange)
+            self._route(responder)
         except GeminiError as fault:
-            if exchange.started:
+            if responder.started:
                 raise
-            exchange.respond(fault.code, fault.body(), headers=fault.headers)
+            responder.respond(fault.code, fault.body(), headers=fault.headers)
 
-    def _route(self, exchange: Exchange) -> None:
-        request = exchange.request
+    def _route(self, responder: Responder) -> None:
+        request = responder.request
         if request.path == "/health" and request.method in ("GET", "HEAD"):
             health = {"status": "ok", "mode": self.model.mode, "model": self.model.card.name}
-            exchange.respond_json(200, health)
+            responder.respond_json(200, health)
             return
         # As bytes: a header may contain characters that compare_digest refuses in a text.
         if self._key is not None and not secrets.compare_digest(request.key.encode(), self._key.encode()):
             raise GeminiError(403, "API key not valid. Please pass a valid API key.")
         matched = MODEL_PATH.match(request.path)
         if matched is None:
-            if not self.model.handle_own_route(exchange):
+            if not self.model.handle_own_route(responder):
                 raise GeminiError(404, f"There is no {request.method} {request.path} here.")
             return
         name, action = matched["model"], matched["action"]
@@ -63,14 +64,14 @@ class Service:
             if request.method != "GET":
                 raise GeminiError(405, f"{request.method} is not allowed on {request.path}.")
             card = self.model.card.to_json()
-            exchange.respond_json(200, card if name else {"models": [card]})
+            responder.respond_json(200, card if name else {"models": [card]})
             return
-        if action not in ("generateContent", "streamGenerateContent", "countTokens"):
+        if action not in ACTIONS:
             raise GeminiError(404, f"The local model has no method {action}.")
         if request.method != "POST":
             raise GeminiError(405, f"{request.method} is not allowed on {request.path}.")
         call = parse_call(name, action, request.query.get("alt") == "sse", request.body)
         if action == "countTokens":
-            exchange.respond_json(200, {"totalTokens": self.model.count_tokens(call)})
+            responder.respond_json(200, {"totalTokens": self.model.count_tokens(call)})
         else:
-            self.model.generate(call, exchange)
+            self.model.generate(call, responder)

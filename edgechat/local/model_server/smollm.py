@@ -16,22 +16,27 @@ from typing import Any
 
 import gevent
 
-from edgechat.local.model_server.chat_prompt import compose_prompt, fit_prompt
 from edgechat.local.model_server.gemini_protocol import (
+    Content,
     GeminiError,
     ModelCall,
     ModelCard,
     StreamWriter,
-    Turn,
     Usage,
     answer_part,
     new_response_id,
 )
-from edgechat.local.model_server.http import Exchange
+from edgechat.local.model_server.http import Responder
 from edgechat.local.model_server.llama_server import LlamaError, LlamaServer
-from edgechat.local.model_server.picture_answer import is_answered_by_quoting, picture_context, quotation
-from edgechat.local.model_server.pictures import PictureReader, Reading, UnreadablePicture
-from edgechat.local.model_server.schema_bounds import bound_schema
+from edgechat.local.model_server.pictures import (
+    PictureReader,
+    Reading,
+    UnreadablePicture,
+    is_answered_by_quoting,
+    picture_context,
+    quotation,
+)
+from edgechat.local.model_server.smollm_input import bound_schema, compose_prompt, fit_prompt
 
 SLOTS = 4
 # The model reads 250 tokens a second on two cores, and does not follow longer texts anyway.
@@ -86,7 +91,7 @@ def load() -> "SmolLM":
 
 
 class SmolLM:
-    """Answers calls by generating. Calls beyond the number of slots wait for their turn."""
+    """Answers calls by generating. Calls beyond the number of slots wait for a free slot."""
 
     mode = "real"
     card = ModelCard(
@@ -102,25 +107,25 @@ class SmolLM:
         self._slots = threading.Semaphore(SLOTS)
         self._pictures = PictureReader()
 
-    def handle_own_route(self, exchange: Exchange) -> bool:
+    def handle_own_route(self, responder: Responder) -> bool:
         return False
 
     def count_tokens(self, call: ModelCall) -> int:
         """The tokens of the whole conversation, even if a generation would leave part of it out."""
-        turns, _ = self._with_pictures_read(call)
-        return len(self._tokenize(call, turns))
+        contents, _ = self._with_pictures_read(call)
+        return len(self._tokenize(call, contents))
 
-    def generate(self, call: ModelCall, exchange: Exchange) -> None:
-        turns, readings = self._with_pictures_read(call)
-        prompt = fit_prompt(self._tokenize(call, turns), PROMPT_TOKENS)
+    def generate(self, call: ModelCall, responder: Responder) -> None:
+        contents, readings = self._with_pictures_read(call)
+        prompt = fit_prompt(self._tokenize(call, contents), PROMPT_TOKENS)
         usage = Usage(len(prompt))
         answer = Answer(call, usage)
         with closing(self._pieces(call, prompt, readings, answer)) as pieces:
             if call.streaming:
-                self._stream(pieces, answer, StreamWriter(exchange, call.sse))
+                self._stream(pieces, answer, StreamWriter(responder, call.sse))
             else:
                 text = "".join(pieces)
-                exchange.respond_json(200, answer.part(text, last=True))
+                responder.respond_json(200, answer.part(text, last=True))
 
     def _stream(self, pieces: Generator[str], answer: "Answer", writer: StreamWriter) -> None:
         for piece in pieces:
@@ -132,7 +137,7 @@ class SmolLM:
         """The answer's text piece by piece. Counts its tokens and sets its finish reason."""
         limit = min(call.config.max_output_tokens or OUTPUT_TOKENS, OUTPUT_TOKENS)
         if readings and call.config.json_schema is None:
-            question = call.last_user_turn.text
+            question = call.last_user_content.text
             quoted = self._llama.tokenize([quotation(question, readings)])
             answer.usage.candidates = min(len(quoted), limit)
             if len(quoted) > limit:
@@ -159,28 +164,28 @@ class SmolLM:
             answer.usage.candidates += len(self._llama.tokenize([NO_ANSWER]))
             yield NO_ANSWER
 
-    def _tokenize(self, call: ModelCall, turns: list[Turn]) -> list[int]:
+    def _tokenize(self, call: ModelCall, contents: list[Content]) -> list[int]:
         # The model's own instruction stays first: without it, half as many answers are right.
         system = f"{OWN_INSTRUCTION} {call.system_instruction}".strip()
-        return self._llama.tokenize(compose_prompt(system, turns))
+        return self._llama.tokenize(compose_prompt(system, contents))
 
-    def _with_pictures_read(self, call: ModelCall) -> tuple[list[Turn], list[Reading]]:
-        """The turns, each with its pictures' text first, and the readings of the last user turn."""
-        turns: list[Turn] = []
+    def _with_pictures_read(self, call: ModelCall) -> tuple[list[Content], list[Reading]]:
+        """The contents, each with its pictures' text first, and the readings of the last user content."""
+        contents: list[Content] = []
         of_last: list[Reading] = []
         threads = gevent.get_hub().threadpool
-        for turn in call.turns:
+        for content in call.contents:
             try:
-                readings = [threads.apply(self._pictures.read, (picture.data,)) for picture in turn.pictures]
+                readings = [threads.apply(self._pictures.read, (picture.data,)) for picture in content.pictures]
             except UnreadablePicture as fault:
                 raise GeminiError(400, f"Unable to process input image. {fault}") from fault
             if readings:
-                turns.append(replace(turn, text=f"{picture_context(readings)}\n{turn.text}", pictures=[]))
+                contents.append(replace(content, text=f"{picture_context(readings)}\n{content.text}", pictures=[]))
             else:
-                turns.append(turn)
-            if turn is call.last_user_turn:
+                contents.append(content)
+            if content is call.last_user_content:
                 of_last = readings
-        return turns, of_last
+        return contents, of_last
 
 
 class Answer:
