@@ -1,4 +1,4 @@
-"""Deletion of conversations. It leaves nothing behind even if a process dies in between."""
+"""Deletion of conversations. Another process finishes a deletion whose process died."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def delete_conversation(owner_id: int, conversation_id: str) -> bool:
         "purged": False,
     }
     tombstones().update_one({"_id": conversation_id}, {"$setOnInsert": tombstone}, upsert=True)
-    deleted = _take_away(owner_id, conversation_id)
+    deleted = _remove(owner_id, conversation_id)
     if deleted is None:
         return False  # another call deletes it and knows whether a reply was running
     _purge(owner_id, conversation_id, deleted["next_seq"] - 1, is_last=deleted["reply"] is None)
@@ -90,7 +90,7 @@ def delete_everything_of(owner_id: int) -> None:
     owners().delete_one({"_id": owner_id})
 
 
-def _take_away(owner_id: int, conversation_id: str) -> Document | None:
+def _remove(owner_id: int, conversation_id: str) -> Document | None:
     """Delete and return the conversation's document; None if it does not exist.
 
     A compare-and-set on the revision detects a reply that is claimed between the read and the deletion.
@@ -107,7 +107,7 @@ def _take_away(owner_id: int, conversation_id: str) -> Document | None:
 
 def _purge_tombstone(tombstone: Document) -> None:
     owner_id, conversation_id = tombstone["owner_id"], tombstone["_id"]
-    deleted = _take_away(owner_id, conversation_id)
+    deleted = _remove(owner_id, conversation_id)
     _purge(owner_id, conversation_id, deleted["next_seq"] - 1 if deleted else tombstone["last_seq"], is_last=True)
 
 
