@@ -15,6 +15,8 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+_ONE_OWNER = Q(user__isnull=False, organization__isnull=True) | Q(user__isnull=True, organization__isnull=False)
+
 
 def today() -> date:
     """The current day in UTC."""
@@ -81,7 +83,7 @@ class DailyTraffic(models.Model):
     server_errors = models.PositiveBigIntegerField(default=0, help_text="Answered with 500 and above.")
     active_users = models.PositiveBigIntegerField(default=0, help_text="Users with at least one request.")
     latencies = ArrayField(
-        models.PositiveBigIntegerField(), help_text="Requests by how long they took: see usage/reports/latency.py."
+        models.PositiveBigIntegerField(), help_text="Histogram of the durations: see usage/reports/latency.py."
     )
 
     class Meta:
@@ -99,7 +101,7 @@ class RequestRecord(models.Model):
         max_length=40,
         null=True,
         unique=True,
-        help_text="Given where it was answered: what arrives twice is counted once.",
+        help_text="Unique to the request, so a record that arrives twice is counted once.",
     )
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
@@ -159,28 +161,29 @@ class LedgerEntry(models.Model):
         "accounts.Organization", on_delete=models.SET_NULL, null=True, blank=True, related_name="ledger_entries"
     )
     purpose = models.CharField(max_length=20, choices=Purpose.choices)
-    model = models.CharField(max_length=100, help_text="The one that was asked.")
+    model = models.CharField(max_length=100, help_text="The requested one.")
     answered_by = models.CharField(
         max_length=100,
         blank=True,
         default="",
         db_default="",  # processes of an older release do not write this column
-        help_text="The model, or its version, that answered and is paid; empty where none said its name.",
+        help_text="The model or its version that answered, whose price applies; empty if it did not report its name.",
     )
     input_tokens = models.PositiveIntegerField(default=0)
     output_tokens = models.PositiveIntegerField(default=0, help_text="Thinking included.")
-    cached_tokens = models.PositiveIntegerField(default=0, help_text="Of the input, what the model had cached.")
+    cached_tokens = models.PositiveIntegerField(default=0, help_text="The part of the input that the model had cached.")
     thinking_tokens = models.PositiveIntegerField(default=0)
-    estimated = models.BooleanField(default=False, help_text="The model never said; these are our estimates.")
+    estimated = models.BooleanField(default=False, help_text="The model reported no counts; these are estimates.")
     opened_at = models.DateTimeField(auto_now_add=True)
     reserved_tokens = models.PositiveBigIntegerField(
-        default=0, help_text="Taken from the budgets while the call is open: its estimated input and greatest output."
+        default=0,
+        help_text="Taken from the budgets during the call: its estimated input and highest possible output.",
     )
     cost_micros = models.PositiveBigIntegerField(
-        null=True, blank=True, help_text="Millionths of the currency of the prices; empty where there was no price."
+        null=True, blank=True, help_text="Millionths of the currency of the prices; empty without a price."
     )
     holder = models.CharField(max_length=100, blank=True, default="", help_text="The process that makes the call.")
-    abandoned_after = models.DateTimeField(help_text="No process can still be making this call then.")
+    abandoned_after = models.DateTimeField(help_text="After this time no process can still be making the call.")
     settled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -207,9 +210,9 @@ class Process(models.Model):
 
     name = models.CharField(max_length=100, primary_key=True)
     alive_until = models.DateTimeField()
-    held_since = models.DateTimeField(db_default=Now(), help_text="Renewed without a gap since then.")
-    leaving = models.BooleanField(db_default=False, help_text="It ends: others may take over its replies.")
-    dead = models.BooleanField(db_default=False, help_text="For good: the row can't be renewed.")
+    held_since = models.DateTimeField(db_default=Now(), help_text="The start of the renewals without a gap.")
+    leaving = models.BooleanField(db_default=False, help_text="The process ends: others may take over its replies.")
+    dead = models.BooleanField(db_default=False, help_text="Permanent: the row cannot be renewed.")
 
     class Meta:
         db_table = "usage_ledgerholder"  # the name that processes of older versions use
@@ -231,7 +234,7 @@ class DailyCost(models.Model):
         "accounts.Organization", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )
     calls = models.PositiveBigIntegerField()
-    unpriced_calls = models.PositiveBigIntegerField(help_text="Those of a model without a price.")
+    unpriced_calls = models.PositiveBigIntegerField(help_text="Calls of models without a price.")
     input_tokens = models.PositiveBigIntegerField()
     output_tokens = models.PositiveBigIntegerField()
     cost_micros = models.PositiveBigIntegerField()
@@ -288,16 +291,16 @@ class Budget(models.Model):
     )
     period = models.CharField(max_length=5, choices=Period.choices, default=Period.MONTH)
     token_limit = models.PositiveBigIntegerField(
-        null=True, blank=True, help_text="Empty: no limit, whatever MONTHLY_TOKEN_LIMIT says. 0: nothing at all."
+        null=True, blank=True, help_text="Empty: no limit, also if MONTHLY_TOKEN_LIMIT is set. 0: no tokens."
     )
 
     class Meta:
         ordering = ("id",)
         constraints = (
             models.CheckConstraint(
-                condition=Q(user__isnull=False, organization__isnull=True)
-                | Q(user__isnull=True, organization__isnull=False),
+                condition=_ONE_OWNER,
                 name="budget_of_a_user_or_an_organization",
+                violation_error_message="A budget is of one user or of one organization.",
             ),
             models.UniqueConstraint(fields=("user", "period"), name="budget_once_per_user"),
             models.UniqueConstraint(fields=("organization", "period"), name="budget_once_per_organization"),
@@ -329,13 +332,7 @@ class Spending(models.Model):
     class Meta:
         verbose_name_plural = "spending"
         indexes = (models.Index(fields=("month", "-month_tokens"), name="spending_most"),)
-        constraints = (
-            models.CheckConstraint(
-                condition=Q(user__isnull=False, organization__isnull=True)
-                | Q(user__isnull=True, organization__isnull=False),
-                name="spending_of_a_user_or_an_organization",
-            ),
-        )
+        constraints = (models.CheckConstraint(condition=_ONE_OWNER, name="spending_of_a_user_or_an_organization"),)
 
     def __str__(self) -> str:
         return f"{self.month_tokens} tokens since {self.month}"

@@ -22,10 +22,10 @@ class TokensUsedOutput(TypedDict):
 
 
 class QuotaOutput(TypedDict):
-    limit: Annotated[int | None, "Tokens; of several budgets that with the least left."]
-    used: Annotated[int, "Tokens in the budget's month or day, UTC; without a budget this month's."]
-    remaining: int | None
-    resets_at: datetime | None
+    limit: Annotated[int | None, "Tokens; of several budgets, the one with the least left. Null without a budget."]
+    used: Annotated[int, "Tokens in the budget's month or day, UTC; without a budget, in this month."]
+    remaining: Annotated[int | None, "Null without a budget."]
+    resets_at: Annotated[datetime | None, "The end of the budget's month or day. Null without a budget."]
 
 
 class UsageTotals(TypedDict):

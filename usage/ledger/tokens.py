@@ -13,7 +13,7 @@ class TokenUsageOutput(TypedDict):
     total_tokens: int
     cached_tokens: Annotated[int, "Of the input."]
     thinking_tokens: Annotated[int, "Of the output."]
-    estimated: Annotated[bool, "The model did not say; these are estimates."]
+    estimated: Annotated[bool, "The model reported no counts; these are estimates."]
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ('id',),
-                'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('organization__isnull', True), ('user__isnull', False)), models.Q(('organization__isnull', False), ('user__isnull', True)), _connector='OR'), name='budget_of_a_user_or_an_organization'), models.UniqueConstraint(fields=('user', 'period'), name='budget_once_per_user'), models.UniqueConstraint(fields=('organization', 'period'), name='budget_once_per_organization')],
+                'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('organization__isnull', True), ('user__isnull', False)), models.Q(('organization__isnull', False), ('user__isnull', True)), _connector='OR'), name='budget_of_a_user_or_an_organization', violation_error_message='A budget is of one user or of one organization.'), models.UniqueConstraint(fields=('user', 'period'), name='budget_once_per_user'), models.UniqueConstraint(fields=('organization', 'period'), name='budget_once_per_organization')],
             },
         ),
         migrations.CreateModel(
@@ -76,11 +76,11 @@ class Migration(migrations.Migration):
                 ('model', models.CharField(max_length=100)),
                 ('input_tokens', models.PositiveIntegerField(default=0)),
                 ('output_tokens', models.PositiveIntegerField(default=0, help_text='Thinking included.')),
-                ('cached_tokens', models.PositiveIntegerField(default=0, help_text='Of the input, what the model had cached.')),
+                ('cached_tokens', models.PositiveIntegerField(default=0, help_text='The part of the input that the model had cached.')),
                 ('thinking_tokens', models.PositiveIntegerField(default=0)),
-                ('estimated', models.BooleanField(default=False, help_text='The model never said; these are our estimates.')),
+                ('estimated', models.BooleanField(default=False, help_text='The model reported no counts; these are estimates.')),
                 ('opened_at', models.DateTimeField(auto_now_add=True)),
-                ('abandoned_after', models.DateTimeField(help_text='No process can still be making this call then.')),
+                ('abandoned_after', models.DateTimeField(help_text='After this time no process can still be making the call.')),
                 ('settled_at', models.DateTimeField(blank=True, null=True)),
                 ('organization', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='ledger_entries', to='accounts.organization')),
                 ('user', models.ForeignKey(blank=True, help_text='Empty after the account was deleted.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='ledger_entries', to=settings.AUTH_USER_MODEL)),

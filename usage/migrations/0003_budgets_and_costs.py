@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                 ('client_errors', models.PositiveBigIntegerField(default=0, help_text='Answered with 400 to 499.')),
                 ('server_errors', models.PositiveBigIntegerField(default=0, help_text='Answered with 500 and above.')),
                 ('active_users', models.PositiveBigIntegerField(default=0, help_text='Users with at least one request.')),
-                ('latencies', django.contrib.postgres.fields.ArrayField(base_field=models.PositiveBigIntegerField(), help_text='Requests by how long they took: see usage/reports/latency.py.', size=None)),
+                ('latencies', django.contrib.postgres.fields.ArrayField(base_field=models.PositiveBigIntegerField(), help_text='Histogram of the durations: see usage/reports/latency.py.', size=None)),
             ],
             options={
                 'verbose_name_plural': 'daily traffic',
@@ -47,12 +47,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='ledgerentry',
             name='cost_micros',
-            field=models.PositiveBigIntegerField(blank=True, help_text='Millionths of the currency of the prices; empty where there was no price.', null=True),
+            field=models.PositiveBigIntegerField(blank=True, help_text='Millionths of the currency of the prices; empty without a price.', null=True),
         ),
         migrations.AddField(
             model_name='ledgerentry',
             name='reserved_tokens',
-            field=models.PositiveBigIntegerField(default=0, help_text='Taken from the budgets while the call is open: its estimated input and greatest output.'),
+            field=models.PositiveBigIntegerField(default=0, help_text='Taken from the budgets during the call: its estimated input and highest possible output.'),
         ),
         migrations.AddField(
             model_name='recorderposition',
@@ -67,12 +67,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='requestrecord',
             name='key',
-            field=models.CharField(help_text='Given where it was answered: what arrives twice is counted once.', max_length=40, null=True, unique=True),
+            field=models.CharField(help_text='Unique to the request, so a record that arrives twice is counted once.', max_length=40, null=True, unique=True),
         ),
         migrations.AlterField(
             model_name='budget',
             name='token_limit',
-            field=models.PositiveBigIntegerField(blank=True, help_text='Empty: no limit, whatever MONTHLY_TOKEN_LIMIT says. 0: nothing at all.', null=True),
+            field=models.PositiveBigIntegerField(blank=True, help_text='Empty: no limit, also if MONTHLY_TOKEN_LIMIT is set. 0: no tokens.', null=True),
         ),
         migrations.AlterField(
             model_name='ledgerentry',
@@ -86,7 +86,7 @@ class Migration(migrations.Migration):
                 ('date', models.DateField(db_index=True)),
                 ('model', models.CharField(max_length=100)),
                 ('calls', models.PositiveBigIntegerField()),
-                ('unpriced_calls', models.PositiveBigIntegerField(help_text='Those of a model without a price.')),
+                ('unpriced_calls', models.PositiveBigIntegerField(help_text='Calls of models without a price.')),
                 ('input_tokens', models.PositiveBigIntegerField()),
                 ('output_tokens', models.PositiveBigIntegerField()),
                 ('cost_micros', models.PositiveBigIntegerField()),

@@ -13,16 +13,16 @@ class Migration(migrations.Migration):
         migrations.AddField(
             "Process",
             "held_since",
-            models.DateTimeField(db_default=Now(), help_text="Renewed without a gap since then."),
+            models.DateTimeField(db_default=Now(), help_text="The start of the renewals without a gap."),
         ),
         migrations.AddField(
             "Process",
             "leaving",
-            models.BooleanField(db_default=False, help_text="It ends: others may take over its replies."),
+            models.BooleanField(db_default=False, help_text="The process ends: others may take over its replies."),
         ),
         migrations.AddField(
             "Process",
             "dead",
-            models.BooleanField(db_default=False, help_text="For good: the row can't be renewed."),
+            models.BooleanField(db_default=False, help_text="Permanent: the row cannot be renewed."),
         ),
     ]

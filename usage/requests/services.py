@@ -57,7 +57,7 @@ def collect_requests() -> int:
     it every second, and when the process ends.
     """
     with _collecting:
-        records = list(confirmed.values())  # before Redis is asked, so that its answer applies to all of them
+        records = list(confirmed.values())  # before the ping, so that its result applies to all of them
         is_away = bool(records) and not _redis_answers()
         for record in records:
             if is_away:

@@ -41,7 +41,7 @@ class SetBudgetForm(forms.Form):
     period = forms.ChoiceField(choices=Budget.Period.choices, widget=UnfoldAdminSelectWidget)
     budget = forms.ChoiceField(
         choices=[
-            (TOKENS, "So many tokens"),
+            (TOKENS, "A number of tokens"),
             (UNLIMITED, "No limit"),
             (DEFAULT, "The default: MONTHLY_TOKEN_LIMIT a month, no limit a day"),
         ],
@@ -52,7 +52,7 @@ class SetBudgetForm(forms.Form):
         max_value=2**62,
         required=False,
         widget=UnfoldAdminBigIntegerFieldWidget,
-        help_text="In the calendar month or day, UTC. 0: nothing at all.",
+        help_text="In the calendar month or day, UTC. 0: no tokens.",
     )
 
     def clean(self) -> dict[str, Any]:
@@ -62,25 +62,9 @@ class SetBudgetForm(forms.Form):
         return cleaned
 
 
-class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]
-    class Meta:
-        model = Budget
-        fields = ("user", "organization", "period", "token_limit")
-
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean()
-        if (
-            not self.errors
-            and self.instance.pk is None
-            and bool(self.cleaned_data.get("user")) == bool(self.cleaned_data.get("organization"))
-        ):
-            raise ValidationError("A budget is of one user or of one organization.")
-        return cleaned
-
-
 @admin.register(Budget)
 class BudgetAdmin(OfUsersAdmin):
-    form = BudgetForm
+    fields = ("user", "organization", "period", "token_limit")
     list_display = ("id", "user", "organization", "period", "token_limit")
     list_select_related = ("user", "organization")
     list_filter = ("period",)

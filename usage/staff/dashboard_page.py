@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from django.conf import settings
@@ -87,39 +88,30 @@ def _cards(board: Dashboard) -> list[dict[str, str]]:
 
 
 def _charts(board: Dashboard) -> list[dict[str, Any]]:
-    days = board.days
-    labels = [_date(day) for day in days]
+    labels = [_date(day) for day in board.days]
+
+    def bars(title: str, *series: tuple[str, str, str]) -> dict[str, Any]:
+        """A chart of (name, color, attribute of a day)."""
+        values: list[Series] = [
+            (name, color, [attrgetter(attribute)(day) for day in board.days]) for name, color, attribute in series
+        ]
+        return _chart(title, "bar", labels, values)
+
+    percentiles: list[Series] = [
+        (_percentile_name(fraction), color, [day.latency[number] for day in board.days])
+        for number, (fraction, color) in enumerate(zip(FRACTIONS, (THIRD, SECOND, BAD), strict=True))
+    ]
     return [
-        _chart("Requests per day", "bar", labels, [("Requests", FIRST, [day.requests for day in days])]),
-        _chart(
-            "Tokens per day",
-            "bar",
-            labels,
-            [
-                ("Input", FIRST, [day.costs.input_tokens for day in days]),
-                ("Output", SECOND, [day.costs.output_tokens for day in days]),
-            ],
-        ),
-        _chart("Active users per day", "bar", labels, [("Users", THIRD, [day.active_users for day in days])]),
+        bars("Requests per day", ("Requests", FIRST, "requests")),
+        bars("Tokens per day", ("Input", FIRST, "costs.input_tokens"), ("Output", SECOND, "costs.output_tokens")),
+        bars("Active users per day", ("Users", THIRD, "active_users")),
         _chart(f"Cost per day ({settings.PRICE_CURRENCY})", "bar", labels, _cost_series(board)),
-        _chart(
+        bars(
             "Errors per day",
-            "bar",
-            labels,
-            [
-                ("Client errors (4xx)", SECOND, [day.client_errors for day in days]),
-                ("Server errors (5xx)", BAD, [day.server_errors for day in days]),
-            ],
+            ("Client errors (4xx)", SECOND, "client_errors"),
+            ("Server errors (5xx)", BAD, "server_errors"),
         ),
-        _chart(
-            "Latency per day (ms)",
-            "line",
-            labels,
-            [
-                (_percentile_name(fraction), color, [day.latency[number] for day in days])
-                for number, (fraction, color) in enumerate(zip(FRACTIONS, (THIRD, SECOND, BAD), strict=True))
-            ],
-        ),
+        _chart("Latency per day (ms)", "line", labels, percentiles),
     ]
 
 

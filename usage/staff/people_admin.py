@@ -72,7 +72,7 @@ class UserWithUsageAdmin(WithUsageTables, AccountAdmin):  # type: ignore[misc]
             store,
             self.chosen(request, queryset, object_id),
             title="Set budget",
-            text="It counts from the next call to the model on; what was used in the period stays used.",
+            text="It applies from the next call to the model on. Tokens used earlier in the period still count.",
             form=form,
         )
 
@@ -109,7 +109,7 @@ def _usage_table(user: User) -> dict[str, Any]:
     tokens = usage["tokens"]
     return {
         "title": "Usage",
-        "headers": ["", "In all", "Last 24 hours", "Last 7 days"],
+        "headers": ["", "Total", "Last 24 hours", "Last 7 days"],
         "rows": [
             ["Requests", *_numbers(usage["total_requests"], usage["requests_last_24h"], usage["requests_last_7d"])],
             ["Tokens", *_numbers(tokens["total"], tokens["last_24h"], tokens["last_7d"])],

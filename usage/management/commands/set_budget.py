@@ -20,19 +20,19 @@ MAX_NUMBER = 2**63 - 1
 class Command(BaseCommand):
     help = (
         "Set how many tokens a user or an organization may use in a calendar month or day (UTC). "
-        "What was used in it before counts too."
+        "Tokens that were used earlier in the period count too."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        whose = parser.add_mutually_exclusive_group(required=True)
-        whose.add_argument("--user", metavar="EMAIL|ID")
-        whose.add_argument("--organization", metavar="ID")
+        owner = parser.add_mutually_exclusive_group(required=True)
+        owner.add_argument("--user", metavar="EMAIL|ID")
+        owner.add_argument("--organization", metavar="ID")
         parser.add_argument("--period", choices=Budget.Period.values, default="month", help="default: month")
         limit = parser.add_mutually_exclusive_group(required=True)
-        limit.add_argument("--tokens", metavar="N", type=_tokens, help="0: nothing at all")
-        limit.add_argument("--unlimited", action="store_true", help="no limit, whatever MONTHLY_TOKEN_LIMIT says")
-        limit.add_argument("--default", action="store_true", help="as if nothing had been set for this period")
-        parser.add_argument("--dry-run", action="store_true", help="only say what would change")
+        limit.add_argument("--tokens", metavar="N", type=_tokens, help="0: no tokens")
+        limit.add_argument("--unlimited", action="store_true", help="no limit, also if MONTHLY_TOKEN_LIMIT is set")
+        limit.add_argument("--default", action="store_true", help="remove the budget of this period")
+        parser.add_argument("--dry-run", action="store_true", help="only print what would change")
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
