@@ -23,6 +23,8 @@ _CLASSES: tuple[Callable[[], Scenario], ...] = (
     overhead_scenarios.CountingShare,
     overhead_scenarios.RequestCommands,
     overhead_scenarios.ModelCallOverhead,
+    overhead_scenarios.SendStatements,
+    overhead_scenarios.CompleteStatements,
     scenarios.ConversationList,
     scenarios.HistoryPage,
     scenarios.Send,

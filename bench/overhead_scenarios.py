@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from bench.scenarios import Me, Measured, Scenario, Target
+from bench.scenarios import CONNECTIONS, Me, Measured, Scenario, Send, Target
 from bench.site import Site
 
 
@@ -72,6 +73,36 @@ class ModelCallOverhead(Scenario):
     def measure(self, site: Site) -> Measured:
         figures = _figures("bench.model_call")
         return Measured(figures["metered"] - figures["sdk"])
+
+
+class SendStatements(Send):
+    """The session with its user, the reservation, and the settlement."""
+
+    name = "send-statements"
+    title = "statements to PostgreSQL for POST .../messages"
+    unit = "a request"
+    target = Target(3, at_least=False)
+
+    def prepare(self, site: Site) -> None:
+        super().prepare(site)
+        site.load(self._requests, connections=CONNECTIONS)  # a user's first call to the model makes more statements
+
+    def measure(self, site: Site) -> Measured:
+        before = site.statements()
+        load = site.load(self._requests, connections=CONNECTIONS)
+        ran = site.statements() - before
+        # Statements of periodic tasks run less than once for two requests.
+        return Measured(sum(round(count / load.result.answered) for count in ran.values()), load)
+
+
+class CompleteStatements(SendStatements):
+    name = "complete-statements"
+    title = "statements to PostgreSQL for POST /ai/complete"
+    contains = '"finish_reason":"STOP"'
+
+    def requests(self, site: Site) -> Iterable[str]:
+        for number in range(4 * CONNECTIONS):
+            yield site.request("POST", "ai/complete", person=site.person(number), body={"prompt": f"Hi {number}"})
 
 
 def _figures(module: str) -> dict[str, float]:

@@ -166,6 +166,10 @@ class Site:
         """How often Redis has run each command, without the watch's own commands."""
         return self._watch.redis_commands()
 
+    def statements(self) -> Counter[str]:
+        """How often PostgreSQL has run each statement."""
+        return self._watch.statements()
+
     def log_text(self) -> str:
         return self._web.log_text()
 

@@ -24,6 +24,10 @@ _CONNECTIONS = """
      WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
 
+_STATEMENTS = """
+    SELECT query, sum(calls)::bigint FROM pg_stat_statements WHERE query NOT LIKE '%FOR KEY SHARE OF x' GROUP BY query
+"""
+
 
 @dataclass(frozen=True)
 class Holding:
@@ -74,6 +78,12 @@ class Watch:
         with self._lock:
             stats = self._redis.info("commandstats")
         return Counter({name: int(stat["calls"]) for name, stat in stats.items() if name != "cmdstat_info"})
+
+    def statements(self) -> Counter[str]:
+        """How often PostgreSQL has run each statement, without the checks of foreign keys that belong to statements."""
+        with self._lock:
+            self._postgres.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+            return Counter(dict(self._postgres.execute(_STATEMENTS).fetchall()))
 
     def _repeat(self) -> None:
         while not self._ending.wait(_EVERY_SECONDS):

@@ -164,6 +164,7 @@ class Postgres(Server):
         }
         if not self._durable:
             options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_wal_size": "4GB"}
+            options["shared_preload_libraries"] = "pg_stat_statements"  # for `make bench`
         program = [str(self._install / "bin" / "postgres"), "-D", str(self._cluster)]
         return program + [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
 
