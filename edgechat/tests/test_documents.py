@@ -257,7 +257,7 @@ def test_the_links_of_a_document_lead_somewhere(document: Path) -> None:
 
 
 def test_the_code_that_documents_name_exists() -> None:
-    """`usage.requests.recorder`, or `ai.calls.metered.MeteredCall`: a module, or a name in one."""
+    """`usage.requests.services`, or `ai.calls.metered.MeteredCall`: a module, or a name in one."""
     named = {
         name
         for document in DOCUMENTS
