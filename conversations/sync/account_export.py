@@ -11,7 +11,7 @@ from accounts.lifecycle.data_export import Record, record_of, rows_of
 from conversations import transcript_repository as transcripts
 from conversations.attachments.files import AttachmentNotFound, open_file
 from conversations.attachments.queries import attachment_body
-from conversations.documents import AttachmentOutput, ConversationDocument
+from conversations.documents import AttachmentOutput
 from conversations.models import Attachment, Todo
 from conversations.serializers import ConversationOutput, MessageOutput, conversation_body, message_body
 from conversations.sync.export import stored_messages
@@ -51,29 +51,23 @@ TYPES = {
 
 def export_conversations(user_id: int) -> Iterator[Record]:
     """Each conversation before its messages. An attachment's `content` is its stored file in Base64, null if gone."""
-    for conversation in _conversations(user_id):
+    # Only the ids are all in memory.
+    for conversation_id in transcripts.conversation_ids(user_id):
+        conversation = transcripts.find_conversation(user_id, conversation_id)
+        if conversation is None:
+            continue
         yield "conversation", conversation_body(conversation)
         for message in stored_messages(conversation, variants=True):
-            line: MessageRecord = {"conversation_id": conversation["_id"], **message_body(message)}
+            line: MessageRecord = {"conversation_id": conversation_id, **message_body(message)}
             yield "message", line
     for todo in rows_of(Todo.objects.filter(owner_id=user_id)):
         yield "todo", record_of(TodoRecord, todo)
     for attachment in rows_of(Attachment.objects.filter(owner_id=user_id)):
         content = cast("str | None", _content(attachment))
-        body: AttachmentRecord = {
-            **attachment_body(attachment),
-            "created_at": attachment.created_at,
-            "content": content,
-        }
-        yield "attachment", body
-
-
-def _conversations(owner_id: int) -> Iterator[ConversationDocument]:
-    """The owner's conversations, read one at a time; only the ids are all in memory."""
-    for conversation_id in transcripts.conversation_ids(owner_id):
-        conversation = transcripts.find_conversation(owner_id, conversation_id)
-        if conversation is not None:
-            yield conversation
+        yield (
+            "attachment",
+            AttachmentRecord(**attachment_body(attachment), created_at=attachment.created_at, content=content),
+        )
 
 
 def _content(attachment: Attachment) -> Iterator[str] | None:

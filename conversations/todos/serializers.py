@@ -30,7 +30,7 @@ class TodoChange(serializers.Serializer[Any]):
 class TodosQuery(serializers.Serializer[Any]):
     archived = serializers.BooleanField(default=False)
     after = serializers.IntegerField(
-        min_value=0, max_value=2**63 - 1, default=0, help_text="The id of the last todo of the answer before."
+        min_value=0, max_value=2**63 - 1, default=0, help_text="The id of the last todo of the page before."
     )
 
 
