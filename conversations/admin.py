@@ -15,6 +15,7 @@ import structlog
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
+from django.template.defaultfilters import yesno
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import escape, format_html
@@ -138,8 +139,8 @@ class ConversationAdmin(RecordAdmin):
             "Messages": conversation["message_count"],
             "Created": _time(conversation["created_at"]),
             "Last change": _time(conversation["updated_at"]),
-            "Archived": _yes(conversation["archived"]),
-            "Pinned": _yes(conversation["pinned"]),
+            "Archived": yesno(conversation["archived"]),
+            "Pinned": yesno(conversation["pinned"]),
             "Temporary": f"until {_time(conversation['expires_at'])}" if conversation["expires_at"] else "no",
         }
         if reply is None:
@@ -150,7 +151,7 @@ class ConversationAdmin(RecordAdmin):
                 "Begun": _time(reply["started_at"]),
                 "Written by": reply["worker"],
                 "Attempt": reply["attempt"],
-                "To be stopped": _yes(reply["stop_requested"]),
+                "To be stopped": yesno(reply["stop_requested"]),
             }
         return self._render(
             request,
@@ -278,13 +279,13 @@ class TodoAdmin(OfUsersAdmin):
         A list shows them only while the password is recent; the page of a single todo asks for the password. One audit
         row for each owner is written first.
         """
+        may_read = request.user.has_perm("conversations.view_transcript") and password_is_recent(request)
+        if request.method != "GET" or not may_read:
+            return
         found: dict[int, list[Todo]] = {}
         for todo in todos:
             if todo.conversation_id:
                 found.setdefault(todo.owner_id, []).append(todo)
-        may_read = request.user.has_perm("conversations.view_transcript") and password_is_recent(request)
-        if request.method != "GET" or not may_read:
-            return
         try:
             for owner_id, theirs in found.items():
                 _record_reading(request, owner_id, todos=[todo.pk for todo in theirs])
@@ -368,7 +369,3 @@ def _running(reply: ReplyMetadata) -> str:
 
 def _time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
