@@ -20,7 +20,7 @@ class ConversationsConfig(AppConfig):
         from conversations import services
         from conversations.attachments import services as attachments
         from conversations.prompt import summary_source, upkeep
-        from conversations.replies import channel, erase, leases, run, take_over
+        from conversations.replies import erase, live, remote, run, stop, take_over
         from conversations.sync import account_export
         from edgechat.http import notices
         from edgechat.processes import periodic
@@ -29,7 +29,7 @@ class ConversationsConfig(AppConfig):
 
         register_conversation_reader(summary_source.read_conversation)
         register_reading_check(services.end_unreadable)
-        notices.listen(channel.STOP, channel.hear_stop)
+        notices.listen(stop.STOP, stop.hear_stop)
         notices.listen(ENDED, erase.hear_ended)
         # A signal, because memberships also end with their organization and in the admin.
         post_delete.connect(_end_sharing, sender=Membership)
@@ -39,9 +39,9 @@ class ConversationsConfig(AppConfig):
         run.register_when_complete(upkeep.look_after)
         ledger.register_take_over(LedgerEntry.Purpose.CHAT, take_over.settles_call)
         ledger.register_take_over(LedgerEntry.Purpose.CONTEXT_SUMMARY, upkeep.give_summary_up)
-        periodic.register(channel.publish_marked, seconds=0)
-        periodic.register(channel.read_published, seconds=0)
-        periodic.register(leases.drop_lost_and_stopped, seconds=2)
+        periodic.register(live.publish_marked, seconds=0)
+        periodic.register(remote.read_published, seconds=0)
+        periodic.register(stop.drop_lost_and_stopped, seconds=2)
         periodic.register(take_over.take_over_replies, seconds=take_over.REAP_SECONDS)
         periodic.register(take_over.take_stray_replies, seconds=take_over.STRAY_SECONDS)
         periodic.register(take_over.declare_unknown_workers_dead, seconds=20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NotRequired, TypedDict, get_args
 
@@ -126,6 +127,28 @@ class MessageDocument(TypedDict):
     outbox: dict[str, Any] | None
     expires_at: datetime | None
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A user's message and the model's answer to it."""
+
+    user_message: MessageDocument
+    model_message: MessageDocument
+
+
+@dataclass(frozen=True)
+class ReplyKey:
+    """The key of a reply, and so of its exchange; `seq` is the model message's sequence number."""
+
+    owner_id: int
+    conversation_id: str
+    seq: int
+
+    @property
+    def message_id(self) -> str:
+        """The model message's id."""
+        return message_id(self.conversation_id, self.seq)
 
 
 def is_expired(conversation: ConversationDocument, moment: datetime) -> bool:

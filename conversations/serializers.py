@@ -12,6 +12,7 @@ from conversations.cursors import parse_change_cursor, parse_time_cursor
 from conversations.documents import (
     AttachmentOutput,
     ConversationDocument,
+    Exchange,
     FeedbackOutput,
     MessageDocument,
     Role,
@@ -20,7 +21,6 @@ from conversations.documents import (
     is_conversation_id,
     is_message_id,
 )
-from conversations.replies.exchange import Pair
 from edgechat.http.validation import BoundedListField
 from usage.ledger.tokens import TokenUsageOutput
 
@@ -213,7 +213,7 @@ class MessageOutput(TypedDict):
     ]
 
 
-class PairOutput(TypedDict):
+class ExchangeOutput(TypedDict):
     user_message: MessageOutput
     model_message: MessageOutput
 
@@ -265,5 +265,5 @@ def message_body(message: MessageDocument) -> MessageOutput:
     }
 
 
-def pair_body(pair: Pair) -> PairOutput:
-    return {"user_message": message_body(pair.user_message), "model_message": message_body(pair.model_message)}
+def exchange_body(exchange: Exchange) -> ExchangeOutput:
+    return {"user_message": message_body(exchange.user_message), "model_message": message_body(exchange.model_message)}

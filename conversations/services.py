@@ -20,7 +20,7 @@ from accounts.open_calls.registry import OpenCall
 from accounts.organizations.members import is_member, memberships_among
 from accounts.organizations.services import OrganizationNotFound
 from conversations import transcript_repository as transcripts
-from conversations.documents import ConversationDocument, MessageDocument, is_conversation_id, reply_seq
+from conversations.documents import ConversationDocument, MessageDocument, is_conversation_id
 from conversations.queries import ConversationNotFound, MessageNotFound, get_conversation, get_message
 from edgechat.errors import ApiError, LimitContext, NotAuthenticated, StoreUnavailable
 from edgechat.http.bodies import Keywords
@@ -57,24 +57,6 @@ class TooManyConversations(ApiError):
     def __init__(self) -> None:
         limit = settings.MAX_CONVERSATIONS
         super().__init__(f"An account can have {limit} conversations", context=LimitContext(limit=limit))
-
-
-def refuse_while_replying(conversation: ConversationDocument) -> ConversationDocument:
-    """The conversation without a running reply. Raises GenerationInProgress if a reply is running.
-
-    A reply's end is stored before its conversation is freed. A user who has read the end may send, so this function
-    frees the conversation if the process that wrote the reply has not done so yet, or died before.
-    """
-    reply = conversation["reply"]
-    if reply is None:
-        return conversation
-    owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
-    stored = transcripts.find_messages(owner_id, conversation_id, [reply_seq(reply)], variants=False)
-    if not stored or stored[0]["status"] == "generating" or stored[0]["attempt"] != reply["attempt"]:
-        raise GenerationInProgress(reply["message_id"])
-    complete = stored[0]["status"] == "complete"
-    transcripts.release_reply(owner_id, conversation_id, reply, complete=complete)
-    return refuse_while_replying(get_conversation(owner_id=owner_id, conversation_id=conversation_id))
 
 
 def end_unreadable(calls: list[OpenCall]) -> None:

@@ -17,6 +17,7 @@ from ai.vision.pictures import read_picture
 from conversations import transcript_repository as transcripts
 from conversations.attachments.files import AttachmentNotFound, delete_files, save_files
 from conversations.attachments.queries import ROWS_PER_QUERY, get_readable_attachment
+from conversations.documents import AttachmentOutput
 from conversations.models import Attachment, AttachmentUse, UploadKey
 from conversations.services import IdempotencyConflict
 from edgechat.errors import ApiError, NotAuthenticated, PermissionDenied, TooLarge
@@ -75,11 +76,11 @@ def store_attachment(*, owner_id: int, file: IO[bytes], idempotency_key: str | N
     return attachment
 
 
-def record_uses(attachments: Sequence[Attachment], *, conversation_id: str) -> None:
+def record_uses(attachments: Sequence[AttachmentOutput], *, conversation_id: str) -> None:
     """Record that these are sent in a conversation. Raises AttachmentNotFound if one was deleted meanwhile."""
     if not attachments:
         return
-    uses = [AttachmentUse(attachment=attachment, conversation_id=conversation_id) for attachment in attachments]
+    uses = [AttachmentUse(attachment_id=each["id"], conversation_id=conversation_id) for each in attachments]
     try:
         with transaction.atomic():
             AttachmentUse.objects.bulk_create(uses, ignore_conflicts=True)

@@ -13,6 +13,7 @@ from accounts.open_calls.slots import TooManyReplies
 from accounts.requests import AuthenticatedRequest
 from ai.errors import MODEL_ERRORS
 from conversations import transcript_repository as transcripts
+from conversations.documents import ReplyKey
 from conversations.messages.pages import message_page
 from conversations.queries import (
     MessageNotFound,
@@ -21,25 +22,29 @@ from conversations.queries import (
     get_readable_message,
     reading_of,
 )
-from conversations.replies.events import Position, opening_pair, parse_position, replay_ended, stream_reply
-from conversations.replies.exchange import Exchange
 from conversations.replies.failure import failure_of
-from conversations.replies.follow import wait_for_reply
-from conversations.replies.regenerate import NotLastExchange, regenerate_reply
-from conversations.replies.send import send_message
+from conversations.replies.follow import (
+    Position,
+    opening_exchange,
+    parse_position,
+    replay_ended,
+    stream_reply,
+    wait_for_reply,
+)
 from conversations.replies.shutdown import ShuttingDown
+from conversations.replies.start import NotLastExchange, regenerate_reply, send_message
 from conversations.replies.stop import stop_reply
 from conversations.serializers import (
+    ExchangeOutput,
     FeedbackInput,
     MessageInput,
     MessageOutput,
     MessagesOutput,
     MessagesQuery,
-    PairOutput,
     RegenerateInput,
     RestartOutput,
+    exchange_body,
     message_body,
-    pair_body,
 )
 from conversations.services import GenerationInProgress, IdempotencyConflict, give_feedback
 from edgechat.errors import Error, Invalid, PermissionDenied
@@ -52,7 +57,7 @@ from edgechat.openapi.schema import raises
 
 LAST_EVENT_ID = OpenApiParameter("Last-Event-ID", location="header", description="The `id` of the last event seen.")
 REPLY_ERRORS = (*MODEL_ERRORS, PermissionDenied, GenerationInProgress, ShuttingDown)
-EVENTS = Events(message=PairOutput, delta=DeltaOutput, restart=RestartOutput, done=MessageOutput, error=Error)
+EVENTS = Events(message=ExchangeOutput, delta=DeltaOutput, restart=RestartOutput, done=MessageOutput, error=Error)
 
 
 class MessagesView(APIView):
@@ -61,14 +66,14 @@ class MessagesView(APIView):
         tags=["chat"],
         parameters=[IDEMPOTENCY_KEY, STREAM],
         request=MessageInput,
-        responses={(200, "application/json"): PairOutput, (200, "text/event-stream"): EVENTS},
+        responses={(200, "application/json"): ExchangeOutput, (200, "text/event-stream"): EVENTS},
         examples=[
             OpenApiExample(
                 "Message", value={"content": "Hello! Who are you?", "client_message_id": "7f3c"}, request_only=True
             )
         ],
     )
-    @raises(*REPLY_ERRORS, IdempotencyConflict, failed_with=PairOutput)
+    @raises(*REPLY_ERRORS, IdempotencyConflict, failed_with=ExchangeOutput)
     def post(self, request: AuthenticatedRequest, conversation_id: str) -> HttpResponseBase:
         """Send a message and get the model's answer.
 
@@ -79,7 +84,7 @@ class MessagesView(APIView):
         """
         data = validated_body(MessageInput, request)
         with open_call(request, events=wants_event_stream(request)) as call:
-            exchange, running = send_message(
+            key, running = send_message(
                 owner_id=request.user.pk,
                 conversation_id=conversation_id,
                 content=data["content"],
@@ -87,7 +92,7 @@ class MessagesView(APIView):
                 client_message_id=_one_key(request, data["client_message_id"]),
                 call=call,
             )
-            return _answer(request, exchange, running=running, call=call)
+            return _answer(request, key, running=running, call=call)
 
     @extend_schema(operation_id="message_list", tags=["chat"], parameters=[MessagesQuery])
     def get(self, request: AuthenticatedRequest, conversation_id: str) -> Answer[MessagesOutput]:
@@ -148,17 +153,17 @@ class RegenerateView(APIView):
         tags=["chat"],
         parameters=[STREAM],
         request=RegenerateInput,
-        responses={(200, "application/json"): PairOutput, (200, "text/event-stream"): EVENTS},
+        responses={(200, "application/json"): ExchangeOutput, (200, "text/event-stream"): EVENTS},
     )
-    @raises(*REPLY_ERRORS, NotLastExchange, failed_with=PairOutput)
+    @raises(*REPLY_ERRORS, NotLastExchange, failed_with=ExchangeOutput)
     def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
         """Answer the last exchange again, optionally with a changed message; earlier content becomes a variant."""
         data = validated_body(RegenerateInput, request)
         with open_call(request, events=wants_event_stream(request)) as call:
-            exchange = regenerate_reply(
+            key = regenerate_reply(
                 owner_id=request.user.pk, conversation_id=conversation_id, mid=mid, content=data["content"]
             )
-            return _answer(request, exchange, running=True, call=call)
+            return _answer(request, key, running=True, call=call)
 
 
 class StreamView(APIView):
@@ -188,26 +193,26 @@ class StreamView(APIView):
                 events = replay_ended(message, since)
             else:
                 call.reads(reading_of(conversation, user_id=request.user.pk))
-                exchange = Exchange(message["owner_id"], conversation_id, message["seq"])
-                events = stream_reply(exchange, call=call, since=since)
+                key = ReplyKey(message["owner_id"], conversation_id, message["seq"])
+                events = stream_reply(key, call=call, since=since)
             return _events(call, events)
 
 
-def _answer(request: AuthenticatedRequest, exchange: Exchange, *, running: bool, call: OpenCall) -> HttpResponseBase:
-    """The pair once its reply has ended, or the reply's events.
+def _answer(request: AuthenticatedRequest, key: ReplyKey, *, running: bool, call: OpenCall) -> HttpResponseBase:
+    """The exchange once its reply has ended, or the reply's events.
 
-    A reply that fails during this call is answered with an error and the pair as `context`; one that failed in an
+    A reply that fails during this call is answered with an error and the exchange as `context`; one that failed in an
     earlier call is returned as stored.
     """
-    call.reads(Reading(exchange.owner_id, exchange.conversation_id, organization_id=None))
+    call.reads(Reading(key.owner_id, key.conversation_id, organization_id=None))
     if wants_event_stream(request):
-        return _events(call, stream_reply(exchange, call=call, first=opening_pair(exchange)))
-    pair = wait_for_reply(exchange, call=call)
-    failure = failure_of(pair.model_message) if running else None
-    if failure is not None:
-        failure.context = dict(pair_body(pair))
+        return _events(call, stream_reply(key, call=call, first=opening_exchange(key)))
+    exchange = wait_for_reply(key, call=call)
+    if running and exchange.model_message["status"] == "failed":
+        failure = failure_of(exchange.model_message)
+        failure.context = dict(exchange_body(exchange))
         raise failure
-    return Answer(pair_body(pair))
+    return Answer(exchange_body(exchange))
 
 
 def _events(call: OpenCall, events: Iterator[bytes]) -> HttpResponseBase:

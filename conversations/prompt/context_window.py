@@ -1,19 +1,25 @@
-"""The part of a conversation that is sent to the model. Pure functions: no store, no model, no settings."""
+"""The part of a conversation that is sent to the model: reading it, and choosing what fits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
-from ai.gemini import Content, PromptPicture
+from django.conf import settings
+
+from ai.gemini import Content, Prompt, PromptPicture
+from conversations import transcript_repository as transcripts
+from conversations.attachments.queries import prompt_pictures
+from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, UserMessageDraft, reply_seq
+from edgechat.errors import TooLarge
 from edgechat.graphemes import cut
-from usage.ledger.tokens import estimate_tokens
+from usage.ledger.tokens import estimate_tokens, prompt_budget
 
 
 @dataclass(frozen=True)
-class Said:
-    """A user's message and the model's answer to it; `seq` is the answer's sequence number."""
+class AnsweredExchange:
+    """The texts and pictures of a user's message and the model's answer to it; `seq` is the answer's."""
 
     question: str
     answer: str
@@ -28,18 +34,95 @@ class Said:
 
 @dataclass(frozen=True)
 class Window:
-    """The turns to send, oldest first; `overflowed` is true if earlier turns did not fit."""
+    """What is sent, oldest first; `overflowed` is true if earlier exchanges did not fit."""
 
-    turns: tuple[Content, ...]
+    contents: tuple[Content, ...]
     overflowed: bool
 
 
+def reply_prompt(conversation: ConversationDocument, reply: ReplyDocument) -> tuple[Prompt, bool]:
+    """The prompt of a claimed conversation's reply, and whether the conversation no longer fits in the context window.
+
+    Raises MongoUnavailable.
+    """
+    summary = conversation["summary"]
+    instruction = _instruction(conversation)
+    window = select_contents(
+        _question(reply["user_message"]),
+        newest_first(
+            conversation["owner_id"],
+            conversation["_id"],
+            before_seq=reply_seq(reply) - 1,
+            after_seq=summary["upto_seq"] if summary else 0,
+        ),
+        instruction=instruction,
+        budget=window_tokens(),
+    )
+    return Prompt(contents=window.contents, system_instruction=instruction), window.overflowed
+
+
+def refuse_too_long(conversation: ConversationDocument, draft: UserMessageDraft) -> None:
+    """Raise TooLarge for a message that alone exceeds the context window."""
+    budget = window_tokens()
+    if not fits(_question(draft), instruction=_instruction(conversation), budget=budget):
+        raise TooLarge(f"The message is longer than the {budget} tokens that one message may have")
+
+
+def window_tokens() -> int:
+    """The tokens that a prompt may have."""
+    return prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
+
+
+def newest_first(
+    owner_id: int, conversation_id: str, *, before_seq: int, after_seq: int = 0
+) -> Iterator[AnsweredExchange]:
+    """Answered exchanges between two excluded sequence numbers, newest first; `before_seq` is a user message's."""
+    answer: MessageDocument | None = None
+    for message in transcripts.read_messages(owner_id, conversation_id, range(before_seq - 1, after_seq, -1)):
+        if answer is not None:
+            yield from _answered(message, answer)
+        answer = message
+
+
+def oldest_first(owner_id: int, conversation_id: str, *, after_seq: int, before_seq: int) -> Iterator[AnsweredExchange]:
+    """Answered exchanges between two excluded sequence numbers, oldest first."""
+    question: MessageDocument | None = None
+    for message in transcripts.read_messages(owner_id, conversation_id, range(after_seq + 1, before_seq)):
+        if question is not None:
+            yield from _answered(question, message)
+        question = message
+
+
+def _answered(question: MessageDocument, answer: MessageDocument) -> Iterator[AnsweredExchange]:
+    """Two messages as an exchange, if the model answered.
+
+    Failed and blocked exchanges are left out, because the roles of a prompt must alternate.
+    """
+    if (
+        answer["role"] == "model"
+        and answer["seq"] == question["seq"] + 1
+        and answer["content"]
+        and answer["status"] in ("complete", "stopped", "interrupted")
+    ):
+        pictures = prompt_pictures(question["attachments"])
+        yield AnsweredExchange(question["content"], answer["content"], answer["seq"], pictures)
+
+
+def _question(draft: UserMessageDraft) -> Content:
+    return Content("user", draft["content"], prompt_pictures(draft["attachments"]))
+
+
+def _instruction(conversation: ConversationDocument) -> str | None:
+    summary = conversation["summary"]
+    return instruction_with_summary(conversation["system_instruction"], summary["text"] if summary else None)
+
+
 def instruction_with_summary(system_instruction: str | None, summary: str | None) -> str | None:
-    """The system instruction, followed by the summary of the messages before the sent turns."""
+    """The system instruction, followed by the summary of the messages before the sent ones."""
     if summary is None:
         return system_instruction
-    told = f"Summary of the conversation before the messages below:\n{summary}"
-    return f"{system_instruction}\n\n{told}" if system_instruction else told
+    text = f"Summary of the conversation before the messages below:\n{summary}"
+    return f"{system_instruction}\n\n{text}" if system_instruction else text
 
 
 def fits(question: Content, *, instruction: str | None, budget: int) -> bool:
@@ -47,7 +130,9 @@ def fits(question: Content, *, instruction: str | None, budget: int) -> bool:
     return _tokens_left(question, instruction=instruction, budget=budget) >= 0
 
 
-def select_turns(question: Content, earlier: Iterable[Said], *, instruction: str | None, budget: int) -> Window:
+def select_contents(
+    question: Content, earlier: Iterable[AnsweredExchange], *, instruction: str | None, budget: int
+) -> Window:
     """The latest whole exchanges that fit into `budget` tokens with the question, then the question.
 
     `earlier` is newest first and is only read as far as exchanges fit, so the cost does not grow with the history.
@@ -56,22 +141,22 @@ def select_turns(question: Content, earlier: Iterable[Said], *, instruction: str
     """
     left = _tokens_left(question, instruction=instruction, budget=budget)
     left_for_pictures = left // 4
-    turns: list[Content] = [question]
+    contents: list[Content] = [question]
     overflowed = False
-    for said in earlier:
-        left -= said.tokens
+    for exchange in earlier:
+        left -= exchange.tokens
         if left < 0:
             overflowed = True
             break
-        tokens = sum(picture.tokens for picture in said.pictures)
-        shown = said.pictures if tokens <= min(left, left_for_pictures) else ()
+        tokens = sum(picture.tokens for picture in exchange.pictures)
+        shown = exchange.pictures if tokens <= min(left, left_for_pictures) else ()
         if shown:
             left -= tokens
             left_for_pictures -= tokens
-        elif said.pictures:
+        elif exchange.pictures:
             left_for_pictures = 0
-        turns += [Content("model", said.answer), Content("user", said.question, shown)]
-    return Window(tuple(reversed(turns)), overflowed)
+        contents += [Content("model", exchange.answer), Content("user", exchange.question, shown)]
+    return Window(tuple(reversed(contents)), overflowed)
 
 
 def _tokens_left(question: Content, *, instruction: str | None, budget: int) -> int:
@@ -79,23 +164,23 @@ def _tokens_left(question: Content, *, instruction: str | None, budget: int) -> 
     return budget - estimate_tokens(question.text) - pictures - estimate_tokens(instruction or "")
 
 
-def first_kept(earlier: Iterable[Said], *, budget: int, alone: int) -> int | None:
+def first_kept(earlier: Iterable[AnsweredExchange], *, budget: int, alone: int) -> int | None:
     """The lowest `seq` of the latest exchanges that fit into `budget` tokens.
 
     The latest exchange may have up to `alone` tokens. None if it has more, or if there are no exchanges.
     """
     lowest: int | None = None
-    for said in earlier:
-        if said.tokens > (alone if lowest is None else budget):
+    for exchange in earlier:
+        if exchange.tokens > (alone if lowest is None else budget):
             break
-        budget -= said.tokens
-        lowest = said.seq
+        budget -= exchange.tokens
+        lowest = exchange.seq
     return lowest
 
 
-def is_as_long_as(earlier: Iterable[Said], *, tokens: int) -> bool:
+def is_as_long_as(earlier: Iterable[AnsweredExchange], *, tokens: int) -> bool:
     """Whether these exchanges have at least `tokens` together; only as many as necessary are read."""
-    return any(total >= tokens for total in accumulate(said.tokens for said in earlier))
+    return any(total >= tokens for total in accumulate(exchange.tokens for exchange in earlier))
 
 
 def beginning(text: str, *, tokens: int) -> str:
@@ -104,7 +189,7 @@ def beginning(text: str, *, tokens: int) -> str:
 
 
 def numbered_dialogue(
-    earlier: Iterable[Said], *, summary: tuple[str, int] | None, budget: int
+    earlier: Iterable[AnsweredExchange], *, summary: tuple[str, int] | None, budget: int
 ) -> tuple[str, list[int]]:
     """The latest exchanges as text of at most `budget` tokens, each message after its `seq`; and the `seq`s, ascending.
 
@@ -115,19 +200,21 @@ def numbered_dialogue(
     seqs = [summary[1]] if summary else []
     left = budget - sum(map(estimate_tokens, beginnings))
     parts: list[str] = []
-    for said in earlier:
-        text = f"\n[{said.seq - 1}] {_user(said)}: {said.question}\n[{said.seq}] Model: {said.answer}"
+    for exchange in earlier:
+        text = (
+            f"\n[{exchange.seq - 1}] {_user(exchange)}: {exchange.question}\n[{exchange.seq}] Model: {exchange.answer}"
+        )
         if estimate_tokens(text) > left:
             if parts:
                 break
             text = beginning(text, tokens=left)
         left -= estimate_tokens(text)
         parts.append(text)
-        seqs += [said.seq - 1, said.seq]
+        seqs += [exchange.seq - 1, exchange.seq]
     return "".join(beginnings + parts[::-1]).strip(), sorted(seqs)
 
 
-def dialogue(said: Iterable[Said], *, budget: int, least: int) -> tuple[str, int | None]:
+def dialogue(exchanges: Iterable[AnsweredExchange], *, budget: int, least: int) -> tuple[str, int | None]:
     """Exchanges, oldest first, as text of at most `budget` tokens, and the `seq` of the last exchange in it.
 
     An empty text and None if all exchanges have fewer tokens than `least`, which must be less than the budget. The last
@@ -136,25 +223,25 @@ def dialogue(said: Iterable[Said], *, budget: int, least: int) -> tuple[str, int
     """
     parts: list[str] = []
     last: int | None = None
-    left, told = budget, 0
-    for each in said:
+    left, covered = budget, 0
+    for each in exchanges:
         text = f"{_user(each)}: {each.question}\nModel: {each.answer}"
         tokens = estimate_tokens(text) + 1  # plus the separator
         if tokens > left:
-            if told >= least:
+            if covered >= least:
                 break
             text = beginning(text, tokens=left)
         parts.append(text)
         last = each.seq
-        told += each.tokens
+        covered += each.tokens
         left -= tokens
         if left <= 0:
             break
     else:
-        if told < least:
+        if covered < least:
             return "", None
     return "\n\n".join(parts), last
 
 
-def _user(said: Said) -> str:
-    return f"User [with {len(said.pictures)} pictures]" if said.pictures else "User"
+def _user(exchange: AnsweredExchange) -> str:
+    return f"User [with {len(exchange.pictures)} pictures]" if exchange.pictures else "User"

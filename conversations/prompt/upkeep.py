@@ -13,8 +13,15 @@ from ai.calls.metered import MeteredCall
 from ai.gemini import Content, ModelError, Prompt
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, reply_seq
-from conversations.prompt.context_window import beginning, dialogue, first_kept, is_as_long_as
-from conversations.prompt.history import newest_first, oldest_first
+from conversations.prompt.context_window import (
+    beginning,
+    dialogue,
+    first_kept,
+    is_as_long_as,
+    newest_first,
+    oldest_first,
+    window_tokens,
+)
 from conversations.prompt.titles import title_of_answer
 from conversations.queries import charged_organization
 from conversations.replies.run import CompleteReply
@@ -22,7 +29,7 @@ from edgechat.errors import NotAuthenticated, StoreUnavailable
 from edgechat.graphemes import cut
 from edgechat.processes.threads import waiting
 from usage.ledger.budgets import BudgetExceeded
-from usage.ledger.tokens import estimate_tokens, prompt_budget
+from usage.ledger.tokens import estimate_tokens
 from usage.models import LedgerEntry
 
 logger = structlog.get_logger(__name__)
@@ -68,7 +75,7 @@ def look_after(complete: CompleteReply) -> None:
 def give_title(conversation: ConversationDocument, *, answer: str, provisional: str | None, ledger_id: str) -> None:
     """Ask the model for a title of the first answer; it never replaces a title set by the user."""
     instruction = "Write a title of at most six words for the text that follows. Answer with the title only."
-    budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
+    budget = window_tokens()
     text = _ask(
         conversation,
         purpose=LedgerEntry.Purpose.TITLE,
@@ -113,10 +120,10 @@ def give_summary_up(attempt_id: str, user_id: int | None) -> bool:
 def _extend(conversation: ConversationDocument, *, last_seq: int, ledger_id: str, tried_seq: int) -> int:
     """The last message for which the model returned no summary; `tried_seq` unless the model is called now."""
     owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
-    budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
+    budget = window_tokens()
     half_window = settings.CONTEXT_MAX_TOKENS // 2
-    said_since = newest_first(owner_id, conversation_id, before_seq=last_seq + 1, after_seq=tried_seq)
-    if tried_seq and not is_as_long_as(said_since, tokens=half_window):
+    exchanges_since = newest_first(owner_id, conversation_id, before_seq=last_seq + 1, after_seq=tried_seq)
+    if tried_seq and not is_as_long_as(exchanges_since, tokens=half_window):
         return tried_seq
     summary = conversation["summary"] or {"text": "", "upto_seq": 0}
     recent = newest_first(owner_id, conversation_id, before_seq=last_seq + 1, after_seq=summary["upto_seq"])

@@ -10,8 +10,7 @@ from accounts.open_calls.endings import conversation_subject, tell_ended
 from accounts.open_calls.slots import forget_slots
 from conversations import transcript_repository as transcripts
 from conversations.documents import message_id
-from conversations.replies import channel
-from conversations.replies.live import LiveReply, all_running
+from conversations.replies.live import LiveReply, all_running, forget
 from edgechat.errors import StoreUnavailable
 from edgechat.http import notices
 from edgechat.processes.threads import start_thread
@@ -56,7 +55,7 @@ def _forget(owner_id: int, known: list[tuple[str, int]]) -> None:
         for conversation_id, last_seq in known:
             for first in range(1, last_seq + 1, KEYS_AT_ONCE):
                 seqs = range(first, min(first + KEYS_AT_ONCE, last_seq + 1))
-                channel.forget([message_id(conversation_id, seq) for seq in seqs])
+                forget([message_id(conversation_id, seq) for seq in seqs])
         forget_slots(owner_id)
     except RedisError as error:
         raise StoreUnavailable from error

@@ -1,17 +1,27 @@
-"""Following a reply to its end, in the process that writes it or in another process."""
+"""Following a reply to its end, as an answer or as server-sent events, in any process."""
 
 from __future__ import annotations
 
+import re
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, cast
 
-from accounts.open_calls.registry import OpenCall
-from conversations.replies import channel
-from conversations.replies.exchange import Exchange, Pair, find_pair
+from accounts.open_calls.registry import HungUp, OpenCall
+from conversations import transcript_repository as transcripts
+from conversations.documents import Exchange, MessageDocument, ReplyKey
+from conversations.queries import ConversationNotFound
+from conversations.replies import remote
+from conversations.replies.failure import failure_of
 from conversations.replies.live import LiveReply, find_running
 from conversations.replies.shutdown import ShuttingDown, is_shutting_down
-from edgechat.errors import StoreUnavailable
+from conversations.serializers import RestartOutput, exchange_body, message_body
+from edgechat.errors import ApiError, StoreUnavailable, error_body
+from edgechat.http.event_stream import PING, PING_SECONDS, DeltaOutput, event
+from edgechat.logs import current_request_id
 from edgechat.processes.text_feed import FeedState, TextFeed
 from edgechat.processes.threads import waiting
 
@@ -27,6 +37,14 @@ CATCH_UP_SECONDS = 2.0
 _BEYOND_ALL = 2**31
 
 
+def find_exchange(key: ReplyKey) -> Exchange:
+    """Both messages in their current state. Raises ConversationNotFound if they were deleted."""
+    messages = transcripts.find_messages(key.owner_id, key.conversation_id, (key.seq - 1, key.seq))
+    if len(messages) < 2:
+        raise ConversationNotFound
+    return Exchange(*messages)
+
+
 def wait_for_claim(call: OpenCall, seconds: float = CLAIM_SECONDS) -> float:
     """Wait `seconds` until a claim without messages has them, or is undone.
 
@@ -39,12 +57,12 @@ def wait_for_claim(call: OpenCall, seconds: float = CLAIM_SECONDS) -> float:
     return min(1.5 * seconds, LOOK_SECONDS_WITHOUT_REDIS)
 
 
-def wait_for_reply(exchange: Exchange, *, call: OpenCall) -> Pair:
+def wait_for_reply(key: ReplyKey, *, call: OpenCall) -> Exchange:
     """Both messages, once the reply has ended. Raises ConversationNotFound if deleted, and what ended the call."""
-    with waiting(), closing(Follower(exchange, call)) as follower:
+    with waiting(), closing(Follower(key, call)) as follower:
         while True:
             found = follower.next(_BEYOND_ALL, 0, timeout=LOOK_SECONDS)
-            if isinstance(found, Pair):
+            if isinstance(found, Exchange):
                 return found
             if is_shutting_down():
                 raise ShuttingDown
@@ -53,8 +71,8 @@ def wait_for_reply(exchange: Exchange, *, call: OpenCall) -> Pair:
 class Follower:
     """One follower's view: this process's own feed while it writes the reply, else a copy of the writer's feed."""
 
-    def __init__(self, exchange: Exchange, call: OpenCall) -> None:
-        self._exchange = exchange
+    def __init__(self, key: ReplyKey, call: OpenCall) -> None:
+        self._key = key
         self._call = call
         self._live: LiveReply | None = None
         self._copy: TextFeed | None = None
@@ -62,15 +80,15 @@ class Follower:
         self._begun_at = time.monotonic()
         self._pause = threading.Event()
 
-    def next(self, attempt: int, offset: int, *, timeout: float) -> Pair | FeedState:
-        """Wait for text after `offset` in an attempt; the pair once the reply has ended.
+    def next(self, attempt: int, offset: int, *, timeout: float) -> Exchange | FeedState:
+        """Wait for text after `offset` in an attempt; the exchange once the reply has ended.
 
         After `timeout` seconds the state is returned unchanged. Raises ConversationNotFound if the reply was deleted,
         and what ended the call.
         """
         self._call.raise_if_over()
         if self._live is None or self._live.lease_lost:
-            self._live = find_running(self._exchange.message_id)
+            self._live = find_running(self._key.message_id)
         live = self._live
         if live is not None:
             feed = live.feed
@@ -78,23 +96,23 @@ class Follower:
             feed = self._follow()
             if time.monotonic() >= self._look_at:
                 self._look_at = time.monotonic() + self._look_seconds()
-                pair = self._look()
-                if pair is not None:
-                    if pair.model_message["status"] != "generating":
-                        return pair
+                exchange = self._look()
+                if exchange is not None:
+                    if exchange.model_message["status"] != "generating":
+                        return exchange
                     # The snapshot may contain text that Redis lost.
-                    feed.put(pair.model_message["attempt"], pair.model_message["content"])
+                    feed.put(exchange.model_message["attempt"], exchange.model_message["content"])
             timeout = min(timeout, max(0.0, self._look_at - time.monotonic()))
         with self._call.waking(feed.wake):
             state = feed.wait_beyond(attempt, offset, timeout=timeout, unless=self._call.is_over)
         self._call.raise_if_over()
         if state.ended:
             if live is not None and live.stored:
-                return live.pair
+                return live.exchange
             self._live = None
-            pair = self._look()
-            if pair is not None and pair.model_message["status"] != "generating":
-                return pair
+            exchange = self._look()
+            if exchange is not None and exchange.model_message["status"] != "generating":
+                return exchange
             # The reply is handed over: the process that takes it over starts a later attempt.
             self._pause.wait(AFTER_HANDOVER_SECONDS)
         return state
@@ -105,21 +123,139 @@ class Follower:
 
     def close(self) -> None:
         if self._copy is not None:
-            channel.unfollow(self._exchange.message_id)
+            remote.unfollow(self._key.message_id)
             self._copy = None
 
     def _follow(self) -> TextFeed:
         if self._copy is None:
-            self._copy = channel.follow(self._exchange.message_id)
+            self._copy = remote.follow(self._key.message_id)
         return self._copy
 
-    def _look(self) -> Pair | None:
-        """The stored pair; None while MongoDB does not answer."""
+    def _look(self) -> Exchange | None:
+        """The stored exchange; None while MongoDB does not answer."""
         try:
-            return find_pair(self._exchange)
+            return find_exchange(self._key)
         except StoreUnavailable:
             return None
 
     @staticmethod
     def _look_seconds() -> float:
-        return LOOK_SECONDS if channel.is_healthy() else LOOK_SECONDS_WITHOUT_REDIS
+        return LOOK_SECONDS if remote.is_healthy() else LOOK_SECONDS_WITHOUT_REDIS
+
+
+@dataclass(frozen=True)
+class Position:
+    """A follower's position: the attempt, and the number of characters read; `ended` after the final event."""
+
+    attempt: int
+    offset: int
+    ended: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.attempt}-{'end' if self.ended else self.offset}"
+
+    def is_ahead_of(self, attempt: int, text: str) -> bool:
+        return self.attempt > attempt or (self.attempt == attempt and (self.ended or self.offset > len(text)))
+
+
+def parse_position(text: str | None) -> Position | None:
+    """The position in a Last-Event-ID; None if it is missing or not valid, in which case all events are sent."""
+    match = re.fullmatch(r"(\d{1,9})-(\d{1,9}|end)", text or "")
+    if match is None:
+        return None
+    ended = match[2] == "end"
+    return Position(int(match[1]), 0 if ended else int(match[2]), ended)
+
+
+def opening_exchange(key: ReplyKey) -> Exchange:
+    """Both messages at the start of a reply; from MongoDB if another process writes the reply, or if it has ended."""
+    live = find_running(key.message_id)
+    return find_exchange(key) if live is None else live.exchange
+
+
+def stream_reply(
+    key: ReplyKey, *, call: OpenCall, since: Position | None = None, first: Exchange | None = None
+) -> Iterator[bytes]:
+    """The reply's events: those after `since`, or all; `first` is sent as the opening `message` event.
+
+    Ends with `done` or `error`; `error` also reports what ended the call. The connection may be closed at any point:
+    closing it does not affect the reply.
+    """
+    position = since or Position(0, 0)
+    if first is not None:
+        position = Position(first.model_message["attempt"], 0)
+        yield event("message", exchange_body(_as_begun(first)), event_id=str(position))
+    pinged = time.monotonic()
+    looked = since is None
+    with closing(Follower(key, call)) as follower:
+        while not is_shutting_down():
+            timeout = max(0.0, pinged + PING_SECONDS - time.monotonic())
+            try:
+                found = follower.next(
+                    position.attempt,
+                    position.offset,
+                    timeout=timeout if looked else min(timeout, LOOK_SECONDS_WITHOUT_REDIS),
+                )
+            except HungUp:
+                return
+            except ApiError as error:
+                # Without an id, so that a client that reconnects continues at its last position.
+                yield event("error", error_body(error, current_request_id()))
+                return
+            if isinstance(found, Exchange):
+                yield from replay_ended(found.model_message, position)
+                return
+            news: list[bytes] = []
+            if not looked and position.is_ahead_of(found.epoch, found.text):
+                if not follower.has_caught_up():
+                    continue
+                # The client's position is beyond the known text: continuing would leave a gap.
+                position = Position(found.epoch, 0)
+                news.append(event("restart", RestartOutput(), event_id=str(position)))
+            looked = True
+            more, position = _news(found, position)
+            news += more
+            if news:
+                yield b"".join(news)
+                pinged = time.monotonic()
+            if time.monotonic() - pinged >= PING_SECONDS:
+                yield PING
+                pinged = time.monotonic()
+
+
+def replay_ended(message: MessageDocument, since: Position) -> Iterator[bytes]:
+    """The remaining events of a reply that has ended, from the stored message."""
+    attempt, text = message["attempt"], message["content"]
+    position = since
+    if since.is_ahead_of(attempt, text):
+        # The position is beyond the stored text: a killed process had sent text that it did not store.
+        position = Position(0, 0)
+        yield event("restart", RestartOutput(), event_id=str(Position(attempt, 0)))
+    news, _ = _news(FeedState(attempt, text, ended=True), position)
+    yield from news
+    end = str(Position(attempt, 0, ended=True))
+    if message["status"] == "failed" and not text:
+        yield event("error", error_body(failure_of(message), current_request_id()), event_id=end)
+    else:
+        yield event("done", message_body(message), event_id=end)
+
+
+def _as_begun(exchange: Exchange) -> Exchange:
+    """The exchange with an empty running reply, whatever its state; the text follows as deltas."""
+    begun: dict[str, Any] = {"content": "", "status": "generating", "finish_reason": None, "usage": None}
+    return Exchange(exchange.user_message, cast(MessageDocument, {**exchange.model_message, **begun}))
+
+
+def _news(state: FeedState, position: Position) -> tuple[list[bytes], Position]:
+    """The events that bring a follower from `position` to this state, and its new position."""
+    news: list[bytes] = []
+    if state.epoch > position.attempt:
+        restarted = position.attempt > 0
+        position = Position(state.epoch, 0)
+        if restarted:
+            news.append(event("restart", RestartOutput(), event_id=str(position)))
+    if state.epoch == position.attempt and len(state.text) > position.offset:
+        text = state.text[position.offset :]
+        position = Position(position.attempt, len(state.text))
+        news.append(event("delta", DeltaOutput(text=text), event_id=str(position)))
+    return news, position

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from types import TracebackType
+from typing import Any, Self, cast
 
 import structlog
 
@@ -15,12 +16,9 @@ from accounts.open_calls.slots import Slot
 from ai.calls.metered import MeteredCall
 from ai.gemini import CallCancelled, ModelError
 from conversations import transcript_repository as transcripts
-from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, Status
-from conversations.replies.call import ReplyCall
-from conversations.replies.channel import publish
-from conversations.replies.exchange import Pair
+from conversations.documents import ConversationDocument, Exchange, MessageDocument, ReplyDocument, Status
 from conversations.replies.failure import failed_fields
-from conversations.replies.live import LiveReply, add_running, remove_running
+from conversations.replies.live import LiveReply, add_running, publish, remove_running
 from edgechat.errors import ApiError, StoreUnavailable
 from edgechat.processes.threads import start_thread, waiting, working
 from edgechat.stores.mongo import MongoRefused
@@ -34,11 +32,28 @@ MAX_SNAPSHOT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class CompleteReply:
-    """A complete, stored reply; `conversation` is in the state in which it was claimed.
+class ReplyCall:
+    """An opened call. `overflowed` is true if the conversation no longer fits in the context window.
 
-    `overflowed` is true if the conversation no longer fits in the context window.
+    An error in the `with` block discards the call.
     """
+
+    metered: MeteredCall
+    overflowed: bool
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.metered.discard()
+
+
+@dataclass(frozen=True)
+class CompleteReply:
+    """A complete, stored reply; `conversation` is in the state in which it was claimed."""
 
     conversation: ConversationDocument
     reply: ReplyDocument
@@ -57,8 +72,8 @@ def register_when_complete(function: Callable[[CompleteReply], object]) -> None:
 def run_detached(
     conversation: ConversationDocument,
     reply: ReplyDocument,
-    pair: Pair,
-    asked: ReplyCall,
+    exchange: Exchange,
+    call: ReplyCall,
     slot: Slot,
     *,
     earlier_text: str = "",
@@ -71,21 +86,20 @@ def run_detached(
         owner_id=conversation["owner_id"],
         conversation_id=conversation["_id"],
         reply=reply,
-        pair=pair,
-        control=asked.call.control,
+        exchange=exchange,
+        control=call.metered.control,
         slot=slot,
     )
     add_running(live)
-    start_thread(_run, live, conversation, reply, asked, earlier_text)
-    asked.handed_over = True
+    start_thread(_run, live, conversation, reply, call, earlier_text)
     slot.keep()
 
 
 def _run(
-    live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument, asked: ReplyCall, earlier_text: str
+    live: LiveReply, conversation: ConversationDocument, reply: ReplyDocument, call: ReplyCall, earlier_text: str
 ) -> None:
     try:
-        final = _write(live, asked.call)
+        final = _write(live, call.metered)
         if final["status"] == "failed" and not final["content"] and earlier_text:
             final = {**final, "status": "interrupted", "content": earlier_text, "failure": None}
         if not live.lease_lost:
@@ -99,7 +113,7 @@ def _run(
         live.slot.release()
     if final["status"] == "complete" and live.stored and not live.lease_lost and not live.erased:
         for function in _when_complete:
-            function(CompleteReply(conversation, reply, final["content"], asked.overflowed))
+            function(CompleteReply(conversation, reply, final["content"], call.overflowed))
 
 
 def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:
@@ -158,8 +172,8 @@ def _store_end(live: LiveReply, reply: ReplyDocument, final: dict[str, Any] | No
     if final is None:
         transcripts.release_reply(live.owner_id, live.conversation_id, reply, complete=False)
     elif transcripts.end_reply(live.owner_id, live.conversation_id, reply, final):
-        answer = cast(MessageDocument, {**live.pair.model_message, **final})
-        live.pair = Pair(live.pair.user_message, answer)
+        answer = cast(MessageDocument, {**live.exchange.model_message, **final})
+        live.exchange = Exchange(live.exchange.user_message, answer)
         live.stored = True
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import structlog
 from django.db import OperationalError
 
 from accounts.open_calls.slots import take_slot
 from conversations import transcript_repository as transcripts
-from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, reply_seq
-from conversations.replies.call import open_reply_call
-from conversations.replies.exchange import Pair
-from conversations.replies.live import claiming, is_accounted_for
-from conversations.replies.refused import end_refused_reply
+from conversations.attachments.files import AttachmentNotFound
+from conversations.attachments.services import record_uses
+from conversations.documents import ConversationDocument, Exchange, MessageDocument, ReplyDocument, reply_seq
+from conversations.replies.failure import end_refused_reply
+from conversations.replies.live import is_running
 from conversations.replies.run import run_detached
 from conversations.replies.shutdown import is_shutting_down
-from conversations.replies.start import new_ledger_id
+from conversations.replies.start import claiming, is_claiming, new_ledger_id, open_reply_call
 from edgechat.errors import StoreUnavailable
 from edgechat.stores.mongo import MongoRefused
 from usage import processes
@@ -70,7 +72,8 @@ def take_stray_replies() -> None:
     found = {
         f"{reply['message_id']}:{reply['attempt']}": conversation
         for conversation in transcripts.find_replies_of(processes.this_process(), limit=STRAYS_LOOKED_AT)
-        if (reply := conversation["reply"]) and not is_accounted_for(conversation["_id"], reply["message_id"])
+        if (reply := conversation["reply"])
+        and not (is_claiming(conversation["_id"]) or is_running(reply["message_id"]))
     }
     for key in _strays & found.keys():
         _try_to_take_over(found[key], restart=True)
@@ -117,6 +120,9 @@ def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
     if not transcripts.take_reply(owner_id, conversation_id, reply, worker=taken["worker"]):
         return False
     conversation["reply"] = reply = taken
+    for attachment in reply["user_message"]["attachments"]:
+        with suppress(AttachmentNotFound):  # the user may delete a picture that was sent
+            record_uses([attachment], conversation_id=conversation_id)
     transcripts.prepare_messages(owner_id, conversation_id, reply)
     message = _model_message(owner_id, conversation_id, reply)
     if message is None or message["status"] != "generating":
@@ -143,11 +149,11 @@ def _begin_again(conversation: ConversationDocument, reply: ReplyDocument, messa
     if not transcripts.begin_attempt(owner_id, conversation_id, again):
         return
     conversation["reply"] = again
-    pair = Pair(*transcripts.prepare_messages(owner_id, conversation_id, again))
+    exchange = Exchange(*transcripts.prepare_messages(owner_id, conversation_id, again))
     with take_slot("replies", owner_id, group=conversation_id, always=True) as slot:
         try:
-            with open_reply_call(conversation, again) as asked:
-                run_detached(conversation, again, pair, asked, slot, earlier_text=message["content"])
+            with open_reply_call(conversation, again) as call:
+                run_detached(conversation, again, exchange, call, slot, earlier_text=message["content"])
         except BudgetExceeded:
             _end(conversation, again, message, status="interrupted")
 

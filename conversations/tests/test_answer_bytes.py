@@ -13,8 +13,7 @@ from bson import encode
 
 from ai.gemini import Content
 from conftest import Person
-from conversations.prompt.context_window import select_turns
-from conversations.prompt.history import newest_first
+from conversations.prompt.context_window import newest_first, select_contents
 from conversations.tests.events import EVENT_STREAM, follow, read_events
 from conversations.tests.stored_messages import store_messages
 from conversations.transcript_repository import collections, message_store
@@ -262,7 +261,7 @@ def test_a_send_reads_only_what_it_sends_of_a_conversation_full_of_long_messages
     conversation = alice.new_conversation()
     store_messages(alice, conversation, ["x" * 100_000] * 60, variants=["v" * 60_000] * 4)
     earlier = newest_first(alice.id, conversation, before_seq=61)
-    select_turns(Content("user", "now"), earlier, instruction=None, budget=70_000)
+    select_contents(Content("user", "now"), earlier, instruction=None, budget=70_000)
     assert sum(read) < MB
     assert alice.say(conversation, "now").status_code == 200
 

@@ -11,8 +11,7 @@ import pytest
 from ai.gemini import Content
 from conftest import Person
 from conversations import transcript_repository as transcripts
-from conversations.prompt.context_window import Window, select_turns
-from conversations.prompt.history import newest_first
+from conversations.prompt.context_window import Window, newest_first, select_contents
 from conversations.tests.stored_messages import store_messages
 from conversations.transcript_repository import message_store
 from usage.ledger.tokens import estimate_tokens
@@ -208,11 +207,11 @@ def test_reading_the_window_takes_as_many_reads_of_5000_messages_as_of_50(
         store_exchanges(alice, conversation, count)
         reads.clear()
         earlier = newest_first(alice.id, conversation, before_seq=2 * count + 1)
-        windows.append(select_turns(Content("user", "now"), earlier, instruction=None, budget=200))
+        windows.append(select_contents(Content("user", "now"), earlier, instruction=None, budget=200))
         needed.append(len(reads))
     assert needed[0] == needed[1] <= 3
     assert [window.overflowed for window in windows] == [True, True]
-    assert len(windows[1].turns) <= len(windows[0].turns)
+    assert len(windows[1].contents) <= len(windows[0].contents)
 
 
 def test_unanswered_messages_are_left_out_so_that_turns_alternate(alice: Person, model_calls: ModelCalls) -> None:

@@ -11,7 +11,7 @@ from bson import ObjectId
 
 from conftest import Person
 from conversations import transcript_repository as transcripts
-from conversations.replies import channel
+from conversations.replies.stop import request_stop
 from conversations.transcript_repository.collections import conversations
 from edgechat.tests.web_settings import WITHOUT_REDIS
 from usage.models import Process
@@ -29,7 +29,7 @@ def tell_stop(person: Person, conversation: str, attempt: int) -> int | None:
     """Request a stop as `conversations.replies.stop` does, from another process."""
     mid = f"{conversation}:00000002"
     marked = transcripts.request_stop(person.id, conversation, mid=mid, attempt=attempt)
-    channel.request_stop(mid, attempt)
+    request_stop(mid, attempt)
     return marked
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ai.gemini import Content
 from conversations.messages.pages import message_page
-from conversations.prompt.context_window import Said, select_turns
+from conversations.prompt.context_window import AnsweredExchange, select_contents
 from usage.ledger.tokens import estimate_tokens
 
 LAST = st.integers(0, 300)
@@ -71,11 +71,11 @@ def test_paging_on_meets_each_message_once(start: dict[str, Any], last: int, lim
 def test_the_window_has_the_latest_whole_exchanges_that_fit(
     texts: list[tuple[str, str]], question: str, instruction: str | None, room: int
 ) -> None:
-    newest_first = [Said(asked, told, seq) for seq, (asked, told) in enumerate(texts)]
+    newest_first = [AnsweredExchange(asked, told, seq) for seq, (asked, told) in enumerate(texts)]
     own = estimate_tokens(question) + estimate_tokens(instruction or "")
-    window = select_turns(Content("user", question), newest_first, instruction=instruction, budget=own + room)
-    kept = (len(window.turns) - 1) // 2
-    assert window.turns == (
+    window = select_contents(Content("user", question), newest_first, instruction=instruction, budget=own + room)
+    kept = (len(window.contents) - 1) // 2
+    assert window.contents == (
         *(
             turn
             for said in reversed(newest_first[:kept])
@@ -95,12 +95,12 @@ def test_the_window_reads_no_further_back_than_what_fits() -> None:
     def history() -> Any:
         for seq in range(1000):
             read.append(seq)
-            yield Said("q" * 30, "a" * 30, seq)
+            yield AnsweredExchange("q" * 30, "a" * 30, seq)
 
-    window = select_turns(
+    window = select_contents(
         Content("user", "question"), history(), instruction=None, budget=estimate_tokens("question") + 45
     )
-    assert (len(window.turns), len(read), window.overflowed) == (5, 3, True)
+    assert (len(window.contents), len(read), window.overflowed) == (5, 3, True)
 
 
 @given(st.text())

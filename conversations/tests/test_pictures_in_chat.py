@@ -15,10 +15,11 @@ from django.utils import timezone
 
 from ai.gemini import Content, PromptPicture
 from conftest import Person, assert_error
-from conversations.models import Attachment
-from conversations.prompt.context_window import Said, fits, select_turns
+from conversations.models import Attachment, AttachmentUse
+from conversations.prompt.context_window import AnsweredExchange, fits, select_contents
 from conversations.tests.test_attachments import picture, upload
 from usage.ledger.tokens import estimate_tokens
+from usage.models import Budget
 
 ModelCalls = Callable[[str], list[dict[str, Any]]]
 
@@ -45,6 +46,19 @@ def test_a_message_carries_its_pictures_to_the_model_and_in_the_history(alice: P
     assert pictures_of(call) == [2, 0, 0]
     again = alice.post(f"chat/conversations/{conversation}/messages/{pair['user_message']['id']}/regenerate")
     assert again.status_code == 409  # no longer the last exchange
+
+
+def test_a_picture_of_a_message_that_its_budget_refuses_is_not_used(alice: Person) -> None:
+    conversation = alice.new_conversation()
+    attachment = upload(alice, picture(61, 40)).json()
+    uses = AttachmentUse.objects.filter(conversation_id=conversation)
+    Budget.objects.create(user_id=alice.id, period="month", token_limit=0)
+    answer = alice.say(conversation, "look", attachment_ids=[attachment["id"]])
+    assert answer.json()["code"] == "budget_exceeded"
+    assert not uses.exists()
+    Budget.objects.filter(user_id=alice.id).delete()
+    assert alice.say(conversation, "look", attachment_ids=[attachment["id"]]).status_code == 200
+    assert [str(use.attachment_id) for use in uses] == [attachment["id"]]
 
 
 def test_a_regenerated_answer_sees_the_same_pictures(alice: Person, model_calls: ModelCalls) -> None:
@@ -107,12 +121,12 @@ def test_a_picture_counts_by_its_tiles(side: int, tokens: int) -> None:
 
 def test_older_pictures_leave_the_context_and_their_text_stays() -> None:
     picture_tokens = shown().tokens
-    earlier = [Said(f"q{seq}", f"a{seq}", seq, (shown(),)) for seq in (10, 8, 6, 4)]
+    earlier = [AnsweredExchange(f"q{seq}", f"a{seq}", seq, (shown(),)) for seq in (10, 8, 6, 4)]
     question = Content("user", "now", (shown(),))
     budget = estimate_tokens("now") + picture_tokens + 4 * 2 * picture_tokens
-    window = select_turns(question, earlier, instruction=None, budget=budget)
-    assert [len(turn.pictures) for turn in window.turns] == [0, 0, 0, 0, 1, 0, 1, 0, 1]
-    assert [turn.text for turn in window.turns][:2] == ["q4", "a4"]
+    window = select_contents(question, earlier, instruction=None, budget=budget)
+    assert [len(turn.pictures) for turn in window.contents] == [0, 0, 0, 0, 1, 0, 1, 0, 1]
+    assert [turn.text for turn in window.contents][:2] == ["q4", "a4"]
     assert not window.overflowed
 
 

@@ -12,7 +12,7 @@ from bson.errors import InvalidDocument
 
 from conftest import Person
 from conversations import transcript_repository as transcripts
-from conversations.replies.refused import end_refused_reply
+from conversations.replies.failure import end_refused_reply
 from conversations.transcript_repository.collections import conversations, messages
 from edgechat.local.web import WebServer
 from edgechat.stores import mongo

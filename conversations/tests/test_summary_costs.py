@@ -15,8 +15,7 @@ from conftest import Person, at_once
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument
 from conversations.prompt import upkeep
-from conversations.prompt.context_window import Said, dialogue
-from conversations.prompt.history import oldest_first
+from conversations.prompt.context_window import AnsweredExchange, dialogue, oldest_first
 from conversations.prompt.upkeep import extend_summary
 from conversations.tests.stored_messages import store_messages
 from usage.ledger.tokens import estimate_tokens
@@ -150,7 +149,9 @@ def test_a_claim_keeps_others_out_until_its_time_is_over(alice: Person, window: 
     st.integers(400, 900),
 )
 def test_a_part_stands_for_half_a_window_or_more_and_fits(lengths: list[tuple[int, int]], least: int) -> None:
-    exchanges = [Said("q" * 3 * first, "a" * 3 * second, 2 * n + 2) for n, (first, second) in enumerate(lengths)]
+    exchanges = [
+        AnsweredExchange("q" * 3 * first, "a" * 3 * second, 2 * n + 2) for n, (first, second) in enumerate(lengths)
+    ]
     text, last = dialogue(exchanges, budget=900, least=least)
     assert estimate_tokens(text) <= 900
     total = sum(each.tokens for each in exchanges)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import structlog
-from django.conf import settings
 
 from accounts.open_calls.registry import OpenCall
 from ai.calls.json_answer import read_values
@@ -17,8 +16,7 @@ from ai.errors import ContentBlocked
 from ai.gemini import Content, ModelOutputInvalid, Prompt
 from conversations.documents import ConversationDocument, message_id
 from conversations.models import Todo
-from conversations.prompt.context_window import numbered_dialogue
-from conversations.prompt.history import newest_first
+from conversations.prompt.context_window import newest_first, numbered_dialogue, window_tokens
 from conversations.queries import charged_organization, get_conversation, reading_of
 from conversations.todos.services import (
     MAX_DESCRIPTION_CHARACTERS,
@@ -28,7 +26,6 @@ from conversations.todos.services import (
     refuse_without_room,
 )
 from edgechat.graphemes import cut
-from usage.ledger.tokens import prompt_budget
 from usage.models import LedgerEntry
 
 logger = structlog.get_logger(__name__)
@@ -79,7 +76,7 @@ def _transcript(conversation: ConversationDocument) -> tuple[str, list[int]]:
     """
     last = conversation["next_seq"] - 1
     frame = Prompt(contents=(), system_instruction=INSTRUCTION, response_schema=_schema(last, last))
-    budget = prompt_budget(max_tokens=settings.CONTEXT_MAX_TOKENS, max_output_tokens=settings.AI_MAX_OUTPUT_TOKENS)
+    budget = window_tokens()
     summary = conversation["summary"]
     earlier = newest_first(
         conversation["owner_id"],

@@ -47,11 +47,9 @@ def test_every_package_and_every_name_in_the_diagrams_of_the_architecture_exists
     assert drawn - known - {"transcript_repository", "BudgetExceeded"} == set()
 
 
-def test_a_message_passes_few_modules_to_the_ledger_and_none_often() -> None:
-    [way] = re.findall(r"### From the view to the ledger\n(.*?)###", ARCHITECTURE, re.DOTALL)
+def test_a_message_passes_few_modules_and_none_often() -> None:
+    [way] = re.findall(r"### From the view to the ledger\n(.*?)\n## ", ARCHITECTURE, re.DOTALL)
     passed = Counter(re.findall(r"^\d+\. `([\w/]+\.py)`", way, re.MULTILINE))
     assert len(passed) <= 15
-    assert f"{len(passed)} modules" in way
-    [back] = re.findall(r"### From the ledger to the answer\n(.*?)##", ARCHITECTURE, re.DOTALL)
-    passed.update(re.findall(r"^\d+\. `([\w/]+\.py)`", back, re.MULTILINE))
+    assert f"A message passes {len(passed)} modules" in ARCHITECTURE
     assert max(passed.values()) <= 2

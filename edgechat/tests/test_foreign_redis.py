@@ -16,7 +16,7 @@ import redis
 from django.utils import timezone
 
 from conftest import Api, Person
-from conversations.replies.pieces import Piece, read_piece
+from conversations.replies.remote import Piece, read_piece
 from conversations.tests.events import EVENT_STREAM, read_events, text_of
 from edgechat.http import notices
 from edgechat.local.stack import start_valkey

@@ -64,7 +64,7 @@ def test_each_caller_of_the_model_has_a_purpose_of_its_own() -> None:
     assert callers == {
         "ai/calls/answers.py": 1,
         "conversations/todos/action_items.py": 1,
-        "conversations/replies/call.py": 1,
+        "conversations/replies/start.py": 1,
         "conversations/prompt/upkeep.py": 1,
         "edgechat/management/model_checks.py": 1,
     }
