@@ -24,10 +24,10 @@ MEMBERS = 50  # of each organization
 _SLICE = 50_000
 
 _USERS = """
-    INSERT INTO accounts_user (password, is_superuser, is_staff, email, full_name, is_active, is_verified, created_at,
-                               updated_at)
-    SELECT '!', false, false, 'user-' || number || '@example.org', '', true, true, %(since)s, %(since)s
-      FROM generate_series(%(first)s, %(last)s) AS number
+    INSERT INTO accounts_user (password, is_superuser, is_staff, email, email_key, full_name, is_active, is_verified,
+                               created_at, updated_at)
+    SELECT '!', false, false, email, email, '', true, true, %(since)s, %(since)s
+      FROM generate_series(%(first)s, %(last)s) AS number, concat('user-', number, '@example.org') AS email
 """
 _ORGANIZATIONS = """
     WITH made AS (
