@@ -30,7 +30,7 @@ class AccountsConfig(AppConfig):
 
 
 def _tell_membership(instance: Any, **_: Any) -> None:
-    from accounts.open_calls.endings import organization_subject, tell_ended
+    from accounts.open_calls.endings import announce_end, organization_subject
 
     if instance.user_id is not None:
-        tell_ended(organization_subject(instance.organization_id))
+        announce_end(organization_subject(instance.organization_id))

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.open_calls.endings import conversation_subject, tell_ended
+from accounts.open_calls.endings import announce_end, conversation_subject
 from accounts.open_calls.live_accounts import is_deleted, lock_account
 from accounts.open_calls.registry import OpenCall
 from accounts.organizations.members import is_member, memberships_among
@@ -161,7 +161,7 @@ def delete_conversation(*, owner_id: int, conversation_id: str) -> None:
     if not is_conversation_id(conversation_id) or not transcripts.delete_conversation(owner_id, conversation_id):
         get_conversation(owner_id=owner_id, conversation_id=conversation_id)
         raise ConversationNotFound
-    tell_ended(conversation_subject(conversation_id))
+    announce_end(conversation_subject(conversation_id))
 
 
 def purge_conversations() -> int:

@@ -19,7 +19,7 @@ from django.utils import timezone
 from accounts.audit import record_event
 from accounts.login.tokens import Claims, TokenExpired, TokenInvalid, access_token_seconds_left, make_token, read_token
 from accounts.models import AuditEvent, Session, SessionQuerySet, TokenPair, User
-from accounts.open_calls.endings import EVERYBODY, tell_ended, user_subject
+from accounts.open_calls.endings import EVERYBODY, announce_end, user_subject
 from edgechat.errors import ApiError, NotAuthenticated
 from edgechat.http.client_address import Caller
 
@@ -121,7 +121,7 @@ def end_session(*, session_id: UUID, user_id: int, reason: str) -> bool:
     Returns False if the session was over, or belongs to another user.
     """
     ended = _end(Session.objects.live().filter(pk=session_id, user_id=user_id), reason)
-    tell_ended(user_subject(user_id))
+    announce_end(user_subject(user_id))
     return bool(ended)
 
 
@@ -131,14 +131,14 @@ def end_all_sessions(*, user_id: int, reason: str, but: UUID | None = None) -> i
     if but is not None:
         sessions = sessions.exclude(pk=but)
     ended = _end(sessions, reason)
-    tell_ended(user_subject(user_id))
+    announce_end(user_subject(user_id))
     return ended
 
 
 def end_everybodys_sessions(*, reason: str) -> int:
     """End all sessions of all users. Returns the number of sessions that ended."""
     ended = _end(Session.objects.live(), reason)
-    tell_ended(EVERYBODY)
+    announce_end(EVERYBODY)
     return ended
 
 
@@ -158,7 +158,7 @@ def end_surplus(*, user_id: int, caller: Caller) -> None:
 def end_admin_sessions(*, user_id: int, reason: str) -> int:
     """End a user's admin sessions. Returns the number of sessions that ended."""
     ended = _end(Session.objects.live().filter(user_id=user_id, kind=Session.Kind.ADMIN), reason)
-    tell_ended(user_subject(user_id))
+    announce_end(user_subject(user_id))
     return ended
 
 

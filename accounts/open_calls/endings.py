@@ -24,7 +24,7 @@ def conversation_subject(conversation_id: str) -> str:
     return f"conversation:{conversation_id}"
 
 
-def tell_ended(*subjects: str) -> None:
+def announce_end(*subjects: str) -> None:
     """Make every process check its open calls with one of these subjects, after this transaction commits.
 
     Call this wherever a session, an account, a membership or a conversation ends.

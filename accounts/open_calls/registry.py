@@ -237,7 +237,7 @@ def register_reading_check(end_unreadable: EndUnreadable) -> None:
 
 
 def hear_ended(subjects: Collection[str]) -> None:
-    """The listener for the notices of `accounts.open_calls.endings.tell_ended`."""
+    """The listener for the notices of `accounts.open_calls.endings.announce_end`."""
     global _remembered_since
     now = time.monotonic()
     with _lock:

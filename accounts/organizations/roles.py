@@ -10,7 +10,7 @@ from django.utils import timezone
 from accounts.audit import record_event
 from accounts.login.sessions import end_admin_sessions, end_all_sessions
 from accounts.models import AuditEvent, User
-from accounts.open_calls.endings import tell_ended, user_subject
+from accounts.open_calls.endings import announce_end, user_subject
 from edgechat.errors import NotFound, PermissionDenied
 from edgechat.http.client_address import Caller
 
@@ -82,7 +82,7 @@ def record_role(user: User, *, before: User, actor_id: int | None, caller: Calle
     """
     if (before.is_staff and not user.is_staff) or (before.is_superuser and not user.is_superuser):
         end_admin_sessions(user_id=user.pk, reason="role_changed")
-    tell_ended(user_subject(user.pk))
+    announce_end(user_subject(user.pk))
     record_event(
         AuditEvent.Event.ROLE_CHANGED,
         caller=caller,

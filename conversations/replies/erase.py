@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from accounts.open_calls.endings import conversation_subject, tell_ended
+from accounts.open_calls.endings import announce_end, conversation_subject
 from accounts.open_calls.slots import forget_slots
 from conversations import transcript_repository as transcripts
 from conversations.documents import message_id
@@ -31,12 +31,12 @@ def delete_conversations_of(owner_id: int) -> None:
     _forget(owner_id, known)
     transcripts.delete_everything_of(owner_id)
     if known:
-        tell_ended(*(conversation_subject(conversation_id) for conversation_id, _ in known))
+        announce_end(*(conversation_subject(conversation_id) for conversation_id, _ in known))
     _forget(owner_id, known)
 
 
 def hear_ended(digests: Sequence[str]) -> None:
-    """Listen for `accounts.open_calls.endings.tell_ended`: a reply ends when its conversation is deleted."""
+    """Listen for `accounts.open_calls.endings.announce_end`: a reply ends when its conversation is deleted."""
     for live in all_running():
         if notices.digest(conversation_subject(live.conversation_id)) in digests:
             start_thread(_erase_if_deleted, live)
