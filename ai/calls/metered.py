@@ -123,10 +123,11 @@ class MeteredCall:
             self._refused = error.refused
             raise
         finally:
-            if self.control.reached:
-                ledger.settle_entry(self._attempt_id, self.usage, answered_by=self._answered_by)
-            else:
-                self.discard()
+            with working():
+                if self.control.reached:
+                    ledger.settle_entry(self._attempt_id, self.usage, answered_by=self._answered_by)
+                else:
+                    self.discard()
 
     def _note(self, chunk: Chunk, text: str) -> None:
         """Record the counts and the end of a chunk, and the part of its text that is used."""

@@ -20,7 +20,7 @@ from conversations.documents import ConversationDocument, Exchange, MessageDocum
 from conversations.replies.failure import failed_fields
 from conversations.replies.live import LiveReply, add_running, publish, remove_running
 from edgechat.errors import ApiError, StoreUnavailable
-from edgechat.processes.threads import start_thread, waiting, working
+from edgechat.processes.threads import start_thread, waiting, working, working_if_free
 from edgechat.stores.mongo import MongoRefused
 
 logger = structlog.get_logger(__name__)
@@ -129,7 +129,9 @@ def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:
             live.feed.append(text)
             publish(live)
             if time.monotonic() >= snapshot_due:
-                _save_snapshot(live)
+                with working_if_free() as free:
+                    if free:
+                        _save_snapshot(live)
                 now = time.monotonic()
                 snapshot_due = now + min(now - started, MAX_SNAPSHOT_SECONDS)
             if live.stream_lost:

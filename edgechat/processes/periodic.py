@@ -17,6 +17,7 @@ from django.db import InterfaceError, OperationalError
 
 from edgechat.errors import StoreUnavailable
 from edgechat.processes.threads import EXITS, release_database, start_thread
+from edgechat.stores import store_time
 
 logger = structlog.get_logger(__name__)
 
@@ -65,7 +66,7 @@ class PeriodicTask:
 
     def _repeat(self, start: int) -> None:
         # Spread over the interval, so that the processes of a deployment do not all run it at the same instant.
-        while not _stopping.wait(self.seconds * random.uniform(0.8, 1.2)):  # noqa: S311  # nosec B311 # no secret
+        while not self._pause(self.seconds * random.uniform(0.8, 1.2)):  # noqa: S311  # nosec B311 # no secret
             self._round_began = time.monotonic()
             done = self._round()
             if self._starts != start:
@@ -75,6 +76,15 @@ class PeriodicTask:
                 _watcher.mend()
             if not done:
                 _stopping.wait(max(0.0, RETRY_SECONDS - self.seconds))
+
+    @staticmethod
+    def _pause(seconds: float) -> bool:
+        """Wait between two rounds; whether the process stops."""
+        due = time.monotonic() + seconds
+        stopping = _stopping.wait(seconds)
+        if seconds:
+            store_time.note_lateness(time.monotonic() - due)
+        return stopping
 
     def _round(self) -> bool:
         try:

@@ -16,6 +16,7 @@ import structlog
 from django.db import connections
 
 from edgechat.errors import StoreUnavailable
+from edgechat.processes.turns import Turns
 from edgechat.stores import store_time
 
 logger = structlog.get_logger(__name__)
@@ -34,7 +35,7 @@ _cpu_slots = threading.BoundedSemaphore(2)
 # How many requests and replies of one process work at the same time; the others wait for their turn, in order. Without
 # this limit a thousand requests would each wait for a connection that another request holds while that one waits for
 # the CPU, and all would exceed the stores' time limits together.
-_work_slots = threading.BoundedSemaphore(24)
+_turns = Turns(24)
 _working = threading.local()
 
 
@@ -44,13 +45,14 @@ def begin_work(*, patience: float | None) -> None:
     Other code waits in `waiting()`, and works in a request or in `working()`.
 
     From then on the thread's waits for stores are bounded (`edgechat.stores.store_time`). Raises StoreUnavailable if
-    the turn does not come within `patience` seconds. None waits without a limit, for work that must not be lost: an
+    the turn does not come within `patience` seconds and a store is slow; a queue before stores that answer promptly is
+    no fault, and may take up to LONGEST_QUEUE_SECONDS. None waits without a limit, for work that must not be lost: an
     answer that the model was paid for, a file that is stored. The turn does come: a thread with a turn waits only for
     stores, and only for a bounded time.
     """
     store_time.owe_turn(None)
     if not getattr(_working, "now", False):
-        if not _work_slots.acquire(timeout=patience):
+        if not _turns.take(patience):
             logger.warning("no_turn", seconds=patience)
             raise StoreUnavailable
         _working.now = True
@@ -63,7 +65,7 @@ def end_work() -> None:
     if getattr(_working, "now", False):
         _working.now = False
         store_time.end()
-        _work_slots.release()
+        _turns.give_back()
 
 
 def release_database() -> None:
@@ -102,14 +104,30 @@ def waiting(*, patience: float | None = None) -> Iterator[None]:
 
 @contextmanager
 def working() -> Iterator[None]:
-    """Around work with stores in a detached thread, which waits for its turn among the requests without a limit."""
-    had_turn = getattr(_working, "now", False)
+    """Around work with stores that must not be lost: its thread waits for a turn among the requests without a limit.
+
+    A thread that had a turn, or is owed one after `waiting()`, keeps it.
+    """
+    had_turn = getattr(_working, "now", False) or store_time.is_turn_owed()
     begin_work(patience=None)
     try:
         yield
     finally:
         if not had_turn:
             end_work()
+
+
+@contextmanager
+def working_if_free() -> Iterator[bool]:
+    """Around work in a detached thread that can be left out: yields whether there is a turn for it right now."""
+    free = _turns.take_free()
+    if free:
+        _working.now = True
+        store_time.begin()
+    try:
+        yield free
+    finally:
+        end_work()
 
 
 def start_thread(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> threading.Thread:

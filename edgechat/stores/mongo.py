@@ -174,15 +174,16 @@ def _bounded(operation: str) -> Iterator[None]:
 
 def _longest(seconds: float) -> float:
     """How long an operation may take; never 0, which pymongo treats as no bound."""
-    if seconds > store_time.request_seconds():
+    allowance, request = store_time.allowance(), store_time.request_seconds()
+    if seconds > request + allowance:
         return seconds
-    return max(0.001, min(seconds, store_time.request_seconds() * OPERATION_SHARE))
+    return max(0.001, min(seconds, request * OPERATION_SHARE + allowance))
 
 
 def _is_gone(error: Exception, *, seconds: float) -> bool:
     """Whether an operation of this duration failed because MongoDB is gone, and not because it is slow."""
     if isinstance(error, (pymongo.errors.NetworkTimeout, pymongo.errors.ServerSelectionTimeoutError)):
-        return seconds > SILENT_SECONDS
+        return seconds > SILENT_SECONDS + store_time.allowance()
     return isinstance(error, pymongo.errors.AutoReconnect)
 
 

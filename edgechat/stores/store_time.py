@@ -1,6 +1,7 @@
 """The limit for the waits of one request for stores, all of them together.
 
-Only the waits for PostgreSQL and MongoDB count, not the process's own work.
+Only the waits for PostgreSQL and MongoDB count, not the process's own work: a process that is short of CPU time notices
+an answer late, and that is no fault of the store.
 """
 
 from __future__ import annotations
@@ -16,10 +17,39 @@ from django.conf import settings
 LEAST_SECONDS = 0.75
 # A thread with less time than this left does not test whether a failed store is back: the test may be in vain.
 TRY_SECONDS = 1.5
+# A store that let a thread wait for this long is not prompt.
+SLOW_SECONDS = 1.0
+# How long the latest lateness counts.
+LATE_FOR_SECONDS = 2.0
+# How long a slow wait counts.
+RECENT_SECONDS = 5.0
 # For one statement or operation outside a request, where no client waits for the answer.
 BACKGROUND_SECONDS = 10.0
 
+# A wait passes through the process's loop a few times, and is late each time.
+PASSES = 4
+MAX_ALLOWANCE_SECONDS = 2.0
+
 _here = threading.local()
+_slow_at = float("-inf")
+_late_at, _late_by = float("-inf"), 0.0
+
+
+def note_lateness(seconds: float) -> None:
+    """Record by how much this process missed the time when something was due. Called once a second or more often."""
+    global _late_at, _late_by
+    if seconds >= _late_by or time.monotonic() - _late_at > LATE_FOR_SECONDS:
+        _late_at, _late_by = time.monotonic(), seconds
+
+
+def allowance() -> float:
+    """The part of one wait, in seconds, that is this process's own lateness."""
+    return min(PASSES * _late_by, MAX_ALLOWANCE_SECONDS)
+
+
+def is_prompt() -> bool:
+    """Whether no wait of this process for a store took long in the last seconds."""
+    return time.monotonic() - _slow_at > RECENT_SECONDS
 
 
 def request_seconds() -> float:
@@ -34,7 +64,7 @@ def patience_seconds() -> float:
 
 def begin_request(*, waited: float) -> None:
     """Make this thread's turns share the time of a request, whose first turn came after `waited` seconds."""
-    left = float(settings.STORE_TIMEOUT_SECONDS) - waited
+    left = request_seconds() if is_prompt() else float(settings.STORE_TIMEOUT_SECONDS) - waited
     _here.kept = _here.left = min(request_seconds(), max(left, LEAST_SECONDS))
 
 
@@ -67,16 +97,20 @@ def is_turn_owed() -> bool:
 @contextmanager
 def waiting() -> Iterator[float]:
     """Around one wait for a store. Yields how long it may take, possibly 0. Raises StoreUnavailable without a turn."""
+    global _slow_at
     take_turn: Callable[[], None] | None = getattr(_here, "take_turn", None)
     if take_turn is not None:
         take_turn()
     left: float | None = getattr(_here, "left", None)
     began = time.monotonic()
     try:
-        yield BACKGROUND_SECONDS if left is None else left
+        yield BACKGROUND_SECONDS if left is None else left and left + allowance()
     finally:
+        waited = time.monotonic() - began - allowance()
+        if waited > SLOW_SECONDS:
+            _slow_at = time.monotonic()
         if left is not None and getattr(_here, "left", None) is not None:
-            _here.left = max(0.0, left - (time.monotonic() - began))
+            _here.left = max(0.0, left - max(0.0, waited))
 
 
 def may_try() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +14,8 @@ from django.db import connection, transaction
 
 from edgechat.errors import StoreUnavailable
 from edgechat.processes import threads
-from edgechat.processes.threads import start_thread, waiting, working
+from edgechat.processes.threads import start_thread, waiting, working, working_if_free
+from edgechat.processes.turns import Turns
 from edgechat.stores import mongo, store_time
 
 PROJECT = Path(__file__).parents[2]
@@ -45,21 +47,22 @@ def in_a_request(function: Callable[[], T]) -> T:
 
 
 @pytest.fixture
-def one_turn(monkeypatch: pytest.MonkeyPatch) -> threading.BoundedSemaphore:
-    slots = threading.BoundedSemaphore(1)
-    monkeypatch.setattr(threads, "_work_slots", slots)
-    return slots
+def one_turn(monkeypatch: pytest.MonkeyPatch) -> Turns:
+    turns = Turns(1)
+    monkeypatch.setattr(threads, "_turns", turns)
+    monkeypatch.setattr(store_time, "_slow_at", float("-inf"))
+    return turns
 
 
-def is_free(slots: threading.BoundedSemaphore) -> bool:
-    if slots.acquire(blocking=False):
-        slots.release()
+def is_free(turns: Turns) -> bool:
+    if turns.take_free():
+        turns.give_back()
         return True
     return False
 
 
 def test_who_waits_has_neither_a_connection_nor_a_turn_and_takes_both_to_ask_again(
-    one_turn: threading.BoundedSemaphore,
+    one_turn: Turns,
 ) -> None:
     def request() -> list[bool]:
         connection.ensure_connection()
@@ -78,22 +81,75 @@ def test_who_waits_has_neither_a_connection_nor_a_turn_and_takes_both_to_ask_aga
     assert is_free(one_turn)
 
 
-def test_a_request_that_gets_no_turn_again_is_told_so(one_turn: threading.BoundedSemaphore) -> None:
+def test_a_request_that_gets_no_turn_again_is_told_so_when_a_store_is_slow(
+    one_turn: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def request() -> str:
         with waiting(patience=0.01):
-            one_turn.acquire()
+            one_turn.take(None)
+        monkeypatch.setattr(store_time, "_slow_at", time.monotonic())
         try:
             mongo.ping()
         except StoreUnavailable as error:
             return error.code
         finally:
-            one_turn.release()
+            one_turn.give_back()
         return "asked"
 
     assert in_a_request(request) == "store_unavailable"
 
 
-def test_a_thread_that_has_no_turn_waits_without_one_and_works_in_one(one_turn: threading.BoundedSemaphore) -> None:
+def test_a_request_waits_longer_for_its_turn_while_the_stores_answer(one_turn: Turns) -> None:
+    one_turn.take(None)
+
+    def work() -> None:
+        one_turn.take(0.01)
+        one_turn.give_back()
+
+    queued = threading.Thread(target=work)
+    queued.start()
+    while not one_turn._queue:
+        time.sleep(0.001)
+    queued.join(0.1)  # longer than its patience
+    assert queued.is_alive()
+    one_turn.give_back()
+    queued.join()
+    assert is_free(one_turn)
+
+
+def test_turns_come_in_the_order_of_the_queue(one_turn: Turns) -> None:
+    one_turn.take(None)
+    served: list[int] = []
+
+    def work(number: int) -> None:
+        one_turn.take(None)
+        served.append(number)
+        one_turn.give_back()
+
+    queued = [threading.Thread(target=work, args=(number,)) for number in range(20)]
+    for number, thread in enumerate(queued, start=1):
+        thread.start()
+        while len(one_turn._queue) < number:
+            time.sleep(0.001)
+    one_turn.give_back()
+    for thread in queued:
+        thread.join()
+    assert served == list(range(20))
+
+
+def test_what_can_be_left_out_takes_no_turn_of_another(one_turn: Turns) -> None:
+    def snapshot() -> list[bool]:
+        with working_if_free() as free:
+            return [free, is_free(one_turn)]
+
+    assert in_a_thread(snapshot) == [True, False]
+    one_turn.take(None)
+    assert in_a_thread(snapshot) == [False, False]
+    one_turn.give_back()
+    assert is_free(one_turn)
+
+
+def test_a_thread_that_has_no_turn_waits_without_one_and_works_in_one(one_turn: Turns) -> None:
     def work() -> list[bool]:
         with waiting():
             pass
