@@ -41,7 +41,7 @@ def find_in_html(head: bytes) -> str | None:
             attributes, position = _attributes(head, found.end())
             if position < 0:
                 return None
-            if found.re is _META and (name := _meant(attributes)):
+            if found.re is _META and (name := _declared(attributes)):
                 return name
         elif head[position + 1 : position + 2] in (b"!", b"/", b"?"):
             position = head.find(b">", position)
@@ -81,7 +81,7 @@ def _attributes(head: bytes, position: int) -> tuple[dict[bytes, bytes], int]:
     return attributes, end.end()
 
 
-def _meant(attributes: dict[bytes, bytes]) -> str | None:
+def _declared(attributes: dict[bytes, bytes]) -> str | None:
     if b"charset" in attributes:
         name = lookup(_text(attributes[b"charset"]))
     elif attributes.get(b"http-equiv", b"").lower() == b"content-type" and (

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import webencodings
 
 # Places that Python's codec cannot decode. Each costs microseconds, and text with more of them has another encoding.
-_MAX_MENDED = 200_000
+_MAX_INVALID = 200_000
 
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16le", codecs.BOM_UTF16_BE: "utf-16be"}
 
@@ -148,8 +148,8 @@ def _lacking(name: str, pair: bytes) -> str | None:
 
 
 def _replacements() -> Iterator[str]:
-    """A U+FFFD for each invalid place. Raises ValueError after _MAX_MENDED of them."""
-    yield from itertools.repeat("\ufffd", _MAX_MENDED)
+    """A U+FFFD for each invalid place. Raises ValueError after _MAX_INVALID of them."""
+    yield from itertools.repeat("\ufffd", _MAX_INVALID)
     raise ValueError("hardly any text in this encoding")
 
 
@@ -157,11 +157,11 @@ def _decode_pairs(body: bytes, name: str, replacements: Iterator[str]) -> str:
     # The handler is global to the process, but a sandbox has one thread and decodes one document at a time.
     if name == "euc-jp":
         body = body.replace(*_TILDE)
-    codecs.register_error("web", functools.partial(_mend, name, replacements))
+    codecs.register_error("web", functools.partial(_replace_invalid, name, replacements))
     return body.decode(_CODECS[name], "web").translate(_OTHERS.get(name, {}))
 
 
-def _mend(name: str, replacements: Iterator[str], error: UnicodeError) -> tuple[str | bytes, int]:
+def _replace_invalid(name: str, replacements: Iterator[str], error: UnicodeError) -> tuple[str | bytes, int]:
     """The replacement for bytes that Python's codec does not know, and the position after them."""
     if not isinstance(error, UnicodeDecodeError):
         raise error

@@ -83,7 +83,7 @@ def run(arguments: dict[str, Any], body: bytes) -> tuple[dict[str, Any], list[by
 
 def _read(body: bytes, content_type: str) -> tuple[str | None, str]:
     """PDFs are recognized by their content, because many servers send no type for them."""
-    media_type, charset = _told(content_type)
+    media_type, charset = _parse_content_type(content_type)
     head = body[:1024]
     is_html = media_type in _HTML or (not media_type and bool(_MARKUP.match(head)))
     start = head.find(_PDF_MARK)
@@ -98,7 +98,7 @@ def _read(body: bytes, content_type: str) -> tuple[str | None, str]:
     raise _Refused("unreadable" if media_type == "application/pdf" else "type")
 
 
-def _told(content_type: str) -> tuple[str, str | None]:
+def _parse_content_type(content_type: str) -> tuple[str, str | None]:
     """The type (empty if none) and the encoding (None if none) of a Content-Type, possibly of several headers."""
     media_type, charset = "", None
     for value in _VALUES.findall(content_type):
@@ -106,8 +106,8 @@ def _told(content_type: str) -> tuple[str, str | None]:
         if not _MEDIA_TYPE.fullmatch(name) or name == "*/*":
             continue
         found = _CHARSET.search(value)
-        told = encodings.lookup(found[1] or found[2] or found[3]) if found else None
-        charset = told or (charset if name == media_type else None)
+        known = encodings.lookup(found[1] or found[2] or found[3]) if found else None
+        charset = known or (charset if name == media_type else None)
         media_type = name
     return media_type, charset
 

@@ -65,7 +65,7 @@ def run(arguments: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[by
     for_model = _encode(_on_white(image), photograph=photograph)
     thumbnail = _encode(_fit(image, THUMBNAIL_SIDE), photograph=photograph)
     made = (stored, for_model, thumbnail)
-    result = {"renderings": [said for said, _ in made], "sha256": hashlib.sha256(stored[1]).hexdigest()}
+    result = {"renderings": [rendering for rendering, _ in made], "sha256": hashlib.sha256(stored[1]).hexdigest()}
     return result, [data for _, data in made]
 
 

@@ -93,9 +93,9 @@ def _kind(start: bytes) -> str | None:
     return None
 
 
-def _rendering(said: dict[str, Any], data: bytes) -> Rendering:
+def _rendering(described: dict[str, Any], data: bytes) -> Rendering:
     """Raises ValueError, LookupError or TypeError for an impossible rendering."""
-    mime_type, width, height = said["mime_type"], int(said["width"]), int(said["height"])
+    mime_type, width, height = described["mime_type"], int(described["width"]), int(described["height"])
     if mime_type not in ("image/jpeg", "image/png") or not 0 < width * height <= MAX_PIXELS:
         raise ValueError("not a rendering")
     return Rendering(data, mime_type, width, height)
