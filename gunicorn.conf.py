@@ -39,7 +39,7 @@ secure_scheme_headers: dict[str, str] = {}
 control_socket_disable = True  # its file in the home folder would be the same for all runs of a user
 # sendfile would bypass the limits of edgechat.http.client_socket.
 sendfile = False
-accesslog = None  # edgechat.http.request_id logs each request, with its id
+accesslog = None  # edgechat.http.middleware logs each request, with its id
 errorlog = "-"
 loglevel = (os.environ.get("LOG_LEVEL") or "info").lower()
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  # nosec B108 # a heartbeat file without disk waits

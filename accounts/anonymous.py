@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rest_framework.permissions import AllowAny
-from rest_framework.views import APIView
 
+from edgechat.http.api_view import APIView
 from edgechat.http.rate_limit import AuthRateThrottle
 
 

@@ -6,13 +6,13 @@ from typing import Any, TypedDict
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.views import APIView
 
 from accounts.examples import USER
 from accounts.organizations.roles import change_user, list_users, require_staff, visible_user
 from accounts.requests import AuthenticatedRequest
 from accounts.serializers import UserOutput, user_body
 from edgechat.errors import PermissionDenied
+from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer
 from edgechat.http.client_address import caller_of
 from edgechat.http.validation import integer_id, validated_body, validated_query

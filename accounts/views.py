@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import cast
 
 from drf_spectacular.utils import OpenApiExample, extend_schema
-from rest_framework.views import APIView
 
 from accounts.anonymous import AnonymousView
 from accounts.examples import DEVICE_TOKEN
@@ -35,6 +34,7 @@ from accounts.services import (
     register_user,
     rename_user,
 )
+from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, Created, NoContent
 from edgechat.http.client_address import caller_of
 from edgechat.http.validation import validated_body
@@ -169,10 +169,13 @@ class UserMeView(APIView):
             )
         if "full_name" in data:
             rename_user(user=request.user, full_name=data["full_name"] or "")
-        answer = Answer(cast(ProfileOutput, user_body(request.user)))
-        if "password" in data:
-            token = remember_device(answer, request.user, given_tokens(request._request))
-            answer.body["device_token"] = token
+        body = cast(ProfileOutput, user_body(request.user))
+        if "password" not in data:
+            return Answer(body)
+        given = given_tokens(request._request)
+        body["device_token"] = make_device_token(request.user, given)
+        answer = Answer(body)
+        remember_device(answer, request.user, given, token=body["device_token"])
         return answer
 
     @extend_schema(operation_id="users_me_delete", tags=["accounts"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
-from rest_framework.views import APIView
 
 from accounts.requests import AuthenticatedRequest
 from ai.calls.responses import describe, respond
@@ -12,6 +11,7 @@ from ai.complete.services import TextAnswer
 from ai.gemini import ModelError, ModelQuotaExceeded
 from ai.queries import list_models
 from ai.serializers import CompleteInput, CompletionOutput, ModelsOutput
+from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer
 from edgechat.http.validation import validated_body
 from edgechat.openapi.schema import raises

@@ -5,7 +5,6 @@ from __future__ import annotations
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
-from rest_framework.views import APIView
 
 from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
@@ -36,6 +35,7 @@ from conversations.sync.export import export_json, export_markdown
 from conversations.sync.search import SearchOutput, search_messages
 from edgechat.errors import NotFound, PermissionDenied
 from edgechat.http.answer_bytes import page_of
+from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, Created, NoContent
 from edgechat.http.idempotency import IDEMPOTENCY_KEY, idempotency_key
 from edgechat.http.validation import validated_body, validated_query

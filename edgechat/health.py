@@ -13,9 +13,9 @@ from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from edgechat import __version__
+from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer
 from edgechat.processes import periodic
 from edgechat.stores import store_time
@@ -129,24 +129,21 @@ class DatabaseView(HealthView):
     )
     def get(self, request: Request) -> Answer[DatabaseHealth]:
         """PostgreSQL answers."""
-        state = store_state("database")
-        return _store_answer(DatabaseHealth(status=_status(state), database=state))
+        return _store_answer(DatabaseHealth, "database")
 
 
 class MongoView(HealthView):
     @extend_schema(operation_id="health_mongo", tags=["health"], responses={200: MongoHealth, 503: MongoHealth})
     def get(self, request: Request) -> Answer[MongoHealth]:
         """MongoDB answers."""
-        state = store_state("mongo")
-        return _store_answer(MongoHealth(status=_status(state), mongo=state))
+        return _store_answer(MongoHealth, "mongo")
 
 
 class RedisView(HealthView):
     @extend_schema(operation_id="health_redis", tags=["health"], responses={200: RedisHealth, 503: RedisHealth})
     def get(self, request: Request) -> Answer[RedisHealth]:
         """Redis answers."""
-        state = store_state("redis")
-        return _store_answer(RedisHealth(status=_status(state), redis=state))
+        return _store_answer(RedisHealth, "redis")
 
 
 class LegacyHealthView(HealthView):
@@ -172,9 +169,7 @@ class OverviewView(HealthView):
         return Answer(body, status=200 if healthy else 503)
 
 
-def _status(state: str) -> str:
-    return "ok" if state == "connected" else "error"
-
-
-def _store_answer(body: H) -> Answer[H]:
-    return Answer(body, status=200 if body["status"] == "ok" else 503)
+def _store_answer(body: Callable[..., H], store: str) -> Answer[H]:
+    state = store_state(store)
+    healthy = state == "connected"
+    return Answer(body(status="ok" if healthy else "error", **{store: state}), status=200 if healthy else 503)

@@ -1,12 +1,11 @@
-"""Every route. Paths are written without a trailing slash; `edgechat.http.trailing_slash` makes it optional."""
+"""Every route. Paths are written without a trailing slash; `edgechat.http.middleware` makes it optional."""
 
 from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
 
 from edgechat import errors, health
-from edgechat.openapi.redoc import RedocBundleView
-from edgechat.openapi.views import OpenAPIView
+from edgechat.openapi.views import OpenAPIView, RedocBundleView
 
 urlpatterns = [
     path("", health.RootView.as_view()),

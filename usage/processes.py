@@ -146,7 +146,7 @@ def _renew() -> None:
         _name = name
     _renewed_at = started_at
     if now is not None:
-        clock.learn(now, asked_at=started_at, answered_at=time.monotonic())
+        clock.learn(now, sent_at=started_at, answered_at=time.monotonic())
 
 
 def _execute(statement: str, name: str) -> datetime | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.views import APIView
 
 from accounts.requests import AuthenticatedRequest
 from edgechat.errors import PermissionDenied
+from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer
 from edgechat.http.validation import integer_id, validated_query
 from edgechat.openapi.schema import raises

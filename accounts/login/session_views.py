@@ -7,13 +7,13 @@ from typing import Annotated, TypedDict
 from uuid import UUID
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
-from rest_framework.views import APIView
 
 from accounts.examples import LOGGED_OUT_EXAMPLE
 from accounts.login.logout import end_own_session, list_sessions, log_out, log_out_everywhere
 from accounts.models import Session
 from accounts.requests import AuthenticatedRequest
 from accounts.serializers import LOGGED_OUT, LogoutOutput
+from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, NoContent
 from edgechat.http.client_address import caller_of
 

@@ -29,4 +29,4 @@ def announce_end(*subjects: str) -> None:
 
     Call this wherever a session, an account, a membership or a conversation ends.
     """
-    transaction.on_commit(partial(notices.tell, ENDED, subjects))
+    transaction.on_commit(partial(notices.publish, ENDED, subjects))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.throttling import BaseThrottle
-from rest_framework.views import APIView
 
 from accounts.organizations.invitations import (
     AlreadyMember,
@@ -39,6 +38,7 @@ from accounts.organizations.services import (
 )
 from accounts.requests import AuthenticatedRequest
 from edgechat.errors import Invalid, PermissionDenied
+from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, Created, NoContent
 from edgechat.http.client_address import caller_of
 from edgechat.http.rate_limit import AuthRateThrottle

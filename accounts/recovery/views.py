@@ -6,7 +6,6 @@ from typing import Annotated, Any, TypedDict
 
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
-from rest_framework.views import APIView
 
 from accounts.anonymous import AnonymousView
 from accounts.examples import DEVICE_TOKEN
@@ -15,6 +14,7 @@ from accounts.recovery.emails import send_password_reset, send_verification
 from accounts.recovery.services import reset_password, verify_email
 from accounts.requests import AuthenticatedRequest
 from accounts.serializers import PasswordField
+from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Accepted, Answer
 from edgechat.http.client_address import caller_of
 from edgechat.http.rate_limit import AuthRateThrottle

@@ -24,7 +24,6 @@ from accounts.login.logout import log_out
 from accounts.login.sessions import AccountChanged, end_session, end_surplus
 from accounts.models import AuditEvent, Session, User
 from accounts.services import REAUTHENTICATION_WINDOW, check_own_password
-from edgechat.http.admin_middleware import AdminOnly
 from edgechat.http.client_address import Caller, caller_of
 from edgechat.http.request_body import body_of
 
@@ -38,7 +37,7 @@ class PasswordNeeded(Exception):
     """The last password check is too old for this request. The site asks for the password (accounts.staff.site)."""
 
 
-class AdminAuthenticationMiddleware(AdminOnly, AuthenticationMiddleware):
+class AdminAuthenticationMiddleware(AuthenticationMiddleware):
     """Sets `request.user` of the admin: a staff user with a live admin session, else an anonymous user."""
 
     def process_request(self, request: HttpRequest) -> None:

@@ -11,7 +11,6 @@ import structlog
 from django.db import OperationalError
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiExample, extend_schema
-from rest_framework.response import Response
 
 from accounts.open_calls.registry import HungUp, OpenCall, open_call
 from accounts.requests import AuthenticatedRequest
@@ -20,6 +19,7 @@ from ai.errors import ONE_OFF_ERRORS
 from ai.gemini import CallCancelled
 from ai.serializers import ProgressOutput
 from edgechat.errors import ApiError, Error, StoreUnavailable, error_body
+from edgechat.http.bodies import Answer as JSONAnswer
 from edgechat.http.bodies import Events
 from edgechat.http.event_stream import (
     PING,
@@ -67,7 +67,7 @@ def respond(request: AuthenticatedRequest, prepare: Callable[[OpenCall], Answer]
         answer = prepare(call)
         call.on_end(answer.cancel)
         if not streamed:
-            return Response(call.run(answer.run))
+            return JSONAnswer(call.run(answer.run))
         events = _stream(answer, call)
         call.on_close.append(answer.cancel)
         call.keep()

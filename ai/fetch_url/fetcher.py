@@ -20,7 +20,7 @@ from ai.fetch_url.text import Redirect, read_text
 from ai.fetch_url.transport import bounded, open_pinned, too_large
 from ai.fetch_url.unpacking import find_packing, unpack
 from edgechat.processes.threads import waiting
-from edgechat.sandbox.places import NotBegun, Places
+from edgechat.sandbox.job_limit import JobLimit, NotStarted
 
 logger = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ _AMBIGUOUS = re.compile(r"[\s\\\x00-\x20\x7f-\x9f]")
 _lookups = ThreadPoolExecutor(max_workers=4, thread_name_prefix="look-up")
 
 # Each may hold a body of `max_bytes` until the body is parsed.
-_places = Places(32, per_user=8)
+_fetch_limit = JobLimit(32, per_user=8)
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class Fetcher:
         deadline = Deadline(self.max_seconds)
         target = self._checked(url)
         try:
-            with waiting(), _places.one(deadline.left()):
+            with waiting(), _fetch_limit.permit(deadline.left()):
                 return self._fetch(target, deadline)
-        except NotBegun:
+        except NotStarted:
             raise deadline.refusal() from None
 
     def _fetch(self, target: httpx2.URL, deadline: Deadline) -> Page:

@@ -9,8 +9,8 @@ import structlog
 from ai.fetch_url.limits import CANNOT_READ, WRONG_TYPE, Deadline, PageRefused
 from ai.parsing.limits import MAX_PDF_PAGES, MAX_TEXT_CHARACTERS, MAX_TITLE_LENGTH
 from edgechat.graphemes import cut
+from edgechat.sandbox.job_limit import JobLimit, OutOfTime
 from edgechat.sandbox.jobs import Job, JobFailed
-from edgechat.sandbox.places import OutOfTime, Places
 
 logger = structlog.get_logger(__name__)
 
@@ -23,7 +23,7 @@ _REFUSALS = {
     "type": WRONG_TYPE,
 }
 
-_job = Job("ai.parsing.page", places=Places(4, per_user=2), memory=768 * 1024**2, max_bytes=4 * MAX_TEXT_CHARACTERS)
+_job = Job("ai.parsing.page", limit=JobLimit(4, per_user=2), memory=768 * 1024**2, max_bytes=4 * MAX_TEXT_CHARACTERS)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ai.fetch_url import fetch_page
 from ai.serializers import SourceOutput
 from ai.summarize.text_parts import count_words, has_words
 from edgechat.errors import Invalid, TooLarge
-from edgechat.sandbox.places import working_for
+from edgechat.sandbox.job_limit import working_for
 
 MAX_CONVERSATION_CHARACTERS = 5_000_000
 

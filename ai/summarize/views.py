@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from django.http.response import HttpResponseBase
-from rest_framework.views import APIView
 
 from accounts.open_calls.registry import OpenCall
 from accounts.requests import AuthenticatedRequest
@@ -16,6 +15,7 @@ from ai.summarize.queries import read_source
 from ai.summarize.serializers import SOURCES, SummarizeInput
 from ai.summarize.services import SummaryAnswer
 from edgechat.errors import NotFound
+from edgechat.http.api_view import APIView
 from edgechat.http.validation import validated_body
 
 _EXAMPLE = {"url": "https://example.com/", "style": "bullets", "max_words": 60, "language": "German"}

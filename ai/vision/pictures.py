@@ -10,8 +10,8 @@ import structlog
 
 from ai.parsing.limits import MAX_PICTURE_BYTES, MAX_PIXELS, MAX_SIDE
 from edgechat.errors import StoreUnavailable, TooLarge, UnsupportedType
+from edgechat.sandbox.job_limit import JobLimit, NotStarted, OutOfTime
 from edgechat.sandbox.jobs import Job, JobFailed
-from edgechat.sandbox.places import NotBegun, OutOfTime, Places
 
 logger = structlog.get_logger(__name__)
 
@@ -22,7 +22,7 @@ HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"
 WORK_SECONDS, WAIT_SECONDS = 60.0, 120.0
 # Processing 40 megapixels takes over 300 MB, and for WebP over 700 MB. HEIC is decoded in a thread.
 _job = Job(
-    "ai.parsing.picture", places=Places(2, per_user=1), memory=1536 * 1024**2, max_bytes=128 * 1024**2, threads=True
+    "ai.parsing.picture", limit=JobLimit(2, per_user=1), memory=1536 * 1024**2, max_bytes=128 * 1024**2, threads=True
 )
 
 
@@ -71,7 +71,7 @@ def read_picture(file: IO[bytes]) -> Picture:
             raise TooLarge(f"A picture may have 40 megapixels and {MAX_SIDE} pixels a side at most")
         stored, for_model, thumbnail = map(_rendering, result["renderings"], files)
         return Picture(stored, for_model, thumbnail, sha256=str(result["sha256"]))
-    except NotBegun as error:
+    except NotStarted as error:
         raise StoreUnavailable from error
     except (OutOfTime, JobFailed, LookupError, TypeError, ValueError) as error:
         logger.info("picture_refused", reason=repr(error)[:200])

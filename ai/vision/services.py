@@ -9,7 +9,7 @@ from ai.complete.services import PromptAnswer
 from ai.gemini import Content, Prompt, PromptPicture
 from ai.serializers import ImageOutput, VisionOutput
 from ai.vision.pictures import Picture, Rendering, read_picture
-from edgechat.sandbox.places import working_for
+from edgechat.sandbox.job_limit import working_for
 from usage.models import LedgerEntry
 
 

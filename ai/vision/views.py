@@ -6,7 +6,6 @@ from typing import Any
 
 from django.http.response import HttpResponseBase
 from rest_framework import serializers
-from rest_framework.views import APIView
 
 from accounts.requests import AuthenticatedRequest
 from ai.calls.responses import describe, respond
@@ -15,6 +14,7 @@ from ai.serializers import MAX_PROMPT_CHARACTERS, VisionOutput
 from ai.vision.pictures import TOO_MANY_BYTES
 from ai.vision.services import PictureAnswer
 from edgechat.errors import Invalid
+from edgechat.http.api_view import APIView
 from edgechat.http.rate_limit import AuthRateThrottle
 from edgechat.http.uploads import UploadParser
 from edgechat.http.validation import validated_body

@@ -21,7 +21,7 @@ from conversations.documents import AttachmentOutput
 from conversations.models import Attachment, AttachmentUse, UploadKey
 from conversations.services import IdempotencyConflict
 from edgechat.errors import ApiError, NotAuthenticated, PermissionDenied, TooLarge
-from edgechat.sandbox.places import working_for
+from edgechat.sandbox.job_limit import working_for
 
 KEY_LIFETIME = timedelta(hours=24)
 

@@ -9,7 +9,6 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.views import APIView
 
 from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
@@ -22,6 +21,7 @@ from conversations.documents import AttachmentOutput
 from conversations.serializers import AttachmentQuery
 from conversations.services import IdempotencyConflict
 from edgechat.errors import Invalid, PermissionDenied
+from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Created, NoContent
 from edgechat.http.file_response import RangeNotSatisfiable, file_response
 from edgechat.http.idempotency import IDEMPOTENCY_KEY, idempotency_key

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
-from rest_framework.views import APIView
 
 from accounts.open_calls.registry import OpenCall, Reading, open_call
 from accounts.open_calls.slots import TooManyReplies
@@ -49,6 +48,7 @@ from conversations.serializers import (
 from conversations.services import GenerationInProgress, IdempotencyConflict, give_feedback
 from edgechat.errors import Error, Invalid, PermissionDenied
 from edgechat.http.answer_bytes import page_of
+from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, Events, NoContent
 from edgechat.http.event_stream import STREAM, DeltaOutput, event_stream_response, wants_event_stream
 from edgechat.http.idempotency import IDEMPOTENCY_KEY, idempotency_key

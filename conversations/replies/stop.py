@@ -56,7 +56,7 @@ def request_stop(message_id: str, attempt: int) -> None:
     if live is not None and live.attempt == attempt:
         live.control.cancel()
     else:
-        notices.tell(STOP, [_attempt_name(message_id, attempt)])
+        notices.publish(STOP, [_attempt_name(message_id, attempt)])
 
 
 def hear_stop(digests: Sequence[str]) -> None:

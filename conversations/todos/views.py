@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
-from rest_framework.views import APIView
 
 from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
@@ -14,6 +13,7 @@ from conversations.todos.serializers import TodoChange, TodoInput, TodoOutput, T
 from conversations.todos.services import TooManyTodos, create_todo, delete_todo, update_todo
 from edgechat.errors import Invalid, PermissionDenied
 from edgechat.http.answer_bytes import page_of
+from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, Created, NoContent
 from edgechat.http.client_address import caller_of
 from edgechat.http.validation import integer_id, validated_body, validated_query

@@ -21,13 +21,15 @@ from typing import (
     is_typeddict,
 )
 
-from rest_framework.response import Response
+from django.http import HttpResponse
+
+from edgechat.http.answer_bytes import encode_json
 
 B = TypeVar("B")
 
 
-class Answer(Generic[B], Response):
-    """An answer of 200, or another status, with a body.
+class Answer(Generic[B], HttpResponse):
+    """An answer of 200, or another status, with a body, which is encoded now.
 
     The annotation of a view's method publishes it: `def get(self, request: Request) -> Answer[TodoOutput]`.
     """
@@ -35,8 +37,7 @@ class Answer(Generic[B], Response):
     answered = 200
 
     def __init__(self, body: B, *, status: int | None = None) -> None:
-        super().__init__(body, status=status or self.answered)
-        self.body = body
+        super().__init__(encode_json(body), status=status or self.answered, content_type="application/json")
 
 
 class Created(Answer[B]):
@@ -47,9 +48,10 @@ class Accepted(Answer[B]):
     answered = 202
 
 
-class NoContent(Response):
+class NoContent(HttpResponse):
     def __init__(self) -> None:
         super().__init__(status=204)
+        del self.headers["Content-Type"]
 
 
 class Keywords:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ def believe_scheme(request: HttpRequest) -> None:
         request.META["HTTP_X_FORWARDED_PROTO"] = chain[-count] if 0 < count <= len(chain) else ""
 
 
+@functools.lru_cache(maxsize=1024)
 def limit_key(address: str) -> str:
     """The key that an address is counted under: itself, or an IPv6 address's /64, which one customer holds whole."""
     parsed = ipaddress.ip_address(address) if address else None
@@ -59,6 +61,8 @@ def connection_key(peer: Any) -> str:
 
 
 _AROUND = ' \t"'
+# An IPv6 address has 45 characters at most, and may name a network interface.
+_MAX_ADDRESS = 64
 # [address], [address]:port, or IPv4-like address:port.
 _ENTRY = re.compile(r"\[([^\[\]]+)\](?::[0-9]{1,5})?|([^\[\]]*\.[0-9]+):[0-9]{1,5}")
 
@@ -69,7 +73,10 @@ def _without_port(entry: str) -> str:
     return match[1] or match[2] if match else entry
 
 
+@functools.lru_cache(maxsize=1024)
 def _canonical(text: str) -> str:
+    if len(text) > _MAX_ADDRESS:
+        return ""
     try:
         parsed = ipaddress.ip_address(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""JSON requests and answers: the parser and the content negotiation of every REST view."""
+"""JSON requests: the parser and the content negotiation of every REST view."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from edgechat.errors import Invalid, MalformedJSON, UnsupportedType
-from edgechat.http.answer_bytes import encode_json
-from edgechat.http.request_body import MAX_STRANGERS_BYTES, accept_body
+from edgechat.http.request_body import MAX_ANONYMOUS_BYTES, accept_body
 from edgechat.processes.threads import Pauses, pause, waiting
 from edgechat.stores import store_time
 
@@ -40,7 +39,7 @@ class JSONBodyParser(BaseParser):
         request, view = parser_context["request"], parser_context["view"]
         limit = min(max(settings.MAX_JSON_BYTES, getattr(view, "max_json_bytes", 0)), settings.MAX_BODY_BYTES)
         if request.auth is None:
-            limit = min(limit, MAX_STRANGERS_BYTES)
+            limit = min(limit, MAX_ANONYMOUS_BYTES)
         accept_body(request._request, limit)
         body = stream.read()
         if len(body) <= _BLOCK_BYTES:
@@ -49,7 +48,7 @@ class JSONBodyParser(BaseParser):
             return _parse(body)
 
 
-# Several large bodies at the same time would each take a turn of the interpreter before any other request gets one.
+# Several large bodies at the same time would each hold the interpreter before any other request gets it.
 _one_large_body = threading.BoundedSemaphore()
 
 
@@ -70,20 +69,11 @@ def _parse(body: bytes) -> Any:
     return data
 
 
-class JSONBodyRenderer(BaseRenderer):
-    media_type = "application/json"
-    format = "json"
-    charset = None
-
-    def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
-        return b"" if data is None else encode_json(data)
-
-
 def check_shape(body: bytes) -> None:
     """Raise MalformedJSON where arrays and objects are nested deeper than MAX_DEPTH, Invalid beyond MAX_VALUES values.
 
     It only counts, because the parser makes an object of each value. A long body is counted block by block, and other
-    requests get their turn between blocks.
+    requests run between blocks.
     """
     pauses = Pauses()
     values, strings, depth, in_string, start = 1, 0, 0, 0, 0

@@ -38,15 +38,15 @@ def digest(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
-def tell(kind: str, names: Sequence[str]) -> None:
+def publish(kind: str, names: Sequence[str]) -> None:
     """Notify all processes; this one before the call returns. Never raises."""
     digests = [digest(name) for name in names]
-    _hear(kind, digests)
+    _call_listeners(kind, digests)
     entry = {"kind": kind, "digests": json.dumps(digests), "from": process_name()}
     try:
         redis_client().xadd(KEY, entry, maxlen=MAX_KEPT, approximate=True)  # type: ignore[arg-type]
     except RedisError as error:
-        logger.warning("notice_not_told", kind=kind, reason=type(error).__name__)
+        logger.warning("notice_not_published", kind=kind, reason=type(error).__name__)
         if isinstance(error, ResponseError):  # the key has another type, or its last id leaves no higher one
             drop_foreign("none", KEY)
 
@@ -60,13 +60,13 @@ def deliver(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> str:
         try:
             if fields[b"from"].decode() != process_name():
                 digests = [each for each in json.loads(fields[b"digests"]) if isinstance(each, str)]
-                _hear(fields[b"kind"].decode(), digests)
+                _call_listeners(fields[b"kind"].decode(), digests)
         except Exception:
             # An entry of another version or a damaged one must not stop the reading of the others.
             logger.exception("notice_not_understood", entry=entry_id.decode(errors="replace"))
     newest = entries[-1][0]
     if is_ahead(newest):
-        logger.error("notices_begun_anew")
+        logger.error("notices_restarted")
         drop_foreign("none", KEY)
         return "0"
     return newest.decode()
@@ -82,6 +82,6 @@ def newest_id() -> str:
     return str(newest[0][0].decode()) if newest else "0"
 
 
-def _hear(kind: str, digests: Sequence[str]) -> None:
+def _call_listeners(kind: str, digests: Sequence[str]) -> None:
     for listener in _listeners.get(kind, ()):
         listener(digests)

@@ -8,18 +8,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Callable
 from typing import Any
 
 import structlog
 from django.conf import settings
 from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 from redis.commands.core import Script
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from edgechat.errors import RateLimited, error_response
+from edgechat.errors import RateLimited
 from edgechat.http.client_address import limit_key
 from edgechat.http.request_body import body_of
 from edgechat.http.request_state import state_of
@@ -114,29 +112,20 @@ def _open_request(request: HttpRequest) -> bool:
     return True
 
 
-class RateLimitMiddleware:
-    """Limits the requests of an address. Passes every request while Redis is down.
+def limit_request(request: HttpRequest) -> RateLimited | None:
+    """Count a request, and return the error if it is one too many. Passes every request while Redis is down.
 
-    It answers 429 beyond RATE_LIMIT_REQUESTS per window and, behind a proxy, beyond MAX_CONNECTIONS_PER_ADDRESS open
+    The limits of an address are RATE_LIMIT_REQUESTS per window and, behind a proxy, MAX_CONNECTIONS_PER_ADDRESS open
     requests.
     """
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if is_unlimited(request.path_info):
-            return self.get_response(request)
-        if settings.TRUSTED_PROXY_COUNT and not _open_request(request):
-            return error_response(request, RateLimited("Too many requests at once", retry_after=1))
-        try:
-            count, left = count_request(state_of(request).client_address)
-        except RedisError as error:
-            logger.warning("rate_limit_open", reason=type(error).__name__)
-            return self.get_response(request)
-        if count > settings.RATE_LIMIT_REQUESTS:
-            return error_response(request, RateLimited(retry_after=left))
-        return self.get_response(request)
+    if settings.TRUSTED_PROXY_COUNT and not _open_request(request):
+        return RateLimited("Too many requests at once", retry_after=1)
+    try:
+        count, left = count_request(state_of(request).client_address)
+    except RedisError as error:
+        logger.warning("rate_limit_open", reason=type(error).__name__)
+        return None
+    return RateLimited(retry_after=left) if count > settings.RATE_LIMIT_REQUESTS else None
 
 
 class AuthRateThrottle(BaseThrottle):

@@ -20,7 +20,7 @@ from edgechat.http.request_state import state_of
 from edgechat.http.tally import Tally
 
 # For callers without a valid token: they send no more than an address, a password and a name.
-MAX_STRANGERS_BYTES = 64 * 1024
+MAX_ANONYMOUS_BYTES = 64 * 1024
 # An unread body is dropped if it has already arrived and is no longer than this; otherwise the connection is closed.
 MAX_DROPPED_BYTES = 64 * 1024
 _PIECE_BYTES = 64 * 1024
@@ -102,7 +102,7 @@ class RequestBody(io.IOBase):
     def _next_piece(self) -> bytes:
         """Some bytes; none only at the end of a chunked body."""
         if self._read > _PIECE_BYTES:
-            # Reading a fast body never waits, so other requests get their turn here between its pieces.
+            # Reading a fast body never waits, so other requests run here between its pieces.
             gevent.sleep(0)
         if self._pieces is None:
             self._sock.expect("body")

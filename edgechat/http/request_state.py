@@ -31,5 +31,5 @@ def attach_state(request: HttpRequest, state: RequestState) -> None:
 
 
 def state_of(request: HttpRequest) -> RequestState:
-    """The state that RequestIDMiddleware attached."""
+    """The state that RequestMiddleware attached."""
     return cast(RequestState, request.edgechat)  # type: ignore[attr-defined]

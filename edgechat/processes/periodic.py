@@ -57,10 +57,10 @@ class PeriodicTask:
         just_ended = self._ended_at is not None and time.monotonic() - self._ended_at < 5 * LOOK_SECONDS
         return not just_ended and self.fault() is None
 
-    def mend(self) -> None:
+    def restart_if_needed(self) -> None:
         """Start the task again if it does not run. The thread of a round that hangs ends with that round."""
         if (fault := self.fault()) is not None:
-            logger.error("periodic_task_begun_again", task=self.name, fault=fault)
+            logger.error("periodic_task_restarted", task=self.name, fault=fault)
             self._ended_at = time.monotonic()
             self.start()
 
@@ -73,7 +73,7 @@ class PeriodicTask:
                 return  # the round took so long that another thread has replaced this one
             self._round_began = None
             if is_started() and self is not _watcher:
-                _watcher.mend()
+                _watcher.restart_if_needed()
             if not done:
                 _stopping.wait(max(0.0, RETRY_SECONDS - self.seconds))
 
@@ -106,9 +106,9 @@ class PeriodicTask:
 def _look_after() -> None:
     for task in _tasks:
         try:
-            task.mend()
+            task.restart_if_needed()
         except Exception:  # a fault of this task; the check goes on with the others
-            logger.exception("periodic_task_not_begun_again", task=task.name)
+            logger.exception("periodic_task_not_restarted", task=task.name)
 
 
 _tasks: list[PeriodicTask] = []

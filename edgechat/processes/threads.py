@@ -68,6 +68,11 @@ def end_work() -> None:
         _turns.give_back()
 
 
+def is_working() -> bool:
+    """Whether this thread has its turn to work, or takes one before its next use of a store."""
+    return getattr(_working, "now", False) or store_time.is_turn_owed()
+
+
 def release_database() -> None:
     """Return this thread's database connection to the pool; the next query takes one again. Only for this package.
 
@@ -92,7 +97,7 @@ def waiting(*, patience: float | None = None) -> Iterator[None]:
     seconds at most, before its next use of a store; a thread that uses no store again needs no turn. Raises
     RuntimeError in a transaction.
     """
-    had_turn = getattr(_working, "now", False) or store_time.is_turn_owed()
+    had_turn = is_working()
     release_database()
     end_work()
     try:
@@ -171,7 +176,7 @@ class Pauses:
 
 def pause() -> None:
     """Let other threads run."""
-    time.sleep(0.0001)  # with 0 gevent skips the turn of its loop that checks sockets
+    time.sleep(0.0001)  # with 0 gevent skips the part of its loop that checks sockets
 
 
 def run_cpu_bound(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

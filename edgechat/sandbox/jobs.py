@@ -20,8 +20,8 @@ import structlog
 
 from edgechat.errors import StoreUnavailable
 from edgechat.processes.threads import waiting
+from edgechat.sandbox.job_limit import JobLimit, OutOfTime
 from edgechat.sandbox.messages import BadMessage, receive_message, send_message
-from edgechat.sandbox.places import OutOfTime, Places
 
 logger = structlog.get_logger(__name__)
 
@@ -45,9 +45,9 @@ class Job:
     fork server loads the modules of all jobs that exist when the first job runs.
     """
 
-    def __init__(self, module: str, *, places: Places, memory: int, max_bytes: int, threads: bool = False) -> None:
+    def __init__(self, module: str, *, limit: JobLimit, memory: int, max_bytes: int, threads: bool = False) -> None:
         self._module = module
-        self._places = places
+        self._limit = limit
         self._memory = memory
         self._max_bytes = max_bytes
         self._threads = threads
@@ -58,11 +58,11 @@ class Job:
     ) -> tuple[dict[str, Any], list[bytes]]:
         """The return value of `run`. A hostile file may have controlled it, so the caller must check it.
 
-        The job may take `seconds`, including the wait for its place unless `wait_seconds` gives that wait a time of its
-        own. Raises OutOfTime, NotBegun, JobFailed, and StoreUnavailable where no process can be started.
+        The job may take `seconds`, including the wait for its permit unless `wait_seconds` limits that wait by itself.
+        Raises OutOfTime, NotStarted, JobFailed, and StoreUnavailable where no process can be started.
         """
         until = time.monotonic() + seconds
-        with waiting(), self._places.one(seconds if wait_seconds is None else wait_seconds):
+        with waiting(), self._limit.permit(seconds if wait_seconds is None else wait_seconds):
             if wait_seconds is not None:
                 until = time.monotonic() + seconds
             try:

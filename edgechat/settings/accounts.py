@@ -10,14 +10,6 @@ import dj_email_url
 from edgechat.settings.deployment import DEVELOPMENT, PUBLIC_URL, env
 
 AUTH_USER_MODEL = "accounts.User"
-# A constraint on email_key, which this check cannot see, makes the e-mail unique.
-# FILE_UPLOAD_TEMP_DIR is created when it is first needed (edgechat.http.uploads).
-# TLS ends at the proxy, which also redirects http, and the application must not bind other hosts of a domain to https.
-# Only the admin has cookies that a forged request could use: AdminCsrfMiddleware.
-SILENCED_SYSTEM_CHECKS = [
-    *("auth.E003", "auth.W004", "files.E001"),
-    *("security.W003", "security.W005", "security.W008", "security.W021"),
-]
 PASSWORD_HASHERS = [
     "accounts.login.password_hashers.OwaspArgon2PasswordHasher",
     "accounts.login.password_hashers.ImportedBCryptPasswordHasher",

@@ -7,7 +7,8 @@ from edgechat.settings.deployment import APP_NAME
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.AccessTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["edgechat.http.json_body.JSONBodyRenderer"],
+    # For OpenAPI: `edgechat.http.bodies.Answer` encodes its body itself.
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["edgechat.http.json_body.JSONBodyParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "edgechat.http.json_body.AlwaysJSON",
     "DEFAULT_SCHEMA_CLASS": "edgechat.openapi.schema.BodySchema",
@@ -27,7 +28,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "/static/edgechat/icon.svg",
-    "REDOC_DIST": "/redoc",  # edgechat.openapi.redoc
+    "REDOC_DIST": "/redoc",  # edgechat.openapi.views
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "ENUM_NAME_OVERRIDES": {
         "UserRole": ["user", "admin"],

@@ -60,10 +60,6 @@ SESSION_COOKIE_NAME = "edgechat_admin"
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 SESSION_COOKIE_AGE = 12 * 3600  # accounts.staff.sessions.LIFETIME
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
-SECURE_CONTENT_TYPE_NOSNIFF = True
-X_FRAME_OPTIONS = "DENY"
-SECURE_REFERRER_POLICY = "same-origin"
 CSP_MODE = env.str("CSP_MODE", "strict", validate=OneOf(["strict", "relaxed", "disabled"]))
-SECURE_CROSS_ORIGIN_OPENER_POLICY = None  # edgechat.http.security_headers adds it
 # Sent over https only. TLS ends at the proxy, which reports it by X-Forwarded-Proto (TRUSTED_PROXY_COUNT).
-SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 365 * 24 * 3600
+HSTS_SECONDS = 0 if DEVELOPMENT else 365 * 24 * 3600

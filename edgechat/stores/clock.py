@@ -26,11 +26,11 @@ def now() -> datetime:
     return datetime.now(UTC) if _offset is None else datetime.fromtimestamp(time.monotonic() + _offset, UTC)
 
 
-def learn(told: datetime, *, asked_at: float, answered_at: float) -> None:
+def learn(reported: datetime, *, sent_at: float, answered_at: float) -> None:
     """Adopt a time that PostgreSQL reported between these two values of the monotonic clock.
 
     A time that agrees with the known time, within the precision of the measurement, does not change it.
     """
     global _offset
-    least, most = told.timestamp() - answered_at, told.timestamp() - asked_at
+    least, most = reported.timestamp() - answered_at, reported.timestamp() - sent_at
     _offset = (least + most) / 2 if _offset is None else min(max(_offset, least), most)

@@ -37,7 +37,7 @@ OPERATION_SHARE = 2 / 3
 SILENT_SECONDS = 1.0
 
 _lock = threading.Lock()
-_asking = threading.local()
+_in_operation = threading.local()
 _breaker = Breaker()
 _END = object()
 _client: MongoClient[Document] | None = None
@@ -139,7 +139,7 @@ def mongo_errors(function: Callable[P, T]) -> Callable[P, T]:
 
 @contextmanager
 def _bounded(operation: str) -> Iterator[None]:
-    if getattr(_asking, "now", False):
+    if getattr(_in_operation, "now", False):
         yield  # an outer block already bounds this
         return
     if not _breaker.allows():
@@ -147,7 +147,7 @@ def _bounded(operation: str) -> Iterator[None]:
     if not in_transaction():
         # A thread that waits for MongoDB must not hold a PostgreSQL connection.
         release_database()
-    _asking.now = True
+    _in_operation.now = True
     began = time.monotonic()
     try:
         with store_time.waiting() as seconds, pymongo.timeout(_longest(seconds)):
@@ -169,7 +169,7 @@ def _bounded(operation: str) -> Iterator[None]:
     else:
         _breaker.reset()
     finally:
-        _asking.now = False
+        _in_operation.now = False
 
 
 def _longest(seconds: float) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import ssl
 import time
 from typing import Any
 
@@ -44,7 +43,7 @@ class _GuardedMixin:
     def connect(self) -> None:
         if self._sock:  # type: ignore[attr-defined]
             return
-        _ask_breaker()
+        _require_closed_breaker()
         self._opening = True
         try:
             super().connect()  # type: ignore[misc]
@@ -57,7 +56,7 @@ class _GuardedMixin:
 
     def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
         if not self._opening:  # opening the connection has already passed the breaker
-            _ask_breaker()
+            _require_closed_breaker()
         try:
             super().send_packed_command(*args, **kwargs)  # type: ignore[misc]
         except redis.exceptions.TimeoutError:
@@ -76,28 +75,8 @@ class _GuardedMixin:
         _breaker.reset()
         return response
 
-    def write_at_once(self, packed: bytes) -> None:
-        """Pass a command to the operating system without waiting, on a connection on which Redis sends no answers.
 
-        Raises RedisError, and disconnects, if Redis has closed the connection or has not read for so long that no more
-        can be sent.
-        """
-        sock = self._sock  # type: ignore[attr-defined]
-        try:
-            sock.settimeout(0)
-            try:
-                closed = sock.recv(1) is not None
-            except (BlockingIOError, ssl.SSLWantReadError):
-                closed = False
-            if not closed and sock.send(packed) == len(packed):
-                return
-        except OSError:
-            pass
-        self.disconnect()  # type: ignore[attr-defined]
-        raise redis.exceptions.ConnectionError("Redis does not take what is sent to it")
-
-
-def _ask_breaker() -> None:
+def _require_closed_breaker() -> None:
     if not _breaker.allows():
         raise redis.exceptions.ConnectionError("Redis failed less than a second ago")
 

@@ -13,6 +13,7 @@ from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.validation import validate_schema
 
 from conftest import Api, new_address
+from edgechat.http.api_view import APIView
 from edgechat.tests.test_error_shape import routes
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -142,3 +143,7 @@ def test_the_example_of_a_validation_error_is_one_of_the_operation(document: dic
 def test_a_regeneration_can_be_a_conflict(document: dict[str, Any]) -> None:
     [regenerate] = [one for _, _, one in operations(document) if one["operationId"] == "message_regenerate"]
     assert "409" in regenerate["responses"]
+
+
+def test_every_view_of_the_api_has_the_project_s_base_class() -> None:
+    assert [path for path, view in routes() if not issubclass(view, APIView)] == []

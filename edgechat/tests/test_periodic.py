@@ -66,7 +66,7 @@ def test_a_task_whose_thread_ends_is_not_well_and_is_begun_again(error: BaseExce
     task.start()
     eventually(lambda: task.fault() == "ended")
     assert not task.is_well()
-    task.mend()
+    task.restart_if_needed()
     eventually(lambda: rounds.count > 2)
     assert task.fault() is None
     assert not task.is_well()  # reported for a while, for checks that run every few seconds
@@ -116,7 +116,7 @@ def test_a_task_that_hangs_is_not_well_and_another_thread_takes_its_place(
     task.start()
     eventually(lambda: task.fault() == "hangs")
     assert not task.is_well()
-    task.mend()
+    task.restart_if_needed()
     eventually(lambda: len(calls) > 3)
     released.set()
     assert task.fault() is None

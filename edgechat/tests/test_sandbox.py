@@ -19,13 +19,13 @@ import pytest
 from conftest import at_once
 from edgechat.errors import StoreUnavailable
 from edgechat.sandbox import jobs
+from edgechat.sandbox.job_limit import JobLimit, NotStarted, OutOfTime, working_for
 from edgechat.sandbox.jobs import Job, JobFailed
-from edgechat.sandbox.places import NotBegun, OutOfTime, Places, working_for
 
 Eventually = Callable[..., Any]
 LONG = 120.0  # seconds, longer than any job here takes
 
-job = Job("edgechat.tests.sandbox_job", places=Places(8, per_user=8), memory=256 * 1024**2, max_bytes=20 * 1024**2)
+job = Job("edgechat.tests.sandbox_job", limit=JobLimit(8, per_user=8), memory=256 * 1024**2, max_bytes=20 * 1024**2)
 
 
 def do(what: str, *files: bytes, seconds: float = LONG, **arguments: Any) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def test_what_a_job_has_started_ends_with_it(eventually: Eventually) -> None:
     """A job's limits keep it from starting processes, except where the server runs as root or the job needs threads."""
     server = psutil.Process(do("process")["parent"])
     threaded = Job(
-        "edgechat.tests.sandbox_job", places=Places(1, per_user=1), memory=256 * 1024**2, max_bytes=100, threads=True
+        "edgechat.tests.sandbox_job", limit=JobLimit(1, per_user=1), memory=256 * 1024**2, max_bytes=100, threads=True
     )
     left = threaded.run({"do": "leave_others"}, seconds=LONG)[0]["pids"]
     assert len(left) == 2
@@ -111,7 +111,7 @@ def test_its_death_or_fault_costs_one_job(what: str, arguments: dict[str, Any]) 
 def test_it_can_not_start_processes_and_threads_only_where_it_needs_them() -> None:
     assert do("begin_as_nobody") == {"process": False, "thread": False}
     threaded = Job(
-        "edgechat.tests.sandbox_job", places=Places(1, per_user=1), memory=256 * 1024**2, max_bytes=100, threads=True
+        "edgechat.tests.sandbox_job", limit=JobLimit(1, per_user=1), memory=256 * 1024**2, max_bytes=100, threads=True
     )
     assert threaded.run({"do": "begin_as_nobody"}, seconds=LONG)[0]["thread"]
 
@@ -161,40 +161,40 @@ def test_where_no_process_can_be_started_the_answer_is_503(monkeypatch: pytest.M
         do("process")
 
 
-# --- Places ----------------------------------------------------------------------------------------------------------
+# --- JobLimit --------------------------------------------------------------------------------------------------------
 
 
-def test_one_user_has_some_of_the_places_and_the_others_the_rest() -> None:
-    places = Places(3, per_user=2)
+def test_one_user_has_some_of_the_permits_and_the_others_the_rest() -> None:
+    limit = JobLimit(3, per_user=2)
 
     def hold(user: int, count: int, then: Callable[[], None]) -> None:
         if not count:
             then()
             return
-        with working_for(user), places.one(0):
+        with working_for(user), limit.permit(0):
             hold(user, count - 1, then)
 
     def third_of_alice() -> None:
-        with pytest.raises(NotBegun), working_for(1), places.one(0):
+        with pytest.raises(NotStarted), working_for(1), limit.permit(0):
             pass
         hold(2, 1, everybody)
 
     def everybody() -> None:
-        with pytest.raises(NotBegun), working_for(3), places.one(0):
+        with pytest.raises(NotStarted), working_for(3), limit.permit(0):
             pass
 
     hold(1, 2, third_of_alice)
-    # Afterwards all places are free again.
+    # Afterwards all permits are free again.
     hold(3, 2, lambda: hold(4, 1, lambda: None))
 
 
 def test_a_free_place_is_for_who_has_the_fewest() -> None:
-    places = Places(2, per_user=2)
+    limit = JobLimit(2, per_user=2)
     came: list[int] = []
     let_go = [threading.Event() for _ in range(4)]
 
     def take(number: int, user: int) -> None:
-        with working_for(user), places.one(LONG):
+        with working_for(user), limit.permit(LONG):
             came.append(number)
             let_go[number].wait(LONG)
 
@@ -204,7 +204,7 @@ def test_a_free_place_is_for_who_has_the_fewest() -> None:
         threads[-1].start()
         while number < 2 and len(came) <= number:
             time.sleep(0.01)
-        while number >= 2 and len(places._waiting) < number - 1:
+        while number >= 2 and len(limit._waiting) < number - 1:
             time.sleep(0.01)
     let_go[0].set()
     while len(came) < 3:
@@ -218,18 +218,18 @@ def test_a_free_place_is_for_who_has_the_fewest() -> None:
 
 
 def test_what_waits_gives_up_at_its_deadline_and_keeps_nobody_out() -> None:
-    places = Places(1, per_user=1)
-    with places.one(0):
+    limit = JobLimit(1, per_user=1)
+    with limit.permit(0):
         for _ in range(3):
-            with pytest.raises(NotBegun):
-                with places.one(0.05):
+            with pytest.raises(NotStarted):
+                with limit.permit(0.05):
                     pass
-    with places.one(0):
+    with limit.permit(0):
         pass
 
 
 def test_many_at_once_are_done_one_after_the_other() -> None:
-    few = Job("edgechat.tests.sandbox_job", places=Places(2, per_user=2), memory=64 * 1024**2, max_bytes=1000)
+    few = Job("edgechat.tests.sandbox_job", limit=JobLimit(2, per_user=2), memory=64 * 1024**2, max_bytes=1000)
     told = at_once(20, lambda number: few.run({"do": "echo", "number": number}, seconds=LONG)[0]["number"])
     assert told == list(range(20))
 
@@ -244,9 +244,9 @@ import gevent
 from django.conf import settings
 settings.configure()
 from edgechat.sandbox.jobs import Job, start_fork_server
-from edgechat.sandbox.places import OutOfTime, Places
+from edgechat.sandbox.job_limit import JobLimit, OutOfTime
 
-job = Job("edgechat.tests.sandbox_job", places=Places(8, per_user=8), memory=2**28, max_bytes=2**24)
+job = Job("edgechat.tests.sandbox_job", limit=JobLimit(8, per_user=8), memory=2**28, max_bytes=2**24)
 job.run({"do": "process"}, seconds=120)
 start_fork_server()
 server = job.run({"do": "process"}, seconds=120)[0]["parent"]

@@ -138,13 +138,13 @@ def test_a_time_that_may_be_right_is_left_alone() -> None:
     before = clock._offset
     told = timezone.now()
     try:
-        clock.learn(told, asked_at=100, answered_at=100)
+        clock.learn(told, sent_at=100, answered_at=100)
         exact = clock._offset
-        clock.learn(told, asked_at=99, answered_at=102)
+        clock.learn(told, sent_at=99, answered_at=102)
         assert clock._offset == exact
-        clock.learn(told + timedelta(seconds=5), asked_at=99, answered_at=102)
+        clock.learn(told + timedelta(seconds=5), sent_at=99, answered_at=102)
         assert clock._offset == pytest.approx((exact or 0) + 3)
-        clock.learn(told - timedelta(seconds=5), asked_at=99, answered_at=102)
+        clock.learn(told - timedelta(seconds=5), sent_at=99, answered_at=102)
         assert clock._offset == pytest.approx((exact or 0) - 4)
     finally:
         clock._offset = before
