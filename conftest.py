@@ -2,8 +2,8 @@
 
 Tests send HTTP to a real gunicorn with real stores and a scripted model. Each test registers its own users, so tests
 need no cleanup between them and run in parallel. Tests of commands and pure functions import the code: Django is set up
-here with the same stores. A test that reads a store's address from the environment, or connects to another store than
-PostgreSQL, requests the fixture `shared_servers`.
+with the same stores before the first module that imports it. A test that reads a store's address from the environment,
+or connects to another store than PostgreSQL, requests the fixture `shared_servers`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ import hypothesis
 import pytest
 
 from edgechat.local.web import WebServer
+from edgechat.tests.django_setup import imports_django, set_up_django
 from edgechat.tests.published import check_answer
-from edgechat.tests.shared_servers import SharedServers, shared_web, start_servers_for_connections
+from edgechat.tests.shared_servers import SharedServers, shared_web
 
 os.environ["ENV_FILE"] = ".env.test"
 os.environ["DJANGO_SETTINGS_MODULE"] = "edgechat.settings"
@@ -47,10 +48,11 @@ def pytest_configure(config: pytest.Config) -> None:
     global _servers
     if not hasattr(config, "workerinput"):
         _servers = SharedServers()
-    import django
 
-    django.setup()
-    start_servers_for_connections()
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    if isinstance(collector, pytest.Module) and imports_django(collector.path):
+        set_up_django()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -10,9 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-import pymongo
-from pymongo.errors import PyMongoError
-
 from edgechat.local.ports import HOST
 from edgechat.local.process import LocalError
 from edgechat.local.secantus_server import USER
@@ -26,7 +23,6 @@ _PROJECT = Path(__file__).parents[2]
 class _Mongo(Server):
     module: str
     distribution: str
-    not_ready = (OSError, LocalError, PyMongoError)
 
     @property
     def url(self) -> str:
@@ -42,11 +38,16 @@ class _Mongo(Server):
             )
 
     def check(self) -> None:
+        import pymongo  # here, because a driver's import takes longer than most other steps of a start
+
         client: pymongo.MongoClient[dict[str, object]] = pymongo.MongoClient(
             self.url, serverSelectionTimeoutMS=2000, directConnection=True
         )
-        with client:
-            client.admin.command("ping")
+        try:
+            with client:
+                client.admin.command("ping")
+        except pymongo.errors.PyMongoError as error:
+            raise LocalError(str(error)) from error
         self.version = version(self.distribution)
 
 

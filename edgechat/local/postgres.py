@@ -4,20 +4,24 @@ Only the wheel's binaries are used. Its Python layer, run as root, opens every p
 and adds a user to the system.
 """
 
+from __future__ import annotations
+
 import shutil
 import signal
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
-import psycopg
-from psycopg import sql
 
 from edgechat.local.data_dir import write_secret
 from edgechat.local.ports import HOST
 from edgechat.local.process import ChildProcess, Identity, LocalError, lives, wait_until
 from edgechat.local.server import Server
 from edgechat.local.unprivileged import can_execute, give_folder, identity_for, let_pass, require_reachable
+
+if TYPE_CHECKING:
+    import psycopg
 
 USER = "edgechat"
 DATABASE = "edgechat"
@@ -30,7 +34,6 @@ class Postgres(Server):
     """A cluster in `DATA_DIR/postgres/data`, on TCP only, with a password (scram-sha-256) that is kept with it."""
 
     label = "PostgreSQL"
-    not_ready = (OSError, LocalError, psycopg.Error)
     stop_signal = signal.SIGINT  # "fast": ends sessions and writes a checkpoint
     # "Immediate": unlike SIGKILL it also ends all backends immediately. The write-ahead log replaces the checkpoint.
     death_signal = signal.SIGQUIT
@@ -169,6 +172,8 @@ class Postgres(Server):
         return program + [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
 
     def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
+        import psycopg  # here, because a driver's import takes longer than most other steps of a start
+
         return psycopg.connect(
             host=HOST,
             port=self.port,
@@ -180,21 +185,25 @@ class Postgres(Server):
         )
 
     def check(self) -> None:
+        import psycopg
+
         try:
             with self._connect() as connection:
                 connection.execute("SELECT 1")
                 major, minor = divmod(connection.info.server_version, 10000)
                 self.version = f"{major}.{minor}"
-        except psycopg.OperationalError as error:
+        except psycopg.Error as error:
             if "password authentication failed" in str(error):
                 raise LocalError(
                     f"its password is not the one in {self.folder / 'password'}; put the former file back, or move"
                     f" {self.folder} away to begin with an empty database"
                 ) from error
-            raise
+            raise LocalError(str(error)) from error
 
     def start(self) -> None:
         """Start like every server, and create the database if it does not exist."""
+        from psycopg import sql
+
         super().start()
         with self._connect() as connection:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()

@@ -3,8 +3,6 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-import redis
-
 from edgechat.local.ports import HOST
 from edgechat.local.process import LocalError
 from edgechat.local.server import Server
@@ -14,7 +12,6 @@ class Valkey(Server):
     """A server with a password; with `durable` it keeps its data (an append-only file, synced every second)."""
 
     label = "Valkey"
-    not_ready = (OSError, LocalError, redis.RedisError)
     # After a SIGKILL Valkey reads its file again, and until then answers that it is loading.
     start_seconds = 30.0
 
@@ -47,9 +44,13 @@ class Valkey(Server):
         return [str(_program()), str(configuration)]
 
     def check(self) -> None:
+        import redis  # here, because a driver's import takes longer than most other steps of a start
+
         client = redis.Redis(host=HOST, port=self.port, password=self.password, socket_timeout=2)
         try:
             facts = client.info("server")
+        except redis.RedisError as error:
+            raise LocalError(str(error)) from error
         finally:
             client.close()
         self.version = str(facts.get("valkey_version") or facts["redis_version"])

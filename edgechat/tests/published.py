@@ -63,6 +63,9 @@ def check_answer(answer: httpx2.Response, *, streamed: bool) -> None:
 @functools.cache
 def document() -> dict[str, Any]:
     """The published file. Created in this process, because a test's server may be over its limits or have no stores."""
+    from edgechat.tests.django_setup import set_up_django
+
+    set_up_django()
     from edgechat.openapi.views import published_document
 
     made: dict[str, Any] = json.loads(published_document())

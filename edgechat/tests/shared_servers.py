@@ -74,10 +74,12 @@ class SharedServers:
         return web
 
     def _start_stores(self) -> None:
+        import django
         from django.core.management import call_command
         from django.db import connection
         from django.test import override_settings
 
+        django.setup()
         self._stack.start()
         try:
             with open(os.devnull, "w") as nowhere:
