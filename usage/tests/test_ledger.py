@@ -25,7 +25,8 @@ Eventually = Callable[..., Any]
 ModelCalls = Callable[[str], list[dict[str, Any]]]
 
 PROJECT = Path(__file__).parents[2]
-CODE = [PROJECT / name for name in ("accounts", "ai", "bench", "conversations", "edgechat", "usage")]
+# Without bench, which measures the SDK itself as the floor.
+CODE = [PROJECT / name for name in ("accounts", "ai", "conversations", "edgechat", "usage")]
 
 
 def calls_in_code(name: str) -> Iterator[tuple[str, ast.Call]]:
