@@ -37,15 +37,16 @@ class Turns:
                 self._free -= 1
                 return True
             self._queue.append(mine)
-        taken, began = False, time.monotonic()
+        began = time.monotonic()
         try:
             taken = mine.wait(patience)
             while not taken and store_time.is_prompt() and time.monotonic() - began < LONGEST_QUEUE_SECONDS:
                 taken = mine.wait(LOOK_SECONDS)
-        finally:
-            if not taken:
-                taken = self._leave(mine)
-        return taken
+        except BaseException:  # the thread is ended while it waits
+            if self._leave(mine):
+                self.give_back()
+            raise
+        return taken or self._leave(mine)
 
     def _leave(self, mine: threading.Event) -> bool:
         """Leave the queue; whether the turn has come just before that."""

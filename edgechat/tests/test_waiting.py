@@ -137,6 +137,21 @@ def test_turns_come_in_the_order_of_the_queue(one_turn: Turns) -> None:
     assert served == list(range(20))
 
 
+def test_a_thread_that_is_ended_as_its_turn_comes_loses_no_turn(
+    one_turn: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_turn.take(None)
+
+    def end_thread(event: threading.Event, timeout: float | None = None) -> bool:
+        one_turn.give_back()
+        raise SystemExit
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(threading.Event, "wait", end_thread)
+        one_turn.take(None)
+    assert is_free(one_turn)
+
+
 def test_what_can_be_left_out_takes_no_turn_of_another(one_turn: Turns) -> None:
     def snapshot() -> list[bool]:
         with working_if_free() as free:
