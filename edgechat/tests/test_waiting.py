@@ -146,9 +146,10 @@ def test_a_thread_that_is_ended_as_its_turn_comes_loses_no_turn(
         one_turn.give_back()
         raise SystemExit
 
-    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+    with monkeypatch.context() as patched:
         patched.setattr(threading.Event, "wait", end_thread)
-        one_turn.take(None)
+        with pytest.raises(SystemExit):
+            one_turn.take(None)
     assert is_free(one_turn)
 
 
