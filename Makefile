@@ -25,7 +25,7 @@ PRODUCTION_LIKE := ENVIRONMENT=production JWT_SECRET=only-for-the-check-01234567
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test faults check bench clean install model
+.PHONY: help run dev test faults check bench bench-quick clean install model
 
 help:
 	@echo 'make run     serve the API on PORT (8000), with every server it needs, until Ctrl-C'
@@ -33,7 +33,8 @@ help:
 	@echo 'make test    run the tests on the same real servers'
 	@echo 'make faults  run the tests that kill servers, with their figures'
 	@echo 'make check   lint, types, migrations, settings, security, known vulnerabilities'
-	@echo 'make bench   measure requests per second and simultaneous replies'
+	@echo 'make bench   measure every figure beside its floor; BASE=<commit> compares with that commit, ROWS="me list" selects'
+	@echo 'make bench-quick  the same in 90 s, for daily use'
 	@echo 'make clean   remove .venv and caches; the data in DATA_DIR (.data) stays'
 	@echo
 	@echo 'Variables: PORT, DATA_DIR, WEB_CONCURRENCY, LOCAL_MODEL=0 (no local model), LOCAL_MONGO=secantus|nx, PYTHON=python3.12'
@@ -60,8 +61,14 @@ check: install
 	$(BIN)/python -m bandit -c pyproject.toml -r . --quiet
 	$(BIN)/python -m edgechat.local audit requirements.txt
 
+BENCH = $(BIN)/python -m bench $(ROWS) $(if $(BASE),--base $(BASE)) $(BENCH_OPTIONS)
+
 bench: install
-	$(BIN)/python -m bench
+	$(BENCH) --json bench-figures.json
+	$(BIN)/python -m bench.report bench-figures.json
+
+bench-quick: install
+	$(BENCH) --quick
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis staticfiles

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 _END_OF_HEADERS = b"\r\n\r\n"
+_DELTA = b"event: delta"
 _LAST_CHUNK = b"0\r\n\r\n"
 _FAILURES_SHOWN = 3
 _WITHOUT_BODY = (204, 304)
@@ -40,7 +41,8 @@ class Job:
     seconds: float | None = None
     expect: int = 200
     contains: str = ""
-    attached: list[str] = field(default_factory=list)  # files that end the requests, in turns
+    attached: list[str] = field(default_factory=list)  # files that end the requests, each in its turn
+    deltas: bool = False  # note when the events of streams arrive
     patience: float = 180.0  # seconds after the end of `seconds` until requests in progress are abandoned
 
 
@@ -48,11 +50,13 @@ class Job:
 class Result:
     """The result of a job. `seconds` is the window, or the time to the last answer. Latencies are in milliseconds.
 
+    `answered` counts the good answers in the window, `finished` those after it too: all that the servers worked for.
     `failures` counts by kind (a status, `reset`, `timeout`, `content`), and `samples` shows the first of them.
     `cpu_seconds` is the generator's own CPU time.
     """
 
     answered: int
+    finished: int
     seconds: float
     p50: float
     p95: float
@@ -60,6 +64,8 @@ class Result:
     cpu_seconds: float
     failures: dict[str, int]
     samples: list[str]
+    # Of each answer of a job with `deltas`: when it was requested, and when each `delta` event came (epoch s).
+    deltas: list[list[float]] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
@@ -80,6 +86,8 @@ class _Connection:
     answer: bytearray = field(default_factory=bytearray)
     began: float = 0.0
     writing: bool = False
+    deltas: list[list[float]] = field(default_factory=list)
+    scanned: int = 0
 
 
 class _Generator:
@@ -90,7 +98,8 @@ class _Generator:
         self._latencies: list[float] = []
         self._failures: Counter[str] = Counter()
         self._samples: list[str] = []
-        self._under_way = 0
+        self._in_progress = 0
+        self._finished = 0
         self._window_ends = 0.0
         self._last_answer = 0.0
 
@@ -105,18 +114,20 @@ class _Generator:
         for connection in connections:
             self._send_next(connection)
         deadline = self._window_ends + job.patience
-        while self._under_way:
+        while self._in_progress:
             left = deadline - time.perf_counter()
             if left <= 0:
-                self._failures["timeout"] += self._under_way
+                self._failures["timeout"] += self._in_progress
                 break
             for key, events in self._selector.select(left):
                 self._serve(key.data, events)
         seconds = job.seconds or (self._last_answer or time.perf_counter()) - began
         cpu_seconds = _cpu_seconds() - cpu_before
-        quantiles = statistics.quantiles(self._latencies, n=100) if len(self._latencies) > 1 else [0.0] * 99
+        measured = self._latencies if len(self._latencies) > 1 else [*self._latencies, *self._latencies] or [0.0, 0.0]
+        quantiles = statistics.quantiles(measured, n=100)
         return Result(
             answered=len(self._latencies),
+            finished=self._finished,
             seconds=seconds,
             p50=quantiles[49] * 1000,
             p95=quantiles[94] * 1000,
@@ -124,6 +135,7 @@ class _Generator:
             cpu_seconds=cpu_seconds,
             failures=dict(self._failures),
             samples=self._samples,
+            deltas=[each for connection in connections for each in connection.deltas] if job.deltas else [],
         )
 
     def _send_next(self, connection: _Connection) -> None:
@@ -139,7 +151,9 @@ class _Generator:
         connection.sent += 1
         connection.answer.clear()
         connection.began = time.perf_counter()
-        self._under_way += 1
+        connection.deltas.append([time.time()])
+        connection.scanned = 0
+        self._in_progress += 1
         if connection.socket is None:
             self._connect(connection)
             connection.unsent = memoryview(request)
@@ -190,6 +204,11 @@ class _Generator:
             self._fail(connection, "reset", "closed before the answer was complete")
             return
         connection.answer += data
+        if self._job.deltas:
+            count = connection.answer.count(_DELTA, connection.scanned)
+            connection.deltas[-1] += [time.time()] * count
+            # The overlap is too short for a whole marker, so none is counted twice.
+            connection.scanned = max(0, len(connection.answer) - len(_DELTA) + 1)
         headers_end = connection.answer.find(_END_OF_HEADERS)
         if headers_end >= 0:
             headers = bytes(connection.answer[:headers_end]).lower()
@@ -204,17 +223,19 @@ class _Generator:
             kind = "content" if status == self._job.expect else str(status)
             body = bytes(answer[len(headers) + len(_END_OF_HEADERS) :])
             self._note(kind, body[:400].decode("utf-8", "replace"))
-        elif self._job.seconds is None or now <= self._window_ends:
-            self._latencies.append(now - connection.began)
+        else:
+            self._finished += 1
+            if self._job.seconds is None or now <= self._window_ends:
+                self._latencies.append(now - connection.began)
         self._last_answer = now
-        self._under_way -= 1
+        self._in_progress -= 1
         if b"connection: close" in headers:
             self._disconnect(connection)
         self._send_next(connection)
 
     def _fail(self, connection: _Connection, kind: str, text: str) -> None:
         self._note(kind, text)
-        self._under_way -= 1
+        self._in_progress -= 1
         self._disconnect(connection)
         self._send_next(connection)
 

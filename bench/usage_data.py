@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import sys
-from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import connection
-from django.utils import timezone
-from tqdm import tqdm
+import psycopg
 
 from bench.site import Person, Site
 
@@ -22,12 +17,13 @@ DAYS = 90
 ORGANIZATIONS = 100
 MEMBERS = 50  # of each organization
 _SLICE = 50_000
+DATA = f"{REQUESTS:,} requests of {USERS:,} users, {CALLS:,} calls"
 
-_USERS = """
+USERS_STATEMENT = """
     INSERT INTO accounts_user (password, is_superuser, is_staff, email, email_key, full_name, is_active, is_verified,
                                created_at, updated_at)
     SELECT '!', false, false, email, email, '', true, true, %(since)s, %(since)s
-      FROM generate_series(%(first)s, %(last)s) AS number, concat('user-', number, '@example.org') AS email
+      FROM generate_series(%(first)s, %(last)s) AS number, concat('user-', number, '@', %(domain)s) AS email
 """
 _ORGANIZATIONS = """
     WITH made AS (
@@ -69,61 +65,71 @@ _CALLS = """
 """
 
 
-@functools.cache
-def fill_usage(site: Site) -> Person:
-    """Create the data once for each run, and its sums as `rebuild_usage` does. Returns the user with most requests."""
-    from accounts.models import User
-    from usage.models import ModelPrice, RecorderPosition
-    from usage.rebuild import TABLES, rebuild_usage
+# What SQL cannot know: a superuser's cookie, as the admin's login sets it.
+_SUPERUSER = """
+from django.conf import settings
+from django.contrib.auth import login
+from django.contrib.sessions.backends.signed_cookies import SessionStore
+from django.http import HttpRequest
+from accounts.models import User
+request = HttpRequest()
+request.session = SessionStore()
+login(request, User.objects.create_superuser("root@example.com"))
+request.session.save()
+print(f"{settings.SESSION_COOKIE_NAME}={request.session.session_key}")
+"""
 
+
+def usage_me(site: Site, clients: int) -> list[str]:
+    return [site.request("GET", "usage/me", person=fill_usage(site))] * clients
+
+
+def dashboard(site: Site, clients: int) -> list[str]:
+    fill_usage(site)
+    cookie = site.manage("shell", "--verbosity=0", "-c", _SUPERUSER).strip().splitlines()[-1]
+    return [f"GET /admin/ HTTP/1.1\r\nHost: {site.address}\r\nCookie: {cookie}\r\n\r\n"] * clients
+
+
+def fill_usage(site: Site) -> Person:
+    """Create the data once for each site, and its sums. Returns the user with most requests."""
     person = site.person(0)
-    heavy = User.objects.get(email=person.email).pk
-    now = timezone.now()
+    if site.sql("SELECT 1 FROM accounts_user WHERE email LIKE '%@example.org' LIMIT 1"):
+        return person
+    now = datetime.now(UTC)
     values: dict[str, Any] = {
         "since": now - timedelta(days=DAYS),
         "days": DAYS,
-        "heavy": heavy,
+        "heavy": site.sql("SELECT id FROM accounts_user WHERE email = %s", [person.email])[0][0],
         "every": REQUESTS // HEAVY_REQUESTS,
-        "users": USERS,
-        "requests": REQUESTS,
-        "calls": CALLS,
+        "users": max(1000, int(USERS * site.scale)),
+        "requests": max(1000, int(REQUESTS * site.scale)),
+        "calls": max(1000, int(CALLS * site.scale)),
         "organizations": ORGANIZATIONS,
-        "members": MEMBERS,
+        "members": min(MEMBERS, max(1, int(MEMBERS * site.scale))),
+        "domain": "example.org",
     }
-    with connection.cursor() as cursor:
+    with psycopg.connect(site.env["DATABASE_URL"], autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
         # The new rows refer only to new rows, so two million foreign key checks are skipped.
-        cursor.execute("SET session_replication_role = replica")
-    with _bar(total=USERS + REQUESTS + CALLS, unit="row", unit_scale=True) as bar:
-        _insert(_USERS, USERS, values, bar.update)
-        values["user"] = User.objects.filter(email__endswith="@example.org").earliest("pk").pk
-        with connection.cursor() as cursor:
-            cursor.execute(_ORGANIZATIONS, values)
-        _insert(_REQUESTS, REQUESTS, values, bar.update)
-        _insert(_CALLS, CALLS, values, bar.update)
-    ModelPrice.objects.bulk_create(
-        ModelPrice(model=model, input_micros=300_000, cached_input_micros=75_000, output_micros=2_500_000)
-        for model in ("model-a", "model-b")
-    )
-    RecorderPosition.objects.update(costs_until=now.date())
-    with _bar(total=len(TABLES), unit="table") as bar:
-        for _ in rebuild_usage():
-            bar.update()
-    with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE")  # otherwise autovacuum may run during a measurement
-    connection.close()
+        connection.execute("SET session_replication_role = replica")
+        _insert(connection, USERS_STATEMENT, "users", values)
+        first = connection.execute("SELECT min(id) FROM accounts_user WHERE email LIKE '%@example.org'").fetchone()
+        values["user"] = first[0] if first else 0
+        connection.execute(_ORGANIZATIONS, values)
+        _insert(connection, _REQUESTS, "requests", values)
+        _insert(connection, _CALLS, "calls", values)
+        connection.execute(
+            "INSERT INTO usage_modelprice"
+            " (model, valid_from, input_micros, cached_input_micros, output_micros, updated_at)"
+            " SELECT unnest(ARRAY['model-a', 'model-b']), %(since)s, 300000, 75000, 2500000, %(since)s",
+            values,
+        )
+        connection.execute("UPDATE usage_recorderposition SET costs_until = %s", [now.date()])
+        site.manage("rebuild_usage")
+        connection.execute("VACUUM ANALYZE")  # otherwise autovacuum may run during a measurement
     return person
 
 
-def _insert(statement: str, count: int, values: dict[str, Any], made: Callable[[int], object]) -> None:
-    """Insert rows 1 to `count`, in batches."""
-    with connection.cursor() as cursor:
-        for first in range(1, count + 1, _SLICE):
-            last = min(first + _SLICE - 1, count)
-            cursor.execute(statement, {**values, "first": first, "last": last})
-            made(last - first + 1)
-
-
-def _bar(**options: Any) -> Any:
-    """A bar below the run's own. Without a terminal each refreshed line stays, so there are fewer lines."""
-    every = 0.1 if sys.stdout.isatty() else 10.0
-    return tqdm(file=sys.stdout, position=1, leave=False, mininterval=every, **options)
+def _insert(connection: psycopg.Connection[Any], statement: str, count: str, values: dict[str, Any]) -> None:
+    """Insert rows 1 to `values[count]`, in batches."""
+    for first in range(1, values[count] + 1, _SLICE):
+        connection.execute(statement, {**values, "first": first, "last": min(first + _SLICE - 1, values[count])})
