@@ -270,11 +270,6 @@ def running_site(*, name: str, project: Path, workers: int, mongo: MongoKind, pr
         cleanup.callback(stack.kill)
         with progress.step(f"{name}: PostgreSQL, Valkey, MongoDB's stand-in, the scripted model"):
             stack.start()
-            assert stack.postgres is not None
-            with psycopg.connect(stack.postgres.url, autocommit=True) as connection:
-                connection.execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")
-            stack.postgres.stop()
-            stack.postgres.start()
         env = {**_SETTINGS, "JWT_SECRET": secrets.token_hex(32), "DATA_DIR": str(data_dir), **stack.env}
         with progress.step(f"{name}: migrations and indexes"):
             _manage(project, env, "migrate", "--verbosity=0")
