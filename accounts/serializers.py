@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Any, NotRequired, TypedDict
+from uuid import UUID
 
 from rest_framework import serializers
 
 from accounts.addresses import refuse_incomparable, refuse_unnamed_domain
 from accounts.login.devices import MAX_TOKEN
 from accounts.login.passwords import MAX_PASSWORD, MAX_TYPED, MIN_PASSWORD, normalized
-from accounts.models import User
+from accounts.models import Session, User
 from edgechat.http.bodies import Keywords
 
 
@@ -53,7 +54,7 @@ class DeviceTokenField(serializers.CharField):
             allow_blank=True,
             allow_null=True,
             default="",
-            help_text="What the last login on this device answered: others' failed logins do not lock it then.",
+            help_text="From the last login on this device: failed logins of other clients then do not lock it out.",
             **kwargs,
         )
 
@@ -150,3 +151,33 @@ class LogoutOutput(TypedDict):
 
 
 LOGGED_OUT: LogoutOutput = {"message": "Successfully logged out"}
+
+
+class LogoutAllOutput(LogoutOutput):
+    sessions_ended: int
+
+
+class SessionOutput(TypedDict):
+    id: UUID
+    device_name: Annotated[str | None, "As the login named it."]
+    user_agent: str | None
+    ip: Annotated[str | None, "Where the login came from."]
+    created_at: datetime
+    last_used_at: Annotated[datetime, "To the minute."]
+    current: Annotated[bool, "Whether it is the session of this call."]
+
+
+class SessionsOutput(TypedDict):
+    sessions: list[SessionOutput]
+
+
+def session_body(session: Session, *, current: Session) -> SessionOutput:
+    return {
+        "id": session.pk,
+        "device_name": session.device_name or None,
+        "user_agent": session.user_agent or None,
+        "ip": session.ip,
+        "created_at": session.created_at,
+        "last_used_at": session.last_used_at,
+        "current": session.pk == current.pk,
+    }

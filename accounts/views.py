@@ -11,7 +11,7 @@ from accounts.examples import DEVICE_TOKEN
 from accounts.lifecycle.deletion import delete_user
 from accounts.login.devices import given_tokens, make_device_token, remember_device
 from accounts.login.login_lock import LoginLocked
-from accounts.login.sessions import IssuedTokens, RefreshInvalid, refresh_session, start_session
+from accounts.login.sessions import AccountChanged, IssuedTokens, RefreshInvalid, refresh_session, start_session
 from accounts.requests import AuthenticatedRequest
 from accounts.serializers import (
     IdentityOutput,
@@ -77,7 +77,7 @@ class RegisterView(AnonymousView):
             ),
         ],
     )
-    @raises(EmailTaken)
+    @raises(EmailTaken, AccountChanged)
     def post(self, request: AuthenticatedRequest) -> Created[LoginOutput]:
         """Create an account and log in to it."""
         data = validated_body(RegisterInput, request)
@@ -123,7 +123,10 @@ class RefreshView(AnonymousView):
         operation_id="refresh",
         tags=["accounts"],
         request=RefreshInput,
-        examples=[TOKENS_EXAMPLE],
+        examples=[
+            TOKENS_EXAMPLE,
+            OpenApiExample("Refresh", value={"refresh_token": _TOKENS["refresh_token"]}, request_only=True),
+        ],
     )
     @raises(RefreshInvalid)
     def post(self, request: AuthenticatedRequest) -> Answer[TokensOutput]:
@@ -150,7 +153,12 @@ class UserMeView(APIView):
         """The user's own account."""
         return Answer(user_body(request.user))
 
-    @extend_schema(operation_id="users_me_update", tags=["accounts"], request=ProfileInput)
+    @extend_schema(
+        operation_id="users_me_update",
+        tags=["accounts"],
+        request=ProfileInput,
+        examples=[OpenApiExample("Name", value={"full_name": "Ann Lee"}, request_only=True)],
+    )
     @raises(ReauthenticationRequired, LoginLocked)
     def patch(self, request: AuthenticatedRequest) -> Answer[ProfileOutput]:
         """Change the name or the password.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.db import OperationalError
@@ -74,6 +75,11 @@ def find_message(conversation: ConversationDocument, mid: str) -> MessageDocumen
     if not found:
         raise MessageNotFound
     return found[0]
+
+
+def read_messages(conversation: ConversationDocument, seqs: range) -> Iterator[MessageDocument]:
+    """The conversation's messages with these sequence numbers, in this order, with their variants."""
+    return transcripts.read_messages(conversation["owner_id"], conversation["_id"], seqs, variants=True)
 
 
 def reading_of(conversation: ConversationDocument, *, user_id: int) -> Reading:

@@ -2,50 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, TypedDict
-from uuid import UUID
-
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 
 from accounts.examples import LOGGED_OUT_EXAMPLE
 from accounts.login.logout import end_own_session, list_sessions, log_out, log_out_everywhere
-from accounts.models import Session
 from accounts.requests import AuthenticatedRequest
-from accounts.serializers import LOGGED_OUT, LogoutOutput
+from accounts.serializers import LOGGED_OUT, LogoutAllOutput, LogoutOutput, SessionsOutput, session_body
 from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, NoContent
 from edgechat.http.client_address import caller_of
-
-
-class LogoutAllOutput(LogoutOutput):
-    sessions_ended: int
-
-
-class SessionOutput(TypedDict):
-    id: UUID
-    device_name: Annotated[str | None, "As the login named it."]
-    user_agent: str | None
-    ip: Annotated[str | None, "Where the login came from."]
-    created_at: datetime
-    last_used_at: Annotated[datetime, "To the minute."]
-    current: Annotated[bool, "Whether it is the session of this call."]
-
-
-class SessionsOutput(TypedDict):
-    sessions: list[SessionOutput]
-
-
-def session_body(session: Session, *, current: Session) -> SessionOutput:
-    return {
-        "id": session.pk,
-        "device_name": session.device_name or None,
-        "user_agent": session.user_agent or None,
-        "ip": session.ip,
-        "created_at": session.created_at,
-        "last_used_at": session.last_used_at,
-        "current": session.pk == current.pk,
-    }
 
 
 class SessionsView(APIView):

@@ -41,6 +41,10 @@ class ResetOutput(AnswerOutput):
     device_token: Annotated[str, "To be sent with the next login."]
 
 
+_TOKEN = "v1.Zm9yZ290.c2lnbmVk"  # noqa: S105  (an example)
+_TOKEN_EXAMPLE = OpenApiExample("Token", value={"token": _TOKEN}, request_only=True)
+
+
 def _example(text: str) -> OpenApiExample:
     return OpenApiExample("Answer", value={"message": text}, response_only=True)
 
@@ -54,7 +58,7 @@ class PasswordForgotView(AnonymousView):
         operation_id="password_forgot",
         tags=["accounts"],
         request=EmailInput,
-        examples=[_example(SENT)],
+        examples=[_example(SENT), OpenApiExample("E-mail", value={"email": "ann@example.com"}, request_only=True)],
     )
     def post(self, request: AuthenticatedRequest) -> Accepted[AnswerOutput]:
         """Request an e-mail with a token for a new password. The answer is the same whether or not the user exists."""
@@ -71,7 +75,8 @@ class PasswordResetView(AnonymousView):
         examples=[
             OpenApiExample(
                 "Answer", value={"message": PASSWORD_CHANGED, "device_token": DEVICE_TOKEN}, response_only=True
-            )
+            ),
+            OpenApiExample("Password", value={"token": _TOKEN, "password": "correct horse"}, request_only=True),
         ],
     )
     def post(self, request: AuthenticatedRequest) -> Answer[ResetOutput]:
@@ -91,7 +96,7 @@ class EmailVerifyView(AnonymousView):
         operation_id="email_verify",
         tags=["accounts"],
         request=TokenInput,
-        examples=[_example("The e-mail address is verified")],
+        examples=[_example("The e-mail address is verified"), _TOKEN_EXAMPLE],
     )
     def post(self, request: AuthenticatedRequest) -> Answer[AnswerOutput]:
         """Verify the e-mail address with the token of an e-mail, once and within 24 hours."""

@@ -14,7 +14,7 @@ from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
 from ai.parsing.limits import MAX_PICTURE_BYTES
 from ai.vision.pictures import TOO_MANY_BYTES
-from conversations.attachments.files import open_file
+from conversations.attachments.files import AttachmentNotFound, open_file
 from conversations.attachments.queries import attachment_body, get_readable_attachment
 from conversations.attachments.services import delete_attachment, store_attachment
 from conversations.documents import AttachmentOutput
@@ -51,7 +51,7 @@ class AttachmentsView(APIView):
         parameters=[IDEMPOTENCY_KEY],
         request=_UPLOAD,
     )
-    @raises(IdempotencyConflict)
+    @raises(IdempotencyConflict, AttachmentNotFound)
     def post(self, request: AuthenticatedRequest) -> Created[AttachmentOutput]:
         """Upload a picture: JPEG, PNG, WebP, GIF or HEIC, at most 10 MB and 40 megapixels.
 

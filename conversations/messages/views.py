@@ -11,7 +11,6 @@ from accounts.open_calls.registry import OpenCall, Reading, open_call
 from accounts.open_calls.slots import TooManyReplies
 from accounts.requests import AuthenticatedRequest
 from ai.errors import MODEL_ERRORS
-from conversations import transcript_repository as transcripts
 from conversations.documents import ReplyKey
 from conversations.messages.pages import message_page
 from conversations.queries import (
@@ -19,6 +18,7 @@ from conversations.queries import (
     find_message,
     get_readable_conversation,
     get_readable_message,
+    read_messages,
     reading_of,
 )
 from conversations.replies.failure import failure_of
@@ -105,9 +105,7 @@ class MessagesView(APIView):
         page = message_page(conversation["next_seq"] - 1, **query)
         # Reading starts at the end that must be on the page if the page is cut.
         backwards = query["latest"] or "before" in query
-        stored = transcripts.read_messages(
-            conversation["owner_id"], conversation_id, page.seqs[::-1] if backwards else page.seqs, variants=True
-        )
+        stored = read_messages(conversation, page.seqs[::-1] if backwards else page.seqs)
         bodies, cut = page_of(message_body(message) for message in stored)
         messages = bodies[::-1] if backwards else bodies
         return Answer(MessagesOutput(messages=messages, has_more=page.has_more or cut))
@@ -122,7 +120,12 @@ class MessageView(APIView):
 
 
 class FeedbackView(APIView):
-    @extend_schema(operation_id="message_feedback", tags=["chat"], request=FeedbackInput)
+    @extend_schema(
+        operation_id="message_feedback",
+        tags=["chat"],
+        request=FeedbackInput,
+        examples=[OpenApiExample("Rating", value={"rating": "up", "comment": "Short and right"}, request_only=True)],
+    )
     @raises(PermissionDenied)
     def put(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Answer[MessageOutput]:
         """Set the user's feedback on an answer; a rating of null without a comment removes it."""
@@ -139,7 +142,7 @@ class FeedbackView(APIView):
 
 class StopView(APIView):
     @extend_schema(operation_id="message_stop", tags=["chat"], request=None)
-    @raises(PermissionDenied)
+    @raises(PermissionDenied, ShuttingDown)
     def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Answer[MessageOutput]:
         """Stop a running reply and its call to the model; its text is kept. A reply that has ended stays the same."""
         with open_call(request) as call:
@@ -153,6 +156,7 @@ class RegenerateView(APIView):
         tags=["chat"],
         parameters=[STREAM],
         request=RegenerateInput,
+        examples=[OpenApiExample("Edit", value={"content": "Hello! What can you do?"}, request_only=True)],
         responses={(200, "application/json"): ExchangeOutput, (200, "text/event-stream"): EVENTS},
     )
     @raises(*REPLY_ERRORS, NotLastExchange, failed_with=ExchangeOutput)
