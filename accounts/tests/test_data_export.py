@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import json
 import os
@@ -32,6 +33,8 @@ from accounts.tests.test_delete_account import (
 )
 from conftest import Api, Person, assert_error
 from conversations.tests.test_attachments import picture, upload
+from conversations.transcript_repository import collections
+from conversations.transcript_repository.deletion import delete_everything_of
 from usage.models import Budget, HourlyUsage, LedgerEntry, RequestRecord
 
 # Tables with a column that names a user, and the type of their lines in an export. None: not exported.
@@ -63,12 +66,16 @@ def lines_of(text: str) -> list[dict[str, Any]]:
 def tables_of_users() -> set[str]:
     """The tables with a column that names a user."""
     with connection.cursor() as cursor:
-        return {
-            table
-            for table in connection.introspection.table_names(cursor)
-            if {"user_id", "owner_id"}
-            & {each.name for each in connection.introspection.get_table_description(cursor, table)}
-        } | {"accounts_user"}
+        return (
+            {
+                table
+                for table in connection.introspection.table_names(cursor)
+                if {"user_id", "owner_id"}
+                & {each.name for each in connection.introspection.get_table_description(cursor, table)}
+            }
+            | {each.related_model._meta.db_table for each in User._meta.related_objects}
+            | {"accounts_user"}
+        )
 
 
 @pytest.fixture
@@ -144,6 +151,13 @@ def test_the_export_has_one_of_everything_and_the_deletion_leaves_none(
 def test_every_table_that_names_users_is_exported_or_knowingly_not() -> None:
     assert tables_of_users() == set(TABLES)
     assert {kind for kind in TABLES.values() if kind} | {"conversation", "message"} == set(data_export._plurals)
+
+
+def test_every_collection_is_part_of_the_deletion() -> None:
+    returned = {name: getattr(each, "__annotations__", {}).get("return") for name, each in vars(collections).items()}
+    named = {name for name, kind in returned.items() if kind == "Collection[Document]"}
+    assert len(named) > 3
+    assert named - set(inspect.unwrap(delete_everything_of).__code__.co_names) == set()
 
 
 def test_the_export_of_a_new_account_counts_zero(alice: Person) -> None:

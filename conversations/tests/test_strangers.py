@@ -1,19 +1,20 @@
-"""Every route with an id, called by another user: it answers as for an absent id and changes nothing."""
+"""Every call with an id of this app, by another user: it answers as for an absent id and changes nothing.
+
+`edgechat.tests.test_every_call` tests the calls of the other apps.
+"""
 
 from __future__ import annotations
 
-import re
 import uuid
 from typing import Any
 
 import pytest
-from django.urls import get_resolver
 
 from conftest import Person
-from conversations import urls
 from conversations.tests.test_attachments import picture, upload
 from conversations.tests.test_todos import new_todo
 from edgechat.stores.mongo import database
+from edgechat.tests.calls import calls
 
 # A valid body for every call, so that only the id can be refused.
 BODY = {"content": "hello", "title": "mine now", "pinned": True, "rating": "up", "client_message_id": "phone-1"}
@@ -21,15 +22,7 @@ BODY = {"content": "hello", "title": "mine now", "pinned": True, "rating": "up",
 
 def calls_with(*names: str) -> list[tuple[str, str]]:
     """Method and path of every call whose path has an id of one of these names, written as `{name}`."""
-    calls = []
-    for resolver in get_resolver().url_patterns:
-        for pattern in getattr(resolver, "url_patterns", []):
-            path = re.sub(r"<str:(\w+)>", r"{\1}", str(pattern.pattern))
-            if any(f"{{{name}}}" in path for name in names) and hasattr(pattern.callback, "view_class"):
-                view = pattern.callback.view_class
-                methods = [method for method in ("get", "post", "put", "patch", "delete") if hasattr(view, method)]
-                calls += [(method.upper(), path) for method in methods]
-    return sorted(calls)
+    return sorted((method, path) for method, path, _ in calls() if any(f"{{{name}}}" in path for name in names))
 
 
 ROUTES = calls_with("conversation_id")
@@ -90,9 +83,3 @@ def test_a_strangers_todo_or_picture_is_as_good_as_none(alice: Person, bob: Pers
     assert len({answer.json()["detail"] for answer in refused}) == 1
     after = alice.get(own)
     assert (after.status_code, after.content) == (before.status_code, before.content)
-
-
-def test_every_id_in_a_route_of_this_app_is_tried_here() -> None:
-    with_ids = {str(pattern.pattern) for pattern in urls.urlpatterns if "<" in str(pattern.pattern)}
-    tried = {re.sub(r"{(\w+)}", r"<str:\1>", path) for _, path in (*ROUTES, *OTHER_ROUTES)}
-    assert with_ids <= tried

@@ -36,7 +36,7 @@ def check_answer(answer: httpx2.Response, *, streamed: bool) -> None:
         if path.startswith("/api/"):
             _require(status in (404, 405), f"{where}: no such operation is published")
         if path.startswith("/api/") or (media_type == "application/json" and status >= 400):
-            _check_json(ERROR, _body(answer), where)
+            check_json(ERROR, _body(answer), where)
         return
     response = operation["responses"].get(str(status))
     if response is None:
@@ -48,7 +48,7 @@ def check_answer(answer: httpx2.Response, *, streamed: bool) -> None:
     schema = response["content"][media_type]["schema"]
     if media_type == "application/json" and not (streamed and answer.is_success):
         body = _body(answer)
-        _check_json(schema, body, where)
+        check_json(schema, body, where)
         if schema == ERROR:
             _check_error(response["x-codes"], body, where)
     elif media_type == "application/x-ndjson" and not streamed:
@@ -81,7 +81,7 @@ def _checked_events(lines: Iterable[str], events: dict[str, Any], where: str) ->
             name = value
             _require(name in events, f"{where}: the event {name!r} is not published")
         elif field == "data":
-            _check_json(events[name], json.loads(value), f"{where}, event {name}")
+            check_json(events[name], json.loads(value), f"{where}, event {name}")
         yield line
 
 
@@ -89,18 +89,18 @@ def _check_lines(lines: list[str], bodies: dict[str, Any], where: str) -> None:
     *records, _counts = map(json.loads, lines)
     for record in records:
         kind = record.pop("type")
-        _check_json(bodies[kind], record, f"{where}, {kind}")
+        check_json(bodies[kind], record, f"{where}, {kind}")
 
 
 def _check_error(codes: dict[str, Any], body: dict[str, Any], where: str) -> None:
     """The operation's status can have this code, and `context` is the code's."""
     code = body["code"]
     _require(code in codes, f"{where}: the code is not published: {body}")
-    _check_json(codes[code] or NOTHING, body.get("context"), f"{where}, context of {code}")
+    check_json(codes[code] or NOTHING, body.get("context"), f"{where}, context of {code}")
     _require(("errors" in body) == (code == "validation_error"), f"{where}: `errors` are of validation: {body}")
 
 
-def _check_json(schema: dict[str, Any], body: Any, where: str) -> None:
+def check_json(schema: dict[str, Any], body: Any, where: str) -> None:
     error = next(_validator(json.dumps(schema)).iter_errors(body), None)
     if error is not None:
         place = "".join(f"[{step!r}]" for step in error.instance_path)

@@ -14,6 +14,7 @@ from drf_spectacular.validation import validate_schema
 
 from conftest import Api, new_address
 from edgechat.http.api_view import APIView
+from edgechat.tests.published import check_json
 from edgechat.tests.test_error_shape import routes
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -147,3 +148,14 @@ def test_a_regeneration_can_be_a_conflict(document: dict[str, Any]) -> None:
 
 def test_every_view_of_the_api_has_the_project_s_base_class() -> None:
     assert [path for path, view in routes() if not issubclass(view, APIView)] == []
+
+
+def test_every_json_body_has_an_example_and_each_example_is_valid(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        where = f"{method} {path}"
+        request = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        assert request is None or request.get("examples"), f"{where}: OpenApiExample(..., request_only=True)"
+        answers = [answer.get("content", {}).get("application/json") for answer in operation["responses"].values()]
+        for content in filter(None, [request, *answers]):
+            for name, example in content.get("examples", {}).items():
+                check_json(content["schema"], example["value"], f"{where}, example {name}")
