@@ -176,19 +176,26 @@ def pictures(figures: dict[str, Any]) -> dict[str, str]:
         for name, row in figures["rows"].items()
         if row["head"]["floor"] is not None
     }
-    return {
-        "cpu.svg": bars("CPU of the web processes for each answer", "ms", ("EdgeChat", "floor"), cpu),
-        "commands.svg": bars(
-            "Commands to the stores for each answer", "number", ("PostgreSQL", "MongoDB", "Redis"), commands
+    drawn = (
+        ("cpu.svg", "CPU of the web processes for each answer", "ms", ("EdgeChat", "floor"), cpu),
+        (
+            "commands.svg",
+            "Commands to the stores for each answer",
+            "number",
+            ("PostgreSQL", "MongoDB", "Redis"),
+            commands,
         ),
-        "bursts.svg": bars("Many simultaneous calls", "s", ("EdgeChat", "floor"), bursts),
-    }
+        ("bursts.svg", "Many simultaneous calls", "s", ("EdgeChat", "floor"), bursts),
+    )
+    return {name: bars(title, unit, series, rows) for name, title, unit, series, rows in drawn if rows}
 
 
 def main(path: Path) -> None:
     """Update the page and its pictures."""
     figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     PICTURES.mkdir(exist_ok=True)
+    for former in PICTURES.glob("*.svg"):
+        former.unlink()
     drawn = pictures(figures)
     for name, picture in drawn.items():
         (PICTURES / name).write_text(picture, encoding="utf-8")

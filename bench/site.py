@@ -48,6 +48,7 @@ _SETTINGS = {
     "MAX_REPLIES_PER_USER": "1000000",
     "MAX_STREAMS_PER_USER": "1000000",
     "MAX_CONNECTIONS_PER_ADDRESS": "1000000",
+    "MAX_HELD_BYTES": "2000000000",  # half of it for one address, which sends all uploads here
     "JWT_ACCESS_EXPIRE_MINUTES": "720",
     "PYTHONWARNINGS": "ignore:No directory at",  # only images have collected static files
     "PUBLIC_URL": "",
