@@ -14,10 +14,10 @@ PROJECT = Path(__file__).parent
 
 def join_make_run() -> None:
     """Give a command the environment of a running `make run`, unless a variable or the .env file names one."""
-    said = {**dotenv_values(PROJECT / os.environ.get("ENV_FILE", ".env")), **os.environ}
-    if said.get("ENVIRONMENT"):
+    given = {**dotenv_values(PROJECT / os.environ.get("ENV_FILE", ".env")), **os.environ}
+    if given.get("ENVIRONMENT"):
         return
-    running = dotenv_values(PROJECT / (said.get("DATA_DIR") or ".data") / "run.env")
+    running = dotenv_values(PROJECT / (given.get("DATA_DIR") or ".data") / "run.env")
     if environment := running.get("ENVIRONMENT"):
         os.environ["ENVIRONMENT"] = environment
 

@@ -20,7 +20,9 @@ class AccountsConfig(AppConfig):
         notices.listen(endings.ENDED, open_calls.hear_ended)
         # Signals, because memberships also end with their organization and change in the admin.
         for signal in (post_delete, post_save):
-            signal.connect(_tell_membership, sender="accounts.Membership", dispatch_uid="accounts.open_calls.registry")
+            signal.connect(
+                _announce_membership, sender="accounts.Membership", dispatch_uid="accounts.open_calls.registry"
+            )
         data_export.register_exporter(data_export.export_account, types=data_export.ACCOUNT_TYPES)
         periodic.register(deletion.finish_deletions, seconds=60)
         periodic.register(login_lock.prune_login_attempts, seconds=600)
@@ -29,7 +31,7 @@ class AccountsConfig(AppConfig):
         periodic.register(slots.renew_slots, seconds=slots.RENEW_SECONDS)
 
 
-def _tell_membership(instance: Any, **_: Any) -> None:
+def _announce_membership(instance: Any, **_: Any) -> None:
     from accounts.open_calls.endings import announce_end, organization_subject
 
     if instance.user_id is not None:

@@ -148,7 +148,7 @@ class ConversationAdmin(RecordAdmin):
         else:
             facts |= {
                 "Running reply": reply["message_id"],
-                "Begun": _time(reply["started_at"]),
+                "Started": _time(reply["started_at"]),
                 "Written by": reply["worker"],
                 "Attempt": reply["attempt"],
                 "To be stopped": yesno(reply["stop_requested"]),
@@ -354,7 +354,7 @@ def _deleted(owner_id: int) -> str:
 
 
 def _started_at(conversation: ConversationMetadata) -> datetime:
-    """The start of its reply; its last change if the reply has just ended."""
+    """The start of a conversation's reply, or the last change of the conversation if the reply has just ended."""
     return conversation["reply"]["started_at"] if conversation["reply"] else conversation["updated_at"]
 
 

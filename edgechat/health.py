@@ -117,7 +117,7 @@ class ReadyView(HealthView):
         """Every store answers, and the process's background tasks run; 503 names what does not."""
         checks = Stores(database=store_state("database"), mongo=store_state("mongo"), redis=store_state("redis"))
         if unwell := periodic.unwell():
-            logger.warning("periodic_tasks_unwell", tasks=unwell)
+            logger.warning("periodic_tasks_failing", tasks=unwell)
             checks["tasks"] = "error"
         ready = all(state == "connected" for state in checks.values())
         return Answer(Ready(status="ok" if ready else "not ready", checks=checks), status=200 if ready else 503)

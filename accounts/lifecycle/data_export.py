@@ -18,7 +18,7 @@ from accounts.serializers import UserOutput, user_body
 from edgechat.http.answer_bytes import encode_json
 from edgechat.http.bodies import Lines
 
-ROWS_AT_ONCE = 500
+ROWS_PER_BATCH = 500
 
 M = TypeVar("M", bound=Model)
 R = TypeVar("R")
@@ -61,7 +61,7 @@ def rows_of(queryset: QuerySet[M]) -> Iterator[M]:
     """All rows ordered by key, with one page in memory at a time and no connection held between pages."""
     queryset = queryset.order_by("pk")
     page = queryset
-    while rows := list(page[:ROWS_AT_ONCE]):
+    while rows := list(page[:ROWS_PER_BATCH]):
         yield from rows
         page = queryset.filter(pk__gt=rows[-1].pk)
 

@@ -14,7 +14,7 @@ from accounts.addresses import email_key
 from accounts.lifecycle.imported_rows import ImportedUser, Refused
 from accounts.models import AuditEvent, User
 
-ROWS_AT_ONCE = 1000
+ROWS_PER_BATCH = 1000
 
 
 @dataclass
@@ -31,7 +31,7 @@ def import_users(rows: Iterable[ImportedUser | Refused], *, dry_run: bool = Fals
     """Store new users, one transaction per thousand rows. Existing users stay unchanged, and no password is hashed."""
     outcome, rest = Outcome(), iter(rows)
     seen: dict[int | str, int] = {}
-    while batch := list(islice(rest, ROWS_AT_ONCE)):
+    while batch := list(islice(rest, ROWS_PER_BATCH)):
         outcome.refused += [(row.line, row.reason) for row in batch if isinstance(row, Refused)]
         with transaction.atomic(), connection.cursor() as cursor:
             # The lock prevents registrations between the check and the insertion, and the use of an id that is about to

@@ -218,7 +218,7 @@ def open_call(request: AuthenticatedRequest, *, events: bool = False, reply: boo
 # The open calls by the digests of their subjects.
 _all = notices.digest(EVERYBODY)
 _calls: dict[str, set[OpenCall]] = {_all: set()}
-_told: dict[str, float] = {}
+_ended_at: dict[str, float] = {}
 _remembered_since = 0.0
 _due: set[OpenCall] = set()
 _looking = False
@@ -242,9 +242,9 @@ def hear_ended(subjects: Collection[str]) -> None:
     now = time.monotonic()
     with _lock:
         if now - _remembered_since > REMEMBER_SECONDS:
-            _told.clear()
+            _ended_at.clear()
             _remembered_since = now
-        _told.update(dict.fromkeys(subjects, now))
+        _ended_at.update(dict.fromkeys(subjects, now))
         named = set().union(*(_calls.get(subject, ()) for subject in subjects))
     _look_at(named)
 
@@ -301,9 +301,9 @@ def _remember(call: OpenCall) -> None:
     with _lock:
         for subject in call.subjects:
             _calls.setdefault(subject, set()).add(call)
-        # Something may have ended between the check of the token and now.
+        # The session, the account or a membership may have ended since the token was checked.
         missed = call.since < _remembered_since or any(
-            _told.get(subject, -1.0) >= call.since for subject in call.subjects
+            _ended_at.get(subject, -1.0) >= call.since for subject in call.subjects
         )
     if missed:
         _look_at({call})

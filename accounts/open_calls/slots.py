@@ -26,7 +26,7 @@ SLOT_SECONDS = 12.0
 RENEW_SECONDS = 3.0
 # The duration of a reply is unknown; this is a reasonable interval for a retry.
 RETRY_AFTER_SECONDS = 5
-RENEWED_AT_ONCE = 1000
+SLOTS_PER_BATCH = 1000
 
 Kind = Literal["replies", "streams"]
 KINDS: tuple[Kind, ...] = ("replies", "streams")
@@ -130,8 +130,8 @@ def take_slot(kind: Kind, user_id: int, *, group: str | None = None, always: boo
     limit: int = settings.MAX_REPLIES_PER_USER if kind == "replies" else settings.MAX_STREAMS_PER_USER
     slot = Slot(kind, user_id, group or uuid.uuid4().hex)
     try:
-        asked: list[str | int] = [slot.member, slot.group, _LEASE, -1 if always else limit]
-        taken = bool(_script(_TAKE)(keys=[slot.key], args=asked))
+        arguments: list[str | int] = [slot.member, slot.group, _LEASE, -1 if always else limit]
+        taken = bool(_script(_TAKE)(keys=[slot.key], args=arguments))
     except RedisError as error:
         logger.warning("slots_of_this_process_alone", reason=type(error).__name__)
         taken = always or _has_room(slot, limit)
@@ -147,8 +147,8 @@ def renew_slots() -> None:
     with _lock:
         held = list(_held)
     try:
-        for first in range(0, len(held), RENEWED_AT_ONCE):
-            some = held[first : first + RENEWED_AT_ONCE]
+        for first in range(0, len(held), SLOTS_PER_BATCH):
+            some = held[first : first + SLOTS_PER_BATCH]
             # Each user's set may be in a different cluster slot, and a script can only access one slot.
             pipeline = redis_client().pipeline(transaction=False)
             for slot in some:

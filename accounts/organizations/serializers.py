@@ -44,7 +44,7 @@ class MemberOutput(TypedDict):
     email: str
     role: RoleName
     status: Literal["active", "invited"]
-    invitation_id: Annotated[str | None, "Null for who is active."]
+    invitation_id: Annotated[str | None, "Null for an active member."]
 
 
 class MembersOutput(TypedDict):
@@ -59,7 +59,7 @@ class InvitingOrganizationOutput(TypedDict):
 class InvitationOutput(TypedDict):
     id: str
     organization: InvitingOrganizationOutput
-    role: Annotated[RoleName, "What whoever accepts will be."]
+    role: Annotated[RoleName, "The role of a user who accepts it."]
     created_at: datetime
 
 

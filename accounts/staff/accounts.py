@@ -33,7 +33,7 @@ def follow_change_of_address(user: User, *, before: User, actor_id: int, caller:
         before={"email": before.email, "is_verified": before.is_verified},
         after={"email": user.email, "is_verified": user.is_verified},
     )
-    _tell(
+    _notify(
         before.email,
         "The e-mail address of your account was changed",
         f"The staff of {settings.APP_NAME} changed the e-mail address of your account, which was this one. It is "
@@ -41,20 +41,20 @@ def follow_change_of_address(user: User, *, before: User, actor_id: int, caller:
     )
 
 
-def tell_of_new_password(user: User) -> None:
+def notify_of_new_password(user: User) -> None:
     addresses = {user.email}
     if user.address_set_by_staff:
         changes = AuditEvent.objects.filter(user_id=user.pk, event=AuditEvent.Event.EMAIL_CHANGED)
         addresses |= {change.details["before"]["email"] for change in changes.order_by("-id")[:1]}
     for address in sorted(addresses):
-        _tell(
+        _notify(
             address,
             "The password of your account was changed",
             f"The staff of {settings.APP_NAME} set a new password for your account. It is logged out everywhere.",
         )
 
 
-def _tell(address: str, subject: str, text: str) -> None:
+def _notify(address: str, subject: str, text: str) -> None:
     """Send a notice after the change commits. The change stays if the notice cannot be sent."""
-    objection = "If you did not ask for this, please tell them at once by another way than this account."
+    objection = "If you did not ask for this, please contact them immediately, and not from this account."
     transaction.on_commit(partial(send_notice, address, subject, f"{text}\n\n{objection}\n"), robust=True)

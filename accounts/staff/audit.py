@@ -44,7 +44,8 @@ class AuditedAdmin:
             record_staff_change(request, form.instance, before=None, after=self._after(form, names))
         elif names:
             before = {
-                name: TEXT if name in self.texts_of_users else told(name, form.initial.get(name)) for name in names
+                name: TEXT if name in self.texts_of_users else audited_value(name, form.initial.get(name))
+                for name in names
             }
             record_staff_change(request, form.instance, before=before, after=self._after(form, names))
         for formset in formsets:
@@ -81,7 +82,9 @@ class AuditedAdmin:
 
     def _after(self, form: Any, names: Iterable[str]) -> dict[str, Any]:
         given = form.cleaned_data
-        return {name: NEW_TEXT if name in self.texts_of_users else told(name, given.get(name)) for name in names}
+        return {
+            name: NEW_TEXT if name in self.texts_of_users else audited_value(name, given.get(name)) for name in names
+        }
 
     def _audit_formset(self, request: HttpRequest, formset: Any) -> None:
         if formset.model._meta.label_lower in WITH_ROWS_OF_THEIR_OWN:
@@ -92,11 +95,11 @@ class AuditedAdmin:
             obj = form.instance
             if id(obj) in gone:
                 key = form[formset._pk_field.name].value()  # a deleted object has no key
-                before = {name: told(name, value) for name, value in form.initial.items()}
+                before = {name: audited_value(name, value) for name, value in form.initial.items()}
                 record_staff_change(request, obj, key=key, before=before, after=None)
             elif id(obj) in changed:
-                before = {name: told(name, form.initial.get(name)) for name in form.changed_data}
-                after = {name: told(name, form.cleaned_data.get(name)) for name in form.changed_data}
+                before = {name: audited_value(name, form.initial.get(name)) for name in form.changed_data}
+                after = {name: audited_value(name, form.cleaned_data.get(name)) for name in form.changed_data}
                 record_staff_change(request, obj, before=before, after=after)
         for obj in formset.new_objects:
             record_staff_change(request, obj, before=None, after=values_of(obj))
@@ -133,11 +136,12 @@ def values_of(obj: Model, *, but: Iterable[str] = ()) -> dict[str, Any]:
     """The columns of an object in the form of the audit log."""
     fields = [field for field in obj._meta.concrete_fields if not field.primary_key]
     return {
-        field.name: TEXT if field.name in but else told(field.name, field.value_from_object(obj)) for field in fields
+        field.name: TEXT if field.name in but else audited_value(field.name, field.value_from_object(obj))
+        for field in fields
     }
 
 
-def told(name: str, value: Any) -> Any:
+def audited_value(name: str, value: Any) -> Any:
     """A field's value for the audit log: secrets are hidden, objects become keys, and e-mail addresses are masked.
 
     A row about a change of address has the full address (accounts.staff.accounts). The deletion of the account finds
@@ -148,7 +152,7 @@ def told(name: str, value: Any) -> Any:
     if isinstance(value, Model):
         return value.pk
     if isinstance(value, QuerySet | list | tuple | set):
-        return [told(name, each) for each in list(value)[:MAX_KEYS]]
+        return [audited_value(name, each) for each in list(value)[:MAX_KEYS]]
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, datetime.datetime | datetime.date | decimal.Decimal | uuid.UUID):

@@ -25,7 +25,7 @@ from accounts.login.devices import given_tokens, remember_device
 from accounts.login.sessions import end_all_sessions
 from accounts.models import AuditEvent, User
 from accounts.services import REAUTHENTICATION_WINDOW
-from accounts.staff.accounts import tell_of_new_password
+from accounts.staff.accounts import notify_of_new_password
 from accounts.staff.forms import ConfirmPasswordForm, OwnPasswordForm, StaffLoginForm
 from accounts.staff.sessions import PasswordNeeded, session_of
 from edgechat.errors import RateLimited
@@ -130,7 +130,7 @@ def password_change_watched(request: HttpRequest, *, user_id: int) -> Iterator[N
                 actor_id=request.user.pk,
             )
             if user_id != request.user.pk:
-                tell_of_new_password(User.objects.get(pk=user_id))
+                notify_of_new_password(User.objects.get(pk=user_id))
 
 
 def _limit_logins(request: HttpRequest) -> None:

@@ -83,7 +83,7 @@ class UserActions(StaffModelAdmin):
         caller = caller_of(request)
 
         def end(user: User) -> None:
-            # A running login ends with the other sessions or starts after this.
+            # Lock the user: a simultaneous login either ends with the other sessions or starts its session after them.
             User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
             ended = end_all_sessions(user_id=user.pk, reason="ended_by_staff")
             if ended:
@@ -101,7 +101,7 @@ class UserActions(StaffModelAdmin):
             end,
             self.chosen(request, queryset, object_id),
             title="End all sessions",
-            text="They are logged out of every device and of this admin, at once.",
+            text="They are immediately logged out of every device and of this admin.",
         )
 
     @action(description="Deactivate", url_path="deactivate", icon="block", variant=ActionVariant.DANGER)  # type: ignore[untyped-decorator]
@@ -133,7 +133,7 @@ class UserActions(StaffModelAdmin):
                 request,
                 users,
                 title="Export all data",
-                text="The file has all that is kept of this user, what they said and sent included. "
+                text="The file contains all stored data of this user, including messages and pictures. "
                 "The export is written to the audit log.",
             )
         record_event(

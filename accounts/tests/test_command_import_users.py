@@ -235,7 +235,7 @@ def test_a_stored_hash_that_is_damaged_is_no_fault_at_login(anonymous: Api, dama
 
 
 def test_more_users_than_a_batch_are_imported(tmp_path: Path, new_email: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(user_import, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(user_import, "ROWS_PER_BATCH", 2)
     emails = [new_email() for _ in range(5)]
     file = write(tmp_path, *({"email": email, "hashed_password": BCRYPT} for email in [*emails, emails[0]]))
     lines, summary = refusals(file)

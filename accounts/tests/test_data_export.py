@@ -191,7 +191,7 @@ def test_without_a_token_there_is_no_export(anonymous: Api) -> None:
 
 
 def test_long_lists_are_exported_in_pages_without_gaps(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_export, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(data_export, "ROWS_PER_BATCH", 2)
     conversations = sorted(alice.new_conversation() for _ in range(5))
     todos = [alice.post("todos", json={"title": f"todo {number}"}).json()["id"] for number in range(5)]
     lines = [json.loads(line) for line in data_export.export_lines(User.objects.get(pk=alice.id))]

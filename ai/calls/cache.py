@@ -30,7 +30,7 @@ from usage import processes
 logger = structlog.get_logger(__name__)
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.25
-FORGOTTEN_AT_ONCE = 1000
+KEYS_PER_BATCH = 1000
 # For one answer as ASCII JSON; larger than what an answer of MAX_ANSWER_BYTES (ai.calls.metered) can become.
 MAX_KEPT_BYTES = 8_000_000
 
@@ -86,7 +86,7 @@ class CachedAnswer:
             if not _is_active(self._user_id):
                 _forget(self._user_id)
         except RedisError as error:
-            logger.warning("answer_not_kept", reason=type(error).__name__)
+            logger.warning("answer_not_cached", reason=type(error).__name__)
             if is_foreign(error):
                 drop_foreign("zset", index)
                 redis_client().unlink(self._key)  # `_forget` deletes only the keys in the index
@@ -98,7 +98,7 @@ class CachedAnswer:
                 with suppress(LockNotOwnedError):  # it has expired
                     self._lock.release()
             except RedisError as error:
-                logger.warning("cache_line_not_left", reason=type(error).__name__)
+                logger.warning("cache_queue_not_left", reason=type(error).__name__)
 
     def _drop_dead_lock(self) -> bool:
         """Delete the lock of a dead process, or of another program. Whether there is no lock any more."""
@@ -128,7 +128,7 @@ class CachedAnswer:
                     return cast("dict[str, Any]", answer)
         except (ValueError, RecursionError):
             pass
-        logger.error("kept_answer_unusable")
+        logger.error("cached_answer_unusable")
         redis_client().unlink(self._key)
         return None
 
@@ -144,7 +144,7 @@ def cached_answer(user_id: int, parts: list[Any], cancelled: threading.Event) ->
         try:
             cached.wait(cancelled)
         except RedisError as error:
-            logger.warning("cache_passed_by", reason=type(error).__name__)
+            logger.warning("cache_bypassed", reason=type(error).__name__)
         yield cached
     finally:
         cached.release()
@@ -162,7 +162,7 @@ def _forget(user_id: int) -> None:
     index = _index(user_id)
     drop_foreign("zset", index)
     own = f"{index}:".encode()
-    while keys := cast("list[bytes]", redis_client().zrange(index, 0, FORGOTTEN_AT_ONCE - 1)):
+    while keys := cast("list[bytes]", redis_client().zrange(index, 0, KEYS_PER_BATCH - 1)):
         pipeline = redis_client().pipeline()
         for key in keys:
             if key.startswith(own):  # never delete other keys, whatever the index contains

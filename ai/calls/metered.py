@@ -116,7 +116,7 @@ class MeteredCall:
                     self.finish_reason = TOO_LONG
                     break
             if not self.text.strip() and not self.blocked and self.finish_reason != COMPLETE:
-                logger.warning("model_answered_nothing", attempt_id=self._attempt_id, finish_reason=self.finish_reason)
+                logger.warning("model_answer_empty", attempt_id=self._attempt_id, finish_reason=self.finish_reason)
                 raise ModelError
         except ModelError as error:
             # The model does not charge for a refusal with a status. It may charge for a connection that broke.

@@ -23,7 +23,7 @@ from usage.models import LedgerEntry
 
 logger = structlog.get_logger(__name__)
 
-PARTS_AT_ONCE = 4
+SIMULTANEOUS_PARTS = 4
 # For all summaries of a process: long ones would otherwise use up the model's quota, which chats share.
 _part_calls = threading.BoundedSemaphore(64)
 
@@ -63,7 +63,7 @@ class _Siblings:
             self._changed.notify_all()
 
     def wait_for_another(self, answered_before: int) -> bool:
-        """Wait until one more part is answered; False if none that could be is left."""
+        """Wait until one more part is answered; False if no other part is running."""
         with waiting(), self._changed:
             self._changed.wait_for(lambda: self._answered > answered_before or not self._running)
             return self._answered > answered_before
@@ -137,7 +137,7 @@ class SummaryAnswer(Answer):
                     ended.put((number, error))
                     return
 
-        for _ in parts[:PARTS_AT_ONCE]:
+        for _ in parts[:SIMULTANEOUS_PARTS]:
             start_thread(work)
         summaries = [""] * len(parts)
         for done in range(1, len(parts) + 1):
@@ -151,7 +151,7 @@ class SummaryAnswer(Answer):
         return summaries
 
     def _summarize_part(self, prompt: Prompt, siblings: _Siblings) -> Completion:
-        """The summary of one part. If a budget has no room beside its siblings, it is tried again after one ends.
+        """The summary of one part. A part for which a budget has no room is tried again after another part ends.
 
         Calls reserve more than they use, so all parts together can be refused although the budget is sufficient.
         """

@@ -35,12 +35,12 @@ from usage.models import LedgerEntry
 logger = structlog.get_logger(__name__)
 
 TITLE_EXCERPT_CHARACTERS = 2000
-# The number of simultaneous upkeeps in a process: a burst of first messages must not cause two bursts of calls. Without
-# a place in time, upkeep is skipped: a provisional title exists, and the next reply extends the summary.
-_places = threading.BoundedSemaphore(4)
+# The number of simultaneous upkeeps in a process: a burst of first messages must not cause two bursts of calls. An
+# upkeep that gets no permit in time is skipped: a provisional title exists, and the next reply extends the summary.
+_permits = threading.BoundedSemaphore(4)
 PATIENCE_SECONDS = 60.0
 # The maximum number of summary calls after each reply; an imported history needs several replies.
-SUMMARY_CALLS_AT_ONCE = 3
+MAX_SUMMARY_CALLS = 3
 # Separates a reply's ledger id from the number of its summary call.
 SUMMARY_PART = ":summary:"
 
@@ -52,8 +52,8 @@ def look_after(complete: CompleteReply) -> None:
     if not untitled and not complete.overflowed:
         return
     with waiting():
-        has_place = _places.acquire(timeout=PATIENCE_SECONDS)
-    if not has_place:
+        has_permit = _permits.acquire(timeout=PATIENCE_SECONDS)
+    if not has_permit:
         logger.warning("upkeep_skipped", message_id=reply["message_id"], reason="busy")
         return
     try:
@@ -69,7 +69,7 @@ def look_after(complete: CompleteReply) -> None:
     except (StoreUnavailable, OperationalError) as error:
         logger.warning("upkeep_skipped", message_id=reply["message_id"], reason=type(error).__name__)
     finally:
-        _places.release()
+        _permits.release()
 
 
 def give_title(conversation: ConversationDocument, *, answer: str, provisional: str | None, ledger_id: str) -> None:
@@ -96,7 +96,7 @@ def extend_summary(conversation: ConversationDocument, *, last_seq: int, ledger_
     """
     owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
     now = _database_now()
-    seconds = SUMMARY_CALLS_AT_ONCE * settings.AI_TIMEOUT_SECONDS + 60
+    seconds = MAX_SUMMARY_CALLS * settings.AI_TIMEOUT_SECONDS + 60
     claimed = transcripts.claim_summary(
         owner_id, conversation_id, claim=ledger_id, now=now, until=now + timedelta(seconds=seconds)
     )
@@ -131,7 +131,7 @@ def _extend(conversation: ConversationDocument, *, last_seq: int, ledger_id: str
     kept_from = (first_kept(recent, budget=budget // 8, alone=budget // 3) or last_seq + 2) - 1
     words = max(20, budget // 8 // 2)
     instruction = f"Summarize this conversation in at most {words} words. Keep names, numbers and decisions."
-    for number in range(SUMMARY_CALLS_AT_ONCE):
+    for number in range(MAX_SUMMARY_CALLS):
         older = oldest_first(owner_id, conversation_id, after_seq=summary["upto_seq"], before_seq=kept_from)
         so_far = f"Summary so far:\n{summary['text']}\n\n" if summary["text"] else ""
         room = budget - estimate_tokens(instruction) - estimate_tokens(so_far)

@@ -18,7 +18,7 @@ from edgechat.stores.redis import RedisError
 
 logger = structlog.get_logger(__name__)
 
-KEYS_AT_ONCE = 1000
+KEYS_PER_BATCH = 1000
 
 
 def delete_conversations_of(owner_id: int) -> None:
@@ -47,14 +47,14 @@ def _erase_if_deleted(live: LiveReply) -> None:
         if transcripts.find_conversation(live.owner_id, live.conversation_id) is None:
             live.erase()
     except StoreUnavailable:
-        logger.warning("deleted_reply_goes_on", message_id=live.message_id)  # its next snapshot detects the deletion
+        logger.warning("deleted_reply_continues", message_id=live.message_id)  # its next snapshot detects the deletion
 
 
 def _forget(owner_id: int, known: list[tuple[str, int]]) -> None:
     try:
         for conversation_id, last_seq in known:
-            for first in range(1, last_seq + 1, KEYS_AT_ONCE):
-                seqs = range(first, min(first + KEYS_AT_ONCE, last_seq + 1))
+            for first in range(1, last_seq + 1, KEYS_PER_BATCH):
+                seqs = range(first, min(first + KEYS_PER_BATCH, last_seq + 1))
                 forget([message_id(conversation_id, seq) for seq in seqs])
         forget_slots(owner_id)
     except RedisError as error:

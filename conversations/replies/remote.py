@@ -30,7 +30,7 @@ from edgechat.stores.redis import (
 logger = structlog.get_logger(__name__)
 
 # The maximum number of entries of each stream in one read.
-READ_AT_ONCE = 1000
+ENTRIES_PER_READ = 1000
 # A reader is unhealthy if its last read is older than this.
 UNREAD_SECONDS = 5.0
 # Larger than any reply needs; a position (`conversations.replies.follow`) has no more digits than these.
@@ -107,7 +107,7 @@ class _Reader:
             streams[notices.KEY] = self._notices_id
             answer = blocking_redis_client().xread(
                 streams,  # type: ignore[arg-type]
-                count=READ_AT_ONCE,
+                count=ENTRIES_PER_READ,
                 block=BLOCK_MILLISECONDS,
             )
         except RedisError as error:
@@ -170,7 +170,7 @@ def _read_up_to(key: str, entries: list[Any]) -> str:
     """The id after which the next read starts. A stream whose last id is in the future is deleted."""
     newest: bytes = entries[-1][0]
     if is_ahead(newest):
-        logger.error("stream_begun_anew", key=key)
+        logger.error("reply_stream_restarted", key=key)
         drop_foreign("none", key)
         return "0"
     return newest.decode()

@@ -51,12 +51,12 @@ def hand_over_replies() -> None:
     try:
         processes.leave()
     except OperationalError:
-        logger.warning("lease_not_given_up")  # it expires by itself
+        logger.warning("lease_not_released")  # it expires by itself
 
 
 def _hand_over(reply: LiveReply) -> None:
     try:
         transcripts.save_snapshot(reply.owner_id, reply.message_id, attempt=reply.attempt, content=reply.text)
     except StoreUnavailable:
-        logger.warning("last_words_lost", message_id=reply.message_id)  # the reply is started again anyway
+        logger.warning("last_text_lost", message_id=reply.message_id)  # the reply is started again anyway
     reply.lose_lease()

@@ -28,7 +28,7 @@ from usage.models import Process
 logger = structlog.get_logger(__name__)
 
 REAP_SECONDS = 2.0
-AT_ONCE = 200
+REPLIES_PER_BATCH = 200
 STRAY_SECONDS = 6.0
 STRAYS_LOOKED_AT = 5000
 # A reply whose process died this many times may be the cause.
@@ -44,7 +44,7 @@ def take_over_replies(*, restart: bool = True) -> int:
         return 0
     taken = 0
     for worker in processes.find_lost(by_hand=not restart):
-        conversations = list(transcripts.find_replies_of(worker, limit=AT_ONCE))
+        conversations = list(transcripts.find_replies_of(worker, limit=REPLIES_PER_BATCH))
         for conversation in conversations:
             taken += _try_to_take_over(conversation, restart=restart)
         if not conversations:

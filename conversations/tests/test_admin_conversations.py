@@ -343,7 +343,7 @@ def test_a_running_reply_is_told_with_its_process_and_attempt(
             "Pinned": "no",
             "Temporary": "no",
             "Running reply": mid,
-            "Begun": begun,
+            "Started": begun,
             "Written by": reply["worker"],
             "Attempt": "1",
             "To be stopped": "no",

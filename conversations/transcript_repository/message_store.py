@@ -52,13 +52,13 @@ def read_messages(
 
     A few MB of messages are in memory at a time, whatever their lengths.
     """
-    at_once = _READ_FIRST
+    count = _READ_FIRST
     while seqs:
-        some, seqs = seqs[:at_once], seqs[at_once:]
+        some, seqs = seqs[:count], seqs[count:]
         found = find_messages(owner_id, conversation_id, some, variants=variants)
         yield from found if seqs.step > 0 else reversed(found)
         mean = sum(map(_characters, found)) // max(1, len(found)) + 1
-        at_once = max(1, min(4 * at_once, _READ_CHARACTERS // mean, _READ_AT_MOST))
+        count = max(1, min(4 * count, _READ_CHARACTERS // mean, _READ_AT_MOST))
 
 
 @mongo_errors

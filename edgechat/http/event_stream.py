@@ -49,7 +49,7 @@ class ClosingBody:
             if isinstance(self._chunks, Generator):
                 self._chunks.close()
         except ValueError:  # another thread runs it, and notices when its call ends
-            logger.warning("body_closed_while_it_is_made")
+            logger.warning("body_closed_while_generated")
         finally:
             self._on_close()
 

@@ -53,7 +53,7 @@ _one_large_body = threading.BoundedSemaphore()
 
 
 def _parse(body: bytes) -> Any:
-    check_shape(body)
+    check_bounds(body)
     try:
         data = json.loads(
             body.decode("utf-8-sig"),
@@ -69,7 +69,7 @@ def _parse(body: bytes) -> Any:
     return data
 
 
-def check_shape(body: bytes) -> None:
+def check_bounds(body: bytes) -> None:
     """Raise MalformedJSON where arrays and objects are nested deeper than MAX_DEPTH, Invalid beyond MAX_VALUES values.
 
     It only counts, because the parser makes an object of each value. A long body is counted block by block, and other

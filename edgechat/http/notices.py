@@ -63,7 +63,7 @@ def deliver(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> str:
                 _call_listeners(fields[b"kind"].decode(), digests)
         except Exception:
             # An entry of another version or a damaged one must not stop the reading of the others.
-            logger.exception("notice_not_understood", entry=entry_id.decode(errors="replace"))
+            logger.exception("notice_unreadable", entry=entry_id.decode(errors="replace"))
     newest = entries[-1][0]
     if is_ahead(newest):
         logger.error("notices_restarted")

@@ -99,7 +99,7 @@ def is_unlimited(path: str) -> bool:
 
 
 def _open_request(request: HttpRequest) -> bool:
-    """Count a request among the open requests of its address; False if that is one too many.
+    """Count a request among the open requests of its address; False if it exceeds the limit.
 
     Behind a proxy a request stands for its client's connection, which the worker cannot see.
     """
@@ -113,13 +113,13 @@ def _open_request(request: HttpRequest) -> bool:
 
 
 def limit_request(request: HttpRequest) -> RateLimited | None:
-    """Count a request, and return the error if it is one too many. Passes every request while Redis is down.
+    """Count a request, and return the error if it exceeds a limit. Passes every request while Redis is down.
 
     The limits of an address are RATE_LIMIT_REQUESTS per window and, behind a proxy, MAX_CONNECTIONS_PER_ADDRESS open
     requests.
     """
     if settings.TRUSTED_PROXY_COUNT and not _open_request(request):
-        return RateLimited("Too many requests at once", retry_after=1)
+        return RateLimited("Too many simultaneous requests", retry_after=1)
     try:
         count, left = count_request(state_of(request).client_address)
     except RedisError as error:

@@ -92,13 +92,15 @@ def _check_counting(call: MeteredCall) -> Finding:
     """The token counts that the model reports: in the call, which decide its price, and in answer to countTokens."""
     name = "Model counting"
     if call.usage.estimated:
-        return Finding(name, State.WARNING, "the answer told no counts: what calls cost is estimated")
+        return Finding(name, State.WARNING, "the answer has no token counts: the cost of calls is estimated")
     try:
         counted = count_tokens(Prompt(contents=(QUESTION,)), CallControl(timeout=10.0))
     except ModelError as error:
-        return Finding(name, State.WARNING, f"the answer told its counts, but countTokens failed: {_what_to_do(error)}")
-    told = f"{call.usage.input_tokens} tokens of input and {call.usage.output_tokens} of output"
-    return Finding(name, State.OK, f"the answer told {told}; countTokens: {counted} without the instruction")
+        return Finding(
+            name, State.WARNING, f"the answer has token counts, but countTokens failed: {_what_to_do(error)}"
+        )
+    counts = f"{call.usage.input_tokens} tokens of input and {call.usage.output_tokens} of output"
+    return Finding(name, State.OK, f"the answer used {counts}; countTokens: {counted} without the instruction")
 
 
 def _what_to_do(error: ModelError) -> str:

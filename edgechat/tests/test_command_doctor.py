@@ -77,7 +77,7 @@ def test_all_is_well_on_the_stack_of_the_tests() -> None:
     assert rows["Model call"][1].startswith("local-scripted answered in ")
     assert rows["Model streaming"][1] == "pieces of text: 2"
     counted = re.search(
-        r"^the answer told (\d+) tokens of input and (\d+) of output; countTokens: (\d+) ", rows["Model counting"][1]
+        r"^the answer used (\d+) tokens of input and (\d+) of output; countTokens: (\d+) ", rows["Model counting"][1]
     )
     assert counted is not None
     assert 0 < int(counted[3]) < int(counted[1])

@@ -22,7 +22,7 @@ from usage.serializers import DayUsageOutput, MemberUsageOutput, TokensUsedOutpu
 
 # There are 500 members at most, and they come first, so this limits the former members.
 MAX_LISTED = 1000
-ROWS_AT_ONCE = 1000  # of the ledger's report
+ROWS_PER_BATCH = 1000  # of the ledger's report
 
 
 def tokens_used(input_tokens: int, output_tokens: int, last_24h: int, last_7d: int) -> TokensUsedOutput:
@@ -50,7 +50,7 @@ _USER = f"""
      WHERE user_id = %(user)s
 """
 
-# Each row, one per day, contains the position.
+# One row for each day; each row repeats the position in the stream.
 _DAYS = """
     WITH used AS (
         SELECT (hour AT TIME ZONE 'UTC')::date AS date, sum(requests) AS requests,
@@ -231,7 +231,7 @@ def ledger_report(*, by: Grouping, since: datetime, until: datetime) -> Iterator
     """
     with connection.chunked_cursor() as cursor:
         cursor.execute(_QUERIES[by], {"since": since, "until": until})
-        while rows := cursor.fetchmany(ROWS_AT_ONCE):
+        while rows := cursor.fetchmany(ROWS_PER_BATCH):
             for key, name, requests, *sums in rows:
                 counted = None if requests is None else int(requests)
                 yield ReportRow(key, name, counted, *(int(value) for value in sums))

@@ -140,7 +140,7 @@ def _trim(last_id: str, *, restart: bool) -> None:
     oldest_kept = int(last_id.partition("-")[0]) - KEEP_MILLISECONDS
     try:
         if restart:
-            logger.error("usage_stream_begun_anew")
+            logger.error("usage_stream_restarted")
             redis_client().unlink(STREAM)
         redis_client().xtrim(STREAM, minid=f"{oldest_kept}-0", approximate=True)
     except RedisError:

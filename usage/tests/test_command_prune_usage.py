@@ -102,7 +102,7 @@ def test_it_deletes_in_batches_and_says_how_far_it_is(monkeypatch: pytest.Monkey
     sizes = list(delete_old_requests(before=before, batch=2))
     assert _ages(user) == []
     assert max(sizes) <= 2
-    monkeypatch.setattr(prune_usage, "SAY_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(prune_usage, "PRINT_EVERY_SECONDS", 0.0)
     monkeypatch.setattr(prune_usage, "delete_old_requests", lambda **_: iter([5000, 5000, 1]))
     assert _prune().splitlines() == [
         "5000 so far",

@@ -179,7 +179,7 @@ def test_a_last_day_in_another_month_begins_that_month() -> None:
 
 
 def test_more_rows_than_are_fetched_at_once_all_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(queries, "ROWS_PER_BATCH", 2)
     users = [make_user() for _ in range(5)]
     for number, user in enumerate(users):
         _call(user, _at("1986-01-01T00:00"), input_tokens=100 - number)

@@ -12,7 +12,7 @@ from accounts.models import User
 
 
 class Command(BaseCommand):
-    help = "Delete a user with everything that belongs to them, in every store. This cannot be undone."
+    help = "Delete a user with all data, from every store. This cannot be undone."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email")

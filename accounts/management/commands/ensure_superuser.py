@@ -16,7 +16,9 @@ from accounts.models import AuditEvent, User
 
 
 class Command(BaseCommand):
-    help = "Make the superuser of FIRST_SUPERUSER_EMAIL and FIRST_SUPERUSER_PASSWORD; an existing user is left alone."
+    help = (
+        "Create the superuser of FIRST_SUPERUSER_EMAIL and FIRST_SUPERUSER_PASSWORD. An existing user is not changed."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         email, password = settings.FIRST_SUPERUSER_EMAIL, settings.FIRST_SUPERUSER_PASSWORD

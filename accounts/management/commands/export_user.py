@@ -14,11 +14,15 @@ from edgechat.errors import StoreUnavailable
 
 
 class Command(BaseCommand):
-    help = "Write all that is kept of a user, a JSON object a line, the numbers of each type last. It is audited."
+    help = (
+        "Write all data of a user as lines of JSON; the last line has the number of each type. The export is audited."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email")
-        parser.add_argument("--output", metavar="FILE", help="a new file, for its owner alone (default: the output)")
+        parser.add_argument(
+            "--output", metavar="FILE", help="a new file that only its owner can read (default: the standard output)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = User.objects.with_email(options["email"])

@@ -17,13 +17,13 @@ from accounts.lifecycle.user_import import import_users
 class Command(BaseCommand):
     help = (
         "Import users from a CSV file with a line of column names, or from NDJSON: email, hashed_password (bcrypt or "
-        "Argon2id), and where there are such id, full_name, role (user or admin), is_active, created_at. Users that "
-        "are there already are left as they are, so a file may be imported again."
+        "Argon2id), and optionally id, full_name, role (user or admin), is_active, created_at. Existing users are not "
+        "changed, so a file may be imported again."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", metavar="FILE", help="ends with .csv, .ndjson or .jsonl")
-        parser.add_argument("--dry-run", action="store_true", help="only say what would happen")
+        parser.add_argument("--dry-run", action="store_true", help="only print what would happen")
 
     def handle(self, *args: Any, **options: Any) -> None:
         path = Path(options["file"])
@@ -40,13 +40,13 @@ class Command(BaseCommand):
         for line, reason in outcome.refused:
             self.stdout.write(f"line {line}: {reason}")
         done = "Would import" if options["dry_run"] else "Imported"
-        told = (
+        summary = (
             f"{done} {outcome.imported} users, {outcome.staff} of them staff; {outcome.present} were there already, "
             f"{len(outcome.refused)} lines were refused."
         )
         if outcome.refused:
-            raise CommandError(told)
-        self.stdout.write(told)
+            raise CommandError(summary)
+        self.stdout.write(summary)
 
 
 def _watched(file: BinaryIO, size: int) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--days", type=int, default=30, help="how many days to keep (default: 30)")
-        parser.add_argument("--dry-run", action="store_true", help="only say how much there is to delete")
+        parser.add_argument("--dry-run", action="store_true", help="only print how much would be deleted")
 
     def handle(self, *args: Any, **options: Any) -> None:
         days = options["days"]

@@ -13,13 +13,13 @@ from accounts.models import AuditEvent, Session, User
 
 
 class Command(BaseCommand):
-    help = "End the sessions of one user, or everybody's, with all their tokens and logins to the admin, at once."
+    help = "Immediately end the sessions of one user, or of all users, with their tokens and their logins to the admin."
 
     def add_arguments(self, parser: CommandParser) -> None:
         whose = parser.add_mutually_exclusive_group(required=True)
         whose.add_argument("email", nargs="?")
-        whose.add_argument("--all", action="store_true", help="everybody's")
-        parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
+        whose.add_argument("--all", action="store_true", help="the sessions of all users")
+        parser.add_argument("--dry-run", action="store_true", help="only print how many there are")
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
@@ -28,7 +28,7 @@ class Command(BaseCommand):
             user = User.objects.with_email(options["email"])
             if user is None:
                 raise CommandError(f"There is no user {options['email']}.")
-            # A running login ends with the other sessions or starts after this.
+            # Lock the user: a simultaneous login either ends with the other sessions or starts after them.
             User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
             sessions = sessions.filter(user=user)
         if options["dry_run"]:

@@ -12,7 +12,7 @@ from accounts.organizations.roles import set_role
 
 
 class Command(BaseCommand):
-    help = "Give the user of an e-mail address a role: user, admin (staff), or superuser, who changes others' roles."
+    help = "Set the role of a user, by e-mail address: user, admin (staff), or superuser (who can change roles)."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email")

@@ -13,7 +13,7 @@ from django.utils import timezone
 from usage.requests.queries import count_old_requests
 from usage.requests.services import delete_old_requests
 
-SAY_EVERY_SECONDS = 5.0
+PRINT_EVERY_SECONDS = 5.0
 
 
 class Command(BaseCommand):
@@ -34,11 +34,11 @@ class Command(BaseCommand):
         if options["dry_run"]:
             self.stdout.write(f"{count_old_requests(before=before)} request records are older than {days} days.")
             return
-        deleted, said_at = 0, time.monotonic()
+        deleted, printed_at = 0, time.monotonic()
         for size in delete_old_requests(before=before):
             deleted += size
-            if time.monotonic() - said_at >= SAY_EVERY_SECONDS:
-                said_at = time.monotonic()
+            if time.monotonic() - printed_at >= PRINT_EVERY_SECONDS:
+                printed_at = time.monotonic()
                 self.stdout.write(f"{deleted} so far")
                 self.stdout.flush()
         self.stdout.write(f"Deleted {deleted} request records that were older than {days} days.")
