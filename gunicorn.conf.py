@@ -50,7 +50,7 @@ def on_starting(server: Any) -> None:
     from django.core.exceptions import ImproperlyConfigured
 
     if server.cfg.reload:
-        return  # workers must read the settings again, and would inherit these
+        return  # each worker reads the settings itself; it would inherit settings that are imported here
     try:
         import edgechat.settings  # noqa: F401
     except ImproperlyConfigured as error:
@@ -67,7 +67,7 @@ def when_ready(server: Any) -> None:
     from edgechat.sandbox.jobs import start_fork_server
 
     if preload_app:
-        # One server for all workers. With --reload the workers load their modules later, so these are unknown here.
+        # One fork server for all workers. With --reload each worker imports its own version of the modules.
         start_fork_server()
         gemini.load_sdk()
     gc.collect()

@@ -1,4 +1,7 @@
-"""A network stream of the HTTP library that reads or writes in its own way; both transports to other servers use it."""
+"""A wrapper around a network stream of the HTTP library, whose subclasses change how it reads or writes.
+
+`ai.fetch_url.transport` and `ai.gemini.call_control` use it.
+"""
 
 from __future__ import annotations
 

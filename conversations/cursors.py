@@ -1,4 +1,4 @@
-"""The cursors of lists: the place of an item in the order of its list, after which the next page starts."""
+"""The cursors of lists: the position of an item in the order of its list, after which the next page starts."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def create_conversation(
                 creation_hash=body_hash,
             )
         if created is not None:
-            if is_deleted(owner_id):  # after the body was checked
+            if is_deleted(owner_id):  # after the token was checked
                 transcripts.delete_everything_of(owner_id)
                 raise NotAuthenticated
             return created

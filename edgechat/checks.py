@@ -13,7 +13,7 @@ MIN_SECRET_BYTES = 32
 
 @register(Tags.security, deploy=True)
 def check_hosts(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Production accepts any Host header."""
+    """Report that production accepts any Host header."""
     if settings.DEVELOPMENT or "*" not in (settings.ALLOWED_HOSTS or []):
         return []
     return [
@@ -23,7 +23,7 @@ def check_hosts(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_model(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """In production a stand-in answers in place of the model."""
+    """Report that no model is configured. In development the local model answers."""
     if settings.GEMINI_API_KEY or settings.GEMINI_BASE_URL:
         return []
     hint = "Set GEMINI_API_KEY, or GEMINI_BASE_URL for a server of your own."
@@ -32,7 +32,7 @@ def check_model(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_tls(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """TLS ends at a proxy, and no proxy is trusted to report the client's address and scheme."""
+    """Report that TLS ends at a proxy that is not trusted to report the client's address and scheme."""
     if settings.TRUSTED_PROXY_COUNT or not settings.PUBLIC_URL.startswith("https://"):
         return []
     text = "PUBLIC_URL is https, but no proxy is trusted: no HSTS is sent, and all clients share one address's limits."
@@ -42,7 +42,7 @@ def check_tls(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """A user who forgot the password cannot reset it."""
+    """Report that users cannot reset a forgotten password, because no e-mail is sent."""
     if settings.DEVELOPMENT or (settings.EMAIL_URL and settings.PUBLIC_URL):
         return []
     hint = "Set EMAIL_URL to your mail server, and PUBLIC_URL to the address that links lead to."
@@ -51,7 +51,7 @@ def check_mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_budget(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """A registered user can use the model without a limit, and the operator pays."""
+    """Report that users can use the model without a limit, at the operator's cost."""
     if settings.MONTHLY_TOKEN_LIMIT or settings.UNVERIFIED_TOKEN_LIMIT is not None:
         return []
     hint = "Set MONTHLY_TOKEN_LIMIT, and perhaps a smaller UNVERIFIED_TOKEN_LIMIT."
@@ -60,7 +60,7 @@ def check_budget(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_credentials(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Any web site can make calls with the cookies of the user who visits it."""
+    """Report that any web site can make calls with the cookies of its visitors."""
     if not (settings.CORS_ALLOW_ALL_ORIGINS and settings.CORS_ALLOW_CREDENTIALS):
         return []
     hint = "Name the origins in CORS_ORIGINS; credentials follow from that."
@@ -69,7 +69,7 @@ def check_credentials(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_proxy_headers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Clients themselves can claim that they use https, or name the host."""
+    """Report that clients can forge the scheme or the host of their requests."""
     believed = settings.SECURE_PROXY_SSL_HEADER or settings.USE_X_FORWARDED_HOST or settings.USE_X_FORWARDED_PORT
     if settings.TRUSTED_PROXY_COUNT or not believed:
         return []
@@ -79,7 +79,7 @@ def check_proxy_headers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_secret(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Anybody can sign tokens."""
+    """Report that the secret can be guessed, so that anybody could sign tokens."""
     if len(settings.JWT_SECRET.encode()) >= (1 if settings.DEVELOPMENT else MIN_SECRET_BYTES):
         return []
     hint = "Set JWT_SECRET to 32 bytes or more, for example from `openssl rand -hex 32`."

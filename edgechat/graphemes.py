@@ -21,7 +21,7 @@ def last_boundary(text: str, position: int) -> int:
     if position <= 0 or position >= len(text):
         return max(0, min(position, len(text)))
     start = max(0, position - MAX_CLUSTER)
-    # Clusters can be found from any place except within a pair of flag letters; the pairs count from the first letter.
+    # Clusters can be found from any position except within a pair of flag letters: pairs count from the first letter.
     start -= len(_FLAG_LETTERS_BEFORE.match(text, 0, start).group()) % 2
     for match in _CLUSTER.finditer(text[start : position + MAX_CLUSTER]):
         if start + match.end() > position:

@@ -24,7 +24,7 @@ from edgechat.http.client_address import Caller
 logger = structlog.get_logger(__name__)
 
 RETRY_AFTER = timedelta(minutes=1)
-# Longer than any call continues to write, and the maximum number of accounts that are erased again.
+# How long a call may still write after a deletion, and the maximum number of accounts that are erased again.
 LATE_WRITES, LATE_WRITERS = timedelta(minutes=10), 200
 
 _erasers: list[Callable[[int], None]] = []

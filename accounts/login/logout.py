@@ -44,7 +44,7 @@ def end_own_session(*, user_id: int, session_id: str, caller: Caller) -> None:
 def log_out_everywhere(*, user_id: int, caller: Caller) -> int:
     """End all sessions of a user. Returns the number of sessions that ended."""
     with transaction.atomic():
-        # The same lock as a login: a running login either ends with the other sessions or starts after this.
+        # The lock that a login takes: a simultaneous login either ends with the other sessions or starts after them.
         User.objects.select_for_update(no_key=True).filter(pk=user_id).first()
         ended = end_all_sessions(user_id=user_id, reason="logged_out")
         record_event(AuditEvent.Event.SESSION_ENDED, caller=caller, user_id=user_id, actor_id=user_id, sessions=ended)

@@ -35,7 +35,7 @@ class RefreshInvalid(ApiError):
 
 
 class RefreshExpired(RefreshInvalid):
-    """A separate class for older clients only (accounts.older_clients.cookie_views)."""
+    """The refresh token has expired. Only older clients get a message of its own (`older_clients.cookie_views`)."""
 
 
 class SessionEnded(NotAuthenticated):

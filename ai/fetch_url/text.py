@@ -28,7 +28,7 @@ _job = Job("ai.parsing.page", limit=JobLimit(4, per_user=2), memory=768 * 1024**
 
 @dataclass(frozen=True)
 class Redirect:
-    """A page that only redirects. `location` is unchecked, as that of a header, and may be relative."""
+    """A page that only redirects. `location` is not checked, like that of a header, and may be relative."""
 
     location: str
 

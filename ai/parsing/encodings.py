@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 import webencodings
 
-# Places that Python's codec cannot decode. Each costs microseconds, and text with more of them has another encoding.
+# How often Python's codec may fail to decode. Each failure costs microseconds, and text with more of them has another
+# encoding.
 _MAX_INVALID = 200_000
 
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16le", codecs.BOM_UTF16_BE: "utf-16be"}
@@ -148,7 +149,7 @@ def _lacking(name: str, pair: bytes) -> str | None:
 
 
 def _replacements() -> Iterator[str]:
-    """A U+FFFD for each invalid place. Raises ValueError after _MAX_INVALID of them."""
+    """A U+FFFD for each invalid sequence of bytes. Raises ValueError after _MAX_INVALID of them."""
     yield from itertools.repeat("\ufffd", _MAX_INVALID)
     raise ValueError("hardly any text in this encoding")
 
@@ -194,9 +195,9 @@ def _decode_iso_2022_jp(body: bytes, replacements: Iterator[str]) -> str:
                     else next(replacements)
                 )
         if not data:
-            # A switch to a table without any character from it may hide something.
+            # An escape sequence that selects a table without using it may hide markup: replace it, as browsers do.
             parts.append(next(replacements))
-    # A switch at the end hides nothing.
+    # At the end of the text it hides nothing.
     return "".join(parts[:-1] if others and not others[-1] else parts)
 
 

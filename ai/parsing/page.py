@@ -52,7 +52,7 @@ class _Redirected(Exception):
 
 
 def prepare() -> None:
-    """Load what the libraries load with their first document: a short page uses all of their steps."""
+    """Parse a short page, so that the libraries load everything that they load with their first document."""
     # The libraries would write the faults of each document to the web server's log.
     logging.disable()
     _read_html("<html><head><title>A page</title></head><body><p>Some words.</p></body></html>")

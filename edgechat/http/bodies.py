@@ -101,7 +101,7 @@ def schema_of(hint: Any, components: dict[type, dict[str, Any]]) -> dict[str, An
         schema = schema_of(args[0] if args[1] is NoneType else args[1], components)
         values = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
         return _with(schema, values, {"nullable": True})
-    # Late, for it reads the settings, and gunicorn imports this module before it knows of them.
+    # Imported here, because it reads the settings, which are not available when gunicorn imports this module.
     from drf_spectacular.plumbing import resolve_type_hint
 
     return cast("dict[str, Any]", resolve_type_hint(hint))  # type: ignore[no-untyped-call]

@@ -17,10 +17,10 @@ from edgechat.http.request_state import state_of
 def client_address(request: HttpRequest) -> str:
     """The client's IP address in canonical form; "" where there is none (a unix socket without proxies).
 
-    Each trusted proxy appends the address that it saw to `X-Forwarded-For`, so the client's address is the entry that
-    many places from the right. Entries further left come from the client and are never trusted. If the list is too
-    short, or the entry is no address, the request did not come through the proxies: then the socket's address counts.
-    Some proxies append the client's port to its address, and put an IPv6 address in brackets.
+    Each trusted proxy appends the address that it saw to `X-Forwarded-For`, so the client's address is the
+    TRUSTED_PROXY_COUNT-th entry from the right. Entries further left come from the client and are never trusted. If the
+    list is too short, or the entry is no address, the request did not come through the proxies: then the socket's
+    address counts. Some proxies append the client's port to its address, and put an IPv6 address in brackets.
     """
     peer: str = request.META.get("REMOTE_ADDR", "")
     count: int = settings.TRUSTED_PROXY_COUNT

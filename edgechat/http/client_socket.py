@@ -30,7 +30,7 @@ PIECE_BYTES = 64 * 1024
 _RESET = struct.pack("ii", 1, 0)
 
 
-# A request's head, its body, only the part of it that has arrived, or anything.
+# What a read waits for: a request's head, its body, only the part of the body that has arrived, or anything.
 Expected = Literal["head", "body", "arrived", "anything"]
 
 
@@ -55,7 +55,7 @@ class ClientSocket(socket):  # type: ignore[misc]
         self._patience = BODY_GRACE_SECONDS
 
     def expect(self, what: Expected) -> None:
-        """What comes next; counting starts now."""
+        """Set what the next reads wait for, and start counting their bytes and time."""
         self._expected, self._received, self._patience = what, 0, BODY_GRACE_SECONDS
 
     def recv(self, size: int, flags: int = 0) -> bytes:

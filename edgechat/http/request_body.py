@@ -27,7 +27,7 @@ _PIECE_BYTES = 64 * 1024
 # A chunk costs more time than its bytes, so the chunks of a long body must have a minimum size.
 _FREE_CHUNKS = 1000
 _MIN_CHUNK_BYTES = 64
-# A check that was made longer ago than this is repeated once the body has arrived.
+# If a body takes longer than this, the token is checked again once the body has arrived.
 LATE_SECONDS = 0.5
 
 # Bytes of bodies that this process's requests hold, in memory or in files.

@@ -1,4 +1,4 @@
-"""How much of something each client address has in this process: connections, requests, bytes of bodies."""
+"""Counts what each client address uses in this process: connections, requests, bytes of bodies."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def _update_stores(configuration: Configuration, env: Mapping[str, str], progres
 def _run_commands(
     commands: Mapping[str, str], configuration: Configuration, env: Mapping[str, str], progress: Progress
 ) -> None:
-    """Run commands of manage.py, by their names on the terminal, at the same time. Raises LocalError when one fails."""
+    """Run commands of manage.py at the same time, each shown under its key. Raises LocalError when one fails."""
     began = time.monotonic()
     running = {
         name: ChildProcess(

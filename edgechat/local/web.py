@@ -27,7 +27,7 @@ class WebServer(Server):
     """gunicorn's master and workers. Ready when `ready_path` answers 200."""
 
     label = "Web server"
-    # "Quick": the stores that a graceful stop needs die at the same moment.
+    # gunicorn stops quickly: the stores that a graceful stop needs die at the same moment.
     death_signal = signal.SIGQUIT
 
     not_ready = (OSError, LocalError, http.client.HTTPException)

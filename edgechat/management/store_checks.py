@@ -109,7 +109,7 @@ def check_redis() -> Iterator[Finding]:
 
 
 def check_disk() -> Iterator[Finding]:
-    """DATA_DIR, which holds the embedded servers' data and may not exist yet."""
+    """Check the free space in DATA_DIR, which holds the embedded servers' data and may not exist yet."""
     folder: Path = settings.DATA_DIR
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(there).free

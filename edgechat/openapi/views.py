@@ -47,7 +47,7 @@ class RedocBundleView(APIView):
 
 @functools.cache
 def published_document() -> bytes:
-    """Made once in each process: it takes half a second of CPU time, and unauthenticated callers may request it."""
+    """The OpenAPI file. Generated once in each process: it takes half a second of CPU time, and needs no token."""
     schema = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     rendered: bytes = OpenApiJsonRenderer().render(schema)
     return rendered

@@ -90,7 +90,7 @@ def in_transaction() -> bool:
 
 @contextmanager
 def waiting(*, patience: float | None = None) -> Iterator[None]:
-    """Around every wait that is not for a store: a model, a reply, a client, a computation, a page, another thread.
+    """Wrap every wait that is not for a store: a model, a reply, a client, a computation, a page, another thread.
 
     Within the block this thread has no database connection and no turn to work: if requests kept them during a call to
     the model, ten conversations would block all others. A thread that had a turn waits for a new one, `patience`
@@ -109,7 +109,7 @@ def waiting(*, patience: float | None = None) -> Iterator[None]:
 
 @contextmanager
 def working() -> Iterator[None]:
-    """Around work with stores that must not be lost: its thread waits for a turn among the requests without a limit.
+    """Wrap work with stores that must not be lost: its thread waits for a turn among the requests without a limit.
 
     A thread that had a turn, or is owed one after `waiting()`, keeps it.
     """
@@ -124,7 +124,7 @@ def working() -> Iterator[None]:
 
 @contextmanager
 def working_if_free() -> Iterator[bool]:
-    """Around work in a detached thread that can be left out: yields whether there is a turn for it right now."""
+    """Wrap work in a detached thread that can be left out: yields whether there is a turn for it right now."""
     free = _turns.take_free()
     if free:
         _working.now = True

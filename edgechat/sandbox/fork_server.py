@@ -62,7 +62,7 @@ def _serve(control: socket.socket) -> None:
                 sock = socket.socket(fileno=received[0])
                 try:
                     pid = os.fork()
-                except OSError:  # the web process that asked sees that the connection is closed
+                except OSError:  # the web process notices the closed connection
                     sock.close()
                     continue
                 if pid == 0:

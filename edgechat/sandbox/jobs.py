@@ -185,13 +185,13 @@ class _ForkServer:
 
     def lives(self) -> bool:
         try:
-            alive = self._control.recv(1) != b""  # the server never sends anything
+            alive = self._control.recv(1) != b""  # the server sends nothing: a read without data is its end
         except BlockingIOError:
             return True
         except OSError:
             alive = False
         if not alive:
-            with suppress(OSError):  # the process may be a child of gunicorn's master
+            with suppress(OSError):  # only the parent may wait for it, which may be gunicorn's master
                 os.waitpid(self._pid, os.WNOHANG)
         return alive
 

@@ -28,7 +28,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "/static/edgechat/icon.svg",
-    "REDOC_DIST": "/redoc",  # edgechat.openapi.views
+    "REDOC_DIST": "/redoc",  # served by edgechat.openapi.views
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "ENUM_NAME_OVERRIDES": {
         "UserRole": ["user", "admin"],

@@ -34,7 +34,7 @@ GRACEFUL_TIMEOUT = env.int("GRACEFUL_TIMEOUT", 30, validate=Range(min=1, max=360
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
-FORMAT_MODULE_PATH = ["edgechat.date_formats"]  # the admin's
+FORMAT_MODULE_PATH = ["edgechat.date_formats"]  # for the admin
 USE_TZ = True
 USE_I18N = False
 

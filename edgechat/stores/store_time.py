@@ -19,14 +19,14 @@ LEAST_SECONDS = 0.75
 TRY_SECONDS = 1.5
 # A store that let a thread wait for this long is not prompt.
 SLOW_SECONDS = 1.0
-# How long the latest lateness counts.
+# How long a measured lateness of this process counts.
 LATE_FOR_SECONDS = 2.0
-# How long a slow wait counts.
+# How long a slow wait counts as a sign of a slow store.
 RECENT_SECONDS = 5.0
 # For one statement or operation outside a request, where no client waits for the answer.
 BACKGROUND_SECONDS = 10.0
 
-# A wait passes through the process's loop a few times, and is late each time.
+# A wait passes through the process's event loop a few times, and each pass can be late.
 PASSES = 4
 MAX_ALLOWANCE_SECONDS = 2.0
 
@@ -96,7 +96,7 @@ def is_turn_owed() -> bool:
 
 @contextmanager
 def waiting() -> Iterator[float]:
-    """Around one wait for a store. Yields how long it may take, possibly 0. Raises StoreUnavailable without a turn."""
+    """Wrap one wait for a store. Yields how long it may take, possibly 0. Raises StoreUnavailable without a turn."""
     global _slow_at
     take_turn: Callable[[], None] | None = getattr(_here, "take_turn", None)
     if take_turn is not None:

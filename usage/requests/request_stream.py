@@ -73,7 +73,7 @@ class AnsweredRequest:
 
 def add_to_stream(record: AnsweredRequest) -> None:
     """Returns after Redis has confirmed the record. Raises RedisError; the record may have arrived nevertheless."""
-    redis: Any = redis_client()  # its types lack this command
+    redis: Any = redis_client()  # the types of redis-py lack this command
     redis.execute_command("XADD", STREAM, "MAXLEN", "~", MAX_WAITING_IN_REDIS, "*", *record.as_arguments())
 
 

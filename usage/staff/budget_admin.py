@@ -88,10 +88,10 @@ class BudgetAdmin(OfUsersAdmin):
         record_change(request, obj, obj.token_limit, before=before)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """Empty: `save_model` has written the audit log."""
+        """Do nothing: `save_model` has written the audit log."""
 
     def described(self, obj: Budget) -> None:
-        """Empty: the deletion writes its own row to the audit log."""
+        """None: `delete_model` writes the row of the audit log."""
 
     def delete_model(self, request: HttpRequest, obj: Budget) -> None:
         before = obj.token_limit

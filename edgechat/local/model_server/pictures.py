@@ -210,7 +210,7 @@ def quotation(question: str, readings: Sequence[Reading]) -> str:
 
 
 def is_answered_by_quoting(question: str, readings: Sequence[Reading]) -> bool:
-    """True if the quotation is the answer, and more words could only contradict it."""
+    """True if the quoted text is the whole answer, so that the model is not asked."""
     if not any(reading.rows for reading in readings):
         return True
     if not words_of(question) or READING_WORDS & set(words_of(question)):
