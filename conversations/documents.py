@@ -101,6 +101,9 @@ class ConversationDocument(TypedDict):
     summary_claim: NotRequired[SummaryClaim | None]
     summary_tried_seq: NotRequired[int]
     reply: ReplyDocument | None
+    # Ids of the latest claim's exchange, and of the earlier ones in its prompt: the next claim reads them with the
+    # conversation. Conversations of earlier versions may lack it.
+    recent: NotRequired[list[str]]
     change: int  # the owner's change number of the latest change, used by devices to sync; unique and increasing
     created_at: datetime
     updated_at: datetime
@@ -135,6 +138,19 @@ class Exchange:
 
     user_message: MessageDocument
     model_message: MessageDocument
+
+
+@dataclass(frozen=True)
+class Answerable:
+    """A conversation, and what a claim needs of its messages, all read together.
+
+    `recent` are the messages of the conversation's `recent`, without their variants. `asked` are the messages that were
+    asked for, by their sequence numbers.
+    """
+
+    conversation: ConversationDocument
+    recent: list[MessageDocument]
+    asked: dict[int, MessageDocument]
 
 
 @dataclass(frozen=True)

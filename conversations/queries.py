@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.db import OperationalError
@@ -11,7 +11,13 @@ from accounts.open_calls.registry import Reading
 from accounts.organizations.members import common_organizations, is_member, member_ids
 from accounts.organizations.services import OrganizationNotFound
 from conversations import transcript_repository as transcripts
-from conversations.documents import ConversationDocument, MessageDocument, is_conversation_id, message_seq
+from conversations.documents import (
+    Answerable,
+    ConversationDocument,
+    MessageDocument,
+    is_conversation_id,
+    message_seq,
+)
 from edgechat.errors import NotFound, PermissionDenied, StoreUnavailable
 
 
@@ -33,6 +39,15 @@ def get_conversation(*, owner_id: int, conversation_id: str) -> ConversationDocu
     if conversation["owner_id"] != owner_id:
         raise PermissionDenied
     return conversation
+
+
+def get_answerable(*, owner_id: int, conversation_id: str, seqs: Iterable[int] = ()) -> Answerable:
+    """The same check before a reply, with what the reply needs of the messages, in one command."""
+    if is_conversation_id(conversation_id):
+        found = transcripts.find_answerable(owner_id, conversation_id, seqs=seqs)
+        if found is not None:
+            return found
+    return Answerable(get_conversation(owner_id=owner_id, conversation_id=conversation_id), [], {})
 
 
 def get_readable_conversation(*, user_id: int, conversation_id: str) -> ConversationDocument:

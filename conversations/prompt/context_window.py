@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -11,10 +11,19 @@ from django.conf import settings
 from ai.gemini import Content, Prompt, PromptPicture
 from conversations import transcript_repository as transcripts
 from conversations.attachments.queries import prompt_pictures
-from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, UserMessageDraft, reply_seq
+from conversations.documents import (
+    ConversationDocument,
+    MessageDocument,
+    UserMessageDraft,
+    message_id,
+    message_seq,
+)
 from edgechat.errors import TooLarge
 from edgechat.graphemes import cut
 from usage.ledger.tokens import estimate_tokens, prompt_budget
+
+# Of a conversation. A list of these many ids has 10 KB.
+MAX_RECENT = 200
 
 
 @dataclass(frozen=True)
@@ -34,31 +43,77 @@ class AnsweredExchange:
 
 @dataclass(frozen=True)
 class Window:
-    """What is sent, oldest first; `overflowed` is true if earlier exchanges did not fit."""
+    """What is sent, oldest first; `overflowed` is true if earlier exchanges did not fit.
+
+    `seqs` are the sequence numbers of the earlier answers in it, newest first.
+    """
 
     contents: tuple[Content, ...]
     overflowed: bool
+    seqs: tuple[int, ...]
 
 
-def reply_prompt(conversation: ConversationDocument, reply: ReplyDocument) -> tuple[Prompt, bool]:
-    """The prompt of a claimed conversation's reply, and whether the conversation no longer fits in the context window.
+@dataclass(frozen=True)
+class ReplyPrompt:
+    """The prompt of a reply; `overflowed` is true if the conversation no longer fits in the context window.
 
-    Raises MongoUnavailable.
+    `recent` are the ids of the messages in it and of the reply's own exchange, oldest first.
     """
-    summary = conversation["summary"]
+
+    prompt: Prompt
+    overflowed: bool
+    recent: list[str]
+
+
+def reply_prompt(
+    conversation: ConversationDocument,
+    draft: UserMessageDraft,
+    *,
+    seq: int,
+    recent: Sequence[MessageDocument] = (),
+) -> ReplyPrompt:
+    """The prompt of the reply with this sequence number to a message.
+
+    `recent` are the conversation's recent messages, if they were read with it. Raises MongoUnavailable.
+    """
     instruction = _instruction(conversation)
     window = select_contents(
-        _question(reply["user_message"]),
-        newest_first(
-            conversation["owner_id"],
-            conversation["_id"],
-            before_seq=reply_seq(reply) - 1,
-            after_seq=summary["upto_seq"] if summary else 0,
-        ),
+        _question(draft),
+        _earlier(conversation, before_seq=seq - 1, recent=recent),
         instruction=instruction,
         budget=window_tokens(),
     )
-    return Prompt(contents=window.contents, system_instruction=instruction), window.overflowed
+    kept = [*reversed(window.seqs), seq][-MAX_RECENT // 2 :]
+    return ReplyPrompt(
+        Prompt(contents=window.contents, system_instruction=instruction),
+        window.overflowed,
+        [message_id(conversation["_id"], each) for answer in kept for each in (answer - 1, answer)],
+    )
+
+
+def _earlier(
+    conversation: ConversationDocument, *, before_seq: int, recent: Sequence[MessageDocument]
+) -> Iterator[AnsweredExchange]:
+    """Answered exchanges that the summary does not cover, newest first: the recent ones, then older ones."""
+    owner_id, conversation_id, summary = conversation["owner_id"], conversation["_id"], conversation["summary"]
+    after_seq = summary["upto_seq"] if summary else 0
+    if is_all_of_recent(conversation, recent):
+        yield from _exchanges(message for message in reversed(recent) if after_seq < message["seq"] < before_seq)
+        # Unanswered exchanges between the recent ones are not sent.
+        before_seq = min(before_seq, message_seq(conversation_id, conversation["recent"][0]) or before_seq)
+    yield from newest_first(owner_id, conversation_id, before_seq=before_seq, after_seq=after_seq)
+
+
+def is_all_of_recent(conversation: ConversationDocument, recent: Sequence[MessageDocument]) -> bool:
+    """Whether these are all recent messages of the conversation, up to its newest exchange.
+
+    The ids of an undone claim's messages are in the list too. Earlier versions claim without writing the list, and
+    NX-27017 does not join.
+    """
+    seqs = [message_seq(conversation["_id"], mid) or 0 for mid in conversation.get("recent", ())]
+    stored = [seq for seq in seqs if seq < conversation["next_seq"]]
+    is_up_to_date = bool(seqs) and seqs[-1] >= conversation["next_seq"] - 1
+    return is_up_to_date and [message["seq"] for message in recent] == stored
 
 
 def refuse_too_long(conversation: ConversationDocument, draft: UserMessageDraft) -> None:
@@ -77,8 +132,13 @@ def newest_first(
     owner_id: int, conversation_id: str, *, before_seq: int, after_seq: int = 0
 ) -> Iterator[AnsweredExchange]:
     """Answered exchanges between two excluded sequence numbers, newest first; `before_seq` is a user message's."""
+    yield from _exchanges(transcripts.read_messages(owner_id, conversation_id, range(before_seq - 1, after_seq, -1)))
+
+
+def _exchanges(messages: Iterable[MessageDocument]) -> Iterator[AnsweredExchange]:
+    """Messages, newest first, as answered exchanges."""
     answer: MessageDocument | None = None
-    for message in transcripts.read_messages(owner_id, conversation_id, range(before_seq - 1, after_seq, -1)):
+    for message in messages:
         if answer is not None:
             yield from _answered(message, answer)
         answer = message
@@ -142,6 +202,7 @@ def select_contents(
     left = _tokens_left(question, instruction=instruction, budget=budget)
     left_for_pictures = left // 4
     contents: list[Content] = [question]
+    seqs: list[int] = []
     overflowed = False
     for exchange in earlier:
         left -= exchange.tokens
@@ -156,7 +217,8 @@ def select_contents(
         elif exchange.pictures:
             left_for_pictures = 0
         contents += [Content("model", exchange.answer), Content("user", exchange.question, shown)]
-    return Window(tuple(reversed(contents)), overflowed)
+        seqs.append(exchange.seq)
+    return Window(tuple(reversed(contents)), overflowed, tuple(seqs))
 
 
 def _tokens_left(question: Content, *, instruction: str | None, budget: int) -> int:

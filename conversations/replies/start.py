@@ -19,19 +19,21 @@ from conversations import transcript_repository as transcripts
 from conversations.attachments.queries import attachment_body, get_attachments
 from conversations.attachments.services import record_uses
 from conversations.documents import (
+    Answerable,
     ConversationDocument,
     Exchange,
     ReplyDocument,
     ReplyKey,
     UserMessageDraft,
     message_id,
+    message_seq,
     reply_seq,
 )
-from conversations.prompt.context_window import refuse_too_long, reply_prompt
+from conversations.prompt.context_window import ReplyPrompt, refuse_too_long, reply_prompt
 from conversations.prompt.titles import provisional_title
-from conversations.queries import charged_organization, get_conversation, get_message
+from conversations.queries import ConversationNotFound, MessageNotFound, charged_organization, get_answerable
 from conversations.replies.failure import end_refused_reply
-from conversations.replies.follow import CLAIM_SECONDS, find_exchange, wait_for_claim
+from conversations.replies.follow import CLAIM_SECONDS, wait_for_claim
 from conversations.replies.run import ReplyCall, run_detached
 from conversations.services import GenerationInProgress, IdempotencyConflict
 from edgechat.errors import ApiError
@@ -69,16 +71,18 @@ def send_message(
     refusal: TooManyReplies | None = None
     pause = CLAIM_SECONDS
     while True:
-        conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
+        found = get_answerable(owner_id=owner_id, conversation_id=conversation_id)
+        conversation = found.conversation
         if client_message_id is not None:
-            earlier = _earlier_send(conversation, client_message_id, body_hash)
+            earlier = _earlier_send(found, client_message_id, body_hash)
             if earlier is not None:
                 key, running = earlier
                 if not running or _is_stored(key):
                     return earlier
                 pause = wait_for_claim(call, pause)
                 continue
-        conversation = _refuse_while_replying(conversation)
+        if not _is_free(conversation):
+            continue
         if refusal is not None:
             raise refusal
         attachments = get_attachments(owner_id=owner_id, attachment_ids=attachment_ids)
@@ -89,10 +93,10 @@ def send_message(
             "attachments": [attachment_body(attachment) for attachment in attachments],
         }
         refuse_too_long(conversation, draft)
-        seq = conversation["next_seq"] + 1
+        reply = _new_reply(conversation, seq=conversation["next_seq"] + 1, attempt=1, draft=draft)
         try:
             with take_slot("replies", owner_id, group=conversation_id) as slot:
-                started = start_reply(conversation, seq=seq, attempt=1, draft=draft, slot=slot)
+                started = start_reply(found, reply, slot=slot)
             if started is not None:
                 return started, True
         except TooManyReplies as error:
@@ -107,14 +111,22 @@ def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: 
     MessageNotFound, NotLastExchange, GenerationInProgress, TooLarge, TooManyReplies, BudgetExceeded and
     MongoUnavailable.
     """
+    seq = message_seq(conversation_id, mid)
+    seqs = () if seq is None else (seq - 1, seq, seq + 1)
     while True:
-        conversation = get_conversation(owner_id=owner_id, conversation_id=conversation_id)
-        message = get_message(owner_id=owner_id, conversation_id=conversation_id, mid=mid)
+        found = get_answerable(owner_id=owner_id, conversation_id=conversation_id, seqs=seqs)
+        conversation = found.conversation
+        message = None if seq is None else found.asked.get(seq)
+        if message is None:
+            raise MessageNotFound
         key = ReplyKey(owner_id, conversation_id, message["seq"] + (message["role"] == "user"))
-        conversation = _refuse_while_replying(conversation)
+        if not _is_free(conversation):
+            continue
         if key.seq != conversation["next_seq"] - 1:
             raise NotLastExchange
-        exchange = find_exchange(key)
+        if not {key.seq - 1, key.seq} <= found.asked.keys():
+            raise ConversationNotFound
+        exchange = Exchange(found.asked[key.seq - 1], found.asked[key.seq])
         question = exchange.user_message["content"] if content is None else content
         draft: UserMessageDraft = {
             "content": question,
@@ -124,31 +136,33 @@ def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: 
         }
         refuse_too_long(conversation, draft)
         attempt = exchange.model_message["attempt"] + 1
+        reply = _new_reply(conversation, seq=key.seq, attempt=attempt, draft=draft)
         with take_slot("replies", owner_id, group=conversation_id) as slot:
-            if start_reply(conversation, seq=key.seq, attempt=attempt, draft=draft, slot=slot):
+            if start_reply(found, reply, before=exchange, slot=slot):
                 return key
 
 
 def start_reply(
-    conversation: ConversationDocument, *, seq: int, attempt: int, draft: UserMessageDraft, slot: Slot
+    found: Answerable, reply: ReplyDocument, *, before: Exchange | None = None, slot: Slot
 ) -> ReplyKey | None:
     """Start a reply; None if the conversation has changed since it was read.
 
-    `seq` is the model message's sequence number, `draft` the content of the user's message. Raises AttachmentNotFound
-    if a picture of a new message was deleted meanwhile, BudgetExceeded and MongoUnavailable.
+    `before` are both messages, with their variants, if the reply answers them again. Raises AttachmentNotFound if a
+    picture of a new message was deleted meanwhile, BudgetExceeded and MongoUnavailable.
     """
+    conversation, seq = found.conversation, reply_seq(reply)
     owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
-    reply = _new_reply(conversation, seq=seq, attempt=attempt, draft=draft)
+    prompt = reply_prompt(conversation, reply["user_message"], seq=seq, recent=found.recent)
     with claiming(conversation_id):
-        claimed = transcripts.claim_reply(conversation, reply)
+        claimed = transcripts.claim_reply(conversation, reply, recent=prompt.recent)
         if claimed is None:
             return None
-        call = _reserve(claimed, reply, before=conversation)
+        call = _reserve(claimed, reply, prompt, before=conversation)
         if call is None:
             return None
         with call:
             try:
-                exchange = Exchange(*transcripts.prepare_messages(owner_id, conversation_id, reply))
+                exchange = transcripts.prepare_messages(owner_id, conversation_id, reply, before=before)
             except MongoRefused as error:
                 end_refused_reply(claimed, reply, error)
                 raise
@@ -156,10 +170,12 @@ def start_reply(
         return ReplyKey(owner_id, conversation_id, seq)
 
 
-def _reserve(claimed: ConversationDocument, reply: ReplyDocument, *, before: ConversationDocument) -> ReplyCall | None:
+def _reserve(
+    claimed: ConversationDocument, reply: ReplyDocument, prompt: ReplyPrompt, *, before: ConversationDocument
+) -> ReplyCall | None:
     """The opened call; None if another process has taken the claim over. If opening fails, the claim is undone."""
     try:
-        call = open_reply_call(claimed, reply)
+        call = open_reply_call(claimed, reply, prompt)
         if reply["attempt"] == 1:
             with call:
                 record_uses(reply["user_message"]["attachments"], conversation_id=claimed["_id"])
@@ -171,21 +187,20 @@ def _reserve(claimed: ConversationDocument, reply: ReplyDocument, *, before: Con
         raise
 
 
-def open_reply_call(conversation: ConversationDocument, reply: ReplyDocument) -> ReplyCall:
+def open_reply_call(conversation: ConversationDocument, reply: ReplyDocument, prompt: ReplyPrompt) -> ReplyCall:
     """Reserve the largest possible cost of the answer in the budgets.
 
-    Raises BudgetExceeded, MongoUnavailable, and OperationalError when the ledger can't be written.
+    Raises BudgetExceeded, StoreUnavailable, and OperationalError when the ledger can't be written.
     """
-    prompt, overflowed = reply_prompt(conversation, reply)
     call = MeteredCall(
         attempt_id=reply["ledger_id"],
         user_id=conversation["owner_id"],
         organization_id=charged_organization(conversation),
         purpose=LedgerEntry.Purpose.CHAT,
-        prompt=prompt,
+        prompt=prompt.prompt,
     )
     call.open()
-    return ReplyCall(call, overflowed)
+    return ReplyCall(call, prompt.overflowed)
 
 
 def new_ledger_id(conversation: ConversationDocument, mid: str, attempt: int) -> str:
@@ -214,41 +229,51 @@ def is_claiming(conversation_id: str) -> bool:
     return conversation_id in _claiming
 
 
-def _refuse_while_replying(conversation: ConversationDocument) -> ConversationDocument:
-    """The conversation without a running reply. Raises GenerationInProgress if a reply is running.
+def _is_free(conversation: ConversationDocument) -> bool:
+    """Whether the conversation has no reply; one whose reply has ended is freed. Raises GenerationInProgress.
 
     A reply's end is stored before its conversation is freed. A user who has read the end may send, so this function
     frees the conversation if the process that wrote the reply has not done so yet, or died before.
     """
     reply = conversation["reply"]
     if reply is None:
-        return conversation
+        return True
     owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
     stored = transcripts.find_messages(owner_id, conversation_id, [reply_seq(reply)], variants=False)
     if not stored or stored[0]["status"] == "generating" or stored[0]["attempt"] != reply["attempt"]:
         raise GenerationInProgress(reply["message_id"])
     complete = stored[0]["status"] == "complete"
     transcripts.release_reply(owner_id, conversation_id, reply, complete=complete)
-    return _refuse_while_replying(get_conversation(owner_id=owner_id, conversation_id=conversation_id))
+    return False
 
 
-def _earlier_send(
-    conversation: ConversationDocument, client_message_id: str, body_hash: str
-) -> tuple[ReplyKey, bool] | None:
+def _earlier_send(found: Answerable, client_message_id: str, body_hash: str) -> tuple[ReplyKey, bool] | None:
     """The reply to a send with this key, and whether it runs. Raises IdempotencyConflict for another body."""
+    conversation = found.conversation
     owner_id, conversation_id = conversation["owner_id"], conversation["_id"]
     reply = conversation["reply"]
     # The running reply is checked first, because its messages may not be stored yet.
     if reply is not None and reply["user_message"]["client_message_id"] == client_message_id:
         seq, earlier_hash, running = reply_seq(reply), reply["user_message"]["body_hash"], True
     else:
-        sent = transcripts.find_sent(owner_id, conversation_id, client_message_id)
+        sent = _find_sent(found, client_message_id)
         if sent is None:
             return None
         seq, earlier_hash, running = sent[0] + 1, sent[1], False
     if earlier_hash != body_hash:
         raise IdempotencyConflict
     return ReplyKey(owner_id, conversation_id, seq), running
+
+
+def _find_sent(found: Answerable, client_message_id: str) -> tuple[int, str] | None:
+    """(seq, hash of the body) of the message that was sent with this key, or None."""
+    conversation = found.conversation
+    for message in found.recent:
+        if message["client_message_id"] == client_message_id:
+            return message["seq"], message["body_hash"] or ""
+    if len(found.recent) == conversation["next_seq"] - 1:
+        return None  # these are all messages
+    return transcripts.find_sent(conversation["owner_id"], conversation["_id"], client_message_id)
 
 
 def _is_stored(key: ReplyKey) -> bool:

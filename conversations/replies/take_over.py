@@ -11,7 +11,8 @@ from accounts.open_calls.slots import take_slot
 from conversations import transcript_repository as transcripts
 from conversations.attachments.files import AttachmentNotFound
 from conversations.attachments.services import record_uses
-from conversations.documents import ConversationDocument, Exchange, MessageDocument, ReplyDocument, reply_seq
+from conversations.documents import ConversationDocument, MessageDocument, ReplyDocument, reply_seq
+from conversations.prompt.context_window import reply_prompt
 from conversations.replies.failure import end_refused_reply
 from conversations.replies.live import is_running
 from conversations.replies.run import run_detached
@@ -149,10 +150,11 @@ def _begin_again(conversation: ConversationDocument, reply: ReplyDocument, messa
     if not transcripts.begin_attempt(owner_id, conversation_id, again):
         return
     conversation["reply"] = again
-    exchange = Exchange(*transcripts.prepare_messages(owner_id, conversation_id, again))
+    exchange = transcripts.prepare_messages(owner_id, conversation_id, again)
+    prompt = reply_prompt(conversation, again["user_message"], seq=reply_seq(again))
     with take_slot("replies", owner_id, group=conversation_id, always=True) as slot:
         try:
-            with open_reply_call(conversation, again) as call:
+            with open_reply_call(conversation, again, prompt) as call:
                 run_detached(conversation, again, exchange, call, slot, earlier_text=message["content"])
         except BudgetExceeded:
             _end(conversation, again, message, status="interrupted")

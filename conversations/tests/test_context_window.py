@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from accounts.models import User
 from ai.gemini import Content
 from conftest import Person
 from conversations import transcript_repository as transcripts
 from conversations.prompt.context_window import Window, newest_first, select_contents
 from conversations.tests.stored_messages import store_messages
-from conversations.transcript_repository import message_store
+from conversations.transcript_repository import collections, message_store
+from usage.ledger.services import set_budget
 from usage.ledger.tokens import estimate_tokens
 from usage.models import LedgerEntry
 
@@ -88,6 +90,44 @@ def test_a_long_conversation_sends_its_latest_whole_turns_and_a_summary(
     assert purposes.count("chat") == 12
     assert purposes.count("context_summary") >= 1
     assert set(purposes) == {"chat", "context_summary"}
+
+
+def test_a_prompt_has_all_answered_exchanges_after_failed_refused_and_repeated_ones(
+    alice: Person, model_calls: ModelCalls
+) -> None:
+    conversation = alice.new_conversation(title="Titled")
+    store_exchanges(alice, conversation, 15)
+    expected = [("model" if seq % 2 == 0 else "user", said(seq)) for seq in range(1, 31)]
+
+    def say(text: str, status: int = 200, **body: Any) -> Any:
+        answer = alice.say(conversation, f"{text} {conversation}", **body)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    def assert_prompt(text: str) -> None:
+        [*_, call] = model_calls(f"{text} {conversation}")
+        assert sent(call) == [*expected, ("user", f"{text} {conversation}")]
+        expected.extend([sent(call)[-1], ("model", f"Echo: {text} {conversation}")])
+
+    say("one")
+    assert_prompt("one")
+    say("[[status=400]]", 503)
+    say("two", client_message_id="two")
+    assert_prompt("two")
+    set_budget(subject=User.objects.get(pk=alice.id), period="month", token_limit=1)
+    say("refused", 429)
+    set_budget(subject=User.objects.get(pk=alice.id), period="month", token_limit=None)
+    assert say("two", client_message_id="two")["user_message"]["content"] == f"two {conversation}"
+    mid = say("three")["model_message"]["id"]
+    assert_prompt("three")
+    del expected[-2:]
+    edited = {"content": f"three and {conversation}"}
+    assert alice.post(f"chat/conversations/{conversation}/messages/{mid}/regenerate", json=edited).status_code == 200
+    assert_prompt("three and")
+    # An earlier version claims without writing the list.
+    collections.conversations().update_one({"_id": conversation}, {"$unset": {"recent": 1}})
+    say("four")
+    assert_prompt("four")
 
 
 def stored_summary(person: Person, conversation: str) -> Any:

@@ -37,6 +37,7 @@ from conversations.transcript_repository.deletion import (
 from conversations.transcript_repository.message_store import (
     FoundMessage,
     delete_messages,
+    find_answerable,
     find_messages,
     find_sent,
     read_messages,

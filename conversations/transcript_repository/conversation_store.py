@@ -20,8 +20,8 @@ from edgechat.stores.mongo import Document, mongo_errors
 TEMPORARY_LIFETIME = timedelta(hours=24)
 CREATION_KEY_LIFETIME = timedelta(hours=24)
 
-# Lists exclude these fields: the draft in `reply` can be as long as a message, and a summary longer than the list.
-UNLISTED = {"reply": 0, "summary": 0}
+# Lists exclude these fields: the draft in `reply` can be as long as a message, and the others longer than the list.
+UNLISTED = {"reply": 0, "summary": 0, "recent": 0}
 _DOCUMENTS_PER_BATCH = 100
 
 
@@ -190,8 +190,12 @@ def set_generated_title(owner_id: int, conversation_id: str, title: str, *, repl
 
 
 @mongo_errors
-def claim_reply(conversation: ConversationDocument, reply: ReplyDocument) -> ConversationDocument | None:
+def claim_reply(
+    conversation: ConversationDocument, reply: ReplyDocument, *, recent: list[str] | None = None
+) -> ConversationDocument | None:
     """Claim the conversation for a reply, and, for its first attempt, the next two sequence numbers.
+
+    `recent` are the ids of the messages that the next claim reads with the conversation; None keeps the known ones.
 
     Returns the conversation after the claim; None if its `revision` has changed, because of another reply or a change
     that a reply depends on.
@@ -203,6 +207,8 @@ def claim_reply(conversation: ConversationDocument, reply: ReplyDocument) -> Con
         "revision": conversation.get("revision", 0) + 1,
         "change": unnumbered_change(),
     }
+    if recent is not None:
+        fields["recent"] = recent
     updated_at = reply["started_at"]
     taken = conversations().update_one(
         {

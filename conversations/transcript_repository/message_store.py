@@ -7,8 +7,15 @@ from datetime import datetime
 from typing import Any, TypedDict, cast
 
 from ai.calls.metered import TOO_LONG
-from conversations.documents import MessageDocument, VariantOutput, message_id
-from conversations.transcript_repository.collections import NEVER, messages
+from conversations.documents import (
+    Answerable,
+    ConversationDocument,
+    MessageDocument,
+    VariantOutput,
+    is_expired,
+    message_id,
+)
+from conversations.transcript_repository.collections import NEVER, conversations, messages, now
 from edgechat.http.answer_bytes import beginning_within, text_bytes
 from edgechat.stores.mongo import Document, mongo_errors
 
@@ -27,6 +34,35 @@ class FoundMessage(TypedDict):
     conversation_id: str
     content: str
     created_at: datetime
+
+
+@mongo_errors
+def find_answerable(owner_id: int, conversation_id: str, *, seqs: Iterable[int] = ()) -> Answerable | None:
+    """The owner's conversation with its recent messages and those with these few sequence numbers, in one command.
+
+    None if the conversation is absent, another user's, or an expired temporary conversation. The messages are read
+    after the conversation: if a claim of it succeeds, they have not changed since.
+    """
+    keys = [message_id(conversation_id, seq) for seq in seqs]
+    stages: list[Document] = [
+        {"$match": {"_id": conversation_id, "owner_id": owner_id}},
+        _joined(owner_id, "recent", as_field="recent_messages", fields={"variants": 0}),
+    ]
+    if keys:
+        stages += [{"$addFields": {"asked": keys}}, _joined(owner_id, "asked", as_field="asked_messages")]
+    found = next(iter(conversations().aggregate(stages)), None)
+    if found is None:
+        return None
+    recent, asked = found.pop("recent_messages"), found.pop("asked_messages", [])
+    found.pop("asked", None)
+    conversation = cast(ConversationDocument, found)
+    if is_expired(conversation, now()):
+        return None
+    return Answerable(
+        conversation,
+        sorted(map(_with_fewer_variants, recent), key=lambda message: message["seq"]),
+        {message["seq"]: _with_fewer_variants(message) for message in asked},
+    )
 
 
 @mongo_errors
@@ -119,6 +155,15 @@ def latest_variants(variants: list[VariantOutput]) -> list[VariantOutput]:
         if left < 0:
             return variants[len(variants) - number :] if number else [_cut(variant)]
     return variants
+
+
+def _joined(owner_id: int, keys_field: str, *, as_field: str, fields: Document | None = None) -> Document:
+    """A stage that adds the owner's messages whose ids are in a field of the conversation."""
+    pipeline: list[Document] = [{"$match": {"owner_id": owner_id}}]
+    if fields is not None:
+        pipeline.append({"$project": fields})
+    join = {"from": messages().name, "localField": keys_field, "foreignField": "_id", "pipeline": pipeline}
+    return {"$lookup": {**join, "as": as_field}}
 
 
 def _cut(variant: VariantOutput) -> VariantOutput:

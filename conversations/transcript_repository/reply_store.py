@@ -13,6 +13,7 @@ from pymongo import UpdateOne
 from conversations.documents import (
     MESSAGE_VERSION,
     ConversationDocument,
+    Exchange,
     MessageDocument,
     ReplyDocument,
     VariantOutput,
@@ -31,14 +32,16 @@ MAX_UNKNOWN = 1000
 
 @mongo_errors
 def prepare_messages(
-    owner_id: int, conversation_id: str, reply: ReplyDocument
-) -> tuple[MessageDocument, MessageDocument]:
+    owner_id: int, conversation_id: str, reply: ReplyDocument, *, before: Exchange | None = None
+) -> Exchange:
     """Write both messages as they are at the start of a claimed reply. Any process may repeat this.
 
     Returns both messages as they are after the first call. Missing messages are written. A message of an earlier
     attempt is reset, and its content is kept in its variants, unless the attempt only restarts a reply whose process
-    died.
+    died. `before` are both messages of an earlier attempt, with their variants, if they were read before the claim.
     """
+    if before is not None:
+        return _begin_later_attempt(owner_id, before, reply)
     draft, attempt, seq = reply["user_message"], reply["attempt"], reply_seq(reply)
     user_message = _new_message(owner_id, conversation_id, seq - 1, reply, role="user", **draft)
     model_message = _new_message(owner_id, conversation_id, seq, reply, status="generating", attempt=attempt)
@@ -49,25 +52,30 @@ def prepare_messages(
     messages().bulk_write(inserts)
     found = find_messages(owner_id, conversation_id, (seq - 1, seq)) if attempt > 1 else []
     if len(found) < 2:  # a first attempt, or deleted a moment ago
-        return user_message, model_message
-    question, answer = found
-    if question["content"] != draft["content"]:
-        edited: Document = {"content": draft["content"], "variants": _with_variant(question)}
-        messages().update_one(
-            {"_id": question["_id"], "owner_id": owner_id, "content": question["content"]}, {"$set": edited}
-        )
+        return Exchange(user_message, model_message)
+    return _begin_later_attempt(owner_id, Exchange(*found), reply)
+
+
+def _begin_later_attempt(owner_id: int, before: Exchange, reply: ReplyDocument) -> Exchange:
+    question, answer, attempt = before.user_message, before.model_message, reply["attempt"]
+    content = reply["user_message"]["content"]
+    changes = []
+    if question["content"] != content:
+        edited: Document = {"content": content, "variants": _with_variant(question)}
+        unedited = {"_id": question["_id"], "owner_id": owner_id, "content": question["content"]}
+        changes.append(UpdateOne(unedited, {"$set": edited}))
         question = cast(MessageDocument, {**question, **edited})
     if answer["attempt"] < attempt:
         reset: Document = {"attempt": attempt, "status": "generating", "content": ""}
         if answer["status"] != "generating":
             reset |= {"finish_reason": None, "failure": None, "usage": None, "feedback": None, "outbox": None}
             reset["variants"] = _with_variant(answer)
-        messages().update_one(
-            {"_id": answer["_id"], "owner_id": owner_id, "attempt": answer["attempt"], "status": answer["status"]},
-            {"$set": reset},
-        )
+        earlier = {"attempt": answer["attempt"], "status": answer["status"]}
+        changes.append(UpdateOne({"_id": answer["_id"], "owner_id": owner_id, **earlier}, {"$set": reset}))
         answer = cast(MessageDocument, {**answer, **reset})
-    return question, answer
+    if changes:
+        messages().bulk_write(changes)
+    return Exchange(question, answer)
 
 
 @mongo_errors

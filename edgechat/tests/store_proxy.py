@@ -14,7 +14,8 @@ class StoreProxy:
 
     `delay` is how long the server's answers are delayed, in seconds. With `silent` nothing passes, and connections stay
     open. `swallow()` makes the currently open connections silent permanently. `close()` refuses new connections and
-    ends the open ones.
+    ends the open ones. `sent` is what clients have sent, in the pieces in which it arrived: a driver sends a command,
+    or a pipeline of commands, in one piece, and waits for the answer before the next one.
     """
 
     def __init__(self, url: str) -> None:
@@ -26,6 +27,7 @@ class StoreProxy:
         self.url = url.replace(found[0], f"{found[1]}127.0.0.1:{port}")
         self.delay = 0.0
         self.silent = False
+        self.sent: list[bytes] = []
         self._sockets: list[socket.socket] = [self._listener]
         self._swallowed: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -51,6 +53,8 @@ class StoreProxy:
     def _forward(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                if not answers:
+                    self.sent.append(data)
                 if answers and self.delay:
                     time.sleep(self.delay)
                 while self.silent:
