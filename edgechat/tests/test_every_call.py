@@ -21,7 +21,7 @@ from edgechat.http.rate_limit import AuthRateThrottle
 from edgechat.http.uploads import UploadParser
 from edgechat.tests.calls import calls
 from edgechat.tests.published import document
-from edgechat.tests.raised_errors import errors_of
+from edgechat.tests.raised_errors import APPS, errors_of
 
 PROJECT = Path(__file__).parents[2]
 CALLS = [(method, path, view) for method, path, view in calls() if path != "openapi.json"]
@@ -71,6 +71,16 @@ def test_every_call_is_in_the_changelog() -> None:
     changelog = (PROJECT / "CHANGELOG.md").read_text().lower()
     words = {re.sub(r"/?\{\w+\}", "", path).rpartition("/")[2] for _, path, _ in CALLS}
     assert [word for word in words if not re.search(word.removesuffix("s").replace("-", "[ -]"), changelog)] == []
+
+
+def test_every_call_that_writes_is_made_in_a_test() -> None:
+    """By its method and its path, in one module. `test_every_read_is_answered_as_published` makes the others."""
+    paths = {path for app in APPS for path in (PROJECT / app).rglob("tests/*.py")} - {Path(__file__)}
+    tests = [path.read_text() for path in paths]
+    for method, path, _ in CALLS:
+        written = re.compile(re.sub(r"\\{\w+\\}", '[^"/]+', re.escape(path)) + r'[/?]?["\']')
+        made = re.compile(rf'\.{method.lower()}\(|"{method}"')
+        assert method == "GET" or any(written.search(test) and made.search(test) for test in tests), (method, path)
 
 
 @pytest.fixture
