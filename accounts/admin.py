@@ -267,11 +267,11 @@ class AuditEventAdmin(RecordAdmin):
         users = users_matching(term)
         return queryset.filter(Q(user_id__in=users) | Q(actor_id__in=users)), False
 
-    @admin.display(description="whom it concerns")
+    @admin.display(description="affected user")
     def whom(self, event: AuditEvent) -> str:
         return _name(event.user_id, event.whom_email)  # type: ignore[attr-defined]
 
-    @admin.display(description="who did it")
+    @admin.display(description="done by")
     def who(self, event: AuditEvent) -> str:
         return _name(event.actor_id, event.who_email)  # type: ignore[attr-defined]
 

@@ -103,7 +103,7 @@ class TokensOutput(TypedDict):
 
 
 class LoginOutput(TokensOutput):
-    device_token: Annotated[str, "To be kept, and sent with the next login of this account."]
+    device_token: Annotated[str, "Keep it, and send it with the next login of this account."]
 
 
 class IdentityOutput(TypedDict):
@@ -159,11 +159,11 @@ class LogoutAllOutput(LogoutOutput):
 
 class SessionOutput(TypedDict):
     id: UUID
-    device_name: Annotated[str | None, "As the login named it."]
+    device_name: Annotated[str | None, "The name given at the login."]
     user_agent: str | None
-    ip: Annotated[str | None, "Where the login came from."]
+    ip: Annotated[str | None, "The client's address at the login."]
     created_at: datetime
-    last_used_at: Annotated[datetime, "To the minute."]
+    last_used_at: Annotated[datetime, "With a precision of one minute."]
     current: Annotated[bool, "Whether it is the session of this call."]
 
 

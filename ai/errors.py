@@ -13,7 +13,7 @@ from usage.ledger.budgets import BudgetExceeded
 
 
 class BlockedContext(TypedDict):
-    finish_reason: Annotated[str | None, "Gemini's word for why.", Keywords(example="SAFETY")]
+    finish_reason: Annotated[str | None, "Gemini's finish reason.", Keywords(example="SAFETY")]
 
 
 class ContentBlocked(ApiError):

@@ -30,7 +30,7 @@ class CompleteInput(serializers.Serializer[Any]):
         try:
             json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         except ValueError:  # a number without a JSON form, or a lone surrogate
-            raise serializers.ValidationError("Holds a number or a character that cannot be sent on.") from None
+            raise serializers.ValidationError("Contains a number or a character that cannot be forwarded.") from None
         return value
 
 
@@ -43,7 +43,7 @@ class CompletionOutput(TypedDict):
 
 
 class ImageOutput(TypedDict):
-    id: Annotated[str | None, "Null: these pictures are not kept."]
+    id: Annotated[str | None, "Always null: these pictures are not stored."]
     mime_type: str
     width: int
     height: int
@@ -60,9 +60,9 @@ class VisionOutput(TypedDict):
 
 class SourceOutput(TypedDict):
     kind: Literal["text", "url", "conversation"]
-    url: NotRequired[Annotated[str, "Where the redirects of the given one ended."]]
-    title: NotRequired[Annotated[str, "Of the page or the conversation."]]
-    words: Annotated[int, "How many were read, which is all that there are."]
+    url: NotRequired[Annotated[str, "The URL of the page, after redirects."]]
+    title: NotRequired[Annotated[str, "The title of the page or the conversation."]]
+    words: Annotated[int, "The number of words of the whole source."]
 
 
 class SummaryOutput(TypedDict):
@@ -77,7 +77,7 @@ AnswerOutput = CompletionOutput | VisionOutput | SummaryOutput
 
 
 class ProgressOutput(TypedDict):
-    done: Annotated[int, "How many of the calls that go before the last one have ended."]
+    done: Annotated[int, "The number of finished calls, of those before the last one."]
     total: int
 
 

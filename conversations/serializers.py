@@ -104,7 +104,7 @@ class MessageInput(serializers.Serializer[Any]):
 
     def validate_attachment_ids(self, value: list[str]) -> list[str]:
         if len(set(value)) < len(value):
-            raise serializers.ValidationError("The same attachment is there twice.")
+            raise serializers.ValidationError("Contains the same attachment twice.")
         return value
 
 

@@ -49,7 +49,7 @@ class Error(TypedDict):
 
 
 class LimitContext(TypedDict):
-    limit: Annotated[int, "How many there may be.", Keywords(example=500)]
+    limit: Annotated[int, "The maximum number.", Keywords(example=500)]
 
 
 class ApiError(Exception):

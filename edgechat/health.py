@@ -63,7 +63,7 @@ class Stores(TypedDict):
     database: str
     mongo: str
     redis: str
-    tasks: NotRequired[Annotated[str, "Only where a background task of the process is not well."]]
+    tasks: NotRequired[Annotated[str, "Only if a background task of the process does not run."]]
 
 
 class Ready(Status):

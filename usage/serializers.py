@@ -15,7 +15,7 @@ class DaysQuery(serializers.Serializer[Any]):
 
 class TokensUsedOutput(TypedDict):
     input: int
-    output: Annotated[int, "Thinking included."]
+    output: Annotated[int, "Includes thinking."]
     total: int
     last_24h: Annotated[int, "The current hour and the 24 before it."]
     last_7d: Annotated[int, "The current hour and the 168 before it."]
@@ -43,7 +43,7 @@ class DayUsageOutput(TypedDict):
     date: Annotated[day, "UTC."]
     requests: int
     input: int
-    output: Annotated[int, "Thinking included."]
+    output: Annotated[int, "Includes thinking."]
     total: int
 
 

@@ -50,4 +50,4 @@ class AccessTokenOutput(TypedDict):
 class SigninOutput(AccessTokenOutput):
     user: UserOutput
     refresh_token: str
-    device_token: Annotated[str, "To be kept, and sent with the next login of this account."]
+    device_token: Annotated[str, "Keep it, and send it with the next login of this account."]

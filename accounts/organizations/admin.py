@@ -46,7 +46,7 @@ class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
         if email and organization is not None and organization.pk and not self.cleaned_data.get("user"):
             others = Membership.objects.filter(organization=organization, user=None).exclude(pk=self.instance.pk)
             if others.filter(invited_email_key=email_key(email)).exists():
-                raise ValidationError("This address is invited already.")
+                raise ValidationError("This address is already invited.")
 
     def _is_ones_own(self) -> bool:
         user, email = self.cleaned_data.get("user"), self.cleaned_data.get("invited_email")

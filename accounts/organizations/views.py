@@ -71,7 +71,7 @@ class OrganizationsView(APIView):
     def post(self, request: AuthenticatedRequest) -> Created[OrganizationOutput]:
         """Create an organization.
 
-        The user becomes its owner. An account can create 50; more are 409 `too_many_organizations`.
+        The user becomes its owner. An account can make 50; more are 409 `too_many_organizations`.
         """
         access = create_organization(user=request.user, **validated_body(OrganizationInput, request))
         return Created(organization_body(access))

@@ -38,7 +38,7 @@ class AnswerOutput(TypedDict):
 
 
 class ResetOutput(AnswerOutput):
-    device_token: Annotated[str, "To be sent with the next login."]
+    device_token: Annotated[str, "Send it with the next login."]
 
 
 _TOKEN = "v1.Zm9yZ290.c2lnbmVk"  # noqa: S105  (an example)

@@ -168,7 +168,7 @@ def masked(email: str) -> str:
 
 
 def _person(obj: Model) -> int | None:
-    """The user whom a change of this object concerns."""
+    """The user that a change of this object affects."""
     if isinstance(obj, User):
         return obj.pk
     person: int | None = getattr(obj, "user_id", None) or getattr(obj, "owner_id", None)

@@ -38,7 +38,7 @@ def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: in
     Raises ModelError, and CallCancelled if `control` was cancelled. A safety block raises nothing: it is the
     `finish_reason` of the last chunk. After the model has sent the finish reason, connection errors raise nothing.
     """
-    begun = finished = False
+    answering = finished = False
     try:
         with waiting(), control.active():
             answer = _client().models.generate_content_stream(
@@ -51,7 +51,7 @@ def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: in
             if response is None:
                 break
             chunk = read_chunk(response)
-            begun = True
+            answering = True
             yield chunk
             if chunk.finish_reason is not None and not finished:
                 finished = True
@@ -60,7 +60,7 @@ def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: in
         if control.cancelled:
             raise CallCancelled from error
         if not finished:
-            raise model_error(error, begun=begun) from error
+            raise model_error(error, answering=answering) from error
         logger.warning("model_broke_off_after_its_answer", model=settings.GEMINI_MODEL, reason=repr(error)[:500])
     if control.cancelled:
         raise CallCancelled

@@ -48,10 +48,10 @@ class ModelQuotaExceeded(ModelError):
     status, code, detail = 429, "model_quota", "The model's quota is used up, please try again later"
 
 
-def model_error(error: Exception, *, begun: bool = False) -> ModelError:
+def model_error(error: Exception, *, answering: bool = False) -> ModelError:
     """One error for the SDK's many exceptions. Their texts are logged and never sent to a client.
 
-    `begun`: part of the answer had arrived, so the model charges for its work.
+    `answering`: part of the answer had arrived, so the model charges for its work.
     """
     from google.genai import errors
 
@@ -62,8 +62,8 @@ def model_error(error: Exception, *, begun: bool = False) -> ModelError:
         return ModelError()
     delay = _retry_delay(error)
     if error.code == 429:
-        return ModelQuotaExceeded(retry_after=30.0 if delay is None else delay, refused=not begun)
-    return ModelError(permanent=400 <= (error.code or 0) < 500, retry_after=delay, refused=not begun)
+        return ModelQuotaExceeded(retry_after=30.0 if delay is None else delay, refused=not answering)
+    return ModelError(permanent=400 <= (error.code or 0) < 500, retry_after=delay, refused=not answering)
 
 
 def _retry_delay(error: errors.APIError) -> float | None:

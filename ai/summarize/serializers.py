@@ -43,7 +43,7 @@ class SummarizeInput(serializers.Serializer[Any]):
 
     def validate_language(self, value: str | None) -> str | None:
         if value is not None and not is_language(value):
-            raise serializers.ValidationError("Neither a BCP 47 tag nor a language's name.")
+            raise serializers.ValidationError("Must be a BCP 47 tag or the name of a language.")
         return value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

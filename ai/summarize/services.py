@@ -100,7 +100,7 @@ class SummaryAnswer(Answer):
             done += len(parts)
             shorter = "\n\n".join(summaries)
             if 4 * estimate_tokens(shorter) > 3 * estimate_tokens(text):
-                logger.warning("summaries_not_shorter", parts=len(parts), asked_words=words)
+                logger.warning("summaries_not_shorter", parts=len(parts), requested_words=words)
                 raise NotShortened
             text, instruction, what = shorter, self._of_summaries, _SOME_SUMMARIES
         last = self._counted((yield from self.ask(self._prompt(text, instruction))))

@@ -23,7 +23,7 @@ class ShuttingDown(ApiError):
     """The process that waits for the reply shuts down; the reply continues in another process."""
 
     status, code = 503, "shutting_down"
-    detail = "The server restarts; the reply goes on, ask for it again"
+    detail = "The server restarts; the reply continues, please request it again"
 
     def __init__(self) -> None:
         super().__init__(headers={"Retry-After": "1"})

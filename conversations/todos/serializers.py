@@ -39,7 +39,7 @@ class TodoOutput(TypedDict):
     title: str
     description: str | None
     completed: bool
-    archived: Annotated[bool, "Put away: only lists with `archived=true` return it."]
+    archived: Annotated[bool, "Only lists with `archived=true` include it."]
     user_id: int
     created_at: datetime
     updated_at: Annotated[datetime | None, "Null until changed."]

@@ -75,7 +75,7 @@ def event_stream_response(
 
 
 def wants_event_stream(request: Request) -> bool:
-    """Whether the client asked for events: by `Accept: text/event-stream` or `?stream=true`."""
+    """Whether the client requests events: by `Accept: text/event-stream` or `?stream=true`."""
     if request.query_params.get("stream", "").lower() in ("true", "1"):
         return True
     accepted = (entry.partition(";")[0].strip().lower() for entry in request.headers.get("Accept", "").split(","))

@@ -32,7 +32,7 @@ _DESCRIPTIONS = {
     400: "Malformed JSON or body, or the call's own refusal",
     401: "No, bad, expired or revoked token, or wrong credentials",
     403: "Not allowed",
-    404: "Absent, or somebody else's",
+    404: "Absent, or another user's",
     409: "A conflict; `code` says with what",
     413: "Too large; `detail` names the limit",
     415: "Type not accepted",
@@ -40,7 +40,7 @@ _DESCRIPTIONS = {
     422: "Validation",
     429: "Too many requests, or a limit of the account's that is used up; see Retry-After",
     499: "The client has closed its half of the connection, which ends the call",
-    500: "Our fault",
+    500: "A fault of the server",
     503: "The model or a store is not available, or what the model answered cannot be used",
 }
 

@@ -81,7 +81,7 @@ _redis_options = {
     "CONNECTION_POOL_CLASS": "redis.connection.BlockingConnectionPool",
     "CONNECTION_FACTORY": "edgechat.stores.redis.GuardedConnectionFactory",
     "CONNECTION_POOL_KWARGS": {"max_connections": 16, "timeout": 5},
-    # The default reads pickles, which can run code: anybody who can write to Redis would control the server.
+    # The default reads pickles, which can run code: a program that can write to Redis would control the server.
     "SERIALIZER": "edgechat.stores.redis.CacheSerializer",
 }
 CACHES = {

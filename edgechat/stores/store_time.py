@@ -15,7 +15,7 @@ from django.conf import settings
 
 # The least time for a request whose turn came late.
 LEAST_SECONDS = 0.75
-# A thread with less time than this left does not test whether a failed store is back: the test may be in vain.
+# A thread with less time than this left does not test whether a failed store is back: the test might take longer.
 TRY_SECONDS = 1.5
 # A store that let a thread wait for this long is not prompt.
 SLOW_SECONDS = 1.0
@@ -114,7 +114,7 @@ def waiting() -> Iterator[float]:
 
 
 def may_try() -> bool:
-    """Whether this thread has the time for a store wait in vain."""
+    """Whether this thread has the time to wait for a store that does not answer."""
     left: float | None = getattr(_here, "left", None)
     return left is None or left >= TRY_SECONDS
 

@@ -9,10 +9,10 @@ from typing import Annotated, TypedDict
 
 class TokenUsageOutput(TypedDict):
     input_tokens: int
-    output_tokens: Annotated[int, "Thinking included."]
+    output_tokens: Annotated[int, "Includes thinking."]
     total_tokens: int
-    cached_tokens: Annotated[int, "Of the input."]
-    thinking_tokens: Annotated[int, "Of the output."]
+    cached_tokens: Annotated[int, "Part of the input tokens."]
+    thinking_tokens: Annotated[int, "Part of the output tokens."]
     estimated: Annotated[bool, "The model reported no counts; these are estimates."]
 
 

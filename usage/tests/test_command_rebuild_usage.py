@@ -248,7 +248,7 @@ def test_it_says_what_differed(database_url: str) -> None:
         "  month_tokens: 48",
         "  day_tokens: 48",
         "  reserved_tokens: 1630",
-        "2 rows differed, and are right now.",
+        "2 rows differed and were corrected.",
     ]
 
 

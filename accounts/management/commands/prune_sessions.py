@@ -14,7 +14,7 @@ from accounts.lifecycle.pruning import delete_old_sessions, delete_old_token_pai
 class Command(BaseCommand):
     help = (
         "Delete sessions that ended or expired more than --days ago with their token pairs, and older pairs that "
-        "were replaced. Live sessions stay. May be run at any time, daily for instance."
+        "were replaced. Live sessions stay. It can run at any time, for example daily."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

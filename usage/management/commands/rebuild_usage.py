@@ -42,7 +42,7 @@ class Command(BaseCommand):
         elif dry_run:
             self.stdout.write(f"{differences} rows differ; nothing was changed.")
         else:
-            self.stdout.write(f"{differences} rows differed, and are right now.")
+            self.stdout.write(f"{differences} rows differed and were corrected.")
 
     def _print(self, rebuilt: Rebuilt) -> None:
         differences = f"{rebuilt.missing} rows were missing, {rebuilt.wrong} wrong, {rebuilt.surplus} too many"
