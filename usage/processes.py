@@ -90,7 +90,7 @@ def leave() -> None:
 def find_lost(*, by_hand: bool = False) -> list[str]:
     """The names of processes that are dead, or that have released their replies.
 
-    `by_hand`: an operator's command may declare processes dead when no process can.
+    `by_hand`: for an operator's command, which may declare processes dead while no web process can.
     """
     judge_processes(by_hand=by_hand)
     return [process.name for process in Process.objects.all() if process.dead or process.leaving]

@@ -96,7 +96,7 @@ class _ControlledStream(WrappedStream):
             with control.reading(sock):
                 data = self._stream.read(max_bytes, left)
         except CallCancelled:
-            # The model has counted what it has sent, so it is read; a read from a socket that is shut does not block.
+            # Read what the model has sent, because it charges for it. A socket that is shut down does not block.
             _wake(sock)
             data = self._stream.read(max_bytes, timeout)
         if control.cancelled and not data:

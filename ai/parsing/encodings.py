@@ -197,7 +197,7 @@ def _decode_iso_2022_jp(body: bytes, replacements: Iterator[str]) -> str:
         if not data:
             # An escape sequence that selects a table without using it may hide markup: replace it, as browsers do.
             parts.append(next(replacements))
-    # At the end of the text it hides nothing.
+    # At the end of the text, an unused escape sequence hides nothing.
     return "".join(parts[:-1] if others and not others[-1] else parts)
 
 

@@ -17,7 +17,7 @@ MAX_CONVERSATION_CHARACTERS = 5_000_000
 
 @dataclass(frozen=True)
 class Source:
-    """`text` is the whole source; `words` is how many of its words are the author's."""
+    """`text` is the whole source; `words` counts its words, without the speakers' names of a conversation."""
 
     kind: Literal["text", "url", "conversation"]
     text: str

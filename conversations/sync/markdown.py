@@ -44,7 +44,7 @@ class _State(NamedTuple):
     """The block that may be open after a line, outside lists and quotations, which end with their last line.
 
     `length` is the length of a fence, or the index of an HTML block. While no block is open, lines that are indented by
-    at least `item` belong to a list. This is `certain` or not, because paragraphs are not parsed here.
+    at least `item` belong to a list, or, unless this is `certain`, may not: paragraphs are not parsed here.
     """
 
     kind: Literal["", "`", "~", "html", "element"] = ""
@@ -123,7 +123,7 @@ def _after(state: _State, line: str, follows_blank: bool) -> Iterator[_State]:
 
 
 def _after_block(state: _State, content: str, indent: int, follows_blank: bool) -> Iterator[_State]:
-    """The possible states if no block is open and the line is in no earlier list, or only continues its paragraph."""
+    """The possible states after a line outside any open block, or one that only continues a paragraph of a list."""
     maybe_in_list = state._replace(certain=False)
     if indent >= 4:
         yield maybe_in_list

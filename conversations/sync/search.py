@@ -42,7 +42,7 @@ def search_messages(
         more = False
         for read, message in enumerate(transcripts.search_messages(owner_id, patterns, limit=limit + 1, before=before)):
             before = message["created_at"], message["_id"]
-            more = read == limit  # more candidates in the store
+            more = read == limit  # the store has more candidates
             shown = snippet(message["content"], words)
             if shown is not None:
                 # Only the snippet is kept, because one message can be very long.

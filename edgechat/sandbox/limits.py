@@ -17,7 +17,7 @@ _page_size = resource.getpagesize()
 
 
 def confine(*, parent: int) -> None:
-    """No files, no core dump, an end with the parent's end, and the first choice when memory runs out."""
+    """Forbid files and core dumps, end with the parent, and be the first process to be killed when memory runs out."""
     if _prctl is not None:
         _prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
         _prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)

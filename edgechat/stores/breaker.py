@@ -30,10 +30,10 @@ class Breaker:
         return True
 
     def trip(self) -> None:
-        """The store did not answer."""
+        """Record that the store did not answer."""
         self._open = True
         self._next_attempt_at = time.monotonic() + PAUSE_SECONDS
 
     def reset(self) -> None:
-        """The store answered."""
+        """Record that the store answered."""
         self._open = False

@@ -73,13 +73,13 @@ def end_request() -> None:
 
 
 def begin() -> None:
-    """A turn to work starts: from now on this thread's waits share one limit."""
+    """Start the limit of a turn to work: from now on this thread's waits for stores share it."""
     kept: float | None = getattr(_here, "kept", None)
     _here.left = request_seconds() if kept is None else kept
 
 
 def end() -> None:
-    """The turn is over, and each wait has its own limit again."""
+    """End the shared limit of a turn: each wait has its own limit again."""
     if getattr(_here, "kept", None) is not None:
         _here.kept = getattr(_here, "left", None) or 0.0
     _here.left = None

@@ -82,7 +82,7 @@ def serve(listener: socket.socket, service: Service, ready_file: Path | None, pa
     if ready_file is not None:
         write_atomically(ready_file, url)
     print(f"{service.model.card.name} serves on {url}", flush=True)
-    # Polled, because Linux's death signal comes when the *thread* that started a process ends.
+    # Poll the parent, because Linux's death signal comes when the *thread* that started this process ends.
     if parent is None:
         stopped.wait()
     while os.getppid() == parent and not stopped.wait(PARENT_POLL_SECONDS):
