@@ -144,13 +144,13 @@ class Exchange:
 class Answerable:
     """A conversation, and what a claim needs of its messages, all read together.
 
-    `recent` are the messages of the conversation's `recent`, without their variants. `asked` are the messages that were
-    asked for, by their sequence numbers.
+    `recent` are the messages of the conversation's `recent`, without their variants. `requested` are the messages that
+    the reader named, by their sequence numbers.
     """
 
     conversation: ConversationDocument
     recent: list[MessageDocument]
-    asked: dict[int, MessageDocument]
+    requested: dict[int, MessageDocument]
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: in
             raise CallCancelled from error
         if not finished:
             raise model_error(error, answering=answering) from error
-        logger.warning("model_broke_off_after_its_answer", model=settings.GEMINI_MODEL, reason=repr(error)[:500])
+        logger.warning("connection_lost_after_answer", model=settings.GEMINI_MODEL, reason=repr(error)[:500])
     if control.cancelled:
         raise CallCancelled
     if not finished:

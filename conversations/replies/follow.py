@@ -77,7 +77,7 @@ class Follower:
         self._live: LiveReply | None = None
         self._copy: TextFeed | None = None
         self._look_at = 0.0
-        self._begun_at = time.monotonic()
+        self._started_at = time.monotonic()
         self._pause = threading.Event()
 
     def next(self, attempt: int, offset: int, *, timeout: float) -> Exchange | FeedState:
@@ -119,7 +119,7 @@ class Follower:
 
     def has_caught_up(self) -> bool:
         """Whether all published text is known: always in the writer's process, in others after CATCH_UP_SECONDS."""
-        return self._live is not None or time.monotonic() >= self._begun_at + CATCH_UP_SECONDS
+        return self._live is not None or time.monotonic() >= self._started_at + CATCH_UP_SECONDS
 
     def close(self) -> None:
         if self._copy is not None:
@@ -184,7 +184,7 @@ def stream_reply(
     position = since or Position(0, 0)
     if first is not None:
         position = Position(first.model_message["attempt"], 0)
-        yield event("message", exchange_body(_as_begun(first)), event_id=str(position))
+        yield event("message", exchange_body(_without_text(first)), event_id=str(position))
     pinged = time.monotonic()
     looked = since is None
     with closing(Follower(key, call)) as follower:
@@ -240,10 +240,10 @@ def replay_ended(message: MessageDocument, since: Position) -> Iterator[bytes]:
         yield event("done", message_body(message), event_id=end)
 
 
-def _as_begun(exchange: Exchange) -> Exchange:
+def _without_text(exchange: Exchange) -> Exchange:
     """The exchange with an empty running reply, whatever its state; the text follows as deltas."""
-    begun: dict[str, Any] = {"content": "", "status": "generating", "finish_reason": None, "usage": None}
-    return Exchange(exchange.user_message, cast(MessageDocument, {**exchange.model_message, **begun}))
+    started: dict[str, Any] = {"content": "", "status": "generating", "finish_reason": None, "usage": None}
+    return Exchange(exchange.user_message, cast(MessageDocument, {**exchange.model_message, **started}))
 
 
 def _news(state: FeedState, position: Position) -> tuple[list[bytes], Position]:

@@ -116,7 +116,7 @@ def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: 
     while True:
         found = get_answerable(owner_id=owner_id, conversation_id=conversation_id, seqs=seqs)
         conversation = found.conversation
-        message = None if seq is None else found.asked.get(seq)
+        message = None if seq is None else found.requested.get(seq)
         if message is None:
             raise MessageNotFound
         key = ReplyKey(owner_id, conversation_id, message["seq"] + (message["role"] == "user"))
@@ -124,9 +124,9 @@ def regenerate_reply(*, owner_id: int, conversation_id: str, mid: str, content: 
             continue
         if key.seq != conversation["next_seq"] - 1:
             raise NotLastExchange
-        if not {key.seq - 1, key.seq} <= found.asked.keys():
+        if not {key.seq - 1, key.seq} <= found.requested.keys():
             raise ConversationNotFound
-        exchange = Exchange(found.asked[key.seq - 1], found.asked[key.seq])
+        exchange = Exchange(found.requested[key.seq - 1], found.requested[key.seq])
         question = exchange.user_message["content"] if content is None else content
         draft: UserMessageDraft = {
             "content": question,

@@ -49,19 +49,19 @@ def find_answerable(owner_id: int, conversation_id: str, *, seqs: Iterable[int] 
         _joined(owner_id, "recent", as_field="recent_messages", fields={"variants": 0}),
     ]
     if keys:
-        stages += [{"$addFields": {"asked": keys}}, _joined(owner_id, "asked", as_field="asked_messages")]
+        stages += [{"$addFields": {"requested": keys}}, _joined(owner_id, "requested", as_field="requested_messages")]
     found = next(iter(conversations().aggregate(stages)), None)
     if found is None:
         return None
-    recent, asked = found.pop("recent_messages"), found.pop("asked_messages", [])
-    found.pop("asked", None)
+    recent, requested = found.pop("recent_messages"), found.pop("requested_messages", [])
+    found.pop("requested", None)
     conversation = cast(ConversationDocument, found)
     if is_expired(conversation, now()):
         return None
     return Answerable(
         conversation,
         sorted(map(_with_fewer_variants, recent), key=lambda message: message["seq"]),
-        {message["seq"]: _with_fewer_variants(message) for message in asked},
+        {message["seq"]: _with_fewer_variants(message) for message in requested},
     )
 
 
