@@ -237,24 +237,24 @@ class SessionAdmin(OfUsersAdmin, RecordAdmin):
                 )
         self.message_user(request, f"Sessions ended: {ended}.")
         if refused:
-            self.message_user(request, f"Sessions of others of the staff, left alone: {refused}.", messages.WARNING)
+            self.message_user(request, f"Sessions of other staff users, not ended: {refused}.", messages.WARNING)
 
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(RecordAdmin):
     """The audit log. It is read-only, also for superusers."""
 
-    list_display = ("created_at", "event", "whom", "who", "ip", "request_id")
+    list_display = ("created_at", "event", "affected_user", "actor", "ip", "request_id")
     list_filter = ("event", "created_at")
     ordering = ("-id",)
     search_fields = ("request_id",)
     search_help_text = "E-mail or id of a user, or a request id"
-    fields = ("created_at", "event", "whom", "who", "ip", "request_id", "details")
+    fields = ("created_at", "event", "affected_user", "actor", "ip", "request_id", "details")
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AuditEvent]:
         events: QuerySet[AuditEvent] = super().get_queryset(request)
-        return events.annotate(whom_email=_email_of("user_id"), who_email=_email_of("actor_id"))
+        return events.annotate(user_email=_email_of("user_id"), actor_email=_email_of("actor_id"))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[AuditEvent], search_term: str
@@ -268,12 +268,12 @@ class AuditEventAdmin(RecordAdmin):
         return queryset.filter(Q(user_id__in=users) | Q(actor_id__in=users)), False
 
     @admin.display(description="affected user")
-    def whom(self, event: AuditEvent) -> str:
-        return _name(event.user_id, event.whom_email)  # type: ignore[attr-defined]
+    def affected_user(self, event: AuditEvent) -> str:
+        return _name(event.user_id, event.user_email)  # type: ignore[attr-defined]
 
     @admin.display(description="done by")
-    def who(self, event: AuditEvent) -> str:
-        return _name(event.actor_id, event.who_email)  # type: ignore[attr-defined]
+    def actor(self, event: AuditEvent) -> str:
+        return _name(event.actor_id, event.actor_email)  # type: ignore[attr-defined]
 
 
 admin.site.unregister(Group)

@@ -38,7 +38,7 @@ class ConversationsConfig(AppConfig):
         register_exporter(account_export.export_conversations, types=account_export.TYPES)
         run.register_when_complete(upkeep.look_after)
         ledger.register_take_over(LedgerEntry.Purpose.CHAT, take_over.settles_call)
-        ledger.register_take_over(LedgerEntry.Purpose.CONTEXT_SUMMARY, upkeep.give_summary_up)
+        ledger.register_take_over(LedgerEntry.Purpose.CONTEXT_SUMMARY, upkeep.release_lost_summary)
         periodic.register(live.publish_marked, seconds=0)
         periodic.register(remote.read_published, seconds=0)
         periodic.register(stop.drop_lost_and_stopped, seconds=2)

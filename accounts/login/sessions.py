@@ -99,7 +99,7 @@ def refresh_session(*, refresh_token: str, caller: Caller) -> IssuedTokens:
     if claims.generation == session.generation:
         _rotate(session, claims, now)
     successor = TokenPair.objects.filter(session=session, generation=claims.generation + 1).first()
-    if successor is None or not _may_be_given_again(successor, now):
+    if successor is None or not _may_be_returned_again(successor, now):
         if end_session(session_id=session.pk, user_id=session.user_id, reason="refresh_reused"):
             event = AuditEvent.Event.REFRESH_REUSED
             record_event(event, caller=caller, user_id=session.user_id, session=str(session.pk))
@@ -135,7 +135,7 @@ def end_all_sessions(*, user_id: int, reason: str, but: UUID | None = None) -> i
     return ended
 
 
-def end_everybodys_sessions(*, reason: str) -> int:
+def end_sessions_of_all_users(*, reason: str) -> int:
     """End all sessions of all users. Returns the number of sessions that ended."""
     ended = _end(Session.objects.live(), reason)
     announce_end(EVERYBODY)
@@ -177,7 +177,7 @@ def _rotate(session: Session, claims: Claims, now: datetime) -> None:
     ).delete()
 
 
-def _may_be_given_again(pair: TokenPair, now: datetime) -> bool:
+def _may_be_returned_again(pair: TokenPair, now: datetime) -> bool:
     if pair.first_used_at is not None:
         return now - pair.first_used_at <= GRACE_AFTER_FIRST_USE
     return now - pair.issued_at <= SUCCESSOR_UNUSED_FOR

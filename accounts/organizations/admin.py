@@ -25,7 +25,7 @@ class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
-        if self.changed_data and self._is_ones_own():
+        if self.changed_data and self._is_own_membership():
             raise ValidationError("Nobody adds themselves to an organization, or changes their own role in it.")
         if not self.errors and not (self.cleaned_data.get("user") or self.cleaned_data.get("invited_email")):
             raise ValidationError("Choose a user, or write the e-mail of somebody to invite.")
@@ -48,7 +48,7 @@ class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
             if others.filter(invited_email_key=email_key(email)).exists():
                 raise ValidationError("This address is already invited.")
 
-    def _is_ones_own(self) -> bool:
+    def _is_own_membership(self) -> bool:
         user, email = self.cleaned_data.get("user"), self.cleaned_data.get("invited_email")
         invited = User.objects.with_email(email) if email else None
         # The previous member counts too: staff must not give their own membership to another user.

@@ -109,7 +109,7 @@ def extend_summary(conversation: ConversationDocument, *, last_seq: int, ledger_
         transcripts.release_summary(owner_id, conversation_id, claim=ledger_id, tried_seq=tried_seq)
 
 
-def give_summary_up(attempt_id: str, user_id: int | None) -> bool:
+def release_lost_summary(attempt_id: str, user_id: int | None) -> bool:
     """Release the summary claim of a dead process's call; always False, because the call itself is over."""
     ledger_id, _, part = attempt_id.rpartition(SUMMARY_PART)
     if user_id is not None and part:

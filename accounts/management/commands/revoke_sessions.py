@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from accounts.audit import record_event
-from accounts.login.sessions import end_all_sessions, end_everybodys_sessions
+from accounts.login.sessions import end_all_sessions, end_sessions_of_all_users
 from accounts.models import AuditEvent, Session, User
 
 
@@ -35,7 +35,7 @@ class Command(BaseCommand):
             self.stdout.write(f"Live sessions: {sessions.count()}.")
             return
         if user is None:
-            ended = end_everybodys_sessions(reason="revoked")
+            ended = end_sessions_of_all_users(reason="revoked")
         else:
             ended = end_all_sessions(user_id=user.pk, reason="revoked")
         if ended:
