@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,7 @@ def _word(reason: Any) -> str | None:
     return re.sub(r"[^A-Za-z0-9_]", "", str(getattr(reason, "value", reason)))[:100] or "UNKNOWN"
 
 
+@functools.lru_cache(maxsize=32)
 def _model_version(name: str | None) -> str | None:
     """The name of the model that answered, without `models/`; None for an invalid name."""
     name = (name or "").rpartition("/")[2]

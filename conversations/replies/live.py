@@ -203,7 +203,9 @@ def _entries_of(reply: LiveReply) -> _Entries:
         commands.append((*add, "a", state.epoch, "o", published, "t", piece))
     if state.ended and not reply.lease_lost:
         commands.append((*add, "a", state.epoch, "e", 1))
-    commands.append(("EXPIRE", key, STREAM_SECONDS))
+    if published == 0 or state.ended:
+        # The stream outlives the longest reply, so its other pieces need not prolong it.
+        commands.append(("EXPIRE", key, STREAM_SECONDS))
     return _Entries(reply, commands, len(state.text))
 
 

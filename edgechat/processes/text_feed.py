@@ -20,7 +20,9 @@ class FeedState:
 class TextFeed:
     def __init__(self, *, epoch: int = 1) -> None:
         self._state = FeedState(epoch, "", ended=False)
-        self._changed = threading.Condition()
+        self._writing = threading.Lock()
+        # One for each waiting reader. A condition would wake its readers through locks and deques, at each delta.
+        self._readers: set[threading.Event] = set()
 
     @property
     def state(self) -> FeedState:
@@ -34,21 +36,21 @@ class TextFeed:
 
         A later epoch starts the text again even after its end.
         """
-        with self._changed:
+        with self._writing:
             state = self._state
             if epoch > state.epoch or (epoch == state.epoch and len(text) > len(state.text) and not state.ended):
                 self._state = FeedState(epoch, text, ended=False)
-                self._changed.notify_all()
+                self.wake()
 
     def end(self) -> None:
-        with self._changed:
+        with self._writing:
             self._state = FeedState(self._state.epoch, self._state.text, ended=True)
-            self._changed.notify_all()
+            self.wake()
 
     def wake(self) -> None:
-        """Make waiting readers check their `unless` again."""
-        with self._changed:
-            self._changed.notify_all()
+        """Make waiting readers check the state and their `unless` again."""
+        for reader in tuple(self._readers):
+            reader.set()
 
     def wait_beyond(
         self, epoch: int, offset: int, *, timeout: float, unless: Callable[[], bool] = lambda: False
@@ -58,10 +60,19 @@ class TextFeed:
         The text has grown when it has more than `offset` characters of `epoch`, is of a later epoch, or has ended.
         """
         deadline = time.monotonic() + timeout
-        with self._changed:
-            while not self._state.ended and (self._state.epoch, len(self._state.text)) <= (epoch, offset):
+        changed = threading.Event()
+        self._readers.add(changed)
+        try:
+            while not self._has_grown(epoch, offset):
                 left = deadline - time.monotonic()
                 if left <= 0 or unless():
                     break
-                self._changed.wait(left)
+                changed.wait(left)
+                changed.clear()
             return self._state
+        finally:
+            self._readers.discard(changed)
+
+    def _has_grown(self, epoch: int, offset: int) -> bool:
+        state = self._state
+        return state.ended or (state.epoch, len(state.text)) > (epoch, offset)
