@@ -18,6 +18,13 @@ import httpcore2
 import httpx2
 
 from ai.wrapped_stream import WrappedStream
+from edgechat.processes.threads import is_pause_awaited, pause
+from edgechat.stores import store_time
+
+# A read that takes longer than this has waited for data, so other threads have run.
+WAITED_SECONDS = 0.001
+# For how long a call uses data that have already arrived. With 250 such calls, each goes on every fifth of a second.
+SLICE_SECONDS = 0.0005
 
 
 class CallCancelled(Exception):
@@ -31,6 +38,7 @@ class CallControl:
         self.deadline = time.monotonic() + timeout
         self.cancelled = False
         self.reached = False  # bytes of the request have been sent to the model
+        self._slice_began = 0.0  # when a read last waited for data, or the call let other threads run
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
 
@@ -63,6 +71,21 @@ class CallControl:
             with self._lock:
                 self._socket = None
 
+    def begin_slice(self) -> None:
+        """Data have arrived. Under load this call takes its place behind the others, whose data arrived before."""
+        if store_time.is_late() or is_pause_awaited():
+            pause()
+        self._slice_began = time.monotonic()
+
+    def share_time(self) -> None:
+        """Let other threads run if this call has used data for SLICE_SECONDS without a wait.
+
+        A model can be faster than this process. Its answer would stop all others for as long as it lasts.
+        """
+        if time.monotonic() - self._slice_began > SLICE_SECONDS:
+            pause()
+            self._slice_began = time.monotonic()
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """Make this the control of every model call in this thread within the block."""
@@ -91,10 +114,13 @@ class _ControlledStream(WrappedStream):
         if control is None:
             return self._stream.read(max_bytes, timeout)
         sock = self._stream.get_extra_info("socket")
+        began = time.monotonic()
         try:
             left = control.seconds_left(timeout)
             with control.reading(sock):
                 data = self._stream.read(max_bytes, left)
+            if time.monotonic() - began > WAITED_SECONDS:
+                control.begin_slice()
         except CallCancelled:
             # Read what the model has sent, because it charges for it. A socket that is shut down does not block.
             _wake(sock)

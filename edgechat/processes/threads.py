@@ -73,6 +73,11 @@ def is_working() -> bool:
     return getattr(_working, "now", False) or store_time.is_turn_owed()
 
 
+def is_busy() -> bool:
+    """Whether threads wait for their turn to work, so that work which can come later should."""
+    return _turns.are_awaited()
+
+
 def release_database() -> None:
     """Return this thread's database connection to the pool; the next query takes one again. Only for this package.
 
@@ -174,9 +179,27 @@ class Pauses:
             self._last = time.monotonic()
 
 
+# A lock would not keep the order: who asks while it is handed over gets it first.
+_pause_turn = Turns(1)
+
+
 def pause() -> None:
-    """Let other threads run."""
-    time.sleep(0.0001)  # with 0 gevent skips the part of its loop that checks sockets
+    """Let all other threads run whose sockets or times are ready. Threads that pause go on one at a time, in order.
+
+    Otherwise all of them would go on in the same pass of the loop, and a store's answer, which needs a few passes to
+    arrive, would wait for all of them each time.
+    """
+    _pause_turn.take(None)
+    try:
+        # With 0 gevent skips the part of its loop that checks sockets. More than this would be rounded up to 1 ms.
+        time.sleep(0.000001)
+    finally:
+        _pause_turn.give_back()
+
+
+def is_pause_awaited() -> bool:
+    """Whether threads that pause wait for each other."""
+    return _pause_turn.are_awaited()
 
 
 def run_cpu_bound(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -29,6 +29,9 @@ class Turns:
             self._free -= 1
             return True
 
+    def are_awaited(self) -> bool:
+        return bool(self._queue)
+
     def take(self, patience: float | None) -> bool:
         """Wait for a turn. After `patience` seconds the wait goes on only while the stores answer promptly."""
         mine = threading.Event()

@@ -153,6 +153,20 @@ def test_a_thread_that_is_ended_as_its_turn_comes_loses_no_turn(
     assert is_free(one_turn)
 
 
+def test_a_process_is_busy_while_a_thread_waits_for_its_turn(
+    one_turn: Turns, eventually: Callable[[Callable[[], bool]], bool]
+) -> None:
+    one_turn.take(None)
+    assert not threads.is_busy()
+    waits = threading.Thread(target=one_turn.take, args=(None,))
+    waits.start()
+    eventually(threads.is_busy)
+    one_turn.give_back()
+    waits.join()
+    assert not threads.is_busy()
+    one_turn.give_back()
+
+
 def test_what_can_be_left_out_takes_no_turn_of_another(one_turn: Turns) -> None:
     def snapshot() -> list[bool]:
         with working_if_free() as free:
