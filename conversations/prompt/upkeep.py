@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import datetime, timedelta
 
 import structlog
@@ -27,7 +28,7 @@ from conversations.queries import charged_organization
 from conversations.replies.run import CompleteReply
 from edgechat.errors import NotAuthenticated, StoreUnavailable
 from edgechat.graphemes import cut
-from edgechat.processes.threads import waiting
+from edgechat.processes.threads import is_busy, waiting, working
 from usage.ledger.budgets import BudgetExceeded
 from usage.ledger.tokens import estimate_tokens
 from usage.models import LedgerEntry
@@ -39,6 +40,8 @@ TITLE_EXCERPT_CHARACTERS = 2000
 # upkeep that gets no permit in time is skipped: a provisional title exists, and the next reply extends the summary.
 _permits = threading.BoundedSemaphore(4)
 PATIENCE_SECONDS = 60.0
+# How long upkeep waits before it looks again whether requests and replies still wait for their turns.
+BUSY_SECONDS = 0.5
 # The maximum number of summary calls after each reply; an imported history needs several replies.
 MAX_SUMMARY_CALLS = 3
 # Separates a reply's ledger id from the number of its summary call.
@@ -51,21 +54,25 @@ def look_after(complete: CompleteReply) -> None:
     untitled = conversation["title"] is None and complete.answer
     if not untitled and not complete.overflowed:
         return
+    deadline = time.monotonic() + PATIENCE_SECONDS
     with waiting():
-        has_permit = _permits.acquire(timeout=PATIENCE_SECONDS)
+        while is_busy() and time.monotonic() < deadline:
+            time.sleep(BUSY_SECONDS)
+        has_permit = _permits.acquire(timeout=max(0.0, deadline - time.monotonic()))
     if not has_permit:
         logger.warning("upkeep_skipped", message_id=reply["message_id"], reason="busy")
         return
     try:
-        if untitled:
-            give_title(
-                conversation,
-                answer=complete.answer,
-                provisional=reply.get("first_title"),
-                ledger_id=reply["ledger_id"],
-            )
-        if complete.overflowed:
-            extend_summary(conversation, last_seq=reply_seq(reply), ledger_id=reply["ledger_id"])
+        with working():
+            if untitled:
+                give_title(
+                    conversation,
+                    answer=complete.answer,
+                    provisional=reply.get("first_title"),
+                    ledger_id=reply["ledger_id"],
+                )
+            if complete.overflowed:
+                extend_summary(conversation, last_seq=reply_seq(reply), ledger_id=reply["ledger_id"])
     except (StoreUnavailable, OperationalError) as error:
         logger.warning("upkeep_skipped", message_id=reply["message_id"], reason=type(error).__name__)
     finally:
