@@ -17,7 +17,7 @@ class UsageConfig(AppConfig):
         register_eraser(ledger.anonymize_user)
         pre_delete.connect(ledger.forget_organization, sender="accounts.Organization", dispatch_uid="usage")
         register_exporter(account_export.export_usage, types=account_export.TYPES)
-        periodic.register(requests.collect_requests, seconds=1)
+        periodic.register(requests.collect_new_requests, seconds=1)
         periodic.register(ledger.settle_deferred, seconds=2)
         periodic.register(processes.keep_alive, seconds=processes.HEARTBEAT_SECONDS)
         periodic.register(ledger.settle_abandoned, seconds=5)

@@ -31,8 +31,14 @@ KEEP_MILLISECONDS = 10_000
 # Of a deletion: locks and WAL of some ten milliseconds, too short for concurrent inserts to notice.
 DELETED_AT_A_TIME = 5000
 
+# Between the rounds of a process that has counted nothing: they find the records of killed processes.
+IDLE_SECONDS = 5.0
+
 # One round at a time: a process must not end while another round has its records.
 _collecting = threading.Lock()
+_collected_at = -IDLE_SECONDS
+# Whether the last round may have left records of this process in the stream.
+_is_behind = False
 
 
 def record_request(record: AnsweredRequest) -> None:
@@ -50,13 +56,20 @@ def _hold(record: AnsweredRequest) -> None:
     held[record.key] = record
 
 
+def collect_new_requests() -> None:
+    """Collect what this process has counted, and every IDLE_SECONDS what others have counted. Call it every second."""
+    if confirmed or held or _is_behind or time.monotonic() - _collected_at >= IDLE_SECONDS:
+        collect_requests()
+
+
 def collect_requests() -> int:
     """Move the counted requests into PostgreSQL in one transaction; returns how many records were new.
 
-    One process at a time reads the stream; each process writes directly what Redis has not confirmed or has lost. Call
-    it every second, and when the process ends.
+    One process at a time reads the stream; each process writes directly what Redis has not confirmed or has lost.
     """
+    global _collected_at
     with _collecting:
+        _collected_at = time.monotonic()
         records = list(confirmed.values())  # before the ping, so that its result applies to all of them
         is_away = bool(records) and not _redis_answers()
         for record in records:
@@ -87,6 +100,9 @@ def flush_requests() -> None:
 
 
 def _collect(mine: list[AnsweredRequest]) -> int:
+    global _is_behind
+    _is_behind = True  # unless this round reads the stream to its end and commits
+    is_read = False
     with transaction.atomic():
         positions = RecorderPosition.objects.select_for_update(skip_locked=not mine)
         position = positions.get(pk=1) if mine else positions.filter(pk=1).first()
@@ -94,6 +110,7 @@ def _collect(mine: list[AnsweredRequest]) -> int:
             return 0
         try:
             entries = read_stream(position.last_id, count=BATCH)
+            is_read = len(entries) < BATCH
         except RedisError:
             entries = []
         read = [AnsweredRequest.from_entry(fields) for _, fields in entries]
@@ -106,6 +123,7 @@ def _collect(mine: list[AnsweredRequest]) -> int:
             newest = entries[-1][0].decode()
             position.last_id = f"{int((time.time() - 3600) * 1000)}-0" if restart else newest
             position.save(update_fields=["last_id"])
+    _is_behind = not is_read
     if entries:
         _trim(position.last_id, restart=restart)
     return count
