@@ -11,7 +11,7 @@ from accounts.models import AuditEvent, Membership, Organization, Session, User
 from accounts.tests.mails import mail_settings, mails_to
 from accounts.tests.staff import Staff, helper, make_user, superuser
 from conftest import Api, Person
-from edgechat.local.web import WebServer
+from edgechat.tests.web_settings import TWO_PROCESSES
 
 MEMBERSHIPS = ("view_organization", "change_organization", "view_membership", "add_membership", "change_membership")
 PEOPLE = ("view_user", "add_user", "change_user")
@@ -204,10 +204,9 @@ def test_the_old_address_is_told_and_the_new_one_resets_no_password(
         eventually(lambda: mails_to(new, "Reset your password"))
 
 
-def test_a_mail_that_cannot_be_sent_undoes_nothing(start_web: Callable[..., WebServer], web_url: str) -> None:
+def test_a_mail_that_cannot_be_sent_undoes_nothing(web_with: Callable[..., str]) -> None:
     user = make_user()
-    web = start_web(EMAIL_URL="smtp://127.0.0.1:1", PUBLIC_URL="https://chat.example.com")
-    with superuser(web.url) as root:
+    with superuser(web_with(**TWO_PROCESSES)) as root:
         answer = root.submit(f"accounts/user/{user.pk}/change/", email=f"new-{user.email}")
         assert answer.status_code == 302
     assert User.objects.get(pk=user.pk).email == f"new-{user.email}"

@@ -15,8 +15,7 @@ from ai.tests.sites import Site, http
 from ai.tests.test_complete import BLOCKED, QUOTA, UNAVAILABLE
 from ai.tests.test_complete_stream import EVENT_STREAM, read_events, text_of
 from conftest import Api, Person, assert_error, new_address
-from edgechat.local.web import WebServer
-from edgechat.tests.web_settings import SMALL
+from edgechat.tests.web_settings import SMALL, WITHOUT_MONGODB, WITHOUT_REDIS
 from usage.ledger.tokens import estimate_tokens
 from usage.models import Budget, LedgerEntry
 
@@ -353,12 +352,10 @@ def test_a_language_is_told_by_a_tag_or_a_name_in_any_script(alice: Person, lang
     assert alice.post("ai/summarize", json={"text": "a", "language": language}).status_code == 200
 
 
-def test_neither_mongodb_nor_redis_is_needed(
-    start_web: Callable[..., WebServer], register: Callable[..., Person]
-) -> None:
-    web = start_web(MONGODB_URL="mongodb://127.0.0.1:9/", REDIS_URL="redis://127.0.0.1:9/0")
-    carol = register("carol", web.url)
-    assert carol.post("ai/summarize", json={"text": "hello"}).json()["summary"] == "Echo: hello"
+def test_neither_mongodb_nor_redis_is_needed(web_with: Callable[..., str], register: Callable[..., Person]) -> None:
+    for missing in (WITHOUT_REDIS, WITHOUT_MONGODB):
+        carol = register("carol", web_with(**missing))
+        assert carol.post("ai/summarize", json={"text": "hello"}).json()["summary"] == "Echo: hello"
     answer = carol.post("ai/summarize", json={"conversation_id": "0" * 24})
     assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
 

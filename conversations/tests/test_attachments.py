@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from conftest import Api, Person, assert_error, at_once
-from edgechat.tests.web_settings import SMALL
+from edgechat.tests.web_settings import SMALL, TWO_PROCESSES
 
 KEYS = {"id", "mime_type", "width", "height", "bytes", "sha256"}
 
@@ -220,10 +220,10 @@ def noise(side: int = 512) -> bytes:
 
 
 def test_pictures_beyond_the_quota_are_refused_also_when_they_come_at_once(
-    start_web: Callable[..., Any], register: Callable[..., Person]
+    web_with: Callable[..., str], register: Callable[..., Person]
 ) -> None:
-    web = start_web(ATTACHMENT_QUOTA_MB="1", RATE_LIMIT_REQUESTS="1000")
-    carol, dave = register("carol", web.url), register("dave", web.url)
+    url = web_with(**TWO_PROCESSES)
+    carol, dave = register("carol", url), register("dave", url)
     files = [noise() for _ in range(12)]
     answers = at_once(12, lambda number: upload(carol, files[number]))
     kept = [answer for answer in answers if answer.status_code == 201]

@@ -84,13 +84,6 @@ def test_all_is_well_on_the_stack_of_the_tests() -> None:
     assert output.splitlines()[-1] == "No fault, warnings: 0."
 
 
-def test_no_model_leaves_out_the_call() -> None:
-    code, rows, output = _doctor("--no-model")
-    assert code == 0, output
-    assert "Model" in rows
-    assert "Model call" not in rows
-
-
 def test_stores_that_are_not_there_are_faults_and_no_secret_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -121,15 +114,23 @@ def test_stores_that_are_not_there_are_faults_and_no_secret_is_told() -> None:
     assert "secret-1" not in output
 
 
-def test_stores_that_never_answer_are_faults(silent_port: int) -> None:
+def test_stores_that_never_answer_are_faults_and_so_is_no_model(silent_port: int) -> None:
     code, rows, output = _doctor(
-        "--no-model",
         DATABASE_URL=f"postgresql://postgres@127.0.0.1:{silent_port}/edgechat",
         MONGODB_URL=f"mongodb://127.0.0.1:{silent_port}",
         REDIS_URL=f"redis://127.0.0.1:{silent_port}/0",
+        GEMINI_API_KEY="",
+        GEMINI_BASE_URL="",
     )
     assert code == 1, output
-    assert {name for name, (state, _) in rows.items() if state == "fault"} == {"PostgreSQL", "MongoDB", "Redis"}
+    assert {name for name, (state, _) in rows.items() if state == "fault"} == {
+        "PostgreSQL",
+        "MongoDB",
+        "Redis",
+        "Model",
+    }
+    assert rows["Model"] == ("fault", "none is set up: set GEMINI_API_KEY, or GEMINI_BASE_URL")
+    assert "Model call" not in rows
 
 
 def test_empty_databases_are_faults_with_the_command_that_helps() -> None:
@@ -156,14 +157,7 @@ def test_in_production_the_model_must_exist_and_django_checks_the_deployment() -
     assert "j" * 32 not in output
 
 
-def test_without_a_model_there_is_a_fault_and_no_call() -> None:
-    code, rows, _ = _doctor(GEMINI_API_KEY="", GEMINI_BASE_URL="")
-    assert code == 1
-    assert rows["Model"] == ("fault", "none is set up: set GEMINI_API_KEY, or GEMINI_BASE_URL")
-    assert "Model call" not in rows
-
-
-def test_redis_that_evicts_is_a_warning(data_dir: Path) -> None:
+def test_redis_that_evicts_is_a_warning_and_no_model_leaves_out_the_call(data_dir: Path) -> None:
     valkey = start_valkey(data_dir, durable=False)
     try:
         with redis.Redis.from_url(valkey.url) as client:
@@ -173,6 +167,8 @@ def test_redis_that_evicts_is_a_warning(data_dir: Path) -> None:
     finally:
         valkey.kill()
     assert code == 0, output
+    assert "Model" in rows
+    assert "Model call" not in rows
     assert rows["Redis eviction"] == (
         "warning",
         "allkeys-lru loses uncollected request counts when memory runs out: set maxmemory-policy to noeviction",

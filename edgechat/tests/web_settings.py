@@ -38,11 +38,15 @@ PRODUCTION = APART | {
     "GEMINI_BASE_URL": "",
     "CSP_MODE": "disabled",
 }
-# Limits that two processes must count together.
+# Limits that two processes must count together, named origins, and a mail server that is not there.
 TWO_PROCESSES = {
     "WEB_CONCURRENCY": "2",
     "RATE_LIMIT_REQUESTS": "20",
     "RATE_LIMIT_WINDOW_SECONDS": "600",
     "MAX_CONVERSATIONS": "7",
+    "ATTACHMENT_QUOTA_MB": "1",
+    "PUBLIC_URL": "https://chat.example.com",
+    "CORS_ORIGINS": "https://app.example.com, http://localhost:3000/",
+    "EMAIL_URL": "smtp://127.0.0.1:1",
 }
 SLOW_READERS = {"SLOW_READER_SECONDS": "1", "CONTEXT_MAX_TOKENS": "200000"}

@@ -315,23 +315,10 @@ def test_a_title_is_left_out_where_the_budget_is_spent(
     assert total_of(carol) <= 60
 
 
-def test_the_limit_for_everybody_is_a_setting(start_web: StartWeb, register: Any) -> None:
-    web = start_web(MONTHLY_TOKEN_LIMIT="40")
-    carol = register("carol", web.url)
-    assert carol.get("usage/me").json()["quota"] == {
-        "limit": 40,
-        "used": 0,
-        "remaining": 40,
-        "resets_at": end_of("month"),
-    }
-    assert_exceeded(complete(carol, "x" * 200), budget="user_month", limit=40)
-    limit(carol, 10_000)
-    assert complete(carol, "x" * 200).status_code == 200
-
-
-def test_until_the_address_is_verified_a_tighter_limit_counts_besides(start_web: StartWeb, register: Any) -> None:
-    web = start_web(MONTHLY_TOKEN_LIMIT="10000", UNVERIFIED_TOKEN_LIMIT="40")
-    carol = register("carol", web.url)
+def test_the_limits_for_everybody_and_for_the_unverified_are_settings(start_web: StartWeb, register: Any) -> None:
+    """The limit of the unverified counts in addition to every other."""
+    web = start_web(MONTHLY_TOKEN_LIMIT="60", UNVERIFIED_TOKEN_LIMIT="40")
+    carol, dave = register("carol", web.url), register("dave", web.url)
 
     def quota() -> Any:
         return carol.get("usage/me").json()["quota"]
@@ -349,8 +336,14 @@ def test_until_the_address_is_verified_a_tighter_limit_counts_besides(start_web:
     assert {answer.status_code for answer in answers} <= {200, 429}
     assert total_of(carol) <= 40
     User.objects.filter(pk=carol.id).update(is_verified=True)
+    assert quota()["limit"] == 60
+    assert_exceeded(complete(carol, "x" * 200), budget="user_month", limit=60)
+    limit(carol, 10_000)
     assert quota()["limit"] == 10_000
     assert complete(carol, "x" * 200).status_code == 200
+    User.objects.filter(pk=dave.id).update(is_verified=True)
+    fresh = {"limit": 60, "used": 0, "remaining": 60, "resets_at": end_of("month")}
+    assert dave.get("usage/me").json()["quota"] == fresh
 
 
 def test_without_another_budget_the_unverified_have_theirs_alone(start_web: StartWeb, register: Any) -> None:
