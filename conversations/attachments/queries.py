@@ -36,6 +36,8 @@ def get_readable_attachment(*, user_id: int, attachment_id: str) -> Attachment:
 
 def get_attachments(*, owner_id: int, attachment_ids: Sequence[str]) -> list[Attachment]:
     """The owner's attachments in this order. Raises AttachmentNotFound if one is not the owner's."""
+    if not attachment_ids:
+        return []
     try:
         ids = [uuid.UUID(attachment_id) for attachment_id in attachment_ids]
         found = Attachment.objects.filter(owner_id=owner_id).in_bulk(ids)

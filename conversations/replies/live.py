@@ -127,6 +127,8 @@ class _Publisher:
         """Publish the marked replies; wait up to a second for the first one."""
         if not self._wake.wait(BLOCK_MILLISECONDS / 1000):
             return
+        # A short reply is published completely by one round.
+        time.sleep(COALESCE_SECONDS)
         self._wake.clear()
         with self._lock:
             waiting, self._waiting = self._waiting, {}
@@ -139,7 +141,6 @@ class _Publisher:
         except BaseException:
             self._put_back(waiting)
             raise
-        time.sleep(COALESCE_SECONDS)
 
     def _put_back(self, waiting: dict[str, LiveReply]) -> None:
         """Mark the replies again, except ended ones, whose followers read from MongoDB."""

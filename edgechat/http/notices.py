@@ -6,6 +6,7 @@ names its subject by a digest, because the stream must not hold deleted data.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ def listen(kind: str, listener: Listener) -> None:
     _listeners.setdefault(kind, []).append(listener)
 
 
+@functools.lru_cache(maxsize=4096)
 def digest(name: str) -> str:
     """The name under which listeners know a value."""
     return hashlib.sha256(name.encode()).hexdigest()[:32]
