@@ -19,12 +19,11 @@ import httpx2
 
 from ai.wrapped_stream import WrappedStream
 from edgechat.processes.threads import is_pause_awaited, pause
-from edgechat.stores import store_time
 
 # A read that takes longer than this has waited for data, so other threads have run.
 WAITED_SECONDS = 0.001
-# For how long a call uses data that have already arrived. With 250 such calls, each goes on every fifth of a second.
-SLICE_SECONDS = 0.0005
+# How many chunks a call uses that have already arrived. With 250 such calls, each goes on about four times a second.
+CHUNKS_AT_ONCE = 3
 
 
 class CallCancelled(Exception):
@@ -38,7 +37,7 @@ class CallControl:
         self.deadline = time.monotonic() + timeout
         self.cancelled = False
         self.reached = False  # bytes of the request have been sent to the model
-        self._slice_began = 0.0  # when a read last waited for data, or the call let other threads run
+        self._chunks = 0  # used since a read last waited for data, or since the call let other threads run
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
 
@@ -72,19 +71,20 @@ class CallControl:
                 self._socket = None
 
     def begin_slice(self) -> None:
-        """Data have arrived. Under load this call takes its place behind the others, whose data arrived before."""
-        if store_time.is_late() or is_pause_awaited():
+        """Data have arrived. This call takes its place behind those that let others run, whose data arrived before."""
+        if is_pause_awaited():
             pause()
-        self._slice_began = time.monotonic()
+        self._chunks = 0
 
     def share_time(self) -> None:
-        """Let other threads run if this call has used data for SLICE_SECONDS without a wait.
+        """Let other threads run if this call has used CHUNKS_AT_ONCE without a wait.
 
         A model can be faster than this process. Its answer would stop all others for as long as it lasts.
         """
-        if time.monotonic() - self._slice_began > SLICE_SECONDS:
+        self._chunks += 1
+        if self._chunks >= CHUNKS_AT_ONCE:
             pause()
-            self._slice_began = time.monotonic()
+            self._chunks = 0
 
     @contextmanager
     def active(self) -> Iterator[None]:

@@ -19,8 +19,6 @@ LEAST_SECONDS = 0.75
 TRY_SECONDS = 1.5
 # A store that let a thread wait for this long is not prompt.
 SLOW_SECONDS = 1.0
-# A process that misses a time by more than this is late.
-LATE_SECONDS = 0.05
 # How long a measured lateness of this process counts.
 LATE_FOR_SECONDS = 2.0
 # How long a slow wait counts as a sign of a slow store.
@@ -47,11 +45,6 @@ def note_lateness(seconds: float) -> None:
 def allowance() -> float:
     """The part of one wait, in seconds, that is this process's own lateness."""
     return min(PASSES * _late_by, MAX_ALLOWANCE_SECONDS)
-
-
-def is_late() -> bool:
-    """Whether this process has more to do than it can, at the moment."""
-    return _late_by > LATE_SECONDS and time.monotonic() - _late_at < LATE_FOR_SECONDS
 
 
 def is_prompt() -> bool:
