@@ -41,7 +41,7 @@ def main() -> int:
         from edgechat.local.model_server import smollm
 
         try:
-            model = smollm.load()
+            model = smollm.load(options.prompt_tokens)
         except smollm.WheelsMissing as missing:
             print(missing, file=sys.stderr)
             return EXIT_WHEELS
@@ -65,6 +65,7 @@ def parse_arguments() -> argparse.Namespace:
         "--key-file", type=Path, help="holds the API key that calls must have; without it none is needed"
     )
     parser.add_argument("--scripted", action="store_true", help="echoes and scripted faults instead of the real model")
+    parser.add_argument("--prompt-tokens", type=int, default=2048, help="the limit of what the real model reads")
     parser.add_argument(
         "--die-with-parent", action="store_true", help="end when the process that started this one ends"
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import msgspec
 
 from edgechat.local.model_server.gemini_protocol import (
     Content,
@@ -65,8 +66,11 @@ class WheelsMissing(Exception):
     """The model or its engine is not installed; the text says what to install."""
 
 
-def load() -> "SmolLM":
-    """Load the model, which takes one to three seconds. Raises WheelsMissing."""
+def load(prompt_tokens: int = PROMPT_TOKENS) -> "SmolLM":
+    """Load the model, which takes one to three seconds. Raises WheelsMissing.
+
+    `prompt_tokens` limits what it reads of a conversation.
+    """
     # llama.cpp holds the interpreter's lock while it loads, so a handler in Python would run only afterwards.
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, signal.SIG_DFL)
@@ -85,7 +89,7 @@ def load() -> "SmolLM":
             " or start with --scripted."
         )
     try:
-        return SmolLM(LlamaServer(gguf, slots=SLOTS, slot_tokens=PROMPT_TOKENS + OUTPUT_TOKENS))
+        return SmolLM(LlamaServer(gguf, slots=SLOTS, slot_tokens=prompt_tokens + OUTPUT_TOKENS), prompt_tokens)
     except ImportError as fault:
         raise WheelsMissing(f"The local model's engine, xllamacpp, can't be loaded: {fault}.") from fault
 
@@ -102,8 +106,10 @@ class SmolLM:
         output_token_limit=OUTPUT_TOKENS,
     )
 
-    def __init__(self, llama: LlamaServer) -> None:
+    def __init__(self, llama: LlamaServer, prompt_tokens: int) -> None:
         self._llama = llama
+        self._prompt_tokens = prompt_tokens
+        self.card = msgspec.structs.replace(self.card, input_token_limit=prompt_tokens)
         self._slots = threading.Semaphore(SLOTS)
         self._pictures = PictureReader()
 
@@ -117,7 +123,7 @@ class SmolLM:
 
     def generate(self, call: ModelCall, responder: Responder) -> None:
         contents, readings = self._with_pictures_read(call)
-        prompt = fit_prompt(self._tokenize(call, contents), PROMPT_TOKENS)
+        prompt = fit_prompt(self._tokenize(call, contents), self._prompt_tokens)
         usage = Usage(len(prompt))
         answer = Answer(call, usage)
         with closing(self._pieces(call, prompt, readings, answer)) as pieces:

@@ -35,7 +35,8 @@ needs_ocr = pytest.mark.skipif(OCR_MISSING, reason="rapidocr-onnxruntime is not 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerProcess]:
-    process = ModelServerProcess(tmp_path_factory.mktemp("smollm"))
+    # Reading 250 tokens takes two cores a second.
+    process = ModelServerProcess(tmp_path_factory.mktemp("smollm"), "--prompt-tokens=512")
     yield process
     assert process.stop() == 0
 
