@@ -6,9 +6,11 @@ be made again, byte for byte, without being stored.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -73,18 +75,7 @@ def make_token(
 def read_token(token: str, kind: TokenType) -> Claims:
     """The claims of a token of this kind. Raises TokenExpired or TokenInvalid."""
     try:
-        payload: dict[str, Any] = jwt.decode(
-            token,
-            settings.JWT_SECRET,
-            algorithms=[settings.JWT_ALGORITHM],
-            options={
-                "require": ["sub", "type", "exp", "iat", "jti", "sid"],
-                # Checked below, against PostgreSQL's clock.
-                "verify_exp": False,
-                "verify_iat": False,
-                "verify_nbf": False,
-            },
-        )
+        payload = _signed_payload(token, settings.JWT_SECRET, settings.JWT_ALGORITHM)
         now = timezone.now().timestamp()
         if int(payload["exp"]) <= now - LATE_SECONDS:
             raise TokenExpired
@@ -101,6 +92,27 @@ def read_token(token: str, kind: TokenType) -> Claims:
         return Claims(user_id=user_id, session_id=UUID(payload["sid"]), generation=generation)
     except (jwt.InvalidTokenError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise TokenInvalid from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _signed_payload(token: str, secret: str, algorithm: str) -> Mapping[str, Any]:
+    """The payload of a token that has a valid signature and the required claims. Raises jwt.InvalidTokenError.
+
+    A client sends its token with each request, so payloads are kept. Errors are not: only tokens that this application
+    signed take memory.
+    """
+    return jwt.decode(
+        token,
+        secret,
+        algorithms=[algorithm],
+        options={
+            "require": ["sub", "type", "exp", "iat", "jti", "sid"],
+            # `read_token` checks them each time, against PostgreSQL's clock.
+            "verify_exp": False,
+            "verify_iat": False,
+            "verify_nbf": False,
+        },
+    )
 
 
 def access_token_seconds_left(issued_at: datetime, *, now: datetime) -> int:

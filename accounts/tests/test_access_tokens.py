@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -13,7 +14,7 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
-from accounts.login.tokens import make_token
+from accounts.login.tokens import LATE_SECONDS, make_token
 from accounts.models import Session, User
 from conftest import Api, Person, new_address
 
@@ -147,6 +148,14 @@ def test_an_expired_token_says_so(anonymous: Api, alice: Person) -> None:
     answer = ask(anonymous, f"Bearer {expired}")
     assert_401(answer, "token_expired")
     assert answer.json()["detail"] == "The access token has expired"
+
+
+def test_a_token_that_was_accepted_expires_nevertheless(
+    anonymous: Api, alice: Person, eventually: Callable[..., Any]
+) -> None:
+    token = signed({**claims_of(alice), "exp": int(timezone.now().timestamp()) + 2 - LATE_SECONDS})
+    refused = eventually(lambda: (answer := ask(anonymous, f"Bearer {token}")).status_code != 200 and answer)
+    assert_401(refused, "token_expired")
 
 
 def test_an_expired_token_of_another_key_does_not_say_so(anonymous: Api, alice: Person) -> None:
