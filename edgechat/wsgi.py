@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from django import db
-from django.core.signals import request_started
+from django.core.cache import close_caches
+from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.urls import get_resolver
 
@@ -18,6 +19,7 @@ _django = get_wsgi_application()
 # Django closes the connection at the end of each request, and keeps no queries without DEBUG.
 request_started.disconnect(db.reset_queries)
 request_started.disconnect(db.close_old_connections)
+request_finished.disconnect(close_caches)  # django-redis keeps its connections
 # Import every view now and not with the first request, so that an application that cannot be imported does not start.
 _ = get_resolver().url_patterns
 

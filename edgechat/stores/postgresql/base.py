@@ -79,6 +79,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self.pool.open()
             return self.pool.getconn(min(seconds, self.pool.timeout))
 
+    def _set_autocommit(self, autocommit: bool) -> None:
+        # psycopg would take its locks to change nothing. The pool's connections have it since their first use.
+        if self.connection.autocommit != autocommit:
+            super()._set_autocommit(autocommit)  # type: ignore[misc]
+
 
 def _pools() -> list[Any]:
     return list(base.DatabaseWrapper._connection_pools.values())  # type: ignore[attr-defined]
