@@ -55,6 +55,9 @@ def find_answerable(owner_id: int, conversation_id: str, *, seqs: Iterable[int] 
         return None
     recent, requested = found.pop("recent_messages"), found.pop("requested_messages", [])
     found.pop("requested", None)
+    for message in requested:
+        # NX-27017 leaves the ids of joined documents out.
+        message["_id"] = message_id(conversation_id, message["seq"])
     conversation = cast(ConversationDocument, found)
     if is_expired(conversation, now()):
         return None
