@@ -10,7 +10,7 @@ import structlog
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
@@ -147,7 +147,11 @@ class RedisView(HealthView):
 
 
 class LegacyHealthView(HealthView):
-    @extend_schema(operation_id="health_legacy", tags=["health"])
+    @extend_schema(
+        operation_id="health_legacy",
+        tags=["health"],
+        examples=[OpenApiExample("Healthy", value={"status": "healthy"}, response_only=True)],
+    )
     def get(self, request: Request) -> Answer[Status]:
         """Answers as the organizations backend did."""
         return Answer(Status(status="healthy"))

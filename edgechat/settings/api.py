@@ -30,6 +30,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "/static/edgechat/icon.svg",
     "REDOC_DIST": "/redoc",  # served by edgechat.openapi.views
     "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "edgechat.openapi.examples.add_examples",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "UserRole": ["user", "admin"],
         "OrganizationRole": ["owner", "admin", "member"],

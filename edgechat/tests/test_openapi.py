@@ -157,5 +157,8 @@ def test_every_json_body_has_an_example_and_each_example_is_valid(document: dict
         assert request is None or request.get("examples"), f"{where}: OpenApiExample(..., request_only=True)"
         answers = [answer.get("content", {}).get("application/json") for answer in operation["responses"].values()]
         for content in filter(None, [request, *answers]):
-            for name, example in content.get("examples", {}).items():
-                check_json(content["schema"], example["value"], f"{where}, example {name}")
+            examples = [example["value"] for example in content.get("examples", {}).values()]
+            examples += [content["example"]] if "example" in content else []
+            assert examples, where
+            for example in examples:
+                check_json(content["schema"], example, f"{where}, example")

@@ -1,0 +1,161 @@
+"""The example of each answer, composed from examples of its fields.
+
+A field's own `Keywords(example=…)` wins over this page, and `Component.field` over `field`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_ID = "6f0d8a52c1b94e7d9f3a2b17"
+_MESSAGE_ID = f"{_ID}:00000002"
+_TIME = "2026-03-01T09:30:00Z"
+_TOKENS = {"input": 1200, "output": 3400, "total": 4600, "last_24h": 900, "last_7d": 4600}
+
+_FIELDS: dict[str, Any] = {
+    "id": 42,
+    "user_id": 42,
+    "email": "ann@example.com",
+    "token_type": "bearer",
+    "full_name": "Ann Lee",
+    "is_active": True,
+    "is_verified": True,
+    "role": "user",
+    # Chat
+    "ConversationOutput.id": _ID,
+    "ConversationOutput.title": "Leases in distributed systems",
+    "conversation_id": _ID,
+    "message_id": _MESSAGE_ID,
+    "deleted": ["0e4b7a90d3c25f186a7b8c9d"],
+    "next_since": 118,
+    "message_count": 2,
+    "last_seq": 2,
+    "MessageOutput.id": _MESSAGE_ID,
+    "MessageOutput.role": "model",
+    "MessageOutput.status": "complete",
+    "MessageOutput.feedback": None,
+    "seq": 2,
+    "content": "A lease is a lock that ends by itself.",
+    "finish_reason": "STOP",
+    "attachments": [],
+    "variants": [],
+    "ExchangeOutput.user_message": {
+        "id": f"{_ID}:00000001",
+        "seq": 1,
+        "role": "user",
+        "content": "What is a lease?",
+        "client_message_id": "5c1d7f7e-9a3f-4a53-8a2e-0a4f3e6f6b0e",
+        "finish_reason": None,
+        "usage": None,
+    },
+    "snippet": "A lease is a lock that ends by itself.",
+    "SearchResultOutput.title": "Leases in distributed systems",
+    "TodoOutput.title": "Send the report to Ben",
+    "TodoOutput.description": "He asked for it by Friday.",
+    # Pictures
+    "AttachmentOutput.id": "0b7c1c2e-6d1f-4f4b-9a55-3a1c0e6f2d11",
+    "ImageOutput.id": None,
+    "mime_type": "image/jpeg",
+    "width": 1600,
+    "height": 1200,
+    "bytes": 284113,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    # The model
+    "text": "A lease is a lock that ends by itself.",
+    "VisionOutput.text": "A whiteboard with three dates.",
+    "model": "gemini-3.5-flash-lite",
+    "ModelOutput.name": "gemini-3.5-flash-lite",
+    "input_token_limit": 1048576,
+    "output_token_limit": 65536,
+    "summary": "A lease is a lock with an end, so that a dead owner keeps nobody waiting.",
+    "SourceOutput.kind": "url",
+    "SourceOutput.url": "https://example.com/leases",
+    "SourceOutput.title": "Leases",
+    "words": 1840,
+    "input_tokens": 12,
+    "output_tokens": 11,
+    "total_tokens": 23,
+    "cached_tokens": 0,
+    "thinking_tokens": 0,
+    # Usage
+    "date": "2026-03-01",
+    "requests": 17,
+    **_TOKENS,
+    "QuotaOutput.limit": 100000,
+    "used": 4600,
+    "QuotaOutput.remaining": 95400,
+    "QuotaOutput.resets_at": "2026-04-01T00:00:00Z",
+    "total_requests": 120,
+    "requests_last_24h": 17,
+    "requests_last_7d": 120,
+    # Health
+    "status": "ok",
+    "Overview.status": "healthy",
+    "version": "1.0.0",
+    "environment": "production",
+    "app": "EdgeChat Backend",
+    "database": "connected",
+    "mongo": "connected",
+    "redis": "connected",
+    "AnswerOutput.message": "If the address is right, the e-mail is on its way",
+}
+
+
+def add_examples(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """A hook of drf-spectacular: give each answer in JSON that has no example the composed one."""
+    components = result["components"]["schemas"]
+    for methods in result["paths"].values():
+        for operation in methods.values():
+            for status, response in operation["responses"].items():
+                content = response.get("content", {}).get("application/json")
+                if content and not content.keys() & {"example", "examples"}:
+                    example = _example(content["schema"], components)
+                    content["example"] = _without_store(example) if status == "503" else example
+    return result
+
+
+def _without_store(health: dict[str, Any]) -> dict[str, Any]:
+    """The body of a health check whose store does not answer."""
+    if "checks" in health:
+        return {"status": "not ready", "checks": {**health["checks"], "mongo": "error"}}
+    away = {"ok": "error", "healthy": "unhealthy", "connected": "error"}
+    return {field: away.get(value, value) for field, value in health.items()}
+
+
+def _example(schema: dict[str, Any], components: dict[str, Any], name: str = "", more: Any = None) -> Any:
+    """The example of a schema; `name` is that of its component, `more` has fields that differ from the usual ones."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return _example(components[name], components, name, more)
+    if "allOf" in schema:
+        return _example(schema["allOf"][0], components, name, more)
+    if "properties" in schema:
+        required = schema.get("required", ())
+        fields = {
+            field: _field(f"{name}.{field}", each, components)
+            for field, each in schema["properties"].items()
+            if field in required or "example" in each or f"{name}.{field}" in _FIELDS
+        }
+        return fields | (more or {})
+    if "enum" in schema:
+        return schema["enum"][0]
+    if schema.get("nullable"):
+        return None
+    match schema.get("type"):
+        case "boolean":
+            return False
+        case "array":
+            return [_example(schema["items"], components)]
+        case "string" if schema.get("format") == "date-time":
+            return _TIME
+    raise LookupError(f"{name} needs an example")
+
+
+def _field(path: str, schema: dict[str, Any], components: dict[str, Any]) -> Any:
+    if "example" in schema:
+        return schema["example"]
+    for known in (path, path.rpartition(".")[2]):
+        if known in _FIELDS:
+            value = _FIELDS[known]
+            return _example(schema, components, path, value) if isinstance(value, dict) else value
+    return _example(schema, components, path)
