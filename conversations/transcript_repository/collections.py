@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from datetime import datetime
 from typing import Any
 
@@ -23,22 +22,18 @@ INDEX_OPTIONS_CONFLICT = 85
 INDEX_KEY_SPECS_CONFLICT = 86
 
 
-@functools.cache
 def conversations() -> Collection[Document]:
     return database()["conversations"]
 
 
-@functools.cache
 def messages() -> Collection[Document]:
     return database()["messages"]
 
 
-@functools.cache
 def tombstones() -> Collection[Document]:
     return database()["tombstones"]
 
 
-@functools.cache
 def owners() -> Collection[Document]:
     return database()["owners"]
 

@@ -24,7 +24,7 @@ from edgechat.stores.mongo import Document, mongo_errors
 MAX_VARIANTS, MAX_VARIANTS_BYTES = 50, 256 * 1024
 
 # The number of messages in one read: a few at first, later as many as their mean size allows.
-_READ_FIRST, _READ_AT_MOST, _READ_CHARACTERS = 10, 40, 500_000
+_READ_FIRST, _READ_AT_MOST, _READ_CHARACTERS = 9, 41, 500_000
 
 
 class FoundMessage(TypedDict):

@@ -87,13 +87,13 @@ def _refusal(error: Exception) -> str | None:
     return f"{type(error).__name__} {final[0]}" if final else None
 
 
-@functools.cache
 def database() -> Database[Document]:
     """The transcript database. The client is created on first use, which is after gunicorn's fork."""
     global _client
-    with _lock:  # two first users share one client
-        if _client is None:
-            _client = _new_client()
+    if _client is None:
+        with _lock:  # two first users share one client
+            if _client is None:
+                _client = _new_client()
     codec: CodecOptions[Document] = CodecOptions(tz_aware=True, tzinfo=UTC)
     return _client.get_database(settings.MONGODB_DB, codec_options=codec)
 

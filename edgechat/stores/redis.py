@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 from typing import Any
 
@@ -119,7 +118,6 @@ class GuardedConnectionFactory(ConnectionFactory):  # type: ignore[misc]
         return super().get_connection_pool({**params, **guarded})
 
 
-@functools.cache
 def redis_client() -> redis.Redis:
     """The client of this process. Its calls raise RedisError within half a second when Redis is gone."""
     client: redis.Redis = get_redis_connection("default")
