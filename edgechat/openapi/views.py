@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import threading
 from pathlib import Path
 
 from django.contrib.staticfiles import finders
@@ -45,9 +46,17 @@ class RedocBundleView(APIView):
         return response
 
 
-@functools.cache
 def published_document() -> bytes:
     """The OpenAPI file. Generated once in each process: it takes half a second of CPU time, and needs no token."""
+    with _generating:  # drf-spectacular generates one schema at a time
+        return _document()
+
+
+_generating = threading.Lock()
+
+
+@functools.cache
+def _document() -> bytes:
     schema = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     rendered: bytes = OpenApiJsonRenderer().render(schema)
     return rendered
