@@ -6,6 +6,7 @@ forever.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import psycopg
@@ -20,8 +21,11 @@ logger = structlog.get_logger(__name__)
 
 # For cancelling a statement on a running server. A server that does not accept even this counts as gone.
 CANCEL_SECONDS = 0.5
+# A server that answered another connection within this time is not gone.
+ANSWERED_SECONDS = 1.0
 
 _breaker = Breaker()
+_answered_at = float("-inf")
 
 
 class BoundedConnection(psycopg.Connection[Any]):
@@ -54,12 +58,12 @@ class BoundedConnection(psycopg.Connection[Any]):
                 if self.pgconn.status == pq.ConnStatus.BAD:
                     _close_idle()  # the server was restarted, for example, and has closed the others too
                 raise
-        _breaker.reset()
+        _note_answer()
         return result
 
     def _give_up(self, seconds: float) -> None:
         try:
-            self.cancel_safe(timeout=CANCEL_SECONDS)
+            self.cancel_safe(timeout=CANCEL_SECONDS + store_time.allowance())
         except psycopg.Error as error:
             logger.warning("database_does_not_answer", seconds=seconds, reason=repr(error))
             _trip()
@@ -94,8 +98,16 @@ def _has_others() -> bool:
     return any(pool._nconns > 1 for pool in _pools())
 
 
+def _note_answer() -> None:
+    global _answered_at
+    _answered_at = time.monotonic()
+    _breaker.reset()
+
+
 def _trip() -> None:
-    """Open the breaker and fail all threads that wait for a connection."""
+    """Open the breaker and fail all threads that wait for a connection, unless other connections have answers."""
+    if time.monotonic() - _answered_at < ANSWERED_SECONDS:
+        return
     _breaker.trip()
     for pool in _pools():
         with pool._lock:
