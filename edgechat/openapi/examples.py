@@ -10,7 +10,6 @@ from typing import Any
 _ID = "6f0d8a52c1b94e7d9f3a2b17"
 _MESSAGE_ID = f"{_ID}:00000002"
 _TIME = "2026-03-01T09:30:00Z"
-_TOKENS = {"input": 1200, "output": 3400, "total": 4600, "last_24h": 900, "last_7d": 4600}
 
 _FIELDS: dict[str, Any] = {
     "id": 42,
@@ -80,7 +79,11 @@ _FIELDS: dict[str, Any] = {
     # Usage
     "date": "2026-03-01",
     "requests": 17,
-    **_TOKENS,
+    "input": 1200,
+    "output": 3400,
+    "total": 4600,
+    "last_24h": 900,
+    "last_7d": 4600,
     "QuotaOutput.limit": 100000,
     "used": 4600,
     "QuotaOutput.remaining": 95400,

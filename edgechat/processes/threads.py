@@ -31,7 +31,6 @@ EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit, gevent.GreenletExit)
 # CPU time from the streams.
 _cpu_slots = threading.BoundedSemaphore(2)
 
-
 # How many requests and replies of one process work at the same time; the others wait for their turn, in order. Without
 # this limit a thousand requests would each wait for a connection that another request holds while that one waits for
 # the CPU, and all would exceed the stores' time limits together.
@@ -118,7 +117,7 @@ def working() -> Iterator[None]:
 
     A thread that had a turn, or is owed one after `waiting()`, keeps it.
     """
-    had_turn = getattr(_working, "now", False) or store_time.is_turn_owed()
+    had_turn = is_working()
     begin_work(patience=None)
     try:
         yield
