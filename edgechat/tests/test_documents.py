@@ -11,18 +11,18 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import get_commands
-from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls import get_resolver
 
 from edgechat.environment import Environment
 from edgechat.errors import ApiError, NotFound, error_body
 from edgechat.settings import env as settings_environment
+from edgechat.tests.calls import METHODS, routes
 
 PROJECT = Path(__file__).parents[2]
 README = (PROJECT / "README.md").read_text()
@@ -181,24 +181,15 @@ def test_each_secret_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.Mo
 # --- Routes and commands ---------------------------------------------------------------------------------------------
 
 
-def routes(patterns: list[URLPattern | URLResolver], prefix: str = "/") -> Iterator[tuple[str, str]]:
-    """Each (method, path) of the application; the admin counts as one."""
-    for pattern in patterns:
-        path = prefix + str(pattern.pattern)
-        if path == "/admin/":
-            yield "GET", path
-        elif isinstance(pattern, URLResolver):
-            yield from routes(pattern.url_patterns, path)
-        else:
-            view: Any = getattr(pattern.callback, "view_class", None) or getattr(pattern.callback, "cls", None)
-            for method in ("get", "post", "put", "patch", "delete"):
-                if hasattr(view, method):
-                    yield method.upper(), re.sub(r"<[^>]+>", "{}", path)
-
-
 def test_readme_has_each_call_of_the_api_and_no_other() -> None:
     written = [(method, re.sub(r"\{[^}]*\}", "{}", path.strip("`"))) for method, path, _ in table_rows("method")]
-    assert sorted(written) == sorted(routes(get_resolver().url_patterns))
+    served = [
+        (method.upper(), re.sub(r"{\w+}", "{}", f"/{path}"))
+        for path, view in routes()
+        for method in METHODS
+        if not path.startswith("admin/") and hasattr(view, method)
+    ]
+    assert sorted(written) == sorted([*served, ("GET", "/admin/")])
 
 
 def test_each_call_in_readme_says_its_status() -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from django.urls import URLPattern, URLResolver, get_resolver
 
 from conftest import Api, Person, new_address
+from edgechat.tests.calls import METHODS, api_routes
 from edgechat.tests.web_settings import SMALL, STRICT, WITHOUT_POSTGRESQL
 
 JSON = {"Content-Type": "application/json"}
@@ -21,18 +21,8 @@ JSON = {"Content-Type": "application/json"}
 LEAKS = re.compile(r"Traceback|Exception|Error\(|psycopg|pymongo|redis|django|\.py\b|line \d+", re.IGNORECASE)
 
 
-def routes(patterns: list[Any] | None = None, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, view class) of every route of the URLconf below /api/v1/, with a value for each parameter."""
-    for entry in get_resolver().url_patterns if patterns is None else patterns:
-        route = prefix + str(entry.pattern)
-        if isinstance(entry, URLResolver):
-            yield from routes(entry.url_patterns, route)
-        elif isinstance(entry, URLPattern) and route.startswith("api/v1/"):
-            yield re.sub(r"<[^>]+>", "none", route.removeprefix("api/v1/")), getattr(entry.callback, "view_class", None)
-
-
-ROUTES = sorted(routes(), key=lambda route: route[0])
-METHODS = ("get", "post", "put", "patch", "delete")
+# With a value for each parameter.
+ROUTES = sorted(((re.sub(r"{\w+}", "none", path), view) for path, view in api_routes()), key=lambda route: route[0])
 OPEN = (
     *("health", "openapi", "auth/register", "auth/login", "auth/refresh", "auth/signup", "auth/signin"),
     *("users/register", "users/login", "users/refresh", "users/logout", "auth/password/", "auth/email/verify"),
