@@ -78,7 +78,7 @@ class ScriptedModel:
             billed = True
             ScriptedAnswer(self, call, responder, entry, directives, text).send()
             outcome = "complete"
-        except ClientGone:
+        except (ClientGone, OSError):  # a write can fail before the server has looked at the connection
             outcome = "client_gone"
             raise
         except Cut:
