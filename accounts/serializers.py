@@ -7,6 +7,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from uuid import UUID
 
 from rest_framework import serializers
+from rest_framework.fields import empty
 
 from accounts.addresses import refuse_incomparable, refuse_unnamed_domain
 from accounts.login.devices import MAX_TOKEN
@@ -15,7 +16,21 @@ from accounts.models import Session, User
 from edgechat.http.bodies import Keywords
 
 
-class PasswordField(serializers.CharField):
+class NullIsAbsent(serializers.CharField):
+    """A text for which null is the same as absent where it is optional: mobile clients write absent values as null."""
+
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        return super().validate_empty_values(empty if data is None and not self.required else data)
+
+
+class OptionalTextField(NullIsAbsent):
+    """A text that may be absent, null or empty."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, allow_blank=True, allow_null=True, default="", **kwargs)
+
+
+class PasswordField(NullIsAbsent):
     """8 to 128 characters of any kind, including spaces at both ends. Counted and returned in Unicode form NFKC."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -25,7 +40,7 @@ class PasswordField(serializers.CharField):
         return normalized(super().to_internal_value(data))
 
 
-class GivenPasswordField(serializers.CharField):
+class GivenPasswordField(NullIsAbsent):
     """A password to compare, not a new one: it may be one that only older rules allowed."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -44,40 +59,32 @@ class NewEmailField(serializers.EmailField):
         refuse_incomparable(value)  # only if it is a valid address
 
 
-class DeviceTokenField(serializers.CharField):
-    """Any text. An invalid token counts as no token."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(
-            max_length=MAX_TOKEN,
-            required=False,
-            allow_blank=True,
-            allow_null=True,
-            default="",
-            help_text="From the last login on this device: failed logins of other clients then do not lock it out.",
-            **kwargs,
-        )
-
-
-class RegisterInput(serializers.Serializer[Any]):
+class NewCredentialsInput(serializers.Serializer[Any]):
     email = NewEmailField()
     password = PasswordField()
-    full_name = serializers.CharField(max_length=255, required=False, allow_blank=True, allow_null=True, default="")
-    device_name = serializers.CharField(max_length=100, required=False, allow_blank=True, allow_null=True, default="")
-
-    def to_internal_value(self, data: Any) -> Any:
-        return super().to_internal_value(without_nulls(data, "full_name", "device_name"))
 
 
-class LoginInput(serializers.Serializer[Any]):
+class SignupInput(NewCredentialsInput):
+    full_name = OptionalTextField(max_length=255)
+
+
+class RegisterInput(SignupInput):
+    device_name = OptionalTextField(max_length=100)
+
+
+class CredentialsInput(serializers.Serializer[Any]):
     # Any text: the format of an address must not decide between 401 and 422, because older clients send stored values.
     email = serializers.CharField(max_length=254)
     password = GivenPasswordField()
-    device_name = serializers.CharField(max_length=100, required=False, allow_blank=True, allow_null=True, default="")
-    device_token = DeviceTokenField()
+    device_token = OptionalTextField(
+        max_length=MAX_TOKEN,
+        help_text="The `device_token` of the last login on this device. Failed logins elsewhere do not lock it out. "
+        "An invalid token counts as no token.",
+    )
 
-    def to_internal_value(self, data: Any) -> Any:
-        return super().to_internal_value(without_nulls(data, "device_name", "device_token"))
+
+class LoginInput(CredentialsInput):
+    device_name = OptionalTextField(max_length=100)
 
 
 class RefreshInput(serializers.Serializer[Any]):
@@ -91,19 +98,20 @@ class ProfileInput(serializers.Serializer[Any]):
     password = PasswordField(required=False, allow_null=True)
     current_password = GivenPasswordField(required=False, allow_null=True)
 
-    def to_internal_value(self, data: Any) -> Any:
-        return super().to_internal_value(without_nulls(data, "password", "current_password"))
+
+TokenType = Annotated[str, "Always `bearer`."]
+DeviceToken = Annotated[str, "A token to keep and to send with the next login of this account."]
 
 
 class TokensOutput(TypedDict):
     access_token: str
     refresh_token: str
-    token_type: Annotated[str, "Always `bearer`."]
+    token_type: TokenType
     expires_in: Annotated[int, "Seconds until the access token expires."]
 
 
 class LoginOutput(TokensOutput):
-    device_token: Annotated[str, "Keep it, and send it with the next login of this account."]
+    device_token: DeviceToken
 
 
 class IdentityOutput(TypedDict):
@@ -123,7 +131,7 @@ class UserOutput(TypedDict):
 
 
 class ProfileOutput(UserOutput):
-    device_token: NotRequired[Annotated[str, "After a change of the password only."]]
+    device_token: NotRequired[Annotated[str, "Present only after a change of the password."]]
 
 
 def user_body(user: User) -> UserOutput:
@@ -137,13 +145,6 @@ def user_body(user: User) -> UserOutput:
         "created_at": user.created_at,
         "updated_at": user.updated_at,
     }
-
-
-def without_nulls(data: Any, *optional: str) -> Any:
-    """Remove nulls of optional fields: mobile clients serialize an absent value as null."""
-    if not isinstance(data, dict):
-        return data
-    return {name: value for name, value in data.items() if value is not None or name not in optional}
 
 
 class LogoutOutput(TypedDict):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 
-from accounts.examples import USER
 from accounts.organizations.roles import change_user, list_users, require_staff, visible_user
 from accounts.requests import AuthenticatedRequest
 from accounts.serializers import UserOutput, user_body
@@ -19,7 +18,6 @@ from edgechat.http.validation import integer_id, validated_body, validated_query
 from edgechat.openapi.schema import raises
 
 USER_ID = OpenApiParameter("user_id", type=int, location="path")
-USER_EXAMPLE = OpenApiExample("User", value=USER, response_only=True)
 
 
 class UsersQuery(serializers.Serializer[Any]):
@@ -38,12 +36,7 @@ class UsersOutput(TypedDict):
 
 
 class UsersView(APIView):
-    @extend_schema(
-        operation_id="user_list",
-        tags=["accounts"],
-        parameters=[UsersQuery],
-        examples=[OpenApiExample("Users", value={"users": [USER], "has_more": False}, response_only=True)],
-    )
+    @extend_schema(operation_id="user_list", tags=["accounts"], parameters=[UsersQuery])
     @raises(PermissionDenied)
     def get(self, request: AuthenticatedRequest) -> Answer[UsersOutput]:
         """All users, ordered by id. For staff."""
@@ -55,23 +48,12 @@ class UsersView(APIView):
 
 
 class UserView(APIView):
-    @extend_schema(
-        operation_id="user_get",
-        tags=["accounts"],
-        parameters=[USER_ID],
-        examples=[USER_EXAMPLE],
-    )
+    @extend_schema(operation_id="user_get", tags=["accounts"], parameters=[USER_ID])
     def get(self, request: AuthenticatedRequest, user_id: str) -> Answer[UserOutput]:
         """The user's own account; staff can read any account."""
         return Answer(user_body(visible_user(viewer=request.user, user_id=integer_id(user_id))))
 
-    @extend_schema(
-        operation_id="user_update",
-        tags=["accounts"],
-        parameters=[USER_ID],
-        request=UserChange,
-        examples=[USER_EXAMPLE, OpenApiExample("Shut out", value={"is_active": False}, request_only=True)],
-    )
+    @extend_schema(operation_id="user_update", tags=["accounts"], parameters=[USER_ID], request=UserChange)
     @raises(PermissionDenied)
     def patch(self, request: AuthenticatedRequest, user_id: str) -> Answer[UserOutput]:
         """Deactivate or activate a user (for staff), or change the role (for superusers).

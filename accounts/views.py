@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import cast
 
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import extend_schema
 
-from accounts.anonymous import AnonymousView
-from accounts.examples import DEVICE_TOKEN
+from accounts.anonymous import AnonymousView, log_in
 from accounts.lifecycle.deletion import delete_user
-from accounts.login.devices import given_tokens, make_device_token, remember_device
+from accounts.login.devices import DeviceToken, given_tokens, issue_device_token
 from accounts.login.login_lock import LoginLocked
 from accounts.login.sessions import AccountChanged, IssuedTokens, RefreshInvalid, refresh_session, start_session
 from accounts.requests import AuthenticatedRequest
@@ -30,7 +29,6 @@ from accounts.services import (
     InvalidCredentials,
     ReauthenticationRequired,
     change_password,
-    log_in_user,
     register_user,
     rename_user,
 )
@@ -39,15 +37,6 @@ from edgechat.http.bodies import Answer, Created, NoContent
 from edgechat.http.client_address import caller_of
 from edgechat.http.validation import validated_body
 from edgechat.openapi.schema import raises
-
-_TOKENS = {
-    "access_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3In0.c2ln",
-    "refresh_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3In0.Z25z",
-    "token_type": "bearer",
-    "expires_in": 900,
-}
-TOKENS_EXAMPLE = OpenApiExample("Token pair", value=_TOKENS, response_only=True)
-LOGIN_EXAMPLE = OpenApiExample("Token pair", value={**_TOKENS, "device_token": DEVICE_TOKEN}, response_only=True)
 
 
 def tokens_body(tokens: IssuedTokens) -> TokensOutput:
@@ -59,24 +48,12 @@ def tokens_body(tokens: IssuedTokens) -> TokensOutput:
     }
 
 
-def login_body(tokens: IssuedTokens, device_token: str) -> LoginOutput:
-    return {**tokens_body(tokens), "device_token": device_token}
+def login_body(tokens: IssuedTokens, device: DeviceToken) -> LoginOutput:
+    return {**tokens_body(tokens), "device_token": device.text}
 
 
 class RegisterView(AnonymousView):
-    @extend_schema(
-        operation_id="register",
-        tags=["accounts"],
-        request=RegisterInput,
-        examples=[
-            LOGIN_EXAMPLE,
-            OpenApiExample(
-                "Registration",
-                value={"email": "ann@example.com", "password": "correct horse", "device_name": "Ann's phone"},
-                request_only=True,
-            ),
-        ],
-    )
+    @extend_schema(operation_id="register", tags=["accounts"], request=RegisterInput)
     @raises(EmailTaken, AccountChanged)
     def post(self, request: AuthenticatedRequest) -> Created[LoginOutput]:
         """Create an account and log in to it."""
@@ -85,22 +62,12 @@ class RegisterView(AnonymousView):
         device_name = data.pop("device_name")
         user = register_user(**data, caller=caller)
         tokens = start_session(user=user, caller=caller, device_name=device_name)
-        given = given_tokens(request._request)
-        answer = Created(login_body(tokens, token := make_device_token(user, given)))
-        remember_device(answer, user, given, token=token)
-        return answer
+        device = issue_device_token(user, given_tokens(request._request))
+        return device.set_cookie(Created(login_body(tokens, device)))
 
 
 class LoginView(AnonymousView):
-    @extend_schema(
-        operation_id="login",
-        tags=["accounts"],
-        request=LoginInput,
-        examples=[
-            LOGIN_EXAMPLE,
-            OpenApiExample("Login", value={"email": "ann@example.com", "password": "correct horse"}, request_only=True),
-        ],
-    )
+    @extend_schema(operation_id="login", tags=["accounts"], request=LoginInput)
     @raises(InvalidCredentials, LoginLocked)
     def post(self, request: AuthenticatedRequest) -> Answer[LoginOutput]:
         """Log in with e-mail and password. A new session starts.
@@ -110,24 +77,12 @@ class LoginView(AnonymousView):
         with the same value, has its own count, so other clients do not lock it out. The token is valid for 180 days, or
         until the password changes.
         """
-        data = validated_body(LoginInput, request)
-        given = given_tokens(request._request, data.pop("device_token"))
-        user, tokens = log_in_user(**data, caller=caller_of(request._request), device_tokens=given)
-        answer = Answer(login_body(tokens, token := make_device_token(user, given)))
-        remember_device(answer, user, given, token=token)
-        return answer
+        _, tokens, device = log_in(request, LoginInput)
+        return device.set_cookie(Answer(login_body(tokens, device)))
 
 
 class RefreshView(AnonymousView):
-    @extend_schema(
-        operation_id="refresh",
-        tags=["accounts"],
-        request=RefreshInput,
-        examples=[
-            TOKENS_EXAMPLE,
-            OpenApiExample("Refresh", value={"refresh_token": _TOKENS["refresh_token"]}, request_only=True),
-        ],
-    )
+    @extend_schema(operation_id="refresh", tags=["accounts"], request=RefreshInput)
     @raises(RefreshInvalid)
     def post(self, request: AuthenticatedRequest) -> Answer[TokensOutput]:
         """Exchange a refresh token for a new pair.
@@ -153,12 +108,7 @@ class UserMeView(APIView):
         """The user's own account."""
         return Answer(user_body(request.user))
 
-    @extend_schema(
-        operation_id="users_me_update",
-        tags=["accounts"],
-        request=ProfileInput,
-        examples=[OpenApiExample("Name", value={"full_name": "Ann Lee"}, request_only=True)],
-    )
+    @extend_schema(operation_id="users_me_update", tags=["accounts"], request=ProfileInput)
     @raises(ReauthenticationRequired, LoginLocked)
     def patch(self, request: AuthenticatedRequest) -> Answer[ProfileOutput]:
         """Change the name or the password.
@@ -180,11 +130,9 @@ class UserMeView(APIView):
         body = cast(ProfileOutput, user_body(request.user))
         if "password" not in data:
             return Answer(body)
-        given = given_tokens(request._request)
-        body["device_token"] = make_device_token(request.user, given)
-        answer = Answer(body)
-        remember_device(answer, request.user, given, token=body["device_token"])
-        return answer
+        device = issue_device_token(request.user, given_tokens(request._request))
+        body["device_token"] = device.text
+        return device.set_cookie(Answer(body))
 
     @extend_schema(operation_id="users_me_delete", tags=["accounts"])
     def delete(self, request: AuthenticatedRequest) -> NoContent:

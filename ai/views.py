@@ -18,7 +18,7 @@ from edgechat.openapi.schema import raises
 
 
 class CompleteView(APIView):
-    @describe("ai_complete", CompleteInput, CompletionOutput, example={"prompt": "What is a lease?"})
+    @describe("ai_complete", CompleteInput, CompletionOutput)
     def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
         """Ask the model a single question, outside any conversation.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import extend_schema
 
 from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
@@ -53,7 +53,6 @@ class ConversationsView(APIView):
         tags=["chat"],
         parameters=[IDEMPOTENCY_KEY],
         request=ConversationInput,
-        examples=[OpenApiExample("Conversation", value={"title": "Travel plans"}, request_only=True)],
     )
     @raises(NotFound, IdempotencyConflict, TooManyConversations)
     def post(self, request: AuthenticatedRequest) -> Created[ConversationOutput]:
@@ -102,7 +101,6 @@ class ConversationView(APIView):
         operation_id="conversation_update",
         tags=["chat"],
         request=ConversationChange,
-        examples=[OpenApiExample("Pin", value={"pinned": True}, request_only=True)],
     )
     @raises(PermissionDenied)
     def patch(self, request: AuthenticatedRequest, conversation_id: str) -> Answer[ConversationOutput]:

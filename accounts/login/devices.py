@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core import signing
@@ -28,6 +29,8 @@ MAX_TOKEN = 1000
 
 _SEPARATOR = "|"
 _SALT = "accounts.devices"
+
+R = TypeVar("R", bound=HttpResponseBase)
 
 
 def given_tokens(request: HttpRequest, device_token: str = "") -> list[str]:
@@ -48,25 +51,27 @@ def device_of(user: User | None, tokens: Sequence[str]) -> str | None:
     return None
 
 
-def make_device_token(user: User, tokens: Sequence[str]) -> str:
-    """A device token for a user who has just authenticated. `tokens`: the device tokens of the request."""
-    device = device_of(user, tokens) or secrets.token_urlsafe(12)
-    return signing.dumps({"user": user.pk, "device": device, "state": _state(user)}, salt=_SALT)
+@dataclass(frozen=True)
+class DeviceToken:
+    """A device token for the body of an answer, and the cookie that keeps it with the tokens of other accounts."""
+
+    text: str
+    cookie: str
+
+    def set_cookie(self, response: R) -> R:
+        """The response, with the cookie."""
+        response.set_cookie(
+            COOKIE, self.cookie, max_age=LIFETIME, secure=not settings.DEVELOPMENT, httponly=True, samesite="Lax"
+        )
+        return response
 
 
-def remember_device(response: HttpResponseBase, user: User, tokens: Sequence[str], *, token: str = "") -> str:
-    """Set the device cookie of an authenticated user to `token`, or to a new token. Returns the token."""
-    token = token or make_device_token(user, tokens)
-    others = [other for other in dict.fromkeys(tokens) if _claims(other).get("user", user.pk) != user.pk]
-    response.set_cookie(
-        COOKIE,
-        _SEPARATOR.join([token, *others][:MAX_ACCOUNTS]),
-        max_age=LIFETIME,
-        secure=not settings.DEVELOPMENT,
-        httponly=True,
-        samesite="Lax",
-    )
-    return token
+def issue_device_token(user: User, given: Sequence[str]) -> DeviceToken:
+    """A token for a user who has just authenticated. `given`: the device tokens of the request."""
+    device = device_of(user, given) or secrets.token_urlsafe(12)
+    text = signing.dumps({"user": user.pk, "device": device, "state": _state(user)}, salt=_SALT)
+    others = [other for other in dict.fromkeys(given) if _claims(other).get("user", user.pk) != user.pk]
+    return DeviceToken(text, _SEPARATOR.join([text, *others][:MAX_ACCOUNTS]))
 
 
 def _claims(token: str) -> dict[str, Any]:

@@ -10,31 +10,23 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 
-from accounts.anonymous import AnonymousView
-from accounts.examples import CREDENTIALS_EXAMPLE, LOGGED_OUT_EXAMPLE
-from accounts.login.devices import given_tokens, remember_device
+from accounts.anonymous import AnonymousView, log_in
 from accounts.login.login_lock import LoginLocked
 from accounts.login.logout import log_out_with
 from accounts.login.sessions import IssuedTokens, RefreshExpired, RefreshInvalid, refresh_session
-from accounts.older_clients.serializers import AccessTokenOutput, CredentialsInput
+from accounts.older_clients.serializers import AccessTokenOutput
 from accounts.requests import AuthenticatedRequest
-from accounts.serializers import LOGGED_OUT, LogoutOutput
-from accounts.services import InvalidCredentials, log_in_user
+from accounts.serializers import LOGGED_OUT, CredentialsInput, LogoutOutput
+from accounts.services import InvalidCredentials
 from edgechat.errors import PermissionDenied
 from edgechat.http.bodies import Answer
 from edgechat.http.client_address import caller_of
-from edgechat.http.validation import validated_body
 from edgechat.openapi.schema import raises
 
 COOKIE = "refresh_token"
 COOKIE_PARAMETER = OpenApiParameter(COOKIE, location="cookie", description="Set by login and refresh.")
-TOKEN_EXAMPLE = OpenApiExample(
-    "Access token",
-    value={"access_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3In0.c2ln", "token_type": "bearer"},
-    response_only=True,
-)
 
 
 def is_cross_site(request: HttpRequest) -> bool:
@@ -65,34 +57,19 @@ def tokens_response(tokens: IssuedTokens) -> Answer[AccessTokenOutput]:
 
 
 class CookieLoginView(CookieView):
-    @extend_schema(
-        operation_id="users_login",
-        tags=["older clients"],
-        request=CredentialsInput,
-        examples=[CREDENTIALS_EXAMPLE, TOKEN_EXAMPLE],
-    )
+    @extend_schema(operation_id="users_login", tags=["older clients"], request=CredentialsInput)
     @raises(InvalidCredentials, LoginLocked, PermissionDenied)
     def post(self, request: AuthenticatedRequest) -> Answer[AccessTokenOutput]:
         """Log in. The answer sets the refresh token in the cookie `refresh_token`. 403 to pages of other sites."""
-        data = validated_body(CredentialsInput, request)
-        given = given_tokens(request._request, data.pop("device_token"))
         try:
-            user, tokens = log_in_user(**data, caller=caller_of(request._request), device_tokens=given)
+            _, tokens, device = log_in(request, CredentialsInput)
         except InvalidCredentials:
             raise InvalidCredentials("Incorrect email or password") from None
-        response = tokens_response(tokens)
-        remember_device(response, user, given)
-        return response
+        return device.set_cookie(tokens_response(tokens))
 
 
 class CookieRefreshView(CookieView):
-    @extend_schema(
-        operation_id="users_refresh",
-        tags=["older clients"],
-        parameters=[COOKIE_PARAMETER],
-        request=None,
-        examples=[TOKEN_EXAMPLE],
-    )
+    @extend_schema(operation_id="users_refresh", tags=["older clients"], parameters=[COOKIE_PARAMETER], request=None)
     @raises(RefreshInvalid, PermissionDenied)
     def post(self, request: AuthenticatedRequest) -> Answer[AccessTokenOutput]:
         """Exchange the cookie's refresh token, by the rules of `/auth/refresh`. 403 to pages of other sites."""
@@ -109,13 +86,7 @@ class CookieRefreshView(CookieView):
 
 
 class CookieLogoutView(CookieView):
-    @extend_schema(
-        operation_id="users_logout",
-        tags=["older clients"],
-        parameters=[COOKIE_PARAMETER],
-        request=None,
-        examples=[LOGGED_OUT_EXAMPLE],
-    )
+    @extend_schema(operation_id="users_logout", tags=["older clients"], parameters=[COOKIE_PARAMETER], request=None)
     @raises(PermissionDenied)
     def post(self, request: AuthenticatedRequest) -> Answer[LogoutOutput]:
         """End the cookie's session, if any, and clear the cookie. 403 to pages of other sites."""

@@ -31,7 +31,7 @@ class RoleInput(serializers.Serializer[Any]):
 class OrganizationOutput(TypedDict):
     id: int
     name: str
-    role: Annotated[RoleName | None, "The caller's; null for a superuser who is not in it."]
+    role: Annotated[RoleName | None, "The user's role; null for a superuser who is not a member."]
     created_at: datetime
 
 
@@ -40,7 +40,7 @@ class OrganizationsOutput(TypedDict):
 
 
 class MemberOutput(TypedDict):
-    user_id: Annotated[int | None, "Null while only invited."]
+    user_id: Annotated[int | None, "Null for an invitation."]
     email: str
     role: RoleName
     status: Literal["active", "invited"]

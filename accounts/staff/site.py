@@ -21,7 +21,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from unfold.sites import UnfoldAdminSite
 
 from accounts.audit import record_event
-from accounts.login.devices import given_tokens, remember_device
+from accounts.login.devices import given_tokens, issue_device_token
 from accounts.login.sessions import end_all_sessions
 from accounts.models import AuditEvent, User
 from accounts.services import REAUTHENTICATION_WINDOW
@@ -45,7 +45,7 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
             return redirect_to_login(reverse(f"{self.name}:index", current_app=self.name), request.path)
         response: HttpResponse = super().login(request, extra_context)
         if request.method == "POST" and isinstance(request.user, User):
-            remember_device(response, request.user, given_tokens(request))
+            issue_device_token(request.user, given_tokens(request)).set_cookie(response)
         return response
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
@@ -108,7 +108,7 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
         with password_change_watched(request, user_id=cast(User, request.user).pk):
             response = view(request)
         if request.method == "POST":  # the new password invalidated the device token
-            remember_device(response, cast(User, request.user), given_tokens(request))
+            issue_device_token(cast(User, request.user), given_tokens(request)).set_cookie(response)
         return response
 
 

@@ -12,11 +12,10 @@ import httpx2
 import pytest
 from django.contrib.auth.hashers import make_password
 from django.core import signing
-from django.http import HttpResponse
 from django.utils import timezone
 
 from accounts.login import devices
-from accounts.login.devices import remember_device
+from accounts.login.devices import issue_device_token
 from accounts.login.login_lock import begin_login
 from accounts.models import AuditEvent, LoginAttempts, User
 from accounts.recovery.emailed_tokens import make_emailed_token
@@ -189,7 +188,7 @@ def test_a_token_ends_after_180_days(anonymous: Api, alice: Person, monkeypatch:
     for days, status in ((179, 200), (181, 429)):
         issued = (timezone.now() - timedelta(days=days)).timestamp()
         monkeypatch.setattr("time.time", lambda issued=issued: issued)
-        token = remember_device(HttpResponse(), user, [])
+        token = issue_device_token(user, []).text
         monkeypatch.undo()
         assert log_in(anonymous, alice.email, alice.password, device_token=token).status_code == status
         anonymous.cookies.clear()

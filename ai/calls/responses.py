@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import structlog
 from django.db import OperationalError
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import extend_schema
 
 from accounts.open_calls.registry import HungUp, OpenCall, open_call
 from accounts.requests import AuthenticatedRequest
@@ -40,7 +40,7 @@ F = TypeVar("F", bound=Callable[..., HttpResponseBase])
 
 
 def describe(
-    operation_id: str, request: Any, output: type, *errors: type[ApiError], example: Any = None, **events: type
+    operation_id: str, request: Any, output: type, *errors: type[ApiError], **events: type
 ) -> Callable[[F], F]:
     """Describe a view's method that returns `respond`; `output` is the answer's body."""
     published = extend_schema(
@@ -52,7 +52,6 @@ def describe(
             (200, "application/json"): output,
             (200, "text/event-stream"): Events(**events, delta=DeltaOutput, done=output, error=Error),
         },
-        examples=[OpenApiExample("Request", value=example, request_only=True)] if example else [],
     )
     return lambda method: published(raises(*ONE_OFF_ERRORS, *errors)(method))
 

@@ -18,14 +18,12 @@ from edgechat.errors import NotFound
 from edgechat.http.api_view import APIView
 from edgechat.http.validation import validated_body
 
-_EXAMPLE = {"url": "https://example.com/", "style": "bullets", "max_words": 60, "language": "German"}
-
 
 class SummarizeView(APIView):
     # For a million characters of UTF-8.
     max_json_bytes = 4 * 1024 * 1024
 
-    @describe("ai_summarize", SummarizeInput, SummaryOutput, NotFound, example=_EXAMPLE, progress=ProgressOutput)
+    @describe("ai_summarize", SummarizeInput, SummaryOutput, NotFound, progress=ProgressOutput)
     def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
         """Summarize exactly one of a text, a page of the public web, or one of the user's conversations.
 

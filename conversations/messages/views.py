@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from accounts.open_calls.registry import OpenCall, Reading, open_call
 from accounts.open_calls.slots import TooManyReplies
@@ -67,11 +67,6 @@ class MessagesView(APIView):
         parameters=[IDEMPOTENCY_KEY, STREAM],
         request=MessageInput,
         responses={(200, "application/json"): ExchangeOutput, (200, "text/event-stream"): EVENTS},
-        examples=[
-            OpenApiExample(
-                "Message", value={"content": "Hello! Who are you?", "client_message_id": "7f3c"}, request_only=True
-            )
-        ],
     )
     @raises(*REPLY_ERRORS, IdempotencyConflict, failed_with=ExchangeOutput)
     def post(self, request: AuthenticatedRequest, conversation_id: str) -> HttpResponseBase:
@@ -124,7 +119,6 @@ class FeedbackView(APIView):
         operation_id="message_feedback",
         tags=["chat"],
         request=FeedbackInput,
-        examples=[OpenApiExample("Rating", value={"rating": "up", "comment": "Short and right"}, request_only=True)],
     )
     @raises(PermissionDenied)
     def put(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Answer[MessageOutput]:
@@ -156,7 +150,6 @@ class RegenerateView(APIView):
         tags=["chat"],
         parameters=[STREAM],
         request=RegenerateInput,
-        examples=[OpenApiExample("Edit", value={"content": "Hello! What can you do?"}, request_only=True)],
         responses={(200, "application/json"): ExchangeOutput, (200, "text/event-stream"): EVENTS},
     )
     @raises(*REPLY_ERRORS, NotLastExchange, failed_with=ExchangeOutput)

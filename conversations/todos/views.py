@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
@@ -21,7 +21,6 @@ from edgechat.openapi.schema import raises
 
 LIST_BYTES = 1_990_000
 TODO_ID = OpenApiParameter("todo_id", type=int, location="path")
-DONE = OpenApiExample("Done", value={"completed": True}, request_only=True)
 
 
 class TodosView(APIView):
@@ -29,7 +28,6 @@ class TodosView(APIView):
         operation_id="todo_create",
         tags=["todos"],
         request=TodoInput,
-        examples=[OpenApiExample("New todo", value={"title": "Book the ferry"}, request_only=True)],
     )
     @raises(TooManyTodos)
     def post(self, request: AuthenticatedRequest) -> Answer[TodoOutput]:
@@ -56,7 +54,7 @@ class TodoView(APIView):
         """One todo."""
         return Answer(todo_body(get_todo(owner_id=request.user.pk, todo_id=integer_id(todo_id))))
 
-    @extend_schema(operation_id="todo_put", tags=["todos"], parameters=[TODO_ID], request=TodoChange, examples=[DONE])
+    @extend_schema(operation_id="todo_put", tags=["todos"], parameters=[TODO_ID], request=TodoChange)
     @raises(TooManyTodos)
     def put(self, request: AuthenticatedRequest, todo_id: str) -> Answer[TodoOutput]:
         """Change a todo; fields that are not given stay the same."""
@@ -64,9 +62,7 @@ class TodoView(APIView):
         changes = validated_body(TodoChange, request)
         return Answer(todo_body(update_todo(owner_id=request.user.pk, todo_id=number, changes=changes)))
 
-    @extend_schema(
-        operation_id="todo_update", tags=["todos"], parameters=[TODO_ID], request=TodoChange, examples=[DONE]
-    )
+    @extend_schema(operation_id="todo_update", tags=["todos"], parameters=[TODO_ID], request=TodoChange)
     @raises(TooManyTodos)
     def patch(self, request: AuthenticatedRequest, todo_id: str) -> Answer[TodoOutput]:
         """Change a todo; fields that are not given stay the same."""

@@ -1,4 +1,4 @@
-"""The example of each answer, composed from examples of its fields.
+"""The example of each body in JSON, composed from examples of its fields.
 
 A field's own `Keywords(example=…)` wins over this page, and `Component.field` over `field`.
 """
@@ -15,12 +15,51 @@ _FIELDS: dict[str, Any] = {
     "id": 42,
     "user_id": 42,
     "email": "ann@example.com",
+    "access_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2ln",
+    "device_token": "eyJ1c2VyIjo0Mn0:1vOZ1y:c2lnbmVk",
     "token_type": "bearer",
+    "expires_in": 900,
     "full_name": "Ann Lee",
     "is_active": True,
     "is_verified": True,
     "role": "user",
+    "password": "correct horse battery",
+    "refresh_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.Z25z",
+    "token": "v1.Zm9yZ290.c2lnbmVk",
+    "RegisterInput.device_name": "Ann's phone",
+    "LoginInput.device_name": "Ann's phone",
+    "PatchedProfileInput.full_name": "Ann Lee",
+    "PatchedUserChange.is_active": False,
+    "SessionOutput.id": "7d0ed2fb-3f7e-4f0c-8a0b-6a4de1a3f0d2",
+    "SessionOutput.device_name": "Ann's phone",
+    "SessionOutput.user_agent": "EdgeChat/2.1 (Android 16)",
+    "SessionOutput.ip": "203.0.113.7",
+    "SessionOutput.current": True,
+    "sessions_ended": 3,
+    "LogoutOutput.message": "Successfully logged out",
+    "LogoutAllOutput.message": "Successfully logged out",
+    "ResetOutput.message": "The password was changed",
+    "SignupOutput.message": "User created successfully",
+    # Organizations
+    "OrganizationInput.name": "Lighthouse Ltd",
+    "OrganizationOutput.name": "Lighthouse Ltd",
+    "InvitingOrganizationOutput.name": "Lighthouse Ltd",
+    "OrganizationOutput.role": "owner",
+    "MemberOutput.role": "member",
+    "MemberOutput.status": "active",
+    "InvitationOutput.id": "12",
+    "InvitationOutput.role": "member",
+    "MemberOutput.invitation_id": None,
+    "PatchedOrganizationInput.name": "Lighthouse Ltd",
+    "PatchedRoleInput.role": "admin",
     # Chat
+    "ConversationInput.title": "Travel plans",
+    "PatchedConversationChange.pinned": True,
+    "MessageInput.content": "Hello! Who are you?",
+    "MessageInput.client_message_id": "7f3c",
+    "RegenerateInput.content": "Hello! What can you do?",
+    "FeedbackInput.rating": "up",
+    "FeedbackInput.comment": "Short and right",
     "ConversationOutput.id": _ID,
     "ConversationOutput.title": "Leases in distributed systems",
     "conversation_id": _ID,
@@ -49,6 +88,9 @@ _FIELDS: dict[str, Any] = {
     },
     "snippet": "A lease is a lock that ends by itself.",
     "SearchResultOutput.title": "Leases in distributed systems",
+    "TodoInput.title": "Book the ferry",
+    "TodoChange.completed": True,
+    "PatchedTodoChange.completed": True,
     "TodoOutput.title": "Send the report to Ben",
     "TodoOutput.description": "He asked for it by Friday.",
     # Pictures
@@ -60,6 +102,11 @@ _FIELDS: dict[str, Any] = {
     "bytes": 284113,
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     # The model
+    "prompt": "What is a lease?",
+    "SummarizeInput.url": "https://example.com/",
+    "SummarizeInput.style": "bullets",
+    "SummarizeInput.max_words": 60,
+    "SummarizeInput.language": "German",
     "text": "A lease is a lock that ends by itself.",
     "VisionOutput.text": "A whiteboard with three dates.",
     "model": "gemini-3.5-flash-lite",
@@ -105,12 +152,13 @@ _FIELDS: dict[str, Any] = {
 
 
 def add_examples(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """A hook of drf-spectacular: give each answer in JSON that has no example the composed one."""
+    """A hook of drf-spectacular: give each body in JSON that has no example the composed one."""
     components = result["components"]["schemas"]
     for methods in result["paths"].values():
         for operation in methods.values():
-            for status, response in operation["responses"].items():
-                content = response.get("content", {}).get("application/json")
+            bodies = operation["responses"] | {"request": operation.get("requestBody", {})}
+            for status, body in bodies.items():
+                content = body.get("content", {}).get("application/json")
                 if content and not content.keys() & {"example", "examples"}:
                     example = _example(content["schema"], components)
                     content["example"] = _without_store(example) if status == "503" else example
