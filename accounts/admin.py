@@ -24,11 +24,11 @@ from accounts.lifecycle.deletion import delete_user
 from accounts.login.sessions import end_session
 from accounts.models import AuditEvent, Session, User
 from accounts.organizations.admin import OrganizationAdmin
-from accounts.organizations.roles import record_activity, record_role
 from accounts.staff.accounts import follow_change_of_address
 from accounts.staff.forms import NewUserForm, SetPasswordForm, UserForm
 from accounts.staff.pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin, is_id, users_matching
 from accounts.staff.rights import is_superuser, may_touch
+from accounts.staff.roles import record_activity, record_role
 from accounts.staff.sessions import require_recent_password
 from accounts.staff.site import password_change_watched
 from accounts.staff.user_actions import UserActions

@@ -7,9 +7,10 @@ from typing import Any, TypedDict
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 
-from accounts.organizations.roles import change_user, list_users, require_staff, visible_user
 from accounts.requests import AuthenticatedRequest
 from accounts.serializers import UserOutput, user_body
+from accounts.staff.queries import list_users, require_staff, visible_user
+from accounts.staff.roles import change_user
 from edgechat.errors import PermissionDenied
 from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer

@@ -8,8 +8,7 @@ from typing import Any
 from django.db import OperationalError
 
 from accounts.open_calls.registry import Reading
-from accounts.organizations.members import common_organizations, is_member, member_ids
-from accounts.organizations.services import OrganizationNotFound
+from accounts.organizations.queries import OrganizationNotFound, common_organizations, is_member, member_ids
 from conversations import transcript_repository as transcripts
 from conversations.documents import (
     Answerable,

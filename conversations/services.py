@@ -17,8 +17,7 @@ from django.utils import timezone
 from accounts.open_calls.endings import announce_end, conversation_subject
 from accounts.open_calls.live_accounts import is_deleted, lock_account
 from accounts.open_calls.registry import OpenCall
-from accounts.organizations.members import is_member, memberships_among
-from accounts.organizations.services import OrganizationNotFound
+from accounts.organizations.queries import OrganizationNotFound, is_member, memberships_among
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, MessageDocument, is_conversation_id
 from conversations.queries import ConversationNotFound, MessageNotFound, get_conversation, get_message

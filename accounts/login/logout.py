@@ -1,4 +1,4 @@
-"""A user's own sessions: listing and logging out."""
+"""How a user ends sessions."""
 
 from __future__ import annotations
 
@@ -9,16 +9,9 @@ from django.db import transaction
 from accounts.audit import record_event
 from accounts.login.sessions import end_all_sessions, end_session
 from accounts.login.tokens import TokenExpired, TokenInvalid, read_token
-from accounts.models import AuditEvent, Session, User
+from accounts.models import AuditEvent, User
 from edgechat.errors import NotFound
 from edgechat.http.client_address import Caller
-
-MAX_LISTED = 1000
-
-
-def list_sessions(*, user_id: int) -> list[Session]:
-    """The live sessions of a user, latest use first, at most 1000."""
-    return list(Session.objects.live().filter(user_id=user_id).order_by("-last_used_at", "id")[:MAX_LISTED])
 
 
 def log_out(*, user_id: int, session_id: UUID, caller: Caller) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
-from accounts.login.logout import end_own_session, list_sessions, log_out, log_out_everywhere
+from accounts.login.logout import end_own_session, log_out, log_out_everywhere
+from accounts.login.queries import list_sessions
 from accounts.requests import AuthenticatedRequest
 from accounts.serializers import LOGGED_OUT, LogoutAllOutput, LogoutOutput, SessionsOutput, session_body
 from edgechat.http.api_view import APIView

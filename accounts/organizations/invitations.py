@@ -8,7 +8,7 @@ learns nothing.
 from __future__ import annotations
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q
 from django.db.models.functions import Coalesce
 
 from accounts.addresses import email_key
@@ -16,13 +16,13 @@ from accounts.audit import record_membership
 from accounts.models import Membership, Organization, User
 from accounts.open_calls.live_accounts import lock_account
 from accounts.organizations.members import MAX_MEMBERS, TooManyMembers
-from accounts.organizations.services import TooManyOrganizations, access_organization, record_by_staff
-from accounts.permissions import ALLOWED, Access, Action, Role, managing
+from accounts.organizations.queries import access_organization, invitations_of
+from accounts.organizations.services import TooManyOrganizations, record_by_staff
+from accounts.permissions import Access, Action, managing
 from edgechat.errors import ApiError, NotFound, PermissionDenied
 from edgechat.http.client_address import Caller
 
 MAX_MEMBERSHIPS = 500
-MAX_LISTED = 500
 
 
 class InvitationNotFound(NotFound):
@@ -73,11 +73,6 @@ def revoke_invitation(*, user: User, organization_id: int, invitation_id: int, c
         invitation.delete()
 
 
-def list_invitations(*, user: User) -> list[Membership]:
-    """The invitations that the user can accept, with their organizations, latest first, at most 500."""
-    return list(_invitations_of(user).select_related("organization").order_by("-pk")[:MAX_LISTED])
-
-
 def accept_invitation(*, user: User, invitation_id: int, caller: Caller) -> Access:
     """Accept an invitation. Accepting it again changes nothing.
 
@@ -109,7 +104,7 @@ def decline_invitation(*, user: User, invitation_id: int) -> None:
     found = _find(user, invitation_id)
     with transaction.atomic():
         Organization.objects.select_for_update(no_key=True).filter(pk=found.organization_id).first()
-        invitation = _invitations_of(user).filter(pk=invitation_id).first()
+        invitation = invitations_of(user).filter(pk=invitation_id).first()
         if invitation is None:
             raise InvitationNotFound
         invitation.delete()
@@ -117,27 +112,8 @@ def decline_invitation(*, user: User, invitation_id: int) -> None:
 
 def _find(user: User, invitation_id: int) -> Membership:
     """The invitation of this user with this id, open or accepted."""
-    own = Q(user=user) | Q(pk__in=_invitations_of(user).values("pk"))
+    own = Q(user=user) | Q(pk__in=invitations_of(user).values("pk"))
     invitation = Membership.objects.filter(own, pk=invitation_id).first()
     if invitation is None:
         raise InvitationNotFound
     return invitation
-
-
-def _invitations_of(user: User) -> QuerySet[Membership]:
-    """The invitations that this user can accept.
-
-    They are to the verified address, and from staff or from a member who may still invite with this role.
-    """
-    if not user.is_verified:
-        return Membership.objects.none()
-    inviter = Membership.objects.filter(organization=OuterRef("organization"), user=OuterRef("invited_by"))
-    by_owner = Exists(inviter.filter(role__in=ALLOWED[Action.MANAGE_OWNERS]))
-    by_manager = Exists(inviter.filter(role__in=ALLOWED[Action.MANAGE_MEMBERS]))
-    by_staff = Q(invited_by__is_staff=True) | Q(invited_by__is_superuser=True)
-    may_invite = by_staff | by_owner | (~Q(role=Role.OWNER) & by_manager)
-    return (
-        Membership.objects.filter(user=None, invited_email_key=email_key(user.email))
-        .filter(Q(invited_by=None) | (Q(invited_by__is_active=True) & may_invite))
-        .exclude(invited_by=user)
-    )

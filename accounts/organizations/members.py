@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from django.db import transaction
 from django.db.models import QuerySet
 
 from accounts.audit import forget_changes, record_membership
 from accounts.models import AuditEvent, Membership, Organization, User
-from accounts.organizations.services import access_organization
+from accounts.organizations.queries import access_organization
 from accounts.permissions import Action, Role, is_allowed, managing
 from edgechat.errors import ApiError, LimitContext, NotFound
 from edgechat.http.client_address import Caller
@@ -33,13 +31,6 @@ class TooManyMembers(ApiError):
 
     def __init__(self) -> None:
         super().__init__(context=LimitContext(limit=MAX_MEMBERS))
-
-
-def list_members(*, user: User, organization_id: int) -> list[Membership]:
-    """Members and invitations with their users, oldest first. Raises OrganizationNotFound."""
-    access = access_organization(user=user, organization_id=organization_id)
-    access.require(Action.READ)
-    return list(Membership.objects.filter(organization=access.organization).select_related("user"))
 
 
 def change_role(*, user: User, organization_id: int, member_id: int, role: str, caller: Caller) -> Membership:
@@ -102,30 +93,6 @@ def leave_all_organizations(user_id: int) -> None:
             heir.role = Role.OWNER
             heir.save(update_fields=["role"])
     Membership.objects.filter(invited_by_id=user_id, user=None).delete()
-
-
-def is_member(*, user_id: int, organization_id: int) -> bool:
-    return Membership.objects.filter(user_id=user_id, organization_id=organization_id).exists()
-
-
-def member_ids(*, organization_id: int) -> list[int]:
-    """The ids of the current members."""
-    users = Membership.objects.filter(organization_id=organization_id, user__isnull=False)
-    return [user_id for user_id in users.values_list("user_id", flat=True) if user_id is not None]
-
-
-def memberships_among(*, users: Collection[int], organizations: Collection[int]) -> set[tuple[int, int]]:
-    """The current memberships among these users and organizations, as (user id, organization id)."""
-    if not organizations:
-        return set()
-    found = Membership.objects.filter(user_id__in=users, organization_id__in=organizations)
-    return {(user_id, each) for user_id, each in found.values_list("user_id", "organization_id") if user_id is not None}
-
-
-def common_organizations(user_id: int, other_id: int) -> set[int]:
-    """The ids of the organizations that both users are in."""
-    own = Membership.objects.filter(user_id=user_id, organization__memberships__user_id=other_id)
-    return set(own.values_list("organization_id", flat=True))
 
 
 def _find_member(organization: Organization, member_id: int) -> Membership:

@@ -7,17 +7,14 @@ from django.db import transaction
 from accounts.audit import record_event
 from accounts.models import AuditEvent, Membership, Organization, User
 from accounts.open_calls.live_accounts import lock_account
+from accounts.organizations.queries import access_organization
 from accounts.permissions import Access, Action, Role
-from edgechat.errors import ApiError, LimitContext, NotFound
+from edgechat.errors import ApiError, LimitContext
 from edgechat.http.client_address import Caller
 
 # Existing organizations that a user has created, whether or not the user still owns them. A user who only becomes an
 # owner does not use up this limit.
 MAX_ORGANIZATIONS = 50
-
-
-class OrganizationNotFound(NotFound):
-    detail = "Organization not found"
 
 
 class TooManyOrganizations(ApiError):
@@ -26,21 +23,6 @@ class TooManyOrganizations(ApiError):
 
     def __init__(self, detail: str, limit: int) -> None:
         super().__init__(detail, context=LimitContext(limit=limit))
-
-
-def access_organization(*, user: User, organization_id: int, lock: bool = False) -> Access:
-    """The access check for every organization.
-
-    Raises OrganizationNotFound alike for a missing one and one without access.
-
-    With `lock`, in a transaction, no other transaction changes the organization or its members.
-    """
-    organizations = Organization.objects.select_for_update(no_key=True) if lock else Organization.objects.all()
-    organization = organizations.filter(pk=organization_id).first()
-    role = Membership.objects.filter(organization_id=organization_id, user=user).values_list("role", flat=True).first()
-    if organization is None or (role is None and not user.is_superuser):
-        raise OrganizationNotFound
-    return Access(organization, role, user.is_superuser)
 
 
 def record_by_staff(
@@ -69,19 +51,6 @@ def create_organization(*, user: User, name: str) -> Access:
         organization = Organization.objects.create(name=name, created_by=user)
         Membership.objects.create(organization=organization, user=user, role=Role.OWNER)
     return Access(organization, Role.OWNER, user.is_superuser)
-
-
-def list_organizations(*, user: User) -> list[Access]:
-    """The user's organizations, oldest first. A superuser's list has no others; those are in the admin."""
-    memberships = Membership.objects.filter(user=user).select_related("organization").order_by("organization_id")
-    return [Access(each.organization, each.role, user.is_superuser) for each in memberships]
-
-
-def get_organization(*, user: User, organization_id: int) -> Access:
-    """An organization that the user may read. Raises OrganizationNotFound."""
-    access = access_organization(user=user, organization_id=organization_id)
-    access.require(Action.READ)
-    return access
 
 
 def rename_organization(*, user: User, organization_id: int, name: str, caller: Caller) -> Access:

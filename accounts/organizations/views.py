@@ -11,10 +11,15 @@ from accounts.organizations.invitations import (
     accept_invitation,
     decline_invitation,
     invite,
-    list_invitations,
     revoke_invitation,
 )
-from accounts.organizations.members import LastOwner, TooManyMembers, change_role, list_members, remove_member
+from accounts.organizations.members import LastOwner, TooManyMembers, change_role, remove_member
+from accounts.organizations.queries import (
+    get_organization,
+    list_invitations,
+    list_members,
+    list_organizations,
+)
 from accounts.organizations.serializers import (
     InvitationsOutput,
     MemberInput,
@@ -32,8 +37,6 @@ from accounts.organizations.services import (
     TooManyOrganizations,
     create_organization,
     delete_organization,
-    get_organization,
-    list_organizations,
     rename_organization,
 )
 from accounts.requests import AuthenticatedRequest

@@ -158,10 +158,10 @@ def audited_value(name: str, value: Any) -> Any:
     if isinstance(value, datetime.datetime | datetime.date | decimal.Decimal | uuid.UUID):
         return str(value)
     text = cut(str(value), MAX_CHARACTERS)
-    return masked(text) if "email" in name else text
+    return mask_email(text) if "email" in name else text
 
 
-def masked(email: str) -> str:
+def mask_email(email: str) -> str:
     """An address that is still recognizable: `a…@example.com`."""
     local, _, domain = email.rpartition("@")
     return f"{local[:1]}…@{domain}" if local else ""

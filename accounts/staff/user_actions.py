@@ -27,9 +27,9 @@ from accounts.lifecycle.export_response import export_response
 from accounts.login.sessions import end_all_sessions
 from accounts.models import AuditEvent, User
 from accounts.open_calls.registry import open_staff_call
-from accounts.organizations.roles import change_user
 from accounts.staff.pages import StaffModelAdmin
 from accounts.staff.rights import may_touch
+from accounts.staff.roles import change_user
 from accounts.staff.sessions import require_recent_password
 from edgechat.http.client_address import caller_of
 
@@ -110,13 +110,13 @@ class UserActions(StaffModelAdmin):
     ) -> HttpResponseBase:
         actor, caller = cast(User, request.user), caller_of(request)
 
-        def shut_out(user: User) -> None:
+        def deactivate(user: User) -> None:
             change_user(actor=actor, user_id=user.pk, is_active=False, role=None, caller=caller)
 
         return self.ask_or_act(
             request,
             "deactivate",
-            shut_out,
+            deactivate,
             self.chosen(request, queryset, object_id),
             title="Deactivate",
             text="They are logged out of every device, and cannot log in until they are active again.",

@@ -14,7 +14,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import Organization, User
-from accounts.organizations.services import access_organization
+from accounts.organizations.queries import access_organization
 from accounts.permissions import Action
 from usage.ledger.statements import PAID_MODEL
 from usage.requests.queries import one_snapshot, pending_requests

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from accounts.models import User
-from accounts.organizations.roles import set_role
+from accounts.staff.roles import set_role
 
 
 class Command(BaseCommand):

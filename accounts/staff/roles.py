@@ -11,30 +11,11 @@ from accounts.audit import record_event
 from accounts.login.sessions import end_admin_sessions, end_all_sessions
 from accounts.models import AuditEvent, User
 from accounts.open_calls.endings import announce_end, user_subject
+from accounts.staff.queries import require_staff
 from edgechat.errors import NotFound, PermissionDenied
 from edgechat.http.client_address import Caller
 
 Role = Literal["user", "admin", "superuser"]
-
-
-def visible_user(*, viewer: User, user_id: int) -> User:
-    """The viewer's own account, or any account for staff. Raises NotFound."""
-    user = None
-    if viewer.is_staff or user_id == viewer.pk:
-        user = User.objects.filter(pk=user_id, deletion_requested_at=None).first()
-    if user is None:
-        raise NotFound
-    return user
-
-
-def require_staff(user: User) -> None:
-    if not user.is_staff:
-        raise PermissionDenied("Access denied. Required role: ['admin']")
-
-
-def list_users(*, limit: int, skip: int) -> list[User]:
-    """All accounts ordered by id, except accounts that are being deleted."""
-    return list(User.objects.filter(deletion_requested_at=None).order_by("id")[skip : skip + limit])
 
 
 def change_user(
