@@ -17,13 +17,12 @@ from typing import Any
 import httpcore2
 import httpx2
 
+from ai.gemini.joined_events import END, join_events
 from ai.wrapped_stream import WrappedStream
 from edgechat.processes.threads import is_pause_awaited, pause
 
 # A read that takes longer than this has waited for data, so other threads have run.
 WAITED_SECONDS = 0.001
-# How many chunks a call uses that have already arrived. With 250 such calls, each goes on about four times a second.
-CHUNKS_AT_ONCE = 3
 
 
 class CallCancelled(Exception):
@@ -37,7 +36,7 @@ class CallControl:
         self.deadline = time.monotonic() + timeout
         self.cancelled = False
         self.reached = False  # bytes of the request have been sent to the model
-        self._chunks = 0  # used since a read last waited for data, or since the call let other threads run
+        self._has_waited = False  # for data, since the last chunk
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
 
@@ -74,17 +73,16 @@ class CallControl:
         """Data have arrived. This call takes its place behind those that let others run, whose data arrived before."""
         if is_pause_awaited():
             pause()
-        self._chunks = 0
+        self._has_waited = True
 
     def share_time(self) -> None:
-        """Let other threads run if this call has used CHUNKS_AT_ONCE without a wait.
+        """Let other threads run after a chunk for which this call has not waited.
 
         A model can be faster than this process. Its answer would stop all others for as long as it lasts.
         """
-        self._chunks += 1
-        if self._chunks >= CHUNKS_AT_ONCE:
+        if not self._has_waited:
             pause()
-            self._chunks = 0
+        self._has_waited = False
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -106,10 +104,27 @@ def _wake(sock: socket.socket) -> None:
 
 
 class _ControlledStream(WrappedStream):
+    def __init__(self, stream: httpcore2.NetworkStream) -> None:
+        super().__init__(stream)
+        self._received = b""  # by the last read
+        self._used = 0  # how many of these bytes
+
     def around(self, stream: httpcore2.NetworkStream) -> _ControlledStream:
         return _ControlledStream(stream)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self._received, self._used = self._read(max_bytes, timeout), 0
+        return self._received
+
+    def has_event_after(self, piece: bytes) -> bool:
+        """Whether the last read has brought at least one more event after this piece of a body."""
+        start = self._received.find(piece, self._used)
+        if start < 0:
+            return False
+        self._used = start + len(piece)
+        return self._received.find(END, self._used) >= 0
+
+    def _read(self, max_bytes: int, timeout: float | None) -> bytes:
         control = _active.get()
         if control is None:
             return self._stream.read(max_bytes, timeout)
@@ -156,7 +171,19 @@ class _Body(httpx2.SyncByteStream):
         self._response = response
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._response.iter_stream()
+        """The events of each read together, so that they can be joined."""
+        stream = self._response.extensions["network_stream"]
+        held = b""
+        try:
+            for piece in self._response.iter_stream():
+                held += piece
+                if not stream.has_event_after(piece):
+                    yield join_events(held)
+                    held = b""
+        except Exception:
+            yield join_events(held)
+            raise
+        yield join_events(held)
 
     def close(self) -> None:
         self._response.close()

@@ -56,7 +56,8 @@ def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: in
             if chunk.finish_reason is not None and not finished:
                 finished = True
                 control.deadline = min(control.deadline, time.monotonic() + AFTER_END_SECONDS)
-            control.share_time()
+            else:
+                control.share_time()
     except Exception as error:  # the SDK raises many undocumented types; they all mean the same to a caller
         if control.cancelled:
             raise CallCancelled from error
