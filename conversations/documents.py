@@ -109,27 +109,32 @@ class ConversationDocument(TypedDict):
     updated_at: datetime
 
 
-class MessageDocument(TypedDict):
+class ShownMessage(TypedDict):
+    """The fields of a message that users see."""
+
     _id: str
-    version: int
-    conversation_id: str
-    owner_id: int
     seq: int
     role: Role
     content: str
     status: Status
-    attempt: int
     attachments: list[AttachmentOutput]
     client_message_id: str | None
-    body_hash: str | None
     finish_reason: str | None
-    failure: dict[str, Any] | None
     usage: TokenUsageOutput | None
     feedback: FeedbackOutput | None
     variants: list[VariantOutput]
+    created_at: datetime
+
+
+class MessageDocument(ShownMessage):
+    version: int
+    conversation_id: str
+    owner_id: int
+    attempt: int
+    body_hash: str | None
+    failure: dict[str, Any] | None
     outbox: dict[str, Any] | None
     expires_at: datetime | None
-    created_at: datetime
 
 
 @dataclass(frozen=True)

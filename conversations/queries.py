@@ -14,6 +14,7 @@ from conversations.documents import (
     Answerable,
     ConversationDocument,
     MessageDocument,
+    ShownMessage,
     is_conversation_id,
     message_seq,
 )
@@ -91,7 +92,7 @@ def find_message(conversation: ConversationDocument, mid: str) -> MessageDocumen
     return found[0]
 
 
-def read_messages(conversation: ConversationDocument, seqs: range) -> Iterator[MessageDocument]:
+def read_messages(conversation: ConversationDocument, seqs: range) -> Iterator[ShownMessage]:
     """The conversation's messages with these sequence numbers, in this order, with their variants."""
     return transcripts.read_messages(conversation["owner_id"], conversation["_id"], seqs, variants=True)
 

@@ -14,8 +14,8 @@ from conversations.documents import (
     ConversationDocument,
     Exchange,
     FeedbackOutput,
-    MessageDocument,
     Role,
+    ShownMessage,
     Status,
     VariantOutput,
     is_conversation_id,
@@ -248,7 +248,7 @@ def conversation_body(conversation: ConversationDocument) -> ConversationOutput:
     }
 
 
-def message_body(message: MessageDocument) -> MessageOutput:
+def message_body(message: ShownMessage) -> MessageOutput:
     return {
         "id": message["_id"],
         "seq": message["seq"],

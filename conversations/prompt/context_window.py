@@ -14,6 +14,7 @@ from conversations.attachments.queries import prompt_pictures
 from conversations.documents import (
     ConversationDocument,
     MessageDocument,
+    ShownMessage,
     UserMessageDraft,
     message_id,
     message_seq,
@@ -135,9 +136,9 @@ def newest_first(
     yield from _exchanges(transcripts.read_messages(owner_id, conversation_id, range(before_seq - 1, after_seq, -1)))
 
 
-def _exchanges(messages: Iterable[MessageDocument]) -> Iterator[AnsweredExchange]:
+def _exchanges(messages: Iterable[ShownMessage]) -> Iterator[AnsweredExchange]:
     """Messages, newest first, as answered exchanges."""
-    answer: MessageDocument | None = None
+    answer: ShownMessage | None = None
     for message in messages:
         if answer is not None:
             yield from _answered(message, answer)
@@ -146,14 +147,14 @@ def _exchanges(messages: Iterable[MessageDocument]) -> Iterator[AnsweredExchange
 
 def oldest_first(owner_id: int, conversation_id: str, *, after_seq: int, before_seq: int) -> Iterator[AnsweredExchange]:
     """Answered exchanges between two excluded sequence numbers, oldest first."""
-    question: MessageDocument | None = None
+    question: ShownMessage | None = None
     for message in transcripts.read_messages(owner_id, conversation_id, range(after_seq + 1, before_seq)):
         if question is not None:
             yield from _answered(question, message)
         question = message
 
 
-def _answered(question: MessageDocument, answer: MessageDocument) -> Iterator[AnsweredExchange]:
+def _answered(question: ShownMessage, answer: ShownMessage) -> Iterator[AnsweredExchange]:
     """Two messages as an exchange, if the model answered.
 
     Failed and blocked exchanges are left out, because the roles of a prompt must alternate.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from conversations import transcript_repository as transcripts
-from conversations.documents import ConversationDocument, MessageDocument
+from conversations.documents import ConversationDocument, ShownMessage
 from conversations.serializers import conversation_body, message_body
 from conversations.sync.markdown import closed, heading_text, quoted
 from edgechat.http.answer_bytes import encode_json
@@ -34,13 +34,13 @@ def export_markdown(conversation: ConversationDocument) -> Iterator[bytes]:
             yield f"\n{_pictures(message)}\n".encode()
 
 
-def stored_messages(conversation: ConversationDocument, *, variants: bool = False) -> Iterator[MessageDocument]:
+def stored_messages(conversation: ConversationDocument, *, variants: bool = False) -> Iterator[ShownMessage]:
     """All messages, oldest first, a few in memory at a time."""
     seqs = range(1, conversation["next_seq"])
     return transcripts.read_messages(conversation["owner_id"], conversation["_id"], seqs, variants=variants)
 
 
-def _pictures(message: MessageDocument) -> str:
+def _pictures(message: ShownMessage) -> str:
     return "\n\n".join(
         f"Picture {number}: `{picture['id']}`, {picture['mime_type']}, {picture['width']} × {picture['height']} pixels"
         for number, picture in enumerate(message["attachments"], start=1)

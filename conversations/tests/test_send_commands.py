@@ -1,4 +1,4 @@
-"""How often a send and a regeneration ask each store, counted by proxies before the stores."""
+"""How often sends, regenerations and pages ask each store, counted by proxies before the stores."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def round_trips(pieces: list[bytes]) -> int:
     return sum(not any(name in piece for name in of_all) for piece in pieces)
 
 
-def test_a_send_and_a_regeneration_ask_mongodb_5_times_and_postgresql_and_redis_3_times(
+def test_sends_and_regenerations_ask_mongodb_5_times_and_a_page_2_times_and_postgresql_and_redis_3_times(
     proxies: Proxies, start_web: Callable[..., WebServer], register: Callable[..., Person]
 ) -> None:
     web = start_web(**{name: proxy.url for name, proxy in proxies.items()})
@@ -90,6 +90,12 @@ def test_a_send_and_a_regeneration_ask_mongodb_5_times_and_postgresql_and_redis_
         return ""
 
     assert_counts(regenerate)
+    pages = []
+    for _ in range(ROUNDS):
+        proxies["MONGODB_URL"].sent.clear()
+        assert len(alice.messages(conversation)["messages"]) > 2 * ROUNDS
+        pages.append(mongo_commands(proxies["MONGODB_URL"].sent[:], conversation))
+    assert min(pages, key=Counter.total) == {"find": 2}
     messages = alice.messages(conversation, latest=True, limit=2)["messages"]
     assert [message["content"] for message in messages] == [f"Hello {ROUNDS}", f"Echo: Hello {ROUNDS}"]
     assert messages[0]["seq"] == 2 * (2 * (ROUNDS + 1) + 1) - 1

@@ -11,20 +11,24 @@ from conversations.documents import (
     Answerable,
     ConversationDocument,
     MessageDocument,
+    ShownMessage,
     VariantOutput,
     is_expired,
     message_id,
 )
 from conversations.transcript_repository.collections import NEVER, conversations, messages, now
-from edgechat.http.answer_bytes import beginning_within, text_bytes
+from edgechat.http.answer_bytes import beginning_within, take_page, text_bytes
 from edgechat.stores.mongo import Document, mongo_errors
 
 # The limits of the variants of one message together. The oldest are dropped; a single variant that is longer is cut, as
 # a model's answer that is too long. An exchange is sent whole, so these limits bound response bodies.
 MAX_VARIANTS, MAX_VARIANTS_BYTES = 50, 256 * 1024
 
-# The number of messages in one read: a few at first, later as many as their mean size allows.
-_READ_FIRST, _READ_AT_MOST, _READ_CHARACTERS = 9, 41, 500_000
+# One read returns this many messages, without the texts of long ones. These are read next, as many as fit together.
+_READ_AT_ONCE, _LONG_BYTES, _LONG_TOGETHER_BYTES = 50, 16_000, 500_000
+_SIZE: Document = {"$bsonSize": "$$ROOT"}
+# A search reads so many messages at a time.
+_SEARCHED_AT_ONCE = 9
 
 
 class FoundMessage(TypedDict):
@@ -86,18 +90,46 @@ def find_messages(
 
 def read_messages(
     owner_id: int, conversation_id: str, seqs: range, *, variants: bool = False
-) -> Iterator[MessageDocument]:
+) -> Iterator[ShownMessage]:
     """The messages with these sequence numbers, in the order of the range, read lazily.
 
     A few MB of messages are in memory at a time, whatever their lengths.
     """
-    count = _READ_FIRST
     while seqs:
-        some, seqs = seqs[:count], seqs[count:]
-        found = find_messages(owner_id, conversation_id, some, variants=variants)
-        yield from found if seqs.step > 0 else reversed(found)
-        mean = sum(map(_characters, found)) // max(1, len(found)) + 1
-        count = max(1, min(4 * count, _READ_CHARACTERS // mean, _READ_AT_MOST))
+        some, seqs = seqs[:_READ_AT_ONCE], seqs[_READ_AT_ONCE:]
+        found = _find_outlines(owner_id, conversation_id, some, variants=variants)
+        sizes = {message["seq"]: message["size"] for message in found}
+        unread = [message["seq"] for message in found if message["content"] is None]
+        whole: dict[int, MessageDocument] = {}
+        for message in found:
+            if message["content"] is not None:
+                yield cast(ShownMessage, message)
+                continue
+            if message["seq"] in unread:
+                together, _ = take_page(unread, sizes.__getitem__, limit=_LONG_TOGETHER_BYTES)
+                unread = unread[len(together) :]
+                read = find_messages(owner_id, conversation_id, together, variants=variants)
+                whole = {each["seq"]: each for each in read}
+            if message["seq"] in whole:  # not deleted meanwhile
+                yield whole.pop(message["seq"])
+
+
+@mongo_errors
+def _find_outlines(owner_id: int, conversation_id: str, seqs: range, *, variants: bool) -> list[Document]:
+    """The messages with these sequence numbers, in the order of the range, with their `size` in bytes.
+
+    Long ones have no variants, and None as their content.
+    """
+    keys = [message_id(conversation_id, seq) for seq in seqs]
+    fields: Document = {**dict.fromkeys(ShownMessage.__annotations__, 1), "size": _SIZE}
+    for name in ("content", "variants"):
+        fields[name] = {"$cond": [{"$lte": [_SIZE, _LONG_BYTES]}, f"${name}", None]}
+    if not variants:
+        del fields["variants"]
+    found = list(messages().find({"_id": {"$in": keys}, "owner_id": owner_id}, fields))
+    for message in found:
+        message["variants"] = latest_variants(message.get("variants") or [])
+    return sorted(found, key=lambda message: message["seq"], reverse=seqs.step < 0)
 
 
 @mongo_errors
@@ -144,7 +176,7 @@ def search_messages(
     for each in ranges:
         if limit:
             newest = messages().find({**chosen, **each}, fields).sort([("created_at", -1), ("_id", -1)]).limit(limit)
-            for found in newest.batch_size(_READ_FIRST):
+            for found in newest.batch_size(_SEARCHED_AT_ONCE):
                 limit -= 1
                 yield cast(FoundMessage, found)
 
@@ -177,7 +209,3 @@ def _cut(variant: VariantOutput) -> VariantOutput:
 def _with_fewer_variants(found: Document) -> MessageDocument:
     """A stored message with its variants limited: earlier versions kept more, and some reads leave all of them out."""
     return cast(MessageDocument, {**found, "variants": latest_variants(found.get("variants", []))})
-
-
-def _characters(message: MessageDocument) -> int:
-    return len(message["content"]) + sum(len(variant["content"]) for variant in message["variants"])

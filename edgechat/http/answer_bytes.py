@@ -64,6 +64,7 @@ def encode_json(body: Any) -> bytes:
     escapes only the line ends below U+0020.
     """
     encoded = _encoder.encode(body)
-    for character, escaped in _LINE_ENDS.items():
-        encoded = encoded.replace(character, escaped)
+    if not encoded.isascii():
+        for character, escaped in _LINE_ENDS.items():
+            encoded = encoded.replace(character, escaped)
     return encoded
