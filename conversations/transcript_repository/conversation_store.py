@@ -263,12 +263,12 @@ def claim_summary(
 
     A claim expires at its `until`, on the clock that `now` comes from.
     """
-    free = {"$or": [{"summary_claim": None}, {"summary_claim.until": {"$lt": now}}]}
-    taken = conversations().update_one(
-        {"_id": conversation_id, "owner_id": owner_id, **free},
-        {"$set": {"summary_claim": {"by": claim, "until": until}}},
-    )
-    return find_conversation(owner_id, conversation_id) if taken.matched_count else None
+    mine = {"_id": conversation_id, "owner_id": owner_id}
+    # Not as an `$or`, for which SecantusDB scans all conversations.
+    free: tuple[Document, ...] = ({"summary_claim": None}, {"summary_claim.until": {"$lt": now}})
+    claiming = {"$set": {"summary_claim": {"by": claim, "until": until}}}
+    taken = any(conversations().update_one({**mine, **state}, claiming).matched_count for state in free)
+    return find_conversation(owner_id, conversation_id) if taken else None
 
 
 @mongo_errors

@@ -97,12 +97,11 @@ def end_reply(owner_id: int, conversation_id: str, reply: ReplyDocument, final: 
     """
     outbox = {"event": "reply_finished", "at": now()}
     mine: Document = {"_id": reply["message_id"], "owner_id": owner_id, "attempt": reply["attempt"]}
-    # A repetition finds the end that it has stored before.
-    stored_before = {"status": final["status"], "content": final["content"]}
-    ended = messages().update_one(
-        {**mine, "$or": [{"status": "generating"}, stored_before]}, {"$set": {**final, "outbox": outbox}}
-    )
-    stored = ended.matched_count == 1
+    # The second state is that of a repetition, whose first write was stored. An `$or` of both would scan all messages
+    # on SecantusDB.
+    states = ({"status": "generating"}, {"status": final["status"], "content": final["content"]})
+    ending = {"$set": {**final, "outbox": outbox}}
+    stored = any(messages().update_one({**mine, **state}, ending).matched_count for state in states)
     complete = stored and final["status"] == "complete"
     released = release_reply(owner_id, conversation_id, reply, complete=complete)
     if not released and find_conversation(owner_id, conversation_id) is None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TypedDict, cast
 
-from conversations.transcript_repository.collections import conversations, unexpired
+from conversations.documents import ConversationDocument, is_expired
+from conversations.transcript_repository.collections import conversations, now, unexpired
 from conversations.transcript_repository.conversation_store import numbered
 from edgechat.stores.mongo import Document, mongo_errors
 
@@ -49,8 +50,8 @@ def existing_conversations(conversation_ids: list[str]) -> set[str]:
 @mongo_errors
 def find_metadata(conversation_id: str) -> ConversationMetadata | None:
     """The metadata of any user's conversation; None if it is absent or expired."""
-    found = conversations().find_one({"_id": conversation_id, "$and": [unexpired()]}, _METADATA)
-    return None if found is None else _metadata(found)
+    found = conversations().find_one({"_id": conversation_id}, _METADATA)
+    return None if found is None or is_expired(cast(ConversationDocument, found), now()) else _metadata(found)
 
 
 @mongo_errors
