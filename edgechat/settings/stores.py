@@ -78,7 +78,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 _redis_options = {
     "SOCKET_CONNECT_TIMEOUT": 0.25,
     "SOCKET_TIMEOUT": 0.5,
-    "CONNECTION_POOL_CLASS": "redis.connection.BlockingConnectionPool",
+    "CONNECTION_POOL_CLASS": "edgechat.stores.redis.ConnectionPool",
+    "REDIS_CLIENT_CLASS": "edgechat.stores.redis.Client",
     "CONNECTION_FACTORY": "edgechat.stores.redis.GuardedConnectionFactory",
     "CONNECTION_POOL_KWARGS": {"max_connections": 16, "timeout": 5},
     # The default reads pickles, which can run code: a program that can write to Redis would control the server.

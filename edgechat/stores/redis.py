@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import queue
+import select
 import time
+from contextlib import suppress
 from typing import Any
 
+import gevent.monkey
 import redis
 import structlog
 from django.conf import settings
@@ -14,7 +19,7 @@ from django_redis import get_redis_connection
 from django_redis.pool import ConnectionFactory
 from django_redis.serializers.json import JSONSerializer
 from redis.backoff import NoBackoff
-from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.connection import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
 
 from edgechat.stores.breaker import Breaker
@@ -30,6 +35,9 @@ _DROP_FOREIGN = """
     return 0
 """
 
+
+# gevent's own poll would pass through its event loop, and let other threads run, even with a timeout of 0.
+_poll = gevent.monkey.get_original("select", "poll")
 
 # Every operation either reaches Redis or fails immediately; requests must not queue for a dead server.
 _breaker = Breaker()
@@ -75,6 +83,14 @@ class _GuardedMixin:
         _breaker.reset()
         return response
 
+    def can_read(self, timeout: float = 0) -> bool:
+        """Whether an idle connection has an end or bytes to read. The pool asks this before each command."""
+        if timeout:
+            return super().can_read(timeout)  # type: ignore[misc,no-any-return]
+        poll = _poll()
+        poll.register(self._sock, select.POLLIN)  # type: ignore[attr-defined]
+        return bool(poll.poll(0))
+
 
 def _require_closed_breaker() -> None:
     if not _breaker.allows():
@@ -94,6 +110,47 @@ class GuardedUnixConnection(_GuardedMixin, UnixDomainSocketConnection):
 
 
 _GUARDED = {"redis": GuardedConnection, "rediss": GuardedSSLConnection, "unix": GuardedUnixConnection}
+
+
+class ConnectionPool(BlockingConnectionPool):
+    """redis-py's pool without its telemetry, which took as long as the rest of a command."""
+
+    def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
+        self._checkpid()
+        try:
+            connection = self.pool.get(timeout=self.timeout)
+        except queue.Empty:
+            raise redis.exceptions.ConnectionError("No connection available.") from None
+        try:
+            connection = connection or self.make_connection()  # type: ignore[no-untyped-call]
+            connection.connect()
+            if connection.can_read():  # the server has closed it
+                connection.disconnect()
+                connection.connect()
+        except BaseException:
+            self.release(connection)
+            raise
+        return connection
+
+    def release(self, connection: Any) -> None:
+        self._checkpid()
+        if connection is not None and not self.owns_connection(connection):  # of the process before a fork
+            connection.disconnect()
+            connection = None
+        with suppress(queue.Full):
+            self.pool.put_nowait(connection)
+
+
+class Client(redis.Redis):
+    """redis-py's client, without its telemetry and its loop of attempts: each command has one."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        connection: Any = self.connection_pool.get_connection()
+        try:
+            connection.send_command(*args)
+            return self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
+        finally:
+            self.connection_pool.release(connection)
 
 
 class _CacheEncoder(DjangoJSONEncoder):
@@ -120,6 +177,11 @@ class GuardedConnectionFactory(ConnectionFactory):  # type: ignore[misc]
 
 def redis_client() -> redis.Redis:
     """The client of this process. Its calls raise RedisError within half a second when Redis is gone."""
+    return _client_of(settings.REDIS_URL)
+
+
+@functools.cache
+def _client_of(_url: str) -> redis.Redis:
     client: redis.Redis = get_redis_connection("default")
     return client
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -95,3 +96,12 @@ def test_redis_that_answers_is_asked_by_all(breaker: Breaker, web_url: str) -> N
     with pytest.raises(redis.ResponseError):  # an error answer is an answer, too
         redis_client().eval("return redis.error_reply('ERR')", 0)
     assert [breaker.allows() for _ in range(3)] == [True] * 3
+
+
+def test_a_connection_that_redis_has_closed_is_opened_again(web_url: str) -> None:
+    client = redis_client()
+    mine = client.client_id()
+    with redis.Redis.from_url(settings.REDIS_URL) as other:
+        other.client_kill_filter(_id=mine)
+    assert client.ping()
+    assert client.client_id() != mine
