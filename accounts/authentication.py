@@ -9,7 +9,7 @@ import functools
 import time
 from datetime import timedelta
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS
 from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
@@ -21,6 +21,7 @@ from accounts.models import Session, User
 from edgechat.errors import NotAuthenticated
 from edgechat.http.request_body import body_of
 from edgechat.http.request_state import state_of
+from edgechat.stores.postgresql.prepared import fetch_row
 
 LAST_USED_PRECISION = timedelta(minutes=1)
 
@@ -70,7 +71,9 @@ def authenticate_request(request: HttpRequest) -> Session | None:
 @functools.cache
 def _session_query() -> tuple[str, list[str], list[str]]:
     """The query, and the attributes of Session and of User in the order of its columns."""
-    session_fields, user_fields = Session._meta.concrete_fields, User._meta.concrete_fields
+    # Django reads a field that is missing here when it is asked for. `ip` has another type in PostgreSQL's binary form.
+    session_fields = [field for field in Session._meta.concrete_fields if field.attname != "ip"]
+    user_fields = User._meta.concrete_fields
     columns = [f's."{field.column}"' for field in session_fields] + [f'u."{field.column}"' for field in user_fields]
     sql = f"""
         SELECT {", ".join(columns)}
@@ -83,17 +86,15 @@ def _session_query() -> tuple[str, list[str], list[str]]:
 def _find_session(claims: Claims) -> Session | None:
     """The token's session with its user, or None.
 
-    The SQL is built once: every request runs it, and the ORM would take a third of the time of a small request to build
-    it.
+    The SQL is built and prepared once: every request runs it, and the ORM would take a third of the time of a small
+    request to build it.
     """
     sql, session_names, user_names = _session_query()
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [claims.session_id, claims.user_id])
-        row = cursor.fetchone()
+    row = fetch_row(sql, [claims.session_id, claims.user_id])
     if row is None:
         return None
-    session = Session.from_db(connection.alias, session_names, row[: len(session_names)])
-    session.user = User.from_db(connection.alias, user_names, row[len(session_names) :])
+    session = Session.from_db(DEFAULT_DB_ALIAS, session_names, row[: len(session_names)])
+    session.user = User.from_db(DEFAULT_DB_ALIAS, user_names, row[len(session_names) :])
     return session
 
 

@@ -64,6 +64,7 @@ if gevent.monkey.is_module_patched("socket"):
 
     _database["ENGINE"] = "edgechat.stores.postgresql"
     _database["OPTIONS"] |= {"connect_timeout": 2, "tcp_user_timeout": 5000}
+    _database["OPTIONS"]["prepare_threshold"] = 5  # without it `edgechat.stores.postgresql.prepared` prepares nothing
     _database["OPTIONS"]["pool"] = {
         "connection_class": BoundedConnection,
         "min_size": 0,
