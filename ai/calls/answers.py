@@ -100,6 +100,11 @@ class Answer(ABC):
         for call in self._calls:
             call.control.cancel()
 
+    def raise_if_cancelled(self) -> None:
+        """Raises CallCancelled."""
+        if self._cancelled.is_set():
+            raise CallCancelled
+
     def ask(self, prompt: Prompt) -> Generator[str, None, Completion]:
         """Make one call, which `cancel` ends: the pieces of its text, then its result. Raises as `pieces`."""
         call = MeteredCall(
@@ -110,8 +115,7 @@ class Answer(ABC):
             prompt=prompt,
         )
         with self._lock:
-            if self._cancelled.is_set():
-                raise CallCancelled
+            self.raise_if_cancelled()
             self._calls.append(call)
         yield from call.texts()
         if call.blocked:

@@ -10,6 +10,7 @@ from django.conf import settings
 from ai.gemini import COMPLETE, CallControl, Chunk, ModelError, Prompt, stream_answer
 from edgechat.http.answer_bytes import beginning_within, text_bytes
 from edgechat.processes.threads import working
+from edgechat.stores import store_time
 from usage.ledger import services as ledger
 from usage.ledger.services import OpenEntry
 from usage.ledger.tokens import TokenUsage, estimate_tokens
@@ -123,7 +124,8 @@ class MeteredCall:
             self._refused = error.refused
             raise
         finally:
-            with working():
+            # The request may have used its time for stores before the call.
+            with working(), store_time.at_least(store_time.request_seconds()):
                 if self.control.reached:
                     ledger.settle_entry(self._attempt_id, self.usage, answered_by=self._answered_by)
                 else:

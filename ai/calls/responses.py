@@ -66,7 +66,10 @@ def respond(request: AuthenticatedRequest, prepare: Callable[[OpenCall], Answer]
         answer = prepare(call)
         call.on_end(answer.cancel)
         if not streamed:
-            return JSONAnswer(call.run(answer.run))
+            try:
+                return JSONAnswer(answer.run())
+            finally:
+                call.raise_if_over()
         events = _stream(answer, call)
         call.on_close.append(answer.cancel)
         call.keep()

@@ -26,6 +26,8 @@ logger = structlog.get_logger(__name__)
 SIMULTANEOUS_PARTS = 4
 # For all summaries of a process: long ones would otherwise use up the model's quota, which chats share.
 _part_calls = threading.BoundedSemaphore(64)
+# How often a call that waits for them looks whether it has been cancelled.
+LOOK_SECONDS = 0.5
 
 # Cautious, like all estimates: a word and the space after it have nine bytes.
 TOKENS_PER_WORD = 3
@@ -160,7 +162,8 @@ class SummaryAnswer(Answer):
             answered = False
             try:
                 with waiting():
-                    _part_calls.acquire()
+                    while not _part_calls.acquire(timeout=LOOK_SECONDS):
+                        self.raise_if_cancelled()
                 try:
                     made = completed(self.ask(prompt))
                 finally:
