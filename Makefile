@@ -49,7 +49,7 @@ test: install
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 faults: install
-	$(BIN)/python -m pytest -n 2 -m faults -rP --capture=sys
+	FULL_SIZE=1 $(BIN)/python -m pytest -n 2 -m faults -rP --capture=sys
 
 check: install
 	$(BIN)/python -m ruff check .

@@ -19,6 +19,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +34,8 @@ from edgechat.tests.shared_servers import SharedServers, shared_web
 
 os.environ["ENV_FILE"] = ".env.test"
 os.environ["DJANGO_SETTINGS_MODULE"] = "edgechat.settings"
+# Without the compiled files, each process that a test starts would compile the project again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A busy machine must not fail a test.
 hypothesis.settings.register_profile(
@@ -78,6 +81,12 @@ def new_address() -> dict[str, str]:
     return {"X-Forwarded-For": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"}
 
 
+def ask(method: str, url: str, **kwargs: Any) -> httpx2.Response:
+    """The answer to one request, with the address of `headers`, or a new one."""
+    headers = {**new_address(), **kwargs.pop("headers", {})}
+    return httpx2.request(method, url, headers=headers, timeout=60, trust_env=False, verify=_NO_CERTIFICATES, **kwargs)
+
+
 class Api(httpx2.Client):
     """A client with one address, signed in or not. Paths are relative to /api/v1."""
 
@@ -94,6 +103,11 @@ class Api(httpx2.Client):
             **kwargs,
         )
         self.origin = base_url
+        self.at_close = ExitStack()
+
+    def close(self) -> None:
+        self.at_close.close()
+        super().close()
 
     def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:
         """Also raises Unpublished for an answer that the OpenAPI file does not contain."""
@@ -141,6 +155,14 @@ def assert_error(answer: httpx2.Response, status: int, code: str, detail: str, *
     expected = {"detail": detail, "code": code, "request_id": request_id, **more}
     assert (answer.status_code, answer.json()) == (status, expected)
     assert answer.headers["Content-Type"] == "application/json"
+
+
+def full_size(full: int, otherwise: int) -> int:
+    """The size of a test that prints a figure: `full` in `make faults`, which measures, and `otherwise` in other runs.
+
+    The smaller size shows the same, in less time.
+    """
+    return full if os.environ.get("FULL_SIZE") else otherwise
 
 
 T = TypeVar("T")

@@ -8,9 +8,15 @@ from typing import Any
 from conftest import Person
 from conversations.transcript_repository import collections
 
+LARGE = 100_000
+
 
 def store_messages(person: Person, conversation: str, contents: Sequence[str], *, variants: Sequence[str] = ()) -> None:
-    """Write alternating messages of user and model into an empty conversation, each with these earlier versions."""
+    """Write alternating messages of user and model into an empty conversation, each with these earlier versions.
+
+    Large messages are deleted when the person's client is closed: MongoDB's stand-in scans all messages for some
+    commands, and would then need seconds for each of them.
+    """
     at = collections.now()
     documents: list[dict[str, Any]] = [
         {
@@ -42,6 +48,9 @@ def store_messages(person: Person, conversation: str, contents: Sequence[str], *
     at_once = max(1, len(documents) * 4_000_000 // max(size, 1))
     for first in range(0, len(documents), at_once):
         collections.messages().insert_many(documents[first : first + at_once])
+    if size > LARGE:
+        stored = {"_id": {"$in": [document["_id"] for document in documents]}}
+        person.at_close.callback(collections.messages().delete_many, stored)
     count = len(documents)
     collections.conversations().update_one(
         {"_id": conversation}, {"$set": {"next_seq": count + 1, "message_count": count}}

@@ -18,7 +18,7 @@ from conversations import transcript_repository as transcripts
 from conversations.tests.test_context_window import estimated, said, sent, store_exchanges
 from conversations.tests.test_todos import fill, new_todo, somebody_waits, todos_of
 from conversations.todos.services import FoundTask, file_tasks
-from edgechat.tests.web_settings import SMALL
+from edgechat.tests.web_settings import SMALL, SMALL_WINDOW
 from usage.ledger.tokens import estimate_tokens
 from usage.models import LedgerEntry
 
@@ -343,34 +343,33 @@ def test_a_block_is_422_and_files_nothing(alice: Person, block: str) -> None:
     assert len(charged(alice)) == 1
 
 
-@pytest.mark.parametrize("settings", [SMALL, {"CONTEXT_MAX_TOKENS": "2000"}], ids=["256", "2000"])
+@pytest.mark.parametrize(("settings", "room"), [(SMALL, 192), (SMALL_WINDOW, 500)], ids=["256", "600"])
 def test_a_long_conversation_shows_its_summary_and_latest_exchanges_within_the_window(
-    web_with: Callable[..., str], model_calls: ModelCalls, settings: dict[str, str]
+    web_with: Callable[..., str], model_calls: ModelCalls, settings: dict[str, str], room: int
 ) -> None:
-    max_tokens = int(settings["CONTEXT_MAX_TOKENS"])
     carol = Person(web_with(**settings), "carol")
     conversation = carol.new_conversation(title="Titled")
     summary = f"sum-{conversation[-6:]}"
     with override_settings(**{name: value for name, value in settings.items() if name == "MONGODB_DB"}):
-        store_exchanges(carol, conversation, 2500)
-        transcripts.set_summary(carol.id, conversation, text=summary, upto_seq=4000, replaces_upto_seq=0)
+        store_exchanges(carol, conversation, 500)
+        transcripts.set_summary(carol.id, conversation, text=summary, upto_seq=800, replaces_upto_seq=0)
     (todo,) = found(carol, conversation)
     # The schema's smallest number is the summary's.
-    assert todo["message_id"] == f"{conversation}:00004000"
+    assert todo["message_id"] == f"{conversation}:00000800"
     (call,) = model_calls(summary)
     ((_, text),) = sent(call)
     lines = text.split("\n")
-    assert lines[0] == f"[4000] Summary of all until here: {summary}"
-    if max_tokens == 2000:
-        shown = range(5001 - len(lines[1:]), 5001)
+    assert lines[0] == f"[800] Summary of all until here: {summary}"
+    if settings is SMALL_WINDOW:
+        shown = range(1001 - len(lines[1:]), 1001)
         assert lines[1:] == [f"[{seq}] {'User' if seq % 2 else 'Model'}: {said(seq)}" for seq in shown]
-        assert len(shown) > 40
+        assert len(shown) > 5
     else:
-        assert lines[1] == f"[4999] User: {said(4999)}"
+        assert lines[1] == f"[999] User: {said(999)}"
     schema = schema_of(call)
-    assert schema["items"]["properties"]["seq"]["maximum"] == 5000
+    assert schema["items"]["properties"]["seq"]["maximum"] == 1000
     spent = estimated(call) + estimate_tokens(json.dumps(schema))
-    assert max_tokens * 3 // 4 - 60 < spent <= max_tokens * 3 // 4
+    assert room - 60 < spent <= room
     carol.close()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from conftest import Person
+from conftest import Person, full_size
 from conversations.models import Todo
 from conversations.tests.stored_messages import store_messages
 from edgechat.local.web import WebServer
@@ -20,7 +20,6 @@ from edgechat.local.web import WebServer
 pytestmark = pytest.mark.faults
 
 MB = 1_000_000
-MESSAGES = 20
 
 
 def peak(process: psutil.Process) -> float:
@@ -39,20 +38,23 @@ def seconds(call: Callable[[], Any]) -> float:
 def test_the_largest_answers_and_what_they_take(
     start_web: Callable[..., WebServer], register: Callable[..., Person]
 ) -> None:
-    """Messages with 50 earlier versions of 72 kB each, as before the limit: 3.6 MB for each message."""
+    """Messages with 50 earlier versions of 72 kB each, as before the limit: 3.6 MB for each message.
+
+    Of each kind there are more in `make faults`.
+    """
+    count = full_size(20, 4)
     web = start_web(workers=1)
     alice = register("alice", web.url)
     worker = psutil.Process(web.pids[0])
     full, bounded, plain, short = (alice.new_conversation(title="Titled") for _ in range(4))
-    store_messages(alice, full, ["x" * 20_000] * MESSAGES, variants=["v" * 72_000] * 50)
-    store_messages(alice, bounded, ["x" * 20_000] * MESSAGES, variants=["v" * 72_000] * 3)
-    store_messages(alice, plain, ["x" * 20_000] * MESSAGES)
+    store_messages(alice, full, ["x" * 20_000] * count, variants=["v" * 72_000] * 50)
+    store_messages(alice, bounded, ["x" * 20_000] * count, variants=["v" * 72_000] * 3)
+    store_messages(alice, plain, ["x" * 20_000] * count)
     store_messages(alice, short, ["x"] * 100)
-    for _ in range(60):
+    for _ in range(full_size(60, 45)):
         alice.new_conversation(title="\x01" * 200, system_instruction="\x01" * 8000)
-    Todo.objects.bulk_create(
-        [Todo(owner_id=alice.id, title="x" * 255, description="x" * 1000) for _ in range(5000)], batch_size=1000
-    )
+    todo = {"owner_id": alice.id, "title": "x" * 255, "description": "x" * 1000}
+    Todo.objects.bulk_create([Todo(**todo) for _ in range(full_size(5000, 2000))], batch_size=1000)
     assert alice.messages(short)["has_more"] is True
     before = peak(worker)
     path = f"chat/conversations/{full}"
@@ -80,6 +82,6 @@ def test_the_largest_answers_and_what_they_take(
         "one with short texts": short,
     }
     for name, conversation in conversations.items():
-        took = median(seconds(lambda: alice.say(conversation, "[[say=ok]]hello")) for _ in range(5))  # noqa: B023
+        took = median(seconds(lambda: alice.say(conversation, "[[say=ok]]hello")) for _ in range(full_size(5, 1)))  # noqa: B023
         print(f"a send in {name}: {took * 1000:.0f} ms")  # noqa: T201
     print(f"memory of the worker: {before:.0f} MB before, {peak(worker):.0f} MB at most")  # noqa: T201

@@ -15,20 +15,21 @@ from conversations import transcript_repository as transcripts
 from conversations.prompt.context_window import Window, newest_first, select_contents
 from conversations.tests.stored_messages import store_messages
 from conversations.transcript_repository import collections, message_store
+from edgechat.tests.web_settings import SMALL_WINDOW
 from usage.ledger.services import set_budget
 from usage.ledger.tokens import estimate_tokens
 from usage.models import LedgerEntry
 
 ModelCalls = Callable[[str], list[dict[str, Any]]]
 Eventually = Callable[..., Any]
-MAX_TOKENS, MAX_OUTPUT_TOKENS = 600, 100
+MAX_TOKENS, MAX_OUTPUT_TOKENS = (int(value) for value in SMALL_WINDOW.values())
 SUMMARY = "Summary of the conversation before the messages below:\n"
 
 
 @pytest.fixture
 def small_window(web_with: Callable[..., str]) -> str:
     """The URL of a server with a small context window."""
-    return web_with(CONTEXT_MAX_TOKENS=str(MAX_TOKENS), AI_MAX_OUTPUT_TOKENS=str(MAX_OUTPUT_TOKENS))
+    return web_with(**SMALL_WINDOW)
 
 
 @pytest.fixture
@@ -214,9 +215,9 @@ def test_a_message_that_alone_is_too_long_is_413_before_anything_is_stored(
     assert len(model_calls(marker)) == 1
 
 
-def test_5000_messages_send_the_model_no_more_than_50(carol: Person, model_calls: ModelCalls) -> None:
+def test_1000_messages_send_the_model_no_more_than_50(carol: Person, model_calls: ModelCalls) -> None:
     estimates, turns = [], []
-    for count in (25, 2500):
+    for count in (25, 500):
         conversation = carol.new_conversation(title="Titled")
         store_exchanges(carol, conversation, count)
         marker = f"many-{conversation}"
@@ -229,7 +230,7 @@ def test_5000_messages_send_the_model_no_more_than_50(carol: Person, model_calls
     assert len(turns[1]) <= len(turns[0]) < 51
 
 
-def test_reading_the_window_takes_as_many_reads_of_5000_messages_as_of_50(
+def test_reading_the_window_takes_as_many_reads_of_1000_messages_as_of_50(
     alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find_messages = message_store.find_messages
@@ -242,7 +243,7 @@ def test_reading_the_window_takes_as_many_reads_of_5000_messages_as_of_50(
     monkeypatch.setattr(message_store, "find_messages", counted)
     windows: list[Window] = []
     needed = []
-    for count in (25, 2500):
+    for count in (25, 500):
         conversation = alice.new_conversation()
         store_exchanges(alice, conversation, count)
         reads.clear()

@@ -296,10 +296,10 @@ def test_more_conversations_than_an_account_can_have_are_409_also_at_once(
     carol, dave = register("carol", url), register("dave", url)
     first = carol.post("chat/conversations", headers={"Idempotency-Key": "first"})
     answers = at_once(16, lambda number: carol.post("chat/conversations", json={"temporary": number % 2 == 0}))
-    assert sorted(answer.status_code for answer in answers) == [201] * 6 + [409] * 10
-    detail = "An account can have 7 conversations"
+    assert sorted(answer.status_code for answer in answers) == [201] * 11 + [409] * 5
+    detail = "An account can have 12 conversations"
     for refused in (answer for answer in answers if answer.status_code == 409):
-        assert_error(refused, 409, "too_many_conversations", detail, context={"limit": 7})
+        assert_error(refused, 409, "too_many_conversations", detail, context={"limit": 12})
     again = carol.post("chat/conversations", headers={"Idempotency-Key": "first"})
     assert (again.status_code, again.json()) == (201, first.json())
     assert carol.delete(f"chat/conversations/{first.json()['id']}").status_code == 204

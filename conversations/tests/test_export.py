@@ -68,8 +68,7 @@ def test_an_empty_untitled_conversation_can_be_exported(alice: Person) -> None:
 
 def test_more_messages_than_a_page_are_exported(alice: Person) -> None:
     conversation = alice.new_conversation(title="Long")
-    for n in range(51):
-        alice.say(conversation, f"[[say=ok]]{n}")
+    store_messages(alice, conversation, [f"{seq}" for seq in range(1, 103)])
     exported = alice.get(f"chat/conversations/{conversation}/export").json()["messages"]
     assert [message["seq"] for message in exported] == list(range(1, 103))
 

@@ -101,7 +101,7 @@ def test_clocks_of_machines_do_not_matter(
         assert is_near(person.post("todos", json={"title": "Buy bread"}).json()["created_at"])
     # A running process keeps its replies for longer than a lease lasts.
     running = {person: person.new_conversation() for person in people.values()}
-    mids = {person: begin(person, conversation, 120) for person, conversation in running.items()}
+    mids = {person: begin(person, conversation, 100) for person, conversation in running.items()}
     for person, conversation in running.items():
         eventually(lambda: person.messages(conversation)["messages"][1]["status"] == "complete")  # noqa: B023
         attempts = LedgerEntry.objects.filter(attempt_id__startswith=f"{mids[person]}:", purpose="chat")
@@ -109,7 +109,7 @@ def test_clocks_of_machines_do_not_matter(
     # Another process takes over the replies of a killed one.
     person, web = people["ahead"], webs["ahead"]
     conversation = person.new_conversation()
-    begin(person, conversation, 60)
+    begin(person, conversation, 40)
     web.kill()
     with Api(web_url, token=person.tokens["access_token"]) as elsewhere:
         url = f"chat/conversations/{conversation}/messages"

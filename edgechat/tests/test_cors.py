@@ -7,6 +7,7 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
+import conftest
 from conftest import Person, new_address
 from edgechat.tests.web_settings import TWO_PROCESSES
 
@@ -15,7 +16,7 @@ EXPOSED = {"X-Request-ID", "Retry-After", "ETag"}
 
 
 def ask(origin: str, path: str, method: str = "GET", **headers: str) -> httpx2.Response:
-    return httpx2.request(method, origin + path, headers={**new_address(), **headers}, timeout=30, trust_env=False)
+    return conftest.ask(method, origin + path, headers=headers)
 
 
 def listed(answer: httpx2.Response, header: str) -> set[str]:

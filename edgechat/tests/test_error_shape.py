@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from conftest import Api, Person, new_address
+from conftest import Api, Person, ask, new_address
 from edgechat.tests.calls import METHODS, api_routes
 from edgechat.tests.web_settings import SMALL, STRICT, WITHOUT_POSTGRESQL
 
@@ -108,7 +108,7 @@ def test_an_unknown_path_is_404_for_every_method(anonymous: Api, path: str) -> N
 
 def test_an_unknown_path_outside_the_api_is_404(web_url: str) -> None:
     for path in ("/nothing", "/api", "/api/v2/health", "/api/v2/auth/me", "/wp-login.php", "/.env", "/static/none.js"):
-        answer = httpx2.get(web_url + path, headers=new_address(), trust_env=False)
+        answer = ask("GET", web_url + path)
         assert_error(answer, 404, "not_found", "Not found")
 
 
@@ -143,9 +143,9 @@ OUTSIDE = ["/", "/health", "/docs", "/redoc", "/favicon.ico", "/static/edgechat/
 
 @pytest.mark.parametrize("path", OUTSIDE)
 def test_options_and_other_methods_outside_the_api(web_url: str, path: str) -> None:
-    answer = httpx2.request("OPTIONS", web_url + path, headers=new_address(), trust_env=False)
+    answer = ask("OPTIONS", web_url + path)
     assert (answer.status_code, answer.content, answer.headers["Allow"]) == (200, b"", "GET, HEAD, OPTIONS")
-    answer = httpx2.request("DELETE", web_url + path, headers=new_address(), trust_env=False)
+    answer = ask("DELETE", web_url + path)
     assert_error(answer, 405, "method_not_allowed", "Method not allowed")
     assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
 
@@ -275,10 +275,10 @@ def test_an_unknown_host_is_400(web_with: Callable[..., str]) -> None:
     url = web_with(**STRICT)
     for path in ("/api/v1/health", "/api/v1/auth/me", "/nothing"):
         for host in ("evil.example.com", "app.example.com.evil.com", "a b"):
-            answer = httpx2.get(url + path, headers={"Host": host, **new_address()}, trust_env=False)
+            answer = ask("GET", url + path, headers={"Host": host})
             body = assert_error(answer, 400, "malformed_request")
             assert host not in body["detail"]
-    answer = httpx2.get(f"{url}/api/v1/health", headers={"Host": "app.example.com"}, trust_env=False)
+    answer = ask("GET", f"{url}/api/v1/health", headers={"Host": "app.example.com"})
     assert answer.status_code == 200
 
 

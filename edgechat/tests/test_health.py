@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from conftest import new_address
+import conftest
 from edgechat import __version__
 from edgechat.tests.web_settings import STRICT, WITHOUT_MONGODB, WITHOUT_POSTGRESQL, WITHOUT_REDIS
 
@@ -30,7 +30,7 @@ GONE = {"database": WITHOUT_POSTGRESQL, "mongo": WITHOUT_MONGODB, "redis": WITHO
 
 
 def ask(origin: str, path: str, method: str = "GET") -> httpx2.Response:
-    return httpx2.request(method, origin + path, headers=new_address(), timeout=60, trust_env=False)
+    return conftest.ask(method, origin + path)
 
 
 @pytest.mark.parametrize("path", list(UP))

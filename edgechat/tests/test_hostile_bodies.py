@@ -163,22 +163,21 @@ def test_a_chunked_body_that_stops_is_400(connect: Connect, alice: Person) -> No
     assert halves(alice) == 1
 
 
-@pytest.mark.parametrize(("path", "kind"), [("chat/conversations", JSON), ("chat/attachments", MULTIPART)])
 def test_a_body_that_trickles_is_400_and_leaves_no_file(
     connect: Connect,
     start_web: StartWeb,
     register: Callable[..., Person],
     data_dir: Path,
     eventually: Callable[..., Any],
-    path: str,
-    kind: dict[str, Any],
 ) -> None:
     web = start_web(DATA_DIR=str(data_dir))
     token = token_of(register("carol", web.url))
-    clients = [connect(web.url, token=token) for _ in range(3)]
-    for client in clients[:2]:
-        client.begin("POST", path, FILE, **kind, Content_Length=200_000)
-    clients[2].begin("POST", path, **kind, Transfer_Encoding="chunked")
+    clients = []
+    for path, kind in (("chat/conversations", JSON), ("chat/attachments", MULTIPART)):
+        clients += [connect(web.url, token=token) for _ in range(3)]
+        for client in clients[-3:-1]:
+            client.begin("POST", path, FILE, **kind, Content_Length=200_000)
+        clients[-1].begin("POST", path, **kind, Transfer_Encoding="chunked")
     for client in clients:
         client.sock.settimeout(0.05)
 

@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import httpx2
 import pytest
 from django.core.management import call_command
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.validation import validate_schema
 
-from conftest import Api, new_address
+from conftest import Api, ask
 from edgechat.http.api_view import APIView
 from edgechat.tests.calls import METHODS, api_routes
 from edgechat.tests.published import check_json
@@ -28,7 +27,7 @@ NEVER_401 = ("auth/register", "auth/signup", "users/register", "users/logout", *
 
 @pytest.fixture(scope="module")
 def document(web_url: str) -> dict[str, Any]:
-    answer = httpx2.get(f"{web_url}/api/v1/openapi.json", headers=new_address(), trust_env=False)
+    answer = ask("GET", f"{web_url}/api/v1/openapi.json")
     assert answer.status_code == 200
     body: dict[str, Any] = answer.json()
     return body
@@ -111,7 +110,7 @@ def test_the_error_s_shape_is_written_down(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize("query", ["", "?format=yaml", "?version=2", "?lang=de", "?lang=%00"])
 def test_the_document_is_json_whatever_is_asked(web_url: str, query: str) -> None:
     url = f"{web_url}/api/v1/openapi.json{query}"
-    answer = httpx2.get(url, headers={**new_address(), "Accept": "text/html"}, trust_env=False)
+    answer = ask("GET", url, headers={"Accept": "text/html"})
     assert answer.status_code == 200
     assert "json" in answer.headers["Content-Type"]
     assert answer.json()["info"]["title"] == "EdgeChat Backend"

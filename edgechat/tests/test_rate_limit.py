@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx2
 
+import conftest
 from edgechat.local.stack import start_valkey
 from edgechat.local.web import WebServer
 from edgechat.stores.redis import redis_client
@@ -19,7 +20,7 @@ StartWeb = Callable[..., WebServer]
 
 
 def ask(url: str, path: str, address: str, method: str = "GET") -> httpx2.Response:
-    return httpx2.request(method, url + path, headers={"X-Forwarded-For": address}, timeout=30, trust_env=False)
+    return conftest.ask(method, url + path, headers={"X-Forwarded-For": address})
 
 
 def network() -> str:

@@ -12,8 +12,7 @@ import httpx2
 import pytest
 
 from accounts.tests.staff import superuser
-from conftest import Api, new_address
-from edgechat.local.web import WebServer
+from conftest import Api, ask, new_address
 from edgechat.tests.web_settings import PRODUCTION, SMALL, STRICT
 
 DATA = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -90,27 +89,22 @@ def test_the_admin_has_a_policy_of_its_own(web_url: str) -> None:
 def test_the_mode_can_be_relaxed_or_disabled(web_with: Callable[..., str]) -> None:
     assert (SMALL["CSP_MODE"], PRODUCTION["CSP_MODE"]) == ("relaxed", "disabled")
     for settings, expected in ((SMALL, "'unsafe-inline' 'unsafe-eval'"), (PRODUCTION, None)):
-        answer = httpx2.get(f"{web_with(**settings)}/docs", headers=new_address(), trust_env=False)
+        answer = ask("GET", f"{web_with(**settings)}/docs")
         policy = answer.headers.get("Content-Security-Policy")
         assert (expected in policy) if policy and expected else policy == expected
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_hsts_is_sent_over_https_outside_development(start_web: Callable[..., WebServer]) -> None:
-    web = start_web(
-        ENVIRONMENT="staging", JWT_SECRET="0123456789abcdef" * 4, ALLOWED_HOSTS="127.0.0.1", DATA_DIR="/nonexistent"
-    )
+def test_hsts_is_sent_over_https_outside_development(web_with: Callable[..., str]) -> None:
+    url = web_with(**PRODUCTION)
     secure = {**new_address(), "X-Forwarded-Proto": "https"}
     for path in ("/", "/api/v1/nothing"):
-        answer = httpx2.get(web.url + path, headers=secure, trust_env=False)
+        answer = ask("GET", url + path, headers=secure)
         assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
-        assert (
-            "Strict-Transport-Security"
-            not in httpx2.get(web.url + path, headers=new_address(), trust_env=False).headers
-        )
+        assert "Strict-Transport-Security" not in ask("GET", url + path).headers
         for forwarded, is_sent in (("https, http", False), ("http, https", True)):  # behind one proxy
             headers = {**new_address(), "X-Forwarded-Proto": forwarded}
-            answer = httpx2.get(web.url + path, headers=headers, trust_env=False)
+            answer = ask("GET", url + path, headers=headers)
             assert ("Strict-Transport-Security" in answer.headers) is is_sent
 
 

@@ -11,10 +11,9 @@ ELSEWHERE = {"APP_NAME": "EdgeChat elsewhere"}
 WITHOUT_REDIS = {"REDIS_URL": "redis://127.0.0.1:9/0", "AI_CACHE_SECONDS": "300", "MAX_REPLIES_PER_USER": "5"}
 WITHOUT_MONGODB = {"MONGODB_URL": "mongodb://127.0.0.1:9/"}
 WITHOUT_POSTGRESQL = {"DATABASE_URL": "postgresql://nobody:secret@127.0.0.1:9/nothing"}
-WITHOUT_MODEL = APART | {"GEMINI_BASE_URL": "http://127.0.0.1:9"}
-
-# Few requests from one address. Each request of a Person has an address of its own.
-STRICT = {
+# Few requests from one address, and no model. Each request of a Person has an address of its own.
+STRICT = WITHOUT_MODEL = APART | {
+    "GEMINI_BASE_URL": "http://127.0.0.1:9",
     "RATE_LIMIT_REQUESTS": "5",
     "RATE_LIMIT_WINDOW_SECONDS": "600",
     "MAX_BODY_BYTES": "2048",
@@ -43,10 +42,13 @@ TWO_PROCESSES = {
     "WEB_CONCURRENCY": "2",
     "RATE_LIMIT_REQUESTS": "20",
     "RATE_LIMIT_WINDOW_SECONDS": "600",
-    "MAX_CONVERSATIONS": "7",
+    "MAX_CONVERSATIONS": "12",
+    "MAX_REPLIES_PER_USER": "4",
+    "MAX_STREAMS_PER_USER": "3",
     "ATTACHMENT_QUOTA_MB": "1",
     "PUBLIC_URL": "https://chat.example.com",
     "CORS_ORIGINS": "https://app.example.com, http://localhost:3000/",
     "EMAIL_URL": "smtp://127.0.0.1:1",
 }
+SMALL_WINDOW = {"CONTEXT_MAX_TOKENS": "600", "AI_MAX_OUTPUT_TOKENS": "100"}
 SLOW_READERS = {"SLOW_READER_SECONDS": "1", "CONTEXT_MAX_TOKENS": "200000"}
