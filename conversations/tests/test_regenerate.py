@@ -135,13 +135,19 @@ def test_while_a_reply_is_written_it_is_409_and_names_it(alice: Person, conversa
         list(events)
 
 
-def test_twenty_at_once_make_one_call(alice: Person, conversation: str, model_calls: ModelCalls) -> None:
+def test_twenty_at_once_make_one_call(
+    alice: Person, conversation: str, model_calls: ModelCalls, eventually: Callable[..., Any]
+) -> None:
     pair = alice.say(conversation, "one").json()
     marker = f"again-{conversation}"
     with ThreadPoolExecutor(20) as pool:
         edits = [
-            pool.submit(regenerate, alice, pair["user_message"], content=f"[[delay=6]]{marker}") for _ in range(20)
+            pool.submit(regenerate, alice, pair["user_message"], content=f"[[delay=120]]{marker}") for _ in range(20)
         ]
+        eventually(lambda: sum(edit.done() for edit in edits) == 19)
+        eventually(lambda: model_calls(marker))
+        stopped = alice.post(f"chat/conversations/{conversation}/messages/{pair['model_message']['id']}/stop")
+        assert stopped.json()["status"] == "stopped"
     answers = sorted((edit.result() for edit in edits), key=lambda answer: answer.status_code)
     assert [answer.status_code for answer in answers] == [200] + [409] * 19
     assert variants(answers[0].json()["model_message"]) == [("Echo: one", "STOP")]

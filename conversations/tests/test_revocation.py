@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -21,13 +22,14 @@ from accounts.tests.organizations import new_organization
 from accounts.tests.staff import make_user
 from conftest import Api, Person, new_address
 from conversations.tests.events import EVENT_STREAM, read_events
+from conversations.tests.stored_messages import store_messages
 from edgechat.stores.mongo import database
 from edgechat.tests.raw_client import RawClient
 from edgechat.tests.web_settings import ELSEWHERE, WITHOUT_REDIS
 from usage.models import LedgerEntry
 
-# Far longer than an ended call takes, and far shorter than the call would take otherwise.
-LONG = "[[chunks=150]][[gap=0.1]]" + "word " * 150
+# Longer than all calls take to begin and to be ended, on a slow machine too.
+LONG = "[[chunks=80]][[gap=1]]" + "word " * 80
 ENDED = {"detail": "The session has ended", "code": "token_revoked"}
 CONVERSATION = "CONVERSATION"
 GONE = {"detail": "Conversation not found", "code": "not_found"}
@@ -109,7 +111,7 @@ def open_everything(person: Person, origin: str, marker: str, model_calls: Calla
     mid = person.say(conversations[2], "first").json()["model_message"]["id"]
     person.say(conversations[3], "first")
     # The directive is written into a stored message, because in a sent message it would delay that message's own reply.
-    slow = {"$set": {"content": f"[[delay=15]]{marker}"}}
+    slow = {"$set": {"content": f"[[delay=80]]{marker}"}}
     database()["messages"].update_one({"_id": f"{conversations[3]}:00000001"}, slow)
     calls.begin("send, streamed", "POST", f"{streamed}/messages", stream=True, json={"content": content})
     calls.begin("send", "POST", f"{waiting}/messages", json={"content": content})
@@ -367,17 +369,12 @@ def test_without_redis_open_calls_end_a_little_later(
 )
 def test_an_export_breaks_off(alice: Person, web_url: str, elsewhere: str, path: str) -> None:
     conversation = alice.new_conversation(title="Titled")
-    alice.say(conversation, "first")
-    messages = database()["messages"]
-    message = messages.find_one({"_id": f"{conversation}:00000001"})
-    assert message is not None
-    many = 800  # more than the sockets' buffers hold
-    copies = [{**message, "_id": f"{conversation}:{seq:08d}", "seq": seq} for seq in range(3, many + 1)]
-    messages.insert_many([{**copy, "content": "word " * 6400, "client_message_id": None} for copy in copies])
-    database()["conversations"].update_one({"_id": conversation}, {"$set": {"next_seq": many + 1}})
+    many = 300  # more than the sockets' buffers hold
+    store_messages(alice, conversation, ["word " * 6400] * many)
+    small_buffer = httpx2.HTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)])
     read: list[int] = []
     with (
-        Api(web_url, token=alice.tokens["access_token"]) as api,
+        Api(web_url, token=alice.tokens["access_token"], transport=small_buffer) as api,
         api.stream("GET", path.replace(CONVERSATION, f"chat/conversations/{conversation}")) as answer,
     ):
         assert answer.status_code == 200

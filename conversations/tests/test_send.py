@@ -190,9 +190,9 @@ def test_while_a_reply_is_written_another_send_is_409(
     conversation = alice.new_conversation(title="Talk")
     other = alice.new_conversation(title="Talk")
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(alice.say, conversation, f"{conversation} [[delay=5]]")
+        running = pool.submit(alice.say, conversation, f"{conversation} [[delay=120]]")
         eventually(lambda: model_calls(conversation))
-        for text in ("another", f"{conversation} [[delay=5]]"):
+        for text in ("another", f"{conversation} [[delay=120]]"):
             answer = alice.say(conversation, text)
             detail = "A reply is being written in this conversation"
             context = {"message_id": f"{conversation}:00000002"}
@@ -201,6 +201,7 @@ def test_while_a_reply_is_written_another_send_is_409(
         assert [one["status"] for one in written] == ["complete", "generating"]
         assert timeless(written[1]) == message(conversation, 2, "", status="generating")
         assert alice.say(other, "elsewhere").status_code == 200
+        assert alice.post(f"chat/conversations/{conversation}/messages/{conversation}:00000002/stop").status_code == 200
         assert running.result().status_code == 200
     assert alice.say(conversation, "another").json()["user_message"]["seq"] == 3
     assert len(alice.messages(conversation)["messages"]) == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,12 +14,13 @@ from conftest import Person, assert_error, at_once
 from conversations.tests.events import EVENT_STREAM, read_events
 from edgechat.local.web import WebServer
 from edgechat.stores.redis import redis_client
-from edgechat.tests.web_settings import WITHOUT_REDIS
+from edgechat.tests.web_settings import TWO_PROCESSES, WITHOUT_REDIS
 from usage.models import LedgerEntry
 
 Eventually = Callable[..., Any]
 
-LONG = "[[chunks=100]][[gap=0.1]]" + "word " * 100
+# Longer than a test takes on a slow machine: each test ends these replies.
+LONG = "[[chunks=120]][[gap=1]]" + "word " * 120
 TOO_MANY = "replies are being written for this account, as many as there may be; wait for one of them to end"
 TOO_MANY_STREAMS = "event streams are open for this account, as many as there may be; wait for one of them to end"
 
@@ -26,7 +28,7 @@ TOO_MANY_STREAMS = "event streams are open for this account, as many as there ma
 @pytest.fixture
 def carol(web_with: Callable[..., str], register: Callable[..., Person]) -> Person:
     """A user of two processes with small limits."""
-    return register("carol", web_with(WEB_CONCURRENCY="2", MAX_REPLIES_PER_USER="4", MAX_STREAMS_PER_USER="3"))
+    return register("carol", web_with(**TWO_PROCESSES))
 
 
 def assert_too_many(answer: httpx2.Response, detail: str) -> None:
@@ -43,16 +45,19 @@ def stop_all(person: Person, conversations: list[str]) -> None:
         person.post(f"chat/conversations/{conversation}/messages/{conversation}:00000002/stop")
 
 
-def test_fifty_sends_at_once_leave_as_many_replies_as_there_may_be(carol: Person, eventually: Eventually) -> None:
-    conversations = [carol.new_conversation(title="Titled") for _ in range(50)]
-    content = "[[chunks=60]][[gap=0.1]]" + "word " * 60
-    answers = at_once(50, lambda number: carol.say(conversations[number], content, client_message_id="once"))
-    sent = [number for number, answer in enumerate(answers) if answer.status_code == 200]
-    assert len(sent) == 4
-    for number, answer in enumerate(answers):
-        if number not in sent:
-            assert_too_many(answer, f"4 {TOO_MANY}")
-            assert carol.messages(conversations[number])["messages"] == []
+def test_many_sends_at_once_leave_as_many_replies_as_there_may_be(carol: Person, eventually: Eventually) -> None:
+    conversations = [carol.new_conversation(title="Titled") for _ in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        sending = [pool.submit(carol.say, each, LONG, client_message_id="once") for each in conversations]
+        eventually(lambda: sum(each.done() for each in sending) == 8 and running(carol) == 4)
+        sent = [conversation for conversation, each in zip(conversations, sending, strict=True) if not each.done()]
+        stop_all(carol, sent)
+    for conversation, each in zip(conversations, sending, strict=True):
+        if conversation in sent:
+            assert each.result().json()["model_message"]["status"] == "stopped"
+        else:
+            assert_too_many(each.result(), f"4 {TOO_MANY}")
+            assert carol.messages(conversation)["messages"] == []
     assert LedgerEntry.objects.filter(user_id=carol.id).count() == 4
     assert carol.say(conversations[0], "Now there is room").status_code == 200
 
@@ -138,8 +143,12 @@ def test_without_redis_each_process_counts_for_itself(
     web_with: Callable[..., str], register: Callable[..., Person]
 ) -> None:
     carol = register("carol", web_with(**WITHOUT_REDIS))
-    answers = at_once(9, lambda number: carol.post("ai/complete", json={"prompt": f"[[delay=3]]hello {number}"}))
-    assert sorted(answer.status_code for answer in answers) == [200] * 5 + [429] * 4
+    with ExitStack() as stack:
+        for _ in range(5):
+            asked = carol.stream("POST", "ai/complete", json={"prompt": LONG}, headers=EVENT_STREAM)
+            assert stack.enter_context(asked).status_code == 200
+        answers = at_once(4, lambda number: carol.post("ai/complete", json={"prompt": f"hello {number}"}))
+        assert [answer.status_code for answer in answers] == [429] * 4
 
 
 def test_nothing_is_left_of_a_place_that_was_given_back(carol: Person) -> None:
