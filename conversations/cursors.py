@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from conversations.documents import ConversationDocument
+from conversations.documents import ListedConversation
 
 _CHANGE = re.compile(r"([01])-(\d{1,18})")
 # Milliseconds; 14 digits are the maximum of a date.
 _TIME = re.compile(r"(\d{1,14})\.(.+)")
 
 
-def change_cursor(conversation: ConversationDocument) -> str:
+def change_cursor(conversation: ListedConversation) -> str:
     return f"{int(conversation['pinned'])}-{conversation['change']}"
 
 

@@ -79,22 +79,30 @@ class SummaryClaim(TypedDict):
     until: datetime
 
 
-class ConversationDocument(TypedDict):
+class ListedConversation(TypedDict):
+    """The fields of a conversation that lists read."""
+
     _id: str
-    version: int
-    owner_id: int
     organization_id: int | None
     title: str | None
-    title_set_by_user: bool
     system_instruction: str | None
     pinned: bool
     archived: bool
     temporary: bool
+    next_seq: int
+    message_count: int
+    change: int  # the owner's change number of the latest change, used by devices to sync; unique and increasing
+    created_at: datetime
+    updated_at: datetime
+
+
+class ConversationDocument(ListedConversation):
+    version: int
+    owner_id: int
+    title_set_by_user: bool
     expires_at: datetime | None
     creation_key: str | None
     creation_hash: str | None
-    next_seq: int
-    message_count: int
     # Incremented by changes that a reply depends on; claims compare it. Conversations of earlier versions may lack it.
     revision: NotRequired[int]
     summary: SummaryDocument | None
@@ -104,9 +112,6 @@ class ConversationDocument(TypedDict):
     # Ids of the latest claim's exchange, and of the earlier ones in its prompt: the next claim reads them with the
     # conversation. Conversations of earlier versions may lack it.
     recent: NotRequired[list[str]]
-    change: int  # the owner's change number of the latest change, used by devices to sync; unique and increasing
-    created_at: datetime
-    updated_at: datetime
 
 
 class ShownMessage(TypedDict):

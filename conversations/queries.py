@@ -13,6 +13,7 @@ from conversations import transcript_repository as transcripts
 from conversations.documents import (
     Answerable,
     ConversationDocument,
+    ListedConversation,
     MessageDocument,
     ShownMessage,
     is_conversation_id,
@@ -126,9 +127,7 @@ def charged_organization(conversation: ConversationDocument) -> int | None:
     return organization_id if member else None
 
 
-def list_conversations(
-    *, user_id: int, organization_id: int | None = None, **chosen: Any
-) -> list[ConversationDocument]:
+def list_conversations(*, user_id: int, organization_id: int | None = None, **chosen: Any) -> list[ListedConversation]:
     """The user's conversations, or those that the organization's members share, the latest changed first.
 
     `chosen` are the arguments of `transcripts.list_conversations` or of `transcripts.list_shared`. Raises

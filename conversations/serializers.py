@@ -11,9 +11,9 @@ from ai.serializers import MAX_SYSTEM_INSTRUCTION_CHARACTERS
 from conversations.cursors import parse_change_cursor, parse_time_cursor
 from conversations.documents import (
     AttachmentOutput,
-    ConversationDocument,
     Exchange,
     FeedbackOutput,
+    ListedConversation,
     Role,
     ShownMessage,
     Status,
@@ -232,7 +232,7 @@ class TranscriptOutput(TypedDict):
     messages: list[MessageOutput]
 
 
-def conversation_body(conversation: ConversationDocument) -> ConversationOutput:
+def conversation_body(conversation: ListedConversation) -> ConversationOutput:
     return {
         "id": conversation["_id"],
         "title": conversation["title"],

@@ -76,6 +76,44 @@ def test_q_finds_parts_of_titles_whatever_their_case(alice: Person, q: str) -> N
     assert walk(alice, lambda: alice.new_conversation(title=q), limit=2, q=q) == matching[::-1]
 
 
+def test_a_first_page_is_full_again_after_conversations_left_it(alice: Person) -> None:
+    conversations = [alice.new_conversation(title=f"{n}") for n in range(8)]
+
+    def first() -> tuple[list[str], bool]:
+        body = page(alice, limit=3)
+        return [conversation["id"] for conversation in body["conversations"]], body["has_more"]
+
+    for _ in range(2):
+        assert first() == (conversations[:4:-1], True)
+    alice.patch(f"chat/conversations/{conversations[7]}", json={"archived": True})
+    alice.delete(f"chat/conversations/{conversations[5]}")
+    for _ in range(2):
+        assert first() == ([conversations[n] for n in (6, 4, 3)], True)
+    for number in (6, 4, 3):
+        alice.delete(f"chat/conversations/{conversations[number]}")
+    assert first() == (conversations[2::-1], False)
+    alice.patch(f"chat/conversations/{conversations[7]}", json={"archived": False})
+    assert first() == ([conversations[n] for n in (7, 2, 1)], True)
+
+
+def test_pages_are_complete_where_changes_elsewhere_left_wide_gaps_between_the_numbers(alice: Person) -> None:
+    quiet = []
+    for number in range(3):
+        quiet.append(alice.new_conversation(title=f"{number}"))
+        for title in range(5):
+            temporary = alice.new_conversation(temporary=True)
+            alice.patch(f"chat/conversations/{temporary}", json={"title": f"{title}"})
+            alice.get("chat/changes")  # numbers the change
+    for limit in (1, 2):
+        assert walk(alice, lambda: None, limit=limit) == quiet[::-1]
+        told, since, has_more = [], 0, True
+        while has_more:
+            body = alice.get("chat/changes", params={"since": since, "limit": limit}).json()
+            told += [conversation["id"] for conversation in body["conversations"]]
+            since, has_more = body["next_since"], body["has_more"]
+        assert told == quiet
+
+
 def test_nobody_sees_anothers_conversations(alice: Person, bob: Person) -> None:
     alice.new_conversation(title="Hers")
     assert page(bob) == {"conversations": [], "has_more": False, "next_cursor": None}

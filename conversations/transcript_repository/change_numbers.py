@@ -26,6 +26,13 @@ def is_unnumbered(change: int) -> bool:
 
 
 @mongo_errors
+def latest_number(owner_id: int) -> int:
+    """The latest number of the owner's changes; 0 without one."""
+    counter = owners().find_one({"_id": owner_id}, {"change": 1})
+    return int(counter["change"]) if counter else 0
+
+
+@mongo_errors
 def number_changes(owner_id: int) -> int:
     """Number the owner's unnumbered changes in the order of their times, and return the latest number.
 

@@ -15,7 +15,8 @@ from edgechat.stores.mongo import Document, database, mongo_errors
 # The index of running replies.
 WRITTEN_BY = "written_by"
 # Created by earlier versions; no longer used.
-_FORMER_TEXT_INDEX = "owner_text"
+_FORMER_CONVERSATION_INDEXES = frozenset({"owner_archived_change", "owner_archived_pinned_change"})
+_FORMER_MESSAGE_INDEXES = frozenset({"owner_text"})
 TOMBSTONE_SECONDS = 30 * 24 * 3600
 # MongoDB's error codes
 INDEX_OPTIONS_CONFLICT = 85
@@ -64,12 +65,14 @@ def ensure_indexes() -> list[str]:
     made = [
         _ensure_index(conversations(), [("owner_id", 1), ("change", -1)], name="owner_change"),
         _ensure_index(
-            conversations(), [("owner_id", 1), ("archived", 1), ("change", -1)], name="owner_archived_change"
+            conversations(),
+            [("owner_id", 1), ("temporary", 1), ("archived", 1), ("change", -1)],
+            name="owner_temporary_archived_change",
         ),
         _ensure_index(
             conversations(),
-            [("owner_id", 1), ("archived", 1), ("pinned", -1), ("change", -1)],
-            name="owner_archived_pinned_change",
+            [("owner_id", 1), ("temporary", 1), ("archived", 1), ("pinned", -1), ("change", -1)],
+            name="owner_temporary_archived_pinned_change",
         ),
         _ensure_index(
             conversations(),
@@ -104,8 +107,9 @@ def ensure_indexes() -> list[str]:
         _ensure_index(tombstones(), [("purged", 1), ("deleted_at", 1)], name="unpurged"),
         _ensure_index(tombstones(), [("deleted_at", 1)], name="tombstone_ttl", expireAfterSeconds=TOMBSTONE_SECONDS),
     ]
-    if _FORMER_TEXT_INDEX in messages().index_information():
-        messages().drop_index(_FORMER_TEXT_INDEX)
+    for collection, former in ((conversations(), _FORMER_CONVERSATION_INDEXES), (messages(), _FORMER_MESSAGE_INDEXES)):
+        for name in former & collection.index_information().keys():
+            collection.drop_index(name)
     return made
 
 

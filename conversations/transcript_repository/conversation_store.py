@@ -10,9 +10,16 @@ from typing import Any, cast
 from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 
-from conversations.documents import CONVERSATION_VERSION, ConversationDocument, ReplyDocument, is_expired
+from conversations.documents import (
+    CONVERSATION_VERSION,
+    ConversationDocument,
+    ListedConversation,
+    ReplyDocument,
+    is_expired,
+)
 from conversations.sync.search_text import fold, pattern_of
 from conversations.transcript_repository.change_numbers import is_unnumbered, number_changes, unnumbered_change
+from conversations.transcript_repository.change_ranges import likely_end, note_end, width
 from conversations.transcript_repository.collections import NEVER, conversations, now, revision_of
 from conversations.transcript_repository.collections import tombstones as tombstone_collection
 from edgechat.stores.mongo import Document, mongo_errors
@@ -20,8 +27,7 @@ from edgechat.stores.mongo import Document, mongo_errors
 TEMPORARY_LIFETIME = timedelta(hours=24)
 CREATION_KEY_LIFETIME = timedelta(hours=24)
 
-# Lists exclude these fields: the draft in `reply` can be as long as a message, and the others longer than the list.
-UNLISTED = {"reply": 0, "summary": 0, "recent": 0}
+_LISTED = dict.fromkeys(ListedConversation.__annotations__, 1)
 _DOCUMENTS_PER_BATCH = 100
 
 
@@ -101,31 +107,43 @@ def list_conversations(
     archived: bool = False,
     pinned_first: bool = False,
     title_contains: str | None = None,
-) -> list[ConversationDocument]:
+) -> list[ListedConversation]:
     """Up to `limit` conversations, the latest changed first; with `pinned_first`, pinned ones before all others.
 
     The list starts after `skip` conversations, or after the (pinned, change) of the previous page's last conversation.
     Temporary conversations are excluded.
     """
-    chosen: Document = {"owner_id": owner_id, "archived": archived, "expires_at": NEVER}
-    # The index ranges are queried one after the other: for an `$or`, the server would sort all documents.
-    ranges: list[Document] = [{}]
-    if after is not None:
-        pinned, change = after
-        ranges = [{"change": {"$lt": change}}]
-        if pinned_first:
-            ranges[0]["pinned"] = pinned
-            ranges += [{"pinned": False}] * pinned
-    order = [("pinned", -1), ("change", -1)] if pinned_first else [("change", -1)]
+    chosen: Document = {"owner_id": owner_id, "temporary": False, "archived": archived}
 
-    def find() -> list[Document]:
+    def find_pinned_first() -> list[Document]:
+        # The index ranges are queried one after the other: for an `$or`, the server would sort all documents.
+        ranges: list[Document] = [{}]
+        if after is not None:
+            pinned, change = after
+            ranges = [{"pinned": pinned, "change": {"$lt": change}}, *[{"pinned": False}] * pinned]
         found: list[Document] = []
         for each in ranges:
             if len(found) < limit:
+                order = [("pinned", -1), ("change", -1)]
                 found += find_page({**chosen, **each}, order, title_contains, skip=skip, limit=limit - len(found))
         return found
 
-    return cast("list[ConversationDocument]", numbered(owner_id, find))
+    def find_latest_changed() -> list[Document]:
+        below, count = None if after is None else after[1], skip + limit
+        end = 0 if title_contains else likely_end(owner_id, archived=archived, count=count, below=below)
+        while True:
+            change = {"$gte": end} if below is None else {"$gte": end, "$lt": below}
+            found = find_page({**chosen, "change": change}, [("change", -1)], title_contains, skip=skip, limit=limit)
+            if len(found) == limit or end == 0:
+                break
+            end = 0
+        if below is None and not title_contains:
+            end = found[-1]["change"] if len(found) == limit else 0
+            note_end(owner_id, archived=archived, count=count, end=end)
+        return found
+
+    found = numbered(owner_id, find_pinned_first if pinned_first else find_latest_changed)
+    return cast("list[ListedConversation]", found)
 
 
 def find_page(
@@ -138,10 +156,10 @@ def find_page(
 ) -> list[Document]:
     """The first `limit` (0: all) chosen conversations after `skip` others; no further documents are read."""
     if not title_contains:
-        return list(conversations().find(chosen, UNLISTED).sort(order).skip(skip).limit(limit))
+        return list(conversations().find(chosen, _LISTED).sort(order).skip(skip).limit(limit))
     folded = fold(title_contains)
     # The pattern finds all titles that contain the text, and a few others.
-    matching = conversations().find({**chosen, "title": {"$regex": pattern_of(folded)}}, UNLISTED).sort(order)
+    matching = conversations().find({**chosen, "title": {"$regex": pattern_of(folded)}}, _LISTED).sort(order)
     titled = (each for each in matching.batch_size(_DOCUMENTS_PER_BATCH) if folded in fold(each["title"]))
     return list(islice(titled, skip, skip + limit if limit else None))
 
@@ -295,11 +313,18 @@ def set_summary(owner_id: int, conversation_id: str, *, text: str, upto_seq: int
 
 
 @mongo_errors
-def changed_conversations(owner_id: int, *, since: int, upto: int, limit: int) -> list[ConversationDocument]:
+def changed_conversations(owner_id: int, *, since: int, upto: int, limit: int) -> list[ListedConversation]:
     """Conversations whose latest change is in (since, upto], in the order of their changes, without temporary ones."""
-    chosen = {"owner_id": owner_id, "change": {"$gt": since, "$lte": upto}, "expires_at": NEVER}
-    found = conversations().find(chosen, UNLISTED).sort("change", 1).limit(limit)
-    return cast("list[ConversationDocument]", list(found))
+    found: list[Document] = []
+    end = min(upto, since + width(limit))
+    while since < upto and len(found) < limit:
+        # Temporary ones are left out below: with another condition, SecantusDB does not use the index for the range.
+        changed = {"owner_id": owner_id, "change": {"$gt": since, "$lte": end}}
+        read = list(conversations().find(changed, _LISTED).sort("change", 1).limit(limit))
+        found += [each for each in read if not each["temporary"]]
+        since = read[-1]["change"] if len(read) == limit else end
+        end = upto
+    return cast("list[ListedConversation]", found[:limit])
 
 
 @mongo_errors

@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple, cast
 
-from conversations.documents import ConversationDocument, is_expired
+from conversations.documents import ConversationDocument, ListedConversation, is_expired
 from conversations.transcript_repository.change_numbers import unnumbered_change
 from conversations.transcript_repository.collections import NEVER, conversations, now
 from conversations.transcript_repository.conversation_store import find_page
@@ -42,7 +42,7 @@ def list_shared(
     after: tuple[datetime, str] | None = None,
     archived: bool = False,
     title_contains: str | None = None,
-) -> list[ConversationDocument]:
+) -> list[ListedConversation]:
     """These owners' conversations in the organization, the latest changed first; with `after`, those after (time, id).
 
     They are ordered by time, because each owner has separate change numbers. Temporary conversations are excluded.
@@ -67,7 +67,7 @@ def list_shared(
         earlier += find_page({**chosen, "updated_at": last}, [("_id", -1)], title_contains)
     for _, together in groupby(earlier, itemgetter("updated_at")):
         found += sorted(together, key=itemgetter("_id"), reverse=True)
-    return cast("list[ConversationDocument]", found[:limit])
+    return cast("list[ListedConversation]", found[:limit])
 
 
 @mongo_errors

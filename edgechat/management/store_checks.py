@@ -21,9 +21,9 @@ TRANSCRIPT_INDEXES: Mapping[str, frozenset[str]] = {
         {
             "creation_key_once",
             "organization_archived_updated",
-            "owner_archived_change",
-            "owner_archived_pinned_change",
             "owner_change",
+            "owner_temporary_archived_change",
+            "owner_temporary_archived_pinned_change",
             "temporary_ttl",
             "written_by",
         }
