@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import structlog
@@ -41,8 +42,11 @@ def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: in
     answering = finished = False
     try:
         with waiting(), control.active():
+            contents = _contents(prompt)
             answer = _client().models.generate_content_stream(
-                model=settings.GEMINI_MODEL, contents=_contents(prompt), config=_config(prompt, max_output_tokens)
+                model=settings.GEMINI_MODEL,
+                contents=contents if len(contents) == 1 else prompt.contents[-1].text,
+                config=_config(prompt, contents, max_output_tokens),
             )
         while True:
             # The control is active only while this thread reads: between chunks the caller may do other work.
@@ -146,13 +150,32 @@ def _pictures(content: Content) -> Iterator[types.PartDict]:
             yield {"inline_data": {"data": data, "mime_type": mime_type}}
 
 
-def _config(prompt: Prompt, max_output_tokens: int) -> types.GenerateContentConfig:
+def _config(prompt: Prompt, contents: list[types.ContentDict], max_output_tokens: int) -> types.GenerateContentConfig:
+    """The call's options. With more than one content, they also replace the SDK's contents by these."""
     # An object, because the SDK validates a dictionary three times.
-    if prompt.response_schema is None:
-        return _text_config(prompt.system_instruction, max_output_tokens)
-    return _text_config(prompt.system_instruction, max_output_tokens).model_copy(
-        update={"response_mime_type": "application/json", "response_json_schema": prompt.response_schema}
-    )
+    config = _text_config(prompt.system_instruction, max_output_tokens)
+    more: dict[str, Any] = {}
+    if prompt.response_schema is not None:
+        more |= {"response_mime_type": "application/json", "response_json_schema": prompt.response_schema}
+    if len(contents) > 1:
+        from google.genai import types
+
+        # The SDK takes 0.15 ms to convert a content: 30 ms for a conversation of 200 messages, 1.5 ms in this way.
+        more["http_options"] = types.HttpOptions(extra_body={"contents": [*map(_as_json, contents)]})
+    return config.model_copy(update=more) if more else config
+
+
+def _as_json(content: types.ContentDict) -> dict[str, Any]:
+    """A content of `_contents` as the SDK would send it."""
+    parts: list[dict[str, Any]] = []
+    for part in content["parts"] or ():
+        picture = part.get("inline_data")
+        if picture is None:
+            parts.append({"text": part["text"]})
+        else:
+            data = base64.urlsafe_b64encode(picture["data"] or b"").decode()
+            parts.append({"inlineData": {"data": data, "mimeType": picture["mime_type"]}})
+    return {"role": content["role"], "parts": parts}
 
 
 @functools.lru_cache(maxsize=32)
