@@ -114,6 +114,23 @@ class ConversationDocument(ListedConversation):
     recent: NotRequired[list[str]]
 
 
+class PromptMessage(TypedDict):
+    """The fields of a message from which a prompt is made."""
+
+    seq: int
+    role: Role
+    content: str
+    status: Status
+    attachments: list[AttachmentOutput]
+
+
+class RecentMessage(PromptMessage):
+    """A message that is read with its conversation. The other fields are those of its idempotency key."""
+
+    client_message_id: str | None
+    body_hash: str | None
+
+
 class ShownMessage(TypedDict):
     """The fields of a message that users see."""
 
@@ -154,12 +171,12 @@ class Exchange:
 class Answerable:
     """A conversation, and what a claim needs of its messages, all read together.
 
-    `recent` are the messages of the conversation's `recent`, without their variants. `requested` are the messages that
-    the reader named, by their sequence numbers.
+    `recent` are the messages of the conversation's `recent`. `requested` are the messages that the reader named, whole,
+    by their sequence numbers.
     """
 
     conversation: ConversationDocument
-    recent: list[MessageDocument]
+    recent: list[RecentMessage]
     requested: dict[int, MessageDocument]
 
 

@@ -13,8 +13,8 @@ from conversations import transcript_repository as transcripts
 from conversations.attachments.queries import prompt_pictures
 from conversations.documents import (
     ConversationDocument,
-    MessageDocument,
-    ShownMessage,
+    PromptMessage,
+    RecentMessage,
     UserMessageDraft,
     message_id,
     message_seq,
@@ -71,7 +71,7 @@ def reply_prompt(
     draft: UserMessageDraft,
     *,
     seq: int,
-    recent: Sequence[MessageDocument] = (),
+    recent: Sequence[RecentMessage] = (),
 ) -> ReplyPrompt:
     """The prompt of the reply with this sequence number to a message.
 
@@ -93,7 +93,7 @@ def reply_prompt(
 
 
 def _earlier(
-    conversation: ConversationDocument, *, before_seq: int, recent: Sequence[MessageDocument]
+    conversation: ConversationDocument, *, before_seq: int, recent: Sequence[RecentMessage]
 ) -> Iterator[AnsweredExchange]:
     """Answered exchanges that the summary does not cover, newest first: the recent ones, then older ones."""
     owner_id, conversation_id, summary = conversation["owner_id"], conversation["_id"], conversation["summary"]
@@ -105,11 +105,11 @@ def _earlier(
     yield from newest_first(owner_id, conversation_id, before_seq=before_seq, after_seq=after_seq)
 
 
-def is_all_of_recent(conversation: ConversationDocument, recent: Sequence[MessageDocument]) -> bool:
+def is_all_of_recent(conversation: ConversationDocument, recent: Sequence[RecentMessage]) -> bool:
     """Whether these are all recent messages of the conversation, up to its newest exchange.
 
     The ids of an undone claim's messages are in the list too. Earlier versions claim without writing the list, and
-    NX-27017 does not join.
+    NX-27017 joins no messages by a stored list.
     """
     seqs = [message_seq(conversation["_id"], mid) or 0 for mid in conversation.get("recent", ())]
     stored = [seq for seq in seqs if seq < conversation["next_seq"]]
@@ -136,9 +136,9 @@ def newest_first(
     yield from _exchanges(transcripts.read_messages(owner_id, conversation_id, range(before_seq - 1, after_seq, -1)))
 
 
-def _exchanges(messages: Iterable[ShownMessage]) -> Iterator[AnsweredExchange]:
+def _exchanges(messages: Iterable[PromptMessage]) -> Iterator[AnsweredExchange]:
     """Messages, newest first, as answered exchanges."""
-    answer: ShownMessage | None = None
+    answer: PromptMessage | None = None
     for message in messages:
         if answer is not None:
             yield from _answered(message, answer)
@@ -147,14 +147,14 @@ def _exchanges(messages: Iterable[ShownMessage]) -> Iterator[AnsweredExchange]:
 
 def oldest_first(owner_id: int, conversation_id: str, *, after_seq: int, before_seq: int) -> Iterator[AnsweredExchange]:
     """Answered exchanges between two excluded sequence numbers, oldest first."""
-    question: ShownMessage | None = None
+    question: PromptMessage | None = None
     for message in transcripts.read_messages(owner_id, conversation_id, range(after_seq + 1, before_seq)):
         if question is not None:
             yield from _answered(question, message)
         question = message
 
 
-def _answered(question: ShownMessage, answer: ShownMessage) -> Iterator[AnsweredExchange]:
+def _answered(question: PromptMessage, answer: PromptMessage) -> Iterator[AnsweredExchange]:
     """Two messages as an exchange, if the model answered.
 
     Failed and blocked exchanges are left out, because the roles of a prompt must alternate.

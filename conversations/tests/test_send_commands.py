@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from uuid import UUID
 
 import pytest
 
@@ -33,9 +34,9 @@ def mongo_commands(pieces: list[bytes], conversation: str) -> Counter[str]:
     return Counter(piece[26 : piece.index(b"\0", 26)].decode() for piece in named)
 
 
-def statements(pieces: list[bytes], *ids: str) -> int:
+def statements(pieces: list[bytes], *ids: bytes) -> int:
     """The statements that name one of these ids."""
-    return sum(any(each.encode() in piece for each in ids) for piece in pieces)
+    return sum(any(each in piece for each in ids) for piece in pieces)
 
 
 def round_trips(pieces: list[bytes]) -> int:
@@ -51,7 +52,8 @@ def test_sends_and_regenerations_ask_mongodb_5_times_and_a_page_2_times_and_post
     alice = register("alice", web.url)
     conversation = alice.new_conversation(title="Titled")
     [session] = [each["id"] for each in alice.get("auth/sessions").json()["sessions"]]
-    session_in_sql = session.replace("-", "")
+    # A prepared statement gets the id as bytes.
+    ids_in_sql = (conversation.encode(), session.encode(), session.replace("-", "").encode(), UUID(session).bytes)
     path = f"chat/conversations/{conversation}/messages"
 
     def assert_counts(call: Callable[[int], str]) -> None:
@@ -64,7 +66,7 @@ def test_sends_and_regenerations_ask_mongodb_5_times_and_a_page_2_times_and_post
             mongo.append(mongo_commands(proxies["MONGODB_URL"].sent[:], conversation))
             # MongoDB's stand-in answers a filter with an `$or` by reading the whole collection.
             assert not any(b"$or" in piece for piece in proxies["MONGODB_URL"].sent if conversation.encode() in piece)
-            postgres.append(statements(proxies["DATABASE_URL"].sent[:], conversation, session_in_sql))
+            postgres.append(statements(proxies["DATABASE_URL"].sent[:], *ids_in_sql))
             redis.append(round_trips(proxies["REDIS_URL"].sent[:]))
         # Periodic tasks may add to the figures of some calls.
         assert min(mongo, key=Counter.total) == {"aggregate": 1, "update": 4}

@@ -11,6 +11,7 @@ from conversations.documents import (
     Answerable,
     ConversationDocument,
     MessageDocument,
+    RecentMessage,
     ShownMessage,
     VariantOutput,
     is_expired,
@@ -50,7 +51,7 @@ def find_answerable(owner_id: int, conversation_id: str, *, seqs: Iterable[int] 
     keys = [message_id(conversation_id, seq) for seq in seqs]
     stages: list[Document] = [
         {"$match": {"_id": conversation_id, "owner_id": owner_id}},
-        _joined(owner_id, "recent", as_field="recent_messages", fields={"variants": 0}),
+        _joined(owner_id, "recent", as_field="recent_messages", fields=RecentMessage),
     ]
     if keys:
         stages += [{"$addFields": {"requested": keys}}, _joined(owner_id, "requested", as_field="requested_messages")]
@@ -67,7 +68,7 @@ def find_answerable(owner_id: int, conversation_id: str, *, seqs: Iterable[int] 
         return None
     return Answerable(
         conversation,
-        sorted(map(_with_fewer_variants, recent), key=lambda message: message["seq"]),
+        sorted(cast("list[RecentMessage]", recent), key=lambda message: message["seq"]),
         {message["seq"]: _with_fewer_variants(message) for message in requested},
     )
 
@@ -192,11 +193,11 @@ def latest_variants(variants: list[VariantOutput]) -> list[VariantOutput]:
     return variants
 
 
-def _joined(owner_id: int, keys_field: str, *, as_field: str, fields: Document | None = None) -> Document:
-    """A stage that adds the owner's messages whose ids are in a field of the conversation."""
+def _joined(owner_id: int, keys_field: str, *, as_field: str, fields: type[RecentMessage] | None = None) -> Document:
+    """A stage that adds the owner's messages whose ids are in a field of the conversation, whole or some `fields`."""
     pipeline: list[Document] = [{"$match": {"owner_id": owner_id}}]
     if fields is not None:
-        pipeline.append({"$project": fields})
+        pipeline.append({"$project": dict.fromkeys(fields.__annotations__, 1)})
     join = {"from": messages().name, "localField": keys_field, "foreignField": "_id", "pipeline": pipeline}
     return {"$lookup": {**join, "as": as_field}}
 
