@@ -19,6 +19,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import CharField, F, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
+from psycopg.types.numeric import Int8
 
 from accounts.audit import record_event
 from accounts.models import AuditEvent, Organization, User
@@ -26,6 +27,7 @@ from accounts.open_calls.live_accounts import is_deleted
 from edgechat.errors import NotAuthenticated, StoreUnavailable
 from edgechat.http.client_address import Caller
 from edgechat.processes import periodic
+from edgechat.stores.postgresql.prepared import fetch_row
 from usage import processes
 from usage.ledger import statements
 from usage.ledger.budgets import DEFAULT, BudgetExceeded, BudgetState, Limit, Period, default_limit, period_start
@@ -97,17 +99,16 @@ def open_entry(
 
 
 def _open(values: dict[str, Any]) -> OpenEntry:
-    accounts = [
-        Spending(**{f"{column}_id": values[column]}, month=values["month"], day=values["day"])
-        for column in ("user", "organization")
-        if values[column] is not None
-    ]
-    values = {**values, "accounts": len(accounts)}
-    found, output, short = _execute(statements.OPEN, values)[0]
-    if found < len(accounts):  # the first call of the user or the organization
-        Spending.objects.bulk_create(accounts, ignore_conflicts=True)
-        found, output, short = _execute(statements.OPEN, values)[0]
-        if found < len(accounts):
+    payers = [column for column in ("user", "organization") if values[column] is not None]
+    values = {**values, "accounts": len(payers)}
+    found, output, short = _change(statements.OPEN, values)
+    if found < len(payers):  # the first call of the user or the organization
+        Spending.objects.bulk_create(
+            [Spending(**{f"{payer}_id": values[payer]}, month=values["month"], day=values["day"]) for payer in payers],
+            ignore_conflicts=True,
+        )
+        found, output, short = _change(statements.OPEN, values)
+        if found < len(payers):
             raise IntegrityError("An account or an organization was deleted while its call was opened")
     if output <= 0:
         raise BudgetExceeded([BudgetState(*budget) for budget in short], needed=values["input"] + 1)
@@ -203,7 +204,7 @@ def forget_organization(*, instance: Organization, **_: Any) -> None:
 def _close(attempt_id: str, usage: TokenUsage | None, answered_by: str = "") -> None:
     values = {**_now(), "attempt_id": attempt_id, "total": 0}
     if usage is None:
-        _execute(statements.DISCARD, values)
+        _change(statements.DISCARD, values)
         return
     values |= {
         "input": usage.input_tokens,
@@ -215,14 +216,22 @@ def _close(attempt_id: str, usage: TokenUsage | None, answered_by: str = "") -> 
         "answered_by": answered_by,
     }
     try:
-        _execute(statements.SETTLE, values)
+        _change(statements.SETTLE, values)
     except IntegrityError:  # the account or organization was deleted during the statement; the retry sees the deletion
-        _execute(statements.SETTLE, values)
+        _change(statements.SETTLE, values)
 
 
 def _now() -> dict[str, Any]:
     now = timezone.now()
     return {"now": now, "month": period_start("month", now), "day": period_start("day", now)}
+
+
+def _change(statement: str, values: dict[str, Any]) -> Any:
+    """Run a statement of a call. Its row, or None.
+
+    Each combination of types has its own prepared statement, and without Int8 a number's size would be its type.
+    """
+    return fetch_row(statement, {name: Int8(value) if type(value) is int else value for name, value in values.items()})
 
 
 def _execute(statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:

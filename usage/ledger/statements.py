@@ -112,7 +112,7 @@ SETTLE = f"""
                thinking_tokens = %(thinking)s, estimated = %(estimated)s, settled_at = %(now)s,
                attempt_id = CASE WHEN user_id IS NULL AND purpose <> 'check' THEN 'erased:' || entry.id
                                  ELSE attempt_id END,
-               answered_by = %(answered_by)s, cost_micros = ({_COST})
+               answered_by = {_ANSWERED}, cost_micros = ({_COST})
          WHERE attempt_id = %(attempt_id)s AND settled_at IS NULL
         RETURNING user_id, organization_id, reserved_tokens
     ), {_TAKE_FROM_SPENDING}, of_organization AS (
@@ -127,6 +127,7 @@ SETTLE = f"""
       FROM closed
      WHERE user_id IS NOT NULL
     ON CONFLICT (user_id, hour) {_ADD}
+    RETURNING true
 """
 
 DISCARD = f"""
