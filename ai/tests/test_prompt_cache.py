@@ -184,7 +184,7 @@ def test_a_killed_process_holds_nobody_up(
 ) -> None:
     doomed = start_web(**KEPT)
     marker = f"killed-{carol.id}"
-    body = {"prompt": f"{marker} [[chunks=2]][[gap=2]]one two"}
+    body = {"prompt": f"{marker} [[chunks=2]][[gap=5]]one two"}
     with ThreadPoolExecutor(1) as pool, Api(doomed.url, token=carol.tokens["access_token"]) as phone:
         lost = pool.submit(phone.post, "ai/complete", json=body)
         eventually(lambda: model_calls(marker))
@@ -231,7 +231,7 @@ def test_a_deleted_account_s_answers_are_gone(carol: Person) -> None:
 
 
 def test_what_is_answered_after_the_deletion_is_not_kept(carol: Person) -> None:
-    prompt = "[[chunks=8]][[gap=0.2]]" + "word " * 20
+    prompt = "[[chunks=20]][[gap=3]]" + "word " * 20
     with carol.stream("POST", "ai/complete", json={"prompt": prompt}, headers=EVENT_STREAM) as answer:
         events = read_events(answer.iter_lines())
         assert [next(events)[0], next(events)[0]] == ["retry", "delta"]

@@ -409,7 +409,7 @@ def test_an_account_deleted_while_the_model_is_asked_gets_no_todos(
     register: Callable[..., Person], eventually: Callable[..., Any]
 ) -> None:
     carol = register("carol")
-    conversation = begin(carol, "[[delay=2]]" + tasks(FERRY))
+    conversation = begin(carol, "[[delay=120]]" + tasks(FERRY))
 
     def act(number: int) -> Any:
         if number == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from django.utils import timezone
 from conftest import Person, at_once
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, ReplyDocument
+from conversations.tests.living_process import living_process
 from conversations.transcript_repository.collections import conversations
 from usage.ledger.services import settle_abandoned
 from usage.models import Budget, LedgerEntry, Process
@@ -39,12 +40,10 @@ def reply_to(conversation: ConversationDocument, *, worker: str = "nobody") -> R
 
 
 @pytest.fixture
-def living() -> Any:
+def living() -> Iterator[str]:
     """The name of a process that counts as alive; no thread writes the replies that it claims."""
-    until = transcripts.now().replace(year=2100)
-    process = Process.objects.create(name=f"claims-test-{uuid.uuid4()}", alive_until=until)
-    yield process.name
-    process.delete()
+    with living_process() as name:
+        yield name
 
 
 def listed(person: Person) -> tuple[list[str], Any]:
@@ -94,10 +93,11 @@ def test_a_conversation_of_a_version_before_has_no_revision_and_is_claimed_once(
 def test_a_claim_that_another_process_has_taken_is_not_undone(alice: Person, living: str) -> None:
     conversation = alice.new_conversation(title="Talk")
     before = found(alice, conversation)
-    reply = reply_to(before, worker="dead")
-    claimed = transcripts.claim_reply(before, reply)
-    assert claimed is not None
-    assert transcripts.take_reply(alice.id, conversation, reply, worker=living)
+    with living_process() as first:
+        reply = reply_to(before, worker=first)
+        claimed = transcripts.claim_reply(before, reply)
+        assert claimed is not None
+        assert transcripts.take_reply(alice.id, conversation, reply, worker=living)
     assert not transcripts.undo_claim(claimed, reply, before=before)
     assert transcripts.undo_claim(claimed, {**reply, "worker": living}, before=before)
     assert {**found(alice, conversation), "revision": 0} == {**before, "revision": 0}

@@ -12,9 +12,9 @@ from bson import ObjectId
 from conftest import Person
 from conversations import transcript_repository as transcripts
 from conversations.replies.stop import request_stop
+from conversations.tests.living_process import living_process
 from conversations.transcript_repository.collections import conversations
 from edgechat.tests.web_settings import WITHOUT_REDIS
-from usage.models import Process
 
 Eventually = Callable[..., Any]
 SLOW = "[[chunks=20]][[gap=0.1]]" + "word " * 20
@@ -64,18 +64,15 @@ def test_a_stop_of_an_attempt_does_not_stop_the_next(
 
 
 def test_a_stop_is_for_the_attempt_that_took_the_place_of_a_dead_process_too() -> None:
-    conversation, worker = str(ObjectId()), f"test-worker-{ObjectId()}"
+    conversation = str(ObjectId())
     mid = f"{conversation}:00000002"
-    reply = {"message_id": mid, "attempt": 3, "first_attempt": 2, "stop_requested": False, "worker": worker}
-    # No user has this owner id. The process has a row and is alive, so that its reply is not taken over.
-    process = Process.objects.create(name=worker, alive_until=transcripts.now().replace(year=2100))
-    try:
+    with living_process() as worker:
+        reply = {"message_id": mid, "attempt": 3, "first_attempt": 2, "stop_requested": False, "worker": worker}
+        # No user has this owner id.
         conversations().insert_one({"_id": conversation, "owner_id": -1, "reply": reply, "change": 1})
         assert transcripts.request_stop(-1, conversation, mid=mid, attempt=1) is None
         assert transcripts.request_stop(-1, conversation, mid=mid, attempt=4) is None
         assert transcripts.find_stop_requests(worker=worker) == set()
         assert transcripts.request_stop(-1, conversation, mid=mid, attempt=2) == 3
         assert transcripts.find_stop_requests(worker=worker) == {(mid, 3)}
-    finally:
         conversations().delete_one({"_id": conversation})
-        process.delete()

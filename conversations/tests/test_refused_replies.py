@@ -13,6 +13,7 @@ from bson.errors import InvalidDocument
 from conftest import Person
 from conversations import transcript_repository as transcripts
 from conversations.replies.failure import end_refused_reply
+from conversations.tests.living_process import living_process
 from conversations.transcript_repository.collections import conversations, messages
 from edgechat.local.web import WebServer
 from edgechat.stores import mongo
@@ -78,23 +79,24 @@ def test_messages_that_cannot_be_stored_leave_no_claim(alice: Person) -> None:
     found = transcripts.find_conversation(alice.id, conversation)
     assert found is not None
     draft: Any = {"content": "\ud800", "client_message_id": None, "body_hash": "", "attachments": []}
-    reply: Any = {
-        "message_id": f"{conversation}:00000004",
-        "user_message": {**draft, "content": "two"},
-        "attempt": 1,
-        "first_attempt": 1,
-        "ledger_id": "x",
-        "worker": "test",
-        "stop_requested": False,
-        "expires_at": None,
-        "started_at": transcripts.now(),
-    }
-    claimed = transcripts.claim_reply(found, reply)
-    assert claimed is not None
-    unstorable: Any = {**reply, "user_message": draft}
-    with pytest.raises(MongoRefused):
-        transcripts.prepare_messages(alice.id, conversation, unstorable)
-    end_refused_reply(claimed, reply, MongoRefused("a bad value"))
+    with living_process() as worker:
+        reply: Any = {
+            "message_id": f"{conversation}:00000004",
+            "user_message": {**draft, "content": "two"},
+            "attempt": 1,
+            "first_attempt": 1,
+            "ledger_id": "x",
+            "worker": worker,
+            "stop_requested": False,
+            "expires_at": None,
+            "started_at": transcripts.now(),
+        }
+        claimed = transcripts.claim_reply(found, reply)
+        assert claimed is not None
+        unstorable: Any = {**reply, "user_message": draft}
+        with pytest.raises(MongoRefused):
+            transcripts.prepare_messages(alice.id, conversation, unstorable)
+        end_refused_reply(claimed, reply, MongoRefused("a bad value"))
     after = alice.get(f"chat/conversations/{conversation}").json()
     assert {**after, "updated_at": None} == {**before, "updated_at": None}
     assert conversations().find_one({"_id": conversation}, {"reply": 1}) == {"_id": conversation, "reply": None}

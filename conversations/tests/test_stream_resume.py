@@ -88,7 +88,7 @@ def test_stopped_blocked_and_failed_replies_are_told_like_any_other(alice: Perso
         stream_send(alice, conversation, "[[chunks=4]][[block=partial]]one two three four")[-1],
         stream_send(alice, conversation, "[[chunks=4]][[gap=0.02]][[cut=2]]one two three four")[-1],
     ]
-    body = {"content": "[[chunks=50]][[gap=0.1]]" + "word " * 50}
+    body = {"content": "[[chunks=50]][[gap=1]]" + "word " * 50}
     with alice.stream("POST", path, json=body, headers=EVENT_STREAM) as answer:
         events = read_events(answer.iter_lines())
         mid = [next(events) for _ in range(3)][1]["data"]["model_message"]["id"]
