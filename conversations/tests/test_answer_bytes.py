@@ -250,14 +250,14 @@ def test_a_send_reads_only_what_it_sends_of_a_conversation_full_of_long_messages
     alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    find_messages = message_store.find_messages
+    find = message_store._find
 
     def measured(*args: Any, **kwargs: Any) -> Any:
-        found = find_messages(*args, **kwargs)
+        found = find(*args, **kwargs)
         read.extend(len(encode(dict(message))) for message in found)
         return found
 
-    monkeypatch.setattr(message_store, "find_messages", measured)
+    monkeypatch.setattr(message_store, "_find", measured)
     conversation = alice.new_conversation()
     store_messages(alice, conversation, ["x" * 100_000] * 60, variants=["v" * 60_000] * 4)
     earlier = newest_first(alice.id, conversation, before_seq=61)

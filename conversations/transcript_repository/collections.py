@@ -16,7 +16,7 @@ from edgechat.stores.mongo import Document, database, mongo_errors
 WRITTEN_BY = "written_by"
 # Created by earlier versions; no longer used.
 _FORMER_CONVERSATION_INDEXES = frozenset({"owner_archived_change", "owner_archived_pinned_change"})
-_FORMER_MESSAGE_INDEXES = frozenset({"owner_text"})
+_FORMER_MESSAGE_INDEXES = frozenset({"owner_created", "owner_text"})
 TOMBSTONE_SECONDS = 30 * 24 * 3600
 # MongoDB's error codes
 INDEX_OPTIONS_CONFLICT = 85
@@ -101,7 +101,11 @@ def ensure_indexes() -> list[str]:
             unique=True,
             partialFilterExpression={"client_message_id": {"$type": "string"}},
         ),
-        _ensure_index(messages(), [("owner_id", 1), ("created_at", -1)], name="owner_created"),
+        _ensure_index(
+            messages(),
+            [("owner_id", 1), ("created_at", -1), ("conversation_id", -1), ("seq", -1)],
+            name="owner_created_conversation_seq",
+        ),
         _ensure_index(messages(), [("expires_at", 1)], name="temporary_ttl", expireAfterSeconds=3600),
         _ensure_index(tombstones(), [("owner_id", 1), ("change", 1)], name="owner_change"),
         _ensure_index(tombstones(), [("purged", 1), ("deleted_at", 1)], name="unpurged"),

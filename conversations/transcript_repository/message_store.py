@@ -25,11 +25,10 @@ from edgechat.stores.mongo import Document, mongo_errors
 # a model's answer that is too long. An exchange is sent whole, so these limits bound response bodies.
 MAX_VARIANTS, MAX_VARIANTS_BYTES = 50, 256 * 1024
 
-# One read returns this many messages, without the texts of long ones. These are read next, as many as fit together.
-_READ_AT_ONCE, _LONG_BYTES, _LONG_TOGETHER_BYTES = 50, 16_000, 500_000
+# A read of many messages leaves out the texts of long ones. These are read next, as many as fit together.
+_LONG_BYTES, _LONG_TOGETHER_BYTES = 16_000, 500_000
+_READ_AT_ONCE = 50
 _SIZE: Document = {"$bsonSize": "$$ROOT"}
-# A search reads so many messages at a time.
-_SEARCHED_AT_ONCE = 9
 
 
 class FoundMessage(TypedDict):
@@ -96,41 +95,48 @@ def read_messages(
 
     A few MB of messages are in memory at a time, whatever their lengths.
     """
+    fields = list(ShownMessage.__annotations__)
+    if not variants:
+        fields.remove("variants")
     while seqs:
         some, seqs = seqs[:_READ_AT_ONCE], seqs[_READ_AT_ONCE:]
-        found = _find_outlines(owner_id, conversation_id, some, variants=variants)
-        sizes = {message["seq"]: message["size"] for message in found}
-        unread = [message["seq"] for message in found if message["content"] is None]
-        whole: dict[int, MessageDocument] = {}
-        for message in found:
+        keys = [message_id(conversation_id, seq) for seq in some]
+        found = _find(owner_id, keys, _without_long_texts(fields))
+        found.sort(key=lambda message: message["seq"], reverse=some.step < 0)
+        for message in _with_long_texts(owner_id, found, fields):
             if message["content"] is not None:
-                yield cast(ShownMessage, message)
-                continue
-            if message["seq"] in unread:
-                together, _ = take_page(unread, sizes.__getitem__, limit=_LONG_TOGETHER_BYTES)
-                unread = unread[len(together) :]
-                read = find_messages(owner_id, conversation_id, together, variants=variants)
-                whole = {each["seq"]: each for each in read}
-            if message["seq"] in whole:  # not deleted meanwhile
-                yield whole.pop(message["seq"])
+                yield _with_fewer_variants(message)
+
+
+def _without_long_texts(fields: list[str]) -> Document:
+    """A projection: these fields, and the `size` in bytes. Long messages have None as content and as variants."""
+    texts: Document = {
+        name: {"$cond": [{"$lte": [_SIZE, _LONG_BYTES]}, f"${name}", None]}
+        for name in ("content", "variants")
+        if name in fields
+    }
+    return {**dict.fromkeys(fields, 1), **texts, "size": _SIZE}
+
+
+def _with_long_texts(owner_id: int, found: list[Document], fields: list[str]) -> Iterator[Document]:
+    """The messages, in this order, with the texts that `_without_long_texts` left out, unless they are deleted by now.
+
+    Long texts are read lazily, as many as fit together.
+    """
+    sizes = {message["_id"]: message["size"] for message in found}
+    unread = [message["_id"] for message in found if message["content"] is None]
+    whole: dict[str, Document] = {}
+    for message in found:
+        if message["_id"] in unread:
+            together, _ = take_page(unread, sizes.__getitem__, limit=_LONG_TOGETHER_BYTES)
+            unread = unread[len(together) :]
+            whole = {each["_id"]: each for each in _find(owner_id, together, dict.fromkeys(fields, 1))}
+        yield whole.pop(message["_id"], message)
 
 
 @mongo_errors
-def _find_outlines(owner_id: int, conversation_id: str, seqs: range, *, variants: bool) -> list[Document]:
-    """The messages with these sequence numbers, in the order of the range, with their `size` in bytes.
-
-    Long ones have no variants, and None as their content.
-    """
-    keys = [message_id(conversation_id, seq) for seq in seqs]
-    fields: Document = {**dict.fromkeys(ShownMessage.__annotations__, 1), "size": _SIZE}
-    for name in ("content", "variants"):
-        fields[name] = {"$cond": [{"$lte": [_SIZE, _LONG_BYTES]}, f"${name}", None]}
-    if not variants:
-        del fields["variants"]
-    found = list(messages().find({"_id": {"$in": keys}, "owner_id": owner_id}, fields))
-    for message in found:
-        message["variants"] = latest_variants(message.get("variants") or [])
-    return sorted(found, key=lambda message: message["seq"], reverse=seqs.step < 0)
+def _find(owner_id: int, keys: list[str], fields: Document) -> list[Document]:
+    return list(messages().find({"_id": {"$in": keys}, "owner_id": owner_id}, fields))
 
 
 @mongo_errors
@@ -156,30 +162,40 @@ def set_feedback(owner_id: int, mid: str, feedback: Mapping[str, Any] | None) ->
     return None if found is None else _with_fewer_variants(found)
 
 
-@mongo_errors
 def search_messages(
     owner_id: int, patterns: list[str], *, limit: int, before: tuple[datetime, str] | None = None
 ) -> Iterator[FoundMessage]:
     """The owner's messages that match all regular expressions, the newest first; with `before`, those after (time, id).
 
-    Temporary conversations are not searched. Messages are read lazily, a few in memory at a time.
+    Temporary conversations are not searched. Long messages are read lazily, a few in memory at a time; one that is
+    deleted meanwhile is empty.
 
     The server scans the owner's messages from the newest until it has found `limit`: a word index would not find parts
     of words, nor other Unicode forms of their letters.
     """
+    fields = list(FoundMessage.__annotations__)
+    for message in _with_long_texts(owner_id, _find_newest(owner_id, patterns, fields, limit, before), fields):
+        yield cast(FoundMessage, {**message, "content": message["content"] or ""})
+
+
+@mongo_errors
+def _find_newest(
+    owner_id: int, patterns: list[str], fields: list[str], limit: int, before: tuple[datetime, str] | None
+) -> list[Document]:
     matching = [{"content": {"$regex": pattern}} for pattern in patterns]
     chosen: Document = {"owner_id": owner_id, "expires_at": NEVER, "$and": matching}
     ranges: list[Document] = [{}]
     if before is not None:
         at, mid = before
         ranges = [{"created_at": at, "_id": {"$lt": mid}}, {"created_at": {"$lt": at}}]
-    fields = dict.fromkeys(FoundMessage.__annotations__, 1)
+    # The order of times and ids, in the fields of the index.
+    newest_first = [("created_at", -1), ("conversation_id", -1), ("seq", -1)]
+    found: list[Document] = []
     for each in ranges:
-        if limit:
-            newest = messages().find({**chosen, **each}, fields).sort([("created_at", -1), ("_id", -1)]).limit(limit)
-            for found in newest.batch_size(_SEARCHED_AT_ONCE):
-                limit -= 1
-                yield cast(FoundMessage, found)
+        if len(found) < limit:
+            newest = messages().find({**chosen, **each}, _without_long_texts(fields))
+            found += newest.sort(newest_first).limit(limit - len(found))
+    return found
 
 
 def latest_variants(variants: list[VariantOutput]) -> list[VariantOutput]:
@@ -209,4 +225,4 @@ def _cut(variant: VariantOutput) -> VariantOutput:
 
 def _with_fewer_variants(found: Document) -> MessageDocument:
     """A stored message with its variants limited: earlier versions kept more, and some reads leave all of them out."""
-    return cast(MessageDocument, {**found, "variants": latest_variants(found.get("variants", []))})
+    return cast(MessageDocument, {**found, "variants": latest_variants(found.get("variants") or [])})
