@@ -226,6 +226,8 @@ RUBBISH = {
     "deep": "[[chunks=100]]" + say("[" * 4000),
     "deep objects": "[[chunks=100]]" + say("[" + '{"a":' * 1100),
     "a long number": "[[chunks=100]]" + say("9" * 9000),
+    "deep in one event": say("[" * 4000),
+    "a long number in one event": say("9" * 9000),
     "an empty fence": say("```json\n```"),
     "a fence of text": say("```\nnone\n```"),
     "an empty object": say("{}"),
