@@ -18,13 +18,26 @@ def fetch_row(statement: str, values: Params) -> tuple[Any, ...] | None:
 
     Columns come in PostgreSQL's binary form, so `inet` and `jsonb` are not what Django makes of them.
     """
-    connection = connections[DEFAULT_DB_ALIAS]
-    connection.ensure_connection()
-    with connection.wrap_database_errors:
-        cursor = psycopg.Cursor(connection.connection)
+    wrapper: Any = connections[DEFAULT_DB_ALIAS]
+    with wrapper.wrap_database_errors:
+        if wrapper.connection is not None or wrapper.pool is None:
+            wrapper.ensure_connection()
+            return _fetch_row(wrapper.connection, statement, values)
+        # Nearly all requests begin with such a statement, and most have no other: the connection returns at once.
+        lent = wrapper.get_new_connection({})
         try:
-            cursor.execute(statement, values, prepare=True, binary=True)
-        except _OUTDATED:
-            cursor.execute("DEALLOCATE ALL")
-            cursor.execute(statement, values, prepare=True, binary=True)
-        return cursor.fetchone()
+            if not lent.autocommit:
+                lent.autocommit = True
+            return _fetch_row(lent, statement, values)
+        finally:
+            wrapper.pool.putconn(lent)
+
+
+def _fetch_row(connection: Any, statement: str, values: Params) -> tuple[Any, ...] | None:
+    cursor = psycopg.Cursor(connection)
+    try:
+        cursor.execute(statement, values, prepare=True, binary=True)
+    except _OUTDATED:
+        cursor.execute("DEALLOCATE ALL")
+        cursor.execute(statement, values, prepare=True, binary=True)
+    return cursor.fetchone()
