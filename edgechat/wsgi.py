@@ -9,6 +9,7 @@ from typing import Any
 
 from django import db
 from django.core.cache import close_caches
+from django.core.handlers.base import reset_urlconf
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.urls import get_resolver
@@ -20,6 +21,7 @@ _django = get_wsgi_application()
 request_started.disconnect(db.reset_queries)
 request_started.disconnect(db.close_old_connections)
 request_finished.disconnect(close_caches)  # django-redis keeps its connections
+request_finished.disconnect(reset_urlconf)  # all requests have the same routes
 # Import every view now and not with the first request, so that an application that cannot be imported does not start.
 _ = get_resolver().url_patterns
 

@@ -168,7 +168,8 @@ class RequestBody(io.IOBase):
 
     def done(self) -> None:
         """The answer was sent, or the client is gone."""
-        held.add(self._address, -self._read)
+        if self._read:
+            held.add(self._address, -self._read)
         for function in self._when_done:
             function()
 
