@@ -28,6 +28,8 @@ from bench.site import Person, Site
 WORDS = "word " * 20
 LONG_CONVERSATION = 1000  # messages
 BATCH = 1000
+# Sends go to so many conversations in turn: a conversation that grows in each round would be another measurement.
+SENT_TO = 32
 SLOW = "Hello [[delay=1]]"
 STREAM = f"[[chunks=20]][[gap=0.2]]{WORDS}"
 COMPLETE, SENT = '"finish_reason":"STOP"', '"status":"complete"'
@@ -199,7 +201,7 @@ def all_rows() -> dict[str, Scenario]:
             Throughput(
                 f"send-by-{clients}",
                 f"POST .../messages, instant model, {by}",
-                lambda site, clients: sends("Hi", site, 4 * clients),
+                lambda site, clients: sends("Hi", site, max(SENT_TO, 4 * clients)),
                 SEND,
                 clients=clients,
                 contains=SENT,
@@ -213,8 +215,10 @@ def all_rows() -> dict[str, Scenario]:
         rows.append(Statements(name, title, make, contains=contains, clients=64, target=Target(3)))
     rows += [
         AddedLatency("complete-added", "added to the model's time by complete", partial(completions, "Hi"), "Hi"),
-        AddedLatency("send-added", "added to the model's time by a send", partial(sends, "Hi"), "Hi"),
-        AddedLatency("first-delta-added", "added to the first delta of a send", partial(streams, "Hi"), "Hi", True),
+        AddedLatency("send-added", "added to the model's time by a send", partial(sends, "Hi"), "Hi", SENT_TO),
+        AddedLatency(
+            "first-delta-added", "added to the first delta of a send", partial(streams, "Hi"), "Hi", SENT_TO, True
+        ),
     ]
     rows[-3].target, rows[-2].target, rows[-1].target = Target(5), Target(15), Target(3)
     for count, goal in ((200, None), (1000, Target(6)), (3000, Target(20))):

@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import cycle, islice, pairwise
 from typing import Any, ClassVar
 
 from bench.site import Load, Person, Site, run_module
@@ -127,27 +127,30 @@ class Percentile(Throughput):
 class AddedLatency(Scenario):
     """What EdgeChat adds to the model's own time, of one client, in ms: the difference of the medians.
 
-    With `deltas`, the time to the first delta counts instead of the time to the end.
+    The client repeats `count` different requests. With `deltas`, the time to the first delta counts instead of the time
+    to the end.
     """
 
     name: str
     title: str
     requests: Callable[[Site, int], list[str]]
     text: str
+    count: int = 1
     deltas: bool = False
     target: Target | None = None
     unit: str = "ms"
 
     def prepare(self, site: Site) -> None:
-        self._made = self.requests(site, 1)
-        site.load(self._made, connections=1, seconds=0.3)
+        self._made = self.requests(site, self.count)
+        site.load(self._made, connections=1)  # a user's first call to the model makes more statements
         self._model = site.model_request(self.text, streaming=self.deltas)
 
     def measure(self, site: Site) -> Measured:
         address = site.env["GEMINI_BASE_URL"].removeprefix("http://")
         if self.deltas:
             # The scripted model sends all chunks together, so its whole answer is there as early as its first chunk.
-            load = site.load(self._made * (1 + int(20 * site.seconds)), connections=1, deltas=True)
+            requests = islice(cycle(self._made), 1 + int(20 * site.seconds))
+            load = site.load(list(requests), connections=1, deltas=True)
             waits = sorted((first - began) * 1000 for began, first, *_ in load.result.deltas)
             alone = site.load([self._model], connections=1, seconds=site.seconds / 2, address=address).result
             more = {"p99 ms": waits[int(0.99 * len(waits))] - alone.p99, "model p50 ms": alone.p50}
