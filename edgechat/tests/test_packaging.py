@@ -305,7 +305,7 @@ def image(data_dir: Path) -> Image:
 
 
 @pytest.fixture
-def built_image(image: Image) -> Iterator[Image]:
+def built_image(image: Image, shared_servers: None) -> Iterator[Image]:
     """The image after its RUN instructions, with the run's servers and new, empty databases."""
     [collect] = [text for name, text in instructions() if name == "RUN" and "collectstatic" in text]
     done = image.run(["sh", "-c", collect], image_environment())
