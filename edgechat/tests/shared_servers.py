@@ -15,10 +15,14 @@ import threading
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from edgechat.local.stack import Stack
 from edgechat.local.web import READY_PATH, WebServer
 from edgechat.tests.web_settings import APART
+
+# A migrated database without rows of any test: `CREATE DATABASE … TEMPLATE` copies it in a moment.
+MIGRATED = "migrated"
 
 
 class SharedServers:
@@ -75,6 +79,7 @@ class SharedServers:
 
     def _start_stores(self) -> None:
         import django
+        import psycopg
         from django.core.management import call_command
         from django.db import connection
         from django.test import override_settings
@@ -89,6 +94,10 @@ class SharedServers:
                     call_command("ensure_transcript_indexes", verbosity=0, stdout=nowhere)
         finally:
             connection.close()
+        # From another database, because a database with connections cannot be copied.
+        url = urlsplit(os.environ["DATABASE_URL"])
+        with psycopg.connect(url._replace(path="/postgres").geturl(), autocommit=True) as other:
+            other.execute(f"CREATE DATABASE {MIGRATED} TEMPLATE {url.path[1:]}".encode())
 
 
 _STARTER = "starts the shared servers"

@@ -12,6 +12,8 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import connections
 
+from edgechat.tests.shared_servers import MIGRATED
+
 
 @contextmanager
 def own_database() -> Iterator[str]:
@@ -19,7 +21,7 @@ def own_database() -> Iterator[str]:
     name = f"own_{uuid.uuid4().hex}"
     usual = connections["default"]
     with usual.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name}")
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE {MIGRATED}")
     try:
         with database_at(url := urlsplit(settings.DATABASE_URL)._replace(path=f"/{name}").geturl()):
             yield url
@@ -30,7 +32,7 @@ def own_database() -> Iterator[str]:
 
 @contextmanager
 def database_at(url: str) -> Iterator[None]:
-    """The same for an existing, empty database."""
+    """The same for an existing database, which is migrated if it is empty."""
     usual, parts = connections["default"], urlsplit(url)
     own = usual.copy()
     own.settings_dict |= {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +22,7 @@ from conftest import Api, Person, at_once
 from edgechat.local.stack import start_valkey
 from edgechat.local.valkey import Valkey
 from edgechat.local.web import WebServer
+from edgechat.tests.shared_servers import MIGRATED
 from edgechat.tests.web_settings import ELSEWHERE
 from usage.models import HourlyUsage, RequestRecord
 from usage.reports.latency import BUCKETS, bucket_of
@@ -32,7 +31,6 @@ StartWeb = Callable[..., WebServer]
 Eventually = Callable[[Callable[[], Any]], Any]
 Register = Callable[..., Person]
 
-PROJECT = Path(__file__).parents[2]
 REGISTERED = 1  # a Person starts with a request for auth/me
 CLIENTS = 12
 
@@ -123,9 +121,7 @@ def own_database() -> Iterator[str]:
     name = f"recorder_{uuid.uuid4().hex}"
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl()
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"'.encode())
-        migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
-        subprocess.run(migrate, check=True, cwd=PROJECT, env={**os.environ, "DATABASE_URL": url})
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {MIGRATED}".encode())
         yield url
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
 
