@@ -42,11 +42,8 @@ def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: in
     answering = finished = False
     try:
         with waiting(), control.active():
-            contents = _contents(prompt)
             answer = _client().models.generate_content_stream(
-                model=settings.GEMINI_MODEL,
-                contents=contents if len(contents) == 1 else prompt.contents[-1].text,
-                config=_config(prompt, contents, max_output_tokens),
+                model=settings.GEMINI_MODEL, contents=_no_content(), config=_config(prompt, max_output_tokens)
             )
         while True:
             # The control is active only while this thread reads: between chunks the caller may do other work.
@@ -77,9 +74,12 @@ def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: in
 
 def count_tokens(prompt: Prompt, control: CallControl) -> int:
     """The model's count of the tokens in a prompt's contents, which is free of charge. Raises ModelError."""
+    from google.genai import types
+
     try:
         with control.active():
-            counted = _client().models.count_tokens(model=settings.GEMINI_MODEL, contents=_contents(prompt))
+            config = types.CountTokensConfig(http_options=_adding({"contents": _contents(prompt)}))
+            counted = _client().models.count_tokens(model=settings.GEMINI_MODEL, contents=_no_content(), config=config)
     except Exception as error:  # as above
         raise model_error(error) from error
     return bounded_count(counted.total_tokens)
@@ -135,53 +135,50 @@ def _client() -> genai.Client:
     return _client_of_this_process
 
 
-def _contents(prompt: Prompt) -> list[types.ContentDict]:
-    # Dictionaries, because the SDK validates its own objects twice.
+def _contents(prompt: Prompt) -> list[dict[str, Any]]:
+    """The prompt's contents as JSON values. They are added to a request, where they replace `_no_content`.
+
+    The SDK takes 0.15 ms to convert a content of its own types: 30 ms for a conversation of 200 messages, 1.5 ms in
+    this way.
+    """
     return [
         {"role": content.role, "parts": [*_pictures(content), {"text": content.text}]} for content in prompt.contents
     ]
 
 
-def _pictures(content: Content) -> Iterator[types.PartDict]:
+def _pictures(content: Content) -> Iterator[dict[str, Any]]:
     for picture in content.pictures:
         found = picture.read()
         if found is not None:
             data, mime_type = found
-            yield {"inline_data": {"data": data, "mime_type": mime_type}}
+            yield {"inlineData": {"data": base64.urlsafe_b64encode(data).decode(), "mimeType": mime_type}}
 
 
-def _config(prompt: Prompt, contents: list[types.ContentDict], max_output_tokens: int) -> types.GenerateContentConfig:
-    """The call's options. With more than one content, they also replace the SDK's contents by these."""
+@functools.cache
+def _no_content() -> types.Content:
+    from google.genai import types
+
+    return types.Content(role="user")
+
+
+def _adding(body: dict[str, Any]) -> types.HttpOptions:
+    """The option to merge these values into the body of a request."""
+    from google.genai import types
+
+    return types.HttpOptions(extra_body=body)
+
+
+def _config(prompt: Prompt, max_output_tokens: int) -> types.GenerateContentConfig:
     # An object, because the SDK validates a dictionary three times.
     config = _text_config(prompt.system_instruction, max_output_tokens)
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {"contents": _contents(prompt)}
     if prompt.response_schema is not None:
         # In its own field, it makes the SDK parse each chunk, which fails for deep lists and for long numbers.
         more["generationConfig"] = {
             "responseMimeType": "application/json",
             "responseJsonSchema": prompt.response_schema,
         }
-    if len(contents) > 1:
-        # The SDK takes 0.15 ms to convert a content: 30 ms for a conversation of 200 messages, 1.5 ms in this way.
-        more["contents"] = [*map(_as_json, contents)]
-    if not more:
-        return config
-    from google.genai import types
-
-    return config.model_copy(update={"http_options": types.HttpOptions(extra_body=more)})
-
-
-def _as_json(content: types.ContentDict) -> dict[str, Any]:
-    """A content of `_contents` as the SDK would send it."""
-    parts: list[dict[str, Any]] = []
-    for part in content["parts"] or ():
-        picture = part.get("inline_data")
-        if picture is None:
-            parts.append({"text": part["text"]})
-        else:
-            data = base64.urlsafe_b64encode(picture["data"] or b"").decode()
-            parts.append({"inlineData": {"data": data, "mimeType": picture["mime_type"]}})
-    return {"role": content["role"], "parts": parts}
+    return config.model_copy(update={"http_options": _adding(more)})
 
 
 @functools.lru_cache(maxsize=32)
