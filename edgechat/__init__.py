@@ -1,3 +1,3 @@
 """EdgeChat: the backend of a mobile AI chat app."""
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgechat import __version__
+
 _ID = "6f0d8a52c1b94e7d9f3a2b17"
 _MESSAGE_ID = f"{_ID}:00000002"
 _TIME = "2026-03-01T09:30:00Z"
@@ -141,7 +143,7 @@ _FIELDS: dict[str, Any] = {
     # Health
     "status": "ok",
     "Overview.status": "healthy",
-    "version": "1.0.0",
+    "version": __version__,
     "environment": "production",
     "app": "EdgeChat Backend",
     "database": "connected",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgechat import __version__
 from edgechat.settings.deployment import APP_NAME
 
 REST_FRAMEWORK = {
@@ -22,7 +23,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": APP_NAME,
     "DESCRIPTION": "The backend of a mobile AI chat app: accounts, conversations, the model, usage.",
-    "VERSION": "1.0.0",
+    "VERSION": __version__,
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],
