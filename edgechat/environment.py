@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import environs
 from django.core.exceptions import ImproperlyConfigured
+from marshmallow.fields import Field
 
 
 class Environment(environs.FileAwareEnv):
@@ -32,6 +33,10 @@ class Environment(environs.FileAwareEnv):
 
     def is_set(self, name: str) -> bool:
         return self._get_value(name, ...) is not ...
+
+    def declared(self, name: str) -> Field[Any]:
+        """The field by which a variable was read: its type, its default and its validators."""
+        return self._fields[name]
 
     def fault(self, name: str, message: str) -> None:
         """Report a value that has the right type but cannot be used."""

@@ -1,5 +1,6 @@
-"""Django settings, a module for each concern. Every value comes from the environment; README lists the variables.
+"""Django settings, a module for each concern. Every value comes from the environment.
 
+docs/settings.md is made from the declarations and the `#:` comments above them (edgechat.local.settings_page).
 All faults are reported together, so an operator fixes a deployment in one round instead of one restart for each fault.
 """
 

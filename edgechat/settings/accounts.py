@@ -17,11 +17,15 @@ PASSWORD_HASHERS = [
 AUTH_PASSWORD_VALIDATORS = (
     [] if DEVELOPMENT else [{"NAME": "accounts.login.passwords.NormalizedCommonPasswordValidator"}]
 )
+#: A superuser that is created at the start if absent, and never overwritten. Needs the next variable.
 FIRST_SUPERUSER_EMAIL = env.str("FIRST_SUPERUSER_EMAIL", "")
+#: That superuser's first password.
 FIRST_SUPERUSER_PASSWORD = env.str("FIRST_SUPERUSER_PASSWORD", "")
 if bool(FIRST_SUPERUSER_EMAIL) != bool(FIRST_SUPERUSER_PASSWORD):
     env.fault("FIRST_SUPERUSER_EMAIL", "goes with FIRST_SUPERUSER_PASSWORD: set both or neither")
 
+#: The mail server, such as `submission://user:password@mail.example.com:587`. Unset: e-mails are printed in
+#: development, and not sent in production.
 EMAIL_URL = env.str("EMAIL_URL", "")
 # In production without EMAIL_URL no e-mail is sent, and a system check reports that.
 _email: dict[str, Any] = dj_email_url.parse(EMAIL_URL or ("console:" if DEVELOPMENT else "dummy:"))
@@ -34,4 +38,5 @@ EMAIL_USE_TLS, EMAIL_USE_SSL = _email["EMAIL_USE_TLS"], _email["EMAIL_USE_SSL"]
 EMAIL_FILE_PATH = _email["EMAIL_FILE_PATH"] or None
 EMAIL_TIMEOUT = 10
 _mail_host = re.sub(r"^https?://|:.*$", "", PUBLIC_URL) or "localhost"
+#: The sender of e-mails. Unset: no-reply at the host of `PUBLIC_URL`.
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM", "") or f"no-reply@{_mail_host}"

@@ -1,4 +1,7 @@
-"""The reader of the environment, and what all other settings depend on: the environment, the folders, the log."""
+"""The environment, the folders, the log.
+
+All other settings depend on these, and use this module's reader of the environment.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +19,26 @@ clock.install()
 BASE_DIR = Path(__file__).resolve().parents[2]
 
 env = Environment()
+#: Another file in its place.
 env.read_file(BASE_DIR / env.str("ENV_FILE", ".env"))
 
+#: `make run` takes `development` if it is unset.
 ENVIRONMENT = env.str("ENVIRONMENT", "production", validate=OneOf(["production", "staging", "development"]))
 DEVELOPMENT = ENVIRONMENT == "development"
+#: The folder of pictures unless `S3_BUCKET` is set, and in development of all data. `/data` in the image.
 DATA_DIR = (BASE_DIR / env.path("DATA_DIR", Path(".data"))).resolve()
 if DEVELOPMENT:
     # `make run` writes this file: the addresses of the servers that it embeds.
     env.read_file(DATA_DIR / "run.env")
 
+#: The name in the OpenAPI file, in the admin, in e-mails and at `/`.
 APP_NAME = env.str("APP_NAME", "EdgeChat Backend")
 DEBUG = False  # Django's debug pages break the error shape and print settings, so they are off in development too.
+#: The address that clients use, with its scheme: `https://chat.example.com`.
 PUBLIC_URL = env.str("PUBLIC_URL", "").rstrip("/")
 if PUBLIC_URL and not re.fullmatch(r"https?://[^/?#\s]+", PUBLIC_URL):
     env.fault("PUBLIC_URL", "must be an origin such as https://chat.example.com")
+#: Seconds that requests and replies have to finish at a stop.
 GRACEFUL_TIMEOUT = env.int("GRACEFUL_TIMEOUT", 30, validate=Range(min=1, max=3600))
 
 LANGUAGE_CODE = "en-us"
@@ -38,6 +47,7 @@ FORMAT_MODULE_PATH = ["edgechat.date_formats"]  # for the admin
 USE_TZ = True
 USE_I18N = False
 
+#: The least severe log lines that are written.
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]))
 LOGGING_CONFIG = None  # edgechat.logs configures Django's own loggers and the project's.
 configure_logging(level=LOG_LEVEL or "INFO", as_json=not DEVELOPMENT)

@@ -13,12 +13,17 @@ WHITENOISE_ROOT = BASE_DIR / "edgechat" / "root"  # /favicon.ico, which browsers
 # Views serve users' files and check who owns them; the files have no public addresses.
 MEDIA_ROOT = DATA_DIR / "media"
 FILE_UPLOAD_PERMISSIONS, FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o600, 0o700
+#: Stores pictures in this bucket instead of `DATA_DIR`.
 S3_BUCKET = env.str("S3_BUCKET", "")
 _s3_options = {
     "bucket_name": S3_BUCKET,
+    #: A store that speaks the S3 protocol; unset: Amazon's.
     "endpoint_url": env.str("S3_ENDPOINT_URL", "") or None,
+    #: The bucket's region.
     "region_name": env.str("S3_REGION", "") or None,
+    #: Unset: the credentials of the machine's role.
     "access_key": env.str("S3_ACCESS_KEY_ID", "") or None,
+    #: The secret of `S3_ACCESS_KEY_ID`.
     "secret_key": env.str("S3_SECRET_ACCESS_KEY", "") or None,
     "default_acl": None,
     "querystring_auth": True,

@@ -10,6 +10,7 @@ from marshmallow.validate import OneOf
 from edgechat.settings.deployment import DEVELOPMENT, PUBLIC_URL, env
 from edgechat.settings.limits import TRUSTED_PROXY_COUNT
 
+#: Host names, comma-separated. Unset: localhost and the host of `PUBLIC_URL`; all hosts in development.
 _hosts: list[str] | None = env.list("ALLOWED_HOSTS", None)
 if _hosts is None:
     _hosts = ["*"] if DEVELOPMENT else [re.sub(r"^https?://|[:/].*$", "", PUBLIC_URL)]
@@ -21,16 +22,20 @@ if TRUSTED_PROXY_COUNT:
 
 def _cors_origins() -> list[str]:
     """CORS_ORIGINS (`*` or a comma-separated list), else the older BACKEND_CORS_ORIGINS (a JSON list), else `*`."""
-    if not env.is_set("CORS_ORIGINS") and env.is_set("BACKEND_CORS_ORIGINS"):
+    #: `*`, or a comma-separated list of origins. Credentials only with a list.
+    ours = env.str("CORS_ORIGINS", "*")
+    #: The older backends' name of `CORS_ORIGINS`: a JSON list.
+    older = env.str("BACKEND_CORS_ORIGINS", "")
+    if older and not env.is_set("CORS_ORIGINS"):
         try:
-            origins = json.loads(env.str("BACKEND_CORS_ORIGINS"))
+            origins = json.loads(older)
         except ValueError:
             origins = None
         if not isinstance(origins, list) or not all(isinstance(origin, str) for origin in origins):
             env.fault("BACKEND_CORS_ORIGINS", 'must be a JSON list, for example ["https://app.example.com"]')
             return []
         return [origin.rstrip("/") for origin in origins]
-    return [origin.strip().rstrip("/") for origin in env.str("CORS_ORIGINS", "*").split(",") if origin.strip()]
+    return [origin.strip().rstrip("/") for origin in ours.split(",") if origin.strip()]
 
 
 _origins = _cors_origins()
@@ -60,6 +65,7 @@ SESSION_COOKIE_NAME = "edgechat_admin"
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 SESSION_COOKIE_AGE = 12 * 3600  # accounts.staff.sessions.LIFETIME
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
+#: The Content-Security-Policy. `strict`: no inline script and no eval outside the admin.
 CSP_MODE = env.str("CSP_MODE", "strict", validate=OneOf(["strict", "relaxed", "disabled"]))
 # Sent over https only. TLS ends at the proxy, which reports it by X-Forwarded-Proto (TRUSTED_PROXY_COUNT).
 HSTS_SECONDS = 0 if DEVELOPMENT else 365 * 24 * 3600

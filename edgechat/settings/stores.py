@@ -14,19 +14,31 @@ from edgechat.settings.deployment import DEVELOPMENT, env
 
 # A request's limit for its wait for a turn to work and its waits for stores together. A call that needs a dead store
 # takes 5 s.
+#: The time that a request may wait for its turn to work and for PostgreSQL and MongoDB, together. After it: 503.
 STORE_TIMEOUT_SECONDS = env.float("STORE_TIMEOUT_SECONDS", 4.5, validate=Range(min=1, max=60)) or 4.5
+#: Connections to PostgreSQL of each web process.
 DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", 10, validate=Range(min=1, max=200))
 
 
 def _postgres_url() -> str:
     """DATABASE_URL, or a URL built from the older backends' POSTGRES_* variables, or an empty text."""
+    #: PostgreSQL; `postgresql+asyncpg://` is read as `postgresql://`. Embedded in development.
     url: str = env.str("DATABASE_URL", "")
-    parts = {name: env.str(f"POSTGRES_{name}", "") for name in ("USER", "PASSWORD", "HOST", "PORT", "DB")}
-    if not url and parts["HOST"]:
-        login = quote(parts["USER"] or "postgres", safe="")
-        if parts["PASSWORD"]:
-            login += ":" + quote(parts["PASSWORD"], safe="")
-        url = f"postgresql://{login}@{parts['HOST']}:{parts['PORT'] or '5432'}/{parts['DB'] or 'edgechat'}"
+    #: With the next four variables, in place of `DATABASE_URL`, as the older backends had it.
+    host = env.str("POSTGRES_HOST", "")
+    #: See `POSTGRES_HOST`.
+    port = env.str("POSTGRES_PORT", "5432")
+    #: See `POSTGRES_HOST`.
+    user = env.str("POSTGRES_USER", "postgres")
+    #: See `POSTGRES_HOST`.
+    password = env.str("POSTGRES_PASSWORD", "")
+    #: See `POSTGRES_HOST`.
+    database = env.str("POSTGRES_DB", "edgechat")
+    if not url and host:
+        login = quote(user, safe="")
+        if password:
+            login += ":" + quote(password, safe="")
+        url = f"postgresql://{login}@{host}:{port}/{database}"
     # SQLAlchemy's driver suffix and asyncpg's name of the TLS option, as in the older backend's deployments.
     url = re.sub(r"^postgres(ql)?\+[a-z0-9]+://", "postgresql://", url)
     return re.sub(r"([?&])ssl=", r"\1sslmode=", url)
@@ -47,9 +59,14 @@ def _store_url(name: str, value: str, schemes: tuple[str, ...], nowhere: str) ->
 DATABASE_URL = _store_url(
     "DATABASE_URL", _postgres_url(), ("postgresql", "postgres"), "postgresql://nobody@127.0.0.1:9/edgechat"
 )
-MONGODB_URL = _store_url("MONGODB_URL", env.str("MONGODB_URL", ""), ("mongodb", "mongodb+srv"), "mongodb://127.0.0.1:9")
+#: MongoDB. Embedded in development.
+_mongodb_url = env.str("MONGODB_URL", "")
+MONGODB_URL = _store_url("MONGODB_URL", _mongodb_url, ("mongodb", "mongodb+srv"), "mongodb://127.0.0.1:9")
+#: The name of the database in MongoDB.
 MONGODB_DB = env.str("MONGODB_DB", "edgechat", validate=Regexp(r"[A-Za-z0-9_-]{1,63}\Z"))
-REDIS_URL = _store_url("REDIS_URL", env.str("REDIS_URL", ""), ("redis", "rediss", "unix"), "redis://127.0.0.1:9/0")
+#: Redis. Embedded in development.
+_redis_url = env.str("REDIS_URL", "")
+REDIS_URL = _store_url("REDIS_URL", _redis_url, ("redis", "rediss", "unix"), "redis://127.0.0.1:9/0")
 
 try:
     _database: dict[str, Any] = dict(dj_database_url.parse(DATABASE_URL))

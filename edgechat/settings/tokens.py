@@ -33,7 +33,10 @@ def _development_secret(path: Path) -> str:
     return path.read_text().strip()
 
 
-JWT_SECRET = env.str("JWT_SECRET", "") or env.str("SECRET_KEY", "")
+#: The older backends' name of `JWT_SECRET`.
+_older_secret = env.str("SECRET_KEY", "")
+#: Signs all tokens; 32 bytes or more. In development one is generated and kept in `DATA_DIR`.
+JWT_SECRET = env.str("JWT_SECRET", "") or _older_secret
 if not JWT_SECRET and DEVELOPMENT:
     JWT_SECRET = _development_secret(DATA_DIR / "jwt_secret")
 if not JWT_SECRET:
@@ -42,9 +45,14 @@ elif len(JWT_SECRET.encode()) < 32 and not DEVELOPMENT:
     env.fault("JWT_SECRET", "must have 32 bytes or more")
 # A leaked key reveals no other key.
 SECRET_KEY = hmac.new(JWT_SECRET.encode(), b"django-secret-key", hashlib.sha256).hexdigest()
-JWT_ALGORITHM = env.str("JWT_ALGORITHM", env.str("ALGORITHM", "HS256"), validate=OneOf(["HS256", "HS384", "HS512"]))
-_minutes = env.int(
-    "JWT_ACCESS_EXPIRE_MINUTES", env.int("ACCESS_TOKEN_EXPIRE_MINUTES", 15), validate=Range(min=1, max=24 * 60)
-)
+#: The older backends' name of `JWT_ALGORITHM`.
+_older_algorithm = env.str("ALGORITHM", "HS256")
+#: How tokens are signed.
+JWT_ALGORITHM = env.str("JWT_ALGORITHM", _older_algorithm, validate=OneOf(["HS256", "HS384", "HS512"]))
+#: The older backends' name of `JWT_ACCESS_EXPIRE_MINUTES`.
+_older_minutes = env.int("ACCESS_TOKEN_EXPIRE_MINUTES", 15)
+#: How long an access token is valid.
+_minutes = env.int("JWT_ACCESS_EXPIRE_MINUTES", _older_minutes, validate=Range(min=1, max=24 * 60))
 ACCESS_TOKEN_LIFETIME = timedelta(minutes=_minutes or 15)
+#: How long a refresh token is valid.
 REFRESH_TOKEN_LIFETIME = timedelta(days=env.int("JWT_REFRESH_EXPIRE_DAYS", 7, validate=Range(min=1, max=365)) or 7)
