@@ -25,7 +25,7 @@ PRODUCTION_LIKE := ENVIRONMENT=production JWT_SECRET=only-for-the-check-01234567
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test faults check bench bench-quick clean install model
+.PHONY: help run dev test faults check docs bench bench-quick clean install model
 
 help:
 	@echo 'make run     serve the API on PORT (8000), with every server it needs, until Ctrl-C'
@@ -33,6 +33,7 @@ help:
 	@echo 'make test    run the tests on the same real servers'
 	@echo 'make faults  run the tests that kill servers, with their figures'
 	@echo 'make check   lint, types, migrations, settings, security, known vulnerabilities'
+	@echo 'make docs    build the documentation into site/'
 	@echo 'make bench   measure every figure beside its floor; BASE=<commit> compares with that commit, ROWS="me list" selects'
 	@echo 'make bench-quick  the same in 90 s, for daily use'
 	@echo 'make clean   remove .venv and caches; the data in DATA_DIR (.data) stays'
@@ -61,6 +62,11 @@ check: install
 	$(BIN)/python -m bandit -c pyproject.toml -r . --quiet
 	$(BIN)/python -m edgechat.local audit requirements.txt
 
+docs: install
+	$(BIN)/python -m edgechat.local.settings_page
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --clean
+	@echo 'site/index.html'
+
 BENCH = $(BIN)/python -m bench $(ROWS) $(if $(BASE),--base $(BASE)) $(BENCH_OPTIONS)
 
 bench: install
@@ -71,7 +77,7 @@ bench-quick: install
 	$(BENCH) --quick
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis staticfiles
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis staticfiles site
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 install: $(READY)

@@ -36,13 +36,13 @@ def test_every_name_in_a_document_exists(document: str) -> None:
 
 
 def test_every_package_and_every_name_in_the_diagrams_of_the_architecture_exists() -> None:
-    packages = {*re.findall(r"`([\w/]+/)`", ARCHITECTURE), *re.findall(r'\["([\w/]+/):', ARCHITECTURE)}
+    packages = {*re.findall(r"`([\w/]+/)`", ARCHITECTURE), *re.findall(r"^([\w/]+/)  ", ARCHITECTURE, re.MULTILINE)}
     assert len(packages) > 10
     assert [package for package in packages if not (PROJECT / package).is_dir()] == []
     named = names_in(ARCHITECTURE)
     known = {name for path, _ in named for name in names_defined_in(path)}
     known |= {Path(path).stem for path, _ in named} | set(vars(transcripts))
-    [diagram] = re.findall(r"sequenceDiagram\n(.*?)```", ARCHITECTURE, re.DOTALL)
+    [diagram] = re.findall(r"```text\nMessagesView(.*?)```", ARCHITECTURE, re.DOTALL)
     drawn = set(re.findall(r"\w+_\w+|BudgetExceeded", diagram))
     assert drawn - known - {"transcript_repository", "BudgetExceeded"} == set()
 
