@@ -19,6 +19,7 @@ from django.utils.html import format_html
 from unfold.admin import TabularInline
 from unfold.widgets import UnfoldAdminSelect2MultipleWidget
 
+from accounts.api_keys.admin import ApiKeyAdmin
 from accounts.audit import record_event
 from accounts.lifecycle.deletion import delete_user
 from accounts.login.sessions import end_session
@@ -34,7 +35,7 @@ from accounts.staff.site import password_change_watched
 from accounts.staff.user_actions import UserActions
 from edgechat.http.client_address import caller_of
 
-__all__ = ["AccountAdmin", "OrganizationAdmin"]
+__all__ = ["AccountAdmin", "ApiKeyAdmin", "OrganizationAdmin"]
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 

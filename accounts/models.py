@@ -183,6 +183,43 @@ class TokenPair(models.Model):
         return f"pair {self.generation} of {self.session_id}"
 
 
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def live(self) -> ApiKeyQuerySet:
+        """The keys that have neither been ended nor expired."""
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), ended_at=None)
+
+
+class ApiKey(models.Model):
+    """A key of a user for programs. The key itself is not stored, only its digest."""
+
+    class Scope(models.TextChoices):
+        AI = "ai", "AI"
+        CHAT = "chat", "chat"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=16, help_text="The beginning of the key.")
+    digest = models.CharField(max_length=64, unique=True, editable=False, help_text="The key's SHA-256.")
+    scopes = ArrayField(models.CharField(max_length=10, choices=Scope.choices))
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, help_text="To the minute.")
+    expires_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    end_reason = models.CharField(max_length=30, blank=True)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-created_at",)
+        verbose_name = "API key"
+        verbose_name_plural = "API keys"
+        indexes = (models.Index(fields=("-created_at",), name="api_key_created"),)
+
+    def __str__(self) -> str:
+        return f"{self.prefix} of {self.user_id}"
+
+
 class LoginAttempts(models.Model):
     """The latest login attempts for one e-mail address, with or without an account; see accounts.login.login_lock."""
 
@@ -268,6 +305,8 @@ class AuditEvent(models.Model):
         MEMBERSHIP_CHANGED = "membership_changed"
         STAFF_CHANGE = "staff_change"
         REAUTHENTICATED = "reauthenticated"
+        API_KEY_CREATED = "api_key_created"
+        API_KEY_ENDED = "api_key_ended"
 
     event = models.CharField(max_length=30, choices=Event.choices)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)

@@ -15,6 +15,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from accounts.api_keys.services import end_all_api_keys
 from accounts.audit import record_event
 from accounts.login.devices import device_of
 from accounts.login.login_lock import LoginLocked, begin_login, begin_password_check
@@ -117,7 +118,7 @@ def log_in_user(
 def change_password(
     *, user: User, session: Session, password: str, current_password: str | None, caller: Caller
 ) -> None:
-    """Set a new password and end the user's other sessions.
+    """Set a new password and end the user's other sessions and API keys.
 
     Raises Invalid for a wrong `current_password` or a common new password, and LoginLocked after five wrong ones.
     Raises ReauthenticationRequired if `current_password` is None and the login is more than 15 minutes old.
@@ -140,6 +141,7 @@ def change_password(
         if not changed or not Session.objects.live().filter(pk=session.pk).exists():
             raise AccountChanged
         end_all_sessions(user_id=user.pk, reason="password_changed", but=session.pk)
+        end_all_api_keys(user_id=user.pk, reason="password_changed", actor_id=user.pk, caller=caller)
         record_event(AuditEvent.Event.PASSWORD_CHANGED, caller=caller, user_id=user.pk, actor_id=user.pk)
     user.password, user.updated_at = encoded, now
 

@@ -1,6 +1,7 @@
 from django.urls import path
 
 from accounts import user_views, views
+from accounts.api_keys import views as api_key_views
 from accounts.lifecycle import data_export_views
 from accounts.login import session_views
 from accounts.older_clients import cookie_views
@@ -23,6 +24,8 @@ urlpatterns = [
     path("auth/logout-all", session_views.LogoutAllView.as_view()),
     path("auth/sessions", session_views.SessionsView.as_view()),
     path("auth/sessions/<session_id>", session_views.SessionView.as_view()),
+    path("auth/api-keys", api_key_views.ApiKeysView.as_view()),
+    path("auth/api-keys/<key_id>", api_key_views.ApiKeyView.as_view()),
     path("auth/signup", older_views.SignupView.as_view()),
     path("auth/signin", older_views.SigninView.as_view()),
     path("users/register", older_views.UserRegisterView.as_view()),

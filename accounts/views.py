@@ -11,7 +11,7 @@ from accounts.lifecycle.deletion import delete_user
 from accounts.login.devices import DeviceToken, given_tokens, issue_device_token
 from accounts.login.login_lock import LoginLocked
 from accounts.login.sessions import AccountChanged, IssuedTokens, RefreshInvalid, refresh_session, start_session
-from accounts.requests import AuthenticatedRequest
+from accounts.requests import AuthenticatedRequest, session_of
 from accounts.serializers import (
     IdentityOutput,
     LoginInput,
@@ -113,14 +113,14 @@ class UserMeView(APIView):
     def patch(self, request: AuthenticatedRequest) -> Answer[ProfileOutput]:
         """Change the name or the password.
 
-        A new password ends all other sessions. It requires `current_password`, or a login within the last 15 minutes.
-        The answer has a new `device_token` for the next login.
+        A new password ends all other sessions and all API keys. It requires `current_password`, or a login within the
+        last 15 minutes. The answer has a new `device_token` for the next login.
         """
         data = validated_body(ProfileInput, request)
         if "password" in data:
             change_password(
                 user=request.user,
-                session=request.auth,
+                session=session_of(request),
                 password=data["password"],
                 current_password=data.get("current_password"),
                 caller=caller_of(request._request),

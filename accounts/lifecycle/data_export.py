@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db.models import Model, QuerySet
 
-from accounts.models import AuditEvent, Membership, Session, User
+from accounts.models import ApiKey, AuditEvent, Membership, Session, User
 from accounts.serializers import UserOutput, user_body
 from edgechat.http.answer_bytes import encode_json
 from edgechat.http.bodies import Lines
@@ -87,6 +87,18 @@ class SessionRecord(TypedDict):
     end_reason: str
 
 
+class ApiKeyRecord(TypedDict):
+    id: UUID
+    name: str
+    prefix: str
+    scopes: list[str]
+    created_at: datetime
+    last_used_at: datetime | None
+    expires_at: datetime | None
+    ended_at: datetime | None
+    end_reason: str
+
+
 class MembershipRecord(TypedDict):
     organization_id: int
     role: str
@@ -106,18 +118,21 @@ class AuditEventRecord(TypedDict):
 ACCOUNT_TYPES = {
     "account": ("accounts", AccountRecord),
     "session": ("sessions", SessionRecord),
+    "api_key": ("api_keys", ApiKeyRecord),
     "membership": ("memberships", MembershipRecord),
     "audit_event": ("audit_events", AuditEventRecord),
 }
 
 
 def export_account(user_id: int) -> Iterator[Record]:
-    """The account, its sessions, memberships and audit events. Tokens are secrets and not exported."""
+    """The account, its sessions, API keys, memberships and audit events, without secrets such as tokens and digests."""
     for user in User.objects.filter(pk=user_id):
         account: AccountRecord = {**user_body(user), "last_login": user.last_login}
         yield "account", account
     for session in rows_of(Session.objects.filter(user_id=user_id)):
         yield "session", record_of(SessionRecord, session)
+    for key in rows_of(ApiKey.objects.filter(user_id=user_id)):
+        yield "api_key", record_of(ApiKeyRecord, key)
     for membership in rows_of(Membership.objects.filter(user_id=user_id).select_related("organization")):
         yield (
             "membership",

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.addresses import email_key
+from accounts.api_keys.services import end_all_api_keys
 from accounts.audit import forget_changes, record_event
 from accounts.login.sessions import end_all_sessions
 from accounts.models import AuditEvent, Membership, User
@@ -55,6 +56,7 @@ def delete_user(*, user: User, caller: Caller | None, actor_id: int | None) -> b
         )
         _forget_addresses(user)
         end_all_sessions(user_id=user.pk, reason="account_deleted")
+        end_all_api_keys(user_id=user.pk, reason="account_deleted", actor_id=actor_id, caller=caller)
         record_event(AuditEvent.Event.ACCOUNT_DELETED, caller=caller, user_id=user.pk, actor_id=actor_id)
     return _try_to_erase(user.pk)
 

@@ -1,4 +1,4 @@
-"""Deletes sessions that are no longer usable, and old rows of the audit log."""
+"""Deletes sessions and API keys that are no longer usable, and old rows of the audit log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from accounts.models import AuditEvent, Session, TokenPair
+from accounts.models import ApiKey, AuditEvent, Session, TokenPair
 
 BATCH = 1000
 
@@ -47,6 +47,18 @@ def delete_old_token_pairs(*, before: datetime, batch: int = BATCH) -> Iterator[
     """Delete old token pairs of the sessions that stay, in batches. Yields the size of each batch."""
     while ids := list(old_token_pairs(before=before).values_list("pk", flat=True)[:batch]):
         TokenPair.objects.filter(pk__in=ids).delete()
+        yield len(ids)
+
+
+def old_api_keys(*, before: datetime) -> QuerySet[ApiKey]:
+    """API keys that were ended or expired before this time."""
+    return ApiKey.objects.filter(Q(ended_at__lt=before) | Q(expires_at__lt=before)).order_by()
+
+
+def delete_old_api_keys(*, before: datetime, batch: int = BATCH) -> Iterator[int]:
+    """Delete old API keys in batches. Yields the size of each batch."""
+    while ids := list(old_api_keys(before=before).values_list("pk", flat=True)[:batch]):
+        ApiKey.objects.filter(pk__in=ids).delete()
         yield len(ids)
 
 

@@ -6,7 +6,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from accounts.login.logout import end_own_session, log_out, log_out_everywhere
 from accounts.login.queries import list_sessions
-from accounts.requests import AuthenticatedRequest
+from accounts.requests import AuthenticatedRequest, session_of
 from accounts.serializers import LOGGED_OUT, LogoutAllOutput, LogoutOutput, SessionsOutput, session_body
 from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, NoContent
@@ -20,7 +20,7 @@ class SessionsView(APIView):
     def get(self, request: AuthenticatedRequest) -> Answer[SessionsOutput]:
         """The user's live sessions, latest use first, at most 1000."""
         sessions = list_sessions(user_id=request.user.pk)
-        bodies = [session_body(session, current=request.auth) for session in sessions]
+        bodies = [session_body(session, current=session_of(request)) for session in sessions]
         return Answer(SessionsOutput(sessions=bodies))
 
 
@@ -36,7 +36,7 @@ class LogoutView(APIView):
     @extend_schema(operation_id="logout", tags=["accounts"], request=None)
     def post(self, request: AuthenticatedRequest) -> Answer[LogoutOutput]:
         """End the session of this call immediately, with all its tokens."""
-        log_out(user_id=request.user.pk, session_id=request.auth.pk, caller=caller_of(request._request))
+        log_out(user_id=request.user.pk, session_id=session_of(request).pk, caller=caller_of(request._request))
         return Answer(LOGGED_OUT)
 
 

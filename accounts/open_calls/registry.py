@@ -25,7 +25,7 @@ from django.db import OperationalError
 from django.http import HttpRequest
 
 from accounts.login.sessions import SessionEnded
-from accounts.models import Session
+from accounts.models import ApiKey, Session
 from accounts.open_calls.endings import EVERYBODY, conversation_subject, organization_subject, user_subject
 from accounts.open_calls.slots import take_slot
 from accounts.requests import AuthenticatedRequest
@@ -67,7 +67,8 @@ class Reading:
 class OpenCall:
     """A call that ends early when the caller loses access.
 
-    The end of the `with` block closes the call unless `keep` was called.
+    `session_id` is the id of a session or of an API key. The end of the `with` block closes the call unless `keep` was
+    called.
     """
 
     def __init__(self, *, user_id: int, session_id: UUID, since: float, connection: Any = None) -> None:
@@ -352,8 +353,12 @@ def _look_at_due() -> None:
 
 
 def _end_what_is_over(calls: list[OpenCall]) -> None:
-    sessions = Session.objects.filter(pk__in={call.session_id for call in calls}, ended_at=None, user__is_active=True)
+    named = {call.session_id for call in calls}
+    sessions = Session.objects.filter(pk__in=named, ended_at=None, user__is_active=True)
     live = set(sessions.exclude(kind=Session.Kind.ADMIN, user__is_staff=False).values_list("pk", flat=True))
+    if rest := named - live:
+        keys = ApiKey.objects.live().filter(pk__in=rest, user__is_active=True)
+        live.update(keys.values_list("pk", flat=True))
     for call in calls:
         if call.session_id not in live:
             call.end(SessionEnded())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.api_keys.services import end_all_api_keys
 from accounts.audit import record_event
 from accounts.login.login_lock import forget_failures
 from accounts.login.sessions import end_all_sessions
@@ -31,6 +32,7 @@ def reset_password(*, token: str, password: str, caller: Caller) -> User:
             raise Invalid(BAD_TOKEN)
         forget_failures(user.email)  # a locked-out user resets the password to log in again
         end_all_sessions(user_id=user.pk, reason="password_reset")
+        end_all_api_keys(user_id=user.pk, reason="password_reset", actor_id=user.pk, caller=caller)
         record_event(
             AuditEvent.Event.PASSWORD_CHANGED, caller=caller, user_id=user.pk, actor_id=user.pk, by="password_reset"
         )

@@ -12,6 +12,7 @@ from functools import partial
 from django.conf import settings
 from django.db import transaction
 
+from accounts.api_keys.services import end_all_api_keys
 from accounts.audit import record_event
 from accounts.login.sessions import end_all_sessions
 from accounts.models import AuditEvent, User
@@ -20,11 +21,12 @@ from edgechat.http.client_address import Caller
 
 
 def follow_change_of_address(user: User, *, before: User, actor_id: int, caller: Caller) -> None:
-    """End the account's sessions, write to the audit log and notify the old address.
+    """End the account's sessions and API keys, write to the audit log and notify the old address.
 
     Call it in the change's transaction.
     """
     end_all_sessions(user_id=user.pk, reason="address_changed")
+    end_all_api_keys(user_id=user.pk, reason="address_changed", actor_id=actor_id, caller=caller)
     record_event(
         AuditEvent.Event.EMAIL_CHANGED,
         caller=caller,

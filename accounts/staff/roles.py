@@ -7,6 +7,7 @@ from typing import Literal
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.api_keys.services import end_all_api_keys
 from accounts.audit import record_event
 from accounts.login.sessions import end_admin_sessions, end_all_sessions
 from accounts.models import AuditEvent, User
@@ -80,6 +81,7 @@ def record_activity(user: User, *, actor_id: int | None, caller: Caller) -> None
     """Apply the effects of a deactivation or activation: end the sessions and write a row to the audit log."""
     if not user.is_active:
         end_all_sessions(user_id=user.pk, reason="deactivated")
+        end_all_api_keys(user_id=user.pk, reason="deactivated", actor_id=actor_id, caller=caller)
     event = AuditEvent.Event.ACTIVATED if user.is_active else AuditEvent.Event.DEACTIVATED
     change = {"before": {"is_active": not user.is_active}, "after": {"is_active": user.is_active}}
     record_event(event, caller=caller, user_id=user.pk, actor_id=actor_id, **change)

@@ -20,6 +20,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from unfold.sites import UnfoldAdminSite
 
+from accounts.api_keys.services import end_all_api_keys
 from accounts.audit import record_event
 from accounts.login.devices import given_tokens, issue_device_token
 from accounts.login.sessions import end_all_sessions
@@ -114,7 +115,7 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
 
 @contextmanager
 def password_change_watched(request: HttpRequest, *, user_id: int) -> Iterator[None]:
-    """If the user's password changes in this block, end the user's sessions and write to the audit log."""
+    """If the user's password changes in this block, end the user's sessions and API keys and write to the audit log."""
     passwords = User.objects.filter(pk=user_id).values_list("password", flat=True)
     with transaction.atomic():
         before = passwords.select_for_update().first()
@@ -122,13 +123,10 @@ def password_change_watched(request: HttpRequest, *, user_id: int) -> Iterator[N
         if passwords.first() != before:
             # Users who change their own password stay logged in here.
             own = session_of(request) if user_id == request.user.pk else None
+            by: dict[str, Any] = {"caller": caller_of(request), "user_id": user_id, "actor_id": request.user.pk}
             end_all_sessions(user_id=user_id, reason="password_changed", but=None if own is None else own.pk)
-            record_event(
-                AuditEvent.Event.PASSWORD_CHANGED,
-                caller=caller_of(request),
-                user_id=user_id,
-                actor_id=request.user.pk,
-            )
+            end_all_api_keys(reason="password_changed", **by)
+            record_event(AuditEvent.Event.PASSWORD_CHANGED, **by)
             if user_id != request.user.pk:
                 notify_of_new_password(User.objects.get(pk=user_id))
 

@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts.models import AuditEvent, Organization, Session, User
+from accounts.models import ApiKey, AuditEvent, Organization, Session, User
 from accounts.staff import pages as staff_pages
 from accounts.tests.staff import make_user
 from conftest import new_address
@@ -41,6 +41,10 @@ def _users() -> list[User]:
 def _sessions(users: list[User]) -> None:
     later = timezone.now() + timedelta(days=3000)
     Session.objects.bulk_create([Session(user=user, expires_at=later) for user in users])
+
+
+def _api_keys(users: list[User]) -> None:
+    ApiKey.objects.bulk_create([ApiKey(user=user, name="k", digest=uuid.uuid4().hex, scopes=["ai"]) for user in users])
 
 
 def _audit_events(users: list[User]) -> None:
@@ -123,6 +127,7 @@ def _nothing_more(users: list[User]) -> None:
 LISTS: dict[str, Callable[[list[User]], None]] = {
     "accounts/user": _nothing_more,
     "accounts/session": _sessions,
+    "accounts/apikey": _api_keys,
     "accounts/auditevent": _audit_events,
     "accounts/organization": _organizations,
     "auth/group": _groups,

@@ -49,7 +49,7 @@ def test_sessions_that_ended_or_expired_long_ago_go_with_their_pairs() -> None:
     _session(user, "ended lately", expires=5, ended=-29)
     _session(user, "expired lately", expires=-29)
     gone = [_session(user, "ended", expires=5, ended=-31).pk, _session(user, "expired", expires=-31).pk]
-    told = r"Deleted \d+ sessions and \d+ replaced token pairs older than 30 days\.\n"
+    told = r"Deleted \d+ sessions, \d+ replaced token pairs and \d+ API keys older than 30 days\.\n"
     assert re.fullmatch(told, _prune())
     assert _names(user) == ["ended lately", "expired lately", "live"]
     assert not TokenPair.objects.filter(session_id__in=gone).exists()
@@ -82,7 +82,7 @@ def test_a_dry_run_counts_and_deletes_nothing() -> None:
     TokenPair.objects.filter(session=session).update(issued_at=timezone.now() - timedelta(days=20))
     TokenPair.objects.create(session=session, generation=1, issued_at=timezone.now())
     Session.objects.filter(pk=session.pk).update(generation=1)
-    told = r"(\d+) sessions and (\d+) replaced token pairs are older than 15 days\.\n"
+    told = r"(\d+) sessions, (\d+) replaced token pairs and \d+ API keys are older than 15 days\.\n"
     counted = re.fullmatch(told, _prune("--days", "15", "--dry-run"))
     assert counted
     assert int(counted[1]) >= 1

@@ -41,6 +41,7 @@ from usage.models import Budget, HourlyUsage, LedgerEntry, RequestRecord
 TABLES = {
     "accounts_user": "account",
     "accounts_session": "session",
+    "accounts_apikey": "api_key",
     "accounts_membership": "membership",
     "accounts_auditevent": "audit_event",
     "accounts_user_groups": None,
@@ -92,6 +93,7 @@ def belongings(alice: Person, secret: str, eventually: Callable[..., Any]) -> di
     sent = alice.say(conversation, f"secret {secret}", attachment_ids=[attachment["id"]], client_message_id=secret)
     assert sent.status_code == 200, sent.text
     todo = alice.post("todos", json={"title": f"keep {secret}"}).json()
+    assert alice.post("auth/api-keys", json={"name": f"key {secret}"}).status_code == 201
     organization = Organization.objects.create(name=f"Firm {secret[:8]}")
     Membership.objects.create(organization=organization, user_id=alice.id, role="member")
     Budget.objects.create(user_id=alice.id, token_limit=10**9)
@@ -132,7 +134,7 @@ def test_the_export_has_one_of_everything_and_the_deletion_leaves_none(
     assert exported == attachment
     [membership] = of("membership")
     assert (membership["organization_name"], membership["role"]) == (f"Firm {secret[:8]}", "member")
-    assert [event["event"] for event in of("audit_event")] == ["registered"]
+    assert [event["event"] for event in of("audit_event")] == ["registered", "api_key_created"]
     assert {entry["purpose"] for entry in of("ledger")} >= {"chat"}
     assert of("budget") == [{"period": "month", "token_limit": 10**9}]
     assert "password" not in answer.text.replace("example.com", "")

@@ -6,6 +6,7 @@ from functools import partial
 
 from django.http.response import HttpResponseBase
 
+from accounts.authentication import require_scope
 from accounts.open_calls.registry import OpenCall
 from accounts.requests import AuthenticatedRequest
 from ai.calls.responses import describe, respond
@@ -32,10 +33,12 @@ class SummarizeView(APIView):
         report the finished parts; `total` grows if the parts' summaries are again too long for one call. Then come
         `delta` events and `done` with the summary. Closing the connection ends all calls. If the server caches answers,
         the same source with the same options gets the same summary, with `cached` true and a usage of zeros, because
-        it used no tokens.
+        it used no tokens. An API key needs the scope `chat` too for a conversation.
         """
         options = validated_body(SummarizeInput, request)
         given = {name: options.pop(name) for name in SOURCES}
+        if given["conversation_id"] is not None:
+            require_scope(request.auth, "chat")
 
         def prepare(call: OpenCall) -> SummaryAnswer:
             source = call.run(partial(read_source, user_id=request.user.pk, **given))

@@ -17,6 +17,7 @@ from edgechat.errors import (
     MalformedRequest,
     NotAuthenticated,
     NotFound,
+    PermissionDenied,
     RateLimited,
     StoreUnavailable,
     TooLarge,
@@ -102,7 +103,7 @@ class BodySchema(AutoSchema):
         if "health" not in self.path:
             yield from (RateLimited, StoreUnavailable)
         if {"accessToken": []} in operation.get("security", []):
-            yield from _with_subclasses(NotAuthenticated)
+            yield from (*_with_subclasses(NotAuthenticated), PermissionDenied)
         if "{" in self.path:
             yield NotFound
         if "requestBody" in operation:

@@ -41,6 +41,7 @@ UNFOLD = {
                 "People",
                 _page("Users", "person", "accounts.user"),
                 _page("Sessions", "devices", "accounts.session"),
+                _page("API keys", "key", "accounts.apikey"),
                 _page("Organizations", "corporate_fare", "accounts.organization"),
                 {
                     **_page("Groups", "shield_person", "auth.group"),

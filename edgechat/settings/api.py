@@ -39,6 +39,7 @@ SPECTACULAR_SETTINGS = {
         "UserRole": ["user", "admin"],
         "OrganizationRole": ["owner", "admin", "member"],
         "MemberStatus": ["active", "invited"],
+        "ApiKeyScope": ["ai", "chat"],
         "MessageOutputRoleEnum": "conversations.documents.ROLES",
         "MessageOutputStatusEnum": "conversations.documents.STATUSES",
     },

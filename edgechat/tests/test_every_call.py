@@ -95,6 +95,7 @@ def ids(alice: Person, register: Callable[..., Person]) -> dict[str, str]:
         "todo_id": str(new_todo(alice)["id"]),
         "attachment_id": upload(alice, picture()).json()["id"],
         "session_id": alice.get("auth/sessions").json()["sessions"][0]["id"],
+        "key_id": alice.post("auth/api-keys", json={"name": "script"}).json()["id"],
         "user_id": str(alice.id),
         "organization_id": str(organization.pk),
         "invitation_id": invited(alice, organization, member.email),
@@ -112,7 +113,7 @@ def test_every_read_is_answered_as_published(alice: Person, ids: dict[str, str])
 def test_every_id_of_another_user_is_answered_as_an_absent_one(alice: Person, bob: Person, ids: dict[str, str]) -> None:
     """Here for the apps that `conversations.tests.test_strangers` does not test."""
     absent = {
-        "session_id": str(uuid.uuid4()),
+        **dict.fromkeys(("session_id", "key_id"), str(uuid.uuid4())),
         **dict.fromkeys(("user_id", "organization_id", "invitation_id"), "2147483647"),
     }
     tested_there = calls_with("conversation_id", "todo_id", "attachment_id")

@@ -1,4 +1,4 @@
-"""Deletes sessions that ended or expired long ago, and token pairs that were replaced long ago."""
+"""Deletes sessions and API keys that ended or expired long ago, and token pairs that were replaced long ago."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from accounts.lifecycle.pruning import delete_old_sessions, delete_old_token_pairs, old_sessions, old_token_pairs
+from accounts.lifecycle.pruning import (
+    delete_old_api_keys,
+    delete_old_sessions,
+    delete_old_token_pairs,
+    old_api_keys,
+    old_sessions,
+    old_token_pairs,
+)
 
 
 class Command(BaseCommand):
     help = (
-        "Delete sessions that ended or expired more than --days ago with their token pairs, and older pairs that "
-        "were replaced. Live sessions stay. It can run at any time, for example daily."
+        "Delete sessions and API keys that ended or expired more than --days ago, and older token pairs that were "
+        "replaced. Live ones stay. It can run at any time, for example daily."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -29,9 +36,16 @@ class Command(BaseCommand):
             raise CommandError("--days must be from 2 to 36500.")
         before = timezone.now() - timedelta(days=days)
         if options["dry_run"]:
-            sessions, pairs = old_sessions(before=before).count(), old_token_pairs(before=before).count()
-            self.stdout.write(f"{sessions} sessions and {pairs} replaced token pairs are older than {days} days.")
+            sessions, pairs, keys = (
+                old(before=before).count() for old in (old_sessions, old_token_pairs, old_api_keys)
+            )
+            self.stdout.write(
+                f"{sessions} sessions, {pairs} replaced token pairs and {keys} API keys are older than {days} days."
+            )
             return
         sessions = sum(delete_old_sessions(before=before))
         pairs = sum(delete_old_token_pairs(before=before))
-        self.stdout.write(f"Deleted {sessions} sessions and {pairs} replaced token pairs older than {days} days.")
+        keys = sum(delete_old_api_keys(before=before))
+        self.stdout.write(
+            f"Deleted {sessions} sessions, {pairs} replaced token pairs and {keys} API keys older than {days} days."
+        )
