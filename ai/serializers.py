@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from rest_framework import serializers
 
+from ai.openai.serializers import ChatCompletionOutput
 from usage.ledger.tokens import TokenUsageOutput
 
 MAX_PROMPT_CHARACTERS = 32_000
@@ -25,7 +26,7 @@ class CompleteInput(serializers.Serializer[Any]):
     )
 
     def validate_response_schema(self, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if _depth_exceeds(value, MAX_SCHEMA_DEPTH):
+        if depth_exceeds(value, MAX_SCHEMA_DEPTH):
             raise serializers.ValidationError(f"May be nested {MAX_SCHEMA_DEPTH} levels deep at most.")
         try:
             json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
@@ -73,7 +74,7 @@ class SummaryOutput(TypedDict):
     cached: bool
 
 
-AnswerOutput = CompletionOutput | VisionOutput | SummaryOutput
+AnswerOutput = CompletionOutput | VisionOutput | SummaryOutput | ChatCompletionOutput
 
 
 class ProgressOutput(TypedDict):
@@ -92,7 +93,7 @@ class ModelsOutput(TypedDict):
     models: list[ModelOutput]
 
 
-def _depth_exceeds(value: Any, levels: int) -> bool:
+def depth_exceeds(value: Any, levels: int) -> bool:
     """Whether objects and lists are nested deeper than this; looks no deeper."""
     children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return bool(children) and (levels == 0 or any(_depth_exceeds(child, levels - 1) for child in children))
+    return bool(children) and (levels == 0 or any(depth_exceeds(child, levels - 1) for child in children))

@@ -23,17 +23,13 @@ from conversations.documents import ConversationDocument, MessageDocument, is_co
 from conversations.queries import ConversationNotFound, MessageNotFound, get_conversation, get_message
 from edgechat.errors import ApiError, LimitContext, NotAuthenticated, StoreUnavailable
 from edgechat.http.bodies import Keywords
+from edgechat.http.idempotency import IdempotencyConflict
 
 logger = structlog.get_logger(__name__)
 
 PURGE_AFTER = timedelta(minutes=1)
 # More conversations than one user can create at the same time.
 NEAR_LIMIT = 100
-
-
-class IdempotencyConflict(ApiError):
-    status, code = 409, "idempotency_conflict"
-    detail = "This key was used before, with another body"
 
 
 class RunningReply(TypedDict):

@@ -24,7 +24,6 @@ from conversations.serializers import (
     conversation_body,
 )
 from conversations.services import (
-    IdempotencyConflict,
     TooManyConversations,
     create_conversation,
     delete_conversation,
@@ -37,7 +36,7 @@ from edgechat.errors import NotFound, PermissionDenied
 from edgechat.http.answer_bytes import page_of
 from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, Created, NoContent
-from edgechat.http.idempotency import IDEMPOTENCY_KEY, idempotency_key
+from edgechat.http.idempotency import IDEMPOTENCY_KEY, IdempotencyConflict, idempotency_key
 from edgechat.http.validation import validated_body, validated_query
 from edgechat.openapi.schema import raises
 

@@ -52,17 +52,38 @@ class LimitContext(TypedDict):
     limit: Annotated[int, "The maximum number.", Keywords(example=500)]
 
 
+class OpenAIErrorDetails(TypedDict):
+    message: Annotated[str, "For people."]
+    type: Annotated[str, "`invalid_request_error`, `rate_limit_error`, `server_error` or another of OpenAI's."]
+    param: Annotated[str | None, "The faulty field of the request."]
+    code: Annotated[str, "For programs; the code that the other calls answer."]
+
+
+class OpenAIError(TypedDict):
+    """Every error below `/api/v1/openai`, in OpenAI's shape."""
+
+    error: OpenAIErrorDetails
+
+
+# Below this path, errors have OpenAI's shape.
+OPENAI_PATH = "/api/v1/openai/"
+_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+# OpenAI's clients wait no longer than this for a retry, whatever `Retry-After` says.
+_OPENAI_PATIENCE_SECONDS = 60
+
+
 class ApiError(Exception):
     """An error to be answered: status, code and text, with optional headers, `context` and `errors`.
 
-    `context_body` is the TypedDict of the context, for an error that always has one. `detail` is written for the
-    client's user and never holds the text of another exception.
+    `permanent`: a retry of the same request cannot succeed. `context_body` is the TypedDict of the context, for an
+    error that always has one. `detail` is written for the client's user and never holds the text of another exception.
     """
 
     status = 500
     code = "internal_error"
     detail = "Internal server error"
     context_body: type | None = None
+    permanent = False
 
     def __init__(
         self,
@@ -162,8 +183,38 @@ def error_body(error: ApiError, request_id: str) -> Error:
 
 def error_response(request: HttpRequest, error: ApiError) -> HttpResponse:
     """An error as a plain Django response, for middleware and for failures before a view is reached."""
+    if request.path_info.startswith(OPENAI_PATH):
+        return _openai_response(error)
     body = error_body(error, state_of(request).request_id)
     return HttpResponse(encode_json(body), status=error.status, content_type="application/json", headers=error.headers)
+
+
+def _openai_response(error: ApiError) -> HttpResponse:
+    """The error for OpenAI's clients, which retry many statuses by themselves unless a header tells them not to."""
+    status, headers = openai_status(error), dict(error.headers)
+    too_long = int(headers.get("Retry-After", 0)) > _OPENAI_PATIENCE_SECONDS
+    if error.permanent or too_long or (status < 500 and status not in (408, 429)):
+        headers["x-should-retry"] = "false"
+    return HttpResponse(
+        encode_json(openai_error_body(error)), status=status, content_type="application/json", headers=headers
+    )
+
+
+def openai_status(error: ApiError | type[ApiError]) -> int:
+    """OpenAI has one status for faulty requests."""
+    return 400 if error.status == Invalid.status else error.status
+
+
+def openai_error_body(error: ApiError) -> OpenAIError:
+    message, param = error.detail, None
+    if error.errors:
+        _, _, param = error.errors[0]["field"].partition(".")
+        message = "; ".join(
+            f"{each['field'].partition('.')[2]}: {each['message']}".lstrip(": ") for each in error.errors
+        )
+    status = openai_status(error)
+    kind = "server_error" if status >= 500 else _OPENAI_TYPES.get(status, "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param or None, "code": error.code}}
 
 
 def exception_handler(exception: Exception, context: dict[str, Any]) -> HttpResponse | None:

@@ -76,7 +76,8 @@ class Answer(ABC):
         if parts is None:
             self.completion = yield from self.make()
             return
-        with cached_answer(self._user_id, [settings.GEMINI_MODEL, *parts], self._cancelled) as cached:
+        key = [settings.GEMINI_MODEL, *parts]
+        with cached_answer(self._user_id, key, self._cancelled, seconds=settings.AI_CACHE_SECONDS) as cached:
             if cached.answer is not None:
                 self.completion = Completion(**cached.answer, usage=TokenUsage(), cached=True)
                 yield self.completion.text
@@ -105,8 +106,8 @@ class Answer(ABC):
         if self._cancelled.is_set():
             raise CallCancelled
 
-    def ask(self, prompt: Prompt) -> Generator[str, None, Completion]:
-        """Make one call, which `cancel` ends: the pieces of its text, then its result. Raises as `pieces`."""
+    def begin(self, prompt: Prompt) -> MeteredCall:
+        """A new call, which `cancel` ends. Raises CallCancelled."""
         call = MeteredCall(
             attempt_id=f"{self._purpose}:{uuid.uuid4()}",
             user_id=self._user_id,
@@ -117,6 +118,11 @@ class Answer(ABC):
         with self._lock:
             self.raise_if_cancelled()
             self._calls.append(call)
+        return call
+
+    def ask(self, prompt: Prompt) -> Generator[str, None, Completion]:
+        """Make one call: the pieces of its text, then its result. Raises as `pieces`."""
+        call = self.begin(prompt)
         yield from call.texts()
         if call.blocked:
             raise ContentBlocked(call.finish_reason)

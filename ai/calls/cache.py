@@ -1,4 +1,4 @@
-"""Caches answers in Redis for AI_CACHE_SECONDS, for the user who got them. One request at a time makes each answer.
+"""Caches answers in Redis for a time, for the user who got them. One request at a time makes each answer.
 
 A key contains a hash of the prompt, never the prompt. Without Redis every request asks the model.
 """
@@ -38,9 +38,10 @@ MAX_KEPT_BYTES = 8_000_000
 class CachedAnswer:
     """The cached answer to a prompt in `answer`, or None."""
 
-    def __init__(self, user_id: int, parts: list[Any]) -> None:
+    def __init__(self, user_id: int, parts: list[Any], *, seconds: int) -> None:
         self.answer: dict[str, Any] | None = None
         self._user_id = user_id
+        self._seconds = seconds
         self._key = f"{_index(user_id)}:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
         self._lock = redis_client().lock(f"{self._key}:lock", timeout=settings.AI_TIMEOUT_SECONDS, thread_local=False)
 
@@ -75,12 +76,12 @@ class CachedAnswer:
         now, index = timezone.now().timestamp(), _index(self._user_id)
         try:
             pipeline = redis_client().pipeline()
-            pipeline.setex(self._key, settings.AI_CACHE_SECONDS, json.dumps(answer))
-            pipeline.zadd(index, {self._key: now + settings.AI_CACHE_SECONDS})
+            pipeline.setex(self._key, self._seconds, json.dumps(answer))
+            pipeline.zadd(index, {self._key: now + self._seconds})
             pipeline.zremrangebyscore(index, 0, now)
-            # The expiry is never shortened: answers that were cached under a longer AI_CACHE_SECONDS must be found.
-            pipeline.expire(index, settings.AI_CACHE_SECONDS, nx=True)
-            pipeline.expire(index, settings.AI_CACHE_SECONDS, gt=True)
+            # The expiry is never shortened: answers that were cached for longer must be found.
+            pipeline.expire(index, self._seconds, nx=True)
+            pipeline.expire(index, self._seconds, gt=True)
             pipeline.execute()
             # Deleting a user first deactivates the user and then forgets the answers, so one of the two checks wins.
             if not _is_active(self._user_id):
@@ -134,12 +135,15 @@ class CachedAnswer:
 
 
 @contextmanager
-def cached_answer(user_id: int, parts: list[Any], cancelled: threading.Event) -> Iterator[CachedAnswer]:
+def cached_answer(
+    user_id: int, parts: list[Any], cancelled: threading.Event, *, seconds: int
+) -> Iterator[CachedAnswer]:
     """The cached answer; without one, the caller has to make it. Other requests for the same answer wait meanwhile.
 
-    `parts` is everything that the answer depends on. Raises CallCancelled if `cancelled` is set during the wait.
+    `parts` is everything that the answer depends on, and `seconds` is how long an answer is kept. Raises CallCancelled
+    if `cancelled` is set during the wait.
     """
-    cached = CachedAnswer(user_id, parts)
+    cached = CachedAnswer(user_id, parts, seconds=seconds)
     try:
         try:
             cached.wait(cancelled)

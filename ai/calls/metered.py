@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import structlog
 from django.conf import settings
 
-from ai.gemini import COMPLETE, CallControl, Chunk, ModelError, Prompt, stream_answer
+from ai.gemini import COMPLETE, CallControl, Chunk, FunctionCall, ModelError, Prompt, stream_answer
 from edgechat.http.answer_bytes import beginning_within, text_bytes
 from edgechat.processes.threads import working
 from edgechat.stores import store_time
@@ -27,6 +27,8 @@ TOO_LONG = "MAX_TOKENS"
 class MeteredCall:
     """One call to the model. `texts()` makes it and can be used once; the other attributes hold what is known so far.
 
+    `calls` are the functions that the model asks for.
+
     `finish_reason` is Gemini's; None until the model has sent it. `usage` is the model's last count plus an estimate of
     the text since then, or only an estimate.
     """
@@ -43,6 +45,7 @@ class MeteredCall:
     ) -> None:
         self.control = control or CallControl(timeout=settings.AI_TIMEOUT_SECONDS)
         self.text = ""
+        self.calls: list[FunctionCall] = []
         self.finish_reason: str | None = None
         self.blocked = False
         self.model: str = settings.GEMINI_MODEL
@@ -55,6 +58,7 @@ class MeteredCall:
         self._entry: OpenEntry | None = None
         self._reported: TokenUsage | None = None
         self._counted_characters = 0  # of the text, at the model's last count
+        self._uncounted_calls = ""  # since then
         self._refused = False
         self._answered_by = ""
 
@@ -66,11 +70,12 @@ class MeteredCall:
     @property
     def usage(self) -> TokenUsage:
         if self._reported is not None:
-            uncounted = estimate_tokens(self.text[self._counted_characters :])
+            uncounted = estimate_tokens(self.text[self._counted_characters :] + self._uncounted_calls)
             return self._reported + TokenUsage(output_tokens=uncounted, estimated=uncounted > 0)
         if self._refused:
             return TokenUsage()
-        return TokenUsage(input_tokens=self._estimated_input, output_tokens=estimate_tokens(self.text), estimated=True)
+        output = estimate_tokens(self.text + self._uncounted_calls)
+        return TokenUsage(input_tokens=self._estimated_input, output_tokens=output, estimated=True)
 
     def open(self) -> OpenEntry:
         """Reserve the cost of the call in the budgets; `texts` does this if it has not been done.
@@ -94,7 +99,7 @@ class MeteredCall:
         ledger.settle_entry(self._attempt_id, None)
 
     def texts(self) -> Iterator[str]:
-        """The pieces of the answer as they arrive; closing the iterator ends the call.
+        """The pieces of the text as they arrive, or an empty one with new `calls`. Closing the iterator ends the call.
 
         Raises ModelError, also for an answer without text that was neither blocked nor ended normally. An answer with
         text raises nothing, however it ended: see `finish_reason`. Before the call, raises CallCancelled and what
@@ -108,15 +113,16 @@ class MeteredCall:
         try:
             for chunk in stream_answer(self._prompt, self.control, max_output_tokens=entry.max_output_tokens):
                 text = beginning_within(chunk.text, limit=left)
-                left -= text_bytes(text)
-                self._note(chunk, text)
-                if text:
+                left -= text_bytes(text) + sum(text_bytes(call.as_text()) for call in chunk.calls)
+                calls = chunk.calls if left >= 0 else ()
+                self._note(chunk, text, calls)
+                if text or calls:
                     yield text
-                if text != chunk.text:
+                if text != chunk.text or calls != chunk.calls:
                     logger.warning("model_answer_too_long", attempt_id=self._attempt_id)
                     self.finish_reason = TOO_LONG
                     break
-            if not self.text.strip() and not self.blocked and self.finish_reason != COMPLETE:
+            if not self.text.strip() and not self.calls and not self.blocked and self.finish_reason != COMPLETE:
                 logger.warning("model_answer_empty", attempt_id=self._attempt_id, finish_reason=self.finish_reason)
                 raise ModelError
         except ModelError as error:
@@ -131,16 +137,18 @@ class MeteredCall:
                 else:
                     self.discard()
 
-    def _note(self, chunk: Chunk, text: str) -> None:
-        """Record the counts and the end of a chunk, and the part of its text that is used."""
+    def _note(self, chunk: Chunk, text: str, calls: Sequence[FunctionCall]) -> None:
+        """Record the counts and the end of a chunk, and the parts of it that are used."""
         self.text += text
+        self.calls += calls
+        self._uncounted_calls += "".join(call.as_text() for call in calls)
         if chunk.model is not None:
             self.model = self._answered_by = chunk.model
         if not self.blocked:
             self.finish_reason = chunk.finish_reason or self.finish_reason
             self.blocked = chunk.blocked
         if chunk.usage is not None:
-            self._reported, self._counted_characters = chunk.usage, len(self.text)
+            self._reported, self._counted_characters, self._uncounted_calls = chunk.usage, len(self.text), ""
 
     def run(self) -> str:
         """The whole answer; raises as `texts`."""

@@ -36,7 +36,9 @@ from edgechat.processes.threads import start_thread, waiting
 
 logger = structlog.get_logger(__name__)
 
+A = TypeVar("A", bound=Answer)
 F = TypeVar("F", bound=Callable[..., HttpResponseBase])
+Piece = str | ProgressOutput | None
 
 
 def describe(
@@ -56,12 +58,21 @@ def describe(
     return lambda method: published(raises(*ONE_OFF_ERRORS, *errors)(method))
 
 
-def respond(request: AuthenticatedRequest, prepare: Callable[[OpenCall], Answer]) -> HttpResponseBase:
+def respond(
+    request: AuthenticatedRequest,
+    prepare: Callable[[OpenCall], A],
+    *,
+    streamed: bool | None = None,
+    write_events: Callable[[A, Writer, list[Piece]], Iterator[bytes]] | None = None,
+    reconnect: bool = True,
+) -> HttpResponseBase:
     """The whole answer as JSON, or a stream of events while the answer is made.
 
-    In both forms, the calls to the model end when the client closes the connection or its session ends.
+    In both forms, the calls to the model end when the client closes the connection or its session ends. A view with
+    a protocol of its own says whether the answer is `streamed`, and how the events are written.
     """
-    streamed = wants_event_stream(request)
+    if streamed is None:
+        streamed = wants_event_stream(request)
     with open_call(request, events=streamed, reply=True) as call:
         answer = prepare(call)
         call.on_end(answer.cancel)
@@ -70,23 +81,23 @@ def respond(request: AuthenticatedRequest, prepare: Callable[[OpenCall], Answer]
                 return JSONAnswer(answer.run())
             finally:
                 call.raise_if_over()
-        events = _stream(answer, call)
+        events = _stream(answer, call, write_events or _events)
         call.on_close.append(answer.cancel)
         call.keep()
-        return event_stream_response(events, on_close=call.close)
+        return event_stream_response(events, on_close=call.close, reconnect=reconnect)
 
 
-class _Writer:
+class Writer:
     """Makes the answer in its own thread, so that pings are sent while the model is silent."""
 
     def __init__(self, answer: Answer, call: OpenCall) -> None:
         self.error: ApiError | None = None
         self._call = call
-        self._pieces: SimpleQueue[str | ProgressOutput | None] = SimpleQueue()
+        self._pieces: SimpleQueue[Piece] = SimpleQueue()
         call.on_end(lambda: self._pieces.put(None))
         start_thread(self._run, answer)
 
-    def wait(self) -> list[str | ProgressOutput | None]:
+    def wait(self) -> list[Piece]:
         """The pieces that have arrived, and None if the answer has ended; none after a ping interval without any.
 
         Raises the error that ended the call.
@@ -116,20 +127,23 @@ class _Writer:
             self._pieces.put(None)
 
 
-def _stream(answer: Answer, call: OpenCall) -> Iterator[bytes]:
-    """`progress` events if there are any, `delta` events, then `done` with the answer's body, or `error`.
+def _stream(
+    answer: A, call: OpenCall, write_events: Callable[[A, Writer, list[Piece]], Iterator[bytes]]
+) -> Iterator[bytes]:
+    """The events of the answer.
 
     Waits for the first piece, at most for one ping interval: an error before it is raised here and becomes an ordinary
     error response.
     """
-    writer = _Writer(answer, call)
+    writer = Writer(answer, call)
     pieces = writer.wait()
     if pieces == [None] and writer.error is not None:
         raise writer.error
-    return _events(answer, writer, pieces)
+    return write_events(answer, writer, pieces)
 
 
-def _events(answer: Answer, writer: _Writer, pieces: list[str | ProgressOutput | None]) -> Iterator[bytes]:
+def _events(answer: Answer, writer: Writer, pieces: list[Piece]) -> Iterator[bytes]:
+    """`progress` events if there are any, `delta` events, then `done` with the answer's body, or `error`."""
     try:
         while True:
             for piece in pieces:

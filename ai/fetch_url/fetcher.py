@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import httpcore2
 import httpx2
@@ -28,7 +29,7 @@ MAX_URL_LENGTH = 2048
 MAX_ADDRESSES = 4
 HEADERS = {
     "User-Agent": "EdgeChat/1 (+summaries)",
-    "Accept": "text/html, application/xhtml+xml, application/pdf, text/plain;q=0.9",
+    "Accept": "text/html, application/xhtml+xml, application/pdf, text/plain;q=0.9, image/*;q=0.8",
     "Accept-Encoding": "gzip, deflate",
     "Connection": "close",
 }
@@ -56,6 +57,11 @@ class Page:
     text: str
 
 
+T = TypeVar("T")
+# What becomes of a document; a redirect is followed.
+_Reader = Callable[[httpx2.URL, "_Document", Deadline], T | Redirect]
+
+
 @dataclass(frozen=True)
 class Fetcher:
     """`resolve(host, port)` returns the addresses of a host or raises OSError; all of them must be allowed.
@@ -74,22 +80,28 @@ class Fetcher:
 
     def fetch(self, url: str) -> Page:
         """The page at a URL. Raises PageRefused."""
+        return self._visit(url, _read_page)
+
+    def download(self, url: str) -> bytes:
+        """The file at a URL, of any type. Raises PageRefused."""
+        return self._visit(url, _read_file)
+
+    def _visit(self, url: str, read: _Reader[T]) -> T:
         deadline = Deadline(self.max_seconds)
         target = self._checked(url)
         try:
             with waiting(), _fetch_limit.permit(deadline.left()):
-                return self._fetch(target, deadline)
+                return self._fetch(target, deadline, read)
         except NotStarted:
             raise deadline.refusal() from None
 
-    def _fetch(self, target: httpx2.URL, deadline: Deadline) -> Page:
+    def _fetch(self, target: httpx2.URL, deadline: Deadline, read: _Reader[T]) -> T:
         for _ in range(1 + self.max_redirects):
             answer = self._get(target, deadline)
             if isinstance(answer, _Document):
-                found = read_text(answer.body, answer.content_type, deadline=deadline)
+                found = read(target, answer, deadline)
                 if not isinstance(found, Redirect):
-                    title, text = found
-                    return Page(url=str(target), title=title, text=text)
+                    return found
                 answer = self._redirected(target, found.location)
             target = answer
         raise PageRefused(f"More than {self.max_redirects} redirects")
@@ -178,6 +190,18 @@ class _Document:
     content_type: str
 
 
+def _read_file(url: httpx2.URL, document: _Document, deadline: Deadline) -> bytes:
+    return document.body
+
+
+def _read_page(url: httpx2.URL, document: _Document, deadline: Deadline) -> Page | Redirect:
+    found = read_text(document.body, document.content_type, deadline=deadline)
+    if isinstance(found, Redirect):
+        return found
+    title, text = found
+    return Page(url=str(url), title=title, text=text)
+
+
 def _port(url: httpx2.URL) -> int:
     return {"http": 80, "https": 443}.get(url.scheme, 0) if url.port is None else url.port
 
@@ -191,6 +215,11 @@ def prepare() -> None:
 def _ssl_context() -> ssl.SSLContext:
     """Created once, because it reads all CA certificates of the system."""
     return httpx2.create_ssl_context(trust_env=False)
+
+
+def fetch_file(url: str, *, max_bytes: int) -> bytes:
+    """The file at a URL of the public internet. Raises PageRefused."""
+    return Fetcher(max_bytes=max_bytes).download(url)
 
 
 def fetch_page(url: str) -> Page:

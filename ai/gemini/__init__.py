@@ -7,7 +7,16 @@ from ai.gemini.answers import COMPLETE, Chunk
 from ai.gemini.call_control import CallCancelled, CallControl
 from ai.gemini.client import count_tokens, fetch_models, load_sdk, prepare, stream_answer
 from ai.gemini.errors import ModelError, ModelOutputInvalid, ModelQuotaExceeded
-from ai.gemini.prompts import Content, Prompt, PromptPicture
+from ai.gemini.prompts import (
+    Content,
+    Function,
+    FunctionCall,
+    FunctionResult,
+    Prompt,
+    PromptPicture,
+    Sampling,
+    Tools,
+)
 
 __all__ = [
     "COMPLETE",
@@ -15,11 +24,16 @@ __all__ = [
     "CallControl",
     "Chunk",
     "Content",
+    "Function",
+    "FunctionCall",
+    "FunctionResult",
     "ModelError",
     "ModelOutputInvalid",
     "ModelQuotaExceeded",
     "Prompt",
     "PromptPicture",
+    "Sampling",
+    "Tools",
     "count_tokens",
     "fetch_models",
     "load_sdk",

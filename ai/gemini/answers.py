@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ai.gemini.prompts import FunctionCall
 from usage.ledger.tokens import TokenUsage
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Chunk:
     finish_reason: str | None
     model: str | None
     blocked: bool
+    calls: tuple[FunctionCall, ...] = ()
 
 
 def read_chunk(response: types.GenerateContentResponse) -> Chunk:
@@ -54,6 +56,11 @@ def read_chunk(response: types.GenerateContentResponse) -> Chunk:
         finish_reason=block_reason or reason,
         model=_model_version(response.model_version),
         blocked=block_reason is not None or reason in BLOCKED_REASONS,
+        calls=tuple(
+            FunctionCall(part.function_call.name, part.function_call.args or {}, part.thought_signature)
+            for part in parts
+            if part.function_call and part.function_call.name
+        ),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import threading
 import time
@@ -16,7 +15,8 @@ from django.conf import settings
 from ai.gemini.answers import Chunk, bounded_count, read_chunk
 from ai.gemini.call_control import CallCancelled, CallControl, ControlledClient
 from ai.gemini.errors import ModelError, model_error
-from ai.gemini.prompts import Content, Prompt
+from ai.gemini.prompts import Prompt
+from ai.gemini.request_json import contents_json, request_json
 from edgechat.processes.threads import waiting
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def count_tokens(prompt: Prompt, control: CallControl) -> int:
 
     try:
         with control.active():
-            config = types.CountTokensConfig(http_options=_adding({"contents": _contents(prompt)}))
+            config = types.CountTokensConfig(http_options=_adding({"contents": contents_json(prompt)}))
             counted = _client().models.count_tokens(model=settings.GEMINI_MODEL, contents=_no_content(), config=config)
     except Exception as error:  # as above
         raise model_error(error) from error
@@ -135,25 +135,6 @@ def _client() -> genai.Client:
     return _client_of_this_process
 
 
-def _contents(prompt: Prompt) -> list[dict[str, Any]]:
-    """The prompt's contents as JSON values. They are added to a request, where they replace `_no_content`.
-
-    The SDK takes 0.15 ms to convert a content of its own types: 30 ms for a conversation of 200 messages, 1.5 ms in
-    this way.
-    """
-    return [
-        {"role": content.role, "parts": [*_pictures(content), {"text": content.text}]} for content in prompt.contents
-    ]
-
-
-def _pictures(content: Content) -> Iterator[dict[str, Any]]:
-    for picture in content.pictures:
-        found = picture.read()
-        if found is not None:
-            data, mime_type = found
-            yield {"inlineData": {"data": base64.urlsafe_b64encode(data).decode(), "mimeType": mime_type}}
-
-
 @functools.cache
 def _no_content() -> types.Content:
     from google.genai import types
@@ -162,7 +143,7 @@ def _no_content() -> types.Content:
 
 
 def _adding(body: dict[str, Any]) -> types.HttpOptions:
-    """The option to merge these values into the body of a request."""
+    """The option to merge these values into the body of a request. Its contents replace `_no_content`."""
     from google.genai import types
 
     return types.HttpOptions(extra_body=body)
@@ -171,14 +152,7 @@ def _adding(body: dict[str, Any]) -> types.HttpOptions:
 def _config(prompt: Prompt, max_output_tokens: int) -> types.GenerateContentConfig:
     # An object, because the SDK validates a dictionary three times.
     config = _text_config(prompt.system_instruction, max_output_tokens)
-    more: dict[str, Any] = {"contents": _contents(prompt)}
-    if prompt.response_schema is not None:
-        # In its own field, it makes the SDK parse each chunk, which fails for deep lists and for long numbers.
-        more["generationConfig"] = {
-            "responseMimeType": "application/json",
-            "responseJsonSchema": prompt.response_schema,
-        }
-    return config.model_copy(update={"http_options": _adding(more)})
+    return config.model_copy(update={"http_options": _adding(request_json(prompt))})
 
 
 @functools.lru_cache(maxsize=32)

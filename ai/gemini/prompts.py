@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -36,27 +36,91 @@ class PromptPicture:
 
 
 @dataclass(frozen=True)
+class FunctionCall:
+    """A call of one of the prompt's functions, for which the model asks.
+
+    `signature` is the model's own record of how it came to it. The model wants it back with the call.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    signature: bytes | None = None
+
+    def as_text(self) -> str:
+        return self.name + json.dumps(self.arguments)
+
+
+@dataclass(frozen=True)
+class FunctionResult:
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Content:
-    """One message of the prompt."""
+    """One message of the prompt. Only the model makes calls, and only the user has results of them."""
 
     role: Literal["user", "model"]
     text: str
     pictures: tuple[PromptPicture, ...] = ()
+    calls: tuple[FunctionCall, ...] = ()
+    results: tuple[FunctionResult, ...] = ()
+
+    def texts(self) -> Iterator[str]:
+        """Everything that the model reads as text."""
+        yield self.text
+        yield from (call.as_text() for call in self.calls)
+        yield from (result.name + result.text for result in self.results)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the model chooses its words. None for its own default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function that the model may ask for. `parameters` is a JSON schema of its arguments, None for no arguments."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Tools:
+    """`mode`: AUTO lets the model choose between text and calls, ANY requires a call, NONE forbids it.
+
+    `allowed` limits ANY to these functions.
+    """
+
+    functions: tuple[Function, ...]
+    mode: Literal["AUTO", "ANY", "NONE"] = "AUTO"
+    allowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """Everything that a call sends. `response_schema` is a JSON schema that the answer must follow."""
+    """Everything that a call sends. The answer must follow `response_schema`, a JSON schema; empty for any JSON."""
 
     contents: tuple[Content, ...]
     system_instruction: str | None = None
     response_schema: dict[str, Any] | None = None
+    sampling: Sampling | None = None
+    tools: Tools | None = None
     max_output_tokens: int = field(default_factory=lambda: settings.AI_MAX_OUTPUT_TOKENS)
 
     def estimated_tokens(self) -> int:
         """A cautious estimate of the prompt's tokens."""
-        texts = [self.system_instruction or "", *(content.text for content in self.contents)]
+        texts = [self.system_instruction or "", *(text for content in self.contents for text in content.texts())]
         if self.response_schema is not None:
             texts.append(json.dumps(self.response_schema, ensure_ascii=False))
+        if self.tools is not None:
+            texts += [json.dumps([each.name, each.description, each.parameters]) for each in self.tools.functions]
         pictures = sum(picture.tokens for content in self.contents for picture in content.pictures)
         return pictures + sum(estimate_tokens(text) for text in texts)

@@ -22,7 +22,7 @@ class PictureAnswer(PromptAnswer):
             with working_for(user_id):
                 pictures.append(read_picture(file))
         self._images = [_image_body(picture) for picture in pictures]
-        shown = tuple(_prompt_picture(picture.for_model) for picture in pictures)
+        shown = tuple(prompt_picture(picture.for_model) for picture in pictures)
         super().__init__(
             user_id=user_id, prompt=Prompt((Content("user", prompt, shown),)), purpose=LedgerEntry.Purpose.VISION
         )
@@ -32,7 +32,8 @@ class PictureAnswer(PromptAnswer):
         return VisionOutput(text=made.text, model=made.model, usage=made.usage.as_body(), images=self._images)
 
 
-def _prompt_picture(picture: Rendering) -> PromptPicture:
+def prompt_picture(picture: Rendering) -> PromptPicture:
+    """The rendering of an upload for a prompt."""
     return PromptPicture(picture.width, picture.height, lambda: (picture.data, picture.mime_type))
 
 

@@ -19,8 +19,8 @@ from conversations.attachments.files import AttachmentNotFound, delete_files, sa
 from conversations.attachments.queries import ROWS_PER_QUERY, get_readable_attachment
 from conversations.documents import AttachmentOutput
 from conversations.models import Attachment, AttachmentUse, UploadKey
-from conversations.services import IdempotencyConflict
 from edgechat.errors import ApiError, NotAuthenticated, PermissionDenied, TooLarge
+from edgechat.http.idempotency import IdempotencyConflict
 from edgechat.sandbox.job_limit import working_for
 
 KEY_LIFETIME = timedelta(hours=24)

@@ -19,12 +19,11 @@ from conversations.attachments.queries import attachment_body, get_readable_atta
 from conversations.attachments.services import delete_attachment, store_attachment
 from conversations.documents import AttachmentOutput
 from conversations.serializers import AttachmentQuery
-from conversations.services import IdempotencyConflict
 from edgechat.errors import Invalid, PermissionDenied
 from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Created, NoContent
 from edgechat.http.file_response import RangeNotSatisfiable, file_response
-from edgechat.http.idempotency import IDEMPOTENCY_KEY, idempotency_key
+from edgechat.http.idempotency import IDEMPOTENCY_KEY, IdempotencyConflict, idempotency_key
 from edgechat.http.rate_limit import AuthRateThrottle
 from edgechat.http.uploads import UploadParser
 from edgechat.http.validation import validated_query

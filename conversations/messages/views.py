@@ -45,13 +45,13 @@ from conversations.serializers import (
     exchange_body,
     message_body,
 )
-from conversations.services import GenerationInProgress, IdempotencyConflict, give_feedback
+from conversations.services import GenerationInProgress, give_feedback
 from edgechat.errors import Error, Invalid, PermissionDenied
 from edgechat.http.answer_bytes import page_of
 from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, Events, NoContent
 from edgechat.http.event_stream import STREAM, DeltaOutput, event_stream_response, wants_event_stream
-from edgechat.http.idempotency import IDEMPOTENCY_KEY, idempotency_key
+from edgechat.http.idempotency import IDEMPOTENCY_KEY, IdempotencyConflict, idempotency_key
 from edgechat.http.validation import validated_body, validated_query
 from edgechat.openapi.schema import raises
 

@@ -35,8 +35,9 @@ from conversations.queries import ConversationNotFound, MessageNotFound, charged
 from conversations.replies.failure import end_refused_reply
 from conversations.replies.follow import CLAIM_SECONDS, wait_for_claim
 from conversations.replies.run import ReplyCall, run_detached
-from conversations.services import GenerationInProgress, IdempotencyConflict
+from conversations.services import GenerationInProgress
 from edgechat.errors import ApiError
+from edgechat.http.idempotency import IdempotencyConflict
 from edgechat.stores import store_time
 from edgechat.stores.mongo import MongoRefused
 from usage import processes

@@ -70,6 +70,15 @@ class Events:
         self.bodies = bodies
 
 
+class Chunks(Events):
+    """The events of a stream without names: those of OpenAI's protocol. The last one is `[DONE]`."""
+
+    keyword, description = (
+        "x-chunks",
+        "`x-chunks` has the schemas of the `data:` lines; the last is `[DONE]`.",
+    )
+
+
 class Lines(Events):
     """JSON lines by their `type`, each with the body of its other fields."""
 

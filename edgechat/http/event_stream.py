@@ -61,14 +61,15 @@ class _Events(ClosingBody):
 
 
 def event_stream_response(
-    events: Iterable[bytes], *, on_close: Callable[[], None] = lambda: None
+    events: Iterable[bytes], *, on_close: Callable[[], None] = lambda: None, reconnect: bool = True
 ) -> StreamingHttpResponse:
-    """A response that no cache keeps and no proxy buffers or compresses. It starts with the reconnection time.
+    """A response that no cache keeps and no proxy buffers or compresses.
 
-    `on_close` is called when the response has ended or its client is gone.
+    It starts with the reconnection time if clients `reconnect` to it. `on_close` is called when the response has ended
+    or its client is gone.
     """
     return StreamingHttpResponse(
-        _Events(events, on_close),
+        _Events(events, on_close) if reconnect else ClosingBody(events, on_close),
         content_type="text/event-stream",
         headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"},
     )

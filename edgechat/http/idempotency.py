@@ -5,7 +5,7 @@ from __future__ import annotations
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
-from edgechat.errors import Invalid
+from edgechat.errors import ApiError, Invalid
 
 MAX_KEY_CHARACTERS = 128
 
@@ -14,6 +14,11 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     location="header",
     description="A call repeated with the same key has the first one's effect and answer; another body is a 409.",
 )
+
+
+class IdempotencyConflict(ApiError):
+    status, code = 409, "idempotency_conflict"
+    detail = "This key was used before, with another body"
 
 
 def idempotency_key(request: Request) -> str | None:

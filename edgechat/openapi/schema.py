@@ -10,6 +10,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 
 from edgechat.errors import (
+    OPENAI_PATH,
     ApiError,
     Error,
     Invalid,
@@ -17,11 +18,14 @@ from edgechat.errors import (
     MalformedRequest,
     NotAuthenticated,
     NotFound,
+    OpenAIError,
     PermissionDenied,
     RateLimited,
     StoreUnavailable,
     TooLarge,
     UnsupportedType,
+    openai_error_body,
+    openai_status,
 )
 from edgechat.http.bodies import Answer, NoContent, is_body, schema_of
 
@@ -68,7 +72,8 @@ class BodySchema(AutoSchema):
         if operation is not None:
             by_status: dict[int, dict[str, type[ApiError]]] = {}
             for error in self._errors(operation):
-                by_status.setdefault(error.status, {}).setdefault(error.code, error)
+                status = openai_status(error) if self._is_openai else error.status
+                by_status.setdefault(status, {}).setdefault(error.code, error)
             for status, errors in sorted(by_status.items()):
                 operation["responses"].setdefault(str(status), self._error_response(status, errors, operation))
         return operation
@@ -113,12 +118,18 @@ class BodySchema(AutoSchema):
         yield from getattr(self._method, "raises", ())
 
     @property
+    def _is_openai(self) -> bool:
+        return bool(self.path.startswith(OPENAI_PATH))
+
+    @property
     def _method(self) -> Any:
         return getattr(self.view, self.method.lower())
 
     def _error_response(
         self, status: int, errors: dict[str, type[ApiError]], operation: dict[str, Any]
     ) -> dict[str, Any]:
+        if self._is_openai:
+            return self._openai_response(status, errors)
         contexts: dict[str, Any] = {}
         for code, error in errors.items():
             contexts[code] = None if error.context_body is None else self._published(error.context_body)
@@ -131,6 +142,17 @@ class BodySchema(AutoSchema):
             shown = {"example": next(iter(examples.values()))["value"]}
         content = {"application/json": {"schema": self._published(Error), **shown}}
         return {"description": _DESCRIPTIONS[status], "content": content, "x-codes": contexts}
+
+    def _openai_response(self, status: int, errors: dict[str, type[ApiError]]) -> dict[str, Any]:
+        examples = {code: {"value": _openai_example(error)} for code, error in errors.items()}
+        content = {"application/json": {"schema": self._published(OpenAIError), "examples": examples}}
+        return {"description": _DESCRIPTIONS[status], "content": content, "x-codes": dict.fromkeys(errors)}
+
+
+def _openai_example(error: type[ApiError]) -> Any:
+    body = openai_error_body(ApiError(error.detail, code=error.code))
+    body["error"]["param"] = "messages" if error is Invalid else None
+    return body
 
 
 def _with_subclasses(error: type[ApiError]) -> Iterable[type[ApiError]]:

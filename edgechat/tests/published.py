@@ -15,6 +15,8 @@ import httpx2
 import jsonschema_rs
 
 ERROR = {"$ref": "#/components/schemas/Error"}
+OPENAI_ERROR = {"$ref": "#/components/schemas/OpenAIError"}
+OPENAI_PATH = "/api/v1/openai/"
 NOTHING = {"enum": [None]}
 FILE = "urn:openapi"
 
@@ -36,7 +38,7 @@ def check_answer(answer: httpx2.Response, *, streamed: bool) -> None:
         if path.startswith("/api/"):
             _require(status in (404, 405), f"{where}: no such operation is published")
         if path.startswith("/api/") or (media_type == "application/json" and status >= 400):
-            check_json(ERROR, _body(answer), where)
+            check_json(OPENAI_ERROR if path.startswith(OPENAI_PATH) else ERROR, _body(answer), where)
         return
     response = operation["responses"].get(str(status))
     if response is None:
@@ -51,8 +53,16 @@ def check_answer(answer: httpx2.Response, *, streamed: bool) -> None:
         check_json(schema, body, where)
         if schema == ERROR:
             _check_error(response["x-codes"], body, where)
+        elif schema == OPENAI_ERROR:
+            _require(body["error"]["code"] in response["x-codes"], f"{where}: the code is not published: {body}")
     elif media_type == "application/x-ndjson" and not streamed:
         _check_lines(answer.text.splitlines(), schema["x-lines"], where)
+    elif media_type == "text/event-stream" and "x-chunks" in schema:
+        chunks = _checked_chunks(answer.iter_lines() if streamed else answer.text.splitlines(), schema, where)
+        if streamed:
+            answer.iter_lines = lambda: chunks  # type: ignore[method-assign]
+        else:
+            list(chunks)
     elif media_type == "text/event-stream" and not streamed:
         list(_checked_events(answer.text.splitlines(), schema["x-events"], where))
     elif media_type == "text/event-stream":
@@ -82,6 +92,16 @@ def _checked_events(lines: Iterable[str], events: dict[str, Any], where: str) ->
             _require(name in events, f"{where}: the event {name!r} is not published")
         elif field == "data":
             check_json(events[name], json.loads(value), f"{where}, event {name}")
+        yield line
+
+
+def _checked_chunks(lines: Iterable[str], schema: dict[str, Any], where: str) -> Iterator[str]:
+    """The lines of a stream in OpenAI's protocol. Each is checked before it is passed on."""
+    for line in lines:
+        _require(line == "" or line.startswith(("data: ", ": ")), f"{where}: {line!r} is no data")
+        if line.startswith("data: ") and line != "data: [DONE]":
+            body = json.loads(line.removeprefix("data: "))
+            check_json(schema["x-chunks"]["error" if "error" in body else "chunk"], body, where)
         yield line
 
 

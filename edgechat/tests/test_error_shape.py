@@ -14,6 +14,7 @@ import pytest
 
 from conftest import Api, Person, ask, new_address
 from edgechat.tests.calls import METHODS, api_routes
+from edgechat.tests.published import OPENAI_PATH
 from edgechat.tests.web_settings import SMALL, STRICT, WITHOUT_POSTGRESQL
 
 JSON = {"Content-Type": "application/json"}
@@ -42,6 +43,11 @@ def assert_error(answer: httpx2.Response, status: int, code: str, detail: str | 
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"].startswith("application/json"), answer.headers["Content-Type"]
     body: dict[str, Any] = answer.json()
+    if set(body) == {"error"}:
+        assert answer.request.url.path.startswith(OPENAI_PATH)
+        assert set(body["error"]) == {"message", "type", "param", "code"}
+        request_id = answer.headers["X-Request-ID"]
+        body = {"detail": body["error"]["message"], "code": body["error"]["code"], "request_id": request_id}
     assert set(body) == {"detail", "code", "request_id"} | ({"errors"} if status == 422 else set()), body
     assert body["code"] == code
     assert isinstance(body["detail"], str)

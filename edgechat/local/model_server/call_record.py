@@ -54,6 +54,8 @@ class CallEntry:
             **fields,
             "contents": payload.get("contents"),
             "system_instruction": payload.get("systemInstruction", payload.get("system_instruction")),
+            "tools": payload.get("tools"),
+            "tool_config": payload.get("toolConfig"),
             "generation_config": payload.get("generationConfig", payload.get("generation_config")),
         }
 

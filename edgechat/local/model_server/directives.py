@@ -10,7 +10,7 @@ from msgspec import Meta
 from edgechat.local.model_server.gemini_protocol import GeminiError
 
 DIRECTIVE = re.compile(r"\s*\[\[([a-z_]+)=(.*?)\]\]", re.DOTALL)
-PERCENT_ENCODED = frozenset({"say", "tail", "version", "retry_after", "raw", "details"})
+PERCENT_ENCODED = frozenset({"call", "say", "tail", "version", "retry_after", "raw", "details"})
 
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
 Chunks = Annotated[int, Meta(ge=0, le=100_000)]
@@ -32,6 +32,7 @@ class Directives(msgspec.Struct, forbid_unknown_fields=True):
     error, error_at: an error with that status in a stream that started with 200, after that many chunks.
     tail: a stream's line after its last chunk, percent-encoded. linger: time from the last chunk to the stream's end.
     version: the modelVersion. continuation: every chunk's continuationToken.
+    call: JSON `{"name", "args"}` of a function call, percent-encoded, after the text; several in a list.
     raw: the chunks themselves, a line each, percent-encoded. details: JSON in a fault's details, percent-encoded.
     """
 
@@ -65,6 +66,7 @@ class Directives(msgspec.Struct, forbid_unknown_fields=True):
     counted: Chunks | None = None
     raw: str | None = None
     details: str | None = None
+    call: str | None = None
 
 
 def parse_directives(text: str) -> tuple[Directives, str]:

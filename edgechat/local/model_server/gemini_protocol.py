@@ -75,7 +75,7 @@ class Picture:
 
 @dataclass(slots=True)
 class Content:
-    """One of the contents: `role` is "user" or "model"; `text` is its text parts joined."""
+    """One of the contents: `role` is "user" or "model"; `text` is its text parts and functions' results joined."""
 
     role: str
     text: str
@@ -164,16 +164,30 @@ def parse_content(given: Any, path: str) -> Content:
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise GeminiError(400, f"Invalid value at '{path}.parts'. Expected a list of Part.")
     texts: list[str] = []
+    require_signature(parts)
     pictures: list[Picture] = []
     for part in parts:
         inline = part.get("inlineData", part.get("inline_data"))
         if isinstance(part.get("text"), str):
             texts.append(part["text"])
+        elif isinstance(part.get("functionResponse"), dict):
+            texts.append(json.dumps(part["functionResponse"].get("response"), ensure_ascii=False))
+        elif isinstance(part.get("functionCall"), dict):
+            pass
         elif isinstance(inline, dict):
             pictures.append(parse_picture(inline, path))
         else:
-            raise GeminiError(400, f"The local model reads text and inlineData parts only (at '{path}.parts').")
+            raise GeminiError(
+                400, f"The local model reads text, inlineData and function parts only (at '{path}.parts')."
+            )
     return Content("model" if role == "model" else "user", "\n".join(texts), pictures)
+
+
+def require_signature(parts: list[dict[str, Any]]) -> None:
+    """Raise GeminiError 400 for function calls without the thought signature of the first, as Gemini 3 does."""
+    calls = [part for part in parts if "functionCall" in part]
+    if calls and not calls[0].get("thoughtSignature"):
+        raise GeminiError(400, "Function call is missing a thought_signature in functionCall parts.")
 
 
 def parse_picture(inline: dict[str, Any], path: str) -> Picture:

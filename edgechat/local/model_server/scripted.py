@@ -1,5 +1,6 @@
 """The scripted model: it echoes, and on demand it imitates any behaviour of a real model."""
 
+import base64
 import json
 import time
 from collections import OrderedDict
@@ -149,7 +150,7 @@ class ScriptedAnswer:
     def _compose(self) -> tuple[str, str]:
         """The answer's text, within maxOutputTokens, and its finish reason."""
         script, config, finish_reason = self.script, self.call.config, "STOP"
-        if script.empty or script.block in ("prompt", "answer"):
+        if script.empty or script.block in ("prompt", "answer") or (script.call and script.say is None):
             answer = ""
         elif script.say is not None:
             answer = script.say
@@ -179,6 +180,8 @@ class ScriptedAnswer:
             model_version=self.model.card.name if script.version is None else script.version,
             response_id=self.response_id,
         )
+        if last and script.call is not None:
+            part["candidates"][0]["content"].setdefault("parts", []).extend(call_parts(script.call))
         if script.continuation is not None:
             part["candidates"][0]["continuationToken"] = script.continuation
         if last and script.block in ("answer", "partial"):
@@ -252,6 +255,15 @@ class ScriptedAnswer:
             "responseId": self.response_id,
             **usage,
         }
+
+
+def call_parts(text: str) -> list[dict[str, Any]]:
+    """The parts of a call directive. The first is signed, like Gemini's."""
+    calls = json.loads(text)
+    parts: list[dict[str, Any]] = [{"functionCall": call} for call in (calls if isinstance(calls, list) else [calls])]
+    signature = f"signature of {parts[0]['functionCall']['name']}"
+    parts[0]["thoughtSignature"] = base64.b64encode(signature.encode()).decode()
+    return parts
 
 
 def fault_message(status: int) -> str:

@@ -1,0 +1,84 @@
+"""OpenAI's protocol, for its clients: set their base URL to `…/api/v1/openai/v1` and their key to an API key."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+
+from accounts.open_calls.registry import OpenCall
+from accounts.requests import AuthenticatedRequest
+from ai.calls.responses import respond
+from ai.errors import ONE_OFF_ERRORS
+from ai.openai.prompt import ContextTooLong, make_prompt
+from ai.openai.queries import get_model, list_models
+from ai.openai.request_schema import CHAT_REQUEST
+from ai.openai.requests import read_chat
+from ai.openai.serializers import ChatChunkOutput, ChatCompletionOutput, OpenAIModelOutput, OpenAIModelsOutput
+from ai.openai.services import ChatAnswer, IdempotentRequest
+from ai.openai.stream import write_chunks
+from edgechat.errors import OpenAIError
+from edgechat.http.api_view import APIView
+from edgechat.http.bodies import Answer, Chunks
+from edgechat.http.idempotency import IDEMPOTENCY_KEY, IdempotencyConflict, idempotency_key
+from edgechat.openapi.schema import raises
+
+MODEL_ID = OpenApiParameter("model_id", location="path")
+
+
+class ChatCompletionsView(APIView):
+    # For pictures as data URLs.
+    max_json_bytes = 8 * 1024 * 1024
+
+    @extend_schema(
+        operation_id="openai_chat_completions",
+        tags=["openai"],
+        parameters=[IDEMPOTENCY_KEY],
+        request={"application/json": CHAT_REQUEST},
+        responses={
+            (200, "application/json"): ChatCompletionOutput,
+            (200, "text/event-stream"): Chunks(chunk=ChatChunkOutput, error=OpenAIError),
+        },
+    )
+    @raises(*ONE_OFF_ERRORS, ContextTooLong, IdempotencyConflict)
+    def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
+        """OpenAI's chat completion, answered by the configured model whatever `model` says.
+
+        With `stream` the answer comes in chunks, as `data:` lines, then `data: [DONE]`. An error after the first is a
+        `data:` line with `error`, and no `[DONE]` follows. A safety block is the finish reason `content_filter`.
+        Unknown fields are ignored, and so are penalties and `logprobs`, which the model does not take. Closing the
+        connection, or ending the session or the key, ends the call.
+
+        The model's signatures of its function calls are kept for a day and sent back to it with the calls.
+        """
+        chat = read_chat(request.data)
+        key = idempotency_key(request)
+        user_id = request.user.pk
+
+        def prepare(call: OpenCall) -> ChatAnswer:
+            prompt = call.run(partial(make_prompt, chat, user_id=user_id))
+            idempotent = None if key is None else IdempotentRequest.of(key, request.data)
+            return ChatAnswer(user_id=user_id, prompt=prompt, request=idempotent)
+
+        return respond(
+            request,
+            prepare,
+            streamed=bool(chat.stream),
+            write_events=partial(write_chunks, with_usage=chat.with_usage),
+            reconnect=False,
+        )
+
+
+class OpenAIModelsView(APIView):
+    @extend_schema(operation_id="openai_models", tags=["openai"])
+    def get(self, request: AuthenticatedRequest) -> Answer[OpenAIModelsOutput]:
+        """The model that answers, in OpenAI's form."""
+        return Answer(OpenAIModelsOutput(object="list", data=list_models()))
+
+
+class OpenAIModelView(APIView):
+    @extend_schema(operation_id="openai_model", tags=["openai"], parameters=[MODEL_ID])
+    def get(self, request: AuthenticatedRequest, model_id: str) -> Answer[OpenAIModelOutput]:
+        """One of the models."""
+        return Answer(get_model(model_id))
