@@ -57,9 +57,8 @@ def test_a_key_is_shown_once_and_stored_as_a_digest(alice: Person, bob: Person) 
     assert events_of(alice) == [("api_key_created", {"api_key": made["id"], "scopes": ["chat"]})]
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
+def test_a_faulty_key_is_422(alice: Person) -> None:
+    for body, field in (
         ({}, "body.name"),
         ({"name": "x" * 101}, "body.name"),
         ({"name": "x", "scopes": []}, "body.scopes"),
@@ -67,11 +66,9 @@ def test_a_key_is_shown_once_and_stored_as_a_digest(alice: Person, bob: Person) 
         ({"name": "x", "scopes": "ai"}, "body.scopes"),
         ({"name": "x", "expires_at": "2020-01-01T00:00:00Z"}, "body.expires_at"),
         ({"name": "x", "expires_at": "tomorrow"}, "body.expires_at"),
-    ],
-)
-def test_a_faulty_key_is_422(alice: Person, body: dict[str, Any], field: str) -> None:
-    answer = alice.post("auth/api-keys", json=body)
-    assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, [field])
+    ):
+        answer = alice.post("auth/api-keys", json=body)
+        assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, [field])
 
 
 def test_a_key_works_on_the_calls_of_its_scopes_only(alice: Person) -> None:

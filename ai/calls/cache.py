@@ -31,6 +31,8 @@ logger = structlog.get_logger(__name__)
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.25
 KEYS_PER_BATCH = 1000
+# The answers that expire first make room for new ones.
+MAX_KEPT_PER_USER = 1000
 # For one answer as ASCII JSON; larger than what an answer of MAX_ANSWER_BYTES (ai.calls.metered) can become.
 MAX_KEPT_BYTES = 8_000_000
 
@@ -82,7 +84,10 @@ class CachedAnswer:
             # The expiry is never shortened: answers that were cached for longer must be found.
             pipeline.expire(index, self._seconds, nx=True)
             pipeline.expire(index, self._seconds, gt=True)
-            pipeline.execute()
+            pipeline.zrange(index, 0, -MAX_KEPT_PER_USER - 1)
+            if surplus := pipeline.execute()[-1]:
+                redis_client().unlink(*surplus)
+                redis_client().zrem(index, *surplus)
             # Deleting a user first deactivates the user and then forgets the answers, so one of the two checks wins.
             if not _is_active(self._user_id):
                 _forget(self._user_id)

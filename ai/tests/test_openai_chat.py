@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -14,9 +16,12 @@ import pytest
 from django.conf import settings
 from pydantic import BaseModel
 
+from ai.fetch_url import Fetcher, PageRefused, fetch_file
 from ai.openai.prompt import ContextTooLong
 from ai.tests.openai_clients import CHAT, WEATHER, calling, client_of, data_url, user
+from ai.tests.sites import Site, http
 from conftest import Api, Person, at_once, new_address
+from edgechat.tests.web_settings import STRICT
 from usage.models import Budget, LedgerEntry
 
 ModelCalls = Callable[[str], list[dict[str, Any]]]
@@ -188,40 +193,41 @@ def test_a_limit_of_tokens_ends_with_length(alice: Person) -> None:
     assert only_system["choices"][0]["message"]["content"] == "Echo: alone"
 
 
-@pytest.mark.parametrize(
-    ("change", "param"),
-    [
-        ({"messages": None}, "messages"),
-        ({"messages": []}, "messages"),
-        ({"messages": "hello"}, "messages"),
-        ({"messages": [{"content": "hello"}]}, "messages[0].role"),
-        ({"messages": [{"role": "robot", "content": "hello"}]}, "messages[0].role"),
-        ({"messages": [user("hello"), user(5)]}, "messages[1].content"),
-        ({"messages": [user([{"type": "input_audio", "input_audio": {}}])]}, "messages[0].content[0].type"),
-        ({"messages": [user("\ud800")]}, "messages[0].content"),
-        ({"messages": [{"role": "tool", "tool_call_id": "x", "content": "1"}]}, "messages[0].tool_call_id"),
-        ({"n": 2}, "n"),
-        ({"temperature": 3}, "temperature"),
-        ({"max_tokens": 0}, "max_tokens"),
-        ({"stop": ["a"] * 5}, "stop"),
-        ({"tools": [{"type": "web_search", "function": {"name": "x"}}]}, "tools[0].type"),
-        ({"tools": [{"type": "function", "function": {"name": "no spaces"}}]}, "tools[0].function.name"),
-        ({"tool_choice": {"type": "function", "function": {"name": "absent"}}}, "tool_choice"),
-        ({"response_format": {"type": "xml"}}, "response_format.type"),
-        ({"messages": [user([{"type": "image_url", "image_url": {"url": "data:image/png;base64,!"}}])]}, "url"),
-        ({"messages": [user([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}])]}, "url"),
-        ({"messages": [user([{"type": "image_url", "image_url": {"url": "http://127.0.0.1:80/"}}])]}, "url"),
-        ({"messages": [user([{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}])]}, "url"),
-        ({"messages": [user([{"type": "image_url", "image_url": data_url()}] * 11)]}, "messages"),
-    ],
-)
-def test_a_faulty_request_is_400_and_names_the_parameter(alice: Person, change: dict[str, Any], param: str) -> None:
-    body = {"model": "any", "messages": [user("hello")], **change}
-    answer = alice.post(CHAT, content=json.dumps(body), headers={"Content-Type": "application/json"})
-    param = "messages[0].content[0].image_url" if param == "url" else param
-    message = error_of(answer, 400, "invalid_request_error", "validation_error", param)
-    assert message.startswith(f"{param}: ")
-    assert answer.headers["x-should-retry"] == "false"
+FAULTS: list[tuple[dict[str, Any], str]] = [
+    ({"messages": None}, "messages"),
+    ({"messages": []}, "messages"),
+    ({"messages": "hello"}, "messages"),
+    ({"messages": [{"content": "hello"}]}, "messages[0].role"),
+    ({"messages": [{"role": "robot", "content": "hello"}]}, "messages[0].role"),
+    ({"messages": [user("hello"), user(5)]}, "messages[1].content"),
+    ({"messages": [user([{"type": "input_audio", "input_audio": {}}])]}, "messages[0].content[0].type"),
+    ({"messages": [user("\ud800")]}, "messages[0].content"),
+    ({"messages": [{"role": "tool", "tool_call_id": "x", "content": "1"}]}, "messages[0].tool_call_id"),
+    ({"n": 2}, "n"),
+    ({"temperature": 3}, "temperature"),
+    ({"max_tokens": 0}, "max_tokens"),
+    ({"stop": ["a"] * 5}, "stop"),
+    ({"tools": [{"type": "web_search", "function": {"name": "x"}}]}, "tools[0].type"),
+    ({"tools": [{"type": "function", "function": {"name": "no spaces"}}]}, "tools[0].function.name"),
+    ({"tool_choice": {"type": "function", "function": {"name": "absent"}}}, "tool_choice"),
+    ({"response_format": {"type": "xml"}}, "response_format.type"),
+    ({"messages": [user([{"type": "image_url", "image_url": {"url": "data:image/png;base64,!"}}])]}, "url"),
+    ({"messages": [user([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}])]}, "url"),
+    ({"messages": [user([{"type": "image_url", "image_url": {"url": "http://127.0.0.1:80/"}}])]}, "url"),
+    ({"messages": [user([{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}])]}, "url"),
+    ({"messages": [user([{"type": "image_url", "image_url": data_url()}] * 11)]}, "messages"),
+]
+
+
+def test_a_faulty_request_is_400_and_names_the_parameter(alice: Person) -> None:
+    json_type = {"Content-Type": "application/json"}
+    for change, place in FAULTS:
+        body = {"model": "any", "messages": [user("hello")], **change}
+        answer = alice.post(CHAT, content=json.dumps(body), headers=json_type)
+        param = "messages[0].content[0].image_url" if place == "url" else place
+        message = error_of(answer, 400, "invalid_request_error", "validation_error", param)
+        assert message.startswith(f"{param}: ")
+        assert answer.headers["x-should-retry"] == "false"
     assert not LedgerEntry.objects.filter(user_id=alice.id).exists()
 
 
@@ -244,22 +250,17 @@ def test_every_error_below_the_path_has_openais_shape(alice: Person, anonymous: 
     assert f"maximum context length is {settings.CONTEXT_MAX_TOKENS} tokens" in message
 
 
-@pytest.mark.parametrize(
-    ("content", "status", "kind", "code", "retry"),
-    [
+def test_the_librarys_retries_are_told_what_cannot_help(alice: Person) -> None:
+    for content, status, kind, code, retry in (
         ("[[status=503]]", 503, "server_error", "model_unavailable", None),
         ("[[status=400]]", 503, "server_error", "model_unavailable", "false"),
         ("[[status=429]][[retry=7]]", 429, "rate_limit_error", "model_quota", None),
         ("[[status=429]][[retry=700]]", 429, "rate_limit_error", "model_quota", "false"),
-    ],
-)
-def test_the_librarys_retries_are_told_what_cannot_help(
-    alice: Person, content: str, status: int, kind: str, code: str, retry: str | None
-) -> None:
-    for stream in (False, True):
-        answer = alice.post(CHAT, json={"messages": [user(content)], "stream": stream})
-        error_of(answer, status, kind, code)
-        assert answer.headers.get("x-should-retry") == retry
+    ):
+        for stream in (False, True):
+            answer = alice.post(CHAT, json={"messages": [user(content)], "stream": stream})
+            error_of(answer, status, kind, code)
+            assert answer.headers.get("x-should-retry") == retry
 
 
 def test_a_spent_budget_is_429_that_the_library_does_not_retry(alice: Person) -> None:
@@ -280,6 +281,36 @@ def test_an_error_in_mid_stream_is_a_data_line(alice: Person) -> None:
         lines = [line for line in answer.iter_lines() if line]
     assert set(json.loads(lines[-1].removeprefix("data: "))) == {"error"}
     assert json.loads(lines[0].removeprefix("data: "))["choices"][0]["delta"]["content"].startswith("Echo")
+
+
+def test_too_many_requests_of_an_address_have_openais_shape(web_with: Callable[..., str]) -> None:
+    with Api(web_with(**STRICT)) as api:
+        answers = [api.get("openai/v1/models") for _ in range(6)]
+    error_of(answers[-1], 429, "rate_limit_error", "rate_limited")
+    assert answers[-1].headers["x-should-retry"] == "false"  # the window is ten minutes long
+
+
+def test_the_end_of_a_key_ends_its_stream(alice: Person) -> None:
+    made = alice.post("auth/api-keys", json={"name": "llm"}).json()
+    body = {"messages": [user("[[chunks=150]][[gap=0.1]]" + "word " * 150)], "stream": True}
+    with alice.signed_in(made["key"]) as api, api.stream("POST", CHAT, json=body) as answer:
+        lines = answer.iter_lines()
+        assert json.loads(next(lines).removeprefix("data: "))["choices"][0]["delta"]["role"] == "assistant"
+        assert alice.delete(f"auth/api-keys/{made['id']}").status_code == 204
+        last = [line for line in lines if line.startswith("data: ")][-1]
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "token_revoked"
+
+
+def test_a_file_of_the_web_is_fetched_like_a_page() -> None:
+    data = base64.b64decode(data_url().partition(",")[2])
+    site = Site(lambda visit: visit.send(http(data, "image/png")))
+    fetcher = Fetcher(resolve=lambda *_: ["127.0.0.1"], is_allowed=lambda _: True, ports=frozenset({site.port}))
+    assert fetcher.download(f"http://pictures.example:{site.port}/a.png") == data
+    with pytest.raises(PageRefused, match="Validation error"):
+        replace(fetcher, max_bytes=len(data) - 1).download(f"http://pictures.example:{site.port}/a.png")
+    with pytest.raises(PageRefused):
+        fetch_file(f"http://127.0.0.1:{site.port}/a.png", max_bytes=100)
+    site.close()
 
 
 def test_a_picture_as_a_data_url_reaches_the_model(alice: Person) -> None:
