@@ -95,6 +95,11 @@ class OpenCall:
     def is_over(self) -> bool:
         return self._end is not None
 
+    @property
+    def hung_up(self) -> bool:
+        """Whether the call ended because its client is gone."""
+        return isinstance(self._end, HungUp)
+
     def raise_if_over(self) -> None:
         """Raises the error that ended the call."""
         if self._end is not None:

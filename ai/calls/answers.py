@@ -48,6 +48,8 @@ class Answer(ABC):
 
     def __init__(self, *, user_id: int, purpose: LedgerEntry.Purpose, organization_id: int | None = None) -> None:
         self.completion: Completion
+        # Whether the answer is made to its end when its client is gone, because the client can ask for it again.
+        self.outlives_client = False
         self._user_id = user_id
         self._purpose = purpose
         self._organization_id = organization_id

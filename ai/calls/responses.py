@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -75,16 +76,20 @@ def respond(
         streamed = wants_event_stream(request)
     with open_call(request, events=streamed, reply=True) as call:
         answer = prepare(call)
-        call.on_end(answer.cancel)
+        call.on_end(lambda: _cancel(answer, call))
         if not streamed:
             try:
                 return JSONAnswer(answer.run())
             finally:
                 call.raise_if_over()
         events = _stream(answer, call, write_events or _events)
-        call.on_close.append(answer.cancel)
         call.keep()
         return event_stream_response(events, on_close=call.close, reconnect=reconnect)
+
+
+def _cancel(answer: Answer, call: OpenCall) -> None:
+    if not (answer.outlives_client and call.hung_up):
+        answer.cancel()
 
 
 class Writer:
@@ -92,10 +97,12 @@ class Writer:
 
     def __init__(self, answer: Answer, call: OpenCall) -> None:
         self.error: ApiError | None = None
+        self._answer = answer
         self._call = call
+        self._ended = threading.Event()
         self._pieces: SimpleQueue[Piece] = SimpleQueue()
         call.on_end(lambda: self._pieces.put(None))
-        start_thread(self._run, answer)
+        start_thread(self._run)
 
     def wait(self) -> list[Piece]:
         """The pieces that have arrived, and None if the answer has ended; none after a ping interval without any.
@@ -110,9 +117,20 @@ class Writer:
         self._call.raise_if_over()
         return pieces
 
-    def _run(self, answer: Answer) -> None:
+    def finish(self) -> None:
+        """No more pieces are wanted: cancel the answer, or wait for its end if it outlives its client.
+
+        The slots of the call are held until then.
+        """
+        if self._answer.outlives_client:
+            with waiting():
+                self._ended.wait()
+        else:
+            self._answer.cancel()
+
+    def _run(self) -> None:
         try:
-            for piece in answer.pieces():
+            for piece in self._answer.pieces():
                 self._pieces.put(piece)
         except ApiError as error:
             self.error = error
@@ -124,6 +142,7 @@ class Writer:
             logger.exception("completion_failed")
             self.error = ApiError()
         finally:
+            self._ended.set()
             self._pieces.put(None)
 
 
@@ -136,6 +155,7 @@ def _stream(
     error response.
     """
     writer = Writer(answer, call)
+    call.on_close.append(writer.finish)
     pieces = writer.wait()
     if pieces == [None] and writer.error is not None:
         raise writer.error
@@ -163,5 +183,3 @@ def _events(answer: Answer, writer: Writer, pieces: list[Piece]) -> Iterator[byt
         return
     except ApiError as error:
         yield event("error", error_body(error, current_request_id()))
-    finally:
-        answer.cancel()

@@ -57,6 +57,7 @@ class ChatAnswer(Answer):
         self.model: str = settings.GEMINI_MODEL
         self.tool_calls: list[ToolCallOutput] = []
         self.finish_reason = ""
+        self.outlives_client = request is not None
         self._prompt = prompt
         self._request = request
 

@@ -47,8 +47,6 @@ class _Chunks:
             return
         except ApiError as error:
             yield b"data: %s\n\n" % encode_json(openai_error_body(error))
-        finally:
-            answer.cancel()
 
     def _delta(self, pieces: list[Piece]) -> ChatDeltaOutput:
         """What these pieces add. The role comes with the first piece, also if that is the end."""

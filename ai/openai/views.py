@@ -48,7 +48,8 @@ class ChatCompletionsView(APIView):
         With `stream` the answer comes in chunks, as `data:` lines, then `data: [DONE]`. An error after the first is a
         `data:` line with `error`, and no `[DONE]` follows. A safety block is the finish reason `content_filter`.
         Unknown fields are ignored, and so are penalties and `logprobs`, which the model does not take. Closing the
-        connection, or ending the session or the key, ends the call.
+        connection, or ending the session or the key, ends the call. With an `Idempotency-Key` a closed connection does
+        not: the answer is kept for a day, and the same request gets it without a second charge.
 
         The model's signatures of its function calls are kept for a day and sent back to it with the calls.
         """

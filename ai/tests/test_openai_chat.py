@@ -21,6 +21,7 @@ from ai.openai.prompt import ContextTooLong
 from ai.tests.openai_clients import CHAT, WEATHER, calling, client_of, data_url, user
 from ai.tests.sites import Site, http
 from conftest import Api, Person, at_once, new_address
+from edgechat.tests.raw_client import RawClient
 from edgechat.tests.web_settings import STRICT
 from usage.models import Budget, LedgerEntry
 
@@ -281,6 +282,28 @@ def test_an_error_in_mid_stream_is_a_data_line(alice: Person) -> None:
         lines = [line for line in answer.iter_lines() if line]
     assert set(json.loads(lines[-1].removeprefix("data: "))) == {"error"}
     assert json.loads(lines[0].removeprefix("data: "))["choices"][0]["delta"]["content"].startswith("Echo")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_with_a_key_an_answer_outlives_its_client(
+    alice: Person, model_calls: ModelCalls, eventually: Callable[..., Any], stream: bool
+) -> None:
+    marker = uuid.uuid4().hex
+    body = {"messages": [user(f"[[chunks=8]][[gap=0.2]]a b c d e f g {marker}")], "stream": stream}
+    with RawClient(alice.origin, token=alice.tokens["access_token"]) as client:
+        data = json.dumps(body).encode()
+        given: dict[str, Any] = {
+            "Content_Type": "application/json",
+            "Content_Length": len(data),
+            "Idempotency_Key": "lost",
+        }
+        client.begin("POST", CHAT, data, **given)
+        eventually(lambda: model_calls(marker))
+    answer = alice.post(CHAT, json=body, headers={"Idempotency-Key": "lost"})
+    assert answer.status_code == 200
+    assert marker in answer.text
+    assert [call["outcome"] for call in model_calls(marker)] == ["complete"]
+    assert LedgerEntry.objects.filter(user_id=alice.id).count() == 1
 
 
 def test_too_many_requests_of_an_address_have_openais_shape(web_with: Callable[..., str]) -> None:
