@@ -37,9 +37,7 @@ def begin(client: RawClient, person: Person, call: str, prompt: str, headers: di
 
 def counted_statuses(person: Person) -> list[int]:
     return list(
-        RequestRecord.objects.filter(user_id=person.id, route__contains="/ai/").values_list(
-            "status", flat=True
-        )
+        RequestRecord.objects.filter(user_id=person.id, route__contains="/ai/").values_list("status", flat=True)
     )
 
 
