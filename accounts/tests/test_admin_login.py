@@ -87,6 +87,7 @@ def test_the_sidebar_shows_what_one_may_see(web_url: str) -> None:
         assert set(links.findall(root.get("").text)) == {
             "/admin/accounts/user/",
             "/admin/accounts/session/",
+            "/admin/accounts/apikey/",
             "/admin/accounts/organization/",
             "/admin/accounts/auditevent/",
             "/admin/auth/group/",

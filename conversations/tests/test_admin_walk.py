@@ -22,7 +22,7 @@ from django.http import HttpRequest
 from django.test import RequestFactory
 from django.utils import timezone
 
-from accounts.models import AuditEvent, Membership, Organization, Session, User
+from accounts.models import ApiKey, AuditEvent, Membership, Organization, Session, User
 from accounts.staff.audit import AuditedAdmin
 from accounts.tests.staff import Staff, form_fields, make_user, superuser
 from conversations.models import Todo
@@ -47,6 +47,9 @@ MAKERS: dict[type[Model], Callable[[], Model]] = {
     Organization: _organization,
     Group: lambda: Group.objects.create(name=f"walked {uuid.uuid4().hex}"),
     Session: lambda: Session.objects.get(user=_user()),
+    ApiKey: lambda: ApiKey.objects.create(
+        user=_user(), name="walked", prefix="ec_walked0", digest=uuid.uuid4().hex, scopes=["ai"]
+    ),
     Todo: lambda: Todo.objects.create(owner=_user(), title=SECRET, conversation_id="0" * 24),
     Budget: lambda: Budget.objects.create(user=_user(), token_limit=5),
     ModelPrice: lambda: ModelPrice.objects.create(
