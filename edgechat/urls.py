@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitV
 
 from edgechat import errors, health
 from edgechat.openapi.views import OpenAPIView, RedocBundleView
+from edgechat.playground.views import PlaygroundView
 
 urlpatterns = [
     path("", health.RootView.as_view()),
@@ -24,6 +25,7 @@ urlpatterns = [
     path("docs", SpectacularSwaggerSplitView.as_view(), name="docs"),
     path("redoc", SpectacularRedocView.as_view(template_name="edgechat/redoc.html"), name="redoc"),
     path("redoc/bundles/redoc.standalone.js", RedocBundleView.as_view()),
+    path("playground", PlaygroundView.as_view(), name="playground"),
     path("admin/", admin.site.urls),
 ]
 

@@ -9,11 +9,12 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-Kind = Literal["data", "page", "admin"]
+Kind = Literal["data", "page", "playground", "admin"]
 
 # Swagger UI and Redoc write style elements, Redoc searches in a worker that it creates itself, and Swagger UI's icons
 # are data URLs. The policy still allows no inline script and no eval, which is its purpose.
-_PAGES = ("/docs", "/redoc", "/playground")
+_PAGES = ("/docs", "/redoc")
+PLAYGROUND_PATH = "/playground"
 ADMIN_PATH = "/admin/"
 _NEVER = "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 _STRICT: dict[Kind, str] = {
@@ -21,6 +22,11 @@ _STRICT: dict[Kind, str] = {
     "page": (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
         f"font-src 'self'; connect-src 'self'; worker-src blob:; form-action 'none'; {_NEVER}"
+    ),
+    # Only the two libraries named here may turn text into HTML, and browsers refuse it to all other code.
+    "playground": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+        f"form-action 'none'; require-trusted-types-for 'script'; trusted-types lit-html dompurify; {_NEVER}"
     ),
     # Unfold's pages consist of Alpine expressions, which are evaluated. Inline scripts stay forbidden.
     "admin": (
@@ -63,4 +69,6 @@ def _content_policy(path: str) -> str:
         kind = "admin"
     elif path.rstrip("/") in _PAGES:
         kind = "page"
+    elif path.rstrip("/") == PLAYGROUND_PATH:
+        kind = "playground"
     return _STRICT[kind]

@@ -164,7 +164,7 @@ def _run_commands(
 def _print_addresses(web: WebServer, progress: Progress, seconds: float) -> None:
     progress.line()
     progress.line(f"EdgeChat is ready after {seconds:.1f} s. Ctrl-C stops it; its logs are in {web.log_path.parent}")
-    for name, path in (("API", "/api/v1/"), ("Docs", "/docs"), ("Admin", "/admin/")):
+    for name, path in (("Chat", "/playground"), ("API", "/api/v1/"), ("Docs", "/docs"), ("Admin", "/admin/")):
         progress.line(f"  {name:<6} {web.url}{path}")
     progress.line()
 

@@ -13,6 +13,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "edgechat.apps.EdgechatConfig",
+    "edgechat.playground",
     "accounts.apps.AccountsConfig",
     "ai.apps.AiConfig",
     "usage.apps.UsageConfig",

@@ -1,0 +1,58 @@
+/** Signing up, in and out, and the sessions of the account. */
+
+import { callJson, callOpenly } from "./api.js";
+import { SignedOut } from "./errors.js";
+import { conversations, openId, outbox, threads, user } from "./state.js";
+import { forgetTokens, keepTokens, onTokensOfAnotherTab, readTokens } from "./tokens.js";
+
+/** Sign in with the kept session, if there is one. Throws NoConnection and ApiError. */
+export async function resumeSession() {
+  if (!readTokens()) return;
+  try {
+    user.value = await callJson("GET", "auth/me");
+  } catch (error) {
+    if (!(error instanceof SignedOut)) throw error;
+  }
+}
+
+/** @param {"login"|"register"} how @param {{email: string, password: string, full_name?: string}} form */
+export async function signIn(how, form) {
+  keepTokens(await callOpenly(`auth/${how}`, { ...form, device_name: deviceName() }));
+  user.value = await callJson("GET", "auth/me");
+}
+
+export async function signOut() {
+  await callJson("POST", "auth/logout");
+  leave();
+}
+
+/** End all sessions, this one too. */
+export async function signOutEverywhere() {
+  await callJson("POST", "auth/logout-all");
+  leave();
+}
+
+/** Tabs share the session: when another one changes its user, this one starts again. */
+export function followOtherTabs() {
+  onTokensOfAnotherTab(() => {
+    if (Boolean(readTokens()) !== Boolean(user.value)) location.reload();
+  });
+}
+
+function leave() {
+  forgetTokens();
+  user.value = null;
+  conversations.value = new Map();
+  threads.value = new Map();
+  outbox.value = [];
+  openId.value = null;
+  location.hash = "";
+}
+
+/** What the list of sessions calls this browser, for example "Chrome on Linux". */
+function deviceName() {
+  const agent = navigator.userAgent;
+  const browser = /(Firefox|Edg|Chrome|Safari)\//.exec(agent)?.[1].replace("Edg", "Edge") ?? "Browser";
+  const system = /(Android|iPhone|iPad|Windows|Mac|Linux)/.exec(agent)?.[1];
+  return system ? `${browser} on ${system}` : browser;
+}

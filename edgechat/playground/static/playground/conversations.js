@@ -1,0 +1,95 @@
+/** The list of conversations: loading, searching and changing it. */
+
+import { signal } from "./vendor/signals-core/signals-core.js";
+import { callJson } from "./api.js";
+import { loadThread } from "./threads.js";
+import { conversations, listIsOpen, openId, putConversations, threads } from "./state.js";
+import { tellOtherTabs } from "./sync.js";
+
+const PAGE = 50;
+
+/** Whether the list shows the archived conversations. */
+export const showsArchived = signal(false);
+/** The next page of either list; undefined before the first page, null after the last. @type {Map<boolean, string|null>} */
+const nextCursors = new Map();
+export const hasMore = signal(false);
+/** What is searched for; "" shows the list. */
+export const searched = signal("");
+/** @typedef {{conversation_id: string, message_id: string, title: string|null, snippet: string}} Found */
+/** @type {{value: Found[]|null}} */
+export const found = signal(null);
+
+/** Load the next page of the list. */
+export async function loadConversations() {
+  const archived = showsArchived.value;
+  const cursor = nextCursors.get(archived);
+  if (cursor === null) return;
+  const query = new URLSearchParams({ limit: String(PAGE), pinned_first: "true", archived: String(archived) });
+  if (cursor) query.set("cursor", cursor);
+  const page = await callJson("GET", `chat/conversations?${query}`);
+  nextCursors.set(archived, page.has_more ? page.next_cursor : null);
+  hasMore.value = page.has_more;
+  putConversations(page.conversations);
+}
+
+/** @param {boolean} archived */
+export async function showArchived(archived) {
+  showsArchived.value = archived;
+  hasMore.value = nextCursors.get(archived) !== null;
+  if (!nextCursors.has(archived)) await loadConversations();
+}
+
+/** The conversations that the list shows, in its order. */
+export function listed() {
+  return [...conversations.value.values()]
+    .filter((each) => each.archived === showsArchived.value && !each.temporary)
+    .sort((one, other) => Number(other.pinned) - Number(one.pinned) || other.updated_at.localeCompare(one.updated_at));
+}
+
+let searches = 0;
+
+/** Search titles and messages. @param {string} text */
+export async function search(text) {
+  searched.value = text;
+  const mine = ++searches;
+  if (!text.trim()) {
+    found.value = null;
+    return;
+  }
+  const q = encodeURIComponent(text.trim().slice(0, 200));
+  const [titles, messages] = await Promise.all([
+    callJson("GET", `chat/conversations?limit=20&q=${q}`),
+    callJson("GET", `chat/search?limit=20&q=${q}`),
+  ]);
+  if (mine !== searches) return; // a later search is on its way
+  const byTitle = titles.conversations.map((/** @type {any} */ each) => ({
+    conversation_id: each.id, message_id: "", title: each.title, snippet: "",
+  }));
+  const known = new Set(messages.results.map((/** @type {Found} */ each) => each.conversation_id));
+  found.value = [...byTitle.filter((/** @type {Found} */ each) => !known.has(each.conversation_id)), ...messages.results];
+}
+
+/** Rename, pin or archive. @param {string} id @param {{title?: string, pinned?: boolean, archived?: boolean, system_instruction?: string|null}} values */
+export async function changeConversation(id, values) {
+  putConversations([await callJson("PATCH", `chat/conversations/${id}`, { json: values })]);
+  tellOtherTabs(id);
+}
+
+/** @param {string} id */
+export async function deleteConversation(id) {
+  await callJson("DELETE", `chat/conversations/${id}`);
+  putConversations([], [id]);
+  if (openId.value === id) location.hash = "";
+  tellOtherTabs(id);
+}
+
+/** Open what the address names: `#/c/<id>`, else a new conversation. */
+export async function openFromAddress() {
+  const id = /^#\/c\/([^/]+)$/.exec(location.hash)?.[1] ?? null;
+  openId.value = id;
+  listIsOpen.value = false;
+  if (!id) return;
+  const missing = !conversations.value.has(id);
+  if (missing) putConversations([await callJson("GET", `chat/conversations/${id}`)]);
+  if (threads.value.get(id)?.state !== "ready") await loadThread(id);
+}

@@ -1,0 +1,76 @@
+/** The start of the page: render what the state says, whenever it changes. */
+
+import { render } from "./vendor/lit-html/lit-html.js";
+import { effect } from "./vendor/signals-core/signals-core.js";
+import { followOtherTabs, resumeSession } from "./account.js";
+import { whenReachable } from "./connection.js";
+import { loadConversations, openFromAddress } from "./conversations.js";
+import { NoConnection } from "./errors.js";
+import { listen } from "./keyboard.js";
+import { tryTo } from "./notices.js";
+import { sendKept } from "./outbox.js";
+import { followEnd } from "./scrolling.js";
+import { dialog, user } from "./state.js";
+import { keepInStep } from "./sync.js";
+import { sessions } from "./views/account_dialogs.js";
+import { showDialog } from "./views/dialog.js";
+import { pageView } from "./views/page.js";
+import { openCamera } from "./views/picture_dialogs.js";
+import { summary } from "./views/summary_dialog.js";
+import { actionItems, todos } from "./views/todo_dialogs.js";
+import { usage } from "./views/usage_dialog.js";
+
+const appName = document.body.dataset.appName ?? "EdgeChat";
+const page = /** @type {HTMLElement} */ (document.getElementById("page"));
+/** What each dialog loads when it opens. @type {Record<string, (about: any) => unknown>} */
+const OPENED = {
+  actionItems: ({ id }) => (actionItems.forget(), actionItems.start(id)),
+  camera: openCamera,
+  sessions: () => sessions.start(),
+  summary: () => summary.forget(),
+  todos: () => todos.start(),
+  usage: () => usage.start(),
+};
+
+/** Called for a kept session, and after each signing in. */
+async function signedIn() {
+  sendKept();
+  await tryTo(loadConversations);
+  await tryTo(openFromAddress);
+}
+
+/** @param {string} name a dialog's */
+function opened(name) {
+  OPENED[name]?.(dialog.value);
+}
+
+async function start() {
+  listen();
+  followOtherTabs();
+  for (;;) {
+    try {
+      await resumeSession();
+      break;
+    } catch (error) {
+      if (!(error instanceof NoConnection)) break;
+      await whenReachable();
+    }
+  }
+  page.replaceChildren();
+  followEnd(() => render(pageView(appName), page), effect);
+  effect(showDialogOf);
+  effect(() => void (user.value && queueMicrotask(signedIn)));
+  addEventListener("hashchange", () => user.value && tryTo(openFromAddress));
+  keepInStep();
+}
+
+let shownDialog = "";
+
+function showDialogOf() {
+  const name = dialog.value?.name ?? "";
+  queueMicrotask(showDialog);
+  if (name !== shownDialog) queueMicrotask(() => opened(name));
+  shownDialog = name;
+}
+
+start();

@@ -1,0 +1,119 @@
+/**
+ * Messages on their way. Each is kept in the browser until the server has stored it, so neither a broken connection nor
+ * a reload loses it; each has a key of its own, so the server stores it once however often it arrives.
+ */
+
+import { callJson, newKey } from "./api.js";
+import { pause, whenReachable } from "./connection.js";
+import { ApiError, SignedOut, isPassing, sentenceOf } from "./errors.js";
+import { notify } from "./notices.js";
+import { followNewReply, openReply } from "./replies.js";
+import { changeThread, openId, outbox, putConversations, putMessages, user } from "./state.js";
+import { pullSoon } from "./sync.js";
+
+/** @typedef {import("./state.js").Outgoing} Outgoing */
+
+/** @returns {string} where the entries of this user are kept */
+const place = () => `edgechat.outbox.${user.value?.id}`;
+
+/** Send a message to a conversation, or to a new one. @param {{conversationId: string|null, content: string, attachmentIds: string[], temporary: boolean}} message */
+export function sendMessage(message) {
+  const entry = { ...message, key: newKey(), state: /** @type {"sending"} */ ("sending"), error: null };
+  keep([...read(), entry]);
+  return deliver(entry.key);
+}
+
+/** Send what was kept, after the start of the page. Another tab may be sending the same. */
+export function sendKept() {
+  outbox.value = read();
+  for (const entry of outbox.value) if (entry.state === "sending") deliver(entry.key);
+}
+
+/** @param {string} key */
+export function sendAgain(key) {
+  change(key, { state: "sending", error: null });
+  return deliver(key);
+}
+
+/** @param {string} key */
+export function removeOutgoing(key) {
+  keep(read().filter((entry) => entry.key !== key));
+}
+
+addEventListener("storage", (event) => {
+  if (user.value && event.key === place()) outbox.value = read();
+});
+
+/** Deliver one entry, if no other tab does. @param {string} key */
+async function deliver(key) {
+  if (!navigator.locks) return deliverHere(key);
+  let release = () => {};
+  const stored = new Promise((resolve) => (release = () => resolve(undefined)));
+  return new Promise((resolve) => {
+    navigator.locks.request(`edgechat.send.${key}`, { ifAvailable: true }, async (lock) => {
+      if (!lock) return resolve(undefined);
+      deliverHere(key, release).finally(() => (release(), resolve(undefined)));
+      await stored;
+    });
+  });
+}
+
+/** @param {string} key @param {() => void} [release] called once the server has the message, or refuses it */
+async function deliverHere(key, release = () => {}) {
+  for (;;) {
+    const entry = read().find((each) => each.key === key);
+    if (!entry) return;
+    try {
+      await whenReachable();
+      const id = entry.conversationId ?? (await createConversation(entry));
+      const json = { content: entry.content, attachment_ids: entry.attachmentIds, client_message_id: key };
+      await followNewReply(id, () => openReply(id, json), () => (removeOutgoing(key), release()));
+      return;
+    } catch (error) {
+      if (!isPassing(error)) return refused(entry, error);
+      await pause(((error instanceof ApiError && error.retryAfter) || 1) * 1000);
+    }
+  }
+}
+
+/** @param {Outgoing} entry @returns {Promise<string>} the new conversation's id */
+async function createConversation({ key, temporary }) {
+  const headers = { "Idempotency-Key": `conversation-${key}` };
+  const conversation = await callJson("POST", "chat/conversations", { json: { temporary }, headers });
+  putConversations([conversation]);
+  changeThread(conversation.id, (thread) => ({ ...thread, state: "ready" }));
+  change(key, { conversationId: conversation.id });
+  if (openId.value === null) location.hash = `#/c/${conversation.id}`;
+  return conversation.id;
+}
+
+/** @param {Outgoing} entry @param {unknown} error */
+function refused({ key, conversationId }, error) {
+  if (error instanceof SignedOut) return;
+  if (error instanceof ApiError && error.context.model_message) {
+    // The message is stored, and the model failed.
+    const { user_message, model_message } = error.context;
+    removeOutgoing(key);
+    putMessages(conversationId ?? openId.value ?? "", [user_message, model_message]);
+    notify(error.sentence, true);
+    pullSoon();
+  } else {
+    change(key, { state: "failed", error: sentenceOf(error) });
+  }
+}
+
+/** @returns {Outgoing[]} */
+function read() {
+  return JSON.parse(localStorage.getItem(place()) ?? "[]");
+}
+
+/** @param {Outgoing[]} entries */
+function keep(entries) {
+  localStorage.setItem(place(), JSON.stringify(entries));
+  outbox.value = entries;
+}
+
+/** @param {string} key @param {Partial<Outgoing>} values */
+function change(key, values) {
+  keep(read().map((entry) => (entry.key === key ? { ...entry, ...values } : entry)));
+}

@@ -1,0 +1,91 @@
+/** Pictures: those that wait to be sent, and those of messages, which need a token to be fetched. */
+
+import { signal } from "./vendor/signals-core/signals-core.js";
+import { call, newKey } from "./api.js";
+import { sentenceOf } from "./errors.js";
+import { notify } from "./notices.js";
+
+const MAX_PICTURES = 5;
+const TYPES = /^image\//;
+
+/**
+ * @typedef {{key: string, name: string, preview: string, state: "uploading"|"ready"|"failed", error: string|null,
+ *   file: File, attachmentId: string|null}} Picture
+ */
+
+/** The pictures beside the message that is being written. @type {{value: Picture[]}} */
+export const pictures = signal([]);
+/** Addresses of fetched pictures, by attachment and size. @type {{value: Map<string, string|null>}} */
+const fetched = signal(new Map());
+
+/** Add pictures that were dropped, pasted, chosen or taken, and upload them. @param {Iterable<File>} files */
+export function addPictures(files) {
+  for (const file of files) {
+    if (!TYPES.test(file.type) && !/\.(heic|heif)$/i.test(file.name)) {
+      notify(`${file.name} is not a picture.`, true);
+    } else if (pictures.value.length >= MAX_PICTURES) {
+      notify(`A message can have ${MAX_PICTURES} pictures.`, true);
+      return;
+    } else {
+      const picture = {
+        key: newKey(), name: file.name, preview: URL.createObjectURL(file), state: /** @type {"uploading"} */ ("uploading"),
+        error: null, file, attachmentId: null,
+      };
+      pictures.value = [...pictures.value, picture];
+      upload(picture);
+    }
+  }
+}
+
+/** @param {Picture} picture */
+export async function upload(picture) {
+  change(picture.key, { state: "uploading", error: null });
+  const form = new FormData();
+  form.set("file", picture.file, picture.name || "picture");
+  try {
+    const answer = await call("POST", "chat/attachments", { form, headers: { "Idempotency-Key": picture.key } });
+    change(picture.key, { state: "ready", attachmentId: (await answer.json()).id });
+  } catch (error) {
+    change(picture.key, { state: "failed", error: sentenceOf(error) });
+    notify(`${picture.name}: ${sentenceOf(error)}`, true);
+  }
+}
+
+/** @param {string} key */
+export function removePicture(key) {
+  const removed = pictures.value.find((picture) => picture.key === key);
+  if (removed) URL.revokeObjectURL(removed.preview);
+  pictures.value = pictures.value.filter((picture) => picture.key !== key);
+}
+
+export function removeAllPictures() {
+  for (const { key } of pictures.value) removePicture(key);
+}
+
+/**
+ * The address of a message's picture once it has been fetched; "" before, null when that failed.
+ * @param {string} id @param {"thumb"|"full"} size
+ */
+export function pictureAddress(id, size) {
+  const name = `${id}?size=${size}`;
+  const address = fetched.value.get(name);
+  if (address === undefined) queueMicrotask(() => fetchPicture(name));
+  return address === undefined ? "" : address;
+}
+
+/** @type {Set<string>} */
+const fetching = new Set();
+
+/** @param {string} name */
+async function fetchPicture(name) {
+  if (fetching.has(name)) return;
+  fetching.add(name);
+  const answer = await call("GET", `chat/attachments/${name}`).catch(() => null);
+  const address = answer && URL.createObjectURL(await answer.blob());
+  fetched.value = new Map(fetched.value).set(name, address);
+}
+
+/** @param {string} key @param {Partial<Picture>} values */
+function change(key, values) {
+  pictures.value = pictures.value.map((picture) => (picture.key === key ? { ...picture, ...values } : picture));
+}

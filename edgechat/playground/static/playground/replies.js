@@ -1,0 +1,167 @@
+/** Replies as they are written: each is followed to its end, over broken connections too. */
+
+import { call, callJson } from "./api.js";
+import { whenReachable, pause } from "./connection.js";
+import { ApiError, NoConnection, SignedOut, isPassing, sentenceOf } from "./errors.js";
+import { readEvents } from "./events.js";
+import { announce, notify } from "./notices.js";
+import { messageOf, putMessages } from "./state.js";
+import { tellOtherTabs } from "./sync.js";
+
+const EVENTS = { Accept: "text/event-stream" };
+const AGAIN_MILLISECONDS = 1000;
+/** Deltas are shown together, this often at most. */
+const SHOW_MILLISECONDS = 60;
+
+/** The ids of the messages that this tab follows. @type {Set<string>} */
+const followed = new Set();
+
+/** @param {string} messageId */
+export function isFollowed(messageId) {
+  return followed.has(messageId);
+}
+
+/**
+ * Follow the reply whose stream `open` starts, until its end. Returns when it has ended.
+ * Throws what `open` throws when the call was refused before its first event.
+ * @param {string} id the conversation @param {() => Promise<Response>} open
+ * @param {() => void} [stored] called once the server has stored the user's message
+ */
+export async function followNewReply(id, open, stored = () => {}) {
+  const reply = new Reply(id, stored);
+  await reply.read(await open());
+  await reply.finish();
+}
+
+/** Follow a reply that is being written, from its beginning. @param {string} id @param {string} messageId */
+export async function followReply(id, messageId) {
+  const reply = new Reply(id);
+  reply.begin(messageId);
+  await reply.finish();
+}
+
+/** Stop a reply; its text is kept. @param {string} id @param {string} messageId */
+export async function stopReply(id, messageId) {
+  const message = await callJson("POST", `chat/conversations/${id}/messages/${messageId}/stop`);
+  if (!isFollowed(messageId)) putMessages(id, [message]);
+}
+
+/** Answer the last exchange again, with a changed question if `content` is given.
+ * @param {string} id @param {string} messageId the answer's @param {string} [content]
+ */
+export function regenerate(id, messageId, content) {
+  const path = `chat/conversations/${id}/messages/${messageId}/regenerate`;
+  const json = content === undefined ? {} : { content };
+  return followNewReply(id, () => call("POST", path, { json, headers: EVENTS }));
+}
+
+/** The call that sends a message and answers with the reply's events. @param {string} id @param {any} json */
+export function openReply(id, json) {
+  return call("POST", `chat/conversations/${id}/messages`, { json, headers: EVENTS });
+}
+
+class Reply {
+  /** @param {string} id the conversation @param {() => void} [stored] */
+  constructor(id, stored = () => {}) {
+    this.id = id;
+    this.stored = stored;
+    this.messageId = "";
+    /** @type {string|null} */
+    this.lastEventId = null;
+    this.text = "";
+    this.hasEnded = false;
+    this.timer = 0;
+  }
+
+  /** @param {string} messageId */
+  begin(messageId) {
+    this.messageId = messageId;
+    followed.add(messageId);
+  }
+
+  /** Resume until the reply has ended. */
+  async finish() {
+    try {
+      while (this.messageId && !this.hasEnded) {
+        await this.resume().catch((error) => this.failed(error));
+        if (!this.hasEnded) await pause(AGAIN_MILLISECONDS);
+      }
+    } finally {
+      clearTimeout(this.timer);
+      followed.delete(this.messageId);
+    }
+  }
+
+  async resume() {
+    await whenReachable();
+    const headers = { ...EVENTS, ...(this.lastEventId === null ? {} : { "Last-Event-ID": this.lastEventId }) };
+    const path = `chat/conversations/${this.id}/messages/${this.messageId}`;
+    const answer = await call("GET", `${path}/stream`, { headers });
+    if (answer.status === 204) this.end(await callJson("GET", path));
+    else await this.read(answer);
+  }
+
+  /** @param {Response} answer */
+  async read(answer) {
+    try {
+      if (answer.body) for await (const event of readEvents(answer.body)) this.take(event);
+    } catch (error) {
+      if (error instanceof SyntaxError) throw error;
+      // The connection broke, and `finish` resumes.
+    }
+    if (!this.messageId && !this.hasEnded) throw new NoConnection();
+  }
+
+  /** @param {import("./events.js").StreamEvent} event */
+  take({ name, id, data }) {
+    if (id !== null) this.lastEventId = id;
+    if (name === "message") {
+      this.begin(data.model_message.id);
+      putMessages(this.id, [data.user_message, data.model_message]);
+      this.stored();
+      tellOtherTabs(this.id);
+    } else if (name === "delta") this.add(data.text);
+    else if (name === "restart") this.text = "";
+    else if (name === "done") this.end(data);
+    else if (name === "error") this.fail(data);
+  }
+
+  /** @param {string} text */
+  add(text) {
+    this.text += text;
+    this.timer ||= setTimeout(() => this.show(), SHOW_MILLISECONDS);
+  }
+
+  show() {
+    this.timer = 0;
+    const message = messageOf(this.id, this.messageId);
+    if (message && !this.hasEnded) putMessages(this.id, [{ ...message, content: this.text }]);
+  }
+
+  /** @param {import("./state.js").Message} message */
+  end(message) {
+    this.hasEnded = true;
+    putMessages(this.id, [message]);
+    announce(message.content ? `Answer: ${message.content}` : "The answer is empty.");
+    tellOtherTabs(this.id);
+  }
+
+  /** @param {any} body of the event `error` */
+  fail(body) {
+    this.hasEnded = true;
+    notify(body.detail, true);
+    const message = body.context?.model_message ?? messageOf(this.id, this.messageId);
+    if (message) putMessages(this.id, [{ ...message, status: "failed" }]);
+    tellOtherTabs(this.id);
+  }
+
+  /** @param {unknown} error */
+  async failed(error) {
+    if (isPassing(error)) {
+      if (error instanceof ApiError) await pause((error.retryAfter ?? 1) * 1000);
+      return;
+    }
+    this.hasEnded = true;
+    if (!(error instanceof SignedOut)) notify(sentenceOf(error), true);
+  }
+}

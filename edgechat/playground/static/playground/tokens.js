@@ -1,0 +1,82 @@
+/**
+ * The session's tokens, shared by all tabs, and their refresh.
+ *
+ * A refresh token is used once. However many calls find the access token expired, in however many tabs, one of them
+ * refreshes and the others wait for its tokens.
+ */
+
+import { SignedOut, errorOf } from "./errors.js";
+import { reach } from "./connection.js";
+
+const NAME = "edgechat.tokens";
+const EARLY_MILLISECONDS = 30_000;
+
+/** @typedef {{access_token: string, refresh_token: string, expires_at: number}} Tokens */
+
+/** @type {Promise<string>|null} */
+let refreshing = null;
+
+/** @returns {Tokens|null} */
+export function readTokens() {
+  return JSON.parse(localStorage.getItem(NAME) ?? "null");
+}
+
+/** @param {{access_token: string, refresh_token: string, expires_in: number}} body */
+export function keepTokens({ access_token, refresh_token, expires_in }) {
+  const expires_at = Date.now() + expires_in * 1000;
+  localStorage.setItem(NAME, JSON.stringify({ access_token, refresh_token, expires_at }));
+}
+
+export function forgetTokens() {
+  localStorage.removeItem(NAME);
+}
+
+/** An access token to call with. Throws SignedOut, NoConnection and ApiError. */
+export async function accessToken() {
+  const tokens = readTokens();
+  if (!tokens) throw new SignedOut();
+  const isFresh = Date.now() < tokens.expires_at - EARLY_MILLISECONDS;
+  return isFresh ? tokens.access_token : refreshTokens(tokens.access_token);
+}
+
+/** A newer access token than the refused one. @param {string} refused @returns {Promise<string>} */
+export function refreshTokens(refused) {
+  refreshing ??= inOneTab(() => refresh(refused)).finally(() => (refreshing = null));
+  return refreshing;
+}
+
+/** Call `react` when another tab signs in, refreshes or signs out. @param {() => void} react */
+export function onTokensOfAnotherTab(react) {
+  addEventListener("storage", (event) => {
+    if (event.key === NAME || event.key === null) react();
+  });
+}
+
+/** @param {string} refused @returns {Promise<string>} */
+async function refresh(refused) {
+  const tokens = readTokens();
+  if (!tokens) throw new SignedOut();
+  if (tokens.access_token !== refused) return tokens.access_token; // another tab was first
+  const answer = await reach("/api/v1/auth/refresh", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ refresh_token: tokens.refresh_token }),
+  });
+  if (answer.ok) {
+    const body = await answer.json();
+    keepTokens(body);
+    return body.access_token;
+  }
+  if (answer.status !== 401) throw await errorOf(answer);
+  if (readTokens()?.refresh_token === tokens.refresh_token) forgetTokens();
+  throw new SignedOut();
+}
+
+/**
+ * Run `work` while no other tab does. Without https browsers have no locks: then two tabs can refresh at the same
+ * time, which the server answers with the same tokens.
+ * @template T @param {() => Promise<T>} work @returns {Promise<T>}
+ */
+function inOneTab(work) {
+  return navigator.locks ? navigator.locks.request("edgechat.refresh", work) : work();
+}

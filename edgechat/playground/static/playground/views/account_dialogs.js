@@ -1,0 +1,71 @@
+/** The account, the page's theme, and the sessions. */
+
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { signOut, signOutEverywhere } from "../account.js";
+import { callJson } from "../api.js";
+import { loader } from "../loading.js";
+import { notify, tryTo } from "../notices.js";
+import { dialog, user } from "../state.js";
+import { chooseTheme, theme, THEMES } from "../theme.js";
+import { loadedView } from "./loaded.js";
+
+const time = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
+
+/** @typedef {{id: string, device_name: string|null, user_agent: string, ip: string, created_at: string, last_used_at: string, current: boolean}} Session */
+
+/** @type {ReturnType<typeof loader<Session[]>>} */
+export const sessions = loader(async () => (await callJson("GET", "auth/sessions")).sessions);
+
+export function accountView() {
+  return html`<p>You are signed in as <strong>${user.value?.email}</strong>.</p>
+    <fieldset><legend>Theme</legend>
+      ${THEMES.map(([value, text]) => html`<label><input type="radio" name="theme" .checked=${theme.value === value}
+        @change=${() => chooseTheme(value)}> ${text}</label>`)}
+    </fieldset>
+    <h3>Keys</h3>
+    <dl class="keys">
+      <div><dt><kbd>Enter</kbd></dt><dd>Send; <kbd>Shift</kbd> <kbd>Enter</kbd> begins a line</dd></div>
+      <div><dt><kbd>Esc</kbd></dt><dd>Stop the answer, close a menu or this dialog</dd></div>
+      <div><dt><kbd>Ctrl</kbd> <kbd>K</kbd></dt><dd>Search</dd></div>
+      <div><dt><kbd>Ctrl</kbd> <kbd>Shift</kbd> <kbd>O</kbd></dt><dd>New conversation</dd></div>
+    </dl>
+    <div class="buttons">
+      <button @click=${() => (dialog.value = { name: "sessions" })}>Sessions</button>
+      <button class="primary" @click=${() => tryTo(() => leave(signOut))}>Sign out</button>
+    </div>`;
+}
+
+export function sessionsView() {
+  return loadedView(sessions.loaded.value, listView, sessions.start);
+}
+
+/** @param {Session[]} list */
+function listView(list) {
+  return html`<ul class="plain">${list.map(sessionView)}</ul>
+    <div class="buttons"><button class="danger" @click=${() => tryTo(() => leave(signOutEverywhere))}>Log out everywhere</button></div>`;
+}
+
+/** @param {Session} session */
+function sessionView(session) {
+  return html`<li>
+    <div><strong>${session.device_name || session.user_agent.slice(0, 60) || "Unknown device"}</strong>
+      ${session.current ? html`<em>this one</em>` : nothing}
+      <small>${session.ip}, last used ${time.format(new Date(session.last_used_at))}, since ${time.format(new Date(session.created_at))}</small></div>
+    ${session.current ? nothing : html`<button @click=${() => end(session)}>End</button>`}
+  </li>`;
+}
+
+/** @param {Session} session */
+function end({ id }) {
+  tryTo(async () => {
+    await callJson("DELETE", `auth/sessions/${id}`);
+    notify("The session has ended.");
+    await sessions.start();
+  });
+}
+
+/** @param {() => Promise<void>} how */
+async function leave(how) {
+  await how();
+  dialog.value = null;
+}
