@@ -9,11 +9,10 @@ let lastId = 0;
 /** @type {{value: {id: number, text: string, isError: boolean}[]}} */
 export const notices = signal([]);
 
-/** Show a sentence for some seconds, and have it said. @param {string} text */
+/** Show a sentence for some seconds; a screen reader says it too. @param {string} text */
 export function notify(text, isError = false) {
   const id = ++lastId;
   notices.value = [...notices.value.slice(-2), { id, text, isError }];
-  announce(text);
   setTimeout(() => dismiss(id), SHOWN_MILLISECONDS);
 }
 

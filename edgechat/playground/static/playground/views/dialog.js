@@ -7,6 +7,7 @@ import { actionItemsView, todosView } from "./todo_dialogs.js";
 import { cameraView, closeCamera, pictureView } from "./picture_dialogs.js";
 import { conversationView, deleteView, feedbackView, renameView } from "./conversation_dialogs.js";
 import { icons } from "./icons.js";
+import { noticesView } from "./notices.js";
 import { summaryView } from "./summary_dialog.js";
 import { usageView } from "./usage_dialog.js";
 
@@ -35,6 +36,7 @@ export function dialogView() {
           <header><h2 id="dialog-title">${title}</h2>
             <button class="icon" aria-label="Close" @click=${closeDialog}>${icons.close}</button></header>
           ${content(about)}
+          ${noticesView()}
         </div>`
       : nothing}
   </dialog>`;

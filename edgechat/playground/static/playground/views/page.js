@@ -1,10 +1,9 @@
 /** The whole page. */
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
-import { dismiss, notices } from "../notices.js";
-import { isReachable, listIsOpen, user } from "../state.js";
+import { dialog, isReachable, listIsOpen, user } from "../state.js";
 import { dialogView } from "./dialog.js";
-import { icons } from "./icons.js";
+import { noticesView } from "./notices.js";
 import { sidebarView } from "./sidebar.js";
 import { signInView } from "./sign_in.js";
 import { threadView } from "./thread.js";
@@ -22,8 +21,7 @@ export function pageView(appName) {
           </div>
           ${dialogView()}`
       : signInView(appName)}
-    <div class="notices">${notices.value.map(({ id, text, isError }) => html`<p class=${isError ? "error" : ""}>${text}
-      <button class="icon" aria-label="Dismiss" @click=${() => dismiss(id)}>${icons.close}</button></p>`)}</div>`;
+    ${dialog.value ? nothing : noticesView()}`;
 }
 
 /** The address names the open conversation, so the focus moves without it. @param {Event} event */

@@ -8,10 +8,13 @@ import { dialog } from "../state.js";
 /** The camera's live picture. @type {{value: MediaStream|null}} */
 const stream = signal(null);
 const failure = signal("");
+/** Whether the camera has sent its first picture. */
+const isSeeing = signal(false);
 
 /** Start the camera. Browsers allow it with https, and on this machine. */
 export async function openCamera() {
   failure.value = "";
+  isSeeing.value = false;
   try {
     const opened = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1920 } } });
     if (dialog.value?.name === "camera") stream.value = opened;
@@ -30,8 +33,9 @@ export function cameraView() {
   return html`
     ${failure.value ? html`<p role="alert">${failure.value}</p>` : nothing}
     ${stream.value
-      ? html`<video id="viewfinder" autoplay playsinline muted .srcObject=${stream.value} aria-label="What the camera sees"></video>
-          <div class="buttons"><button class="primary" autofocus @click=${take}>Take the picture</button></div>`
+      ? html`<video id="viewfinder" autoplay playsinline muted .srcObject=${stream.value} aria-label="What the camera sees"
+            @loadeddata=${() => (isSeeing.value = true)}></video>
+          <div class="buttons"><button class="primary" ?disabled=${!isSeeing.value} @click=${take}>Take the picture</button></div>`
       : nothing}
     <label class="button">Use the device's camera app or a file
       <input class="visually-hidden" type="file" accept="image/*" capture="environment" @change=${choose}></label>`;

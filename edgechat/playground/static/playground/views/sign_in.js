@@ -48,6 +48,7 @@ async function submit(event) {
   failure.value = "";
   try {
     await signIn(isNew.value ? "register" : "login", /** @type {any} */ (form));
+    isNew.value = false; // whoever signs out here has an account
   } catch (error) {
     failure.value = sentenceOf(error);
   } finally {
