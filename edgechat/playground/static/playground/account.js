@@ -3,11 +3,11 @@
 import { callJson, callOpenly } from "./api.js";
 import { SignedOut } from "./errors.js";
 import { conversations, openId, outbox, threads, user } from "./state.js";
-import { forgetTokens, keepTokens, onTokensOfAnotherTab, readTokens } from "./tokens.js";
+import { forgetTokens, keepTokens, onSessionOfAnotherTab, readTokens, tellOtherTabsOfSession } from "./tokens.js";
 
 /** Sign in with the kept session, if there is one. Throws NoConnection and ApiError. */
 export async function resumeSession() {
-  if (!readTokens()) return;
+  if (!(await readTokens())) return;
   try {
     user.value = await callJson("GET", "auth/me");
   } catch (error) {
@@ -17,30 +17,29 @@ export async function resumeSession() {
 
 /** @param {"login"|"register"} how @param {{email: string, password: string, full_name?: string}} form */
 export async function signIn(how, form) {
-  keepTokens(await callOpenly(`auth/${how}`, { ...form, device_name: deviceName() }));
+  await keepTokens(await callOpenly(`auth/${how}`, { ...form, device_name: deviceName() }));
+  tellOtherTabsOfSession();
   user.value = await callJson("GET", "auth/me");
 }
 
 export async function signOut() {
   await callJson("POST", "auth/logout");
-  leave();
+  await leave();
 }
 
 /** End all sessions, this one too. */
 export async function signOutEverywhere() {
   await callJson("POST", "auth/logout-all");
-  leave();
+  await leave();
 }
 
 /** Tabs share the session: when another one changes its user, this one starts again. */
 export function followOtherTabs() {
-  onTokensOfAnotherTab(() => {
-    if (Boolean(readTokens()) !== Boolean(user.value)) location.reload();
-  });
+  onSessionOfAnotherTab(() => location.reload());
 }
 
-function leave() {
-  forgetTokens();
+async function leave() {
+  await forgetTokens();
   user.value = null;
   conversations.value = new Map();
   threads.value = new Map();

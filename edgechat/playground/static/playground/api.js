@@ -2,7 +2,7 @@
 
 import { SignedOut, errorOf } from "./errors.js";
 import { reach } from "./connection.js";
-import { accessToken, forgetTokens, readTokens, refreshTokens } from "./tokens.js";
+import { accessToken, forgetRefused, refreshTokens } from "./tokens.js";
 import { user } from "./state.js";
 
 /** @typedef {{json?: any, form?: FormData, headers?: Record<string, string>, signal?: AbortSignal}} Options */
@@ -21,7 +21,7 @@ export async function call(method, path, options = {}) {
       answer = await send(method, path, token, options);
     }
     if (answer.status === 401) {
-      if (readTokens()?.access_token === token) forgetTokens();
+      await forgetRefused(token);
       throw new SignedOut();
     }
     if (!answer.ok) throw await errorOf(answer);

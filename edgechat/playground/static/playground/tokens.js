@@ -5,35 +5,47 @@
  * refreshes and the others wait for its tokens.
  */
 
-import { SignedOut, errorOf } from "./errors.js";
 import { reach } from "./connection.js";
+import { forgetValue, keepValue, readValue } from "./database.js";
+import { SignedOut, errorOf } from "./errors.js";
 
-const NAME = "edgechat.tokens";
+const NAME = "tokens";
 const EARLY_MILLISECONDS = 30_000;
+const channel = new BroadcastChannel("edgechat.session");
 
 /** @typedef {{access_token: string, refresh_token: string, expires_at: number}} Tokens */
 
 /** @type {Promise<string>|null} */
 let refreshing = null;
 
-/** @returns {Tokens|null} */
+/** @returns {Promise<Tokens|undefined>} */
 export function readTokens() {
-  return JSON.parse(localStorage.getItem(NAME) ?? "null");
+  return readValue(NAME);
 }
 
 /** @param {{access_token: string, refresh_token: string, expires_in: number}} body */
-export function keepTokens({ access_token, refresh_token, expires_in }) {
-  const expires_at = Date.now() + expires_in * 1000;
-  localStorage.setItem(NAME, JSON.stringify({ access_token, refresh_token, expires_at }));
+export async function keepTokens({ access_token, refresh_token, expires_in }) {
+  await keepValue(NAME, { access_token, refresh_token, expires_at: Date.now() + expires_in * 1000 });
 }
 
-export function forgetTokens() {
-  localStorage.removeItem(NAME);
+/** The session has ended, in all tabs. */
+export async function forgetTokens() {
+  await forgetValue(NAME);
+  tellOtherTabsOfSession();
+}
+
+export function tellOtherTabsOfSession() {
+  channel.postMessage(null);
+}
+
+/** Call `react` when another tab has signed in or out. @param {() => void} react */
+export function onSessionOfAnotherTab(react) {
+  channel.onmessage = react;
 }
 
 /** An access token to call with. Throws SignedOut, NoConnection and ApiError. */
 export async function accessToken() {
-  const tokens = readTokens();
+  const tokens = await readTokens();
   if (!tokens) throw new SignedOut();
   const isFresh = Date.now() < tokens.expires_at - EARLY_MILLISECONDS;
   return isFresh ? tokens.access_token : refreshTokens(tokens.access_token);
@@ -45,16 +57,14 @@ export function refreshTokens(refused) {
   return refreshing;
 }
 
-/** Call `react` when another tab signs in, refreshes or signs out. @param {() => void} react */
-export function onTokensOfAnotherTab(react) {
-  addEventListener("storage", (event) => {
-    if (event.key === NAME || event.key === null) react();
-  });
+/** Forget the tokens if they are still those that the server refused. @param {string} refused the access token */
+export async function forgetRefused(refused) {
+  if ((await readTokens())?.access_token === refused) await forgetTokens();
 }
 
 /** @param {string} refused @returns {Promise<string>} */
 async function refresh(refused) {
-  const tokens = readTokens();
+  const tokens = await readTokens();
   if (!tokens) throw new SignedOut();
   if (tokens.access_token !== refused) return tokens.access_token; // another tab was first
   const answer = await reach("/api/v1/auth/refresh", {
@@ -64,11 +74,11 @@ async function refresh(refused) {
   });
   if (answer.ok) {
     const body = await answer.json();
-    keepTokens(body);
+    await keepTokens(body);
     return body.access_token;
   }
   if (answer.status !== 401) throw await errorOf(answer);
-  if (readTokens()?.refresh_token === tokens.refresh_token) forgetTokens();
+  await forgetRefused(refused);
   throw new SignedOut();
 }
 
