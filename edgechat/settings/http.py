@@ -67,6 +67,7 @@ SESSION_COOKIE_AGE = 12 * 3600  # accounts.staff.sessions.LIFETIME
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 #: The Content-Security-Policy. `strict`: no inline script and no eval outside the admin.
 CSP_MODE = env.str("CSP_MODE", "strict", validate=OneOf(["strict", "relaxed", "disabled"]))
+#: Whether `/playground`, a page to chat on, is served. Unset: in development only.
 PLAYGROUND = env.bool("PLAYGROUND", DEVELOPMENT)
 # Sent over https only. TLS ends at the proxy, which reports it by X-Forwarded-Proto (TRUSTED_PROXY_COUNT).
 HSTS_SECONDS = 0 if DEVELOPMENT else 365 * 24 * 3600

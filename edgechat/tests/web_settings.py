@@ -28,6 +28,7 @@ SMALL = APART | {
     "MAX_SESSIONS_PER_USER": "3",
     "GEMINI_API_VERSION": "v1beta",
     "CSP_MODE": "relaxed",
+    "PLAYGROUND": "false",
 }
 PRODUCTION = APART | {
     "ENVIRONMENT": "production",

@@ -136,7 +136,7 @@ def test_a_run_serves_until_it_is_asked_to_stop_and_keeps_its_data(launch: Launc
     assert "NX-27017 knows no passwords: other users of this machine can read" in first.output()
     for shown in ("PostgreSQL 18", "Valkey 9", "NX-27017", "Model (scripted)", "Migrations", "Transcript indexes"):
         assert f"ok {shown}" in first.output()
-    for path in ("/docs", "/admin/"):
+    for path in ("/playground", "/docs", "/admin/"):
         assert f"http://127.0.0.1:{first.port}{path}" in first.output()
     env = first.run_env()
     assert env["ENVIRONMENT"] == "development"

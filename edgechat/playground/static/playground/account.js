@@ -2,7 +2,7 @@
 
 import { callJson, callOpenly } from "./api.js";
 import { SignedOut } from "./errors.js";
-import { conversations, openId, outbox, threads, user } from "./state.js";
+import { user } from "./state.js";
 import { forgetTokens, keepTokens, onSessionOfAnotherTab, readTokens, tellOtherTabsOfSession } from "./tokens.js";
 
 /** Sign in with the kept session, if there is one. Throws NoConnection and ApiError. */
@@ -38,14 +38,11 @@ export function followOtherTabs() {
   onSessionOfAnotherTab(() => location.reload());
 }
 
+/** A new page forgets all that this one has loaded. */
 async function leave() {
   await forgetTokens();
-  user.value = null;
-  conversations.value = new Map();
-  threads.value = new Map();
-  outbox.value = [];
-  openId.value = null;
-  location.hash = "";
+  history.replaceState(null, "", location.pathname);
+  location.reload();
 }
 
 /** What the list of sessions calls this browser, for example "Chrome on Linux". */

@@ -5,6 +5,9 @@ import { reach } from "./connection.js";
 import { accessToken, forgetRefused, refreshTokens } from "./tokens.js";
 import { user } from "./state.js";
 
+/** Set in the session's storage when a session has ended by itself. */
+export const ENDED = "edgechat.ended";
+
 /** @typedef {{json?: any, form?: FormData, headers?: Record<string, string>, signal?: AbortSignal}} Options */
 
 /**
@@ -27,9 +30,16 @@ export async function call(method, path, options = {}) {
     if (!answer.ok) throw await errorOf(answer);
     return answer;
   } catch (error) {
-    if (error instanceof SignedOut) user.value = null;
+    if (error instanceof SignedOut) startAgain();
     throw error;
   }
+}
+
+/** The session has ended: a new page forgets all that this one has loaded, and asks to sign in. */
+function startAgain() {
+  if (!user.value) return;
+  sessionStorage.setItem(ENDED, "yes");
+  location.reload();
 }
 
 /** The JSON that a call answers; null for 204. @param {string} method @param {string} path @param {Options} [options] */
@@ -60,7 +70,6 @@ function send(method, path, token, { json, form, headers, signal }) {
   return reach(`/api/v1/${path}`, {
     method,
     signal,
-    cache: "default",
     headers: {
       Authorization: `Bearer ${token}`,
       ...(json === undefined ? {} : { "Content-Type": "application/json" }),

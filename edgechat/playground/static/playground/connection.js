@@ -21,7 +21,7 @@ export async function reach(path, options) {
 }
 
 /** Note that the server cannot be reached, and look for it until it can. */
-export async function lostConnection() {
+async function lostConnection() {
   isReachable.value = false;
   if (isProbing) return;
   isProbing = true;

@@ -2,11 +2,15 @@
 
 import { signal } from "./vendor/signals-core/signals-core.js";
 import { callJson } from "./api.js";
-import { loadThread } from "./threads.js";
-import { conversations, listIsOpen, openId, putConversations, threads } from "./state.js";
+import { ApiError } from "./errors.js";
+import { notify } from "./notices.js";
+import { loadEarlier, loadThread } from "./threads.js";
+import { conversations, listIsOpen, messageOf, openId, putConversations, threads } from "./state.js";
 import { tellOtherTabs } from "./sync.js";
 
 const PAGE = 50;
+/** So far back a message that was found is looked for. */
+const MAX_PAGES_BACK = 20;
 
 /** Whether the list shows the archived conversations. */
 export const showsArchived = signal(false);
@@ -83,13 +87,37 @@ export async function deleteConversation(id) {
   tellOtherTabs(id);
 }
 
-/** Open what the address names: `#/c/<id>`, else a new conversation. */
+/** Open what the address names: `#/c/<id>`, a message in it by `#/c/<id>/<message>`, else a new conversation. */
 export async function openFromAddress() {
-  const id = /^#\/c\/([^/]+)$/.exec(location.hash)?.[1] ?? null;
+  const [, id = null, messageId = ""] = /^#\/c\/([^/]+)(?:\/([^/]+))?$/.exec(location.hash) ?? [];
   openId.value = id;
   listIsOpen.value = false;
   if (!id) return;
-  const missing = !conversations.value.has(id);
-  if (missing) putConversations([await callJson("GET", `chat/conversations/${id}`)]);
+  if (!conversations.value.has(id) && !(await loadConversation(id))) return;
   if (threads.value.get(id)?.state !== "ready") await loadThread(id);
+  if (messageId) await showMessage(id, messageId);
+}
+
+/** Bring a message into sight. @param {string} id @param {string} messageId */
+async function showMessage(id, messageId) {
+  for (let page = 0; page < MAX_PAGES_BACK && !messageOf(id, messageId); page++) {
+    if (!threads.value.get(id)?.hasEarlier) return;
+    await loadEarlier(id);
+  }
+  const message = document.getElementById(`message-${messageId}`);
+  message?.scrollIntoView({ block: "center" });
+  message?.focus({ preventScroll: true });
+}
+
+/** One that the list does not have, such as an older or a temporary one. False if it does not exist. @param {string} id */
+async function loadConversation(id) {
+  try {
+    putConversations([await callJson("GET", `chat/conversations/${id}`)]);
+    return true;
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 404)) throw error;
+    notify("This conversation is not there any more.", true);
+    location.hash = "";
+    return false;
+  }
 }

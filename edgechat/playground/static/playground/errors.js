@@ -1,5 +1,7 @@
 /** What a call to the API can end with instead of an answer. */
 
+const PASSING = ["rate_limited", "too_many_replies", "store_unavailable", "shutting_down"];
+
 /** An error body of the API. */
 export class ApiError extends Error {
   /** @param {number} status @param {any} body @param {number|null} retryAfter seconds */
@@ -46,7 +48,7 @@ export function sentenceOf(error) {
 /** Whether the same call can succeed in a moment, without a change. @param {unknown} error */
 export function isPassing(error) {
   if (error instanceof NoConnection) return true;
-  return error instanceof ApiError && ["rate_limited", "too_many_replies", "store_unavailable"].includes(error.code);
+  return error instanceof ApiError && (PASSING.includes(error.code) || error.status === 502 || error.status === 504);
 }
 
 /** @param {Response} answer @returns {Promise<ApiError>} */

@@ -1,12 +1,14 @@
 /** Server-sent events from the body of a `fetch`, which can send a token, as EventSource cannot. */
 
+import { NoConnection } from "./errors.js";
+
 /** The server pings every 15 s: after this time without a byte the connection is dead. */
 const SILENT_MILLISECONDS = 40_000;
 
 /** @typedef {{name: string, id: string|null, data: any}} StreamEvent */
 
 /**
- * The events of a body until it ends. Throws when the connection breaks or goes silent.
+ * The events of a body until it ends. Throws NoConnection when the connection breaks or goes silent.
  * @param {ReadableStream<Uint8Array>} body @returns {AsyncGenerator<StreamEvent>}
  */
 export async function* readEvents(body) {
@@ -43,7 +45,8 @@ function parseEvent(block) {
 /** @template T @param {Promise<T>} reading @returns {Promise<T>} */
 function orSilence(reading) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error("The stream is silent.")), SILENT_MILLISECONDS);
-    reading.then(resolve, reject).finally(() => clearTimeout(timer));
+    const broken = () => reject(new NoConnection());
+    const timer = setTimeout(broken, SILENT_MILLISECONDS);
+    reading.then(resolve, broken).finally(() => clearTimeout(timer));
   });
 }

@@ -3,14 +3,14 @@
 import { render } from "./vendor/lit-html/lit-html.js";
 import { effect } from "./vendor/signals-core/signals-core.js";
 import { followOtherTabs, resumeSession } from "./account.js";
-import { whenReachable } from "./connection.js";
+import { pause, whenReachable } from "./connection.js";
 import { loadConversations, openFromAddress } from "./conversations.js";
-import { NoConnection } from "./errors.js";
-import { listen } from "./keyboard.js";
-import { tryTo } from "./notices.js";
+import { isPassing, sentenceOf } from "./errors.js";
+import { listen } from "./listeners.js";
+import { notify, tryTo } from "./notices.js";
 import { sendKept } from "./outbox.js";
 import { followEnd } from "./scrolling.js";
-import { dialog, user } from "./state.js";
+import { conversations, dialog, openId, user } from "./state.js";
 import { keepInStep } from "./sync.js";
 import { sessions } from "./views/account_dialogs.js";
 import { showDialog } from "./views/dialog.js";
@@ -20,6 +20,7 @@ import { summary } from "./views/summary_dialog.js";
 import { actionItems, todos } from "./views/todo_dialogs.js";
 import { usage } from "./views/usage_dialog.js";
 
+const AGAIN_MILLISECONDS = 2000;
 const appName = document.body.dataset.appName ?? "EdgeChat";
 const page = /** @type {HTMLElement} */ (document.getElementById("page"));
 /** What each dialog loads when it opens. @type {Record<string, (about: any) => unknown>} */
@@ -34,9 +35,9 @@ const OPENED = {
 
 /** Called for a kept session, and after each signing in. */
 async function signedIn() {
+  document.getElementById("message")?.focus();
   sendKept();
-  await tryTo(loadConversations);
-  await tryTo(openFromAddress);
+  await Promise.all([tryTo(loadConversations), tryTo(openFromAddress)]);
 }
 
 /** @param {string} name a dialog's */
@@ -47,21 +48,33 @@ function opened(name) {
 async function start() {
   listen();
   followOtherTabs();
-  for (;;) {
-    try {
-      await resumeSession();
-      break;
-    } catch (error) {
-      if (!(error instanceof NoConnection)) break;
-      await whenReachable();
-    }
-  }
+  await resumePatiently();
   page.replaceChildren();
   followEnd(() => render(pageView(appName), page), effect);
+  effect(showTitle);
   effect(showDialogOf);
   effect(() => void (user.value && queueMicrotask(signedIn)));
   addEventListener("hashchange", () => user.value && tryTo(openFromAddress));
   keepInStep();
+}
+
+/** A server that is away for a moment must not make a signed-in person sign in again. */
+async function resumePatiently() {
+  for (;;) {
+    try {
+      return await resumeSession();
+    } catch (error) {
+      if (!isPassing(error)) return notify(sentenceOf(error), true);
+      await pause(AGAIN_MILLISECONDS);
+      await whenReachable();
+    }
+  }
+}
+
+/** The browser's history and its list of tabs name the conversation. */
+function showTitle() {
+  const title = conversations.value.get(openId.value ?? "")?.title;
+  document.title = title ? `${title} – ${appName}` : appName;
 }
 
 let shownDialog = "";

@@ -9,6 +9,8 @@ import { Marked } from "./vendor/marked/marked.js";
 
 /** Above this length code is not coloured: that takes too long. */
 const MAX_COLOURED = 20_000;
+/** Of so many texts the nodes are kept. */
+const MAX_KEPT = 500;
 const ALLOWED_TAGS = (
   "a b blockquote br button code del div em h1 h2 h3 h4 h5 h6 hr i input li ol p pre s span strong sub sup table tbody td " +
   "th thead tr ul"
@@ -38,29 +40,29 @@ DOMPurify.addHook("afterSanitizeAttributes", (node) => {
   node.setAttribute("rel", "noopener noreferrer nofollow");
 });
 
-/** The blocks of the texts that are shown. @type {Map<string, Map<string, Element>>} */
+/** The blocks of the texts that are shown, the last used last. @type {Map<string, {text: string, blocks: Map<string, Element>}>} */
 const shown = new Map();
 
 /**
  * The text's blocks. `key` names the place where it is shown: the same key gives the same nodes for the same blocks.
- * @param {string} key @param {string} text @returns {Element[]}
+ * @param {string} key @param {string} text @returns {Iterable<Element>}
  */
 export function markdownBlocks(key, text) {
-  const before = shown.get(key) ?? new Map();
-  const now = new Map();
-  const blocks = marked.lexer(text).filter((token) => token.type !== "space").map((token, index) => {
-    const name = `${index}:${token.raw}`;
-    const block = before.get(name) ?? renderBlock(token);
-    now.set(name, block);
-    return block;
-  });
+  const before = shown.get(key);
+  shown.delete(key);
+  const now = before?.text === text ? before : { text, blocks: renderBlocks(text, before?.blocks ?? new Map()) };
   shown.set(key, now);
-  return blocks;
+  if (shown.size > MAX_KEPT) shown.delete(shown.keys().next().value ?? "");
+  return now.blocks.values();
 }
 
-/** Forget the nodes of texts that are no longer shown. @param {Set<string>} keys */
-export function keepBlocksOf(keys) {
-  for (const key of shown.keys()) if (!keys.has(key)) shown.delete(key);
+/** @param {string} text @param {Map<string, Element>} known blocks by place and text */
+function renderBlocks(text, known) {
+  const tokens = marked.lexer(text).filter((token) => token.type !== "space");
+  return new Map(tokens.map((token, index) => {
+    const name = `${index}:${token.raw}`;
+    return [name, known.get(name) ?? renderBlock(token)];
+  }));
 }
 
 /** @param {import("./vendor/marked/marked.js").Token} token */

@@ -13,19 +13,19 @@ import { pullSoon } from "./sync.js";
 
 /** @typedef {import("./state.js").Outgoing} Outgoing */
 
-/** @returns {string} where the entries of this user are kept */
-const place = () => `edgechat.outbox.${user.value?.id}`;
+/** Where an entry of this user is kept: each has a place of its own, because tabs write at the same time. @param {string} key */
+const place = (key) => `edgechat.outbox.${user.value?.id}.${key}`;
 
 /** Send a message to a conversation, or to a new one. @param {{conversationId: string|null, content: string, attachmentIds: string[], temporary: boolean}} message */
 export function sendMessage(message) {
-  const entry = { ...message, key: newKey(), state: /** @type {"sending"} */ ("sending"), error: null };
-  keep([...read(), entry]);
+  const entry = { ...message, key: newKey(), since: Date.now(), state: /** @type {"sending"} */ ("sending"), error: null };
+  keep(entry);
   return deliver(entry.key);
 }
 
 /** Send what was kept, after the start of the page. Another tab may be sending the same. */
 export function sendKept() {
-  outbox.value = read();
+  outbox.value = readAll();
   for (const entry of outbox.value) if (entry.state === "sending") deliver(entry.key);
 }
 
@@ -37,11 +37,12 @@ export function sendAgain(key) {
 
 /** @param {string} key */
 export function removeOutgoing(key) {
-  keep(read().filter((entry) => entry.key !== key));
+  localStorage.removeItem(place(key));
+  outbox.value = readAll();
 }
 
 addEventListener("storage", (event) => {
-  if (user.value && event.key === place()) outbox.value = read();
+  if (user.value && event.key?.startsWith(place(""))) outbox.value = readAll();
 });
 
 /** Deliver one entry, if no other tab does. @param {string} key */
@@ -61,7 +62,7 @@ async function deliver(key) {
 /** @param {string} key @param {() => void} [release] called once the server has the message, or refuses it */
 async function deliverHere(key, release = () => {}) {
   for (;;) {
-    const entry = read().find((each) => each.key === key);
+    const entry = read(key);
     if (!entry) return;
     try {
       await whenReachable();
@@ -102,18 +103,25 @@ function refused({ key, conversationId }, error) {
   }
 }
 
-/** @returns {Outgoing[]} */
-function read() {
-  return JSON.parse(localStorage.getItem(place()) ?? "[]");
+/** @returns {Outgoing[]} the oldest first */
+function readAll() {
+  const keys = Object.keys(localStorage).filter((name) => name.startsWith(place(""))).map((name) => name.slice(place("").length));
+  return keys.flatMap((key) => read(key) ?? []).sort((one, other) => one.since - other.since);
 }
 
-/** @param {Outgoing[]} entries */
-function keep(entries) {
-  localStorage.setItem(place(), JSON.stringify(entries));
-  outbox.value = entries;
+/** @param {string} key @returns {Outgoing|null} */
+function read(key) {
+  return JSON.parse(localStorage.getItem(place(key)) ?? "null");
+}
+
+/** @param {Outgoing} entry */
+function keep(entry) {
+  localStorage.setItem(place(entry.key), JSON.stringify(entry));
+  outbox.value = readAll();
 }
 
 /** @param {string} key @param {Partial<Outgoing>} values */
 function change(key, values) {
-  keep(read().map((entry) => (entry.key === key ? { ...entry, ...values } : entry)));
+  const entry = read(key);
+  if (entry) keep({ ...entry, ...values });
 }

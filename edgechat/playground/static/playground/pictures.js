@@ -15,6 +15,8 @@ const TYPES = /^image\//;
 
 /** The pictures beside the message that is being written. @type {{value: Picture[]}} */
 export const pictures = signal([]);
+/** Whether files are being dragged over the page. */
+export const isDropping = signal(false);
 /** Addresses of fetched pictures, by attachment and size. @type {{value: Map<string, string|null>}} */
 const fetched = signal(new Map());
 

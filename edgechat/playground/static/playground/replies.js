@@ -12,13 +12,20 @@ const EVENTS = { Accept: "text/event-stream" };
 const AGAIN_MILLISECONDS = 1000;
 /** Deltas are shown together, this often at most. */
 const SHOW_MILLISECONDS = 60;
+/** So much of an answer is read out by itself; a person moves on in it from there. */
+const MAX_SAID = 2000;
 
-/** The ids of the messages that this tab follows. @type {Set<string>} */
-const followed = new Set();
+/** The conversations of the messages that this tab follows. @type {Map<string, string>} */
+const followed = new Map();
 
 /** @param {string} messageId */
 export function isFollowed(messageId) {
   return followed.has(messageId);
+}
+
+/** Whether this tab follows a reply in a conversation. @param {string} id */
+export function followsIn(id) {
+  return [...followed.values()].includes(id);
 }
 
 /**
@@ -76,7 +83,7 @@ class Reply {
   /** @param {string} messageId */
   begin(messageId) {
     this.messageId = messageId;
-    followed.add(messageId);
+    followed.set(messageId, this.id);
   }
 
   /** Resume until the reply has ended. */
@@ -106,8 +113,8 @@ class Reply {
     try {
       if (answer.body) for await (const event of readEvents(answer.body)) this.take(event);
     } catch (error) {
-      if (error instanceof SyntaxError) throw error;
-      // The connection broke, and `finish` resumes.
+      if (!(error instanceof NoConnection)) throw error;
+      // `finish` resumes.
     }
     if (!this.messageId && !this.hasEnded) throw new NoConnection();
   }
@@ -120,39 +127,39 @@ class Reply {
       putMessages(this.id, [data.user_message, data.model_message]);
       this.stored();
       tellOtherTabs(this.id);
-    } else if (name === "delta") this.add(data.text);
-    else if (name === "restart") this.text = "";
+    } else if (name === "delta") this.show(this.text + data.text);
+    else if (name === "restart") this.show("");
     else if (name === "done") this.end(data);
     else if (name === "error") this.fail(data);
   }
 
-  /** @param {string} text */
-  add(text) {
-    this.text += text;
-    this.timer ||= setTimeout(() => this.show(), SHOW_MILLISECONDS);
-  }
-
-  show() {
-    this.timer = 0;
-    const message = messageOf(this.id, this.messageId);
-    if (message && !this.hasEnded) putMessages(this.id, [{ ...message, content: this.text }]);
+  /** Show the text so far, together with what comes in the next moment. @param {string} text */
+  show(text) {
+    this.text = text;
+    this.timer ||= setTimeout(() => {
+      this.timer = 0;
+      const message = messageOf(this.id, this.messageId);
+      if (message && !this.hasEnded) putMessages(this.id, [{ ...message, content: this.text }]);
+    }, SHOW_MILLISECONDS);
   }
 
   /** @param {import("./state.js").Message} message */
   end(message) {
     this.hasEnded = true;
     putMessages(this.id, [message]);
-    announce(message.content ? `Answer: ${message.content}` : "The answer is empty.");
+    announce(message.content ? `Answer: ${message.content.slice(0, MAX_SAID)}` : "The answer is empty.");
     tellOtherTabs(this.id);
   }
 
   /** @param {any} body of the event `error` */
   fail(body) {
     this.hasEnded = true;
+    tellOtherTabs(this.id);
+    // The reply goes on, but not for this session or this reader.
+    if (["token_revoked", "not_found"].includes(body.code)) return;
     notify(body.detail, true);
     const message = body.context?.model_message ?? messageOf(this.id, this.messageId);
     if (message) putMessages(this.id, [{ ...message, status: "failed" }]);
-    tellOtherTabs(this.id);
   }
 
   /** @param {unknown} error */

@@ -4,23 +4,39 @@ const NEAR_PIXELS = 80;
 let shownAddress = "";
 
 /**
- * Render whenever what the page shows has changed, and keep the end of the messages in sight.
+ * Render whenever what the page shows has changed, and keep in sight what was in sight.
  * @param {() => void} renderPage @param {(run: () => void) => void} effect
  */
 export function followEnd(renderPage, effect) {
   effect(() => {
-    const before = document.getElementById("messages");
-    const wasAtEnd = !before || distanceToEnd(before) < NEAR_PIXELS || shownAddress !== location.hash;
+    const before = place();
+    const isNew = shownAddress !== location.hash;
     shownAddress = location.hash;
     renderPage();
     const messages = document.getElementById("messages");
-    if (messages && wasAtEnd) messages.scrollTop = messages.scrollHeight;
-    if (messages) showButton(messages);
+    if (messages) keepPlace(messages, isNew ? null : before);
     fitField();
   });
   addEventListener("scroll", (event) => {
     if (event.target instanceof HTMLElement && event.target.id === "messages") showButton(event.target);
   }, { capture: true, passive: true });
+}
+
+/** Where the messages are scrolled to: the pixels below what is in sight, those from its top to the end, and the first message. */
+function place() {
+  const messages = document.getElementById("messages");
+  if (!messages) return null;
+  const first = messages.querySelector(".message")?.id;
+  return { first, toEnd: distanceToEnd(messages), fromEnd: messages.scrollHeight - messages.scrollTop };
+}
+
+/** @param {HTMLElement} messages @param {ReturnType<typeof place>} before null for another conversation */
+function keepPlace(messages, before) {
+  if (!before || before.toEnd < NEAR_PIXELS) messages.scrollTop = messages.scrollHeight;
+  else if (messages.querySelector(".message")?.id !== before.first) {
+    messages.scrollTop = messages.scrollHeight - before.fromEnd; // earlier messages stand above now
+  }
+  showButton(messages);
 }
 
 /** @param {HTMLElement} messages */

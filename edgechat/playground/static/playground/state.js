@@ -15,8 +15,8 @@ import { signal } from "./vendor/signals-core/signals-core.js";
 
 /**
  * A message on its way to the server. It is kept until the server has stored it.
- * @typedef {{key: string, conversationId: string|null, content: string, attachmentIds: string[], temporary: boolean,
- *   state: "sending"|"failed", error: string|null}} Outgoing
+ * @typedef {{key: string, since: number, conversationId: string|null, content: string, attachmentIds: string[],
+ *   temporary: boolean, state: "sending"|"failed", error: string|null}} Outgoing
  */
 
 /**

@@ -1,12 +1,16 @@
 /** Keeping in step with other tabs and devices: `/chat/changes`, at once when another tab of this browser says so. */
 
 import { callJson } from "./api.js";
+import { pause } from "./connection.js";
 import { isPassing } from "./errors.js";
+import { followsIn } from "./replies.js";
 import { loadThread } from "./threads.js";
 import { conversations, isReachable, openId, putConversations, threads, user } from "./state.js";
 
 const PULL_MILLISECONDS = 15_000;
 const SOON_MILLISECONDS = 300;
+/** An account with thousands of conversations must not use up the requests that its user may make. */
+const BETWEEN_PAGES_MILLISECONDS = 2000;
 const channel = new BroadcastChannel("edgechat.changes");
 let timer = 0;
 let isPulling = false;
@@ -58,6 +62,7 @@ async function pullPages() {
     take(page);
     sessionStorage.setItem(name, String(page.next_since));
     hasMore = page.has_more;
+    if (hasMore) await pause(BETWEEN_PAGES_MILLISECONDS);
   }
 }
 
@@ -72,7 +77,10 @@ function take(page) {
   if (page.deleted.includes(openId.value ?? "")) location.hash = "";
 }
 
-/** Whether the loaded messages of a conversation may be older than its last change. @param {string} id @param {string} updatedAt */
+/**
+ * Whether the loaded messages of a conversation may be older than its last change, and no stream brings the newer ones.
+ * @param {string} id @param {string} updatedAt
+ */
 function isStale(id, updatedAt) {
-  return threads.value.has(id) && conversations.value.get(id)?.updated_at !== updatedAt;
+  return !followsIn(id) && threads.value.has(id) && conversations.value.get(id)?.updated_at !== updatedAt;
 }

@@ -3,32 +3,31 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 import { signal } from "../vendor/signals-core/signals-core.js";
+import { draftOf, setDraft } from "../drafts.js";
 import { tryTo } from "../notices.js";
 import { sendMessage } from "../outbox.js";
-import { addPictures, pictures, removeAllPictures, removePicture, upload } from "../pictures.js";
+import { addPictures, isDropping, pictures, removeAllPictures, removePicture, upload } from "../pictures.js";
 import { stopReply } from "../replies.js";
 import { dialog, openId, outbox, threads } from "../state.js";
 import { icons } from "./icons.js";
 
 const MAX_CHARACTERS = 32_000;
-/** What is being written, by conversation; kept over a reload of the tab. @type {{value: Record<string, string>}} */
-const drafts = signal(JSON.parse(sessionStorage.getItem("edgechat.drafts") ?? "{}"));
+/** On a touch screen Enter begins a line, because there is no Shift with it. */
+const sendsOnEnter = !matchMedia("(pointer: coarse)").matches;
 /** Whether the next new conversation is temporary. */
 const isTemporary = signal(false);
-const isDropping = signal(false);
 
 /** @param {string|null} id */
 export function composerView(id) {
-  const text = draft(id);
+  const text = draftOf(id);
   const writing = threads.value.get(id ?? "")?.messages.find((message) => message.status === "generating");
   const isReady = pictures.value.every((picture) => picture.state === "ready");
   const isSending = outbox.value.some((entry) => entry.conversationId === id && entry.state === "sending");
-  return html`<form id="composer" class="composer ${isDropping.value ? "dropping" : ""}" @submit=${submit}
-      @dragover=${dragOver} @dragleave=${() => (isDropping.value = false)} @drop=${drop}>
+  return html`<form id="composer" class="composer ${isDropping.value ? "dropping" : ""}" @submit=${submit}>
     ${pictures.value.length ? html`<ul class="previews" aria-label="Pictures to send">${pictures.value.map(previewView)}</ul>` : nothing}
     <label class="visually-hidden" for="message">Message</label>
-    <textarea id="message" rows="1" maxlength=${MAX_CHARACTERS} placeholder="Message" enterkeyhint="send"
-      .value=${live(text)} @input=${write} @keydown=${keyPressed} @paste=${paste}></textarea>
+    <textarea id="message" rows="1" maxlength=${MAX_CHARACTERS} placeholder="Message" enterkeyhint=${sendsOnEnter ? "send" : "enter"}
+      .value=${live(text)} @input=${write} @keydown=${keyPressed}></textarea>
     <div class="tools">
       <label class="icon button" title="Add pictures"><span class="visually-hidden">Add pictures</span>${icons.picture}
         <input id="files" class="visually-hidden" type="file" accept="image/*" multiple @change=${choose}></label>
@@ -60,18 +59,6 @@ function previewView(picture) {
   </li>`;
 }
 
-/** @param {string|null} id */
-function draft(id) {
-  return drafts.value[id ?? "new"] ?? "";
-}
-
-/** @param {string|null} id @param {string} text */
-export function setDraft(id, text) {
-  const { [id ?? "new"]: _, ...others } = drafts.value;
-  drafts.value = text ? { ...others, [id ?? "new"]: text } : others;
-  sessionStorage.setItem("edgechat.drafts", JSON.stringify(drafts.value));
-}
-
 /** @param {Event} event */
 function write(event) {
   setDraft(openId.value, /** @type {HTMLTextAreaElement} */ (event.target).value);
@@ -80,7 +67,7 @@ function write(event) {
 /** @param {KeyboardEvent} event */
 function keyPressed(event) {
   const sends = event.key === "Enter" && !event.shiftKey && !event.isComposing;
-  if (!sends) return;
+  if (!sends || !sendsOnEnter) return;
   event.preventDefault();
   /** @type {HTMLFormElement} */ (document.getElementById("composer")).requestSubmit();
 }
@@ -89,7 +76,7 @@ function keyPressed(event) {
 function submit(event) {
   event.preventDefault();
   const id = openId.value;
-  const content = draft(id);
+  const content = draftOf(id);
   const isWriting = threads.value.get(id ?? "")?.messages.some((message) => message.status === "generating");
   const isSending = outbox.value.some((entry) => entry.conversationId === id && entry.state === "sending");
   const attachmentIds = pictures.value.flatMap((picture) => picture.attachmentId ?? []);
@@ -105,26 +92,4 @@ function choose(event) {
   const input = /** @type {HTMLInputElement} */ (event.target);
   addPictures(input.files ?? []);
   input.value = "";
-}
-
-/** @param {ClipboardEvent} event */
-function paste(event) {
-  const files = [...(event.clipboardData?.files ?? [])];
-  if (!files.length) return;
-  event.preventDefault();
-  addPictures(files);
-}
-
-/** @param {DragEvent} event */
-function dragOver(event) {
-  if (!event.dataTransfer?.types.includes("Files")) return;
-  event.preventDefault();
-  isDropping.value = true;
-}
-
-/** @param {DragEvent} event */
-function drop(event) {
-  event.preventDefault();
-  isDropping.value = false;
-  addPictures(event.dataTransfer?.files ?? []);
 }

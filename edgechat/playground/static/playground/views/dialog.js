@@ -50,7 +50,7 @@ export function showDialog() {
   else element.close();
 }
 
-export function closeDialog() {
+function closeDialog() {
   dialog.value = null;
 }
 

@@ -3,8 +3,9 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { signal } from "../vendor/signals-core/signals-core.js";
 import { callJson } from "../api.js";
+import { copyText } from "../clipboard.js";
 import { markdownBlocks } from "../markdown.js";
-import { announce, notify, tryTo } from "../notices.js";
+import { announce, tryTo } from "../notices.js";
 import { pictureAddress } from "../pictures.js";
 import { regenerate } from "../replies.js";
 import { dialog, putMessages } from "../state.js";
@@ -16,7 +17,7 @@ import { icons } from "./icons.js";
 /** The variant that is shown, by message; without an entry the newest. @type {{value: Map<string, number>}} */
 const leafed = signal(new Map());
 /** The question that is being edited. @type {{value: {id: string, text: string}|null}} */
-export const edited = signal(null);
+const edited = signal(null);
 
 const STATES = /** @type {Record<string, string>} */ ({
   stopped: "Stopped",
@@ -27,7 +28,7 @@ const STATES = /** @type {Record<string, string>} */ ({
 
 /**
  * @param {string} id the conversation @param {Message} message
- * @param {{question: Message|null, answer: Message|null, isLast: boolean}} place `question` of an answer, `answer` of a question
+ * @param {{answer: Message|null, isLast: boolean}} place `answer` is the next message
  */
 export function messageView(id, message, place) {
   return message.role === "user" ? questionView(id, message, place.isLast ? place.answer : null) : answerView(id, message, place);
@@ -37,7 +38,7 @@ export function messageView(id, message, place) {
 function questionView(id, message, answer) {
   if (edited.value?.id === message.id && answer) return editView(id, answer, edited.value);
   const canEdit = answer && answer.status !== "generating";
-  return html`<article class="message user" aria-label="You">
+  return html`<article id="message-${message.id}" class="message user" aria-label="You" tabindex="-1">
     ${message.attachments.length ? html`<div class="pictures">${message.attachments.map(attachmentView)}</div>` : nothing}
     <div class="bubble">${shownContent(message)}</div>
     <div class="actions">
@@ -55,7 +56,7 @@ function questionView(id, message, answer) {
 function answerView(id, message, { isLast }) {
   const isWriting = message.status === "generating";
   const content = shownContent(message);
-  return html`<article class="message model" aria-label="Answer" aria-busy=${String(isWriting)}>
+  return html`<article id="message-${message.id}" class="message model" tabindex="-1" aria-label="Answer" aria-busy=${String(isWriting)}>
     <div class="content ${isWriting ? "writing" : ""}">
       ${markdownBlocks(message.id, content)}
       ${isWriting && !content ? html`<p class="thinking"><span class="visually-hidden">The answer is being written</span><i></i><i></i><i></i></p>` : nothing}
@@ -131,16 +132,6 @@ function attachmentView({ id, width, height }) {
 /** @param {Message} message */
 function copyButton(message) {
   return html`<button class="icon" aria-label="Copy" title="Copy" @click=${() => copyText(shownContent(message))}>${icons.copy}</button>`;
-}
-
-/** @param {string} text */
-export async function copyText(text) {
-  // Browsers have a clipboard with https, and on this machine.
-  if (!navigator.clipboard) return notify("This browser copies with https only.", true);
-  await tryTo(async () => {
-    await navigator.clipboard.writeText(text);
-    notify("Copied");
-  });
 }
 
 /** @param {string} id @param {Message} message @param {"up"|"down"} rating the same again takes it back */

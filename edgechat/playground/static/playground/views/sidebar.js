@@ -14,6 +14,7 @@ import { icons } from "./icons.js";
 /** @typedef {import("../state.js").Conversation} Conversation */
 
 const SEARCH_AFTER_MILLISECONDS = 250;
+const SHOWN_MILLISECONDS = 50;
 let timer = 0;
 
 /** @param {string} appName */
@@ -75,7 +76,7 @@ function rowView(each) {
 function foundView(results) {
   return html`<p class="list-head" role="status">${results.length === 1 ? "1 match" : `${results.length} matches`}</p>
     <ul class="conversations">
-      ${results.map((each) => html`<li class="row"><a href="#/c/${each.conversation_id}">
+      ${results.map((each) => html`<li class="row"><a href="#/c/${each.conversation_id}${each.message_id ? `/${each.message_id}` : ""}">
         <span class="title">${each.title || "Untitled"}</span><small>${each.snippet}</small></a></li>`)}
     </ul>`;
 }
@@ -98,3 +99,10 @@ function searchLater(event) {
   timer = setTimeout(() => tryTo(() => search(value)), value ? SEARCH_AFTER_MILLISECONDS : 0);
 }
 
+/** Show the list of conversations, which a narrow page hides, with the focus in it. @param {string} selector of what gets the focus */
+export function openList(selector) {
+  listIsOpen.value = true;
+  const focus = () => /** @type {HTMLElement|null} */ (document.querySelector(selector))?.focus();
+  focus();
+  setTimeout(focus, SHOWN_MILLISECONDS); // on a narrow page it cannot have the focus before it is shown
+}

@@ -3,11 +3,13 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { signal } from "../vendor/signals-core/signals-core.js";
 import { signIn } from "../account.js";
+import { ENDED } from "../api.js";
 import { sentenceOf } from "../errors.js";
 
 const isNew = signal(false);
 const isBusy = signal(false);
-const failure = signal("");
+const failure = signal(sessionStorage.getItem(ENDED) ? "Your session has ended. Please sign in again." : "");
+sessionStorage.removeItem(ENDED);
 
 /** @param {string} appName */
 export function signInView(appName) {
@@ -48,7 +50,6 @@ async function submit(event) {
   failure.value = "";
   try {
     await signIn(isNew.value ? "register" : "login", /** @type {any} */ (form));
-    isNew.value = false; // whoever signs out here has an account
   } catch (error) {
     failure.value = sentenceOf(error);
   } finally {

@@ -2,11 +2,11 @@
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { callJson } from "../api.js";
+import { copyText } from "../clipboard.js";
+import { setDraft } from "../drafts.js";
 import { loader } from "../loading.js";
 import { markdownBlocks } from "../markdown.js";
 import { dialog, openId } from "../state.js";
-import { setDraft } from "./composer.js";
-import { copyText } from "./message.js";
 
 /** @typedef {{summary: string, source: {kind: string, url?: string, title?: string, words: number}}} Summary */
 

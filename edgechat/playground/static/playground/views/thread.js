@@ -9,6 +9,7 @@ import { loadEarlier, loadThread } from "../threads.js";
 import { composerView } from "./composer.js";
 import { icons } from "./icons.js";
 import { messageView } from "./message.js";
+import { openList } from "./sidebar.js";
 
 /** @typedef {import("../state.js").Message} Message */
 
@@ -35,7 +36,7 @@ function headView(id) {
   const conversation = id === null ? null : conversations.value.get(id);
   return html`<header>
     <button class="icon narrow-only" aria-label="Conversations" aria-expanded=${String(listIsOpen.value)} aria-controls="sidebar"
-      @click=${() => (listIsOpen.value = true)}>${icons.menu}</button>
+      @click=${() => openList("#sidebar .narrow-only")}>${icons.menu}</button>
     <h1>${conversation ? conversation.title || "Untitled" : "New conversation"}</h1>
     ${conversation
       ? html`<button class="icon" title="Find todos in this conversation" aria-label="Find todos in this conversation"
@@ -77,14 +78,9 @@ function messagesView(id) {
     ${sending(id).map(outgoingView)}`;
 }
 
-/** @param {Message[]} messages @param {number} index */
+/** Only the last exchange can be answered again. @param {Message[]} messages @param {number} index */
 function placeOf(messages, index) {
-  const { role } = messages[index];
-  return {
-    question: role === "model" ? messages[index - 1] ?? null : null,
-    answer: role === "user" ? messages[index + 1] ?? null : null,
-    isLast: index >= messages.length - 2,
-  };
+  return { answer: messages[index + 1] ?? null, isLast: index >= messages.length - 2 };
 }
 
 /** The outgoing messages of a conversation that it does not contain yet. @param {string|null} id */

@@ -1,15 +1,19 @@
-/** The page's own keys, menus that close, and buttons inside rendered Markdown. */
+/** What the whole page listens to: its keys, clicks beside menus and inside Markdown, pictures dropped and pasted. */
 
+import { copyText } from "./clipboard.js";
 import { notify, tryTo } from "./notices.js";
+import { addPictures, isDropping } from "./pictures.js";
 import { stopReply } from "./replies.js";
 import { dialog, listIsOpen, openId, threads, user } from "./state.js";
-import { copyText } from "./views/message.js";
+import { openList } from "./views/sidebar.js";
 
 export function listen() {
   document.addEventListener("keydown", keyPressed);
   document.addEventListener("click", clicked);
-  // A file beside the drop area must not replace the page.
-  for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
+  document.addEventListener("paste", pasted);
+  document.addEventListener("dragover", draggedOver);
+  document.addEventListener("dragleave", (event) => event.relatedTarget || (isDropping.value = false));
+  document.addEventListener("drop", dropped);
 }
 
 /** @param {KeyboardEvent} event */
@@ -19,8 +23,7 @@ function keyPressed(event) {
   if (event.key === "Escape") escape();
   else if (isCommand && event.key.toLowerCase() === "k") {
     event.preventDefault();
-    listIsOpen.value = true;
-    document.getElementById("search")?.focus();
+    openList("#search");
   } else if (isCommand && event.shiftKey && event.key.toLowerCase() === "o") {
     event.preventDefault();
     location.hash = "#/";
@@ -42,7 +45,12 @@ function escape() {
   }
   const id = openId.value;
   const writing = threads.value.get(id ?? "")?.messages.find((message) => message.status === "generating");
-  if (id && writing) tryTo(() => stopReply(id, writing.id)).then(() => notify("Stopped"));
+  if (id && writing) {
+    tryTo(async () => {
+      await stopReply(id, writing.id);
+      notify("Stopped");
+    });
+  }
 }
 
 /** @param {MouseEvent} event */
@@ -57,4 +65,32 @@ function clicked(event) {
 /** @returns {HTMLDetailsElement|null} */
 function openMenu() {
   return document.querySelector("details.menu[open]");
+}
+
+/** @param {ClipboardEvent} event */
+function pasted(event) {
+  const files = [...(event.clipboardData?.files ?? [])];
+  if (!files.length || !takesPictures()) return;
+  event.preventDefault();
+  addPictures(files);
+}
+
+/** @param {DragEvent} event */
+function draggedOver(event) {
+  if (!event.dataTransfer?.types.includes("Files")) return;
+  event.preventDefault(); // or the browser would open the file in place of the page
+  isDropping.value = takesPictures();
+}
+
+/** @param {DragEvent} event */
+function dropped(event) {
+  const files = event.dataTransfer?.files ?? [];
+  isDropping.value = false;
+  if (!files.length) return;
+  event.preventDefault();
+  if (takesPictures()) addPictures(files);
+}
+
+function takesPictures() {
+  return Boolean(user.value) && !dialog.value;
 }

@@ -1,0 +1,13 @@
+/** Copying. */
+
+import { notify, tryTo } from "./notices.js";
+
+/** @param {string} text */
+export async function copyText(text) {
+  // Browsers have a clipboard with https, and on this machine.
+  if (!navigator.clipboard) return notify("This browser copies with https only.", true);
+  await tryTo(async () => {
+    await navigator.clipboard.writeText(text);
+    notify("Copied");
+  });
+}

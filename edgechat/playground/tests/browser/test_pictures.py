@@ -1,0 +1,57 @@
+"""Pictures: dropped, pasted, chosen and taken, with a preview before they are sent."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+from edgechat.playground.tests.browser.page import answers, send, wait_for_answer
+
+# Makes a picture of one colour and gives it to the page as an event of this type would.
+GIVE = """async ([type, colour, name]) => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 60, height: 40 });
+    const context = canvas.getContext("2d");
+    context.fillStyle = colour;
+    context.fillRect(0, 0, 60, 40);
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve));
+    const files = new DataTransfer();
+    files.items.add(new File([name.endsWith(".txt") ? "text" : blob], name, { type: name.endsWith(".txt") ? "text/plain" : blob.type }));
+    const field = document.getElementById("message");
+    const options = { bubbles: true, cancelable: true };
+    field.dispatchEvent(type === "drop"
+        ? new DragEvent("drop", { ...options, dataTransfer: files })
+        : new ClipboardEvent("paste", { ...options, clipboardData: files }));
+}"""
+
+
+def test_pictures_are_dropped_pasted_and_taken_and_the_model_sees_them(alices: Page) -> None:
+    alices.evaluate(GIVE, ["drop", "red", "dropped.png"])
+    expect(alices.get_by_alt_text("dropped.png")).to_be_visible()
+    alices.evaluate(GIVE, ["paste", "green", "pasted.png"])
+    expect(alices.get_by_alt_text("pasted.png")).to_be_visible()
+    alices.get_by_role("button", name="Take a picture").click()
+    alices.get_by_role("button", name="Take the picture").click()
+    expect(alices.get_by_alt_text("camera.jpg")).to_be_visible()
+    alices.get_by_label("Remove pasted.png").click()
+    expect(alices.locator(".previews .ready")).to_have_count(2)
+    send(alices, "What is this?")
+    wait_for_answer(alices)
+    expect(answers(alices)).to_contain_text("[image 60x40")
+    shown = alices.locator(".message.user .picture img")
+    expect(shown).to_have_count(2)
+    for index in range(2):
+        expect(shown.nth(index)).to_have_js_property("complete", True)
+        expect(shown.nth(index)).not_to_have_js_property("naturalWidth", 0)
+    shown.first.click()
+    expect(alices.locator("dialog img.whole")).to_have_js_property("naturalWidth", 60)
+
+
+def test_what_is_not_a_picture_is_refused_in_words(alices: Page) -> None:
+    alices.evaluate(GIVE, ["drop", "red", "notes.txt"])
+    expect(alices.locator(".notices")).to_contain_text("notes.txt is not a picture.")
+    alices.locator("#files").set_input_files(
+        files=[{"name": "broken.png", "mimeType": "image/png", "buffer": b"this is no picture"}]
+    )
+    expect(alices.locator(".previews .failed")).to_be_visible()
+    expect(alices.locator(".notices")).to_contain_text("broken.png: ")
+    alices.get_by_label("Remove broken.png").click()
+    expect(alices.locator(".previews")).to_have_count(0)
