@@ -16,7 +16,7 @@ from marshmallow import fields, validate
 PROJECT = Path(__file__).parents[2]
 PAGE, SETTINGS = PROJECT / "docs" / "settings.md", PROJECT / "edgechat" / "settings"
 BEGIN, END = "<!-- settings: begin -->\n", "<!-- settings: end -->\n"
-KINDS = ("str", "int", "float", "list", "path")
+KINDS = ("str", "bool", "int", "float", "list", "path")
 # Settings refuse to start without these in production. The values stand for them while the page is made.
 REQUIRED = {
     "JWT_SECRET": "0123456789abcdef0123456789abcdef",
@@ -68,11 +68,15 @@ def _row(name: str, description: str) -> str:
 
     field = env.declared(name)
     default = "" if field.load_default is None else str(field.load_default).removesuffix(".0")
+    if isinstance(field, fields.Bool):
+        default = default.lower()
     shown = "required" if name in REQUIRED else f"`{default}`" if default else "-"
     return f"| `{name}` | {shown} | {_values(field)} | {description} |\n"
 
 
 def _values(field: fields.Field[object]) -> str:
+    if isinstance(field, fields.Bool):
+        return "`true`, `false`"
     kind = "a whole number" if isinstance(field, fields.Int) else "a number" if isinstance(field, fields.Float) else ""
     for validator in field.validators:
         if isinstance(validator, validate.OneOf):
