@@ -78,10 +78,18 @@ class WebServer(Server):
         self.folder.chmod(0o700)
 
     def command(self, port: int) -> list[str]:
-        options = ["-c", "gunicorn.conf.py", "--bind", f"{HOST}:{port}", *(["--reload"] if self._reload else [])]
+        options = ["-c", "gunicorn.conf.py", "--bind", f"{HOST}:{port}"]
+        if self._reload:
+            options += self._reload_options()
         # By default its control socket is in the home folder, the same one for all runs of this user.
         options.append("--no-control-socket")
         return [sys.executable, "-m", "gunicorn", *options, "edgechat.wsgi:application"]
+
+    def _reload_options(self) -> list[str]:
+        """Restart when a module changes, or a file of the playground, whose size WhiteNoise reads at the start."""
+        pages = (self._project / "edgechat" / "playground").rglob("*.*")
+        files = sorted(str(path) for path in pages if path.suffix in (".css", ".html", ".js"))
+        return ["--reload", *(f"--reload-extra-file={file}" for file in files)]
 
     def environment(self) -> Mapping[str, str]:
         return {**os.environ, **self._env, "PORT": str(self.port), "WEB_CONCURRENCY": str(self._workers)}

@@ -1,7 +1,7 @@
 /** Calls to the public API with the session's token. */
 
 import { SignedOut, errorOf } from "./errors.js";
-import { reach } from "./connection.js";
+import { reach, received } from "./connection.js";
 import { accessToken, forgetRefused, refreshTokens } from "./tokens.js";
 import { user } from "./state.js";
 
@@ -45,7 +45,7 @@ function startAgain() {
 /** The JSON that a call answers; null for 204. @param {string} method @param {string} path @param {Options} [options] */
 export async function callJson(method, path, options) {
   const answer = await call(method, path, options);
-  return answer.status === 204 ? null : answer.json();
+  return answer.status === 204 ? null : received(answer.json());
 }
 
 /** A call without a session: register and log in. @param {string} path @param {any} json */
@@ -56,7 +56,7 @@ export async function callOpenly(path, json) {
     body: JSON.stringify(json),
   });
   if (!answer.ok) throw await errorOf(answer);
-  return answer.json();
+  return received(answer.json());
 }
 
 /** A new key for a call that must not happen twice. `crypto.randomUUID` exists with https only. */

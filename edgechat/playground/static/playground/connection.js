@@ -20,6 +20,15 @@ export async function reach(path, options) {
   }
 }
 
+/** The body of an answer; a connection that breaks in its middle is NoConnection. @template T @param {Promise<T>} body @returns {Promise<T>} */
+export async function received(body) {
+  try {
+    return await body;
+  } catch (error) {
+    throw error instanceof TypeError ? new NoConnection() : error;
+  }
+}
+
 /** Note that the server cannot be reached, and look for it until it can. */
 async function lostConnection() {
   isReachable.value = false;
@@ -51,3 +60,4 @@ async function answers() {
 
 addEventListener("offline", lostConnection);
 addEventListener("online", lostConnection); // the device says so; the server has to confirm it
+if (!isReachable.value) lostConnection();

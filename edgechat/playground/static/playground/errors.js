@@ -20,8 +20,8 @@ export class ApiError extends Error {
       const field = error.field.replace(/^(body|query|path)\./, "").replaceAll("_", " ");
       return `${field}: ${error.message}`;
     });
-    const wait = this.retryAfter ? ` Try again in ${duration(this.retryAfter)}.` : "";
-    return (fields.join(" ") || this.message) + wait;
+    const sentence = fields.join(" ") || this.message;
+    return this.retryAfter ? `${sentence.replace(/\.?$/, ".")} Try again in ${duration(this.retryAfter)}.` : sentence;
   }
 }
 

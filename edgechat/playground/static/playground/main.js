@@ -3,12 +3,11 @@
 import { render } from "./vendor/lit-html/lit-html.js";
 import { effect } from "./vendor/signals-core/signals-core.js";
 import { followOtherTabs, resumeSession } from "./account.js";
-import { pause, whenReachable } from "./connection.js";
 import { loadConversations, openFromAddress } from "./conversations.js";
-import { isPassing, sentenceOf } from "./errors.js";
 import { listen } from "./listeners.js";
-import { notify, tryTo } from "./notices.js";
+import { tryTo } from "./notices.js";
 import { sendKept } from "./outbox.js";
+import { patiently } from "./patience.js";
 import { followEnd } from "./scrolling.js";
 import { conversations, dialog, openId, user } from "./state.js";
 import { keepInStep } from "./sync.js";
@@ -20,7 +19,6 @@ import { summary } from "./views/summary_dialog.js";
 import { actionItems, todos } from "./views/todo_dialogs.js";
 import { usage } from "./views/usage_dialog.js";
 
-const AGAIN_MILLISECONDS = 2000;
 const appName = document.body.dataset.appName ?? "EdgeChat";
 const page = /** @type {HTMLElement} */ (document.getElementById("page"));
 /** What each dialog loads when it opens. @type {Record<string, (about: any) => unknown>} */
@@ -48,7 +46,8 @@ function opened(name) {
 async function start() {
   listen();
   followOtherTabs();
-  await resumePatiently();
+  // A server that is away for a moment must not make a signed-in person sign in again.
+  await tryTo(() => patiently(resumeSession));
   page.replaceChildren();
   followEnd(() => render(pageView(appName), page), effect);
   effect(showTitle);
@@ -56,19 +55,6 @@ async function start() {
   effect(() => void (user.value && queueMicrotask(signedIn)));
   addEventListener("hashchange", () => user.value && tryTo(openFromAddress));
   keepInStep();
-}
-
-/** A server that is away for a moment must not make a signed-in person sign in again. */
-async function resumePatiently() {
-  for (;;) {
-    try {
-      return await resumeSession();
-    } catch (error) {
-      if (!isPassing(error)) return notify(sentenceOf(error), true);
-      await pause(AGAIN_MILLISECONDS);
-      await whenReachable();
-    }
-  }
 }
 
 /** The browser's history and its list of tabs name the conversation. */

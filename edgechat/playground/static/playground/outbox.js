@@ -4,9 +4,9 @@
  */
 
 import { callJson, newKey } from "./api.js";
-import { pause, whenReachable } from "./connection.js";
-import { ApiError, SignedOut, isPassing, sentenceOf } from "./errors.js";
+import { ApiError, SignedOut, sentenceOf } from "./errors.js";
 import { notify } from "./notices.js";
+import { patiently } from "./patience.js";
 import { followNewReply, openReply } from "./replies.js";
 import { changeThread, openId, outbox, putConversations, putMessages, user } from "./state.js";
 import { pullSoon } from "./sync.js";
@@ -61,20 +61,20 @@ async function deliver(key) {
 
 /** @param {string} key @param {() => void} [release] called once the server has the message, or refuses it */
 async function deliverHere(key, release = () => {}) {
-  for (;;) {
-    const entry = read(key);
-    if (!entry) return;
-    try {
-      await whenReachable();
-      const id = entry.conversationId ?? (await createConversation(entry));
-      const json = { content: entry.content, attachment_ids: entry.attachmentIds, client_message_id: key };
-      await followNewReply(id, () => openReply(id, json), () => (removeOutgoing(key), release()));
-      return;
-    } catch (error) {
-      if (!isPassing(error)) return refused(entry, error);
-      await pause(((error instanceof ApiError && error.retryAfter) || 1) * 1000);
-    }
+  try {
+    await patiently(() => deliverOnce(key, release));
+  } catch (error) {
+    refused(key, error);
   }
+}
+
+/** @param {string} key @param {() => void} release */
+async function deliverOnce(key, release) {
+  const entry = read(key);
+  if (!entry) return;
+  const id = entry.conversationId ?? (await createConversation(entry));
+  const json = { content: entry.content, attachment_ids: entry.attachmentIds, client_message_id: key };
+  await followNewReply(id, () => openReply(id, json), () => (removeOutgoing(key), release()));
 }
 
 /** @param {Outgoing} entry @returns {Promise<string>} the new conversation's id */
@@ -88,14 +88,14 @@ async function createConversation({ key, temporary }) {
   return conversation.id;
 }
 
-/** @param {Outgoing} entry @param {unknown} error */
-function refused({ key, conversationId }, error) {
+/** @param {string} key @param {unknown} error */
+function refused(key, error) {
+  const id = read(key)?.conversationId;
   if (error instanceof SignedOut) return;
-  if (error instanceof ApiError && error.context.model_message) {
+  if (error instanceof ApiError && error.context.model_message && id) {
     // The message is stored, and the model failed.
-    const { user_message, model_message } = error.context;
     removeOutgoing(key);
-    putMessages(conversationId ?? openId.value ?? "", [user_message, model_message]);
+    putMessages(id, [error.context.user_message, error.context.model_message]);
     notify(error.sentence, true);
     pullSoon();
   } else {

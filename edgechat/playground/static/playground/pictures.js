@@ -1,9 +1,11 @@
 /** Pictures: those that wait to be sent, and those of messages, which need a token to be fetched. */
 
 import { signal } from "./vendor/signals-core/signals-core.js";
-import { call, newKey } from "./api.js";
+import { call, callJson, newKey } from "./api.js";
+import { received } from "./connection.js";
 import { sentenceOf } from "./errors.js";
 import { notify } from "./notices.js";
+import { patiently } from "./patience.js";
 
 const MAX_PICTURES = 5;
 const TYPES = /^image\//;
@@ -45,8 +47,9 @@ export async function upload(picture) {
   const form = new FormData();
   form.set("file", picture.file, picture.name || "picture");
   try {
-    const answer = await call("POST", "chat/attachments", { form, headers: { "Idempotency-Key": picture.key } });
-    change(picture.key, { state: "ready", attachmentId: (await answer.json()).id });
+    const headers = { "Idempotency-Key": picture.key };
+    const attachment = await patiently(() => callJson("POST", "chat/attachments", { form, headers }));
+    change(picture.key, { state: "ready", attachmentId: attachment.id });
   } catch (error) {
     change(picture.key, { state: "failed", error: sentenceOf(error) });
     notify(`${picture.name}: ${sentenceOf(error)}`, true);
@@ -82,8 +85,10 @@ const fetching = new Set();
 async function fetchPicture(name) {
   if (fetching.has(name)) return;
   fetching.add(name);
-  const answer = await call("GET", `chat/attachments/${name}`).catch(() => null);
-  const address = answer && URL.createObjectURL(await answer.blob());
+  const address = await patiently(async () => {
+    const answer = await call("GET", `chat/attachments/${name}`);
+    return URL.createObjectURL(await received(answer.blob()));
+  }).catch(() => null);
   fetched.value = new Map(fetched.value).set(name, address);
 }
 

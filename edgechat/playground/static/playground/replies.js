@@ -1,10 +1,11 @@
 /** Replies as they are written: each is followed to its end, over broken connections too. */
 
 import { call, callJson } from "./api.js";
-import { whenReachable, pause } from "./connection.js";
-import { ApiError, NoConnection, SignedOut, isPassing, sentenceOf } from "./errors.js";
+import { pause } from "./connection.js";
+import { NoConnection, SignedOut, sentenceOf } from "./errors.js";
 import { readEvents } from "./events.js";
 import { announce, notify } from "./notices.js";
+import { patiently } from "./patience.js";
 import { messageOf, putMessages } from "./state.js";
 import { tellOtherTabs } from "./sync.js";
 
@@ -90,7 +91,7 @@ class Reply {
   async finish() {
     try {
       while (this.messageId && !this.hasEnded) {
-        await this.resume().catch((error) => this.failed(error));
+        await patiently(() => this.resume()).catch((error) => this.failed(error));
         if (!this.hasEnded) await pause(AGAIN_MILLISECONDS);
       }
     } finally {
@@ -100,7 +101,6 @@ class Reply {
   }
 
   async resume() {
-    await whenReachable();
     const headers = { ...EVENTS, ...(this.lastEventId === null ? {} : { "Last-Event-ID": this.lastEventId }) };
     const path = `chat/conversations/${this.id}/messages/${this.messageId}`;
     const answer = await call("GET", `${path}/stream`, { headers });
@@ -163,11 +163,7 @@ class Reply {
   }
 
   /** @param {unknown} error */
-  async failed(error) {
-    if (isPassing(error)) {
-      if (error instanceof ApiError) await pause((error.retryAfter ?? 1) * 1000);
-      return;
-    }
+  failed(error) {
     this.hasEnded = true;
     if (!(error instanceof SignedOut)) notify(sentenceOf(error), true);
   }

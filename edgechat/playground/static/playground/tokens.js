@@ -5,7 +5,7 @@
  * refreshes and the others wait for its tokens.
  */
 
-import { reach } from "./connection.js";
+import { reach, received } from "./connection.js";
 import { forgetValue, keepValue, readValue } from "./database.js";
 import { SignedOut, errorOf } from "./errors.js";
 
@@ -73,7 +73,7 @@ async function refresh(refused) {
     body: JSON.stringify({ refresh_token: tokens.refresh_token }),
   });
   if (answer.ok) {
-    const body = await answer.json();
+    const body = await received(answer.json());
     await keepTokens(body);
     return body.access_token;
   }

@@ -29,6 +29,10 @@ def is_palindrome(text: str) -> bool:
 It takes time and memory **in proportion to the length** of the text.
 """
 OTHERS = ["Trip to Lisbon", "Bread without kneading", "Names for a cat", "Letter to the landlord"]
+TIDY = """(question) => {
+    document.querySelector(".bubble").textContent = question;
+    document.querySelector(".sidebar footer button:last-child span").textContent = "ann@example.com";
+}"""
 SIZES = {"phone": (390, 780), "desktop": (1200, 760)}
 
 
@@ -53,7 +57,6 @@ def test_take_the_picture(
     page.goto(f"/playground#/c/{conversation}")
     expect(wait_for_answer(page)).to_contain_text("Compare the word")
     # The picture shows the question without the directive, and no tester's address.
-    page.evaluate("(question) => { document.querySelector('.bubble').textContent = question; }", QUESTION)
-    page.evaluate("() => { document.querySelector('.sidebar footer button:last-child span').textContent = 'ann@example.com'; }")
+    page.evaluate(TIDY, QUESTION)
     FOLDER.mkdir(exist_ok=True)
     page.screenshot(path=FOLDER / f"{device}-{scheme}.png")

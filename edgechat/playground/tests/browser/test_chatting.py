@@ -7,7 +7,16 @@ import re
 from playwright.sync_api import Page, expect
 
 from conftest import Person, new_address
-from edgechat.playground.tests.browser.page import ENDLESS, answers, says, send, stop, wait_for_answer, wait_for_writing, words
+from edgechat.playground.tests.browser.page import (
+    ENDLESS,
+    answers,
+    says,
+    send,
+    stop,
+    wait_for_answer,
+    wait_for_writing,
+    words,
+)
 
 MARKDOWN = """# Title
 

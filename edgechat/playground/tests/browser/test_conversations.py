@@ -36,6 +36,7 @@ def test_search_finds_titles_and_messages_and_leads_to_the_message(alices: Page,
     for number in range(30):
         alice.say(other, "Where is the marmalade?" if number == 0 else f"Something else {number}")
     alices.reload()
+    expect(alices.locator("#message")).to_be_visible()
     alices.keyboard.press("Control+k")
     alices.keyboard.type("marmalade")
     expect(alices.locator(".conversations .title")).to_have_text(["Marmalade recipes", "Other things", "Other things"])
@@ -59,5 +60,4 @@ def test_an_address_of_a_deleted_conversation_says_so(alices: Page, alice: Perso
     gone = alice.new_conversation(title="Gone")
     assert alice.delete(f"chat/conversations/{gone}").status_code == 204
     alices.goto(f"/playground#/c/{gone}")
-    alices.reload()
     expect(alices.locator(".notices")).to_contain_text("This conversation is not there any more.")

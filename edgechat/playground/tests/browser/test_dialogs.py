@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from playwright.sync_api import BrowserContext, Page, expect
 
@@ -15,7 +16,7 @@ def test_an_address_or_a_text_is_summarized(alices: Page) -> None:
     alices.get_by_role("button", name="Summarize a page").click()
     source = alices.get_by_label("Address of the page")
     source.fill("http://127.0.0.1/private")
-    alices.get_by_label("As", exact=True).select_option("bullets")
+    alices.locator("select").select_option("bullets")
     with alices.expect_request("**/ai/summarize") as asked:
         alices.get_by_role("button", name="Summarize", exact=True).click()
     assert asked.value.post_data_json == {"url": "http://127.0.0.1/private", "style": "bullets", "max_words": 120}
@@ -44,9 +45,12 @@ def test_todos_are_found_in_a_conversation_added_and_completed(alices: Page, ali
     assert [todo["conversation_id"] is not None for todo in alice.get("todos").json()] == [True]
 
 
-def test_usage_and_budget_are_shown(alices: Page) -> None:
+def test_usage_and_budget_are_shown(
+    alices: Page, alice: Person, eventually: Callable[[Callable[[], Any]], Any]
+) -> None:
     send(alices, "Hello")
     wait_for_answer(alices)
+    eventually(lambda: alice.get("usage/me").json()["tokens"]["total"])
     alices.get_by_role("button", name="Usage and budget").click()
     expect(alices.locator(".figures div", has_text="Tokens in all").locator("dd")).to_have_text(re.compile(r"^[1-9]"))
     expect(alices.locator("dialog")).to_contain_text("There is no limit")

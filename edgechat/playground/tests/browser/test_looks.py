@@ -9,9 +9,21 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from conftest import Person
 from edgechat.local.browser import AXE
-from edgechat.playground.tests.browser.page import ENDLESS, says, send, wait_for_answer, wait_for_writing
+from edgechat.playground.tests.browser.page import ENDLESS, says, send, stop, wait_for_answer, wait_for_writing
 
-RICH = "# Title\n\nText with `code`.\n\n```python\nprint('Hello')  # a comment\n```\n\n> A quote\n\n| a | b |\n|---|---|\n| 1 | 2 |"
+RICH = """# Title
+
+Text with `code`.
+
+```python
+print('Hello')  # a comment
+```
+
+> A quote
+
+| a | b |
+|---|---|
+| 1 | 2 |"""
 DIALOGS = ["Usage and budget", "Todos", "Summarize a page", "Sessions"]
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -59,7 +71,7 @@ def test_nothing_is_wider_than_the_page(alices: Page, width: int) -> None:
     wait_for_answer(alices)
     assert alices.evaluate(OVERFLOW) == 0
     if width == 360:
-        expect(alices.get_by_role("button", name="Todos", exact=True)).not_to_be_in_viewport()
+        expect(alices.locator(".sidebar")).not_to_be_in_viewport()
         alices.get_by_role("button", name="Conversations", exact=True).click()
     for name in DIALOGS:
         open_dialog(alices, name)
@@ -100,6 +112,7 @@ def test_everything_is_done_by_keyboard(alices: Page) -> None:
     keyboard.press("Enter")
     keyboard.press("Tab")
     keyboard.press("Enter")
+    expect(alices.locator("dialog input")).to_be_focused()
     keyboard.type(" by keyboard")
     keyboard.press("Enter")
     expect(alices.locator(".conversations .title")).to_contain_text("by keyboard")
@@ -116,6 +129,7 @@ def test_a_screen_reader_is_told_of_the_answer(alices: Page) -> None:
 
 def test_nothing_moves_for_people_who_want_no_motion(alices: Page) -> None:
     alices.emulate_media(reduced_motion="reduce")
-    send(alices, "Hello [[delay=3]]")
+    send(alices, "Hello [[delay=300]]")
     expect(alices.locator(".thinking")).to_be_visible()
     assert alices.evaluate("() => document.getAnimations().length") == 0
+    stop(alices)

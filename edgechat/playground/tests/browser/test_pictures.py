@@ -14,7 +14,7 @@ GIVE = """async ([type, colour, name]) => {
     context.fillRect(0, 0, 60, 40);
     const blob = await new Promise((resolve) => canvas.toBlob(resolve));
     const files = new DataTransfer();
-    files.items.add(new File([name.endsWith(".txt") ? "text" : blob], name, { type: name.endsWith(".txt") ? "text/plain" : blob.type }));
+    files.items.add(new File([blob], name, { type: name.endsWith(".png") ? "image/png" : "text/plain" }));
     const field = document.getElementById("message");
     const options = { bubbles: true, cancelable: true };
     field.dispatchEvent(type === "drop"
