@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, cast
 
 from django.contrib import admin, messages
-from django.contrib.admin import SimpleListFilter
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import PermissionDenied
@@ -14,7 +13,6 @@ from django.db import transaction
 from django.db.models import ManyToManyField, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from unfold.admin import TabularInline
 from unfold.widgets import UnfoldAdminSelect2MultipleWidget
@@ -27,7 +25,7 @@ from accounts.models import AuditEvent, Session, User
 from accounts.organizations.admin import OrganizationAdmin
 from accounts.staff.accounts import follow_change_of_address
 from accounts.staff.forms import NewUserForm, SetPasswordForm, UserForm
-from accounts.staff.pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin, is_id, users_matching
+from accounts.staff.pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin, StateFilter, is_id, users_matching
 from accounts.staff.rights import is_superuser, may_touch
 from accounts.staff.roles import record_activity, record_role
 from accounts.staff.sessions import require_recent_password
@@ -181,29 +179,11 @@ class AccountAdmin(UserActions, UserAdmin):  # type: ignore[type-arg, misc]
             self.delete_model(request, user)
 
 
-class SessionState(SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("live", "Live"), ("expired", "Expired"), ("ended", "Ended")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> QuerySet[Session]:
-        match self.value():
-            case "live":
-                return queryset.filter(ended_at=None, expires_at__gt=timezone.now())
-            case "expired":
-                return queryset.filter(ended_at=None, expires_at__lte=timezone.now())
-            case "ended":
-                return queryset.filter(ended_at__isnull=False)
-        return queryset
-
-
 @admin.register(Session)
 class SessionAdmin(OfUsersAdmin, RecordAdmin):
     list_display = ("user", "device_name", "ip", "created_at", "last_used_at", "expires_at", "ended_at", "end_reason")
     list_select_related = ("user",)
-    list_filter = (SessionState,)
+    list_filter = (StateFilter,)
     ordering = ("-expires_at",)  # indexed; within one token lifetime, the same order as the last use
     actions = ("end_sessions",)
     fields = (

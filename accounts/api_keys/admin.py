@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from django.contrib import admin, messages
-from django.contrib.admin import SimpleListFilter
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 
 from accounts.api_keys.services import end_api_key
 from accounts.models import ApiKey
-from accounts.staff.pages import OfUsersAdmin, RecordAdmin
+from accounts.staff.pages import OfUsersAdmin, RecordAdmin, StateFilter
 from accounts.staff.rights import may_touch
 from edgechat.http.client_address import caller_of
-
-
-class ApiKeyState(SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("live", "Live"), ("expired", "Expired"), ("ended", "Ended")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
-        match self.value():
-            case "live":
-                return cast(Any, queryset).live()  # type: ignore[no-any-return]
-            case "expired":
-                return queryset.filter(ended_at=None, expires_at__lte=timezone.now())
-            case "ended":
-                return queryset.filter(ended_at__isnull=False)
-        return queryset
 
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(OfUsersAdmin, RecordAdmin):
     list_display = ("user", "name", "prefix", "created_at", "last_used_at", "expires_at", "ended_at", "end_reason")
     list_select_related = ("user",)
-    list_filter = (ApiKeyState,)
+    list_filter = (StateFilter,)
     ordering = ("-created_at",)
     actions = ("end_keys",)
     fields = (

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from django.contrib.admin import ShowFacets
+from django.contrib.admin import ShowFacets, SimpleListFilter
 from django.contrib.auth import get_user_model
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
 
@@ -19,6 +20,27 @@ from accounts.staff.sessions import require_recent_password
 # The cost of a page must not depend on the size of the table, so the number of counted rows is limited.
 MAX_COUNTED = 10_000
 MAX_USERS_OF_A_SEARCH = 1000
+
+
+class StateFilter(SimpleListFilter):
+    """Rows with an `ended_at` and an `expires_at`, by whether they are live, expired or ended."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("live", "Live"), ("expired", "Expired"), ("ended", "Ended")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Any]:
+        rows: QuerySet[Any] = queryset
+        match self.value():
+            case "live":
+                rows = queryset.live()
+            case "expired":
+                rows = queryset.filter(ended_at=None, expires_at__lte=timezone.now())
+            case "ended":
+                rows = queryset.filter(ended_at__isnull=False)
+        return rows
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
