@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextvars
 import functools
-import select
 import socket
 import threading
 import time
@@ -17,12 +16,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import gevent.monkey
 import httpcore2
 import httpx2
 
 from ai.gemini.joined_events import END, join_events
 from ai.wrapped_stream import WrappedStream
+from edgechat.processes.sockets import is_readable
 from edgechat.processes.threads import is_pause_awaited, pause
 
 # A read that takes longer than this has waited for data, so other threads have run.
@@ -160,10 +159,8 @@ class _ControlledStream(WrappedStream):
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":
-            # httpcore2 asks this of an idle connection. gevent's own poll would let other threads run meanwhile.
-            poll = gevent.monkey.get_original("select", "poll")()
-            poll.register(self._stream.get_extra_info("socket").fileno(), select.POLLIN)
-            return bool(poll.poll(0))
+            # httpcore2 asks this of an idle connection, and its own way would let other threads run meanwhile.
+            return is_readable(self._stream.get_extra_info("socket"))
         return self._stream.get_extra_info(info)
 
 

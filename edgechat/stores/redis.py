@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import queue
-import select
 import time
 from contextlib import suppress
 from typing import Any
 
-import gevent.monkey
 import redis
 import structlog
 from django.conf import settings
@@ -22,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.connection import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
 
+from edgechat.processes.sockets import is_readable
 from edgechat.stores.breaker import Breaker
 
 logger = structlog.get_logger(__name__)
@@ -35,9 +34,6 @@ _DROP_FOREIGN = """
     return 0
 """
 
-
-# gevent's own poll would pass through its event loop, and let other threads run, even with a timeout of 0.
-_poll = gevent.monkey.get_original("select", "poll")
 
 # Every operation either reaches Redis or fails immediately; requests must not queue for a dead server.
 _breaker = Breaker()
@@ -87,9 +83,7 @@ class _GuardedMixin:
         """Whether an idle connection has an end or bytes to read. The pool asks this before each command."""
         if timeout:
             return super().can_read(timeout)  # type: ignore[misc,no-any-return]
-        poll = _poll()
-        poll.register(self._sock, select.POLLIN)  # type: ignore[attr-defined]
-        return bool(poll.poll(0))
+        return is_readable(self._sock)  # type: ignore[attr-defined]
 
 
 def _require_closed_breaker() -> None:
