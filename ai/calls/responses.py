@@ -117,6 +117,20 @@ class Writer:
         self._call.raise_if_over()
         return pieces
 
+    def batches(self, first: list[Piece]) -> Iterator[list[Piece]]:
+        """The pieces as they arrive, after the first ones; an empty list for each ping interval without any.
+
+        Raises the error that ended the answer or the call.
+        """
+        pieces = first
+        while True:
+            yield pieces
+            if None in pieces:
+                break
+            pieces = self.wait()
+        if self.error is not None:
+            raise self.error
+
     def finish(self) -> None:
         """No more pieces are wanted: cancel the answer, or wait for its end if it outlives its client.
 
@@ -165,19 +179,14 @@ def _stream(
 def _events(answer: Answer, writer: Writer, pieces: list[Piece]) -> Iterator[bytes]:
     """`progress` events if there are any, `delta` events, then `done` with the answer's body, or `error`."""
     try:
-        while True:
-            for piece in pieces:
+        for batch in writer.batches(pieces):
+            for piece in batch:
                 if isinstance(piece, dict):
                     yield event("progress", piece)
-            if text := "".join(piece for piece in pieces if isinstance(piece, str)):
+            if text := "".join(piece for piece in batch if isinstance(piece, str)):
                 yield event("delta", DeltaOutput(text=text))
-            if None in pieces:
-                break
-            if not pieces:
+            if not batch:
                 yield PING
-            pieces = writer.wait()
-        if writer.error is not None:
-            raise writer.error
         yield event("done", answer.body())
     except HungUp:
         return

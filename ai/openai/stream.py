@@ -28,16 +28,11 @@ class _Chunks:
     def events(self, writer: Writer, pieces: list[Piece]) -> Iterator[bytes]:
         answer = self._answer
         try:
-            while True:
-                if delta := self._delta(pieces):
+            for batch in writer.batches(pieces):
+                if delta := self._delta(batch):
                     yield self._chunk(delta)
-                if None in pieces:
-                    break
-                if not pieces:
+                if not batch:
                     yield PING
-                pieces = writer.wait()
-            if writer.error is not None:
-                raise writer.error
             last = ChatDeltaOutput(refusal=REFUSAL) if answer.finish_reason == "content_filter" else ChatDeltaOutput()
             yield self._chunk(last, finish_reason=answer.finish_reason)
             if self._with_usage:
