@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from rest_framework import serializers
 
 from ai.openai.serializers import ChatCompletionOutput
+from edgechat.http.bodies import Events
+from edgechat.http.event_stream import ONE_OFF_STREAM, DeltaEvent, ErrorEvent
 from usage.ledger.tokens import TokenUsageOutput
 
 MAX_PROMPT_CHARACTERS = 32_000
@@ -78,8 +80,34 @@ AnswerOutput = CompletionOutput | VisionOutput | SummaryOutput | ChatCompletionO
 
 
 class ProgressOutput(TypedDict):
-    done: Annotated[int, "The number of finished calls, of those before the last one."]
-    total: int
+    done: Annotated[int, "The number of finished calls to the model, of those before the last one."]
+    total: Annotated[
+        int, "The number of calls before the last one. It grows if the parts' summaries are too long again."
+    ]
+
+
+COMPLETION_EVENTS = Events(
+    "CompletionEvent",
+    ONE_OFF_STREAM,
+    delta=DeltaEvent,
+    done=Annotated[CompletionOutput, "The whole answer. The stream ends."],
+    error=ErrorEvent,
+)
+VISION_EVENTS = Events(
+    "VisionEvent",
+    ONE_OFF_STREAM,
+    delta=DeltaEvent,
+    done=Annotated[VisionOutput, "The whole answer. The stream ends."],
+    error=ErrorEvent,
+)
+SUMMARY_EVENTS = Events(
+    "SummaryEvent",
+    ONE_OFF_STREAM,
+    progress=Annotated[ProgressOutput, "One more part of a long source is summarized."],
+    delta=DeltaEvent,
+    done=Annotated[SummaryOutput, "The whole summary. The stream ends."],
+    error=ErrorEvent,
+)
 
 
 class ModelOutput(TypedDict):

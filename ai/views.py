@@ -6,11 +6,11 @@ from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
 
 from accounts.requests import AuthenticatedRequest
-from ai.calls.responses import describe, respond
+from ai.calls.responses import describe, describe_stream, respond
 from ai.complete.services import TextAnswer
 from ai.gemini import ModelError, ModelQuotaExceeded
 from ai.queries import list_models
-from ai.serializers import CompleteInput, CompletionOutput, ModelsOutput
+from ai.serializers import COMPLETION_EVENTS, CompleteInput, CompletionOutput, ModelsOutput
 from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer
 from edgechat.http.validation import validated_body
@@ -18,16 +18,30 @@ from edgechat.openapi.schema import raises
 
 
 class CompleteView(APIView):
-    @describe("ai_complete", CompleteInput, CompletionOutput)
+    @describe("ai_complete", CompleteInput, CompletionOutput, COMPLETION_EVENTS)
     def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
         """Ask the model a single question, outside any conversation.
 
-        With `Accept: text/event-stream` or `?stream=true` the answer comes as `delta` events, then `done`. Closing the
-        connection, or ending the session, ends the call. If the server caches answers, the same prompt gets the same
-        answer again, with `cached` true and a usage of zeros, because it used no tokens.
+        With `Accept: text/event-stream` or `?stream=true` the answer comes as the events of `ai_complete_stream`.
+        Closing the connection, or ending the session, ends the call. If the server caches answers, the same prompt
+        gets the same answer again, with `cached` true and a usage of zeros, because it used no tokens.
         """
-        answer = TextAnswer(user_id=request.user.pk, **validated_body(CompleteInput, request))
-        return respond(request, lambda _: answer)
+        return _complete(request)
+
+
+class CompleteStreamView(APIView):
+    @describe_stream("ai_complete_stream", CompleteInput, COMPLETION_EVENTS)
+    def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
+        """Ask the model a single question and get the answer as events: some `delta`, then `done`.
+
+        `done` has the body that `ai_complete` answers. Closing the connection, or ending the session, ends the call.
+        """
+        return _complete(request, streamed=True)
+
+
+def _complete(request: AuthenticatedRequest, *, streamed: bool | None = None) -> HttpResponseBase:
+    answer = TextAnswer(user_id=request.user.pk, **validated_body(CompleteInput, request))
+    return respond(request, lambda _: answer, streamed=streamed)
 
 
 class ModelsView(APIView):

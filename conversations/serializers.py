@@ -21,6 +21,9 @@ from conversations.documents import (
     is_conversation_id,
     is_message_id,
 )
+from edgechat.errors import Error
+from edgechat.http.bodies import Events
+from edgechat.http.event_stream import EVENT_FORM, PING_MEANING, DeltaEvent
 from edgechat.http.validation import BoundedListField
 from usage.ledger.tokens import TokenUsageOutput
 
@@ -220,6 +223,33 @@ class ExchangeOutput(TypedDict):
 
 class RestartOutput(TypedDict):
     """Empty: the client discards the text received so far."""
+
+
+REPLY_EVENTS = Events(
+    "ReplyEvent",
+    EVENT_FORM + "`id` says how far the client is, and is opaque. After a lost connection, GET "
+    "`/chat/conversations/{conversation_id}/messages/{mid}/stream` with the last `id` as the header `Last-Event-ID` "
+    "(`message_stream`) sends the rest: during the reply, after its end, and long after it. 204 means that the last "
+    "event was already seen. An `id` of an earlier attempt gets `restart` and the whole text. `retry: 1000`, before "
+    "the first event, is the time to wait before that call, in milliseconds.\n\n"
+    "Closing the connection does not stop the reply: it is finished, stored and charged. Only `message_stop` stops it. "
+    "A stream that ends without `done` or `error` was ended by a server that stops: resume it, and another process "
+    "continues the reply. A fault before the first event is an ordinary error with its status. " + PING_MEANING,
+    resumable=True,
+    message=Annotated[
+        ExchangeOutput,
+        "Both messages, which are stored now; the model's is empty and `generating`. The first event of `send` and "
+        "`regenerate`. The id of the model's message is needed to resume.",
+    ],
+    delta=DeltaEvent,
+    restart=Annotated[RestartOutput, "The answer starts again, by another process: discard the text received so far."],
+    done=Annotated[MessageOutput, "The model's message in its final state, whatever its `status`. The stream ends."],
+    error=Annotated[
+        Error,
+        "The stream ends. With an `id`, the reply has failed without a text. Without one, the session or the access to "
+        "the conversation has ended, or the conversation was deleted.",
+    ],
+)
 
 
 class MessagesOutput(TypedDict):

@@ -19,7 +19,7 @@ from ai.calls.answers import Answer
 from ai.errors import ONE_OFF_ERRORS
 from ai.gemini import CallCancelled
 from ai.serializers import ProgressOutput
-from edgechat.errors import ApiError, Error, StoreUnavailable, error_body
+from edgechat.errors import ApiError, StoreUnavailable, error_body
 from edgechat.http.bodies import Answer as JSONAnswer
 from edgechat.http.bodies import Events
 from edgechat.http.event_stream import (
@@ -43,19 +43,20 @@ Piece = str | ProgressOutput | None
 
 
 def describe(
-    operation_id: str, request: Any, output: type, *errors: type[ApiError], **events: type
+    operation_id: str, request: Any, output: type, events: Events, *errors: type[ApiError]
 ) -> Callable[[F], F]:
-    """Describe a view's method that returns `respond`; `output` is the answer's body."""
+    """Describe a view's method that answers with `respond`, as JSON or as events; `output` is the answer's body."""
+    responses = {(200, "application/json"): output, (200, "text/event-stream"): events}
     published = extend_schema(
-        operation_id=operation_id,
-        tags=["ai"],
-        parameters=[STREAM],
-        request=request,
-        responses={
-            (200, "application/json"): output,
-            (200, "text/event-stream"): Events(**events, delta=DeltaOutput, done=output, error=Error),
-        },
+        operation_id=operation_id, tags=["ai"], parameters=[STREAM], request=request, responses=responses
     )
+    return lambda method: published(raises(*ONE_OFF_ERRORS, *errors)(method))
+
+
+def describe_stream(operation_id: str, request: Any, events: Events, *errors: type[ApiError]) -> Callable[[F], F]:
+    """Describe a view's method that answers with `respond`, always as events."""
+    responses = {(200, "text/event-stream"): events}
+    published = extend_schema(operation_id=operation_id, tags=["ai"], request=request, responses=responses)
     return lambda method: published(raises(*ONE_OFF_ERRORS, *errors)(method))
 
 
@@ -69,8 +70,8 @@ def respond(
 ) -> HttpResponseBase:
     """The whole answer as JSON, or a stream of events while the answer is made.
 
-    In both forms, the calls to the model end when the client closes the connection or its session ends. A view with
-    a protocol of its own says whether the answer is `streamed`, and how the events are written.
+    In both forms, the calls to the model end when the client closes the connection or its session ends. `streamed` is
+    None for a view whose clients choose the form. A view with a protocol of its own says how its events are written.
     """
     if streamed is None:
         streamed = wants_event_stream(request)

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, NotRequired, TypedDict
 
+from edgechat.errors import OpenAIError
+from edgechat.http.bodies import Chunks
+from edgechat.http.event_stream import PING_MEANING
 from usage.ledger.tokens import TokenUsage
 
 FinishReason = Annotated[str, "`stop`, `length`, `tool_calls` or `content_filter`."]
@@ -89,6 +92,17 @@ class ChatChunkOutput(TypedDict):
     model: str
     choices: Annotated[list[ChunkChoiceOutput], "Empty in the chunk with the usage."]
     usage: NotRequired[Annotated[ChatUsageOutput | None, "With `include_usage`: null until the last chunk."]]
+
+
+CHUNKS = Chunks(
+    "ChatCompletionData",
+    "The value of one `data:` line of a streamed completion; the events have no names and no ids. Chunks come first, "
+    "then `[DONE]`. The role is in the first chunk; `finish_reason` is null in all but the last with choices. With "
+    "`stream_options.include_usage` one more chunk has the usage and no choices. A fault after the first chunk is a "
+    "line with `error`, and no `[DONE]` follows. Closing the connection ends the call. " + PING_MEANING,
+    ChatChunkOutput,
+    OpenAIError,
+)
 
 
 class OpenAIModelOutput(TypedDict):

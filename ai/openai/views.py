@@ -15,12 +15,11 @@ from ai.openai.prompt import ContextTooLong, make_prompt
 from ai.openai.queries import get_model, list_models
 from ai.openai.request_schema import CHAT_REQUEST
 from ai.openai.requests import read_chat
-from ai.openai.serializers import ChatChunkOutput, ChatCompletionOutput, OpenAIModelOutput, OpenAIModelsOutput
+from ai.openai.serializers import CHUNKS, ChatCompletionOutput, OpenAIModelOutput, OpenAIModelsOutput
 from ai.openai.services import ChatAnswer, IdempotentRequest
 from ai.openai.stream import write_chunks
-from edgechat.errors import OpenAIError
 from edgechat.http.api_view import APIView
-from edgechat.http.bodies import Answer, Chunks
+from edgechat.http.bodies import Answer
 from edgechat.http.idempotency import IDEMPOTENCY_KEY, IdempotencyConflict, idempotency_key
 from edgechat.openapi.schema import raises
 
@@ -38,7 +37,7 @@ class ChatCompletionsView(APIView):
         request={"application/json": CHAT_REQUEST},
         responses={
             (200, "application/json"): ChatCompletionOutput,
-            (200, "text/event-stream"): Chunks(chunk=ChatChunkOutput, error=OpenAIError),
+            (200, "text/event-stream"): CHUNKS,
         },
     )
     @raises(*ONE_OFF_ERRORS, ContextTooLong, IdempotencyConflict)

@@ -42,6 +42,15 @@ def text_of(events: list[tuple[str, Any]]) -> str:
     return "".join(data["text"] for name, data in events if name == "delta")
 
 
+def test_a_path_of_its_own_answers_with_events_without_a_header(alice: Person) -> None:
+    for path, body in (("ai/complete/stream", {"prompt": "one"}), ("ai/summarize/stream", {"text": "one two"})):
+        with alice.stream("POST", path, json=body) as answer:
+            assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/event-stream")
+            events = list(read_events(answer.iter_lines()))
+        assert (events[0], events[-1][0]) == (("retry", "1000"), "done")
+    assert alice.post("ai/complete/stream", json={}).status_code == 422
+
+
 @pytest.mark.parametrize(
     "prompt",
     [

@@ -73,15 +73,16 @@ def test_one_to_five_pictures_are_taken(alice: Person) -> None:
 
 
 def test_the_answer_can_be_streamed(alice: Person) -> None:
-    request = alice.build_request(
-        "POST", "ai/vision", files={"image": ("p", picture(60, 40))}, data={"prompt": "[[chunks=4]]a b c d"}
-    )
-    request.headers.update(EVENT_STREAM)
-    answer = alice.send(request, stream=True)
-    events = list(read_events(answer.iter_lines()))
-    answer.close()
-    name, done = events[-1]
-    assert (name, done["text"], len(done["images"])) == ("done", text_of(events), 1)
+    for path, headers in (("ai/vision", EVENT_STREAM), ("ai/vision/stream", {})):
+        request = alice.build_request(
+            "POST", path, files={"image": ("p", picture(60, 40))}, data={"prompt": "[[chunks=4]]a b c d"}
+        )
+        request.headers.update(headers)
+        answer = alice.send(request, stream=True)
+        events = list(read_events(answer.iter_lines()))
+        answer.close()
+        name, done = events[-1]
+        assert (name, done["text"], len(done["images"])) == ("done", text_of(events), 1)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from django.http.response import HttpResponseBase
 from rest_framework import serializers
 
 from accounts.requests import AuthenticatedRequest
-from ai.calls.responses import describe, respond
+from ai.calls.responses import describe, describe_stream, respond
 from ai.parsing.limits import MAX_PICTURE_BYTES
-from ai.serializers import MAX_PROMPT_CHARACTERS, VisionOutput
+from ai.serializers import MAX_PROMPT_CHARACTERS, VISION_EVENTS, VisionOutput
 from ai.vision.pictures import TOO_MANY_BYTES
 from ai.vision.services import PictureAnswer
 from edgechat.errors import Invalid
@@ -48,15 +48,31 @@ class VisionView(APIView):
     max_upload_bytes = MAX_PICTURES * MAX_PICTURE_BYTES
     too_large = TOO_MANY_BYTES
 
-    @describe("ai_vision", {"multipart/form-data": _FORM}, VisionOutput)
+    @describe("ai_vision", {"multipart/form-data": _FORM}, VisionOutput, VISION_EVENTS)
     def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
         """Ask the model about one to five pictures. They are not stored.
 
-        With `Accept: text/event-stream` or `?stream=true` the answer comes as `delta` events, then `done`. Closing the
-        connection ends the call.
+        With `Accept: text/event-stream` or `?stream=true` the answer comes as the events of `ai_vision_stream`. Closing
+        the connection, or ending the session, ends the call.
         """
-        prompt = validated_body(VisionInput, request)["prompt"].strip() or DEFAULT_PROMPT
-        files = request.FILES.getlist("image")
-        if not 1 <= len(files) <= MAX_PICTURES:
-            raise Invalid({"body.image": f"From 1 to {MAX_PICTURES} pictures are needed."})
-        return respond(request, lambda _: PictureAnswer(user_id=request.user.pk, files=files, prompt=prompt))
+        return _look(request)
+
+
+class VisionStreamView(VisionView):
+    @describe_stream("ai_vision_stream", {"multipart/form-data": _FORM}, VISION_EVENTS)
+    def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
+        """Ask the model about one to five pictures and get the answer as events: some `delta`, then `done`.
+
+        `done` has the body that `ai_vision` answers. Closing the connection, or ending the session, ends the call.
+        """
+        return _look(request, streamed=True)
+
+
+def _look(request: AuthenticatedRequest, *, streamed: bool | None = None) -> HttpResponseBase:
+    prompt = validated_body(VisionInput, request)["prompt"].strip() or DEFAULT_PROMPT
+    files = request.FILES.getlist("image")
+    if not 1 <= len(files) <= MAX_PICTURES:
+        raise Invalid({"body.image": f"From 1 to {MAX_PICTURES} pictures are needed."})
+    return respond(
+        request, lambda _: PictureAnswer(user_id=request.user.pk, files=files, prompt=prompt), streamed=streamed
+    )

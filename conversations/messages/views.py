@@ -34,6 +34,7 @@ from conversations.replies.shutdown import ShuttingDown
 from conversations.replies.start import NotLastExchange, regenerate_reply, send_message
 from conversations.replies.stop import stop_reply
 from conversations.serializers import (
+    REPLY_EVENTS,
     ExchangeOutput,
     FeedbackInput,
     MessageInput,
@@ -41,23 +42,21 @@ from conversations.serializers import (
     MessagesOutput,
     MessagesQuery,
     RegenerateInput,
-    RestartOutput,
     exchange_body,
     message_body,
 )
 from conversations.services import GenerationInProgress, give_feedback
-from edgechat.errors import Error, Invalid, PermissionDenied
+from edgechat.errors import Invalid, PermissionDenied
 from edgechat.http.answer_bytes import page_of
 from edgechat.http.api_view import APIView
-from edgechat.http.bodies import Answer, Events, NoContent
-from edgechat.http.event_stream import STREAM, DeltaOutput, event_stream_response, wants_event_stream
+from edgechat.http.bodies import Answer, NoContent
+from edgechat.http.event_stream import STREAM, event_stream_response, wants_event_stream
 from edgechat.http.idempotency import IDEMPOTENCY_KEY, IdempotencyConflict, idempotency_key
 from edgechat.http.validation import validated_body, validated_query
 from edgechat.openapi.schema import raises
 
 LAST_EVENT_ID = OpenApiParameter("Last-Event-ID", location="header", description="The `id` of the last event seen.")
 REPLY_ERRORS = (*MODEL_ERRORS, PermissionDenied, GenerationInProgress, ShuttingDown)
-EVENTS = Events(message=ExchangeOutput, delta=DeltaOutput, restart=RestartOutput, done=MessageOutput, error=Error)
 
 
 class MessagesView(APIView):
@@ -66,7 +65,7 @@ class MessagesView(APIView):
         tags=["chat"],
         parameters=[IDEMPOTENCY_KEY, STREAM],
         request=MessageInput,
-        responses={(200, "application/json"): ExchangeOutput, (200, "text/event-stream"): EVENTS},
+        responses={(200, "application/json"): ExchangeOutput, (200, "text/event-stream"): REPLY_EVENTS},
     )
     @raises(*REPLY_ERRORS, IdempotencyConflict, failed_with=ExchangeOutput)
     def post(self, request: AuthenticatedRequest, conversation_id: str) -> HttpResponseBase:
@@ -77,17 +76,7 @@ class MessagesView(APIView):
         `token_revoked`, in a stream as the last event `error`; the reply continues. The expiry of an access token does
         not end a request.
         """
-        data = validated_body(MessageInput, request)
-        with open_call(request, events=wants_event_stream(request)) as call:
-            key, running = send_message(
-                owner_id=request.user.pk,
-                conversation_id=conversation_id,
-                content=data["content"],
-                attachment_ids=data["attachment_ids"],
-                client_message_id=_one_key(request, data["client_message_id"]),
-                call=call,
-            )
-            return _answer(request, key, running=running, call=call)
+        return _send(request, conversation_id, events=wants_event_stream(request))
 
     @extend_schema(operation_id="message_list", tags=["chat"], parameters=[MessagesQuery])
     def get(self, request: AuthenticatedRequest, conversation_id: str) -> Answer[MessagesOutput]:
@@ -150,17 +139,46 @@ class RegenerateView(APIView):
         tags=["chat"],
         parameters=[STREAM],
         request=RegenerateInput,
-        responses={(200, "application/json"): ExchangeOutput, (200, "text/event-stream"): EVENTS},
+        responses={(200, "application/json"): ExchangeOutput, (200, "text/event-stream"): REPLY_EVENTS},
     )
     @raises(*REPLY_ERRORS, NotLastExchange, failed_with=ExchangeOutput)
     def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
         """Answer the last exchange again, optionally with a changed message; earlier content becomes a variant."""
-        data = validated_body(RegenerateInput, request)
-        with open_call(request, events=wants_event_stream(request)) as call:
-            key = regenerate_reply(
-                owner_id=request.user.pk, conversation_id=conversation_id, mid=mid, content=data["content"]
-            )
-            return _answer(request, key, running=True, call=call)
+        return _regenerate(request, conversation_id, mid, events=wants_event_stream(request))
+
+
+class SendStreamView(APIView):
+    @extend_schema(
+        operation_id="message_send_stream",
+        tags=["chat"],
+        parameters=[IDEMPOTENCY_KEY],
+        request=MessageInput,
+        responses={(200, "text/event-stream"): REPLY_EVENTS},
+    )
+    @raises(*REPLY_ERRORS, IdempotencyConflict, failed_with=ExchangeOutput)
+    def post(self, request: AuthenticatedRequest, conversation_id: str) -> HttpResponseBase:
+        """Send a message and get the model's answer as events while it is written.
+
+        This is `message_send` with `Accept: text/event-stream`. Closing the connection does not stop the reply:
+        `message_stream` follows it from the last event, and `message_stop` stops it.
+        """
+        return _send(request, conversation_id, events=True)
+
+
+class RegenerateStreamView(APIView):
+    @extend_schema(
+        operation_id="message_regenerate_stream",
+        tags=["chat"],
+        request=RegenerateInput,
+        responses={(200, "text/event-stream"): REPLY_EVENTS},
+    )
+    @raises(*REPLY_ERRORS, NotLastExchange, failed_with=ExchangeOutput)
+    def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
+        """Answer the last exchange again and get the new answer as events while it is written.
+
+        This is `message_regenerate` with `Accept: text/event-stream`.
+        """
+        return _regenerate(request, conversation_id, mid, events=True)
 
 
 class StreamView(APIView):
@@ -168,7 +186,7 @@ class StreamView(APIView):
         operation_id="message_stream",
         tags=["chat"],
         parameters=[LAST_EVENT_ID],
-        responses={(200, "text/event-stream"): EVENTS, 204: None},
+        responses={(200, "text/event-stream"): REPLY_EVENTS, 204: None},
     )
     @raises(TooManyReplies)
     def get(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
@@ -195,14 +213,37 @@ class StreamView(APIView):
             return _events(call, events)
 
 
-def _answer(request: AuthenticatedRequest, key: ReplyKey, *, running: bool, call: OpenCall) -> HttpResponseBase:
+def _send(request: AuthenticatedRequest, conversation_id: str, *, events: bool) -> HttpResponseBase:
+    data = validated_body(MessageInput, request)
+    with open_call(request, events=events) as call:
+        key, running = send_message(
+            owner_id=request.user.pk,
+            conversation_id=conversation_id,
+            content=data["content"],
+            attachment_ids=data["attachment_ids"],
+            client_message_id=_one_key(request, data["client_message_id"]),
+            call=call,
+        )
+        return _answer(key, events=events, running=running, call=call)
+
+
+def _regenerate(request: AuthenticatedRequest, conversation_id: str, mid: str, *, events: bool) -> HttpResponseBase:
+    data = validated_body(RegenerateInput, request)
+    with open_call(request, events=events) as call:
+        key = regenerate_reply(
+            owner_id=request.user.pk, conversation_id=conversation_id, mid=mid, content=data["content"]
+        )
+        return _answer(key, events=events, running=True, call=call)
+
+
+def _answer(key: ReplyKey, *, events: bool, running: bool, call: OpenCall) -> HttpResponseBase:
     """The exchange once its reply has ended, or the reply's events.
 
     A reply that fails during this call is answered with an error and the exchange as `context`; one that failed in an
     earlier call is returned as stored.
     """
     call.reads(Reading(key.owner_id, key.conversation_id, organization_id=None))
-    if wants_event_stream(request):
+    if events:
         return _events(call, stream_reply(key, call=call, first=opening_exchange(key)))
     exchange = wait_for_reply(key, call=call)
     if running and exchange.model_message["status"] == "failed":

@@ -24,6 +24,21 @@ def test_a_streamed_send_tells_both_messages_then_the_text_then_the_end(alice: P
     assert alice.messages(conversation)["messages"] == [opening["user_message"], final]
 
 
+def test_a_path_of_its_own_answers_with_the_same_events(alice: Person) -> None:
+    conversation = alice.new_conversation()
+    path = f"chat/conversations/{conversation}/messages"
+    with alice.stream("POST", f"chat/conversations/{conversation}/messages/stream", json={"content": "one"}) as answer:
+        assert answer.headers["Content-Type"] == "text/event-stream"
+        sent = list(read_events(answer.iter_lines()))
+    assert [told.get("event") for told in sent] == [None, "message", *["delta"] * (len(sent) - 3), "done"]
+    mid = sent[-1]["data"]["id"]
+    with alice.stream("POST", f"chat/conversations/{conversation}/messages/{mid}/regenerate/stream", json={}) as answer:
+        again = list(read_events(answer.iter_lines()))
+    assert (again[-1]["event"], len(again[-1]["data"]["variants"])) == ("done", 1)
+    assert alice.messages(conversation)["messages"][-1] == again[-1]["data"]
+    assert alice.post(f"{path}/{mid}/regenerate/stream", json={"content": 5}).status_code == 422
+
+
 def test_every_resume_point_gives_exactly_the_missing_rest(alice: Person) -> None:
     conversation = alice.new_conversation()
     events = stream_send(alice, conversation, "[[chunks=6]][[gap=0.02]]a 😀 b 👩‍👩‍👧 c d e f g h")

@@ -62,43 +62,57 @@ class Keywords:
 
 
 class Events:
-    """The events of a stream by name, each with the body of its `data`."""
+    """The events of a stream by name, each with the body of its `data`, published as one schema with a discriminator.
 
-    keyword, description = "x-events", "`x-events` has the schema of each event's data."
+    A body may be annotated with a description of its event. `resumable`: events have an `id`; an `error` may have none.
+    """
+
+    def __init__(self, name: str, description: str, *, resumable: bool = False, **bodies: Any) -> None:
+        self.name, self.description = name, description
+        self.resumable = resumable
+        self.bodies = bodies
+
+
+class Chunks:
+    """The `data:` lines of a stream without names of events, as in OpenAI's protocol; the last one is `[DONE]`."""
+
+    def __init__(self, name: str, description: str, *bodies: Any) -> None:
+        self.name, self.description = name, description
+        self.bodies = bodies
+
+
+class Lines:
+    """JSON lines by their `type`, each with the body of its other fields."""
 
     def __init__(self, **bodies: Any) -> None:
         self.bodies = bodies
 
 
-class Chunks(Events):
-    """The events of a stream without names: those of OpenAI's protocol. The last one is `[DONE]`."""
-
-    keyword, description = (
-        "x-chunks",
-        "`x-chunks` has the schemas of the `data:` lines; the last is `[DONE]`.",
-    )
-
-
-class Lines(Events):
-    """JSON lines by their `type`, each with the body of its other fields."""
-
-    keyword, description = "x-lines", "`x-lines` has, for each `type` of line, the schema of its other fields."
+Components = dict[str, dict[str, Any]]
 
 
 def is_body(hint: Any) -> bool:
-    return is_typeddict(hint) or get_origin(hint) is list or isinstance(hint, Events)
+    return is_typeddict(hint) or get_origin(hint) is list or isinstance(hint, Events | Chunks | Lines)
 
 
-def schema_of(hint: Any, components: dict[type, dict[str, Any]]) -> dict[str, Any]:
-    """The schema of a body, or of a field's annotation. Each TypedDict in it is added to `components`."""
+def schema_of(hint: Any, components: Components) -> dict[str, Any]:
+    """The schema of a body, or of a field's annotation. Each TypedDict in it is added to `components`, by its name."""
     origin, args = get_origin(hint), get_args(hint)
     if isinstance(hint, Events):
+        components[hint.name] = _events(hint, components)
+        return _reference(hint.name)
+    if isinstance(hint, Chunks):
+        kinds = [*(schema_of(body, components) for body in hint.bodies), {"type": "string", "enum": ["[DONE]"]}]
+        components[hint.name] = {"oneOf": kinds, "description": hint.description}
+        return _reference(hint.name)
+    if isinstance(hint, Lines):
         parts = {name: schema_of(body, components) for name, body in hint.bodies.items()}
-        return {"type": "string", "description": hint.description, hint.keyword: parts}
+        description = "`x-lines` has, for each `type` of line, the schema of its other fields."
+        return {"type": "string", "description": description, "x-lines": parts}
     if is_typeddict(hint):
-        if hint not in components:
-            components[hint] = _object(hint, components)
-        return {"$ref": f"#/components/schemas/{hint.__name__}"}
+        if hint.__name__ not in components:
+            components[hint.__name__] = _object(hint, components)
+        return _reference(hint.__name__)
     if origin is list:
         return {"type": "array", "items": schema_of(args[0], components)}
     if origin is NotRequired:
@@ -116,7 +130,39 @@ def schema_of(hint: Any, components: dict[type, dict[str, Any]]) -> dict[str, An
     return cast("dict[str, Any]", resolve_type_hint(hint))  # type: ignore[no-untyped-call]
 
 
-def _object(body: Any, components: dict[type, dict[str, Any]]) -> dict[str, Any]:
+def _reference(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _events(events: Events, components: Components) -> dict[str, Any]:
+    """One object for each event: its name, its id and its data."""
+    mapping = {}
+    for kind, body in events.bodies.items():
+        name = f"{events.name.removesuffix('Event')}{kind.capitalize()}Event"
+        # `edgechat.openapi.streams` makes it an enum of this one name.
+        fields = {"event": {"type": "string", "description": "The name of the event."}}
+        if events.resumable:
+            fields["id"] = {
+                "type": "string",
+                "description": "Opaque; the `Last-Event-ID` to continue after this event.",
+            }
+        described = schema_of(body, components)
+        data = described["allOf"][0] if "allOf" in described else described
+        components[name] = {
+            "type": "object",
+            "description": described.get("description", ""),
+            "properties": {**fields, "data": data},
+            "required": ["event", *(["id"] if events.resumable and kind != "error" else []), "data"],
+        }
+        mapping[kind] = _reference(name)["$ref"]
+    return {
+        "oneOf": [{"$ref": one} for one in mapping.values()],
+        "discriminator": {"propertyName": "event", "mapping": mapping},
+        "description": events.description,
+    }
+
+
+def _object(body: Any, components: Components) -> dict[str, Any]:
     fields = get_type_hints(body, include_extras=True)
     properties = {name: schema_of(hint, components) for name, hint in fields.items()}
     schema: dict[str, Any] = {"type": "object", "properties": properties}

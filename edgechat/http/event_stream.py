@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import structlog
 from django.http import StreamingHttpResponse
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
+from edgechat.errors import Error
 from edgechat.http.answer_bytes import encode_json
 
 logger = structlog.get_logger(__name__)
@@ -21,8 +22,29 @@ RETRY_MILLISECONDS = 1000
 STREAM = OpenApiParameter("stream", bool, description="Events instead of JSON, as with `Accept: text/event-stream`.")
 
 
+# The descriptions of the published event schemas.
+EVENT_FORM = (
+    "One event of a stream, as an object: `event` is the event's name, `id` its `id:` line, `data` its `data:` line, "
+    "parsed as JSON. On the wire an event is text: `event: delta`, `id: 1-18`, `data: {…}`, one line each, and an "
+    "empty line at its end.\n\n"
+)
+PING_MEANING = (
+    f"`: ping` is a comment, sent when there was no event for {PING_SECONDS:.0f} s. Clients ignore it, and may give up "
+    "a connection that has been silent for 40 s."
+)
+ONE_OFF_STREAM = (
+    EVENT_FORM + "The stream starts with `retry: 1000`, and ends after `done` or `error`. Its events have no `id`: it "
+    "cannot be resumed. Closing the connection ends the call to the model, and what was written by then is charged. A "
+    "fault before the first event is an ordinary error with its status. " + PING_MEANING
+)
+
+
 class DeltaOutput(TypedDict):
-    text: str
+    text: Annotated[str, "What the model has written since the event before."]
+
+
+DeltaEvent = Annotated[DeltaOutput, "More of the answer: append its text."]
+ErrorEvent = Annotated[Error, "The call has failed, or the session has ended. The stream ends."]
 
 
 def event(name: str, data: Any, *, event_id: str | None = None) -> bytes:

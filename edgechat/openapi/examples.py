@@ -11,7 +11,11 @@ from edgechat import __version__
 
 _ID = "6f0d8a52c1b94e7d9f3a2b17"
 _MESSAGE_ID = f"{_ID}:00000002"
+_REQUEST_ID = "0b7c1c2e-6d1f-4f4b-9a55-3a1c0e6f2d11"
 _TIME = "2026-03-01T09:30:00Z"
+
+# What the model answers.
+ANSWER = "A lease is a lock that ends by itself."
 
 _FIELDS: dict[str, Any] = {
     "id": 42,
@@ -84,7 +88,7 @@ _FIELDS: dict[str, Any] = {
     "MessageOutput.status": "complete",
     "MessageOutput.feedback": None,
     "seq": 2,
-    "content": "A lease is a lock that ends by itself.",
+    "content": ANSWER,
     "finish_reason": "STOP",
     "attachments": [],
     "variants": [],
@@ -97,7 +101,7 @@ _FIELDS: dict[str, Any] = {
         "finish_reason": None,
         "usage": None,
     },
-    "snippet": "A lease is a lock that ends by itself.",
+    "snippet": ANSWER,
     "SearchResultOutput.title": "Leases in distributed systems",
     "TodoInput.title": "Book the ferry",
     "TodoChange.completed": True,
@@ -118,7 +122,7 @@ _FIELDS: dict[str, Any] = {
     "SummarizeInput.style": "bullets",
     "SummarizeInput.max_words": 60,
     "SummarizeInput.language": "German",
-    "text": "A lease is a lock that ends by itself.",
+    "text": ANSWER,
     "VisionOutput.text": "A whiteboard with three dates.",
     "model": "gemini-3.5-flash-lite",
     "ModelOutput.name": "gemini-3.5-flash-lite",
@@ -134,7 +138,17 @@ _FIELDS: dict[str, Any] = {
     "total_tokens": 23,
     "cached_tokens": 0,
     "thinking_tokens": 0,
+    "ProgressOutput.done": 1,
+    "ProgressOutput.total": 4,
     # OpenAI's protocol
+    "ChatChunkOutput.id": "chatcmpl-6f0d8a52c1b94e7d9f3a2b17",
+    "ChatChunkOutput.object": "chat.completion.chunk",
+    "ChunkChoiceOutput.index": 0,
+    "ChunkChoiceOutput.delta": {},
+    "ChunkChoiceOutput.finish_reason": None,
+    "Error.detail": "Internal server error",
+    "code": "internal_error",
+    "request_id": _REQUEST_ID,
     "ChatCompletionOutput.id": "chatcmpl-6f0d8a52c1b94e7d9f3a2b17",
     "ChatCompletionOutput.object": "chat.completion",
     "created": 1772357400,
@@ -186,7 +200,7 @@ def add_examples(result: dict[str, Any], **_: Any) -> dict[str, Any]:
             for status, body in bodies.items():
                 content = body.get("content", {}).get("application/json")
                 if content and not content.keys() & {"example", "examples"}:
-                    example = _example(content["schema"], components)
+                    example = example_of(content["schema"], components)
                     content["example"] = _without_store(example) if status == "503" else example
     return result
 
@@ -199,13 +213,13 @@ def _without_store(health: dict[str, Any]) -> dict[str, Any]:
     return {field: away.get(value, value) for field, value in health.items()}
 
 
-def _example(schema: dict[str, Any], components: dict[str, Any], name: str = "", more: Any = None) -> Any:
+def example_of(schema: dict[str, Any], components: dict[str, Any], name: str = "", more: Any = None) -> Any:
     """The example of a schema; `name` is that of its component, `more` has fields that differ from the usual ones."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        return _example(components[name], components, name, more)
+        return example_of(components[name], components, name, more)
     if "allOf" in schema:
-        return _example(schema["allOf"][0], components, name, more)
+        return example_of(schema["allOf"][0], components, name, more)
     if "properties" in schema:
         required = schema.get("required", ())
         fields = {
@@ -222,7 +236,7 @@ def _example(schema: dict[str, Any], components: dict[str, Any], name: str = "",
         case "boolean":
             return False
         case "array":
-            return [_example(schema["items"], components)]
+            return [example_of(schema["items"], components)]
         case "string" if schema.get("format") == "date-time":
             return _TIME
     raise LookupError(f"{name} needs an example")
@@ -234,5 +248,5 @@ def _field(path: str, schema: dict[str, Any], components: dict[str, Any]) -> Any
     for known in (path, path.rpartition(".")[2]):
         if known in _FIELDS:
             value = _FIELDS[known]
-            return _example(schema, components, path, value) if isinstance(value, dict) else value
-    return _example(schema, components, path)
+            return example_of(schema, components, path, value) if isinstance(value, dict) else value
+    return example_of(schema, components, path)

@@ -27,7 +27,7 @@ from edgechat.errors import (
     openai_error_body,
     openai_status,
 )
-from edgechat.http.bodies import Answer, NoContent, is_body, schema_of
+from edgechat.http.bodies import Answer, Components, NoContent, is_body, schema_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -94,11 +94,11 @@ class BodySchema(AutoSchema):
         return super()._get_response_for_code(response, *args, **kwargs)  # type: ignore[no-untyped-call]
 
     def _published(self, body: Any) -> dict[str, Any]:
-        components: dict[type, dict[str, Any]] = {}
+        components: Components = {}
         schema = schema_of(body, components)
-        for each, component in components.items():
+        for name, component in components.items():
             self.registry.register_on_missing(
-                ResolvedComponent(each.__name__, ResolvedComponent.SCHEMA, component, each)  # type: ignore[no-untyped-call]
+                ResolvedComponent(name, ResolvedComponent.SCHEMA, component, name)  # type: ignore[no-untyped-call]
             )
         return schema
 
@@ -166,9 +166,9 @@ def _example(error: type[ApiError], operation: dict[str, Any]) -> dict[str, Any]
     if error is Invalid:
         example["errors"] = [_fault(operation)]
     if error.context_body is not None:
-        components: dict[type, dict[str, Any]] = {}
+        components: Components = {}
         schema_of(error.context_body, components)
-        fields = components[error.context_body]["properties"]
+        fields = components[error.context_body.__name__]["properties"]
         example["context"] = {name: field["example"] for name, field in fields.items() if "example" in field}
     return example
 

@@ -34,6 +34,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "edgechat.openapi.examples.add_examples",
+        "edgechat.openapi.streams.add_streams",
     ],
     "ENUM_NAME_OVERRIDES": {
         "UserRole": ["user", "admin"],

@@ -57,17 +57,19 @@ def check_answer(answer: httpx2.Response, *, streamed: bool) -> None:
             _require(body["error"]["code"] in response["x-codes"], f"{where}: the code is not published: {body}")
     elif media_type == "application/x-ndjson" and not streamed:
         _check_lines(answer.text.splitlines(), schema["x-lines"], where)
-    elif media_type == "text/event-stream" and "x-chunks" in schema:
-        chunks = _checked_chunks(answer.iter_lines() if streamed else answer.text.splitlines(), schema, where)
-        if streamed:
-            answer.iter_lines = lambda: chunks  # type: ignore[method-assign]
-        else:
-            list(chunks)
-    elif media_type == "text/event-stream" and not streamed:
-        list(_checked_events(answer.text.splitlines(), schema["x-events"], where))
     elif media_type == "text/event-stream":
-        lines = _checked_events(answer.iter_lines(), schema["x-events"], where)
-        answer.iter_lines = lambda: lines  # type: ignore[method-assign]
+        if streamed:
+            lines = checked_stream(answer.iter_lines(), schema, where)
+            answer.iter_lines = lambda: lines  # type: ignore[method-assign]
+        else:
+            list(checked_stream(answer.text.splitlines(), schema, where))
+
+
+def events_of(schema: dict[str, Any]) -> dict[str, str]:
+    """The references to the schemas of a stream's events, by name; none for a stream in OpenAI's protocol."""
+    component = document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    events: dict[str, str] = component.get("discriminator", {}).get("mapping", {})
+    return events
 
 
 @functools.cache
@@ -82,16 +84,24 @@ def document() -> dict[str, Any]:
     return made
 
 
-def _checked_events(lines: Iterable[str], events: dict[str, Any], where: str) -> Iterator[str]:
-    """The lines of an event stream. Each event's data is checked before it is passed on."""
-    name = ""
+def checked_stream(lines: Iterable[str], schema: dict[str, Any], where: str) -> Iterator[str]:
+    """The lines of a stream. Raises Unpublished."""
+    return (_checked_events if events_of(schema) else _checked_chunks)(lines, schema, where)
+
+
+def _checked_events(lines: Iterable[str], schema: dict[str, Any], where: str) -> Iterator[str]:
+    """The lines of an event stream. Each event is checked before its last line is passed on."""
+    events = events_of(schema)
+    event: dict[str, Any] = {}
     for line in lines:
         field, _, value = line.partition(": ")
-        if field == "event":
-            name = value
-            _require(name in events, f"{where}: the event {name!r} is not published")
+        if field in ("event", "id"):
+            event[field] = value
         elif field == "data":
-            check_json(events[name], json.loads(value), f"{where}, event {name}")
+            event["data"] = json.loads(value)
+            _require(event.get("event") in events, f"{where}: the event {event.get('event')!r} is not published")
+            check_json({"$ref": events[event["event"]]}, event, f"{where}, event {event['event']}")
+            event = {}
         yield line
 
 
@@ -99,9 +109,9 @@ def _checked_chunks(lines: Iterable[str], schema: dict[str, Any], where: str) ->
     """The lines of a stream in OpenAI's protocol. Each is checked before it is passed on."""
     for line in lines:
         _require(line == "" or line.startswith(("data: ", ": ")), f"{where}: {line!r} is no data")
-        if line.startswith("data: ") and line != "data: [DONE]":
-            body = json.loads(line.removeprefix("data: "))
-            check_json(schema["x-chunks"]["error" if "error" in body else "chunk"], body, where)
+        if line.startswith("data: "):
+            data = line.removeprefix("data: ")
+            check_json(schema, data if data == "[DONE]" else json.loads(data), where)
         yield line
 
 

@@ -14,7 +14,7 @@ from drf_spectacular.validation import validate_schema
 from conftest import Api, ask
 from edgechat.http.api_view import APIView
 from edgechat.tests.calls import METHODS, api_routes
-from edgechat.tests.published import ERROR, OPENAI_ERROR, OPENAI_PATH, check_json
+from edgechat.tests.published import ERROR, OPENAI_ERROR, OPENAI_PATH, check_json, checked_stream, events_of
 
 WITH_MAIL = ("auth/password/forgot", "auth/password/reset", "auth/email/verify")
 OPEN = (
@@ -161,3 +161,56 @@ def test_every_json_body_has_an_example_and_each_example_is_valid(document: dict
             assert examples, where
             for example in examples:
                 check_json(content["schema"], example, f"{where}, example")
+
+
+def streams(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """The path, the answers of 200 and the stream's content of each operation that can answer with a stream."""
+    for path, _, operation in operations(document):
+        answers = operation["responses"].get("200", {}).get("content", {})
+        if "text/event-stream" in answers:
+            yield path, answers, answers["text/event-stream"]
+
+
+def test_every_stream_has_whole_streams_as_examples_with_every_event(document: dict[str, Any]) -> None:
+    seen: dict[str, set[str]] = {}
+    for path, _, content in streams(document):
+        texts = [example["value"] for example in content["examples"].values()]
+        lines = [line for text in texts for line in checked_stream(text.split("\n"), content["schema"], path)]
+        assert all(text.endswith("\n\n") for text in texts)
+        if events_of(content["schema"]):
+            assert all(text.startswith("retry: 1000\n\n") and "event: " in text for text in texts), path
+            assert ": ping" in lines
+            names = seen.setdefault(content["schema"]["$ref"], set())
+            names |= {line.removeprefix("event: ") for line in lines if line.startswith("event: ")}
+            assert events_of(content["schema"]).keys() - names <= {"error"}, path
+        else:
+            assert lines[-3:] == ["data: [DONE]", "", ""]
+    assert any("error" in names for names in seen.values())
+
+
+def test_every_stream_has_an_operation_that_answers_with_nothing_else(document: dict[str, Any]) -> None:
+    """Generators of clients type only one media type of a status."""
+    paths = {path for path, *_ in streams(document)}
+    assert len(paths) > 10
+    for path, answers, content in streams(document):
+        if len(answers) == 1:
+            assert path.endswith("/stream")
+        elif not path.startswith(OPENAI_PATH):
+            assert next(iter(answers)) == "application/json"
+            assert f"{path}/stream" in paths, path
+            sibling = document["paths"][f"{path}/stream"]["post"]["responses"]["200"]["content"]
+            assert sibling == {"text/event-stream": content}
+
+
+def test_every_event_is_told_by_its_name(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    for _, _, content in streams(document):
+        schema = schemas[content["schema"]["$ref"].rpartition("/")[2]]
+        assert len(schema["description"]) > 300
+        events = events_of(content["schema"])
+        assert [{"$ref": one} for one in events.values()] == schema["oneOf"][: len(events)]
+        for name, reference in events.items():
+            event = schemas[reference.rpartition("/")[2]]
+            assert event["properties"]["event"]["enum"] == [name]
+            assert event["description"], reference
+            assert {"event", "data"} <= set(event["required"])
