@@ -26,11 +26,12 @@ PRODUCTION_LIKE := ENVIRONMENT=production JWT_SECRET=only-for-the-check-01234567
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test faults browser-test screenshots check docs bench bench-quick vendor clean install model browser
+.PHONY: help run dev demo test faults browser-test screenshots check docs bench bench-quick vendor clean install model browser
 
 help:
 	@echo 'make run     serve the API on PORT (8000), with every server it needs, until Ctrl-C'
 	@echo 'make dev     the same, and start again when a source file changes'
+	@echo 'make demo    make run, with people, conversations and two months of usage to look at'
 	@echo 'make test    run the tests on the same real servers'
 	@echo 'make faults  run the tests that kill servers, with their figures'
 	@echo 'make browser-test  try the playground in headless Chromium (needs npm)'
@@ -49,6 +50,9 @@ run: install
 
 dev: install
 	@exec $(BIN)/python -m edgechat.local run --reload
+
+demo: install
+	@exec $(BIN)/python -m edgechat.local run --demo
 
 test: install
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal

@@ -19,6 +19,7 @@ from conversations.transcript_repository.conversation_store import (
     find_conversation,
     find_created,
     insert_conversation,
+    insert_transcript,
     list_conversations,
     release_summary,
     set_generated_title,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, cast
 
 from bson import ObjectId
+from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from conversations.documents import (
     CONVERSATION_VERSION,
     ConversationDocument,
     ListedConversation,
+    MessageDocument,
     ReplyDocument,
     is_expired,
 )
@@ -21,6 +23,7 @@ from conversations.sync.search_text import fold, pattern_of
 from conversations.transcript_repository.change_numbers import is_unnumbered, number_changes, unnumbered_change
 from conversations.transcript_repository.change_ranges import likely_end, note_end, width
 from conversations.transcript_repository.collections import NEVER, conversations, now, revision_of
+from conversations.transcript_repository.collections import messages as message_collection
 from conversations.transcript_repository.collections import tombstones as tombstone_collection
 from edgechat.stores.mongo import Document, mongo_errors
 
@@ -72,6 +75,30 @@ def insert_conversation(
     except DuplicateKeyError:
         return None
     return document
+
+
+@mongo_errors
+def insert_transcript(owner_id: int, conversation: ConversationDocument, messages: Sequence[MessageDocument]) -> bool:
+    """Store a whole conversation, with a new change number; False if its id exists, or was deleted in the last 30 days.
+
+    The messages come first, so that a conversation that was stored has all of them. Repeatable.
+    """
+    conversation_id = conversation["_id"]
+    for collection in (conversations(), tombstone_collection()):
+        if collection.find_one({"_id": conversation_id}, {"_id": 1}) is not None:
+            return False
+    inserts = []
+    for message in messages:
+        fields = {name: value for name, value in message.items() if name != "_id"}
+        mine = {"_id": message["_id"], "owner_id": owner_id}
+        inserts.append(UpdateOne(mine, {"$setOnInsert": fields}, upsert=True))
+    message_collection().bulk_write(inserts)
+    document = {**conversation, "owner_id": owner_id, "change": unnumbered_change()}
+    try:
+        conversations().insert_one(document)
+    except DuplicateKeyError:
+        return False
+    return True
 
 
 @mongo_errors

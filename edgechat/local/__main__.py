@@ -1,4 +1,4 @@
-"""`python -m edgechat.local run [--reload]`, `audit REQUIREMENTS`, `vendor` or `browser`."""
+"""`python -m edgechat.local run [--reload] [--demo]`, `audit REQUIREMENTS`, `vendor` or `browser`."""
 
 import argparse
 import sys
@@ -15,6 +15,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     run_parser = commands.add_parser("run", help="start the embedded servers and serve the API until Ctrl-C")
     run_parser.add_argument("--reload", action="store_true", help="start the workers again when a source file changes")
+    run_parser.add_argument("--demo", action="store_true", help="add demo data first")
     audit_parser = commands.add_parser("audit", help="look the pinned packages up in the advisory service")
     audit_parser.add_argument("requirements", help="a file with exact versions")
     commands.add_parser("vendor", help="copy the playground's libraries from their npm packages")
@@ -28,8 +29,7 @@ def main() -> int:
         except LocalError as error:
             print(error, file=sys.stderr)
             return 1
-    reload: bool = arguments.reload
-    return run(reload=reload)
+    return run(reload=arguments.reload, demo=arguments.demo)
 
 
 if __name__ == "__main__":

@@ -44,14 +44,17 @@ class _Signals:
             self.hurry.set()
 
 
-def run(*, reload: bool) -> int:
-    """Run until a stop request, then return 0; return 1 when a step failed or a server ended by itself."""
+def run(*, reload: bool, demo: bool = False) -> int:
+    """Run until a stop request, then return 0; return 1 when a step failed or a server ended by itself.
+
+    `demo`: add the demo data first.
+    """
     progress = Progress()
     signals = _Signals()
     for number in _SIGNALS:
         signal.signal(number, signals)
     try:
-        _run(read_configuration(), progress, signals, reload=reload)
+        _run(read_configuration(), progress, signals, reload=reload, demo=demo)
     except _StopRequested:
         return 0
     except LocalError as error:
@@ -61,7 +64,7 @@ def run(*, reload: bool) -> int:
     return 0
 
 
-def _run(configuration: Configuration, progress: Progress, signals: _Signals, *, reload: bool) -> None:
+def _run(configuration: Configuration, progress: Progress, signals: _Signals, *, reload: bool, demo: bool) -> None:
     if port_is_taken(configuration.port):
         raise LocalError(
             f"Port {configuration.port} is in use by another program. Stop it, or choose another port, for example:"
@@ -86,6 +89,8 @@ def _run(configuration: Configuration, progress: Progress, signals: _Signals, *,
         }
         stack.data_dir.write_run_env({"ENVIRONMENT": configuration.environment, **stack.env})
         _update_stores(configuration, env, progress)
+        if demo:
+            _run_commands({"Demo data": "seed_demo"}, configuration, env, progress)
         web = WebServer(
             env,
             data_dir=stack.data_dir.path,
@@ -98,6 +103,9 @@ def _run(configuration: Configuration, progress: Progress, signals: _Signals, *,
             with progress.step(f"Web server  {configuration.workers} workers  {HOST}:{configuration.port}"):
                 web.start()
             _print_addresses(web, progress, time.monotonic() - began)
+            if demo:
+                progress.line(_last_line(configuration.data_dir / "log" / "seed_demo.log"))
+                progress.line()
             _watch([*stack.servers, web])
     finally:
         _stop(stack, web, progress, signals)
@@ -167,6 +175,10 @@ def _print_addresses(web: WebServer, progress: Progress, seconds: float) -> None
     for name, path in (("Chat", "/playground"), ("API", "/api/v1/"), ("Docs", "/docs"), ("Admin", "/admin/")):
         progress.line(f"  {name:<6} {web.url}{path}")
     progress.line()
+
+
+def _last_line(log: Path) -> str:
+    return log.read_text().strip().splitlines()[-1]
 
 
 def _watch(servers: list[Server]) -> None:

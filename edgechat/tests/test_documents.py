@@ -219,7 +219,7 @@ def test_each_manage_py_command_and_make_target_that_a_document_names_exists() -
     assert set(re.findall(r"manage\.py ([a-z_]+)", text)) - set(get_commands()) == set()
     makefile = (PROJECT / "Makefile").read_text()
     targets = set(re.findall(r"`?(?:^|[`\s])make ([a-z]+)`", text, re.MULTILINE))
-    assert {"run", "dev", "test", "check", "docs", "bench"} <= targets
+    assert {"run", "dev", "demo", "test", "check", "docs", "bench"} <= targets
     assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
 
 

@@ -117,7 +117,7 @@ def _collect(mine: list[AnsweredRequest]) -> int:
         records = [*mine, *(record for record in read if record is not None)]
         if None in read:
             logger.error("foreign_usage_entries_skipped", count=read.count(None))
-        count = _write(records) if records else 0
+        count = count_requests(records) if records else 0
         restart = bool(entries) and len(entries) < BATCH and is_ahead(entries[-1][0])
         if entries:
             newest = entries[-1][0].decode()
@@ -129,7 +129,8 @@ def _collect(mine: list[AnsweredRequest]) -> int:
     return count
 
 
-def _write(records: list[AnsweredRequest]) -> int:
+def count_requests(records: list[AnsweredRequest]) -> int:
+    """Write records and add them to the sums; returns how many were new. Those of deleted accounts are left out."""
     with connection.cursor() as cursor:
         # Accounts may have been deleted since. The lock prevents further deletions until the commit.
         cursor.execute(

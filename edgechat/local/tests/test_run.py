@@ -99,7 +99,7 @@ def launch(data_dir: Path) -> Iterator[Launch]:
     data_dir.chmod(0o711)
     launched: list[Launched] = []
 
-    def start(*, port: int | None = None, postgres: bool = False, **environment: str) -> Launched:
+    def start(*arguments: str, port: int | None = None, postgres: bool = False, **environment: str) -> Launched:
         port = free_port() if port is None else port
         if not postgres:
             environment["POSTGRES_HOST"] = "127.0.0.1"  # avoids creating a cluster
@@ -107,7 +107,7 @@ def launch(data_dir: Path) -> Iterator[Launch]:
         clean = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         with output_path.open("w") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "edgechat.local", "run"],
+                [sys.executable, "-m", "edgechat.local", "run", *arguments],
                 cwd=project,
                 env=clean
                 | {"DATA_DIR": str(data_dir / "data"), "PORT": str(port), "WEB_CONCURRENCY": "1"}
@@ -235,9 +235,11 @@ def test_without_the_models_wheels_the_answers_are_scripted_and_it_says_so(launc
     assert run.end() == 0
 
 
-def test_the_superuser_is_made_only_where_one_is_configured(launch: Launch) -> None:
-    run = launch(FIRST_SUPERUSER_EMAIL="root@example.com")
+def test_the_superuser_and_the_demo_are_made_only_where_they_are_asked_for(launch: Launch) -> None:
+    run = launch("--demo", FIRST_SUPERUSER_EMAIL="root@example.com")
     run.wait_ready()
+    assert "ok Demo data" in run.output()
+    assert wait_until(lambda: run.output().rstrip().endswith("ran seed_demo development"), seconds=60)
     assert "ok Superuser" in run.output()
     assert (run.data_dir / "log" / "ensure_superuser.log").read_text() == "ran ensure_superuser development\n"
     assert run.end() == 0
