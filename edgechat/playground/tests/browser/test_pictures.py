@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from edgechat.playground.tests.browser.page import answers, send, wait_for_answer
 
@@ -49,7 +49,7 @@ def test_what_is_not_a_picture_is_refused_in_words(alices: Page) -> None:
     alices.evaluate(GIVE, ["drop", "red", "notes.txt"])
     expect(alices.locator(".notices")).to_contain_text("notes.txt is not a picture.")
     alices.locator("#files").set_input_files(
-        files=[{"name": "broken.png", "mimeType": "image/png", "buffer": b"this is no picture"}]
+        files=[FilePayload(name="broken.png", mimeType="image/png", buffer=b"this is no picture")]
     )
     expect(alices.locator(".previews .failed")).to_be_visible()
     expect(alices.locator(".notices")).to_contain_text("broken.png: ")
