@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 from django.conf import settings
@@ -32,15 +32,16 @@ from edgechat.errors import ApiError, Invalid
 
 
 class ContextTooLong(ApiError):
-    """The clients know this code and shorten the conversation."""
+    """The clients know this code, or the beginning or the middle of this message, and shorten the conversation."""
 
     status, code, detail = 400, "context_length_exceeded", "The messages are longer than the model's context"
 
     def __init__(self, tokens: int) -> None:
-        super().__init__(
-            f"This model's maximum context length is {settings.CONTEXT_MAX_TOKENS} tokens, and the messages have about "
-            f"{tokens}"
+        message = (
+            "Input tokens exceed the configured limit: this model's maximum context length is "
+            f"{settings.CONTEXT_MAX_TOKENS} tokens, and the messages have about {tokens}"
         )
+        super().__init__(message, errors=[{"field": "body.messages", "message": message}])
 
 
 def make_prompt(chat: ChatInput, *, user_id: int) -> Prompt:
@@ -74,7 +75,8 @@ class _Conversation:
         self._messages = chat.messages
         self._user_id = user_id
         self._contents: list[Content] = []
-        self._names: dict[str, str] = {}  # of the called functions, by the calls' ids
+        # The functions whose results are missing, by the calls' ids. Some clients give several calls the same id.
+        self._awaited: defaultdict[str, deque[str]] = defaultdict(deque)
         ids = [call.id for message in chat.messages for call in getattr(message, "tool_calls", None) or ()]
         self._signatures = read_signatures(user_id, ids)
         self._pictures = 0
@@ -88,6 +90,7 @@ class _Conversation:
                 case SystemMessage() | DeveloperMessage():
                     instructions.append(_text(message.content, field))
                 case UserMessage():
+                    self._require_results()
                     self._contents.append(self._question(message, field))
                 case AssistantMessage():
                     self._add_answer(message, field)
@@ -114,21 +117,21 @@ class _Conversation:
                 yield read_image_url(url, user_id=self._user_id, field=f"{field}.content[{number}].image_url")
 
     def _add_answer(self, message: AssistantMessage, field: str) -> None:
+        self._require_results()
         text = _text(message.content or "", field)
         calls = tuple(self._call(call, field) for call in message.tool_calls or ())
         if text or calls:
             self._contents.append(Content("model", text, calls=calls))
 
     def _call(self, call: ToolCall, field: str) -> FunctionCall:
-        self._names[call.id] = call.function.name
+        self._awaited[call.id].append(call.function.name)
         return FunctionCall(call.function.name, _arguments(call, field), self._signatures.get(call.id))
 
     def _add_result(self, message: ToolMessage, field: str) -> None:
-        name = self._names.get(message.tool_call_id)
-        last = self._contents[-1] if self._contents else None
-        if name is None or last is None or not (last.calls or last.results):
+        names = self._awaited.get(message.tool_call_id)
+        if not names:
             raise Invalid({f"body.{field}.tool_call_id": "No message just before this one makes this call."})
-        result = FunctionResult(name, _text(message.content, field))
+        result, last = FunctionResult(names.popleft(), _text(message.content, field)), self._contents[-1]
         if last.results:
             self._contents[-1] = replace(last, results=(*last.results, result))
         else:
@@ -136,9 +139,9 @@ class _Conversation:
 
     def _require_results(self) -> None:
         """The model refuses a call whose result is missing."""
-        for content, following in pairwise([*self._contents, Content("user", "")]):
-            if len(content.calls) != len(following.results):
-                raise Invalid({"body.messages": "Each tool call must be followed by one message with its result."})
+        if any(self._awaited.values()):
+            raise Invalid({"body.messages": "Each tool call must be followed by one message with its result."})
+        self._awaited.clear()
 
 
 def _text(content: str | list[Any], field: str) -> str:

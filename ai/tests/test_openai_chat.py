@@ -247,7 +247,8 @@ def test_every_error_below_the_path_has_openais_shape(alice: Person, anonymous: 
     error_of(alice.post(CHAT, content=b"{", headers=json_type), 400, faulty, "malformed_json")
     error_of(alice.post(CHAT, content=b" " * (9 * 1024 * 1024), headers=json_type), 413, faulty, "too_large")
     long = alice.post(CHAT, json={"messages": [user("word " * 40_000)]})
-    message = error_of(long, 400, faulty, ContextTooLong.code)
+    message = error_of(long, 400, faulty, ContextTooLong.code, "messages")
+    assert "Input tokens exceed the configured limit" in message
     assert f"maximum context length is {settings.CONTEXT_MAX_TOKENS} tokens" in message
 
 

@@ -94,10 +94,10 @@ def test_a_tool_choice_is_passed_on(
 
 def test_calls_of_another_model_have_the_signature_that_stands_for_none(alice: Person, model_calls: ModelCalls) -> None:
     marker = uuid.uuid4().hex
-    called = {"id": "call_elsewhere", "type": "function", "function": {"name": "get_weather", "arguments": ""}}
+    elsewhere = {"id": "call_elsewhere", "type": "function", "function": {"name": "get_weather", "arguments": ""}}
     history = [
         user("weather?"),
-        {"role": "assistant", "content": None, "tool_calls": [called]},
+        {"role": "assistant", "content": None, "tool_calls": [elsewhere]},
         {"role": "tool", "tool_call_id": "call_elsewhere", "content": [{"type": "text", "text": marker}]},
     ]
     body = {"messages": history, "tools": [WEATHER]}
@@ -105,6 +105,45 @@ def test_calls_of_another_model_have_the_signature_that_stands_for_none(alice: P
     [call] = model_calls(marker)
     assert signatures_in(call) == [NO_SIGNATURE]
     answer = alice.post(CHAT, json={**body, "messages": history[:2]})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "messages")
+
+
+def called(call_id: str, name: str) -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": "{}"}}
+
+
+def result_of(call_id: str, content: str) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+
+@pytest.mark.parametrize(
+    ("ids", "results"),
+    [
+        (("a", "b"), (("b", "second"), ("a", "first"))),
+        # Some clients give all calls the same id.
+        (("", ""), (("", "first"), ("", "second"))),
+    ],
+)
+def test_results_belong_to_their_calls(
+    alice: Person, model_calls: ModelCalls, ids: tuple[str, str], results: tuple[tuple[str, str], ...]
+) -> None:
+    marker = uuid.uuid4().hex
+    calls = {"role": "assistant", "content": "", "tool_calls": [called(ids[0], "one"), called(ids[1], "two")]}
+    body = {"messages": [user("x"), calls, *(result_of(which, f"{text} {marker}") for which, text in results)]}
+    assert alice.post(CHAT, json=body).status_code == 200
+    [call] = model_calls(marker)
+    given = [part["functionResponse"] for part in call["contents"][2]["parts"]]
+    assert {each["name"]: each["response"]["result"] for each in given} == {
+        "one": f"first {marker}",
+        "two": f"second {marker}",
+    }
+
+
+def test_one_result_twice_does_not_stand_for_a_missing_one(alice: Person) -> None:
+    calls = {"role": "assistant", "content": None, "tool_calls": [called("a", "one"), called("b", "two")]}
+    answer = alice.post(CHAT, json={"messages": [user("x"), calls, result_of("a", "1"), result_of("a", "1")]})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "messages[3].tool_call_id")
+    answer = alice.post(CHAT, json={"messages": [user("x"), calls, result_of("a", "1"), user("y")]})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "messages")
 
 

@@ -55,8 +55,20 @@ CORS_ALLOW_HEADERS = [
     "x-csrftoken",
     "x-request-id",
     "x-requested-with",
+    # OpenAI's library for browsers sends the following with each call.
+    "openai-organization",
+    "openai-project",
+    "x-stainless-arch",
+    "x-stainless-helper-method",
+    "x-stainless-lang",
+    "x-stainless-os",
+    "x-stainless-package-version",
+    "x-stainless-retry-count",
+    "x-stainless-runtime",
+    "x-stainless-runtime-version",
+    "x-stainless-timeout",
 ]
-CORS_EXPOSE_HEADERS = ["X-Request-ID", "Retry-After", "ETag"]
+CORS_EXPOSE_HEADERS = ["X-Request-ID", "Retry-After", "ETag", "x-should-retry"]
 CORS_PREFLIGHT_MAX_AGE = 3600
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT

@@ -12,7 +12,7 @@ from conftest import Person, new_address
 from edgechat.tests.web_settings import TWO_PROCESSES
 
 HERE, ELSEWHERE = "https://app.example.com", "https://other.example.com"
-EXPOSED = {"X-Request-ID", "Retry-After", "ETag"}
+EXPOSED = {"X-Request-ID", "Retry-After", "ETag", "x-should-retry"}
 
 
 def ask(origin: str, path: str, method: str = "GET", **headers: str) -> httpx2.Response:
@@ -46,7 +46,13 @@ def test_errors_of_a_signed_in_user_can_be_read(alice: Person) -> None:
 
 
 def test_a_preflight_allows_what_clients_send(web_url: str) -> None:
-    asked = "authorization,content-type,idempotency-key,last-event-id,x-request-id"
+    asked = (
+        "authorization,content-type,idempotency-key,last-event-id,x-request-id,"
+        # OpenAI's library in a browser:
+        "openai-organization,openai-project,user-agent,x-stainless-arch,x-stainless-helper-method,x-stainless-lang,"
+        "x-stainless-os,x-stainless-package-version,x-stainless-retry-count,x-stainless-runtime,"
+        "x-stainless-runtime-version,x-stainless-timeout"
+    )
     answer = ask(
         web_url,
         "/api/v1/chat/conversations",
