@@ -21,7 +21,7 @@ COPY . .
 # Collecting needs valid settings, but no store. These values exist only for this command and reach no layer.
 RUN JWT_SECRET=only-while-the-image-is-built-0000000000000 \
     DATABASE_URL=postgresql://build@127.0.0.1:9/build MONGODB_URL=mongodb://127.0.0.1:9 REDIS_URL=redis://127.0.0.1:9/0 \
-    python manage.py collectstatic --noinput
+    sh -ec 'python manage.py collectstatic --noinput && python manage.py build_openapi'
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM

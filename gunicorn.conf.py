@@ -61,6 +61,9 @@ def on_starting(server: Any) -> None:
         import edgechat.settings  # noqa: F401
     except ImproperlyConfigured as error:
         sys.exit(str(error))
+    from edgechat.openapi.built_file import openapi_file
+
+    openapi_file()  # now, so that no request waits for it, and the workers share its memory
 
 
 def when_ready(server: Any) -> None:

@@ -9,7 +9,6 @@ class AccountsConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_delete, post_save
 
-        from accounts import schema  # noqa: F401  (registers itself)
         from accounts.lifecycle import data_export, deletion
         from accounts.login import login_lock
         from accounts.open_calls import endings, slots

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 
 from accounts.requests import AuthenticatedRequest
@@ -16,7 +16,7 @@ from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer
 from edgechat.http.client_address import caller_of
 from edgechat.http.validation import integer_id, validated_body, validated_query
-from edgechat.openapi.schema import raises
+from edgechat.openapi.notes import extend_schema, raises
 
 USER_ID = OpenApiParameter("user_id", type=int, location="path")
 

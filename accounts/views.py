@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import cast
 
-from drf_spectacular.utils import extend_schema
-
 from accounts.anonymous import AnonymousView, log_in
 from accounts.lifecycle.deletion import delete_user
 from accounts.login.devices import DeviceToken, given_tokens, issue_device_token
@@ -36,7 +34,7 @@ from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, Created, NoContent
 from edgechat.http.client_address import caller_of
 from edgechat.http.validation import validated_body
-from edgechat.openapi.schema import raises
+from edgechat.openapi.notes import extend_schema, raises
 
 
 def tokens_body(tokens: IssuedTokens) -> TokensOutput:

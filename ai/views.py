@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import extend_schema
 
 from accounts.requests import AuthenticatedRequest
 from ai.calls.responses import describe, describe_stream, respond
@@ -14,7 +13,7 @@ from ai.serializers import COMPLETION_EVENTS, CompleteInput, CompletionOutput, M
 from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer
 from edgechat.http.validation import validated_body
-from edgechat.openapi.schema import raises
+from edgechat.openapi.notes import extend_schema, raises
 
 
 class CompleteView(APIView):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
 
 from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
@@ -38,7 +37,7 @@ from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, Created, NoContent
 from edgechat.http.idempotency import IDEMPOTENCY_KEY, IdempotencyConflict, idempotency_key
 from edgechat.http.validation import validated_body, validated_query
-from edgechat.openapi.schema import raises
+from edgechat.openapi.notes import extend_schema, raises
 
 FORMATS = {
     "json": (export_json, "application/json", "json"),

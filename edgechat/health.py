@@ -10,13 +10,14 @@ import structlog
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import OpenApiExample
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
 from edgechat import __version__
 from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer
+from edgechat.openapi.notes import extend_schema
 from edgechat.processes import periodic
 from edgechat.stores import store_time
 from edgechat.stores.mongo import ping

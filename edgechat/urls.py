@@ -2,10 +2,9 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
 
 from edgechat import errors, health
-from edgechat.openapi.views import OpenAPIView, RedocBundleView
+from edgechat.openapi.views import HashedOpenAPIView, OpenAPIView, RedocBundleView, RedocView, SwaggerView
 from edgechat.playground.views import PlaygroundView
 
 urlpatterns = [
@@ -21,9 +20,10 @@ urlpatterns = [
     path("api/v1/", include("conversations.urls")),
     path("api/v1/", include("ai.urls")),
     path("api/v1/", include("usage.urls")),
-    path("api/v1/openapi.json", OpenAPIView.as_view(), name="schema"),
-    path("docs", SpectacularSwaggerSplitView.as_view(), name="docs"),
-    path("redoc", SpectacularRedocView.as_view(template_name="edgechat/redoc.html"), name="redoc"),
+    path("api/v1/openapi.json", OpenAPIView.as_view()),
+    path("docs", SwaggerView.as_view()),
+    path("docs/openapi.<slug:digest>.json", HashedOpenAPIView.as_view()),
+    path("redoc", RedocView.as_view()),
     path("redoc/bundles/redoc.standalone.js", RedocBundleView.as_view()),
     path("playground", PlaygroundView.as_view(), name="playground"),
     path("admin/", admin.site.urls),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 
 from accounts.requests import AuthenticatedRequest
 from edgechat.errors import PermissionDenied
 from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer
 from edgechat.http.validation import integer_id, validated_query
-from edgechat.openapi.schema import raises
+from edgechat.openapi.notes import extend_schema, raises
 from usage.ledger.queries import quota_body
 from usage.reports.queries import daily_usage, organization_usage, user_usage
 from usage.serializers import DailyUsageOutput, DaysQuery, OrganizationUsageOutput, UserUsageOutput

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 
 from accounts.api_keys.queries import list_api_keys
 from accounts.api_keys.serializers import ApiKeyInput, ApiKeysOutput, NewApiKeyOutput, api_key_body
@@ -12,7 +12,7 @@ from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, Created, NoContent
 from edgechat.http.client_address import caller_of
 from edgechat.http.validation import validated_body
-from edgechat.openapi.schema import raises
+from edgechat.openapi.notes import extend_schema, raises
 
 KEY_ID = OpenApiParameter("key_id", location="path")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from django.http import StreamingHttpResponse
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import OpenApiExample
 
 from accounts.lifecycle.data_export import RECORDS
 from accounts.lifecycle.export_response import export_response
 from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
 from edgechat.http.api_view import APIView
+from edgechat.openapi.notes import extend_schema
 
 
 class UserExportView(APIView):

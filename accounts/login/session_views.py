@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 
 from accounts.login.logout import end_own_session, log_out, log_out_everywhere
 from accounts.login.queries import list_sessions
@@ -11,6 +11,7 @@ from accounts.serializers import LOGGED_OUT, LogoutAllOutput, LogoutOutput, Sess
 from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, NoContent
 from edgechat.http.client_address import caller_of
+from edgechat.openapi.notes import extend_schema
 
 SESSION_ID = OpenApiParameter("session_id", location="path")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 
 from accounts.anonymous import AnonymousView, log_in
 from accounts.login.login_lock import LoginLocked
@@ -23,7 +23,7 @@ from accounts.services import InvalidCredentials
 from edgechat.errors import PermissionDenied
 from edgechat.http.bodies import Answer
 from edgechat.http.client_address import caller_of
-from edgechat.openapi.schema import raises
+from edgechat.openapi.notes import extend_schema, raises
 
 COOKIE = "refresh_token"
 COOKIE_PARAMETER = OpenApiParameter(COOKIE, location="cookie", description="Set by login and refresh.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import extend_schema
-
 from accounts.anonymous import AnonymousView, log_in
 from accounts.login.login_lock import LoginLocked
 from accounts.older_clients.serializers import SigninOutput, SignupOutput
@@ -13,7 +11,7 @@ from accounts.services import EmailTaken, InvalidCredentials, register_user
 from edgechat.http.bodies import Answer, Created
 from edgechat.http.client_address import caller_of
 from edgechat.http.validation import validated_body
-from edgechat.openapi.schema import raises
+from edgechat.openapi.notes import extend_schema, raises
 
 
 class SignupView(AnonymousView):

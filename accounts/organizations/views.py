@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.throttling import BaseThrottle
 
 from accounts.organizations.invitations import (
@@ -46,7 +46,7 @@ from edgechat.http.bodies import Answer, Created, NoContent
 from edgechat.http.client_address import caller_of
 from edgechat.http.rate_limit import AuthRateThrottle
 from edgechat.http.validation import integer_id, validated_body
-from edgechat.openapi.schema import raises
+from edgechat.openapi.notes import extend_schema, raises
 
 _ORGANIZATION_ID = OpenApiParameter("organization_id", type=int, location="path")
 _MEMBER_ID = OpenApiParameter("user_id", type=int, location="path")

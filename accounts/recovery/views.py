@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 
 from accounts.anonymous import AnonymousView
@@ -18,6 +17,7 @@ from edgechat.http.bodies import Accepted, Answer
 from edgechat.http.client_address import caller_of
 from edgechat.http.rate_limit import AuthRateThrottle
 from edgechat.http.validation import validated_body
+from edgechat.openapi.notes import extend_schema
 
 
 class EmailInput(serializers.Serializer[Any]):

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import structlog
 from django.db import OperationalError
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import extend_schema
 
 from accounts.open_calls.registry import HungUp, OpenCall, open_call
 from accounts.requests import AuthenticatedRequest
@@ -32,7 +31,7 @@ from edgechat.http.event_stream import (
     wants_event_stream,
 )
 from edgechat.logs import current_request_id
-from edgechat.openapi.schema import raises
+from edgechat.openapi.notes import extend_schema, raises
 from edgechat.processes.threads import start_thread, waiting
 
 logger = structlog.get_logger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 
 from accounts.open_calls.registry import OpenCall
 from accounts.requests import AuthenticatedRequest
@@ -21,7 +21,7 @@ from ai.openai.stream import write_chunks
 from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer
 from edgechat.http.idempotency import IDEMPOTENCY_KEY, IdempotencyConflict, idempotency_key
-from edgechat.openapi.schema import raises
+from edgechat.openapi.notes import extend_schema, raises
 
 MODEL_ID = OpenApiParameter("model_id", location="path")
 

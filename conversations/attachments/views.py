@@ -8,7 +8,7 @@ from typing import cast
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 
 from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
@@ -27,7 +27,7 @@ from edgechat.http.idempotency import IDEMPOTENCY_KEY, IdempotencyConflict, idem
 from edgechat.http.rate_limit import AuthRateThrottle
 from edgechat.http.uploads import UploadParser
 from edgechat.http.validation import validated_query
-from edgechat.openapi.schema import raises
+from edgechat.openapi.notes import extend_schema, raises
 
 _UPLOAD = {
     "multipart/form-data": {

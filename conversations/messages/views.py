@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 
 from accounts.open_calls.registry import OpenCall, Reading, open_call
 from accounts.open_calls.slots import TooManyReplies
@@ -53,7 +53,7 @@ from edgechat.http.bodies import Answer, NoContent
 from edgechat.http.event_stream import STREAM, event_stream_response, wants_event_stream
 from edgechat.http.idempotency import IDEMPOTENCY_KEY, IdempotencyConflict, idempotency_key
 from edgechat.http.validation import validated_body, validated_query
-from edgechat.openapi.schema import raises
+from edgechat.openapi.notes import extend_schema, raises
 
 LAST_EVENT_ID = OpenApiParameter("Last-Event-ID", location="header", description="The `id` of the last event seen.")
 REPLY_ERRORS = (*MODEL_ERRORS, PermissionDenied, GenerationInProgress, ShuttingDown)

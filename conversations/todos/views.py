@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 
 from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
@@ -17,7 +17,7 @@ from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, Created, NoContent
 from edgechat.http.client_address import caller_of
 from edgechat.http.validation import integer_id, validated_body, validated_query
-from edgechat.openapi.schema import raises
+from edgechat.openapi.notes import extend_schema, raises
 
 LIST_BYTES = 1_990_000
 TODO_ID = OpenApiParameter("todo_id", type=int, location="path")

@@ -129,8 +129,12 @@ def _start_stack(stack: Stack, progress: Progress) -> None:
 
 
 def _update_stores(configuration: Configuration, env: Mapping[str, str], progress: Progress) -> None:
-    """Migrate PostgreSQL and create MongoDB's indexes at the same time, then create the configured superuser."""
-    parallel = {"Migrations": "migrate --noinput", "Transcript indexes": "ensure_transcript_indexes"}
+    """Migrate PostgreSQL, create MongoDB's indexes and the OpenAPI file at the same time, then the superuser."""
+    parallel = {
+        "Migrations": "migrate --noinput",
+        "Transcript indexes": "ensure_transcript_indexes",
+        "OpenAPI file": "build_openapi",
+    }
     _run_commands(parallel, configuration, env, progress)
     if configuration.has_superuser:
         _run_commands({"Superuser": "ensure_superuser"}, configuration, env, progress)

@@ -1,4 +1,4 @@
 """The published OpenAPI file and the pages that show it.
 
-Serializers and views import `schema`.
+Views import `notes`. `schema` and `document` make the file, in a process of their own; servers read `built_file`.
 """

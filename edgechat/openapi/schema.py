@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
@@ -28,8 +28,7 @@ from edgechat.errors import (
     openai_status,
 )
 from edgechat.http.bodies import Answer, Components, NoContent, is_body, schema_of
-
-F = TypeVar("F", bound=Callable[..., Any])
+from edgechat.openapi import authentication  # noqa: F401  (registers itself)
 
 _REQUEST_ID = "0b7c1c2e-6d1f-4f4b-9a55-3a1c0e6f2d11"
 
@@ -48,20 +47,6 @@ _DESCRIPTIONS = {
     500: "A fault of the server",
     503: "The model or a store is not available, or what the model answered cannot be used",
 }
-
-
-def raises(*errors: type[ApiError], failed_with: Any = None) -> Callable[[F], F]:
-    """Publish the errors that a view's method answers beyond those that follow from its parameters (`BodySchema`).
-
-    `failed_with`: the context that its errors of status 429, 500 and 503 may have.
-    """
-
-    def mark(method: F) -> F:
-        method.raises = errors  # type: ignore[attr-defined]
-        method.failed_with = failed_with  # type: ignore[attr-defined]
-        return method
-
-    return mark
 
 
 class BodySchema(AutoSchema):

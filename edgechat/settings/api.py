@@ -24,13 +24,8 @@ SPECTACULAR_SETTINGS = {
     "TITLE": APP_NAME,
     "DESCRIPTION": "The backend of a mobile AI chat app: accounts, conversations, the model, usage.",
     "VERSION": __version__,
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "SERVE_AUTHENTICATION": [],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "/static/edgechat/icon.svg",
-    "REDOC_DIST": "/redoc",  # served by edgechat.openapi.views
     "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "PREPROCESSING_HOOKS": ["edgechat.openapi.notes.apply_notes"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "edgechat.openapi.examples.add_examples",

@@ -8,6 +8,8 @@ from edgechat.settings.limits import MAX_JSON_BYTES
 STATIC_URL = "/static/"
 # A checkout has no collected files: WhiteNoise finds them in the packages.
 STATIC_ROOT = None if DEVELOPMENT else BASE_DIR / "staticfiles"
+# `manage.py build_openapi` writes the OpenAPI file here.
+OPENAPI_FOLDER = (STATIC_ROOT or DATA_DIR) / "openapi"
 WHITENOISE_USE_FINDERS = DEVELOPMENT
 WHITENOISE_ROOT = BASE_DIR / "edgechat" / "root"  # /favicon.ico, which browsers request by themselves
 # Views serve users' files and check who owns them; the files have no public addresses.
@@ -35,7 +37,7 @@ STORAGES = {
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEVELOPMENT
-        else "whitenoise.storage.CompressedStaticFilesStorage"
+        else "edgechat.http.static_files.GzippedStaticFilesStorage"
     },
 }
 

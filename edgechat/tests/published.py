@@ -78,9 +78,9 @@ def document() -> dict[str, Any]:
     from edgechat.tests.django_setup import set_up_django
 
     set_up_django()
-    from edgechat.openapi.views import published_document
+    from edgechat.openapi.document import make_document
 
-    made: dict[str, Any] = json.loads(published_document())
+    made: dict[str, Any] = json.loads(make_document())
     return made
 
 

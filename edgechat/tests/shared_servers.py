@@ -88,6 +88,7 @@ class SharedServers:
         self._stack.start()
         try:
             with open(os.devnull, "w") as nowhere:
+                call_command("build_openapi", stdout=nowhere)
                 call_command("migrate", verbosity=0)
                 call_command("ensure_transcript_indexes", verbosity=0, stdout=nowhere)
                 with override_settings(**APART):

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.validation import validate_schema
 
 from conftest import Api, ask
 from edgechat.http.api_view import APIView
+from edgechat.openapi import built_file
+from edgechat.openapi.document import make_document
 from edgechat.tests.calls import METHODS, api_routes
 from edgechat.tests.published import ERROR, OPENAI_ERROR, OPENAI_PATH, check_json, checked_stream, events_of
+from edgechat.tests.web_settings import ELSEWHERE
+
+PROJECT = Path(__file__).parents[2]
 
 WITH_MAIL = ("auth/password/forgot", "auth/password/reset", "auth/email/verify")
 OPEN = (
@@ -116,6 +126,71 @@ def test_the_document_is_json_whatever_is_asked(web_url: str, query: str) -> Non
     assert answer.status_code == 200
     assert "json" in answer.headers["Content-Type"]
     assert answer.json()["info"]["title"] == "EdgeChat Backend"
+
+
+@pytest.mark.parametrize(("accepted", "coding"), [("br, gzip", "br"), ("gzip, br;q=0", "gzip"), ("", None)])
+def test_the_file_is_compressed_and_sent_only_once(web_url: str, accepted: str, coding: str | None) -> None:
+    url, headers = f"{web_url}/api/v1/openapi.json", {"Accept-Encoding": accepted}
+    answer = ask("GET", url, headers=headers)
+    assert answer.headers.get("Content-Encoding") == coding
+    assert "accept-encoding" in answer.headers["Vary"].lower()
+    assert answer.headers["Cache-Control"] == "no-cache"
+    assert answer.json()["openapi"].startswith("3.")
+    if coding is not None:
+        assert int(answer.headers["Content-Length"]) < len(answer.content) / 10
+    etag = answer.headers["ETag"]
+    for known in (etag, f"W/{etag}", f'"another", {etag}', "*"):
+        again = ask("GET", url, headers={**headers, "If-None-Match": known})
+        assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", etag)
+    assert ask("GET", url, headers={**headers, "If-None-Match": '"another"'}).status_code == 200
+    assert ask("HEAD", url, headers=headers).headers["ETag"] == etag
+
+
+@pytest.mark.parametrize("page", ["docs", "redoc"])
+def test_a_page_loads_the_file_at_an_address_that_changes_with_it(web_url: str, page: str) -> None:
+    [address] = re.findall(r"/docs/openapi\.[0-9a-f]{16}\.json", ask("GET", f"{web_url}/{page}").text)[:1]
+    answer = ask("GET", web_url + address)
+    assert answer.content == ask("GET", f"{web_url}/api/v1/openapi.json").content
+    assert "immutable" in answer.headers["Cache-Control"]
+    assert ask("GET", f"{web_url}/docs/openapi.0123456789abcdef.json").json()["code"] == "not_found"
+
+
+def test_no_process_that_serves_can_make_the_file() -> None:
+    """Making it takes half a second of CPU time, and imports Django's test client."""
+    command = "import sys, edgechat.wsgi; print({'drf_spectacular.generators', 'django.test'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", command], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.stdout == "set()\n", done.stderr
+
+
+def test_a_server_never_serves_the_file_of_another_version(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = data_dir / "usage" / "views.py"
+    source.parent.mkdir()
+    monkeypatch.setattr(settings, "BASE_DIR", data_dir)
+
+    def name(code: str, **changed: str) -> str:
+        source.write_text(code)
+        monkeypatch.setattr(settings, "SPECTACULAR_SETTINGS", settings.SPECTACULAR_SETTINGS | changed)
+        return built_file.built_path(data_dir).name
+
+    assert name("one = 1") == name("one = 1")
+    assert len({name("one = 1"), name("one = 2"), name("one = 2", TITLE="Another name")}) == 3
+
+
+def test_a_server_with_settings_of_its_own_makes_a_file_of_its_own(web_with: Callable[..., str]) -> None:
+    answer = ask("GET", f"{web_with(**ELSEWHERE)}/api/v1/openapi.json")
+    assert answer.json()["info"]["title"] == "EdgeChat elsewhere"
+
+
+def test_the_file_depends_on_no_other_setting(data_dir: Path) -> None:
+    """So the file that is built with the image is the one of every server that leaves APP_NAME as it is."""
+    changed = {"MAX_JSON_BYTES": "77777", "AUTH_RATE_LIMIT": "7/m", "GEMINI_MODEL": "another", "PLAYGROUND": "false"}
+    changed |= {"MAX_ATTACHMENTS": "7", "CONTEXT_MAX_TOKENS": "7777", "PUBLIC_URL": "https://chat.example.com"}
+    changed |= {"MAX_BODY_BYTES": "7777777", "PRICE_CURRENCY": "EUR", "JWT_ACCESS_EXPIRE_MINUTES": "7"}
+    command = [sys.executable, "manage.py", "build_openapi", "--folder", str(data_dir)]
+    subprocess.run(command, cwd=PROJECT, env={**os.environ, **changed}, check=True, stdout=subprocess.DEVNULL)
+    path = built_file.built_path(data_dir)
+    assert path.read_bytes() == make_document()
+    assert sorted(each.name for each in data_dir.iterdir()) == [path.name, f"{path.name}.br", f"{path.name}.gz"]
 
 
 @pytest.mark.parametrize("page", ["docs", "docs/", "redoc", "redoc/"])
