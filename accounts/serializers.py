@@ -60,22 +60,22 @@ class NewEmailField(serializers.EmailField):
 
 
 class NewCredentialsInput(serializers.Serializer[Any]):
-    email = NewEmailField()
-    password = PasswordField()
+    email = NewEmailField(help_text="The address of the new account. It is unique, whatever the case of its letters.")
+    password = PasswordField(help_text="8 to 128 characters of any kind. In production, common passwords are refused.")
 
 
 class SignupInput(NewCredentialsInput):
-    full_name = OptionalTextField(max_length=255)
+    full_name = OptionalTextField(max_length=255, help_text="The user's name; absent, null or empty for none.")
 
 
 class RegisterInput(SignupInput):
-    device_name = OptionalTextField(max_length=100)
+    device_name = OptionalTextField(max_length=100, help_text="The name of the device, shown in the list of sessions.")
 
 
 class CredentialsInput(serializers.Serializer[Any]):
     # Any text: the format of an address must not decide between 401 and 422, because older clients send stored values.
-    email = serializers.CharField(max_length=254)
-    password = GivenPasswordField()
+    email = serializers.CharField(max_length=254, help_text="The address of the account, in any case.")
+    password = GivenPasswordField(help_text="The password of the account.")
     device_token = OptionalTextField(
         max_length=MAX_TOKEN,
         help_text="The `device_token` of the last login on this device. Failed logins elsewhere do not lock it out. "
@@ -84,19 +84,27 @@ class CredentialsInput(serializers.Serializer[Any]):
 
 
 class LoginInput(CredentialsInput):
-    device_name = OptionalTextField(max_length=100)
+    device_name = OptionalTextField(max_length=100, help_text="The name of the device, shown in the list of sessions.")
 
 
 class RefreshInput(serializers.Serializer[Any]):
-    refresh_token = serializers.CharField(max_length=4096)
+    refresh_token = serializers.CharField(max_length=4096, help_text="The latest refresh token of the session.")
 
 
 class ProfileInput(serializers.Serializer[Any]):
     full_name = serializers.CharField(
         max_length=255, required=False, allow_blank=True, allow_null=True, help_text="Null or empty for none."
     )
-    password = PasswordField(required=False, allow_null=True)
-    current_password = GivenPasswordField(required=False, allow_null=True)
+    password = PasswordField(
+        required=False,
+        allow_null=True,
+        help_text="The new password: 8 to 128 characters of any kind. Null or absent: no change.",
+    )
+    current_password = GivenPasswordField(
+        required=False,
+        allow_null=True,
+        help_text="The password so far. Needed for a new one if the last login is more than 15 minutes ago.",
+    )
 
 
 TokenType = Annotated[str, "Always `bearer`."]
@@ -104,8 +112,8 @@ DeviceToken = Annotated[str, "A token to keep and to send with the next login of
 
 
 class TokensOutput(TypedDict):
-    access_token: str
-    refresh_token: str
+    access_token: Annotated[str, "The access token (a JWT), to be sent as `Authorization: Bearer`."]
+    refresh_token: Annotated[str, "The refresh token (a JWT), for the next pair. It is used once."]
     token_type: TokenType
     expires_in: Annotated[int, "Seconds until the access token expires."]
 
@@ -115,19 +123,19 @@ class LoginOutput(TokensOutput):
 
 
 class IdentityOutput(TypedDict):
-    id: int
-    email: str
+    id: Annotated[int, "The user's id."]
+    email: Annotated[str, "The user's e-mail address, as typed at the registration."]
 
 
 class UserOutput(TypedDict):
-    id: int
-    email: str
-    full_name: str | None
-    is_active: bool
-    is_verified: bool
-    role: Annotated[str, Keywords(enum=["user", "admin"])]
-    created_at: datetime
-    updated_at: datetime
+    id: Annotated[int, "The user's id."]
+    email: Annotated[str, "The e-mail address, as typed at the registration."]
+    full_name: Annotated[str | None, "The user's name; null without one."]
+    is_active: Annotated[bool, "Whether the user can log in."]
+    is_verified: Annotated[bool, "Whether the e-mail address is verified."]
+    role: Annotated[str, Keywords(enum=["user", "admin"]), "`admin` for staff, else `user`."]
+    created_at: Annotated[datetime, "When the account was created."]
+    updated_at: Annotated[datetime, "When the account was last changed."]
 
 
 class ProfileOutput(UserOutput):
@@ -148,28 +156,28 @@ def user_body(user: User) -> UserOutput:
 
 
 class LogoutOutput(TypedDict):
-    message: str
+    message: Annotated[str, "What was done, for people."]
 
 
 LOGGED_OUT: LogoutOutput = {"message": "Successfully logged out"}
 
 
 class LogoutAllOutput(LogoutOutput):
-    sessions_ended: int
+    sessions_ended: Annotated[int, "The number of sessions that have ended, this one included."]
 
 
 class SessionOutput(TypedDict):
-    id: UUID
+    id: Annotated[UUID, "The session's id."]
     device_name: Annotated[str | None, "The name given at the login."]
-    user_agent: str | None
+    user_agent: Annotated[str | None, "The header `User-Agent` at the login."]
     ip: Annotated[str | None, "The client's address at the login."]
-    created_at: datetime
+    created_at: Annotated[datetime, "When the user logged in."]
     last_used_at: Annotated[datetime, "With a precision of one minute."]
     current: Annotated[bool, "Whether it is the session of this call."]
 
 
 class SessionsOutput(TypedDict):
-    sessions: list[SessionOutput]
+    sessions: Annotated[list[SessionOutput], "The live sessions, the latest used first."]
 
 
 def session_body(session: Session, *, current: Session) -> SessionOutput:

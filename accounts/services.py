@@ -38,6 +38,7 @@ class EmailTaken(ApiError):
 
 class InvalidCredentials(ApiError):
     status, code, detail = 401, "invalid_credentials", "Invalid email or password"
+    sends = ("WWW-Authenticate",)
 
     def __init__(self, detail: str | None = None) -> None:
         super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
@@ -22,25 +22,43 @@ USER_ID = OpenApiParameter("user_id", type=int, location="path")
 
 
 class UsersQuery(serializers.Serializer[Any]):
-    limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
-    skip = serializers.IntegerField(min_value=0, max_value=1_000_000, default=0)
+    limit = serializers.IntegerField(
+        min_value=1, max_value=100, default=20, help_text="The maximum number of users on the page."
+    )
+    skip = serializers.IntegerField(
+        min_value=0, max_value=1_000_000, default=0, help_text="The number of users to leave out at the start."
+    )
 
 
 class UserChange(serializers.Serializer[Any]):
-    is_active = serializers.BooleanField(required=False, allow_null=True, default=None)
-    role = serializers.ChoiceField(choices=["user", "admin"], required=False, allow_null=True, default=None)
+    is_active = serializers.BooleanField(
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="False deactivates the user and ends all sessions. Null or absent: no change.",
+    )
+    role = serializers.ChoiceField(
+        choices=["user", "admin"],
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="The new role. Null or absent: no change.",
+    )
 
 
 class UsersOutput(TypedDict):
-    users: list[UserOutput]
-    has_more: bool
+    users: Annotated[list[UserOutput], "The users of the page, ordered by id."]
+    has_more: Annotated[bool, "Whether there are users after this page."]
 
 
 class UsersView(APIView):
     @extend_schema(operation_id="user_list", tags=["accounts"], parameters=[UsersQuery])
     @raises(PermissionDenied)
     def get(self, request: AuthenticatedRequest) -> Answer[UsersOutput]:
-        """All users, ordered by id. For staff."""
+        """List all users, as staff.
+
+        The users are ordered by id. Others than staff get 403.
+        """
         require_staff(request.user)
         query = validated_query(UsersQuery, request)
         found = list_users(limit=query["limit"] + 1, skip=query["skip"])
@@ -51,16 +69,19 @@ class UsersView(APIView):
 class UserView(APIView):
     @extend_schema(operation_id="user_get", tags=["accounts"], parameters=[USER_ID])
     def get(self, request: AuthenticatedRequest, user_id: str) -> Answer[UserOutput]:
-        """The user's own account; staff can read any account."""
+        """Get an account by its id.
+
+        Users can read their own account, staff any account. Another one is 404, as an absent one.
+        """
         return Answer(user_body(visible_user(viewer=request.user, user_id=integer_id(user_id))))
 
     @extend_schema(operation_id="user_update", tags=["accounts"], parameters=[USER_ID], request=UserChange)
     @raises(PermissionDenied)
     def patch(self, request: AuthenticatedRequest, user_id: str) -> Answer[UserOutput]:
-        """Deactivate or activate a user (for staff), or change the role (for superusers).
+        """Change a user, as staff.
 
-        Deactivation ends all sessions immediately. Staff who are not superusers cannot change other staff, and users
-        cannot change themselves.
+        Staff deactivate and activate users, superusers also change roles. Deactivation ends all sessions immediately.
+        Staff who are not superusers cannot change other staff, and users cannot change themselves.
         """
         number = integer_id(user_id)
         visible_user(viewer=request.user, user_id=number)

@@ -34,7 +34,7 @@ from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, Created, NoContent
 from edgechat.http.client_address import caller_of
 from edgechat.http.validation import validated_body
-from edgechat.openapi.notes import extend_schema, raises
+from edgechat.openapi.notes import extend_schema, raises, sends
 
 
 def tokens_body(tokens: IssuedTokens) -> TokensOutput:
@@ -53,8 +53,13 @@ def login_body(tokens: IssuedTokens, device: DeviceToken) -> LoginOutput:
 class RegisterView(AnonymousView):
     @extend_schema(operation_id="register", tags=["accounts"], request=RegisterInput)
     @raises(EmailTaken, AccountChanged)
+    @sends("Set-Cookie", on=(201,))
     def post(self, request: AuthenticatedRequest) -> Created[LoginOutput]:
-        """Create an account and log in to it."""
+        """Create an account and log in to it.
+
+        The answer is that of a login. The e-mail address is kept as typed, and is unique whatever the case of its
+        letters. An e-mail with a token to verify the address is sent.
+        """
         data = validated_body(RegisterInput, request)
         caller = caller_of(request._request)
         device_name = data.pop("device_name")
@@ -67,8 +72,11 @@ class RegisterView(AnonymousView):
 class LoginView(AnonymousView):
     @extend_schema(operation_id="login", tags=["accounts"], request=LoginInput)
     @raises(InvalidCredentials, LoginLocked)
+    @sends("Set-Cookie")
     def post(self, request: AuthenticatedRequest) -> Answer[LoginOutput]:
-        """Log in with e-mail and password. A new session starts.
+        """Log in with e-mail and password.
+
+        A new session starts, with an access token and a refresh token.
 
         After five failed logins for one e-mail address within 15 minutes, from any client, the answer is 429
         `login_locked`. A device that sends the `device_token` of its last login or registration, or the cookie `device`
@@ -96,18 +104,25 @@ class RefreshView(AnonymousView):
 class MeView(APIView):
     @extend_schema(operation_id="auth_me", tags=["accounts"])
     def get(self, request: AuthenticatedRequest) -> Answer[IdentityOutput]:
-        """The user of the token."""
+        """Get the user of the token.
+
+        The answer has the id and the address. `users_me_get` has the whole account.
+        """
         return Answer(IdentityOutput(id=request.user.pk, email=request.user.email))
 
 
 class UserMeView(APIView):
     @extend_schema(operation_id="users_me_get", tags=["accounts"])
     def get(self, request: AuthenticatedRequest) -> Answer[UserOutput]:
-        """The user's own account."""
+        """Get the user's own account.
+
+        The answer has the name, the role, and whether the address is verified.
+        """
         return Answer(user_body(request.user))
 
     @extend_schema(operation_id="users_me_update", tags=["accounts"], request=ProfileInput)
     @raises(ReauthenticationRequired, LoginLocked)
+    @sends("Set-Cookie")
     def patch(self, request: AuthenticatedRequest) -> Answer[ProfileOutput]:
         """Change the name or the password.
 
@@ -134,6 +149,10 @@ class UserMeView(APIView):
 
     @extend_schema(operation_id="users_me_delete", tags=["accounts"])
     def delete(self, request: AuthenticatedRequest) -> NoContent:
-        """Delete the account with all its data."""
+        """Delete the user's account.
+
+        All its data is deleted from every store: conversations, pictures, todos, sessions and API keys. This cannot be
+        undone; `users_me_export` saves the data before.
+        """
         delete_user(user=request.user, caller=caller_of(request._request), actor_id=request.user.pk)
         return NoContent()

@@ -6,14 +6,17 @@ from typing import Annotated, TypedDict
 
 from accounts.open_calls.registry import HungUp
 from accounts.open_calls.slots import TooManyReplies
-from ai.gemini import ModelError, ModelOutputInvalid, ModelQuotaExceeded
+from ai.gemini import ModelError, ModelQuotaExceeded
+from ai.serializers import FinishReason
 from edgechat.errors import ApiError
 from edgechat.http.bodies import Keywords
 from usage.ledger.budgets import BudgetExceeded
 
 
 class BlockedContext(TypedDict):
-    finish_reason: Annotated[str | None, "Gemini's finish reason.", Keywords(example="SAFETY")]
+    finish_reason: Annotated[
+        FinishReason, "Why the model withheld its answer, in its own words.", Keywords(example="SAFETY")
+    ]
 
 
 class ContentBlocked(ApiError):
@@ -26,6 +29,6 @@ class ContentBlocked(ApiError):
         super().__init__(context=BlockedContext(finish_reason=finish_reason))
 
 
-MODEL_ERRORS = (ModelError, ModelOutputInvalid, ModelQuotaExceeded, BudgetExceeded, TooManyReplies)
+MODEL_ERRORS = (ModelError, ModelQuotaExceeded, BudgetExceeded, TooManyReplies)
 # The errors of a call outside conversations, which ends with its connection.
 ONE_OFF_ERRORS = (*MODEL_ERRORS, ContentBlocked, HungUp)

@@ -19,11 +19,13 @@ from edgechat.openapi.notes import extend_schema, raises
 class CompleteView(APIView):
     @describe("ai_complete", CompleteInput, CompletionOutput, COMPLETION_EVENTS)
     def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
-        """Ask the model a single question, outside any conversation.
+        """Ask the model a single question.
 
-        With `Accept: text/event-stream` or `?stream=true` the answer comes as the events of `ai_complete_stream`.
-        Closing the connection, or ending the session, ends the call. If the server caches answers, the same prompt
-        gets the same answer again, with `cached` true and a usage of zeros, because it used no tokens.
+        The question and its answer belong to no conversation and are not stored. With `Accept: text/event-stream` or
+        `?stream=true` the answer comes as the events of `ai_complete_stream`.
+
+        Closing the connection, or ending the session, ends the call. If the server caches answers, the same prompt gets
+        the same answer again, with `cached` true and a usage of zeros, because it used no tokens.
         """
         return _complete(request)
 
@@ -31,9 +33,10 @@ class CompleteView(APIView):
 class CompleteStreamView(APIView):
     @describe_stream("ai_complete_stream", CompleteInput, COMPLETION_EVENTS)
     def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
-        """Ask the model a single question and get the answer as events: some `delta`, then `done`.
+        """Ask the model a single question, as events.
 
-        `done` has the body that `ai_complete` answers. Closing the connection, or ending the session, ends the call.
+        The answer comes as some `delta`, then `done`, which has the body that `ai_complete` answers. Closing the
+        connection, or ending the session, ends the call.
         """
         return _complete(request, streamed=True)
 
@@ -47,5 +50,8 @@ class ModelsView(APIView):
     @extend_schema(operation_id="ai_models", tags=["ai"])
     @raises(ModelError, ModelQuotaExceeded)
     def get(self, request: AuthenticatedRequest) -> Answer[ModelsOutput]:
-        """The available models, the one in use first."""
+        """List the available models.
+
+        The one in use comes first. Clients cannot choose another one.
+        """
         return Answer(ModelsOutput(models=list_models()))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NotRequired, TypedDict, get_args
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, get_args
 
+from ai.serializers import FinishReason
 from usage.ledger.tokens import TokenUsageOutput
 
 CONVERSATION_VERSION = 1
@@ -22,23 +23,23 @@ _MESSAGE_ID = re.compile(r"([0-9a-f]{24}):([0-9]{8})")
 
 # Parts of messages, stored in the form in which they are sent.
 class AttachmentOutput(TypedDict):
-    id: str
-    mime_type: str
-    width: int
-    height: int
-    bytes: int
-    sha256: str
+    id: Annotated[str, "The attachment's id."]
+    mime_type: Annotated[str, "The type of the stored picture: `image/jpeg` or `image/png`."]
+    width: Annotated[int, "The width in pixels, after the orientation was applied."]
+    height: Annotated[int, "The height in pixels, after the orientation was applied."]
+    bytes: Annotated[int, "The size of the stored file in bytes."]
+    sha256: Annotated[str, "The SHA-256 of the stored file, in hexadecimal."]
 
 
 class FeedbackOutput(TypedDict):
-    rating: Literal["up", "down"] | None
-    comment: str | None
+    rating: Annotated[Literal["up", "down"] | None, "The rating; null for a comment only."]
+    comment: Annotated[str | None, "What the user says about the answer; null for nothing."]
 
 
 class VariantOutput(TypedDict):
-    content: str
-    finish_reason: str | None
-    created_at: datetime
+    content: Annotated[str, "The text."]
+    finish_reason: FinishReason
+    created_at: Annotated[datetime, "When it was written."]
 
 
 class UserMessageDraft(TypedDict):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypedDict
 
 from rest_framework import serializers
 
-from ai.serializers import MAX_SYSTEM_INSTRUCTION_CHARACTERS
+from ai.serializers import MAX_SYSTEM_INSTRUCTION_CHARACTERS, FinishReason
 from conversations.cursors import parse_change_cursor, parse_time_cursor
 from conversations.documents import (
     AttachmentOutput,
@@ -34,23 +34,51 @@ MAX_SEARCH_WORDS = 10
 
 
 class ConversationInput(serializers.Serializer[Any]):
-    title = serializers.CharField(max_length=MAX_TITLE_CHARACTERS, allow_null=True, allow_blank=True, default=None)
-    system_instruction = serializers.CharField(
-        max_length=MAX_SYSTEM_INSTRUCTION_CHARACTERS, allow_null=True, allow_blank=True, default=None
+    title = serializers.CharField(
+        max_length=MAX_TITLE_CHARACTERS,
+        allow_null=True,
+        allow_blank=True,
+        default=None,
+        help_text="The title. Without one, the first reply gives the conversation its title.",
     )
-    organization_id = serializers.IntegerField(allow_null=True, default=None, min_value=1, max_value=2**63 - 1)
-    temporary = serializers.BooleanField(default=False)
+    system_instruction = serializers.CharField(
+        max_length=MAX_SYSTEM_INSTRUCTION_CHARACTERS,
+        allow_null=True,
+        allow_blank=True,
+        default=None,
+        help_text="What the model is told before every message.",
+    )
+    organization_id = serializers.IntegerField(
+        allow_null=True,
+        default=None,
+        min_value=1,
+        max_value=2**63 - 1,
+        help_text="The organization whose members can read the conversation, and whose budget is charged too.",
+    )
+    temporary = serializers.BooleanField(
+        default=False, help_text="Whether the conversation is deleted after 24 hours and left out of lists and search."
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         return {**attrs, "title": attrs["title"] or None, "system_instruction": attrs["system_instruction"] or None}
 
 
 class ConversationChange(serializers.Serializer[Any]):
-    title = serializers.CharField(max_length=MAX_TITLE_CHARACTERS, required=False, allow_null=True, allow_blank=True)
-    pinned = serializers.BooleanField(required=False)
-    archived = serializers.BooleanField(required=False)
+    title = serializers.CharField(
+        max_length=MAX_TITLE_CHARACTERS,
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        help_text="The new title; null or empty for none.",
+    )
+    pinned = serializers.BooleanField(required=False, help_text="Whether it is pinned.")
+    archived = serializers.BooleanField(required=False, help_text="Whether it is archived.")
     system_instruction = serializers.CharField(
-        max_length=MAX_SYSTEM_INSTRUCTION_CHARACTERS, required=False, allow_null=True, allow_blank=True
+        max_length=MAX_SYSTEM_INSTRUCTION_CHARACTERS,
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        help_text="What the model is told before every later message; null or empty for nothing.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -58,11 +86,22 @@ class ConversationChange(serializers.Serializer[Any]):
 
 
 class ConversationsQuery(serializers.Serializer[Any]):
-    limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
-    skip = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
-    cursor = serializers.CharField(source="after", max_length=100, required=False)
-    archived = serializers.BooleanField(default=False)
-    pinned_first = serializers.BooleanField(default=False)
+    limit = serializers.IntegerField(
+        min_value=1, max_value=100, default=20, help_text="The maximum number of conversations on the page."
+    )
+    skip = serializers.IntegerField(
+        min_value=0,
+        max_value=1_000_000,
+        required=False,
+        help_text="The number of conversations to leave out at the start. Not with `cursor`.",
+    )
+    cursor = serializers.CharField(
+        source="after", max_length=100, required=False, help_text="The `next_cursor` of the page before."
+    )
+    archived = serializers.BooleanField(
+        default=False, help_text="Whether to list the archived conversations instead of the others."
+    )
+    pinned_first = serializers.BooleanField(default=False, help_text="Whether pinned conversations come first.")
     q = serializers.CharField(
         source="title_contains", max_length=200, required=False, allow_blank=True, help_text="Part of the title."
     )
@@ -92,11 +131,16 @@ class ConversationsQuery(serializers.Serializer[Any]):
 
 
 class MessageInput(serializers.Serializer[Any]):
-    content = serializers.CharField(max_length=MAX_CONTENT_CHARACTERS, trim_whitespace=False)
+    content = serializers.CharField(
+        max_length=MAX_CONTENT_CHARACTERS,
+        trim_whitespace=False,
+        help_text="The text of the message, which is Markdown or plain text: 1 to 32,000 characters.",
+    )
     attachment_ids = BoundedListField(
         child=serializers.CharField(max_length=64),
         max_length=MAX_ATTACHMENTS_OF_A_MESSAGE,
         default=list,
+        help_text="The ids of up to five uploaded pictures that the model is to see.",
     )
     client_message_id = serializers.CharField(
         max_length=128,
@@ -113,21 +157,35 @@ class MessageInput(serializers.Serializer[Any]):
 
 class RegenerateInput(serializers.Serializer[Any]):
     content = serializers.CharField(
-        max_length=MAX_CONTENT_CHARACTERS, trim_whitespace=False, allow_null=True, default=None
+        max_length=MAX_CONTENT_CHARACTERS,
+        trim_whitespace=False,
+        allow_null=True,
+        default=None,
+        help_text="The user's message as it should have been. Null or absent: the same message is answered again.",
     )
 
 
 class FeedbackInput(serializers.Serializer[Any]):
-    rating = serializers.ChoiceField(choices=["up", "down"], allow_null=True)
-    comment = serializers.CharField(max_length=2000, allow_null=True, allow_blank=True, default=None)
+    rating = serializers.ChoiceField(choices=["up", "down"], allow_null=True, help_text="The rating; null for none.")
+    comment = serializers.CharField(
+        max_length=2000,
+        allow_null=True,
+        allow_blank=True,
+        default=None,
+        help_text="What the user says about the answer; null or empty for nothing.",
+    )
 
 
 class SearchQuery(serializers.Serializer[Any]):
     q = serializers.CharField(
         source="query", max_length=200, help_text=f"Up to {MAX_SEARCH_WORDS} words, or parts of words."
     )
-    limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
-    cursor = serializers.CharField(source="before", max_length=100, required=False)
+    limit = serializers.IntegerField(
+        min_value=1, max_value=100, default=20, help_text="The maximum number of results on the page."
+    )
+    cursor = serializers.CharField(
+        source="before", max_length=100, required=False, help_text="The `next_cursor` of the page before."
+    )
 
     def validate_q(self, value: str) -> str:
         if len(value.split()) > MAX_SEARCH_WORDS:
@@ -142,26 +200,41 @@ class SearchQuery(serializers.Serializer[Any]):
 
 
 class ChangesQuery(serializers.Serializer[Any]):
-    since = serializers.IntegerField(min_value=0, max_value=2**53, default=0)
-    limit = serializers.IntegerField(min_value=1, max_value=100, default=50)
+    since = serializers.IntegerField(
+        min_value=0,
+        max_value=2**53,
+        default=0,
+        help_text="The `next_since` of the last call; 0, or absent, for all conversations.",
+    )
+    limit = serializers.IntegerField(
+        min_value=1, max_value=100, default=50, help_text="The maximum number of changes in the answer."
+    )
 
 
 class AttachmentQuery(serializers.Serializer[Any]):
-    size = serializers.ChoiceField(choices=["full", "thumb"], default="full")
+    size = serializers.ChoiceField(
+        choices=["full", "thumb"],
+        default="full",
+        help_text="`thumb` for a thumbnail of at most 256 pixels, `full` for the picture.",
+    )
 
 
 class ExportQuery(serializers.Serializer[Any]):
-    format = serializers.ChoiceField(choices=["json", "markdown"], default="json")
+    format = serializers.ChoiceField(choices=["json", "markdown"], default="json", help_text="The form of the file.")
 
 
 class MessagesQuery(serializers.Serializer[Any]):
-    limit = serializers.IntegerField(min_value=1, max_value=100, default=50)
-    skip = serializers.IntegerField(min_value=0, required=False)
+    limit = serializers.IntegerField(
+        min_value=1, max_value=100, default=50, help_text="The maximum number of messages on the page."
+    )
+    skip = serializers.IntegerField(
+        min_value=0, required=False, help_text="The number of messages to leave out at the start."
+    )
     before = serializers.IntegerField(
         min_value=0, required=False, help_text="A seq; one beyond the newest message returns the newest page."
     )
     after = serializers.IntegerField(min_value=0, required=False, help_text="A seq.")
-    latest = serializers.BooleanField(default=False)
+    latest = serializers.BooleanField(default=False, help_text="Whether to return the newest page.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         given = [name for name in ("skip", "before", "after") if name in attrs] + ["latest"] * attrs["latest"]
@@ -171,44 +244,48 @@ class MessagesQuery(serializers.Serializer[Any]):
 
 
 class ConversationOutput(TypedDict):
-    id: str
-    title: str | None
-    system_instruction: str | None
-    organization_id: int | None
-    pinned: bool
-    archived: bool
-    temporary: bool
-    message_count: int
+    id: Annotated[str, "The conversation's id."]
+    title: Annotated[str | None, "The title; null until it has one."]
+    system_instruction: Annotated[str | None, "What the model is told before every message; null for nothing."]
+    organization_id: Annotated[int | None, "The organization whose members can read it; null for a private one."]
+    pinned: Annotated[bool, "Whether the user has pinned it."]
+    archived: Annotated[bool, "Whether the user has archived it."]
+    temporary: Annotated[bool, "Whether it is deleted after 24 hours."]
+    message_count: Annotated[int, "The number of its messages, of the user and of the model."]
     last_seq: Annotated[int, "0 in an empty conversation."]
-    created_at: datetime
-    updated_at: datetime
+    created_at: Annotated[datetime, "When it was created."]
+    updated_at: Annotated[datetime, "When it, or one of its messages, was last changed."]
 
 
 class ConversationsOutput(TypedDict):
-    conversations: list[ConversationOutput]
-    has_more: bool
-    next_cursor: str | None
+    conversations: Annotated[list[ConversationOutput], "The conversations of the page, the latest changed first."]
+    has_more: Annotated[bool, "Whether there are more conversations after this page."]
+    next_cursor: Annotated[str | None, "The `cursor` of the next page; null without one."]
 
 
 class ChangesOutput(TypedDict):
-    conversations: list[ConversationOutput]
+    conversations: Annotated[
+        list[ConversationOutput], "The conversations that were created or changed, in their current state."
+    ]
     deleted: Annotated[list[str], "Ids; deletions are reported for 30 days."]
-    next_since: int
-    has_more: bool
+    next_since: Annotated[int, "The `since` of the next call."]
+    has_more: Annotated[bool, "Whether there are more changes: call again at once."]
 
 
 class MessageOutput(TypedDict):
-    id: str
+    id: Annotated[str, "The message's id."]
     seq: Annotated[int, "From 1, without gaps."]
-    role: Role
-    content: str
-    status: Status
-    created_at: datetime
-    attachments: list[AttachmentOutput]
-    client_message_id: str | None
-    finish_reason: str | None
-    usage: TokenUsageOutput | None
-    feedback: FeedbackOutput | None
+    role: Annotated[Role, "Who wrote the message."]
+    content: Annotated[str, "The text so far, usually Markdown; of a running reply the part that is stored."]
+    status: Annotated[Status, "The state of the message."]
+    created_at: Annotated[datetime, "When the exchange began."]
+    attachments: Annotated[list[AttachmentOutput], "The pictures that were sent with the message."]
+    client_message_id: Annotated[str | None, "The key with which the client sent the message; null without one."]
+    finish_reason: FinishReason
+    usage: Annotated[
+        TokenUsageOutput | None, "The tokens of the answer; null for a user's message and until the answer has ended."
+    ]
+    feedback: Annotated[FeedbackOutput | None, "The user's feedback; null without one."]
     variants: Annotated[
         list[VariantOutput],
         "The message's earlier contents, the latest last: at most 50, with 256 KB together; the oldest are dropped. A "
@@ -217,8 +294,8 @@ class MessageOutput(TypedDict):
 
 
 class ExchangeOutput(TypedDict):
-    user_message: MessageOutput
-    model_message: MessageOutput
+    user_message: Annotated[MessageOutput, "The user's message, as stored."]
+    model_message: Annotated[MessageOutput, "The model's answer, as stored."]
 
 
 class RestartOutput(TypedDict):
@@ -253,13 +330,13 @@ REPLY_EVENTS = Events(
 
 
 class MessagesOutput(TypedDict):
-    messages: list[MessageOutput]
+    messages: Annotated[list[MessageOutput], "The messages of the page, the oldest first."]
     has_more: Annotated[bool, "Whether there are more messages in the requested direction."]
 
 
 class TranscriptOutput(TypedDict):
-    conversation: ConversationOutput
-    messages: list[MessageOutput]
+    conversation: Annotated[ConversationOutput, "The conversation."]
+    messages: Annotated[list[MessageOutput], "All its messages, the oldest first."]
 
 
 def conversation_body(conversation: ListedConversation) -> ConversationOutput:

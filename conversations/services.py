@@ -33,7 +33,9 @@ NEAR_LIMIT = 100
 
 
 class RunningReply(TypedDict):
-    message_id: Annotated[str, Keywords(example="65f1c0ffee0123456789abcd:00000002")]
+    message_id: Annotated[
+        str, "The id of the reply that is being written.", Keywords(example="65f1c0ffee0123456789abcd:00000002")
+    ]
 
 
 class GenerationInProgress(ApiError):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample
 
 from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
 from conversations.cursors import change_cursor, time_cursor
-from conversations.queries import get_readable_conversation, list_conversations, reading_of
+from conversations.queries import ConversationNotFound, get_readable_conversation, list_conversations, reading_of
 from conversations.serializers import (
     ChangesOutput,
     ChangesQuery,
@@ -37,12 +38,15 @@ from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, Created, NoContent
 from edgechat.http.idempotency import IDEMPOTENCY_KEY, IdempotencyConflict, idempotency_key
 from edgechat.http.validation import validated_body, validated_query
-from edgechat.openapi.notes import extend_schema, raises
+from edgechat.openapi.notes import extend_schema, raises, sends
 
 FORMATS = {
     "json": (export_json, "application/json", "json"),
     "markdown": (export_markdown, "text/markdown; charset=utf-8", "md"),
 }
+
+
+MARKDOWN = "# Leases\n\n## User, 2026-03-01 09:30 UTC\n\nWhat is a lease?\n"
 
 
 class ConversationsView(APIView):
@@ -54,10 +58,11 @@ class ConversationsView(APIView):
     )
     @raises(NotFound, IdempotencyConflict, TooManyConversations)
     def post(self, request: AuthenticatedRequest) -> Created[ConversationOutput]:
-        """Create a conversation; the body may be absent. A temporary conversation is deleted after 24 hours, and can
-        only be accessed by its id: lists, search and changes do not include it.
+        """Create a conversation.
 
-        An account that has reached the limit gets 409 `too_many_conversations`.
+        The body may be absent. A temporary conversation is deleted after 24 hours, and can only be accessed by its id:
+        lists, search and changes do not include it. An account that has reached the limit gets 409
+        `too_many_conversations`.
         """
         data = validated_body(ConversationInput, request)
         conversation = create_conversation(owner_id=request.user.pk, **data, idempotency_key=idempotency_key(request))
@@ -70,9 +75,10 @@ class ConversationsView(APIView):
     )
     @raises(NotFound)
     def get(self, request: AuthenticatedRequest) -> Answer[ConversationsOutput]:
-        """The user's conversations, the latest changed first; with `organization_id`, those of all its members.
+        """List the user's conversations.
 
-        A page ends early at 1 MB, with `has_more`.
+        The latest changed come first; with `organization_id`, those of all its members. A page ends early at 1 MB, with
+        `has_more`.
         """
         query = validated_query(ConversationsQuery, request)
         limit = query.pop("limit")
@@ -90,8 +96,12 @@ class ConversationsView(APIView):
 
 class ConversationView(APIView):
     @extend_schema(operation_id="conversation_get", tags=["chat"])
+    @raises(ConversationNotFound)
     def get(self, request: AuthenticatedRequest, conversation_id: str) -> Answer[ConversationOutput]:
-        """One conversation, without its messages."""
+        """Get one conversation.
+
+        The answer is without its messages, which `message_list` has.
+        """
         conversation = get_readable_conversation(user_id=request.user.pk, conversation_id=conversation_id)
         return Answer(conversation_body(conversation))
 
@@ -100,17 +110,24 @@ class ConversationView(APIView):
         tags=["chat"],
         request=ConversationChange,
     )
-    @raises(PermissionDenied)
+    @raises(ConversationNotFound, PermissionDenied)
     def patch(self, request: AuthenticatedRequest, conversation_id: str) -> Answer[ConversationOutput]:
-        """Change the title, the pin, the archive flag or the system instruction."""
+        """Change a conversation.
+
+        The title, the pin, the archive flag and the system instruction can be changed. Fields that are not given stay
+        the same.
+        """
         changes = validated_body(ConversationChange, request)
         conversation = update_conversation(owner_id=request.user.pk, conversation_id=conversation_id, changes=changes)
         return Answer(conversation_body(conversation))
 
     @extend_schema(operation_id="conversation_delete", tags=["chat"])
-    @raises(PermissionDenied)
+    @raises(ConversationNotFound, PermissionDenied)
     def delete(self, request: AuthenticatedRequest, conversation_id: str) -> NoContent:
-        """Delete a conversation with its messages."""
+        """Delete a conversation.
+
+        Its messages are deleted with it, also a reply that is being written. Only its author can do this.
+        """
         delete_conversation(owner_id=request.user.pk, conversation_id=conversation_id)
         return NoContent()
 
@@ -121,9 +138,15 @@ class ExportView(APIView):
         tags=["chat"],
         parameters=[ExportQuery],
         responses={(200, "application/json"): TranscriptOutput, (200, "text/markdown"): OpenApiTypes.STR},
+        examples=[OpenApiExample("Markdown", value=MARKDOWN, response_only=True, media_type="text/markdown")],
     )
+    @sends("Content-Disposition")
+    @raises(ConversationNotFound)
     def get(self, request: AuthenticatedRequest, conversation_id: str) -> StreamingHttpResponse:
-        """The whole transcript as a file: `{"conversation": C, "messages": [M]}`, or Markdown."""
+        """Download a conversation as a file.
+
+        The file is the whole transcript: `{"conversation": C, "messages": [M]}`, or Markdown.
+        """
         query = validated_query(ExportQuery, request)
         with open_call(request) as call:
             conversation = get_readable_conversation(user_id=request.user.pk, conversation_id=conversation_id)
@@ -136,15 +159,19 @@ class ExportView(APIView):
 class SearchView(APIView):
     @extend_schema(operation_id="chat_search", tags=["chat"], parameters=[SearchQuery])
     def get(self, request: AuthenticatedRequest) -> Answer[SearchOutput]:
-        """The user's messages that contain every word of `q`, the newest first."""
+        """Search the user's messages.
+
+        The results contain every word of `q`, in any case; the newest come first.
+        """
         return Answer(search_messages(owner_id=request.user.pk, **validated_query(SearchQuery, request)))
 
 
 class ChangesView(APIView):
     @extend_schema(operation_id="chat_changes", tags=["chat"], parameters=[ChangesQuery])
     def get(self, request: AuthenticatedRequest) -> Answer[ChangesOutput]:
-        """Changes made on other devices since `next_since` of an earlier call; 0, or no value, returns all.
+        """Get what was changed on other devices.
 
-        An answer ends early at 1 MB, with `has_more`.
+        These are the changes since `next_since` of an earlier call; 0, or no value, returns all. An answer ends early
+        at 1 MB, with `has_more`.
         """
         return Answer(changes_since(owner_id=request.user.pk, **validated_query(ChangesQuery, request)))

@@ -28,14 +28,14 @@ MAX_TEXT_CHARACTERS = 100
 
 
 class FieldError(TypedDict):
-    field: str
-    message: Annotated[str, Keywords(maxLength=MAX_TEXT_CHARACTERS)]
+    field: Annotated[str, "Where: `body.email`, `query.limit`, `path.id` or `header.Idempotency-Key`."]
+    message: Annotated[str, "What is wrong, for people.", Keywords(maxLength=MAX_TEXT_CHARACTERS)]
 
 
 class Error(TypedDict):
     detail: Annotated[str, "For people."]
     code: Annotated[str, "For programs; never changes its meaning."]
-    request_id: str
+    request_id: Annotated[str, "The id of the request, as in the header `X-Request-ID`."]
     errors: NotRequired[
         Annotated[
             list[FieldError],
@@ -62,7 +62,7 @@ class OpenAIErrorDetails(TypedDict):
 class OpenAIError(TypedDict):
     """Every error below `/api/v1/openai`, in OpenAI's shape."""
 
-    error: OpenAIErrorDetails
+    error: Annotated[OpenAIErrorDetails, "The error."]
 
 
 # Below this path, errors have OpenAI's shape.
@@ -76,13 +76,15 @@ class ApiError(Exception):
     """An error to be answered: status, code and text, with optional headers, `context` and `errors`.
 
     `permanent`: a retry of the same request cannot succeed. `context_body` is the TypedDict of the context, for an
-    error that always has one. `detail` is written for the client's user and never holds the text of another exception.
+    error that always has one; `sends` names the headers that it always has. `detail` is written for the client's user
+    and never holds the text of another exception.
     """
 
     status = 500
     code = "internal_error"
     detail = "Internal server error"
     context_body: type | None = None
+    sends: tuple[str, ...] = ()
     permanent = False
 
     def __init__(
@@ -112,6 +114,7 @@ class MalformedJSON(ApiError):
 
 class NotAuthenticated(ApiError):
     status, code, detail = 401, "not_authenticated", "Not authenticated"
+    sends = ("WWW-Authenticate",)
 
     def __init__(self, detail: str | None = None, **kwargs: Any) -> None:
         super().__init__(detail, headers={"WWW-Authenticate": "Bearer"}, **kwargs)
@@ -156,6 +159,7 @@ class RateLimited(ApiError):
     """Answered with `Retry-After`: whole seconds, rounded up, at least 1."""
 
     status, code, detail = 429, "rate_limited", "Too many requests"
+    sends = ("Retry-After",)
 
     def __init__(self, detail: str | None = None, *, retry_after: float, **kwargs: Any) -> None:
         super().__init__(detail, headers={"Retry-After": str(max(1, math.ceil(retry_after)))}, **kwargs)
@@ -165,6 +169,7 @@ class StoreUnavailable(ApiError):
     """PostgreSQL, MongoDB or Redis does not answer, and this call needs it."""
 
     status, code, detail = 503, "store_unavailable", "The service is temporarily unavailable, please try again"
+    sends = ("Retry-After",)
 
     def __init__(self, detail: str | None = None, *, retry_after: int = 1, **kwargs: Any) -> None:
         # A store that failed is tried again after a second (edgechat.stores.breaker).

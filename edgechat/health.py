@@ -53,41 +53,41 @@ def store_state(name: str) -> str:
 
 
 class Status(TypedDict):
-    status: str
+    status: Annotated[str, "The state in one word."]
 
 
 class Root(Status):
-    app: str
+    app: Annotated[str, "The name of the application."]
 
 
 class Stores(TypedDict):
-    database: str
-    mongo: str
-    redis: str
+    database: Annotated[str, "PostgreSQL: `connected` or `error`."]
+    mongo: Annotated[str, "MongoDB: `connected` or `error`."]
+    redis: Annotated[str, "Redis: `connected` or `error`."]
     tasks: NotRequired[Annotated[str, "Only if a background task of the process does not run."]]
 
 
 class Ready(Status):
-    checks: Stores
+    checks: Annotated[Stores, "The state of each store."]
 
 
 class DatabaseHealth(Status):
-    database: str
+    database: Annotated[str, "PostgreSQL: `connected` or `error`."]
 
 
 class MongoHealth(Status):
-    mongo: str
+    mongo: Annotated[str, "MongoDB: `connected` or `error`."]
 
 
 class RedisHealth(Status):
-    redis: str
+    redis: Annotated[str, "Redis: `connected` or `error`."]
 
 
 class Overview(Status):
-    version: str
-    environment: str
-    database: str
-    timestamp: datetime
+    version: Annotated[str, "The version of EdgeChat."]
+    environment: Annotated[str, "`development` or `production`."]
+    database: Annotated[str, "PostgreSQL: `connected` or `error`."]
+    timestamp: Annotated[datetime, "The server's time."]
 
 
 H = TypeVar("H", bound=Status)
@@ -101,21 +101,30 @@ class HealthView(APIView):
 class RootView(HealthView):
     @extend_schema(operation_id="root", tags=["health"])
     def get(self, request: Request) -> Answer[Root]:
-        """Name of the application."""
+        """Get the name of the application.
+
+        This touches no store.
+        """
         return Answer(Root(status="ok", app=settings.APP_NAME))
 
 
 class LiveView(HealthView):
     @extend_schema(operation_id="health_live", tags=["health"])
     def get(self, request: Request) -> Answer[Status]:
-        """The process answers. Touches no store."""
+        """Check whether the process answers.
+
+        This touches no store.
+        """
         return Answer(Status(status="ok"))
 
 
 class ReadyView(HealthView):
     @extend_schema(operation_id="health_ready", tags=["health"], responses={200: Ready, 503: Ready})
     def get(self, request: Request) -> Answer[Ready]:
-        """Every store answers, and the process's background tasks run; 503 names what does not."""
+        """Check whether the server can do its work.
+
+        The answer is 200 if every store answers and the process's background tasks run; 503 names what does not.
+        """
         checks = Stores(database=store_state("database"), mongo=store_state("mongo"), redis=store_state("redis"))
         if unwell := periodic.unwell():
             logger.warning("periodic_tasks_failing", tasks=unwell)
@@ -129,39 +138,61 @@ class DatabaseView(HealthView):
         operation_id="health_database", tags=["health"], responses={200: DatabaseHealth, 503: DatabaseHealth}
     )
     def get(self, request: Request) -> Answer[DatabaseHealth]:
-        """PostgreSQL answers."""
+        """Check PostgreSQL.
+
+        The answer is 200 if PostgreSQL answers, else 503.
+        """
         return _store_answer(DatabaseHealth, "database")
 
 
 class MongoView(HealthView):
     @extend_schema(operation_id="health_mongo", tags=["health"], responses={200: MongoHealth, 503: MongoHealth})
     def get(self, request: Request) -> Answer[MongoHealth]:
-        """MongoDB answers."""
+        """Check MongoDB.
+
+        The answer is 200 if MongoDB answers, else 503.
+        """
         return _store_answer(MongoHealth, "mongo")
 
 
 class RedisView(HealthView):
     @extend_schema(operation_id="health_redis", tags=["health"], responses={200: RedisHealth, 503: RedisHealth})
     def get(self, request: Request) -> Answer[RedisHealth]:
-        """Redis answers."""
+        """Check Redis.
+
+        The answer is 200 if Redis answers, else 503.
+        """
         return _store_answer(RedisHealth, "redis")
 
 
 class LegacyHealthView(HealthView):
     @extend_schema(
         operation_id="health_legacy",
+        deprecated=True,
         tags=["health"],
         examples=[OpenApiExample("Healthy", value={"status": "healthy"}, response_only=True)],
     )
     def get(self, request: Request) -> Answer[Status]:
-        """Answers as the organizations backend did."""
+        """Check the server, as an older client.
+
+        This answers as the organizations backend did. New clients use `health_live` (GET `/api/v1/health`).
+        """
         return Answer(Status(status="healthy"))
 
 
 class OverviewView(HealthView):
-    @extend_schema(operation_id="health_overview", tags=["health"], responses={200: Overview, 503: Overview})
+    @extend_schema(
+        operation_id="health_overview",
+        tags=["health"],
+        deprecated=True,
+        responses={200: Overview, 503: Overview},
+    )
     def get(self, request: Request) -> Answer[Overview]:
-        """Version, environment and the state of the database, as the accounts backend answered."""
+        """Check the server and its database, as an older client.
+
+        The answer has the version, the environment and the state of the database, as the accounts backend answered. New
+        clients use `health_ready` (GET `/api/v1/health/ready`).
+        """
         state = store_state("database")
         healthy = state == "connected"
         body = Overview(

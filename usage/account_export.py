@@ -4,45 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 from accounts.lifecycle.data_export import Record, record_of, rows_of
 from usage.models import Budget, HourlyUsage, LedgerEntry, RequestRecord
 
 
 class LedgerRecord(TypedDict):
-    id: int
-    organization_id: int | None
-    purpose: str
-    model: str
-    answered_by: str
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int
-    thinking_tokens: int
-    estimated: bool
-    opened_at: datetime
-    settled_at: datetime | None
+    id: Annotated[int, "The row's id."]
+    organization_id: Annotated[int | None, "The id of the organization that is charged too."]
+    purpose: Annotated[str, "What the model was called for, for example `chat`."]
+    model: Annotated[str, "The model that was called."]
+    answered_by: Annotated[str, "The model that answered, as it names itself."]
+    input_tokens: Annotated[int, "The number of input tokens."]
+    output_tokens: Annotated[int, "The number of output tokens, thinking included."]
+    cached_tokens: Annotated[int, "Part of the input tokens."]
+    thinking_tokens: Annotated[int, "Part of the output tokens."]
+    estimated: Annotated[bool, "Whether the counts are estimates."]
+    opened_at: Annotated[datetime, "When the call began."]
+    settled_at: Annotated[datetime | None, "When the call ended and was charged."]
 
 
 class HourlyUsageRecord(TypedDict):
-    hour: datetime
-    requests: int
-    input_tokens: int
-    output_tokens: int
+    hour: Annotated[datetime, "The start of the hour, UTC."]
+    requests: Annotated[int, "The number of requests."]
+    input_tokens: Annotated[int, "The number of input tokens."]
+    output_tokens: Annotated[int, "The number of output tokens, thinking included."]
 
 
 class RequestLine(TypedDict):
-    at: datetime
-    method: str
-    route: str
-    status: int
-    milliseconds: int
+    at: Annotated[datetime, "When the request came."]
+    method: Annotated[str, "The HTTP method."]
+    route: Annotated[str, "The path, with names in place of ids."]
+    status: Annotated[int, "The status of the answer."]
+    milliseconds: Annotated[int, "The time until the answer."]
 
 
 class BudgetRecord(TypedDict):
-    period: str
-    token_limit: int | None
+    period: Annotated[str, "`day` or `month`."]
+    token_limit: Annotated[int | None, "The number of tokens; null for no limit."]
 
 
 TYPES = {

@@ -14,9 +14,9 @@ class DaysQuery(serializers.Serializer[Any]):
 
 
 class TokensUsedOutput(TypedDict):
-    input: int
+    input: Annotated[int, "Input tokens."]
     output: Annotated[int, "Includes thinking."]
-    total: int
+    total: Annotated[int, "Input and output tokens together."]
     last_24h: Annotated[int, "The current hour and the 24 before it."]
     last_7d: Annotated[int, "The current hour and the 168 before it."]
 
@@ -29,35 +29,35 @@ class QuotaOutput(TypedDict):
 
 
 class UsageTotals(TypedDict):
-    total_requests: int
+    total_requests: Annotated[int, "The number of all requests."]
     requests_last_24h: Annotated[int, "The current hour and the 24 before it."]
     requests_last_7d: Annotated[int, "The current hour and the 168 before it."]
-    tokens: TokensUsedOutput
+    tokens: Annotated[TokensUsedOutput, "The tokens of all calls to the model."]
 
 
 class UserUsageOutput(UsageTotals):
-    quota: QuotaOutput
+    quota: Annotated[QuotaOutput, "What is left of the budget."]
 
 
 class DayUsageOutput(TypedDict):
     date: Annotated[day, "UTC."]
-    requests: int
-    input: int
+    requests: Annotated[int, "The number of requests."]
+    input: Annotated[int, "Input tokens."]
     output: Annotated[int, "Includes thinking."]
-    total: int
+    total: Annotated[int, "Input and output tokens together."]
 
 
 class DailyUsageOutput(TypedDict):
-    days: list[DayUsageOutput]
+    days: Annotated[list[DayUsageOutput], "The days, the oldest first."]
 
 
 class MemberUsageOutput(TypedDict):
     user_id: Annotated[int | None, "Null: accounts that were deleted, together."]
-    email: str | None
-    tokens: TokensUsedOutput
+    email: Annotated[str | None, "The member's e-mail address; null for deleted accounts."]
+    tokens: Annotated[TokensUsedOutput, "The member's tokens in this organization."]
 
 
 class OrganizationUsageOutput(TypedDict):
-    tokens: TokensUsedOutput
-    quota: QuotaOutput
-    members: list[MemberUsageOutput]
+    tokens: Annotated[TokensUsedOutput, "The tokens of all calls that are charged to the organization."]
+    quota: Annotated[QuotaOutput, "What is left of the organization's budget."]
+    members: Annotated[list[MemberUsageOutput], "The tokens of each member, and of former members."]

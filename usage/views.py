@@ -18,7 +18,10 @@ from usage.serializers import DailyUsageOutput, DaysQuery, OrganizationUsageOutp
 class UsageMeView(APIView):
     @extend_schema(operation_id="usage_me", tags=["usage"])
     def get(self, request: AuthenticatedRequest) -> Answer[UserUsageOutput]:
-        """The user's requests and tokens. Each request counts as soon as it is answered."""
+        """Get the user's usage and budget.
+
+        The answer has the requests and tokens of the user. Each request counts as soon as it is answered.
+        """
         body: UserUsageOutput = {**user_usage(request.user.pk), "quota": quota_body(request.user)}
         return Answer(body)
 
@@ -26,7 +29,10 @@ class UsageMeView(APIView):
 class UsageDailyView(APIView):
     @extend_schema(operation_id="usage_daily", tags=["usage"], parameters=[DaysQuery])
     def get(self, request: AuthenticatedRequest) -> Answer[DailyUsageOutput]:
-        """The user's usage on each of the last days (UTC), the oldest first, including days without usage."""
+        """Get the user's usage by day.
+
+        These are the last days (UTC), the oldest first, including days without usage.
+        """
         days = daily_usage(request.user.pk, **validated_query(DaysQuery, request))
         return Answer(DailyUsageOutput(days=days))
 
@@ -39,12 +45,14 @@ class OrganizationUsageView(APIView):
     )
     @raises(PermissionDenied)
     def get(self, request: AuthenticatedRequest, organization_id: str) -> Answer[OrganizationUsageOutput]:
-        """The usage of an organization and of its members, for its owners and admins.
+        """Get the usage of an organization.
 
-        The members come first, in the order in which they were added. Former members who used the organization's
-        tokens follow, the most first, without their e-mail. A last entry without id and e-mail sums up all deleted
-        accounts. At most 1000 people are listed; the others are counted with the deleted accounts. The tokens of all
-        entries add up to the organization's tokens.
+        Its owners and admins see the usage of the organization and of its members.
+
+        The members come first, in the order in which they were added. Former members who used the organization's tokens
+        follow, the most first, without their e-mail. A last entry without id and e-mail sums up all deleted accounts.
+        At most 1000 people are listed; the others are counted with the deleted accounts. The tokens of all entries add
+        up to the organization's tokens.
         """
         organization, tokens, members = organization_usage(
             user=request.user, organization_id=integer_id(organization_id)

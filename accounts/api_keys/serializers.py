@@ -17,7 +17,7 @@ ScopeName = Annotated[str, Keywords(enum=ApiKey.Scope.values)]
 
 
 class ApiKeyInput(serializers.Serializer[Any]):
-    name = serializers.CharField(max_length=100)
+    name = serializers.CharField(max_length=100, help_text="A name to tell the keys apart.")
     scopes = BoundedListField(
         child=serializers.ChoiceField(choices=ApiKey.Scope.values),
         max_length=20,
@@ -38,11 +38,11 @@ class ApiKeyInput(serializers.Serializer[Any]):
 
 
 class ApiKeyOutput(TypedDict):
-    id: UUID
-    name: str
+    id: Annotated[UUID, "The key's id. It is no secret."]
+    name: Annotated[str, "The name given at its creation."]
     prefix: Annotated[str, "The beginning of the key."]
-    scopes: list[ScopeName]
-    created_at: datetime
+    scopes: Annotated[list[ScopeName], "The calls on which the key is accepted."]
+    created_at: Annotated[datetime, "When the key was created."]
     expires_at: Annotated[datetime | None, "Null for a key that does not expire."]
     last_used_at: Annotated[datetime | None, "With a precision of one minute; null for a key that was never used."]
 
@@ -52,7 +52,7 @@ class NewApiKeyOutput(ApiKeyOutput):
 
 
 class ApiKeysOutput(TypedDict):
-    api_keys: list[ApiKeyOutput]
+    api_keys: Annotated[list[ApiKeyOutput], "The keys, the newest first."]
 
 
 def api_key_body(key: ApiKey) -> ApiKeyOutput:

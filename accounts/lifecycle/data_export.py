@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, TypedDict, TypeVar, cast
+from typing import Annotated, Any, TypedDict, TypeVar, cast
 from uuid import UUID
 
 from django.db.models import Model, QuerySet
@@ -72,47 +72,47 @@ def record_of(record: type[R], row: Model) -> R:
 
 
 class AccountRecord(UserOutput):
-    last_login: datetime | None
+    last_login: Annotated[datetime | None, "When the user last logged in."]
 
 
 class SessionRecord(TypedDict):
-    id: UUID
-    device_name: str
-    user_agent: str
-    ip: str | None
-    created_at: datetime
-    last_used_at: datetime
-    expires_at: datetime
-    ended_at: datetime | None
-    end_reason: str
+    id: Annotated[UUID, "The session's id."]
+    device_name: Annotated[str, "The name given at the login."]
+    user_agent: Annotated[str, "The header `User-Agent` at the login."]
+    ip: Annotated[str | None, "The client's address."]
+    created_at: Annotated[datetime, "When the user logged in."]
+    last_used_at: Annotated[datetime, "When one of its tokens was last used."]
+    expires_at: Annotated[datetime, "When its refresh token expires."]
+    ended_at: Annotated[datetime | None, "When it ended; null for a live one."]
+    end_reason: Annotated[str, "Why it ended; empty for a live one."]
 
 
 class ApiKeyRecord(TypedDict):
-    id: UUID
-    name: str
-    prefix: str
-    scopes: list[str]
-    created_at: datetime
-    last_used_at: datetime | None
-    expires_at: datetime | None
-    ended_at: datetime | None
-    end_reason: str
+    id: Annotated[UUID, "The key's id."]
+    name: Annotated[str, "The name given at its creation."]
+    prefix: Annotated[str, "The beginning of the key."]
+    scopes: Annotated[list[str], "The calls on which the key is accepted: `ai`, `chat`."]
+    created_at: Annotated[datetime, "When the key was created."]
+    last_used_at: Annotated[datetime | None, "When it was last used; null for never."]
+    expires_at: Annotated[datetime | None, "When it expires; null for never."]
+    ended_at: Annotated[datetime | None, "When it ended; null for a live one."]
+    end_reason: Annotated[str, "Why it ended; empty for a live one."]
 
 
 class MembershipRecord(TypedDict):
-    organization_id: int
-    role: str
-    created_at: datetime
-    organization_name: str
+    organization_id: Annotated[int, "The organization's id."]
+    role: Annotated[str, "The user's role: `owner`, `admin` or `member`."]
+    created_at: Annotated[datetime, "When the user was invited or added."]
+    organization_name: Annotated[str, "The organization's name."]
 
 
 class AuditEventRecord(TypedDict):
-    event: str
-    created_at: datetime
-    actor_id: int | None
-    ip: str | None
-    request_id: str
-    details: dict[str, Any]
+    event: Annotated[str, "What happened, for example `login`."]
+    created_at: Annotated[datetime, "When it happened."]
+    actor_id: Annotated[int | None, "The id of the user who did it; null for the system."]
+    ip: Annotated[str | None, "The client's address."]
+    request_id: Annotated[str, "The id of the request."]
+    details: Annotated[dict[str, Any], "More about the event."]
 
 
 ACCOUNT_TYPES = {

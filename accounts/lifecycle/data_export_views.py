@@ -10,7 +10,7 @@ from accounts.lifecycle.export_response import export_response
 from accounts.open_calls.registry import open_call
 from accounts.requests import AuthenticatedRequest
 from edgechat.http.api_view import APIView
-from edgechat.openapi.notes import extend_schema
+from edgechat.openapi.notes import extend_schema, sends
 
 
 class UserExportView(APIView):
@@ -29,11 +29,13 @@ class UserExportView(APIView):
             )
         ],
     )
+    @sends("Content-Disposition")
     def get(self, request: AuthenticatedRequest) -> StreamingHttpResponse:
-        """All data of the user, one JSON object per line: `{"type": "message", ...}`, with pictures in Base64.
+        """Export all data of the user.
 
-        The last line is `{"counts": {...}}`, the number of objects of each type. An export without this line is
-        incomplete, for instance because its session ended.
+        The answer is one JSON object per line: `{"type": "message", ...}`, with pictures in Base64. The last line is
+        `{"counts": {...}}`, the number of objects of each type. An export without this line is incomplete, for instance
+        because its session ended.
         """
         with open_call(request) as call:
             return export_response(request.user, call)

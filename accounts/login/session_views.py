@@ -19,7 +19,10 @@ SESSION_ID = OpenApiParameter("session_id", location="path")
 class SessionsView(APIView):
     @extend_schema(operation_id="session_list", tags=["accounts"])
     def get(self, request: AuthenticatedRequest) -> Answer[SessionsOutput]:
-        """The user's live sessions, latest use first, at most 1000."""
+        """List the user's sessions.
+
+        These are the live sessions, the latest used first, at most 1000. The session of this call is marked `current`.
+        """
         sessions = list_sessions(user_id=request.user.pk)
         bodies = [session_body(session, current=session_of(request)) for session in sessions]
         return Answer(SessionsOutput(sessions=bodies))
@@ -28,7 +31,10 @@ class SessionsView(APIView):
 class SessionView(APIView):
     @extend_schema(operation_id="session_end", tags=["accounts"], parameters=[SESSION_ID])
     def delete(self, request: AuthenticatedRequest, session_id: str) -> NoContent:
-        """End one of the user's sessions immediately, with all its tokens. It may be the session of this call."""
+        """End one of the user's sessions.
+
+        It ends immediately, with all its tokens. It may be the session of this call.
+        """
         end_own_session(user_id=request.user.pk, session_id=session_id, caller=caller_of(request._request))
         return NoContent()
 
@@ -36,7 +42,10 @@ class SessionView(APIView):
 class LogoutView(APIView):
     @extend_schema(operation_id="logout", tags=["accounts"], request=None)
     def post(self, request: AuthenticatedRequest) -> Answer[LogoutOutput]:
-        """End the session of this call immediately, with all its tokens."""
+        """Log out on this device.
+
+        The session of this call ends immediately, with all its tokens and its open streams.
+        """
         log_out(user_id=request.user.pk, session_id=session_of(request).pk, caller=caller_of(request._request))
         return Answer(LOGGED_OUT)
 
@@ -44,6 +53,10 @@ class LogoutView(APIView):
 class LogoutAllView(APIView):
     @extend_schema(operation_id="logout_all", tags=["accounts"], request=None)
     def post(self, request: AuthenticatedRequest) -> Answer[LogoutAllOutput]:
-        """End all of the user's sessions, including the session of this call."""
+        """Log out on every device.
+
+        All of the user's sessions end immediately with all their tokens, including the session of this call. API keys
+        stay.
+        """
         ended = log_out_everywhere(user_id=request.user.pk, caller=caller_of(request._request))
         return Answer(LogoutAllOutput(message=LOGGED_OUT["message"], sessions_ended=ended))

@@ -29,6 +29,7 @@ GRACE_AFTER_FIRST_USE = timedelta(seconds=10)
 
 class RefreshInvalid(ApiError):
     status, code, detail = 401, "refresh_invalid", "Invalid or expired refresh token"
+    sends = ("WWW-Authenticate",)
 
     def __init__(self, detail: str | None = None) -> None:
         super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})

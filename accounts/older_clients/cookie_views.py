@@ -23,7 +23,7 @@ from accounts.services import InvalidCredentials
 from edgechat.errors import PermissionDenied
 from edgechat.http.bodies import Answer
 from edgechat.http.client_address import caller_of
-from edgechat.openapi.notes import extend_schema, raises
+from edgechat.openapi.notes import extend_schema, raises, sends
 
 COOKIE = "refresh_token"
 COOKIE_PARAMETER = OpenApiParameter(COOKIE, location="cookie", description="Set by login and refresh.")
@@ -57,10 +57,15 @@ def tokens_response(tokens: IssuedTokens) -> Answer[AccessTokenOutput]:
 
 
 class CookieLoginView(CookieView):
-    @extend_schema(operation_id="users_login", tags=["older clients"], request=CredentialsInput)
+    @extend_schema(operation_id="users_login", tags=["older clients"], deprecated=True, request=CredentialsInput)
     @raises(InvalidCredentials, LoginLocked, PermissionDenied)
+    @sends("Set-Cookie")
     def post(self, request: AuthenticatedRequest) -> Answer[AccessTokenOutput]:
-        """Log in. The answer sets the refresh token in the cookie `refresh_token`. 403 to pages of other sites."""
+        """Log in with a cookie.
+
+        The answer sets the refresh token in the cookie `refresh_token`. Pages of other sites get 403. New clients use
+        `login` (POST `/api/v1/auth/login`).
+        """
         try:
             _, tokens, device = log_in(request, CredentialsInput)
         except InvalidCredentials:
@@ -69,10 +74,21 @@ class CookieLoginView(CookieView):
 
 
 class CookieRefreshView(CookieView):
-    @extend_schema(operation_id="users_refresh", tags=["older clients"], parameters=[COOKIE_PARAMETER], request=None)
+    @extend_schema(
+        operation_id="users_refresh",
+        tags=["older clients"],
+        deprecated=True,
+        parameters=[COOKIE_PARAMETER],
+        request=None,
+    )
     @raises(RefreshInvalid, PermissionDenied)
+    @sends("Set-Cookie")
     def post(self, request: AuthenticatedRequest) -> Answer[AccessTokenOutput]:
-        """Exchange the cookie's refresh token, by the rules of `/auth/refresh`. 403 to pages of other sites."""
+        """Refresh the tokens with a cookie.
+
+        The cookie's refresh token is exchanged by the rules of `/auth/refresh`, and the cookie is set again. Pages of
+        other sites get 403. New clients use `refresh` (POST `/api/v1/auth/refresh`).
+        """
         token = request.COOKIES.get(COOKIE)
         if not token:
             raise RefreshInvalid("Refresh token not found")
@@ -86,10 +102,21 @@ class CookieRefreshView(CookieView):
 
 
 class CookieLogoutView(CookieView):
-    @extend_schema(operation_id="users_logout", tags=["older clients"], parameters=[COOKIE_PARAMETER], request=None)
+    @extend_schema(
+        operation_id="users_logout",
+        tags=["older clients"],
+        deprecated=True,
+        parameters=[COOKIE_PARAMETER],
+        request=None,
+    )
     @raises(PermissionDenied)
+    @sends("Set-Cookie")
     def post(self, request: AuthenticatedRequest) -> Answer[LogoutOutput]:
-        """End the cookie's session, if any, and clear the cookie. 403 to pages of other sites."""
+        """Log out with a cookie.
+
+        The cookie's session ends, if there is one, and the cookie is cleared. Pages of other sites get 403. New clients
+        use `logout` (POST `/api/v1/auth/logout`).
+        """
         if token := request.COOKIES.get(COOKIE):
             log_out_with(token, caller=caller_of(request._request))
         response = Answer(LOGGED_OUT)

@@ -77,6 +77,7 @@ _LEASE = int(SLOT_SECONDS * 1000)
 
 class TooManyReplies(RateLimited):
     code = "too_many_replies"
+    detail = "20 event streams are open for this account, as many as there may be; wait for one of them to end"
 
     def __init__(self, kind: Kind, limit: int) -> None:
         what = "replies are being written" if kind == "replies" else "event streams are open"

@@ -16,55 +16,57 @@ RoleName = Annotated[str, Keywords(enum=Role.values)]
 
 
 class OrganizationInput(serializers.Serializer[Any]):
-    name = serializers.CharField(max_length=255)
+    name = serializers.CharField(max_length=255, help_text="The name of the organization.")
 
 
 class MemberInput(serializers.Serializer[Any]):
-    email = NewEmailField()
-    role = serializers.ChoiceField(choices=Role.values, default=Role.MEMBER)
+    email = NewEmailField(help_text="The address to invite.")
+    role = serializers.ChoiceField(
+        choices=Role.values, default=Role.MEMBER, help_text="The role of a user who accepts the invitation."
+    )
 
 
 class RoleInput(serializers.Serializer[Any]):
-    role = serializers.ChoiceField(choices=Role.values)
+    role = serializers.ChoiceField(choices=Role.values, help_text="The member's new role.")
 
 
 class OrganizationOutput(TypedDict):
-    id: int
-    name: str
+    id: Annotated[int, "The organization's id."]
+    name: Annotated[str, "The organization's name."]
     role: Annotated[RoleName | None, "The user's role; null for a superuser who is not a member."]
-    created_at: datetime
+    created_at: Annotated[datetime, "When it was created."]
 
 
 class OrganizationsOutput(TypedDict):
-    organizations: list[OrganizationOutput]
+    organizations: Annotated[list[OrganizationOutput], "The organizations of which the user is a member."]
 
 
 class MemberOutput(TypedDict):
     user_id: Annotated[int | None, "Null for an invitation."]
-    email: str
-    role: RoleName
-    status: Literal["active", "invited"]
+    email: Annotated[str, "The address of the member, or the address that is invited."]
+    role: Annotated[RoleName, "The member's role."]
+    status: Annotated[Literal["active", "invited"], "Whether it is a member or an invitation."]
     invitation_id: Annotated[str | None, "Null for an active member."]
 
 
 class MembersOutput(TypedDict):
-    members: list[MemberOutput]
+    members: Annotated[list[MemberOutput], "Members and invitations, the oldest first."]
 
 
 class InvitingOrganizationOutput(TypedDict):
-    id: int
-    name: str
+    id: Annotated[int, "The organization's id."]
+    name: Annotated[str, "The organization's name."]
 
 
 class InvitationOutput(TypedDict):
-    id: str
-    organization: InvitingOrganizationOutput
+    id: Annotated[str, "The invitation's id."]
+    organization: Annotated[InvitingOrganizationOutput, "The organization that invites."]
     role: Annotated[RoleName, "The role of a user who accepts it."]
-    created_at: datetime
+    created_at: Annotated[datetime, "When the user was invited."]
 
 
 class InvitationsOutput(TypedDict):
-    invitations: list[InvitationOutput]
+    invitations: Annotated[list[InvitationOutput], "The open invitations, at most 500."]
 
 
 def organization_body(access: Access) -> OrganizationOutput:

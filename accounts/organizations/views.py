@@ -67,7 +67,10 @@ class OrganizationsView(APIView):
 
     @extend_schema(operation_id="organization_list")
     def get(self, request: AuthenticatedRequest) -> Answer[OrganizationsOutput]:
-        """The user's organizations, with the user's role in each."""
+        """List the user's organizations.
+
+        Each has the user's role in it. Invitations are listed by `invitation_list`.
+        """
         organizations = [organization_body(each) for each in list_organizations(user=request.user)]
         return Answer(OrganizationsOutput(organizations=organizations))
 
@@ -76,14 +79,20 @@ class OrganizationsView(APIView):
 class OrganizationView(APIView):
     @extend_schema(operation_id="organization_get")
     def get(self, request: AuthenticatedRequest, organization_id: str) -> Answer[OrganizationOutput]:
-        """One of the user's organizations. A superuser can read any organization."""
+        """Get one of the user's organizations.
+
+        The answer has the user's role in it. A superuser can read any organization.
+        """
         access = get_organization(user=request.user, organization_id=integer_id(organization_id))
         return Answer(organization_body(access))
 
     @extend_schema(operation_id="organization_update", request=OrganizationInput)
     @raises(PermissionDenied)
     def patch(self, request: AuthenticatedRequest, organization_id: str) -> Answer[OrganizationOutput]:
-        """Rename an organization. For its owners and admins."""
+        """Rename an organization.
+
+        Its owners and admins can do this.
+        """
         number = integer_id(organization_id)
         data = validated_body(OrganizationInput, request)
         caller = caller_of(request._request)
@@ -93,7 +102,10 @@ class OrganizationView(APIView):
     @extend_schema(operation_id="organization_delete")
     @raises(PermissionDenied)
     def delete(self, request: AuthenticatedRequest, organization_id: str) -> NoContent:
-        """Delete an organization. For its owners. Conversations stay with their authors and are no longer shared."""
+        """Delete an organization.
+
+        Only its owners can do this. Conversations stay with their authors and are no longer shared.
+        """
         number, caller = integer_id(organization_id), caller_of(request._request)
         delete_organization(user=request.user, organization_id=number, caller=caller)
         return NoContent()
@@ -107,14 +119,19 @@ class MembersView(APIView):
 
     @extend_schema(operation_id="member_list")
     def get(self, request: AuthenticatedRequest, organization_id: str) -> Answer[MembersOutput]:
-        """Members and invitations, oldest first. Every member can read them."""
+        """List members and invitations.
+
+        The oldest come first. Every member can read them.
+        """
         members = list_members(user=request.user, organization_id=integer_id(organization_id))
         return Answer(MembersOutput(members=[member_body(member) for member in members]))
 
     @extend_schema(operation_id="member_add", request=MemberInput)
     @raises(PermissionDenied, AlreadyMember, TooManyMembers)
     def post(self, request: AuthenticatedRequest, organization_id: str) -> Created[MemberOutput]:
-        """Invite an e-mail address. Owners can invite with any role, admins can invite admins and members.
+        """Invite an e-mail address.
+
+        Owners can invite with any role, admins can invite admins and members.
 
         The answer and the list are the same whether or not the address has an account. The account with this address,
         once verified, lists the invitation in GET `/organizations/invitations` and becomes a member by accepting it.
@@ -133,7 +150,11 @@ class MemberView(APIView):
     @extend_schema(operation_id="member_update", request=RoleInput)
     @raises(PermissionDenied, LastOwner)
     def patch(self, request: AuthenticatedRequest, organization_id: str, user_id: str) -> Answer[MemberOutput]:
-        """Change the role of a member. The role of the last owner cannot change: 409 `last_owner`."""
+        """Change the role of a member.
+
+        Owners can give every role, admins the roles `admin` and `member`. The role of the last owner cannot change: 409
+        `last_owner`.
+        """
         number, member_id = integer_id(organization_id), integer_id(user_id)
         data = validated_body(RoleInput, request)
         caller = caller_of(request._request)
@@ -143,9 +164,10 @@ class MemberView(APIView):
     @extend_schema(operation_id="member_delete")
     @raises(PermissionDenied, LastOwner)
     def delete(self, request: AuthenticatedRequest, organization_id: str, user_id: str) -> NoContent:
-        """Remove a member, or leave by giving the user's own id. The last owner cannot be removed: 409 `last_owner`.
+        """Remove a member, or leave.
 
-        The member's own conversations stay with the member and are no longer shared.
+        Members leave by giving their own id. The last owner cannot be removed: 409 `last_owner`. The member's own
+        conversations stay with the member and are no longer shared.
         """
         number, member_id, caller = integer_id(organization_id), integer_id(user_id), caller_of(request._request)
         remove_member(user=request.user, organization_id=number, member_id=member_id, caller=caller)
@@ -157,7 +179,10 @@ class InvitationView(APIView):
     @extend_schema(operation_id="invitation_revoke")
     @raises(PermissionDenied)
     def delete(self, request: AuthenticatedRequest, organization_id: str, invitation_id: str) -> NoContent:
-        """Revoke an invitation, by its `invitation_id` in the list of members."""
+        """Revoke an invitation.
+
+        The invitation is named by its `invitation_id` in the list of members. The invited user no longer finds it.
+        """
         revoke_invitation(
             user=request.user,
             organization_id=integer_id(organization_id),
@@ -171,7 +196,10 @@ class InvitationView(APIView):
 class OwnInvitationsView(APIView):
     @extend_schema(operation_id="invitation_list")
     def get(self, request: AuthenticatedRequest) -> Answer[InvitationsOutput]:
-        """The open invitations of the user's address, the latest 500; none until the address is verified."""
+        """List the invitations to the user.
+
+        These are the latest 500 open invitations of the user's address; none until the address is verified.
+        """
         invitations = [invitation_body(invitation) for invitation in list_invitations(user=request.user)]
         return Answer(InvitationsOutput(invitations=invitations))
 
@@ -180,7 +208,10 @@ class OwnInvitationsView(APIView):
 class OwnInvitationView(APIView):
     @extend_schema(operation_id="invitation_decline")
     def delete(self, request: AuthenticatedRequest, invitation_id: str) -> NoContent:
-        """Decline an invitation. It disappears from the list of members, and the address can be invited again."""
+        """Decline an invitation.
+
+        It disappears from the list of members, and the address can be invited again.
+        """
         decline_invitation(user=request.user, invitation_id=_parse_invitation_id(invitation_id))
         return NoContent()
 
@@ -190,9 +221,10 @@ class AcceptInvitationView(APIView):
     @extend_schema(operation_id="invitation_accept", request=None)
     @raises(TooManyOrganizations)
     def post(self, request: AuthenticatedRequest, invitation_id: str) -> Answer[OrganizationOutput]:
-        """Accept an invitation and become a member. Accepting it again changes nothing.
+        """Accept an invitation.
 
-        An account can be in 500 organizations; more are 409 `too_many_organizations`.
+        The user becomes a member. Accepting it again changes nothing. An account can be in 500 organizations; more are
+        409 `too_many_organizations`.
         """
         number, caller = _parse_invitation_id(invitation_id), caller_of(request._request)
         access = accept_invitation(user=request.user, invitation_id=number, caller=caller)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from rest_framework import serializers
 
@@ -17,11 +17,11 @@ from edgechat.http.bodies import Accepted, Answer
 from edgechat.http.client_address import caller_of
 from edgechat.http.rate_limit import AuthRateThrottle
 from edgechat.http.validation import validated_body
-from edgechat.openapi.notes import extend_schema
+from edgechat.openapi.notes import extend_schema, sends
 
 
 class EmailInput(serializers.Serializer[Any]):
-    email = serializers.EmailField(max_length=254)
+    email = serializers.EmailField(max_length=254, help_text="The address of the account.")
 
 
 class TokenInput(serializers.Serializer[Any]):
@@ -29,11 +29,11 @@ class TokenInput(serializers.Serializer[Any]):
 
 
 class ResetInput(TokenInput):
-    password = PasswordField()
+    password = PasswordField(help_text="The new password: 8 to 128 characters of any kind.")
 
 
 class AnswerOutput(TypedDict):
-    message: str
+    message: Annotated[str, "What was done, for people."]
 
 
 class ResetOutput(AnswerOutput):
@@ -46,7 +46,10 @@ SENT = "If there is something to send, an e-mail is on its way"
 class PasswordForgotView(AnonymousView):
     @extend_schema(operation_id="password_forgot", tags=["accounts"], request=EmailInput)
     def post(self, request: AuthenticatedRequest) -> Accepted[AnswerOutput]:
-        """Request an e-mail with a token for a new password. The answer is the same whether or not the user exists."""
+        """Request an e-mail for a new password.
+
+        The e-mail has a token for `password_reset`. The answer is the same whether or not the user exists.
+        """
         email = validated_body(EmailInput, request)["email"]
         send_password_reset(email)
         return Accepted(AnswerOutput(message=SENT))
@@ -54,8 +57,11 @@ class PasswordForgotView(AnonymousView):
 
 class PasswordResetView(AnonymousView):
     @extend_schema(operation_id="password_reset", tags=["accounts"], request=ResetInput)
+    @sends("Set-Cookie")
     def post(self, request: AuthenticatedRequest) -> Answer[ResetOutput]:
-        """Set a new password with the token of an e-mail, once and within an hour. It ends all sessions.
+        """Set a new password with a token.
+
+        The token is that of an e-mail. It works once and within an hour. All sessions and API keys end.
 
         With the `device_token` the next login is not blocked by other clients' failed logins.
         """
@@ -67,7 +73,10 @@ class PasswordResetView(AnonymousView):
 class EmailVerifyView(AnonymousView):
     @extend_schema(operation_id="email_verify", tags=["accounts"], request=TokenInput)
     def post(self, request: AuthenticatedRequest) -> Answer[AnswerOutput]:
-        """Verify the e-mail address with the token of an e-mail, once and within 24 hours."""
+        """Verify the e-mail address.
+
+        The token is that of an e-mail. It works once and within 24 hours.
+        """
         verify_email(**validated_body(TokenInput, request))
         return Answer(AnswerOutput(message="The e-mail address is verified"))
 
@@ -77,6 +86,9 @@ class EmailResendView(APIView):
 
     @extend_schema(operation_id="email_resend", tags=["accounts"], request=None)
     def post(self, request: AuthenticatedRequest) -> Accepted[AnswerOutput]:
-        """Send the verification e-mail again, unless the address is verified."""
+        """Send the verification e-mail again.
+
+        Nothing is sent if the address is verified. The answer is the same.
+        """
         send_verification(request.user)
         return Accepted(AnswerOutput(message=SENT))

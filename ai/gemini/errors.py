@@ -46,6 +46,7 @@ class ModelOutputInvalid(ModelError):
 
 class ModelQuotaExceeded(ModelError):
     status, code, detail = 429, "model_quota", "The model's quota is used up, please try again later"
+    sends = ("Retry-After",)
 
 
 def model_error(error: Exception, *, answering: bool = False) -> ModelError:

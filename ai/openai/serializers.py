@@ -8,79 +8,89 @@ from __future__ import annotations
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from edgechat.errors import OpenAIError
-from edgechat.http.bodies import Chunks
+from edgechat.http.bodies import Chunks, Words
 from edgechat.http.event_stream import PING_MEANING
 from usage.ledger.tokens import TokenUsage
 
-FinishReason = Annotated[str, "`stop`, `length`, `tool_calls` or `content_filter`."]
+FinishReason = Annotated[
+    str,
+    "Why the answer ends, in OpenAI's words.",
+    Words(
+        "OpenAIFinishReason",
+        stop="The answer is complete.",
+        length="The answer was cut at its limit of tokens.",
+        tool_calls="The model wants functions to be called.",
+        content_filter="The model withheld the answer on safety grounds.",
+    ),
+]
 NoLogprobs = Annotated[dict[str, Any] | None, "Always null."]
 Created = Annotated[int, "Seconds since 1970."]
 
 
 class ToolFunctionOutput(TypedDict):
-    name: str
+    name: Annotated[str, "The name of the function."]
     arguments: Annotated[str, "JSON."]
 
 
 class ToolCallOutput(TypedDict):
-    id: str
+    id: Annotated[str, "The id of the call, for its result."]
     type: Annotated[str, "Always `function`."]
-    function: ToolFunctionOutput
+    function: Annotated[ToolFunctionOutput, "The function and its arguments."]
 
 
 class ChatMessageOutput(TypedDict):
     role: Annotated[str, "Always `assistant`."]
-    content: str | None
+    content: Annotated[str | None, "The answer; null with function calls only."]
     refusal: Annotated[str | None, "Why there is no answer, with `content_filter`."]
-    tool_calls: NotRequired[list[ToolCallOutput]]
+    tool_calls: NotRequired[Annotated[list[ToolCallOutput], "The functions that the model wants to be called."]]
 
 
 class ChatChoiceOutput(TypedDict):
-    index: int
-    message: ChatMessageOutput
+    index: Annotated[int, "Always 0."]
+    message: Annotated[ChatMessageOutput, "The answer."]
     finish_reason: FinishReason
     logprobs: NoLogprobs
 
 
 class PromptTokensOutput(TypedDict):
-    cached_tokens: int
+    cached_tokens: Annotated[int, "The tokens that the model took from its cache."]
 
 
 class CompletionTokensOutput(TypedDict):
-    reasoning_tokens: int
+    reasoning_tokens: Annotated[int, "The tokens of the model's thinking."]
 
 
 class ChatUsageOutput(TypedDict):
-    prompt_tokens: int
+    prompt_tokens: Annotated[int, "The tokens of the request."]
     completion_tokens: Annotated[int, "Includes reasoning."]
-    total_tokens: int
-    prompt_tokens_details: PromptTokensOutput
-    completion_tokens_details: CompletionTokensOutput
+    total_tokens: Annotated[int, "All tokens together."]
+    prompt_tokens_details: Annotated[PromptTokensOutput, "Parts of `prompt_tokens`."]
+    completion_tokens_details: Annotated[CompletionTokensOutput, "Parts of `completion_tokens`."]
 
 
 class ChatCompletionOutput(TypedDict):
-    id: str
+    id: Annotated[str, "The completion's id."]
     object: Annotated[str, "Always `chat.completion`."]
     created: Created
     model: Annotated[str, "The model that answers, whatever name the request has."]
-    choices: list[ChatChoiceOutput]
-    usage: ChatUsageOutput
+    choices: Annotated[list[ChatChoiceOutput], "One choice: the answer."]
+    usage: Annotated[ChatUsageOutput, "The tokens of the call."]
 
 
 class ToolCallDeltaOutput(ToolCallOutput):
-    index: int
+    index: Annotated[int, "The place of the call among those of the answer."]
 
 
 class ChatDeltaOutput(TypedDict):
     role: NotRequired[Annotated[str, "In the first chunk."]]
-    content: NotRequired[str | None]
-    tool_calls: NotRequired[list[ToolCallDeltaOutput]]
-    refusal: NotRequired[str]
+    content: NotRequired[Annotated[str | None, "More of the text."]]
+    tool_calls: NotRequired[Annotated[list[ToolCallDeltaOutput], "More functions that the model wants to be called."]]
+    refusal: NotRequired[Annotated[str, "Why there is no answer, with `content_filter`."]]
 
 
 class ChunkChoiceOutput(TypedDict):
-    index: int
-    delta: ChatDeltaOutput
+    index: Annotated[int, "Always 0."]
+    delta: Annotated[ChatDeltaOutput, "What is new since the chunk before."]
     finish_reason: Annotated[FinishReason | None, "Null until the last chunk."]
     logprobs: NoLogprobs
 
@@ -89,7 +99,7 @@ class ChatChunkOutput(TypedDict):
     id: Annotated[str, "The same in all chunks, as are `created` and `model`."]
     object: Annotated[str, "Always `chat.completion.chunk`."]
     created: Created
-    model: str
+    model: Annotated[str, "The model that answers, whatever name the request has."]
     choices: Annotated[list[ChunkChoiceOutput], "Empty in the chunk with the usage."]
     usage: NotRequired[Annotated[ChatUsageOutput | None, "With `include_usage`: null until the last chunk."]]
 
@@ -106,15 +116,15 @@ CHUNKS = Chunks(
 
 
 class OpenAIModelOutput(TypedDict):
-    id: str
+    id: Annotated[str, "The model's name."]
     object: Annotated[str, "Always `model`."]
     created: Annotated[int, "Always 0: it is not known."]
-    owned_by: str
+    owned_by: Annotated[str, "Who offers the model."]
 
 
 class OpenAIModelsOutput(TypedDict):
     object: Annotated[str, "Always `list`."]
-    data: list[OpenAIModelOutput]
+    data: Annotated[list[OpenAIModelOutput], "The models."]
 
 
 def usage_body(usage: TokenUsage) -> ChatUsageOutput:

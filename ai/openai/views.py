@@ -7,10 +7,10 @@ from functools import partial
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter
 
-from accounts.open_calls.registry import OpenCall
+from accounts.open_calls.registry import HungUp, OpenCall
 from accounts.requests import AuthenticatedRequest
 from ai.calls.responses import respond
-from ai.errors import ONE_OFF_ERRORS
+from ai.errors import MODEL_ERRORS
 from ai.openai.prompt import ContextTooLong, make_prompt
 from ai.openai.queries import get_model, list_models
 from ai.openai.request_schema import CHAT_REQUEST
@@ -40,9 +40,11 @@ class ChatCompletionsView(APIView):
             (200, "text/event-stream"): CHUNKS,
         },
     )
-    @raises(*ONE_OFF_ERRORS, ContextTooLong, IdempotencyConflict)
+    @raises(*MODEL_ERRORS, HungUp, ContextTooLong, IdempotencyConflict)
     def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
-        """OpenAI's chat completion, answered by the configured model whatever `model` says.
+        """Make a chat completion, in OpenAI's protocol.
+
+        It is answered by the configured model whatever `model` says.
 
         With `stream` the answer comes in chunks, as `data:` lines, then `data: [DONE]`. An error after the first is a
         `data:` line with `error`, and no `[DONE]` follows. A safety block is the finish reason `content_filter`.
@@ -73,12 +75,18 @@ class ChatCompletionsView(APIView):
 class OpenAIModelsView(APIView):
     @extend_schema(operation_id="openai_models", tags=["openai"])
     def get(self, request: AuthenticatedRequest) -> Answer[OpenAIModelsOutput]:
-        """The model that answers, in OpenAI's form."""
+        """List the models, in OpenAI's form.
+
+        The list has the one model that answers completions.
+        """
         return Answer(OpenAIModelsOutput(object="list", data=list_models()))
 
 
 class OpenAIModelView(APIView):
     @extend_schema(operation_id="openai_model", tags=["openai"], parameters=[MODEL_ID])
     def get(self, request: AuthenticatedRequest, model_id: str) -> Answer[OpenAIModelOutput]:
-        """One of the models."""
+        """Get a model, in OpenAI's form.
+
+        Another name than that of the configured model is 404.
+        """
         return Answer(get_model(model_id))

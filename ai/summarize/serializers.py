@@ -20,7 +20,12 @@ class SummarizeInput(serializers.Serializer[Any]):
     """One source, and options for the summary."""
 
     text = LongCharField(
-        max_length=MAX_TEXT_CHARACTERS, trim_whitespace=False, required=False, allow_null=True, default=None
+        max_length=MAX_TEXT_CHARACTERS,
+        trim_whitespace=False,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="A text of up to 1,000,000 characters.",
     )
     url = LongCharField(
         max_length=MAX_REFERENCE_CHARACTERS,
@@ -29,10 +34,23 @@ class SummarizeInput(serializers.Serializer[Any]):
         default=None,
         help_text="Of a page of the public web.",
     )
-    conversation_id = LongCharField(max_length=MAX_REFERENCE_CHARACTERS, required=False, allow_null=True, default=None)
+    conversation_id = LongCharField(
+        max_length=MAX_REFERENCE_CHARACTERS,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="The id of one of the user's conversations.",
+    )
     # REST framework has attributes of these names, but it moves declared fields out of their way.
-    style = serializers.ChoiceField(STYLES, required=False, default="paragraph")  # type: ignore[assignment]
-    max_words = serializers.IntegerField(min_value=5, max_value=2000, required=False, allow_null=True, default=None)
+    style = serializers.ChoiceField(STYLES, required=False, default="paragraph", help_text="The form of the summary.")  # type: ignore[assignment]
+    max_words = serializers.IntegerField(
+        min_value=5,
+        max_value=2000,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="The length that the model is told to keep within.",
+    )
     language = LongCharField(
         max_length=MAX_LANGUAGE_CHARACTERS,
         required=False,

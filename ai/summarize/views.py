@@ -10,6 +10,7 @@ from accounts.authentication import require_scope
 from accounts.open_calls.registry import OpenCall
 from accounts.requests import AuthenticatedRequest
 from ai.calls.responses import describe, describe_stream, respond
+from ai.gemini import ModelOutputInvalid
 from ai.serializers import SUMMARY_EVENTS, SummaryOutput
 from ai.summarize.prompts import SummaryOptions
 from ai.summarize.queries import read_source
@@ -24,27 +25,29 @@ class SummarizeView(APIView):
     # For a million characters of UTF-8.
     max_json_bytes = 4 * 1024 * 1024
 
-    @describe("ai_summarize", SummarizeInput, SummaryOutput, SUMMARY_EVENTS, NotFound)
+    @describe("ai_summarize", SummarizeInput, SummaryOutput, SUMMARY_EVENTS, NotFound, ModelOutputInvalid)
     def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
-        """Summarize exactly one of a text, a page of the public web, or one of the user's conversations.
+        """Summarize a text, a page or a conversation.
 
-        A source that is too long for one call is summarized in parts, and then the parts' summaries are summarized;
-        nothing is left out. With `Accept: text/event-stream` or `?stream=true` the summary comes as the events of
-        `ai_summarize_stream`. Closing the connection, or ending the session, ends all calls. If the server caches
-        answers, the same source with the same options gets the same summary, with `cached` true and a usage of zeros,
-        because it used no tokens. An API key needs the scope `chat` too for a conversation.
+        Exactly one of `text`, `url` and `conversation_id` is needed. A source that is too long for one call is
+        summarized in parts, and then the parts' summaries are summarized; nothing is left out. With `Accept:
+        text/event-stream` or `?stream=true` the summary comes as the events of `ai_summarize_stream`.
+
+        Closing the connection, or ending the session, ends all calls. If the server caches answers, the same source
+        with the same options gets the same summary, with `cached` true and a usage of zeros, because it used no tokens.
+        An API key needs the scope `chat` too for a conversation.
         """
         return _summarize(request)
 
 
 class SummarizeStreamView(SummarizeView):
-    @describe_stream("ai_summarize_stream", SummarizeInput, SUMMARY_EVENTS, NotFound)
+    @describe_stream("ai_summarize_stream", SummarizeInput, SUMMARY_EVENTS, NotFound, ModelOutputInvalid)
     def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
-        """Summarize exactly one of a text, a page or a conversation, and get the summary as events.
+        """Summarize a text, a page or a conversation, as events.
 
-        While parts of a long source are summarized, `progress` events report the finished ones. Then come some `delta`
-        and `done`, which has the body that `ai_summarize` answers. Closing the connection, or ending the session, ends
-        all calls.
+        Exactly one of `text`, `url` and `conversation_id` is needed. While parts of a long source are summarized,
+        `progress` events report the finished ones. Then come some `delta` and `done`, which has the body that
+        `ai_summarize` answers. Closing the connection, or ending the session, ends all calls.
         """
         return _summarize(request, streamed=True)
 

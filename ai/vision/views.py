@@ -30,15 +30,25 @@ _FORM = {
             "items": {"type": "string", "format": "binary"},
             "minItems": 1,
             "maxItems": MAX_PICTURES,
+            "description": "One to five pictures: JPEG, PNG, WebP, GIF or HEIC, at most 10 MB and 40 megapixels each.",
         },
-        "prompt": {"type": "string", "maxLength": MAX_PROMPT_CHARACTERS},
+        "prompt": {
+            "type": "string",
+            "maxLength": MAX_PROMPT_CHARACTERS,
+            "description": "The question about the pictures. Without one, the model describes them.",
+        },
     },
 }
 
 
 class VisionInput(serializers.Serializer[Any]):
     prompt = serializers.CharField(
-        max_length=MAX_PROMPT_CHARACTERS, required=False, allow_blank=True, default="", trim_whitespace=False
+        max_length=MAX_PROMPT_CHARACTERS,
+        required=False,
+        allow_blank=True,
+        default="",
+        trim_whitespace=False,
+        help_text="The question about the pictures. Without one, the model describes them.",
     )
 
 
@@ -50,10 +60,11 @@ class VisionView(APIView):
 
     @describe("ai_vision", {"multipart/form-data": _FORM}, VisionOutput, VISION_EVENTS)
     def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
-        """Ask the model about one to five pictures. They are not stored.
+        """Ask the model about pictures.
 
-        With `Accept: text/event-stream` or `?stream=true` the answer comes as the events of `ai_vision_stream`. Closing
-        the connection, or ending the session, ends the call.
+        One to five pictures are sent with the question. They are not stored. With `Accept: text/event-stream` or
+        `?stream=true` the answer comes as the events of `ai_vision_stream`. Closing the connection, or ending the
+        session, ends the call.
         """
         return _look(request)
 
@@ -61,9 +72,10 @@ class VisionView(APIView):
 class VisionStreamView(VisionView):
     @describe_stream("ai_vision_stream", {"multipart/form-data": _FORM}, VISION_EVENTS)
     def post(self, request: AuthenticatedRequest) -> HttpResponseBase:
-        """Ask the model about one to five pictures and get the answer as events: some `delta`, then `done`.
+        """Ask the model about pictures, as events.
 
-        `done` has the body that `ai_vision` answers. Closing the connection, or ending the session, ends the call.
+        The answer to one to five pictures comes as some `delta`, then `done`, which has the body that `ai_vision`
+        answers. Closing the connection, or ending the session, ends the call.
         """
         return _look(request, streamed=True)
 

@@ -27,15 +27,19 @@ from edgechat.http.idempotency import IDEMPOTENCY_KEY, IdempotencyConflict, idem
 from edgechat.http.rate_limit import AuthRateThrottle
 from edgechat.http.uploads import UploadParser
 from edgechat.http.validation import validated_query
-from edgechat.openapi.notes import extend_schema, raises
+from edgechat.openapi.notes import extend_schema, raises, sends
 
 _UPLOAD = {
     "multipart/form-data": {
         "type": "object",
         "required": ["file"],
-        "properties": {"file": {"type": "string", "format": "binary"}},
+        "properties": {"file": {"type": "string", "format": "binary", "description": "The picture."}},
     }
 }
+
+
+RANGE = OpenApiParameter("Range", location="header", description="One part of the file, such as `bytes=0-1023`.")
+IF_NONE_MATCH = OpenApiParameter("If-None-Match", location="header", description="The `ETag` of the client's copy.")
 
 
 class AttachmentsView(APIView):
@@ -52,10 +56,11 @@ class AttachmentsView(APIView):
     )
     @raises(IdempotencyConflict, AttachmentNotFound)
     def post(self, request: AuthenticatedRequest) -> Created[AttachmentOutput]:
-        """Upload a picture: JPEG, PNG, WebP, GIF or HEIC, at most 10 MB and 40 megapixels.
+        """Upload a picture.
 
-        It is stored upright and without metadata, as JPEG or PNG; the same picture is stored once. A picture that
-        is not sent with a message is deleted after 24 hours.
+        JPEG, PNG, WebP, GIF and HEIC are accepted, with at most 10 MB and 40 megapixels. The picture is stored upright
+        and without metadata, as JPEG or PNG; the same picture is stored once. A picture that is not sent with a message
+        is deleted after 24 hours.
         """
         files = request.FILES.getlist("file")
         if len(files) != 1:
@@ -68,17 +73,24 @@ class AttachmentView(APIView):
     @extend_schema(
         operation_id="attachment_get",
         tags=["chat"],
-        parameters=[AttachmentQuery, OpenApiParameter("Range", location="header")],
+        parameters=[AttachmentQuery, RANGE, IF_NONE_MATCH],
         responses={
             (200, "image/jpeg"): OpenApiTypes.BINARY,
             (200, "image/png"): OpenApiTypes.BINARY,
             (206, "image/jpeg"): OpenApiTypes.BINARY,
             (206, "image/png"): OpenApiTypes.BINARY,
+            304: None,
         },
     )
-    @raises(RangeNotSatisfiable)
+    @sends("ETag", "Cache-Control", "Accept-Ranges", "Content-Disposition", on=(200, 206, 304))
+    @sends("Content-Range", on=(206,))
+    @raises(AttachmentNotFound, RangeNotSatisfiable)
     def get(self, request: AuthenticatedRequest, attachment_id: str) -> HttpResponseBase:
-        """The picture, or a thumbnail of at most 256 pixels. Supports ETag and `Range` requests."""
+        """Download a picture.
+
+        The answer is the picture, or a thumbnail of at most 256 pixels. It never changes, so clients may keep it: with
+        its `ETag` as `If-None-Match` the answer is 304 without a body. With `Range` the answer is 206 with one part.
+        """
         thumb = validated_query(AttachmentQuery, request)["size"] == "thumb"
         attachment = get_readable_attachment(user_id=request.user.pk, attachment_id=attachment_id)
         file, size, mime_type = open_file(attachment.id, "thumb" if thumb else "stored")
@@ -90,8 +102,11 @@ class AttachmentView(APIView):
         return response
 
     @extend_schema(operation_id="attachment_delete", tags=["chat"])
-    @raises(PermissionDenied)
+    @raises(AttachmentNotFound, PermissionDenied)
     def delete(self, request: AuthenticatedRequest, attachment_id: str) -> NoContent:
-        """Delete a picture, even if it was sent. Its messages stay, and still list it."""
+        """Delete a picture.
+
+        This works even if the picture was sent. Its messages stay, and still list it.
+        """
         delete_attachment(owner_id=request.user.pk, attachment_id=attachment_id)
         return NoContent()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter
@@ -11,9 +12,11 @@ from accounts.open_calls.registry import OpenCall, Reading, open_call
 from accounts.open_calls.slots import TooManyReplies
 from accounts.requests import AuthenticatedRequest
 from ai.errors import MODEL_ERRORS
+from ai.gemini import ModelError, ModelQuotaExceeded
 from conversations.documents import ReplyKey
 from conversations.messages.pages import message_page
 from conversations.queries import (
+    ConversationNotFound,
     MessageNotFound,
     find_message,
     get_readable_conversation,
@@ -56,6 +59,8 @@ from edgechat.http.validation import validated_body, validated_query
 from edgechat.openapi.notes import extend_schema, raises
 
 LAST_EVENT_ID = OpenApiParameter("Last-Event-ID", location="header", description="The `id` of the last event seen.")
+# What errors of a failed reply have as their context.
+FAILED_REPLY: dict[str, Any] = {"failing": (ModelError, ModelQuotaExceeded), "failed_with": ExchangeOutput}
 REPLY_ERRORS = (*MODEL_ERRORS, PermissionDenied, GenerationInProgress, ShuttingDown)
 
 
@@ -67,22 +72,33 @@ class MessagesView(APIView):
         request=MessageInput,
         responses={(200, "application/json"): ExchangeOutput, (200, "text/event-stream"): REPLY_EVENTS},
     )
-    @raises(*REPLY_ERRORS, IdempotencyConflict, failed_with=ExchangeOutput)
+    @raises(
+        ConversationNotFound,
+        *REPLY_ERRORS,
+        IdempotencyConflict,
+        failing=(ModelError, ModelQuotaExceeded),
+        failed_with=ExchangeOutput,
+    )
     def post(self, request: AuthenticatedRequest, conversation_id: str) -> HttpResponseBase:
         """Send a message and get the model's answer.
 
         The message is stored before the model is called. If the model fails, the response is an error whose `context`
-        contains both messages, the model's with status `failed`. A client that logs out during the request gets 401
-        `token_revoked`, in a stream as the last event `error`; the reply continues. The expiry of an access token does
-        not end a request.
+        contains both messages, the model's with status `failed`. With `Accept: text/event-stream` or `?stream=true` the
+        answer comes as the events of `message_send_stream`.
+
+        The same `client_message_id`, or `Idempotency-Key`, again gets the same pair without a second answer. A client
+        that logs out during the request gets 401 `token_revoked`, in a stream as the last event `error`; the reply
+        continues. The expiry of an access token does not end a request.
         """
         return _send(request, conversation_id, events=wants_event_stream(request))
 
     @extend_schema(operation_id="message_list", tags=["chat"], parameters=[MessagesQuery])
+    @raises(ConversationNotFound)
     def get(self, request: AuthenticatedRequest, conversation_id: str) -> Answer[MessagesOutput]:
-        """A page of the conversation's messages, oldest first. A page ends early at 1 MB, with `has_more`.
+        """List the messages of a conversation.
 
-        To page on, clients continue after the last message received, or before the first one, not `limit` further.
+        The oldest come first; without a parameter it is the oldest page. A page ends early at 1 MB, with `has_more`. To
+        page on, clients continue after the last message received, or before the first one, not `limit` further.
         """
         query = validated_query(MessagesQuery, request)
         conversation = get_readable_conversation(user_id=request.user.pk, conversation_id=conversation_id)
@@ -97,8 +113,12 @@ class MessagesView(APIView):
 
 class MessageView(APIView):
     @extend_schema(operation_id="message_get", tags=["chat"])
+    @raises(MessageNotFound)
     def get(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Answer[MessageOutput]:
-        """One message."""
+        """Get one message.
+
+        Of a running reply it has the part that is stored; `message_stream` has the newest text.
+        """
         message = get_readable_message(user_id=request.user.pk, conversation_id=conversation_id, mid=mid)
         return Answer(message_body(message))
 
@@ -109,9 +129,12 @@ class FeedbackView(APIView):
         tags=["chat"],
         request=FeedbackInput,
     )
-    @raises(PermissionDenied)
+    @raises(MessageNotFound, PermissionDenied)
     def put(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Answer[MessageOutput]:
-        """Set the user's feedback on an answer; a rating of null without a comment removes it."""
+        """Rate an answer.
+
+        The rating and the comment replace the earlier ones. A rating of null without a comment removes the feedback.
+        """
         data = validated_body(FeedbackInput, request)
         message = give_feedback(
             owner_id=request.user.pk,
@@ -125,9 +148,13 @@ class FeedbackView(APIView):
 
 class StopView(APIView):
     @extend_schema(operation_id="message_stop", tags=["chat"], request=None)
-    @raises(PermissionDenied, ShuttingDown)
+    @raises(MessageNotFound, PermissionDenied, ShuttingDown)
     def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> Answer[MessageOutput]:
-        """Stop a running reply and its call to the model; its text is kept. A reply that has ended stays the same."""
+        """Stop a running reply.
+
+        Its call to the model ends, and its text so far is kept with status `stopped`. A reply that has ended stays the
+        same.
+        """
         with open_call(request) as call:
             message = stop_reply(owner_id=request.user.pk, conversation_id=conversation_id, mid=mid, call=call)
             return Answer(message_body(message))
@@ -141,9 +168,20 @@ class RegenerateView(APIView):
         request=RegenerateInput,
         responses={(200, "application/json"): ExchangeOutput, (200, "text/event-stream"): REPLY_EVENTS},
     )
-    @raises(*REPLY_ERRORS, NotLastExchange, failed_with=ExchangeOutput)
+    @raises(
+        MessageNotFound,
+        *REPLY_ERRORS,
+        NotLastExchange,
+        failing=(ModelError, ModelQuotaExceeded),
+        failed_with=ExchangeOutput,
+    )
     def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
-        """Answer the last exchange again, optionally with a changed message; earlier content becomes a variant."""
+        """Answer the last exchange again.
+
+        The user's message may be changed with `content`. What was there before becomes a variant. `mid` is one of the
+        two messages of the last exchange; an earlier one is 409 `not_last_exchange`. With `Accept: text/event-stream`
+        or `?stream=true` the answer comes as the events of `message_regenerate_stream`.
+        """
         return _regenerate(request, conversation_id, mid, events=wants_event_stream(request))
 
 
@@ -155,12 +193,18 @@ class SendStreamView(APIView):
         request=MessageInput,
         responses={(200, "text/event-stream"): REPLY_EVENTS},
     )
-    @raises(*REPLY_ERRORS, IdempotencyConflict, failed_with=ExchangeOutput)
+    @raises(
+        ConversationNotFound,
+        *REPLY_ERRORS,
+        IdempotencyConflict,
+        failing=(ModelError, ModelQuotaExceeded),
+        failed_with=ExchangeOutput,
+    )
     def post(self, request: AuthenticatedRequest, conversation_id: str) -> HttpResponseBase:
-        """Send a message and get the model's answer as events while it is written.
+        """Send a message and get the answer as events.
 
-        This is `message_send` with `Accept: text/event-stream`. Closing the connection does not stop the reply:
-        `message_stream` follows it from the last event, and `message_stop` stops it.
+        This is `message_send`, and the answer comes as events while it is written. Closing the connection does not stop
+        the reply: `message_stream` follows it from the last event, and `message_stop` stops it.
         """
         return _send(request, conversation_id, events=True)
 
@@ -172,11 +216,18 @@ class RegenerateStreamView(APIView):
         request=RegenerateInput,
         responses={(200, "text/event-stream"): REPLY_EVENTS},
     )
-    @raises(*REPLY_ERRORS, NotLastExchange, failed_with=ExchangeOutput)
+    @raises(
+        MessageNotFound,
+        *REPLY_ERRORS,
+        NotLastExchange,
+        failing=(ModelError, ModelQuotaExceeded),
+        failed_with=ExchangeOutput,
+    )
     def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
-        """Answer the last exchange again and get the new answer as events while it is written.
+        """Answer the last exchange again, as events.
 
-        This is `message_regenerate` with `Accept: text/event-stream`.
+        This is `message_regenerate`, and the new answer comes as events while it is written. Closing the connection
+        does not stop the reply: `message_stream` follows it from the last event, and `message_stop` stops it.
         """
         return _regenerate(request, conversation_id, mid, events=True)
 
@@ -188,9 +239,12 @@ class StreamView(APIView):
         parameters=[LAST_EVENT_ID],
         responses={(200, "text/event-stream"): REPLY_EVENTS, 204: None},
     )
-    @raises(TooManyReplies)
+    @raises(MessageNotFound, TooManyReplies)
     def get(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
-        """Follow a running or ended reply from the client's last event; 204 after the final event.
+        """Follow a reply from the last event seen.
+
+        The reply may run or have ended: the events after `Last-Event-ID` come, or all without it. After the final event
+        the answer is 204.
 
         If the session ends, or the user can no longer read the conversation, the last event is `error`, with 401
         `token_revoked` or 404. A user can have MAX_STREAMS_PER_USER (20) open event streams; beyond that: 429

@@ -23,6 +23,7 @@ class ShuttingDown(ApiError):
     """The process that waits for the reply shuts down; the reply continues in another process."""
 
     status, code = 503, "shutting_down"
+    sends = ("Retry-After",)
     detail = "The server restarts; the reply continues, please request it again"
 
     def __init__(self) -> None:

@@ -21,23 +21,23 @@ PIECE_BYTES = 3 * 64 * 1024
 
 
 class MessageRecord(MessageOutput):
-    conversation_id: str
+    conversation_id: Annotated[str, "The id of the message's conversation."]
 
 
 class TodoRecord(TypedDict):
-    id: int
-    title: str
-    description: str | None
-    completed: bool
-    archived: bool
-    conversation_id: str
-    message_id: str
-    created_at: datetime
-    updated_at: datetime | None
+    id: Annotated[int, "The todo's id."]
+    title: Annotated[str, "What is to be done."]
+    description: Annotated[str | None, "More about it; null without one."]
+    completed: Annotated[bool, "Whether it is done."]
+    archived: Annotated[bool, "Whether it is put away."]
+    conversation_id: Annotated[str, "The conversation in which it was found; empty without one."]
+    message_id: Annotated[str, "The message that names it; empty without one."]
+    created_at: Annotated[datetime, "When it was created."]
+    updated_at: Annotated[datetime | None, "When it was last changed; null until then."]
 
 
 class AttachmentRecord(AttachmentOutput):
-    created_at: datetime
+    created_at: Annotated[datetime, "When it was uploaded."]
     content: Annotated[str | None, "The stored file in Base64; null if it is gone."]
 
 

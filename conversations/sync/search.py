@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 from conversations import transcript_repository as transcripts
 from conversations.cursors import time_cursor
@@ -15,16 +15,16 @@ SNIPPET_CHARACTERS = 160
 
 
 class SearchResultOutput(TypedDict):
-    conversation_id: str
-    message_id: str
-    title: str | None
-    snippet: str
+    conversation_id: Annotated[str, "The id of the message's conversation."]
+    message_id: Annotated[str, "The id of the message."]
+    title: Annotated[str | None, "The title of the conversation."]
+    snippet: Annotated[str, "The part of the message around the first match."]
 
 
 class SearchOutput(TypedDict):
-    results: list[SearchResultOutput]
-    has_more: bool
-    next_cursor: str | None
+    results: Annotated[list[SearchResultOutput], "The messages found, the newest first."]
+    has_more: Annotated[bool, "Whether there are more results after this page."]
+    next_cursor: Annotated[str | None, "The `cursor` of the next page; null without one."]
 
 
 def search_messages(

@@ -6,6 +6,7 @@ to its schema. A field that may be absent is `NotRequired`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -59,6 +60,29 @@ class Keywords:
 
     def __init__(self, **keywords: Any) -> None:
         self.keywords = keywords
+
+
+class Words:
+    """Known values of a text, each with its meaning. More may come, so they are published as an enum beside any text.
+
+    `Annotated[str, Words("FinishReason", STOP="…")]`
+    """
+
+    def __init__(self, name: str, **meanings: str) -> None:
+        self.name, self.meanings = name, meanings
+
+    def component(self) -> dict[str, Any]:
+        return {"type": "string", "enum": list(self.meanings), "description": listed(self.meanings)}
+
+
+def listed(meanings: Mapping[str, str]) -> str:
+    """The values of an enum with their meanings, as a list in Markdown."""
+    return "\n".join(f"* `{value}`: {meaning}" for value, meaning in meanings.items())
+
+
+def open_enum(name: str) -> dict[str, Any]:
+    """The schema of a text that is usually one of an enum's values."""
+    return {"anyOf": [_reference(name), {"type": "string"}]}
 
 
 class Events:
@@ -118,12 +142,18 @@ def schema_of(hint: Any, components: Components) -> dict[str, Any]:
     if origin is NotRequired:
         return schema_of(args[0], components)
     if origin is Annotated:
-        more = [{"description": each} if isinstance(each, str) else each.keywords for each in hint.__metadata__]
-        return _with(schema_of(args[0], components), *more)
+        schema = schema_of(args[0], components)
+        for each in hint.__metadata__:
+            if isinstance(each, Words):
+                components[each.name] = each.component()
+                schema = {name: value for name, value in schema.items() if name != "type"} | open_enum(each.name)
+            else:
+                schema = _with(schema, {"description": each} if isinstance(each, str) else each.keywords)
+        return schema
     if origin in (Union, UnionType) and NoneType in args and len(args) == 2:
         schema = schema_of(args[0] if args[1] is NoneType else args[1], components)
         values = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
-        return _with(schema, values, {"nullable": True})
+        return _with(schema, {**values, "nullable": True})
     # Imported here, because it reads the settings, which are not available when gunicorn imports this module.
     from drf_spectacular.plumbing import resolve_type_hint
 
@@ -151,7 +181,7 @@ def _events(events: Events, components: Components) -> dict[str, Any]:
         components[name] = {
             "type": "object",
             "description": described.get("description", ""),
-            "properties": {**fields, "data": data},
+            "properties": {**fields, "data": {"allOf": [data], "description": "The `data:` line, parsed."}},
             "required": ["event", *(["id"] if events.resumable and kind != "error" else []), "data"],
         }
         mapping[kind] = _reference(name)["$ref"]
@@ -173,9 +203,6 @@ def _object(body: Any, components: Components) -> dict[str, Any]:
     return schema
 
 
-def _with(schema: dict[str, Any], *more: dict[str, Any]) -> dict[str, Any]:
+def _with(schema: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     """A schema with more keywords. OpenAPI 3.0 ignores keywords beside a reference."""
-    whole = {"allOf": [schema]} if "$ref" in schema else schema
-    for each in more:
-        whole = {**whole, **each}
-    return whole
+    return {**({"allOf": [schema]} if "$ref" in schema else schema), **more}

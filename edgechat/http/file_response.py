@@ -18,6 +18,7 @@ CHUNK_BYTES = 64 * 1024
 
 class RangeNotSatisfiable(ApiError):
     status, code, detail = 416, "range_not_satisfiable", "The file has no such part"
+    sends = ("Content-Range",)
 
 
 def file_response(request: HttpRequest, file: IO[bytes], *, size: int, mime_type: str, etag: str) -> HttpResponseBase:

@@ -14,6 +14,12 @@ _MESSAGE_ID = f"{_ID}:00000002"
 _REQUEST_ID = "0b7c1c2e-6d1f-4f4b-9a55-3a1c0e6f2d11"
 _TIME = "2026-03-01T09:30:00Z"
 
+_TYPE_FAULTS = {
+    "integer": "A valid integer is required.",
+    "boolean": "Must be a valid boolean.",
+    "string": "Not a valid string.",
+}
+CHOICE_FAULT = '"poem" is not a valid choice.'
 # What the model answers.
 ANSWER = "A lease is a lock that ends by itself."
 
@@ -108,6 +114,7 @@ _FIELDS: dict[str, Any] = {
     "PatchedTodoChange.completed": True,
     "TodoOutput.title": "Send the report to Ben",
     "TodoOutput.description": "He asked for it by Friday.",
+    "limit": 500,
     # Pictures
     "AttachmentOutput.id": "0b7c1c2e-6d1f-4f4b-9a55-3a1c0e6f2d11",
     "ImageOutput.id": None,
@@ -192,7 +199,7 @@ _FIELDS: dict[str, Any] = {
 
 
 def add_examples(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """A hook of drf-spectacular: give each body in JSON that has no example the composed one."""
+    """A hook of drf-spectacular: compose the examples of JSON bodies that have none, and complete those of errors."""
     components = result["components"]["schemas"]
     for methods in result["paths"].values():
         for operation in methods.values():
@@ -202,7 +209,54 @@ def add_examples(result: dict[str, Any], **_: Any) -> dict[str, Any]:
                 if content and not content.keys() & {"example", "examples"}:
                     example = example_of(content["schema"], components)
                     content["example"] = _without_store(example) if status == "503" else example
+            for body in operation["responses"].values():
+                for code, context in body.get("x-codes", {}).items():
+                    error = body["content"]["application/json"]["examples"][code]["value"]
+                    if context is not None and not context.get("nullable"):
+                        error["context"] = _context(context, components)
+                    if code == "validation_error":
+                        _add_fault(error, operation, components)
     return result
+
+
+def _context(schema: dict[str, Any], components: dict[str, Any]) -> Any:
+    context = example_of(schema, components)
+    if "model_message" in context:  # of a reply that has failed
+        failed = {"content": "", "status": "failed", "finish_reason": None, "usage": None}
+        context["model_message"] = context["model_message"] | failed
+    return context
+
+
+def _add_fault(error: dict[str, Any], operation: dict[str, Any], components: dict[str, Any]) -> None:
+    """A fault of one of the operation's fields: the first that a client can get wrong."""
+    field, message = _fault(operation, components)
+    if "error" in error:
+        error["error"] |= {"message": f"{field.partition('.')[2]}: {message}", "param": field.partition(".")[2]}
+    else:
+        error["errors"] = [{"field": field, "message": message}]
+
+
+def _fault(operation: dict[str, Any], components: dict[str, Any]) -> tuple[str, str]:
+    if "requestBody" in operation:
+        kind, content = next(iter(operation["requestBody"]["content"].items()))
+        schema = content["schema"]
+        schema = components[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+        if "email" in schema["properties"] and schema["properties"]["email"].get("format") == "email":
+            return "body.email", "Enter a valid email address."
+        if kind == "multipart/form-data":
+            name = schema["required"][0]
+            return f"body.{name}", "One file is required." if name == "file" else "From 1 to 5 pictures are needed."
+        if "required" in schema:
+            return f"body.{schema['required'][0]}", "This field is required."
+        name, field = next(iter(schema["properties"].items()))
+        return f"body.{name}", _TYPE_FAULTS.get(field.get("type"), CHOICE_FAULT)
+    queries = [one for one in operation.get("parameters", []) if one["in"] == "query"]
+    for one in sorted(queries, key=lambda one: not one.get("required")):
+        if one.get("required"):
+            return f"query.{one['name']}", "This field is required."
+        fault = CHOICE_FAULT if "enum" in one["schema"] else _TYPE_FAULTS[one["schema"]["type"]]
+        return f"query.{one['name']}", fault
+    return "path.id", "A valid integer is required."
 
 
 def _without_store(health: dict[str, Any]) -> dict[str, Any]:

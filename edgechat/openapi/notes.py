@@ -25,15 +25,17 @@ def extend_schema(**keywords: Any) -> Callable[[F], F]:
     return note
 
 
-def raises(*errors: type[ApiError], failed_with: Any = None) -> Callable[[F], F]:
+def raises(
+    *errors: type[ApiError], failing: tuple[type[ApiError], ...] = (), failed_with: Any = None
+) -> Callable[[F], F]:
     """Publish the errors that a view's method answers beyond those that follow from its parameters (`BodySchema`).
 
-    `failed_with`: the context that its errors of status 429, 500 and 503 may have.
+    `failed_with`: the context that errors of the kinds `failing` have, and faults of the server or a store may have.
     """
 
     def mark(method: F) -> F:
         method.raises = errors  # type: ignore[attr-defined]
-        method.failed_with = failed_with  # type: ignore[attr-defined]
+        method.failing, method.failed_with = failing, failed_with  # type: ignore[attr-defined]
         return method
 
     return mark
@@ -47,3 +49,14 @@ def apply_notes(endpoints: list[Any]) -> list[Any]:
         method, keywords = _notes.pop(0)
         extend_schema_now(**keywords)(method)
     return endpoints
+
+
+def sends(*names: str, on: tuple[int, ...] = (200,)) -> Callable[[F], F]:
+    """Publish headers of a view's method, for the answers of these statuses."""
+
+    def mark(method: F) -> F:
+        sent: dict[int, tuple[str, ...]] = getattr(method, "sends", {})
+        method.sends = {**sent, **{status: (*sent.get(status, ()), *names) for status in on}}  # type: ignore[attr-defined]
+        return method
+
+    return mark

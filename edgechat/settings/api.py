@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgechat import __version__
+from edgechat.openapi import info
 from edgechat.settings.deployment import APP_NAME
 
 REST_FRAMEWORK = {
@@ -22,14 +23,19 @@ REST_FRAMEWORK = {
 
 SPECTACULAR_SETTINGS = {
     "TITLE": APP_NAME,
-    "DESCRIPTION": "The backend of a mobile AI chat app: accounts, conversations, the model, usage.",
+    "DESCRIPTION": info.DESCRIPTION,
+    "LICENSE": info.LICENSE,
+    "SERVERS": info.SERVERS,
+    "TAGS": info.TAGS,
     "VERSION": __version__,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "PREPROCESSING_HOOKS": ["edgechat.openapi.notes.apply_notes"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
+        "edgechat.openapi.enums.describe_enums",
         "edgechat.openapi.examples.add_examples",
         "edgechat.openapi.streams.add_streams",
+        "edgechat.openapi.headers.add_headers",
     ],
     "ENUM_NAME_OVERRIDES": {
         "UserRole": ["user", "admin"],

@@ -43,6 +43,7 @@ def check_answer(answer: httpx2.Response, *, streamed: bool) -> None:
     response = operation["responses"].get(str(status))
     if response is None:
         raise Unpublished(f"{where}: {operation['operationId']} has no such status")
+    _check_headers(answer, response["headers"], where)
     if "content" not in response:
         _require(streamed or not answer.content, f"{where}: no body is published")
         return
@@ -63,6 +64,15 @@ def check_answer(answer: httpx2.Response, *, streamed: bool) -> None:
             answer.iter_lines = lambda: lines  # type: ignore[method-assign]
         else:
             list(checked_stream(answer.text.splitlines(), schema, where))
+
+
+def _check_headers(answer: httpx2.Response, published: dict[str, Any], where: str) -> None:
+    """The headers that the answer must have, and those that it may have only if they are published."""
+    for name, reference in published.items():
+        header = document()["components"]["headers"][reference["$ref"].rpartition("/")[2]]
+        _require(name in answer.headers or not header.get("required"), f"{where}: no {name}")
+    for name in ("Retry-After", "WWW-Authenticate", "ETag", "Content-Range", "Content-Disposition", "Set-Cookie"):
+        _require(name in published or name not in answer.headers, f"{where}: {name} is not published")
 
 
 def events_of(schema: dict[str, Any]) -> dict[str, str]:

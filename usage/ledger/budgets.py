@@ -49,7 +49,7 @@ class BudgetContext(TypedDict):
     budget: Annotated[
         str, "`user_month`, `user_day`, `organization_month` or `organization_day`.", Keywords(example="user_month")
     ]
-    resets_at: Annotated[datetime, Keywords(example="2026-12-01T00:00:00Z")]
+    resets_at: Annotated[datetime, "When the budget begins anew.", Keywords(example="2026-12-01T00:00:00Z")]
 
 
 class BudgetExceeded(ApiError):
@@ -59,6 +59,7 @@ class BudgetExceeded(ApiError):
     """
 
     status, code = 429, "budget_exceeded"
+    sends = ("Retry-After",)
     detail = "The account's budget of 1000000 tokens a month has not enough left for this"
     context_body = BudgetContext
 

@@ -8,9 +8,9 @@ from typing import Annotated, TypedDict
 
 
 class TokenUsageOutput(TypedDict):
-    input_tokens: int
+    input_tokens: Annotated[int, "The tokens of the prompt."]
     output_tokens: Annotated[int, "Includes thinking."]
-    total_tokens: int
+    total_tokens: Annotated[int, "Input and output tokens together."]
     cached_tokens: Annotated[int, "Part of the input tokens."]
     thinking_tokens: Annotated[int, "Part of the output tokens."]
     estimated: Annotated[bool, "The model reported no counts; these are estimates."]
