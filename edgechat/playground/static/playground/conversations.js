@@ -4,6 +4,7 @@ import { signal } from "./vendor/signals-core/signals-core.js";
 import { callJson } from "./api.js";
 import { ApiError } from "./errors.js";
 import { notify } from "./notices.js";
+import { patiently } from "./patience.js";
 import { loadEarlier, loadThread } from "./threads.js";
 import { conversations, listIsOpen, messageOf, openId, putConversations, threads } from "./state.js";
 import { tellOtherTabs } from "./sync.js";
@@ -17,6 +18,8 @@ export const showsArchived = signal(false);
 /** The next page of either list; undefined before the first page, null after the last. @type {Map<boolean, string|null>} */
 const nextCursors = new Map();
 export const hasMore = signal(false);
+/** Whether the list that is shown has been loaded. */
+export const isListed = signal(false);
 /** What is searched for; "" shows the list. */
 export const searched = signal("");
 /** @typedef {{conversation_id: string, message_id: string, title: string|null, snippet: string}} Found */
@@ -32,7 +35,10 @@ export async function loadConversations() {
   if (cursor) query.set("cursor", cursor);
   const page = await callJson("GET", `chat/conversations?${query}`);
   nextCursors.set(archived, page.has_more ? page.next_cursor : null);
-  hasMore.value = page.has_more;
+  if (archived === showsArchived.value) {
+    hasMore.value = page.has_more;
+    isListed.value = true;
+  }
   putConversations(page.conversations);
 }
 
@@ -40,7 +46,8 @@ export async function loadConversations() {
 export async function showArchived(archived) {
   showsArchived.value = archived;
   hasMore.value = nextCursors.get(archived) !== null;
-  if (!nextCursors.has(archived)) await loadConversations();
+  isListed.value = nextCursors.has(archived);
+  if (!isListed.value) await loadConversations();
 }
 
 /** The conversations that the list shows, in its order. */
@@ -93,9 +100,9 @@ export async function openFromAddress() {
   openId.value = id;
   listIsOpen.value = false;
   if (!id) return;
-  if (!conversations.value.has(id) && !(await loadConversation(id))) return;
-  if (threads.value.get(id)?.state !== "ready") await loadThread(id);
-  if (messageId) await showMessage(id, messageId);
+  if (!conversations.value.has(id) && !(await patiently(() => loadConversation(id)))) return;
+  if (threads.value.get(id)?.state !== "ready") await patiently(() => loadThread(id));
+  if (messageId && openId.value === id) await showMessage(id, messageId);
 }
 
 /** Bring a message into sight. @param {string} id @param {string} messageId */

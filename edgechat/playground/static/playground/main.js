@@ -9,7 +9,7 @@ import { tryTo } from "./notices.js";
 import { sendKept } from "./outbox.js";
 import { patiently } from "./patience.js";
 import { followEnd } from "./scrolling.js";
-import { conversations, dialog, openId, user } from "./state.js";
+import { conversations, dialog, isStarting, openId, user } from "./state.js";
 import { keepInStep } from "./sync.js";
 import { sessions } from "./views/account_dialogs.js";
 import { showDialog } from "./views/dialog.js";
@@ -35,7 +35,7 @@ const OPENED = {
 async function signedIn() {
   document.getElementById("message")?.focus();
   sendKept();
-  await Promise.all([tryTo(loadConversations), tryTo(openFromAddress)]);
+  await Promise.all([tryTo(() => patiently(loadConversations)), tryTo(openFromAddress)]);
 }
 
 /** @param {string} name a dialog's */
@@ -46,10 +46,11 @@ function opened(name) {
 async function start() {
   listen();
   followOtherTabs();
-  // A server that is away for a moment must not make a signed-in person sign in again.
-  await tryTo(() => patiently(resumeSession));
   page.replaceChildren();
   followEnd(() => render(pageView(appName), page), effect);
+  // A server that is away for a moment must not make a signed-in person sign in again.
+  await tryTo(() => patiently(resumeSession));
+  isStarting.value = false;
   effect(showTitle);
   effect(showDialogOf);
   effect(() => void (user.value && queueMicrotask(signedIn)));

@@ -29,6 +29,7 @@ const marked = new Marked({
   breaks: true,
   renderer: {
     html: ({ text }) => escape(text),
+    checkbox: ({ checked }) => `<input type="checkbox" disabled ${checked ? "checked" : ""} aria-label="${checked ? "Done" : "Open"}"> `,
     image: ({ href, text }) => `<a href="${escape(href)}">${escape(text || href)}</a>`,
     code: ({ text, lang }) => codeBlock(text, (lang ?? "").trim().split(/\s/)[0]),
   },

@@ -5,9 +5,8 @@
 
 import { callJson, newKey } from "./api.js";
 import { ApiError, SignedOut, sentenceOf } from "./errors.js";
-import { notify } from "./notices.js";
 import { patiently } from "./patience.js";
-import { followNewReply, openReply } from "./replies.js";
+import { explainFailure, followNewReply, openReply } from "./replies.js";
 import { changeThread, openId, outbox, putConversations, putMessages, user } from "./state.js";
 import { pullSoon } from "./sync.js";
 
@@ -96,7 +95,7 @@ function refused(key, error) {
     // The message is stored, and the model failed.
     removeOutgoing(key);
     putMessages(id, [error.context.user_message, error.context.model_message]);
-    notify(error.sentence, true);
+    explainFailure(id, error.context.model_message.id, error.sentence);
     pullSoon();
   } else {
     change(key, { state: "failed", error: sentenceOf(error) });

@@ -3,16 +3,17 @@
 import { signal } from "./vendor/signals-core/signals-core.js";
 import { call, callJson, newKey } from "./api.js";
 import { received } from "./connection.js";
-import { sentenceOf } from "./errors.js";
+import { ApiError, sentenceOf } from "./errors.js";
 import { notify } from "./notices.js";
 import { patiently } from "./patience.js";
 
 const MAX_PICTURES = 5;
 const TYPES = /^image\//;
+const UNREADABLE = "This is not a JPEG, PNG, WebP, GIF or HEIC picture.";
 
 /**
- * @typedef {{key: string, name: string, preview: string, state: "uploading"|"ready"|"failed", error: string|null,
- *   file: File, attachmentId: string|null}} Picture
+ * @typedef {{key: string, name: string, preview: string|null, state: "uploading"|"ready"|"failed", error: string|null,
+ *   canRetry: boolean, file: File, attachmentId: string|null}} Picture
  */
 
 /** The pictures beside the message that is being written. @type {{value: Picture[]}} */
@@ -33,7 +34,7 @@ export function addPictures(files) {
     } else {
       const picture = {
         key: newKey(), name: file.name, preview: URL.createObjectURL(file), state: /** @type {"uploading"} */ ("uploading"),
-        error: null, file, attachmentId: null,
+        error: null, canRetry: false, file, attachmentId: null,
       };
       pictures.value = [...pictures.value, picture];
       upload(picture);
@@ -51,16 +52,23 @@ export async function upload(picture) {
     const attachment = await patiently(() => callJson("POST", "chat/attachments", { form, headers }));
     change(picture.key, { state: "ready", attachmentId: attachment.id });
   } catch (error) {
-    change(picture.key, { state: "failed", error: sentenceOf(error) });
-    notify(`${picture.name}: ${sentenceOf(error)}`, true);
+    const isRefused = error instanceof ApiError && error.status < 500;
+    const sentence = isRefused && error.code === "unsupported_type" ? UNREADABLE : sentenceOf(error);
+    change(picture.key, { state: "failed", error: sentence, canRetry: !isRefused });
+    notify(`${picture.name}: ${sentence}`, true);
   }
 }
 
 /** @param {string} key */
 export function removePicture(key) {
   const removed = pictures.value.find((picture) => picture.key === key);
-  if (removed) URL.revokeObjectURL(removed.preview);
+  if (removed?.preview) URL.revokeObjectURL(removed.preview);
   pictures.value = pictures.value.filter((picture) => picture.key !== key);
+}
+
+/** The browser cannot show the file. @param {string} key */
+export function forgetPreview(key) {
+  change(key, { preview: null });
 }
 
 export function removeAllPictures() {

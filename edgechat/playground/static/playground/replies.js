@@ -6,7 +6,7 @@ import { NoConnection, SignedOut, sentenceOf } from "./errors.js";
 import { readEvents } from "./events.js";
 import { announce, notify } from "./notices.js";
 import { patiently } from "./patience.js";
-import { messageOf, putMessages } from "./state.js";
+import { messageOf, openId, putMessages, reasons } from "./state.js";
 import { tellOtherTabs } from "./sync.js";
 
 const EVENTS = { Accept: "text/event-stream" };
@@ -61,6 +61,13 @@ export function regenerate(id, messageId, content) {
   const path = `chat/conversations/${id}/messages/${messageId}/regenerate`;
   const json = content === undefined ? {} : { content };
   return followNewReply(id, () => call("POST", path, { json, headers: EVENTS }));
+}
+
+/** Show why an answer failed: with it, and elsewhere as a notice. @param {string} id @param {string} messageId @param {string} sentence */
+export function explainFailure(id, messageId, sentence) {
+  reasons.value = new Map(reasons.value).set(messageId, sentence.replace(/\.?$/, "."));
+  if (openId.value === id) announce(`The answer failed. ${sentence}`);
+  else notify(sentence, true);
 }
 
 /** The call that sends a message and answers with the reply's events. @param {string} id @param {any} json */
@@ -157,7 +164,7 @@ class Reply {
     tellOtherTabs(this.id);
     // The reply goes on, but not for this session or this reader.
     if (["token_revoked", "not_found"].includes(body.code)) return;
-    notify(body.detail, true);
+    explainFailure(this.id, this.messageId, body.detail);
     const message = body.context?.model_message ?? messageOf(this.id, this.messageId);
     if (message) putMessages(this.id, [{ ...message, status: "failed" }]);
   }

@@ -26,14 +26,20 @@ import { signal } from "./vendor/signals-core/signals-core.js";
 
 /** The signed-in user, or null. @type {{value: {id: number, email: string}|null}} */
 export const user = signal(null);
+/** Whether the page is still looking for a session. */
+export const isStarting = signal(true);
 /** Whether the server answered last, or is expected to. */
 export const isReachable = signal(navigator.onLine);
 /** Loaded conversations by id. @type {{value: Map<string, Conversation>}} */
 export const conversations = signal(new Map());
+/** Why the page waits before it calls again, and until when in milliseconds; or null. @type {{value: {sentence: string, until: number}|null}} */
+export const waiting = signal(null);
 /** The open conversation's id; null is a new one. @type {{value: string|null}} */
 export const openId = signal(null);
 /** Loaded threads by conversation. @type {{value: Map<string, Thread>}} */
 export const threads = signal(new Map());
+/** Why answers failed, by message, as far as this tab was told. @type {{value: Map<string, string>}} */
+export const reasons = signal(new Map());
 /** @type {{value: Outgoing[]}} */
 export const outbox = signal([]);
 /** The open dialog, or null. @type {{value: {name: string, [more: string]: any}|null}} */

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 
 from playwright.sync_api import Page, expect
 
@@ -28,8 +29,10 @@ def double(number):
 ```
 
 | a | b |
-|---|---|
+|---|--:|
 | 1 | 2 |
+
+- [x] done
 
 <img src="https://example.com/x.png" onerror="alert(1)"> ![picture](https://example.com/y.png)
 """
@@ -69,6 +72,8 @@ def test_markdown_is_shown_safely_with_coloured_code_and_a_copy_button(alices: P
     expect(content.get_by_role("heading", name="Title")).to_be_visible()
     expect(content.locator("strong")).to_have_text("Bold")
     expect(content.locator("table td")).to_have_text(["1", "2"])
+    expect(content.locator("table td").last).to_have_css("text-align", re.compile("right$"))
+    expect(content.get_by_role("listitem")).to_have_css("list-style-type", "none")
     expect(content.locator("img, script, [onerror]")).to_have_count(0)
     links = content.locator("a").evaluate_all("links => links.map((link) => [link.getAttribute('href'), link.rel])")
     known = "noopener noreferrer nofollow"
@@ -118,9 +123,21 @@ def test_feedback_is_given_with_a_comment_and_taken_back(alices: Page, alice: Pe
     expect(alices.get_by_role("button", name="Good answer")).to_have_attribute("aria-pressed", "false")
 
 
-def test_a_failed_answer_says_so_and_is_tried_again(alices: Page) -> None:
+def test_a_failed_answer_says_why_and_is_tried_again(alices: Page) -> None:
+    send(alices, f"Hello [[status=400]] [[fail_first=2]] [[key={uuid.uuid4().hex}]]")
+    failed = "The answer failed. The model is not available, please try again. Try again"
+    expect(alices.locator(".message.model .state")).to_have_text(failed)
+    expect(alices.get_by_role("button", name="Good answer")).to_have_count(0)
+    with alices.expect_response("**/regenerate"):
+        alices.get_by_role("button", name="Try again").click()
+    expect(alices.locator(".message.model .state")).to_have_text(failed)
+    alices.get_by_role("button", name="Try again").click()
+    expect(wait_for_answer(alices)).to_have_text("Echo: Hello")
+
+
+def test_the_question_of_a_failed_answer_is_edited(alices: Page) -> None:
     send(alices, "Hello [[status=400]]")
-    expect(alices.locator(".message.model .state")).to_have_text("The answer failed.")
+    expect(alices.locator(".message.model .state")).to_contain_text("The answer failed.")
     alices.get_by_role("button", name="Edit").click()
     alices.get_by_label("Edit your message").fill("Hello")
     alices.get_by_role("button", name="Send again").click()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Any
 
 from playwright.sync_api import BrowserContext, Page, expect
 
@@ -75,6 +77,28 @@ def test_the_browser_says_that_it_is_offline(alices: Page) -> None:
     expect(alices.locator("#offline")).to_be_visible()
     alices.context.set_offline(False)
     expect(alices.locator("#offline")).to_have_count(0)
+
+
+def test_over_the_limit_of_requests_the_page_says_so_and_goes_on_by_itself(
+    open_context: Callable[..., BrowserContext], enter: Callable[..., Page], web_url: str, alice: Person
+) -> None:
+    conversation = alice.new_conversation(title="Known")
+    assert alice.say(conversation, "Hello").status_code == 200
+    page = enter(open_context(web_url), alice)
+    limited: dict[str, Any] = {
+        "status": 429,
+        "headers": {"Retry-After": "5"},
+        "json": {"detail": "Too many requests", "code": "rate_limited"},
+    }
+    calls = re.compile(r"/api/v1/(auth/me|chat/)")
+    page.route(calls, lambda route: route.fulfill(**limited))
+    page.goto(f"/playground#/c/{conversation}")
+    page.reload()
+    expect(page.locator("#waiting")).to_contain_text("Too many requests. The page goes on by itself at ")
+    page.unroute(calls)
+    expect(answers(page)).to_have_text("Echo: Hello")
+    expect(page.locator(".conversations")).to_contain_text("Known")
+    expect(page.locator("#waiting")).to_have_count(0)
 
 
 def test_many_calls_in_two_tabs_refresh_the_token_once(

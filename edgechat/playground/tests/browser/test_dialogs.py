@@ -38,7 +38,7 @@ def test_todos_are_found_in_a_conversation_added_and_completed(alices: Page, ali
     alices.get_by_role("button", name="Add", exact=True).click()
     alices.get_by_label("Call the plumber", exact=True).check()
     expect(alices.get_by_label("Call the plumber", exact=True)).to_be_checked()
-    alices.get_by_label("Put away Call the plumber").click()
+    alices.get_by_label("Archive Call the plumber").click()
     expect(alices.locator("ul.todos")).not_to_contain_text("Call the plumber")
     [archived] = alice.get("todos", params={"archived": "true"}).json()
     assert (archived["title"], archived["completed"]) == ("Call the plumber", True)
@@ -52,7 +52,7 @@ def test_usage_and_budget_are_shown(
     wait_for_answer(alices)
     eventually(lambda: alice.get("usage/me").json()["tokens"]["total"])
     alices.get_by_role("button", name="Usage and budget").click()
-    expect(alices.locator(".figures div", has_text="Tokens in all").locator("dd")).to_have_text(re.compile(r"^[1-9]"))
+    expect(alices.locator(".figures div", has_text="Tokens, total").locator("dd")).to_have_text(re.compile(r"^[1-9]"))
     expect(alices.locator("dialog")).to_contain_text("There is no limit")
     expect(alices.locator(".chart rect")).to_have_count(30)
 

@@ -23,7 +23,10 @@ print('Hello')  # a comment
 
 | a | b |
 |---|---|
-| 1 | 2 |"""
+| 1 | 2 |
+
+- [x] done
+- [ ] open"""
 DIALOGS = ["Usage and budget", "Todos", "Summarize a page", "Sessions"]
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 

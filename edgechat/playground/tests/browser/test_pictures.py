@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
+import pillow_heif
+from PIL import Image
 from playwright.sync_api import FilePayload, Page, expect
 
 from edgechat.playground.tests.browser.page import answers, send, wait_for_answer
@@ -52,6 +56,25 @@ def test_what_is_not_a_picture_is_refused_in_words(alices: Page) -> None:
         files=[FilePayload(name="broken.png", mimeType="image/png", buffer=b"this is no picture")]
     )
     expect(alices.locator(".previews .failed")).to_be_visible()
-    expect(alices.locator(".notices")).to_contain_text("broken.png: ")
+    expect(alices.locator(".notices")).to_contain_text(
+        "broken.png: This is not a JPEG, PNG, WebP, GIF or HEIC picture."
+    )
     alices.get_by_label("Remove broken.png").click()
     expect(alices.locator(".previews")).to_have_count(0)
+
+
+def test_a_picture_that_the_browser_cannot_show_is_previewed_all_the_same(alices: Page) -> None:
+    data = io.BytesIO()
+    pillow_heif.from_pillow(Image.new("RGB", (60, 40), "orange")).save(data)
+    photo: FilePayload = {"name": "photo.heic", "mimeType": "image/heic", "buffer": data.getvalue()}
+    alices.locator("#files").set_input_files(photo)
+    expect(alices.get_by_role("img", name="photo.heic")).to_have_js_property("naturalWidth", 60)
+
+
+def test_the_same_picture_twice_is_sent_once(alices: Page) -> None:
+    for name in ("one.png", "two.png"):
+        alices.evaluate(GIVE, ["drop", "red", name])
+    expect(alices.locator(".previews .ready")).to_have_count(2)
+    send(alices, "What is this?")
+    wait_for_answer(alices)
+    expect(alices.locator(".message.user .picture")).to_have_count(1)

@@ -7,6 +7,7 @@ import { loader } from "../loading.js";
 import { notify, tryTo } from "../notices.js";
 import { dialog, user } from "../state.js";
 import { chooseTheme, theme, THEMES } from "../theme.js";
+import { hasKeyboard } from "./devices.js";
 import { loadedView } from "./loaded.js";
 
 const time = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
@@ -22,17 +23,21 @@ export function accountView() {
       ${THEMES.map(([value, text]) => html`<label><input type="radio" name="theme" .checked=${theme.value === value}
         @change=${() => chooseTheme(value)}> ${text}</label>`)}
     </fieldset>
-    <h3>Keys</h3>
+    ${hasKeyboard ? keysView() : nothing}
+    <div class="buttons">
+      <button @click=${() => (dialog.value = { name: "sessions" })}>Sessions</button>
+      <button class="primary" @click=${() => tryTo(() => leave(signOut))}>Sign out</button>
+    </div>`;
+}
+
+function keysView() {
+  return html`<h3>Keys</h3>
     <dl class="keys">
       <div><dt><kbd>Enter</kbd></dt><dd>Send; <kbd>Shift</kbd> <kbd>Enter</kbd> begins a line</dd></div>
       <div><dt><kbd>Esc</kbd></dt><dd>Stop the answer, close a menu or this dialog</dd></div>
       <div><dt><kbd>Ctrl</kbd> <kbd>K</kbd></dt><dd>Search</dd></div>
       <div><dt><kbd>Ctrl</kbd> <kbd>Shift</kbd> <kbd>O</kbd></dt><dd>New conversation</dd></div>
-    </dl>
-    <div class="buttons">
-      <button @click=${() => (dialog.value = { name: "sessions" })}>Sessions</button>
-      <button class="primary" @click=${() => tryTo(() => leave(signOut))}>Sign out</button>
-    </div>`;
+    </dl>`;
 }
 
 export function sessionsView() {
@@ -49,7 +54,7 @@ function listView(list) {
 function sessionView(session) {
   return html`<li>
     <div><strong>${session.device_name || session.user_agent.slice(0, 60) || "Unknown device"}</strong>
-      ${session.current ? html`<em>this one</em>` : nothing}
+      ${session.current ? html`<em>this device</em>` : nothing}
       <small>${session.ip}, last used ${time.format(new Date(session.last_used_at))}, since ${time.format(new Date(session.created_at))}</small></div>
     ${session.current ? nothing : html`<button @click=${() => end(session)}>End</button>`}
   </li>`;

@@ -6,14 +6,13 @@ import { signal } from "../vendor/signals-core/signals-core.js";
 import { draftOf, setDraft } from "../drafts.js";
 import { tryTo } from "../notices.js";
 import { sendMessage } from "../outbox.js";
-import { addPictures, isDropping, pictures, removeAllPictures, removePicture, upload } from "../pictures.js";
+import { addPictures, forgetPreview, isDropping, pictureAddress, pictures, removeAllPictures, removePicture, upload } from "../pictures.js";
 import { stopReply } from "../replies.js";
 import { dialog, openId, outbox, threads } from "../state.js";
+import { hasKeyboard } from "./devices.js";
 import { icons } from "./icons.js";
 
 const MAX_CHARACTERS = 32_000;
-/** On a touch screen Enter begins a line, because there is no Shift with it. */
-const sendsOnEnter = !matchMedia("(pointer: coarse)").matches;
 /** Whether the next new conversation is temporary. */
 const isTemporary = signal(false);
 
@@ -26,7 +25,7 @@ export function composerView(id) {
   return html`<form id="composer" class="composer ${isDropping.value ? "dropping" : ""}" @submit=${submit}>
     ${pictures.value.length ? html`<ul class="previews" aria-label="Pictures to send">${pictures.value.map(previewView)}</ul>` : nothing}
     <label class="visually-hidden" for="message">Message</label>
-    <textarea id="message" rows="1" maxlength=${MAX_CHARACTERS} placeholder="Message" enterkeyhint=${sendsOnEnter ? "send" : "enter"}
+    <textarea id="message" rows="1" maxlength=${MAX_CHARACTERS} placeholder=${pictures.value.length ? "Ask about the picture" : "Message"} enterkeyhint=${hasKeyboard ? "send" : "enter"}
       .value=${live(text)} @input=${write} @keydown=${keyPressed}></textarea>
     <div class="tools">
       <label class="icon button" title="Add pictures"><span class="visually-hidden">Add pictures</span>${icons.picture}
@@ -34,7 +33,7 @@ export function composerView(id) {
       <button type="button" class="icon" aria-label="Take a picture" title="Take a picture"
         @click=${() => (dialog.value = { name: "camera" })}>${icons.camera}</button>
       ${id === null
-        ? html`<label class="temporary"><input type="checkbox" .checked=${live(isTemporary.value)}
+        ? html`<label class="temporary" title="It is not listed, and found by its address only"><input type="checkbox" .checked=${live(isTemporary.value)}
             @change=${() => (isTemporary.value = !isTemporary.value)}> Temporary</label>`
         : nothing}
       <span class="spacer"></span>
@@ -50,13 +49,20 @@ export function composerView(id) {
 /** @param {import("../pictures.js").Picture} picture */
 function previewView(picture) {
   return html`<li class=${picture.state}>
-    <img src=${picture.preview} alt=${picture.name} width="64" height="64">
+    ${previewPicture(picture)}
     ${picture.state === "uploading" ? html`<progress aria-label="Uploading ${picture.name}"></progress>` : nothing}
-    ${picture.state === "failed"
+    ${picture.state === "failed" && picture.canRetry
       ? html`<button type="button" title=${picture.error ?? ""} @click=${() => upload(picture)}>Try again</button>`
       : nothing}
     <button type="button" class="icon remove" aria-label="Remove ${picture.name}" @click=${() => removePicture(picture.key)}>${icons.close}</button>
   </li>`;
+}
+
+/** A browser that cannot show the file, such as HEIC, shows what the server made of it. @param {import("../pictures.js").Picture} picture */
+function previewPicture({ key, name, preview, attachmentId }) {
+  const address = preview ?? (attachmentId && pictureAddress(attachmentId, "thumb"));
+  if (!address) return html`<span class="unseen" role="img" aria-label=${name}>${icons.picture}</span>`;
+  return html`<img src=${address} alt=${name} width="64" height="64" @error=${() => forgetPreview(key)}>`;
 }
 
 /** @param {Event} event */
@@ -67,7 +73,8 @@ function write(event) {
 /** @param {KeyboardEvent} event */
 function keyPressed(event) {
   const sends = event.key === "Enter" && !event.shiftKey && !event.isComposing;
-  if (!sends || !sendsOnEnter) return;
+  // On a touch screen Enter begins a line.
+  if (!sends || !hasKeyboard) return;
   event.preventDefault();
   /** @type {HTMLFormElement} */ (document.getElementById("composer")).requestSubmit();
 }
@@ -79,8 +86,10 @@ function submit(event) {
   const content = draftOf(id);
   const isWriting = threads.value.get(id ?? "")?.messages.some((message) => message.status === "generating");
   const isSending = outbox.value.some((entry) => entry.conversationId === id && entry.state === "sending");
-  const attachmentIds = pictures.value.flatMap((picture) => picture.attachmentId ?? []);
-  if (!content.trim() || isWriting || isSending || attachmentIds.length < pictures.value.length) return;
+  const isReady = pictures.value.every((picture) => picture.state === "ready");
+  if (!content.trim() || isWriting || isSending || !isReady) return;
+  // The same picture twice is one attachment.
+  const attachmentIds = [...new Set(pictures.value.flatMap((picture) => picture.attachmentId ?? []))];
   setDraft(id, "");
   removeAllPictures();
   tryTo(() => sendMessage({ conversationId: id, content, attachmentIds, temporary: id === null && isTemporary.value }));

@@ -27,7 +27,7 @@ export const icons = {
   right: icon("M9 5l7 7-7 7"),
   search: icon("M11 18a7 7 0 1 0 0-14 7 7 0 0 0 0 14M20 20l-4-4"),
   send: icon("M12 20V5M5 12l7-7 7 7"),
-  stop: icon("M7 7h10v10H7z"),
+  stop: icon("M8 8h8v8H8zM10 10h4v4h-4zM12 12h.01"),
   theme: icon("M12 21a9 9 0 1 0 0-18zM12 3v18"),
   todo: icon("M4 6l2 2 3-3M12 7h9M4 14l2 2 3-3M12 15h9"),
   up: icon("M7 20V9M7 20h9l3-8V9h-6l1-5-2-1-5 6M3 20V9h4"),

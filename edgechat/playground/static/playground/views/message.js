@@ -8,7 +8,7 @@ import { markdownBlocks } from "../markdown.js";
 import { announce, tryTo } from "../notices.js";
 import { pictureAddress } from "../pictures.js";
 import { regenerate } from "../replies.js";
-import { dialog, putMessages } from "../state.js";
+import { dialog, putMessages, reasons } from "../state.js";
 import { tellOtherTabs } from "../sync.js";
 import { icons } from "./icons.js";
 
@@ -61,30 +61,49 @@ function answerView(id, message, { isLast }) {
       ${markdownBlocks(message.id, content)}
       ${isWriting && !content ? html`<p class="thinking"><span class="visually-hidden">The answer is being written</span><i></i><i></i><i></i></p>` : nothing}
     </div>
-    ${STATES[message.status] ? html`<p class="state ${message.status}">${STATES[message.status]}</p>` : nothing}
+    ${STATES[message.status] ? stateView(id, message, isLast) : nothing}
     ${message.finish_reason === "MAX_TOKENS" ? html`<p class="state">The answer reached its longest length.</p>` : nothing}
     ${isWriting ? nothing : actionsView(id, message, isLast)}
   </article>`;
 }
 
+/** How the answer ended, and the way on. @param {string} id @param {Message} message @param {boolean} isLast */
+function stateView(id, message, isLast) {
+  const reason = message.status === "failed" ? reasons.value.get(message.id) : "";
+  return html`<p class="state ${message.status}">${STATES[message.status]} ${reason}
+    ${isLast && isBroken(message)
+      ? html`<button @click=${() => tryTo(() => regenerate(id, message.id))}>Try again</button>`
+      : nothing}</p>`;
+}
+
+/** Whether the same question may well get an answer. @param {Message} message */
+function isBroken({ status }) {
+  return status === "failed" || status === "interrupted";
+}
+
 /** @param {string} id @param {Message} message @param {boolean} isLast */
 function actionsView(id, message, isLast) {
-  const rating = message.feedback?.rating;
   return html`<div class="actions">
     ${variantsView(message)}
     ${message.content ? copyButton(message) : nothing}
-    ${isLast
+    ${isLast && !isBroken(message)
       ? html`<button class="icon regenerate" aria-label="Answer again" title="Answer again"
           @click=${() => tryTo(() => regenerate(id, message.id))}>${icons.redo}</button>`
       : nothing}
-    <button class="icon" aria-label="Good answer" title="Good answer" aria-pressed=${String(rating === "up")}
+    ${message.content ? judgeView(id, message) : nothing}
+  </div>`;
+}
+
+/** @param {string} id @param {Message} message */
+function judgeView(id, message) {
+  const rating = message.feedback?.rating;
+  return html`<button class="icon" aria-label="Good answer" title="Good answer" aria-pressed=${String(rating === "up")}
       @click=${() => rate(id, message, "up")}>${icons.up}</button>
     <button class="icon" aria-label="Bad answer" title="Bad answer" aria-pressed=${String(rating === "down")}
       @click=${() => rate(id, message, "down")}>${icons.down}</button>
     ${message.usage
       ? html`<small class="tokens" title="${message.usage.input_tokens} in, ${message.usage.output_tokens} out">${message.usage.total_tokens} tokens</small>`
-      : nothing}
-  </div>`;
+      : nothing}`;
 }
 
 /** The leaves: earlier versions, then the present one. @param {Message} message */

@@ -1,7 +1,7 @@
 /** The whole page. */
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
-import { dialog, isReachable, listIsOpen, user } from "../state.js";
+import { dialog, isReachable, isStarting, listIsOpen, user, waiting } from "../state.js";
 import { dialogView } from "./dialog.js";
 import { noticesView } from "./notices.js";
 import { sidebarView } from "./sidebar.js";
@@ -12,16 +12,21 @@ import { threadView } from "./thread.js";
 export function pageView(appName) {
   return html`
     ${isReachable.value ? nothing : html`<p id="offline" class="offline" role="status">You are offline. What you send waits until the connection is back.</p>`}
-    ${user.value
-      ? html`<a class="skip" href="#message" @click=${skip}>Skip to the message</a>
-          <div class="frame ${listIsOpen.value ? "list-open" : ""}">
-            ${sidebarView(appName)}
-            <div class="shade" @click=${() => (listIsOpen.value = false)}></div>
-            ${threadView()}
-          </div>
-          ${dialogView()}`
-      : signInView(appName)}
+    ${waiting.value ? html`<p id="waiting" class="offline" role="status">${waiting.value.sentence}</p>` : nothing}
+    ${isStarting.value ? html`<p class="starting">${appName} starts …</p>` : startedView(appName)}
     ${dialog.value ? nothing : noticesView()}`;
+}
+
+/** @param {string} appName */
+function startedView(appName) {
+  if (!user.value) return signInView(appName);
+  return html`<a class="skip" href="#message" @click=${skip}>Skip to the message</a>
+    <div class="frame ${listIsOpen.value ? "list-open" : ""}">
+      ${sidebarView(appName)}
+      <div class="shade" @click=${() => (listIsOpen.value = false)}></div>
+      ${threadView()}
+    </div>
+    ${dialogView()}`;
 }
 
 /** The address names the open conversation, so the focus moves without it. @param {Event} event */

@@ -1,6 +1,7 @@
 /** Taking a picture with the device's camera, and looking at one. */
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { live } from "../vendor/lit-html/directives/live.js";
 import { signal } from "../vendor/signals-core/signals-core.js";
 import { addPictures, pictureAddress } from "../pictures.js";
 import { dialog } from "../state.js";
@@ -33,7 +34,8 @@ export function cameraView() {
   return html`
     ${failure.value ? html`<p role="alert">${failure.value}</p>` : nothing}
     ${stream.value
-      ? html`<video id="viewfinder" autoplay playsinline muted .srcObject=${stream.value} aria-label="What the camera sees"
+      ? // Without `live` each rendering would set the same stream again, and the camera would start again.
+        html`<video id="viewfinder" autoplay playsinline muted .srcObject=${live(stream.value)} aria-label="What the camera sees"
             @loadeddata=${() => (isSeeing.value = true)}></video>
           <div class="buttons"><button class="primary" ?disabled=${!isSeeing.value} @click=${take}>Take the picture</button></div>`
       : nothing}
@@ -55,7 +57,8 @@ function take() {
   canvas.height = video.videoHeight;
   canvas.getContext("2d")?.drawImage(video, 0, 0);
   canvas.toBlob((blob) => {
-    if (blob) addPictures([new File([blob], "camera.jpg", { type: "image/jpeg" })]);
+    if (!blob) return void (failure.value = "The camera sent no picture. Please try again.");
+    addPictures([new File([blob], "camera.jpg", { type: "image/jpeg" })]);
     dialog.value = null;
   }, "image/jpeg", 0.9);
 }

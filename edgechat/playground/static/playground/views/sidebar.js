@@ -4,11 +4,12 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import {
-  changeConversation, found, hasMore, listed, loadConversations, search, searched, showArchived,
+  changeConversation, found, hasMore, isListed, listed, loadConversations, search, searched, showArchived,
   showsArchived,
 } from "../conversations.js";
 import { tryTo } from "../notices.js";
 import { dialog, listIsOpen, openId, user } from "../state.js";
+import { hasKeyboard } from "./devices.js";
 import { icons } from "./icons.js";
 
 /** @typedef {import("../state.js").Conversation} Conversation */
@@ -27,7 +28,7 @@ export function sidebarView(appName) {
     </header>
     <a class="new-chat" href="#/" @click=${startNew}>${icons.plus} New conversation</a>
     <label class="search">${icons.search}<span class="visually-hidden">Search conversations</span>
-      <input id="search" type="search" placeholder="Search (Ctrl K)" .value=${live(searched.value)} @input=${searchLater}>
+      <input id="search" type="search" placeholder=${hasKeyboard ? "Search (Ctrl K)" : "Search"} .value=${live(searched.value)} @input=${searchLater}>
     </label>
     ${found.value ? foundView(found.value) : listView()}
     <footer>
@@ -47,9 +48,14 @@ function listView() {
     </div>
     <ul class="conversations">
       ${repeat(list, (each) => each.id, rowView)}
-      ${list.length ? nothing : html`<li class="empty">${showsArchived.value ? "Nothing is archived." : "No conversation yet."}</li>`}
+      ${list.length ? nothing : html`<li class="empty">${emptyList()}</li>`}
       ${hasMore.value ? html`<li><button class="more" @click=${() => tryTo(loadConversations)}>Show more</button></li>` : nothing}
     </ul>`;
+}
+
+function emptyList() {
+  if (!isListed.value) return "Loading …";
+  return showsArchived.value ? "Nothing is archived." : "No conversation yet.";
 }
 
 /** @param {Conversation} each */
@@ -65,7 +71,7 @@ function rowView(each) {
       <div>
         <button @click=${() => (dialog.value = { name: "rename", id: each.id })}>Rename</button>
         <button @click=${() => change(each, { pinned: !each.pinned })}>${each.pinned ? "Unpin" : "Pin"}</button>
-        <button @click=${() => change(each, { archived: !each.archived })}>${each.archived ? "Put back" : "Archive"}</button>
+        <button @click=${() => change(each, { archived: !each.archived })}>${each.archived ? "Unarchive" : "Archive"}</button>
         <button class="danger" @click=${() => (dialog.value = { name: "delete", id: each.id })}>Delete</button>
       </div>
     </details>

@@ -19,10 +19,10 @@ export function summaryView() {
       <label>Address of the page, or a text
         <textarea name="source" rows="3" required autofocus placeholder="https://example.com/article"></textarea></label>
       <div class="fields">
-        <label>As <select name="style"><option value="paragraph">a paragraph</option><option value="bullets">a list</option>
-          <option value="headline">a headline</option></select></label>
-        <label>Words at most <input name="max_words" type="number" min="10" max="1000" value="120"></label>
-        <label>Language <input name="language" placeholder="of the text" maxlength="35"></label>
+        <label>Style <select name="style"><option value="paragraph">Paragraph</option><option value="bullets">List</option>
+          <option value="headline">Headline</option></select></label>
+        <label>Maximum words <input name="max_words" type="number" min="10" max="1000" value="120"></label>
+        <label>Language <input name="language" placeholder="as the text" maxlength="35"></label>
       </div>
       <div class="buttons"><button class="primary" ?disabled=${state === "loading"}>${state === "loading" ? "Reading …" : "Summarize"}</button></div>
     </form>

@@ -65,9 +65,12 @@ function suggest(idea) {
 /** @param {string|null} id */
 function messagesView(id) {
   const thread = id === null ? null : threads.value.get(id);
-  if (id !== null && (!thread || thread.state === "loading")) return html`<p class="empty" role="status">Loading …</p>`;
+  if (id !== null && (!thread || thread.state === "loading")) {
+    return html`<p class="empty" role="status">Loading …</p>${sending(id).map(outgoingView)}`;
+  }
   if (id !== null && thread?.state === "failed") {
-    return html`<p class="empty" role="alert">${thread.error} <button @click=${() => tryTo(() => loadThread(id))}>Try again</button></p>`;
+    return html`<p class="empty" role="alert">${thread.error} <button @click=${() => tryTo(() => loadThread(id))}>Try again</button></p>
+      ${sending(id).map(outgoingView)}`;
   }
   const messages = thread?.messages ?? [];
   return html`

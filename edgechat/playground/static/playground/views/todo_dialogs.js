@@ -1,6 +1,7 @@
 /** The account's todos, and those that the model finds in a conversation. */
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { live } from "../vendor/lit-html/directives/live.js";
 import { callJson } from "../api.js";
 import { loader } from "../loading.js";
 import { tryTo } from "../notices.js";
@@ -38,19 +39,19 @@ function listView(list) {
     </form>
     <ul class="plain todos">
       ${list.map(todoView)}
-      ${list.length ? nothing : html`<li class="empty">Nothing is to be done.</li>`}
+      ${list.length ? nothing : html`<li class="empty">No todos yet.</li>`}
     </ul>`;
 }
 
 /** @param {Todo} todo */
 function todoView(todo) {
   return html`<li>
-    <label><input type="checkbox" .checked=${todo.completed} @change=${() => change(todo, { completed: !todo.completed })}>
+    <label><input type="checkbox" .checked=${live(todo.completed)} @change=${() => change(todo, { completed: !todo.completed })}>
       <span>${todo.title} ${todo.description ? html`<small>${todo.description}</small>` : nothing}</span></label>
     ${todo.conversation_id
       ? html`<a href="#/c/${todo.conversation_id}" @click=${() => (dialog.value = null)}>Conversation</a>`
       : nothing}
-    <button @click=${() => change(todo, { archived: true })} aria-label="Put away ${todo.title}">Put away</button>
+    <button @click=${() => change(todo, { archived: true })} aria-label="Archive ${todo.title}">Archive</button>
   </li>`;
 }
 

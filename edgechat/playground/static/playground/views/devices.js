@@ -1,0 +1,4 @@
+/** What the page runs on. */
+
+/** A touch screen has no Ctrl, and no Shift with Enter. */
+export const hasKeyboard = !matchMedia("(pointer: coarse)").matches;
