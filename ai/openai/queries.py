@@ -6,10 +6,12 @@ from django.conf import settings
 
 from ai.openai.serializers import OpenAIModelOutput
 from edgechat.errors import NotFound
+from usage.ledger.local_models import is_local
 
 
 def list_models() -> list[OpenAIModelOutput]:
-    return [{"id": settings.GEMINI_MODEL, "object": "model", "created": 0, "owned_by": "google"}]
+    owner = "local" if is_local(settings.GEMINI_MODEL) else "google"
+    return [{"id": settings.GEMINI_MODEL, "object": "model", "created": 0, "owned_by": owner}]
 
 
 def get_model(model_id: str) -> OpenAIModelOutput:

@@ -4,16 +4,20 @@
 
 from __future__ import annotations
 
+from usage.ledger.local_models import PREFIX, SCRIPTED
+
 # The model whose price a settled entry has: the one that answered, if it reported its name.
 PAID_MODEL = "coalesce(nullif(answered_by, ''), model)"
 # `models/gemini-x-001` and `gemini-x@001` are versions of gemini-x and have its price if they have none of their own.
 _BASE = "regexp_replace({name}, '(-[0-9]{{3,8}}|-latest|@.*)$', '')"
 _ANSWERED, _REQUESTED = "%(answered_by)s::text", "entry.model"
+_PAID = f"coalesce(nullif({_ANSWERED}, ''), {_REQUESTED})"
+_IS_LOCAL = f"starts_with({_PAID}, '{PREFIX}') AND {_PAID} <> '{SCRIPTED}'"
 
 # The cost of the row `entry` in millionths, NULL without a price: the price on the day of the call of the model that
-# answered; if it has none, that of the requested model.
+# answered; if it has none, that of the requested model. A local model costs nothing.
 _COST = f"""
-    SELECT round(((%(input)s::numeric - %(cached)s) * input_micros
+    SELECT CASE WHEN {_IS_LOCAL} THEN 0 ELSE (SELECT round(((%(input)s::numeric - %(cached)s) * input_micros
                   + %(cached)s::numeric * cached_input_micros
                   + %(output)s::numeric * output_micros) / 1000000)
       FROM (VALUES (1, {_ANSWERED}), (2, {_BASE.format(name=_ANSWERED)}),
@@ -21,7 +25,7 @@ _COST = f"""
       JOIN usage_modelprice AS price ON price.model = known.name
      WHERE price.valid_from <= (entry.opened_at AT TIME ZONE 'UTC')::date
      ORDER BY known.rank, price.valid_from DESC
-     LIMIT 1
+     LIMIT 1) END
 """
 
 # The settled calls from one day to before another (UTC), summed up by day, model and organization.

@@ -72,6 +72,13 @@ def test_a_model_that_is_asked_stands_in_for_one_without_a_price(name: str) -> N
     assert cost(asked=f"{name}-more", answered_by="another") is None
 
 
+def test_a_local_model_costs_nothing_whatever_was_asked(name: str) -> None:
+    price(name, 5)
+    for asked, answered_by in ((name, "local-tiny"), ("local-tiny", ""), ("local-tiny", "local-tiny")):
+        assert cost(asked=asked, answered_by=answered_by) == 0
+    assert cost(asked=name, answered_by="local-scripted") == 5
+
+
 def test_the_price_of_the_day_counts(name: str) -> None:
     assert cost(asked=name) is None
     price(name, 4, valid_from=today() + DAY)
