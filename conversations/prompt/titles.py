@@ -37,12 +37,13 @@ def title_of_question(question: str) -> str:
 
 
 def title_of_answer(answer: str) -> str:
-    """The title in a model's answer, without a leading `Title:`."""
+    """The title in a model's answer, without a leading `Title:`; empty if the answer is longer than a title."""
     bare = _bare(answer)
     label = _LABEL.match(bare)
     if label:
         bare = _bare(bare[label.end() :])
-    return _shortened(_ESCAPED.sub(r"\1", bare))
+    title = _ESCAPED.sub(r"\1", bare)
+    return title if len(title) <= MAX_TITLE_CHARACTERS else ""
 
 
 def _bare(text: str) -> str:

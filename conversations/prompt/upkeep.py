@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 from django.conf import settings
 from django.db import OperationalError, connection
 
-from ai.calls.metered import MeteredCall
+from ai.calls.metered import TOO_LONG, MeteredCall
 from ai.gemini import Content, ModelError, Prompt
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, reply_seq
@@ -30,12 +31,18 @@ from edgechat.errors import NotAuthenticated, StoreUnavailable
 from edgechat.graphemes import cut
 from edgechat.processes.threads import is_busy, waiting, working
 from usage.ledger.budgets import BudgetExceeded
+from usage.ledger.local_models import is_local
 from usage.ledger.tokens import estimate_tokens
 from usage.models import LedgerEntry
 
 logger = structlog.get_logger(__name__)
 
+# Of the question, and of the answer.
 TITLE_EXCERPT_CHARACTERS = 2000
+TITLE_TOKENS = 32
+TITLE_INSTRUCTION = (
+    "Write a title of at most six words for the question and answer that follow. Answer with the title only."
+)
 # The number of simultaneous upkeeps in a process: a burst of first messages must not cause two bursts of calls. An
 # upkeep that gets no permit in time is skipped: a provisional title exists, and the next reply extends the summary.
 _permits = threading.BoundedSemaphore(4)
@@ -49,9 +56,12 @@ SUMMARY_PART = ":summary:"
 
 
 def look_after(complete: CompleteReply) -> None:
-    """Generate the title and the summary if they are due. Failures are logged and not repeated here."""
+    """Generate the title and the summary if they are due. Failures are logged and not repeated here.
+
+    A local model is too small for titles: the beginning of the user's message stays the title.
+    """
     conversation, reply = complete.conversation, complete.reply
-    untitled = conversation["title"] is None and complete.answer
+    untitled = conversation["title"] is None and complete.answer and not is_local(complete.model)
     if not untitled and not complete.overflowed:
         return
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -67,6 +77,7 @@ def look_after(complete: CompleteReply) -> None:
             if untitled:
                 give_title(
                     conversation,
+                    question=complete.question,
                     answer=complete.answer,
                     provisional=reply.get("first_title"),
                     ledger_id=reply["ledger_id"],
@@ -79,16 +90,23 @@ def look_after(complete: CompleteReply) -> None:
         _permits.release()
 
 
-def give_title(conversation: ConversationDocument, *, answer: str, provisional: str | None, ledger_id: str) -> None:
-    """Ask the model for a title of the first answer; it never replaces a title set by the user."""
-    instruction = "Write a title of at most six words for the text that follows. Answer with the title only."
-    budget = window_tokens()
+def give_title(
+    conversation: ConversationDocument, *, question: str, answer: str, provisional: str | None, ledger_id: str
+) -> None:
+    """Ask the model for a title of the first exchange; it never replaces a title set by the user.
+
+    An answer that is longer than a title is not used.
+    """
+    room = window_tokens() - estimate_tokens(TITLE_INSTRUCTION)
+    asked = beginning(cut(question, TITLE_EXCERPT_CHARACTERS), tokens=room // 10)
     text = _ask(
         conversation,
         purpose=LedgerEntry.Purpose.TITLE,
         attempt_id=f"{ledger_id}:title",
-        instruction=instruction,
-        text=beginning(cut(answer, TITLE_EXCERPT_CHARACTERS), tokens=budget - estimate_tokens(instruction)),
+        instruction=TITLE_INSTRUCTION,
+        question=asked,
+        text=beginning(cut(answer, TITLE_EXCERPT_CHARACTERS), tokens=room - estimate_tokens(asked)),
+        max_output_tokens=TITLE_TOKENS,
     )
     title = title_of_answer(text or "")
     if title:
@@ -171,19 +189,35 @@ def _database_now() -> datetime:
 
 
 def _ask(
-    conversation: ConversationDocument, *, purpose: LedgerEntry.Purpose, attempt_id: str, instruction: str, text: str
+    conversation: ConversationDocument,
+    *,
+    purpose: LedgerEntry.Purpose,
+    attempt_id: str,
+    instruction: str,
+    text: str,
+    question: str = "",
+    max_output_tokens: int | None = None,
 ) -> str | None:
-    """The model's answer; None if the call fails, because a chat continues without titles and summaries."""
+    """The model's answer; None if the call fails, because a chat continues without titles and summaries.
+
+    `question` goes before the text, in a message of its own. An answer that exceeds `max_output_tokens` is None too.
+    """
+    prompt = Prompt(
+        contents=tuple(Content("user", each) for each in (question, text) if each), system_instruction=instruction
+    )
+    if max_output_tokens is not None:
+        prompt = replace(prompt, max_output_tokens=min(max_output_tokens, prompt.max_output_tokens))
     call = MeteredCall(
         attempt_id=attempt_id,
         user_id=conversation["owner_id"],
         organization_id=charged_organization(conversation),
         purpose=purpose,
-        prompt=Prompt(contents=(Content("user", text),), system_instruction=instruction),
+        prompt=prompt,
     )
     try:
         answer = call.run()
     except (ModelError, BudgetExceeded, OperationalError, StoreUnavailable, NotAuthenticated) as error:
         logger.warning("upkeep_skipped", purpose=str(purpose), reason=type(error).__name__)
         return None
-    return None if call.blocked else answer
+    is_cut = max_output_tokens is not None and call.finish_reason == TOO_LONG
+    return None if call.blocked or is_cut else answer

@@ -53,11 +53,13 @@ class ReplyCall:
 
 @dataclass(frozen=True)
 class CompleteReply:
-    """A complete, stored reply; `conversation` is in the state in which it was claimed."""
+    """A complete, stored reply of a model; `conversation` is in the state in which it was claimed."""
 
     conversation: ConversationDocument
     reply: ReplyDocument
+    question: str
     answer: str
+    model: str
     overflowed: bool
 
 
@@ -113,7 +115,16 @@ def _run(
         live.slot.release()
     if final["status"] == "complete" and live.stored and not live.lease_lost and not live.erased:
         for function in _when_complete:
-            function(CompleteReply(conversation, reply, final["content"], call.overflowed))
+            function(
+                CompleteReply(
+                    conversation,
+                    reply,
+                    question=live.exchange.user_message["content"],
+                    answer=final["content"],
+                    model=call.metered.model,
+                    overflowed=call.overflowed,
+                )
+            )
 
 
 def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:

@@ -69,6 +69,11 @@ def test_a_long_title_ends_with_a_whole_character(character: str) -> None:
     assert len(title) > MAX_TITLE_CHARACTERS - len(character) - 1
 
 
+def test_an_answer_that_is_longer_than_a_title_is_none() -> None:
+    assert title_of_answer("**" + "x" * MAX_TITLE_CHARACTERS + "**") == "x" * MAX_TITLE_CHARACTERS
+    assert title_of_answer("x" * (MAX_TITLE_CHARACTERS + 1)) == ""
+
+
 def test_a_long_title_ends_with_a_whole_word() -> None:
     assert title_of_question("wonder " * 30) == "wonder " * 10 + "wonder…"
 

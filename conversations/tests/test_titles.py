@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 import regex
 
 from conftest import Person
+from conversations.prompt.titles import title_of_question
 from conversations.tests.events import EVENT_STREAM, read_events
 from usage.models import LedgerEntry
 
@@ -44,14 +46,17 @@ def test_the_title_is_provisional_while_the_model_is_asked_for_one(alice: Person
     assert title_of(alice, conversation) == "[[say=%5B%5Bdelay=20%5D%5D later]]Storks and [[chunks=1]]cranes"
 
 
-def test_directives_in_the_users_text_do_not_reach_the_call_for_the_title(
+def test_the_title_is_of_the_question_and_the_answer_in_32_tokens(
     alice: Person, model_calls: ModelCalls, eventually: Eventually
 ) -> None:
     conversation = alice.new_conversation()
     marker = f"title-{conversation}"
     alice.say(conversation, f"[[chunks=2]][[thoughts=9]]{marker}")
     calls = eventually(lambda: found if len(found := model_calls(marker)) == 2 else None)
-    assert calls[1]["contents"] == [{"parts": [{"text": f"Echo: {marker}"}], "role": "user"}]
+    texts = [f"[[chunks=2]][[thoughts=9]]{marker}", f"Echo: {marker}"]
+    assert calls[1]["contents"] == [{"parts": [{"text": text}], "role": "user"} for text in texts]
+    assert calls[1]["generation_config"]["maxOutputTokens"] == 32
+    assert calls[1]["thoughts_tokens"] == 0
     assert eventually(lambda: title_of(alice, conversation) == f"Echo: Echo: {marker}")
 
 
@@ -116,3 +121,22 @@ def test_a_long_first_message_is_shortened_between_characters(alice: Person) -> 
         alice.say(conversation, "[[empty=1]]" + character * 60)
         title = title_of(alice, conversation) or ""
         assert set(regex.findall(r"\X", title.removeprefix("[[empty=1]]"))) == {character, "…"}
+
+
+@pytest.mark.parametrize("answer", ["word " * 33, "long" * 21, "two\n\n" * 25])
+def test_what_is_longer_than_a_title_is_dropped(alice: Person, eventually: Eventually, answer: str) -> None:
+    conversation = alice.new_conversation()
+    alice.say(conversation, f"[[say={quote(f'[[say={quote(answer)}]]')}]]A question of mine")
+    eventually(lambda: purposes(alice) == ["chat", "title"])
+    asked = alice.messages(conversation)["messages"][0]["content"]
+    assert title_of(alice, conversation) == title_of_question(asked)
+
+
+def test_a_local_model_is_not_asked_for_a_title(alice: Person, eventually: Eventually) -> None:
+    conversation = alice.new_conversation()
+    alice.say(conversation, "[[version=local-tiny]]Where do storks winter?")
+    other = alice.new_conversation()
+    alice.say(other, "cranes")
+    assert eventually(lambda: title_of(alice, other) == "Echo: Echo: cranes")
+    assert title_of(alice, conversation) == "[[version=local-tiny]]Where do storks winter?"
+    assert purposes(alice) == ["chat", "chat", "title"]
