@@ -43,7 +43,7 @@ help:
 	@echo 'make vendor  copy the libraries of the playground from their npm packages'
 	@echo 'make clean   remove .venv and caches; the data in DATA_DIR (.data) stays'
 	@echo
-	@echo 'Variables: PORT, DATA_DIR, WEB_CONCURRENCY, LOCAL_MODEL=0 (no local model), LOCAL_MONGO=secantus|nx, PYTHON=python3.12'
+	@echo 'Variables: PORT, DATA_DIR, WEB_CONCURRENCY, LOCAL_MODEL=0 (no local model), LOCAL_MODEL_GGUF=FILE (another one), LOCAL_MONGO=secantus|nx, PYTHON=python3.12'
 
 run: install
 	@exec $(BIN)/python -m edgechat.local run

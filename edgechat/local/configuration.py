@@ -19,6 +19,8 @@ _REPLACED_BY: dict[Part, tuple[str, ...]] = {
     "model": ("GEMINI_API_KEY", "GEMINI_BASE_URL"),
 }
 _NO = ("0", "false", "no", "off")
+# The first bytes of such a file. (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md)
+_GGUF_MAGIC = b"GGUF"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Configuration:
     parts: frozenset[Part]
     mongo: MongoKind
     scripted: bool
+    gguf: Path | None
     has_superuser: bool
     environment: str
 
@@ -50,14 +53,17 @@ def read_configuration() -> Configuration:
     mongo = values.get("LOCAL_MONGO", "").lower() or default_kind()
     if mongo not in ("secantus", "nx"):
         raise LocalError(f"LOCAL_MONGO is {mongo!r}; it may be secantus or nx.")
+    parts = frozenset(part for part in ALL_PARTS if not any(_is_set(values, name) for name in _REPLACED_BY[part]))
+    scripted = values.get("LOCAL_MODEL", "1").strip().lower() in _NO
     return Configuration(
         data_dir=PROJECT / values.get("DATA_DIR", ".data"),
         port=_number(values, "PORT", 8000, 65535),
         workers=_number(values, "WEB_CONCURRENCY", _cores(), 512),
         graceful_seconds=_number(values, "GRACEFUL_TIMEOUT", 30, 3600),
-        parts=frozenset(part for part in ALL_PARTS if not any(_is_set(values, name) for name in _REPLACED_BY[part])),
+        parts=parts,
         mongo="secantus" if mongo == "secantus" else "nx",
-        scripted=values.get("LOCAL_MODEL", "1").strip().lower() in _NO,
+        scripted=scripted,
+        gguf=_gguf(values) if "model" in parts and not scripted else None,
         has_superuser=_is_set(values, "FIRST_SUPERUSER_EMAIL"),
         environment=values.get("ENVIRONMENT", "development"),
     )
@@ -72,6 +78,23 @@ def _number(values: Mapping[str, str], name: str, default: int, largest: int) ->
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= largest):
         raise LocalError(f"{name} is {text!r}; it must be a number from 1 to {largest}.")
     return int(text)
+
+
+def _gguf(values: Mapping[str, str]) -> Path | None:
+    """The file of the model that LOCAL_MODEL_GGUF names, None if it is unset."""
+    given = values.get("LOCAL_MODEL_GGUF", "").strip()
+    if not given:
+        return None
+    path = PROJECT / Path(given).expanduser()
+    try:
+        with path.open("rb") as file:
+            is_gguf = file.read(len(_GGUF_MAGIC)) == _GGUF_MAGIC
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LocalError(f"LOCAL_MODEL_GGUF is {given!r}, which cannot be read: {reason}.") from error
+    if not is_gguf:
+        raise LocalError(f"LOCAL_MODEL_GGUF is {given!r}, which is no GGUF file: it does not begin with GGUF.")
+    return path
 
 
 def _cores() -> int:

@@ -11,10 +11,12 @@ from pathlib import Path
 from types import FrameType
 
 from edgechat.local.configuration import PROJECT, Configuration, read_configuration
+from edgechat.local.model import Model
 from edgechat.local.mongo import Nx
 from edgechat.local.ports import HOST, port_is_taken
 from edgechat.local.process import ChildProcess, LocalError
 from edgechat.local.progress import Progress
+from edgechat.local.revival import Revival
 from edgechat.local.server import Server
 from edgechat.local.stack import Stack
 from edgechat.local.web import WebServer
@@ -71,7 +73,11 @@ def _run(configuration: Configuration, progress: Progress, signals: _Signals, *,
             f" PORT={configuration.port + 1} make run"
         )
     stack = Stack(
-        configuration.data_dir, scripted=configuration.scripted, mongo=configuration.mongo, parts=configuration.parts
+        configuration.data_dir,
+        scripted=configuration.scripted,
+        gguf=configuration.gguf,
+        mongo=configuration.mongo,
+        parts=configuration.parts,
     )
     stack.data_dir.acquire()
     progress.line(f"EdgeChat starts, with its data in {configuration.data_dir}")
@@ -86,8 +92,9 @@ def _run(configuration: Configuration, progress: Progress, signals: _Signals, *,
             "ENVIRONMENT": configuration.environment,
             "DATA_DIR": str(configuration.data_dir),
             "GRACEFUL_TIMEOUT": str(int(configuration.graceful_seconds)),
+            **_model_name(stack),
         }
-        stack.data_dir.write_run_env({"ENVIRONMENT": configuration.environment, **stack.env})
+        stack.data_dir.write_run_env({"ENVIRONMENT": configuration.environment, **stack.env, **_model_name(stack)})
         _update_stores(configuration, env, progress)
         if demo:
             _run_commands({"Demo data": "seed_demo"}, configuration, env, progress)
@@ -106,7 +113,7 @@ def _run(configuration: Configuration, progress: Progress, signals: _Signals, *,
             if demo:
                 progress.line(_last_line(configuration.data_dir / "log" / "seed_demo.log"))
                 progress.line()
-            _watch([*stack.servers, web])
+            _watch([*stack.servers, web], stack.model, progress)
     finally:
         _stop(stack, web, progress, signals)
 
@@ -185,14 +192,22 @@ def _last_line(log: Path) -> str:
     return log.read_text().strip().splitlines()[-1]
 
 
-def _watch(servers: list[Server]) -> None:
-    """Wait for a signal.
+def _model_name(stack: Stack) -> dict[str, str]:
+    """The setting that names the embedded model, so that calls, costs and lists show what really answers."""
+    return {} if stack.model is None else {"GEMINI_MODEL": stack.model.version}
 
-    Raises LocalError when a server ends by itself.
+
+def _watch(servers: list[Server], model: Model | None, progress: Progress) -> None:
+    """Wait for a signal. The model is started again when it ends by itself.
+
+    Raises LocalError when another server does.
     """
+    revival = None if model is None else Revival(model, progress)
     while True:
+        if revival is not None:
+            revival.look()
         for server in servers:
-            if not server.is_running():
+            if server is not model and not server.is_running():
                 raise LocalError(f"{server.death_notice()}\nEverything else is stopped now; `make run` starts again.")
         time.sleep(0.2)
 

@@ -29,16 +29,20 @@ class Stack:
         *,
         durable: bool = True,
         scripted: bool = False,
+        gguf: Path | None = None,
         mongo: MongoKind = "secantus",
         parts: Iterable[Part] = ALL_PARTS,
     ) -> None:
-        """Nothing is started. `durable=False` is for tests: no server then waits for the disk."""
+        """Nothing is started. `durable=False` is for tests: no server then waits for the disk.
+
+        `gguf` is the file of another model than the one that is installed.
+        """
         self.data_dir = DataDir(data_dir)
         path, parts = self.data_dir.path, frozenset(parts)
         self.postgres = Postgres(path, durable=durable) if "postgres" in parts else None
         self.valkey = Valkey(path, durable=durable) if "valkey" in parts else None
         self.mongo: Secantus | Nx | None = make_mongo(mongo, path, durable=durable) if "mongo" in parts else None
-        self.model = Model(path, scripted=scripted) if "model" in parts else None
+        self.model = Model(path, scripted=scripted, gguf=gguf) if "model" in parts else None
 
     @property
     def servers(self) -> list[Server]:

@@ -1,7 +1,7 @@
 """The local model server; `python -m edgechat.local.model_server --help` lists its options.
 
 Exit codes: 0 after SIGTERM or SIGINT or the parent's death, 1 when the address is not available, 2 for wrong arguments,
-3 when the real model's wheels are not installed.
+3 when the real model's wheels are not installed, 4 when the model's file cannot be loaded.
 """
 
 # ruff: noqa: E402
@@ -22,7 +22,7 @@ from edgechat.local.model_server.http import LISTEN_BACKLOG, make_server
 from edgechat.local.model_server.scripted import ScriptedModel
 from edgechat.local.model_server.service import Model, Service
 
-EXIT_ADDRESS, EXIT_WHEELS = 1, 3
+EXIT_ADDRESS, EXIT_WHEELS, EXIT_FILE = 1, 3, 4
 PARENT_POLL_SECONDS = 0.5
 
 
@@ -38,13 +38,16 @@ def main() -> int:
     if options.scripted:
         model = ScriptedModel()
     else:
-        from edgechat.local.model_server import smollm
+        from edgechat.local.model_server import language_model
 
         try:
-            model = smollm.load(options.prompt_tokens)
-        except smollm.WheelsMissing as missing:
+            model = language_model.load(options.prompt_tokens, options.gguf)
+        except language_model.WheelsMissing as missing:
             print(missing, file=sys.stderr)
             return EXIT_WHEELS
+        except language_model.UnusableFile as unusable:
+            print(unusable, file=sys.stderr)
+            return EXIT_FILE
     service = Service(model, key=options.key_file.read_text(encoding="utf-8").strip() if options.key_file else None)
     serve(listener, service, options.ready_file, parent if options.die_with_parent else None)
     sys.stdout.flush()
@@ -65,6 +68,7 @@ def parse_arguments() -> argparse.Namespace:
         "--key-file", type=Path, help="holds the API key that calls must have; without it none is needed"
     )
     parser.add_argument("--scripted", action="store_true", help="echoes and scripted faults instead of the real model")
+    parser.add_argument("--gguf", type=Path, help="the file of another model than the wheel's")
     parser.add_argument("--prompt-tokens", type=int, default=2048, help="the limit of what the real model reads")
     parser.add_argument(
         "--die-with-parent", action="store_true", help="end when the process that started this one ends"

@@ -16,6 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 BATCH_TOKENS = 256
+# Stands between texts in one call. No token has this number.
+SEPARATOR = -1
 
 
 class LlamaError(Exception):
@@ -26,7 +28,10 @@ class LlamaServer:
     """A loaded model that generates for several callers at the same time."""
 
     def __init__(self, gguf: Path, *, slots: int, slot_tokens: int) -> None:
-        """Load the model. Takes seconds and holds the interpreter's lock. Raises ImportError without xllamacpp."""
+        """Load the model. Takes seconds and holds the interpreter's lock.
+
+        Raises ImportError without xllamacpp, and LlamaError for a file that it cannot load.
+        """
         xllamacpp: Any = importlib.import_module("xllamacpp")
         params = xllamacpp.CommonParams()
         params.model.path = str(gguf)
@@ -43,13 +48,41 @@ class LlamaServer:
         # The key protects the port from other users of this machine and from pages in a browser.
         self._key = secrets.token_hex(16)
         params.api_keys = [self._key]
-        self._server = xllamacpp.Server(params)
+        try:
+            self._server = xllamacpp.Server(params)
+        except RuntimeError as fault:
+            raise LlamaError(str(fault)) from fault
         self._address = urlsplit(self._server.listening_address).netloc
 
-    def tokenize(self, mixed: Sequence[int | str]) -> list[int]:
-        """Texts become ordinary tokens, even if they look like special ones; numbers are used as tokens."""
-        with self._post("/tokenize", {"content": list(mixed), "add_special": False, "parse_special": False}) as answer:
-            return [int(token) for token in json.load(answer)["tokens"]]
+    def tokenize(self, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
+        """The tokens of each text.
+
+        They are ordinary ones, even if the text looks like a special one. With `special` the texts are the parts of a
+        template: such texts become special tokens, and the first part gets the model's mark of a beginning, if it has
+        one.
+        """
+        mixed = [each for text in texts for each in (SEPARATOR, text)]
+        payload = {"content": mixed, "add_special": False, "parse_special": special}
+        with self._post("/tokenize", payload) as answer:
+            tokens: list[list[int]] = []
+            for token in json.load(answer)["tokens"]:
+                if token == SEPARATOR:
+                    tokens.append([])
+                else:
+                    tokens[-1].append(int(token))
+        if special:
+            with self._post("/tokenize", {"content": texts[0], "add_special": True, "parse_special": True}) as answer:
+                tokens[0] = [int(token) for token in json.load(answer)["tokens"]]
+        return tokens
+
+    def apply_template(self, messages: Sequence[tuple[str, str]]) -> str:
+        """The roles and texts in the model's chat template, with the start of the answer, which is not to think."""
+        payload = {
+            "messages": [{"role": role, "content": text} for role, text in messages],
+            "chat_template_kwargs": {"enable_thinking": False},
+        }
+        with self._post("/apply-template", payload) as answer:
+            return str(json.load(answer)["prompt"])
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         with self._post("/detokenize", {"tokens": list(tokens)}) as answer:

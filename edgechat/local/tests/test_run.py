@@ -44,14 +44,22 @@ workers = int(os.environ["WEB_CONCURRENCY"])
 _MODEL = """
 import argparse, http.server, os, sys
 parser = argparse.ArgumentParser()
-for name in ("--port", "--ready-file", "--key-file"):
+for name in ("--port", "--ready-file", "--key-file", "--gguf"):
     parser.add_argument(name)
 for name in ("--scripted", "--die-with-parent"):
     parser.add_argument(name, action="store_true")
 options = parser.parse_args()
+if options.gguf:
+    print("cannot load", options.gguf)
+    sys.exit(4)
 if not options.scripted:
     sys.exit(3)
-server = http.server.HTTPServer(("127.0.0.1", int(options.port)), http.server.BaseHTTPRequestHandler)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"model": "local-scripted"}')
+server = http.server.HTTPServer(("127.0.0.1", int(options.port)), Handler)
 open(options.ready_file, "w").write(f"http://127.0.0.1:{server.server_port}")
 server.serve_forever()
 """
@@ -146,7 +154,9 @@ def test_a_run_serves_until_it_is_asked_to_stop_and_keeps_its_data(launch: Launc
         "REDIS_URL",
         "GEMINI_BASE_URL",
         "GEMINI_API_KEY",
+        "GEMINI_MODEL",
     }
+    assert env["GEMINI_MODEL"] == "local-scripted"
     assert stat.S_IMODE((first.data_dir / "run.env").stat().st_mode) == 0o600
     with psycopg.connect(env["DATABASE_URL"]) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS value")
@@ -205,6 +215,32 @@ def test_a_server_that_dies_stops_the_run(launch: Launch) -> None:
     assert not any(lives(child) for child in children)
 
 
+def test_a_model_that_dies_is_started_again_at_its_address(launch: Launch) -> None:
+    run = launch()
+    run.wait_ready()
+    url = run.run_env()["GEMINI_BASE_URL"]
+    others = {child.pid for child in run.children()}
+    for _ in range(2):
+        dead = next(child for child in run.children() if "edgechat.local.model_server" in child.cmdline())
+        dead.kill()
+        assert wait_until(lambda: not lives(dead), seconds=120)  # noqa: B023
+        others.discard(dead.pid)
+        assert wait_until(lambda: answers(f"{url}/health"), seconds=120)
+    assert "Model (scripted) ended by itself with exit code -9" in run.output()
+    with urllib.request.urlopen(f"http://127.0.0.1:{run.port}/", timeout=60) as answer:
+        assert answer.read() == b"ok"
+    assert others <= {child.pid for child in run.children()}
+    assert run.end() == 0
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 def test_nothing_outlives_a_run_that_is_sigkilled(launch: Launch) -> None:
     run = launch(postgres=True)
     run.wait_ready()
@@ -243,6 +279,31 @@ def test_the_superuser_and_the_demo_are_made_only_where_they_are_asked_for(launc
     assert "ok Superuser" in run.output()
     assert (run.data_dir / "log" / "ensure_superuser.log").read_text() == "ran ensure_superuser development\n"
     assert run.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("missing.gguf", "cannot be read: No such file or directory."),
+        (".", "cannot be read: Is a directory."),
+        ("words.gguf", "is no GGUF file: it does not begin with GGUF."),
+    ],
+)
+def test_a_file_that_is_no_model_is_named_before_anything_starts(
+    launch: Launch, data_dir: Path, file: str, said: str
+) -> None:
+    (data_dir / "words.gguf").write_text("words")
+    run = launch(LOCAL_MODEL="1", LOCAL_MODEL_GGUF=f"{data_dir}/{file}")
+    assert run.process.wait(60) == 1
+    assert run.output().strip() == f"LOCAL_MODEL_GGUF is '{data_dir}/{file}', which {said}"
+    assert not run.data_dir.exists()
+
+
+def test_a_file_that_cannot_be_loaded_stops_the_run_with_the_reason(launch: Launch, data_dir: Path) -> None:
+    (data_dir / "broken.gguf").write_bytes(b"GGUF and so on")
+    run = launch(LOCAL_MODEL="1", LOCAL_MODEL_GGUF=f"{data_dir}/broken.gguf")
+    assert run.process.wait(120) == 1
+    assert f"LOCAL_MODEL_GGUF: cannot load {data_dir}/broken.gguf" in run.output()
 
 
 @pytest.mark.parametrize(

