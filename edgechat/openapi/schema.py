@@ -76,6 +76,8 @@ class BodySchema(AutoSchema):
         operation: dict[str, Any] | None = super().get_operation(*args, **kwargs)
         if operation is None:
             return None
+        # Generated clients take a list with an empty object for one that needs a token.
+        operation["security"] = [each for each in operation.get("security", []) if each]
         for parameter in operation.get("parameters", []):
             if parameter["in"] == "path":
                 parameter["description"] = _IDS[parameter["name"]]

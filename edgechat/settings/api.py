@@ -36,6 +36,7 @@ SPECTACULAR_SETTINGS = {
         "edgechat.openapi.examples.add_examples",
         "edgechat.openapi.streams.add_streams",
         "edgechat.openapi.headers.add_headers",
+        "edgechat.openapi.nullable.add_null",
     ],
     "ENUM_NAME_OVERRIDES": {
         "UserRole": ["user", "admin"],
