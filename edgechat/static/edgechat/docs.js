@@ -38,6 +38,10 @@ addEventListener("DOMContentLoaded", () => {
     deepLinking: true,
     displayRequestDuration: true,
     filter: true,
+    onComplete: () => {
+      // Swagger UI's own words say "by tag", which its filter is limited to.
+      document.querySelector(".operation-filter-input").placeholder = "Filter by path, method, id, summary or tag";
+    },
     persistAuthorization: true,
     plugins: [{ fn: { opsFilter: filterOperations } }],
     validatorUrl: null,
