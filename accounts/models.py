@@ -307,6 +307,7 @@ class AuditEvent(models.Model):
         REAUTHENTICATED = "reauthenticated"
         API_KEY_CREATED = "api_key_created"
         API_KEY_ENDED = "api_key_ended"
+        CONVERSATIONS_IMPORTED = "conversations_imported"
 
     event = models.CharField(max_length=30, choices=Event.choices)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)

@@ -19,6 +19,9 @@ class ConversationsConfig(AppConfig):
         from ai.summarize.queries import register_conversation_reader
         from conversations import services
         from conversations.attachments import services as attachments
+        from conversations.imports import queries as import_queries
+        from conversations.imports import run as import_run
+        from conversations.imports import services as imports
         from conversations.prompt import summary_source, upkeep
         from conversations.replies import erase, live, remote, run, stop, take_over
         from conversations.sync import account_export
@@ -33,9 +36,11 @@ class ConversationsConfig(AppConfig):
         notices.listen(ENDED, erase.hear_ended)
         # A signal, because memberships also end with their organization and in the admin.
         post_delete.connect(_end_sharing, sender=Membership)
+        register_eraser(imports.delete_imports_of)  # first, because an import writes transcripts
         register_eraser(erase.delete_conversations_of)
         register_eraser(attachments.delete_attachments_of)
         register_exporter(account_export.export_conversations, types=account_export.TYPES)
+        register_exporter(import_queries.export_imports, types=import_queries.TYPES)
         run.register_when_complete(upkeep.look_after)
         ledger.register_take_over(LedgerEntry.Purpose.CHAT, take_over.settles_call)
         ledger.register_take_over(LedgerEntry.Purpose.CONTEXT_SUMMARY, upkeep.release_lost_summary)
@@ -46,6 +51,8 @@ class ConversationsConfig(AppConfig):
         periodic.register(take_over.take_stray_replies, seconds=take_over.STRAY_SECONDS)
         periodic.register(take_over.declare_unknown_workers_dead, seconds=20)
         periodic.register(services.purge_conversations, seconds=60)
+        periodic.register(import_run.run_next_import, seconds=import_run.RUN_SECONDS)
+        periodic.register(imports.prune_imports, seconds=3600)
 
 
 def _end_sharing(instance: Any, **kwargs: Any) -> None:

@@ -104,6 +104,8 @@ class ConversationDocument(ListedConversation):
     expires_at: datetime | None
     creation_key: str | None
     creation_hash: str | None
+    source_key: NotRequired[str]  # of an imported conversation: the source and its id there
+    import_id: NotRequired[str]
     # Incremented by changes that a reply depends on; claims compare it. Conversations of earlier versions may lack it.
     revision: NotRequired[int]
     summary: SummaryDocument | None

@@ -82,6 +82,46 @@ class UploadKey(models.Model):
         return self.key
 
 
+class Import(models.Model):
+    """An import of conversations. A web process runs it from its file in `conversations.imports.files`, or a command.
+
+    The process that runs it is named in `worker`. When that process is dead, another one starts again; what is stored
+    already is recognized.
+    """
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        FINISHED = "finished"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="imports")
+    source = models.CharField(max_length=20, blank=True, help_text="Empty: recognized by its content.")
+    status = models.CharField(max_length=20, choices=Status.choices, default=Status.QUEUED, db_index=True)
+    bytes = models.BigIntegerField(help_text="Of the file.")
+    progress = models.PositiveSmallIntegerField(default=0, help_text="Percent of the file that is read.")
+    conversations = models.PositiveIntegerField(default=0)
+    messages = models.PositiveIntegerField(default=0)
+    skipped = models.PositiveIntegerField(default=0)
+    report = models.JSONField(default=list, blank=True)
+    worker = models.CharField(max_length=200, blank=True)
+    by_command = models.BooleanField(default=False, help_text="Has no stored file, so no process can take it over.")
+    attempts = models.PositiveIntegerField(default=0)
+    not_before = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-created_at",)
+        constraints = (
+            models.UniqueConstraint(fields=("owner",), name="import_one_running", condition=Q(status="running")),
+        )
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
 class Todo(models.Model):
     """A task of a user, perhaps found in a conversation."""
 

@@ -111,7 +111,7 @@ def create_conversation(
             if earlier["creation_hash"] != body_hash:
                 raise IdempotencyConflict
             return earlier
-        with _room_for_another(owner_id):
+        with room_for_another(owner_id):
             created = transcripts.insert_conversation(
                 owner_id,
                 title=title,
@@ -166,17 +166,23 @@ def purge_conversations() -> int:
     return transcripts.expire_temporary() + transcripts.purge_deleted(older_than=timezone.now() - PURGE_AFTER)
 
 
+def conversations_left(owner_id: int) -> int:
+    """How many more conversations the account can have."""
+    return max(0, settings.MAX_CONVERSATIONS - transcripts.count_conversations(owner_id))
+
+
 @contextmanager
-def _room_for_another(owner_id: int) -> Iterator[None]:
+def room_for_another(owner_id: int, *, left: int | None = None) -> Iterator[None]:
     """Wrap the creation of a conversation. Raises TooManyConversations at the limit.
 
     Near the limit, conversations are created one at a time, so that simultaneous requests cannot exceed the limit.
+    `left` is a recent result of `conversations_left`.
     """
-    if transcripts.count_conversations(owner_id) < settings.MAX_CONVERSATIONS - NEAR_LIMIT:
+    if (conversations_left(owner_id) if left is None else left) > NEAR_LIMIT:
         yield
         return
     with transaction.atomic():
         lock_account(owner_id)
-        if transcripts.count_conversations(owner_id) >= settings.MAX_CONVERSATIONS:
+        if not conversations_left(owner_id):
             raise TooManyConversations
         yield

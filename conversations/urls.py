@@ -2,6 +2,7 @@ from django.urls import path
 
 from conversations import views
 from conversations.attachments import views as attachment_views
+from conversations.imports import views as import_views
 from conversations.messages import views as message_views
 from conversations.todos import views as todo_views
 
@@ -23,6 +24,8 @@ urlpatterns = [
     path(f"{_CONVERSATION}/action-items", todo_views.ActionItemsView.as_view()),
     path("chat/attachments", attachment_views.AttachmentsView.as_view()),
     path("chat/attachments/<str:attachment_id>", attachment_views.AttachmentView.as_view()),
+    path("chat/imports", import_views.ImportsView.as_view()),
+    path("chat/imports/<str:import_id>", import_views.ImportView.as_view()),
     path("chat/search", views.SearchView.as_view()),
     path("chat/changes", views.ChangesView.as_view()),
     path("todos", todo_views.TodosView.as_view()),

@@ -32,6 +32,7 @@ from accounts.tests.test_delete_account import (
     rows_with,
 )
 from conftest import Api, Person, assert_error
+from conversations.tests.exports import imported
 from conversations.tests.test_attachments import picture, upload
 from conversations.transcript_repository import collections
 from conversations.transcript_repository.deletion import delete_everything_of
@@ -47,6 +48,7 @@ TABLES = {
     "accounts_user_groups": None,
     "accounts_user_user_permissions": None,
     "conversations_attachment": "attachment",
+    "conversations_import": "import",
     "conversations_todo": "todo",
     "conversations_uploadkey": None,
     "django_admin_log": None,
@@ -94,6 +96,7 @@ def belongings(alice: Person, secret: str, eventually: Callable[..., Any]) -> di
     assert sent.status_code == 200, sent.text
     todo = alice.post("todos", json={"title": f"keep {secret}"}).json()
     assert alice.post("auth/api-keys", json={"name": f"key {secret}"}).status_code == 201
+    imported(alice, eventually, [{"title": f"nothing of {secret}"}])
     organization = Organization.objects.create(name=f"Firm {secret[:8]}")
     Membership.objects.create(organization=organization, user_id=alice.id, role="member")
     Budget.objects.create(user_id=alice.id, token_limit=10**9)

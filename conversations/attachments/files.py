@@ -13,8 +13,8 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 from ai.vision.pictures import Picture
-from edgechat.errors import NotFound, StoreUnavailable
-from edgechat.processes.threads import waiting
+from conversations.storage import storage_call
+from edgechat.errors import NotFound
 
 logger = structlog.get_logger(__name__)
 
@@ -30,21 +30,15 @@ class AttachmentNotFound(NotFound):
 
 
 def _storage_call(function: Callable[P, T]) -> Callable[P, T]:
-    """Convert the storage's errors to StoreUnavailable, and FileNotFoundError to AttachmentNotFound.
-
-    An object store may take minutes, so neither a database connection nor the turn to work is held during the call.
-    """
+    """`storage_call` with AttachmentNotFound in place of FileNotFoundError."""
+    called = storage_call(function)
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            with waiting():
-                return function(*args, **kwargs)
+            return called(*args, **kwargs)
         except FileNotFoundError:
             raise AttachmentNotFound from None
-        except Exception as error:
-            logger.error("storage_unavailable", operation=function.__name__, exc_info=error)
-            raise StoreUnavailable from error
 
     return wrapped
 

@@ -35,6 +35,15 @@ from conversations.transcript_repository.deletion import (
     expire_temporary,
     purge_deleted,
 )
+from conversations.transcript_repository.imported import (
+    discard_imported_messages,
+    find_imported,
+    imported_message,
+    insert_imported,
+    is_unused_id,
+    order_imported,
+    store_imported_messages,
+)
 from conversations.transcript_repository.message_store import (
     FoundMessage,
     delete_messages,

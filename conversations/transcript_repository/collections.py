@@ -83,6 +83,13 @@ def ensure_indexes() -> list[str]:
         ),
         _ensure_index(
             conversations(),
+            [("owner_id", 1), ("source_key", 1)],
+            name="source_key_once",
+            unique=True,
+            partialFilterExpression={"source_key": {"$type": "string"}},
+        ),
+        _ensure_index(
+            conversations(),
             [("organization_id", 1), ("archived", 1), ("updated_at", -1)],
             name="organization_archived_updated",
             partialFilterExpression={"organization_id": {"$gt": 0}},

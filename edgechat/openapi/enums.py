@@ -17,6 +17,17 @@ _MEANINGS: dict[str, dict[str, str]] = {
         "blocked": "The model has withheld its answer, or the rest of it, on safety grounds.",
     },
     "MessageOutputRoleEnum": {"user": "The user's message.", "model": "The model's answer."},
+    "ImportStatus": {
+        "queued": "It waits for a server, or for another import of the user.",
+        "running": "Its file is being read.",
+        "finished": "The whole file was read.",
+        "failed": "The file could not be read to its end. What was counted is imported.",
+    },
+    "ImportSource": {
+        "chatgpt": "An export of ChatGPT.",
+        "claude": "An export of Claude.",
+        "edgechat": "Documents of the older EdgeChat.",
+    },
     "RatingEnum": {"up": "A good answer.", "down": "A bad answer."},
     "StyleEnum": {"paragraph": "A text.", "bullets": "A list.", "headline": "One line."},
     "KindEnum": {"text": "A text.", "url": "A page of the web.", "conversation": "A conversation."},

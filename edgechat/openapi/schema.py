@@ -58,6 +58,7 @@ _EVENTS = "JSON, or events for a client that accepts `text/event-stream`."
 _IDS = {
     "attachment_id": "The id of the picture.",
     "conversation_id": "The id of the conversation.",
+    "import_id": "The id of the import.",
     "invitation_id": "The id of the invitation.",
     "key_id": "The id of the API key.",
     "mid": "The id of the message.",

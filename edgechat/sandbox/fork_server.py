@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import os
 import select
 import signal
 import socket
 import sys
 from collections.abc import Container, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from edgechat.sandbox.limits import adopt_orphans, confine, limit_job
-from edgechat.sandbox.messages import receive_message, send_message
+from edgechat.sandbox.messages import STREAM_BYTES, receive_message, send_message
 
 READY = b"+"
 _NICE = 5
@@ -138,12 +139,47 @@ def _work(sock: socket.socket) -> None:
     sock.sendall(READY)
     head, files = receive_message(sock, max_bytes=_MAX_JOB_BYTES)
     limit_job(seconds=head["seconds"], memory=head["memory"], threads=head["threads"])
+    module = importlib.import_module(head["module"])
+    answer: dict[str, Any]
     try:
-        result, made = importlib.import_module(head["module"]).run(head["arguments"], *files)
+        if (size := head.get("stream")) is not None:
+            for told, data in module.stream(head["arguments"], io.BufferedReader(_Parts(sock, size), STREAM_BYTES)):
+                send_message(sock, told, [data])
+            result, made = {}, []
+        else:
+            result, made = module.run(head["arguments"], *files)
         answer = {"result": result}
     except BaseException as error:  # broken files raise anything, including MemoryError and RecursionError
         answer, made = {"failed": type(error).__name__}, []
     send_message(sock, answer, made)
+
+
+class _Parts(io.RawIOBase):
+    """The file of a streaming job: each read asks the other end for the next part."""
+
+    def __init__(self, sock: socket.socket, size: int) -> None:
+        self._sock, self._size, self._at = sock, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = min(max(0, start + offset), self._size)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        if self._at >= self._size:
+            return 0
+        send_message(self._sock, {"read": self._at}, ())
+        _, [data] = receive_message(self._sock, max_bytes=STREAM_BYTES)
+        data = data[: len(buffer)]
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
 
 if __name__ == "__main__":

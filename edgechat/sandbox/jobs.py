@@ -10,10 +10,10 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import gevent.monkey
 import structlog
@@ -21,7 +21,7 @@ import structlog
 from edgechat.errors import StoreUnavailable
 from edgechat.processes.threads import waiting
 from edgechat.sandbox.job_limit import JobLimit, OutOfTime
-from edgechat.sandbox.messages import BadMessage, receive_message, send_message
+from edgechat.sandbox.messages import STREAM_BYTES, BadMessage, receive_message, send_message
 
 logger = structlog.get_logger(__name__)
 
@@ -78,13 +78,7 @@ class Job:
         with sock:
             if fork_server_was_new:  # starting takes about a second, which is no fault of the file
                 until += time.monotonic() - began
-            head = {
-                "module": self._module,
-                "arguments": arguments,
-                "seconds": _left(until),
-                "memory": self._memory,
-                "threads": self._threads,
-            }
+            head = self._head(arguments, until)
             try:
                 sock.settimeout(_left(until))
                 send_message(sock, head, files)
@@ -95,6 +89,60 @@ class Job:
         if not isinstance(answer.get("result"), dict):
             raise JobFailed(str(answer.get("failed"))[:100])
         return answer["result"], made
+
+    def stream(
+        self, arguments: dict[str, Any], file: IO[bytes], *, size: int, seconds: float
+    ) -> Generator[tuple[dict[str, Any], bytes]]:
+        """What the module's `stream(arguments, file)` yields: objects that JSON can hold, each with bytes.
+
+        For a file of `size` bytes that is too large for memory: the process asks for the parts that it reads. It waits
+        while an object is used. The `seconds` include these waits. Raises what `run` raises; closing the iterator kills
+        the process.
+        """
+        until = time.monotonic() + seconds
+        with ExitStack() as held:
+            with waiting():
+                held.enter_context(self._limit.permit(seconds))
+                sock = held.enter_context(_new_process(until)[0])
+            try:
+                with waiting():
+                    sock.settimeout(_left(until))
+                    send_message(sock, {**self._head(arguments, until), "stream": size}, ())
+                while True:
+                    with waiting():
+                        answer, made = self._next_object(sock, file, size, until)
+                    if "result" in answer:
+                        return
+                    yield answer, b"".join(made)
+            except (BadMessage, ConnectionError) as error:
+                raise JobFailed("ended") from error
+            except TimeoutError as error:
+                raise OutOfTime from error
+
+    def _next_object(
+        self, sock: socket.socket, file: IO[bytes], size: int, until: float
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        while True:
+            answer, made = receive_message(sock, max_bytes=self._max_bytes, until=until)
+            if "failed" in answer:
+                raise JobFailed(str(answer["failed"])[:100])
+            if "read" not in answer:
+                return answer, made
+            offset = answer["read"]
+            if type(offset) is not int or not 0 <= offset <= size:
+                raise BadMessage
+            file.seek(offset)
+            sock.settimeout(_left(until))
+            send_message(sock, {}, [file.read(STREAM_BYTES)])
+
+    def _head(self, arguments: dict[str, Any], until: float) -> dict[str, Any]:
+        return {
+            "module": self._module,
+            "arguments": arguments,
+            "seconds": _left(until),
+            "memory": self._memory,
+            "threads": self._threads,
+        }
 
 
 def start_fork_server() -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 MAX_HEAD_BYTES = 64 * 1024
 _PIECE = 256 * 1024
+# What a job gets at a time of a file that it reads in parts.
+STREAM_BYTES = 256 * 1024
 
 
 class BadMessage(Exception):

@@ -43,6 +43,8 @@ SPECTACULAR_SETTINGS = {
         "OrganizationRole": ["owner", "admin", "member"],
         "MemberStatus": ["active", "invited"],
         "ApiKeyScope": ["ai", "chat"],
+        "ImportStatus": "conversations.imports.queries.STATUSES",
+        "ImportSource": "conversations.imports.queries.SOURCES",
         "MessageOutputRoleEnum": "conversations.documents.ROLES",
         "MessageOutputStatusEnum": "conversations.documents.STATUSES",
     },

@@ -15,6 +15,7 @@ from rest_framework.permissions import AllowAny
 from accounts.open_calls.slots import TooManyReplies
 from accounts.tests.organizations import invited, new_organization
 from conftest import Person
+from conversations.tests.exports import send_import
 from conversations.tests.test_attachments import picture, upload
 from conversations.tests.test_strangers import calls_with
 from conversations.tests.test_todos import new_todo
@@ -98,6 +99,7 @@ def ids(alice: Person, register: Callable[..., Person]) -> dict[str, str]:
         "todo_id": str(new_todo(alice)["id"]),
         "attachment_id": upload(alice, picture()).json()["id"],
         "session_id": alice.get("auth/sessions").json()["sessions"][0]["id"],
+        "import_id": send_import(alice, []).json()["id"],
         "key_id": alice.post("auth/api-keys", json={"name": "script"}).json()["id"],
         "model_id": settings.GEMINI_MODEL,
         "user_id": str(alice.id),
@@ -117,7 +119,7 @@ def test_every_read_is_answered_as_published(alice: Person, ids: dict[str, str])
 def test_every_id_of_another_user_is_answered_as_an_absent_one(alice: Person, bob: Person, ids: dict[str, str]) -> None:
     """Here for the apps that `conversations.tests.test_strangers` does not test."""
     absent = {
-        **dict.fromkeys(("session_id", "key_id"), str(uuid.uuid4())),
+        **dict.fromkeys(("session_id", "key_id", "import_id"), str(uuid.uuid4())),
         **dict.fromkeys(("user_id", "organization_id", "invitation_id"), "2147483647"),
     }
     tested_there = calls_with("conversation_id", "todo_id", "attachment_id")

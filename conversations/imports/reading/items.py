@@ -1,0 +1,103 @@
+"""The entries of a JSON file, one at a time: of an array, of JSON lines, or a single object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO, Any
+
+import ijson
+
+# Of one entry. Its values are in memory together.
+MAX_CHARACTERS, MAX_VALUES, MAX_DEPTH = 32_000_000, 1_000_000, 100
+BUFFER_BYTES = 64 * 1024
+
+
+class Refused(Exception):
+    """An entry that is too large or too deep; the argument says which."""
+
+
+class BrokenFile(Exception):
+    """The rest of the file cannot be read; the argument says why."""
+
+
+def read_items(file: IO[bytes]) -> Iterator[Any | Refused]:
+    """Each entry, or why it is refused; a refused one is read on, but not kept. Raises BrokenFile."""
+    events = ijson.basic_parse(file, multiple_values=True, use_float=True, buf_size=BUFFER_BYTES)
+    in_array = False
+    entry: _Entry | None = None
+    try:
+        for event, value in events:
+            if entry is None:
+                if event == "start_array" and not in_array:
+                    in_array = True
+                    continue
+                if event == "end_array":
+                    in_array = False
+                    continue
+                entry = _Entry()
+            if entry.add(event, value):
+                yield entry.result()
+                entry = None
+    except (ijson.JSONError, ValueError) as error:  # numbers with too many digits are ValueErrors
+        raise BrokenFile("not_json") from error
+
+
+class _Entry:
+    def __init__(self) -> None:
+        self._depth = 0
+        self._characters = self._values = 0
+        self._refused: Refused | None = None
+        self._root: list[Any] = []
+        self._containers: list[Any] = [self._root]
+        self._keys: list[str] = []
+
+    def add(self, event: str, value: Any) -> bool:
+        """Whether the entry is complete with this event of ijson."""
+        if event == "map_key":
+            self._count(len(value))
+            if self._refused is None:
+                self._keys[-1] = value
+            return False
+        if event.startswith("start"):
+            self._depth += 1
+            if self._depth > MAX_DEPTH:
+                self._refuse("too_deep")
+            self._open({} if event == "start_map" else [])
+        elif event.startswith("end"):
+            self._depth -= 1
+            if self._refused is None:
+                self._containers.pop()
+                self._keys.pop()
+        else:
+            self._count(len(value) if isinstance(value, str) else 0)
+            if self._refused is None:
+                self._put(value)
+        return self._depth == 0
+
+    def result(self) -> Any | Refused:
+        return self._refused or self._root[0]
+
+    def _open(self, container: Any) -> None:
+        self._count(0)
+        if self._refused is None:
+            self._put(container)
+            self._containers.append(container)
+            self._keys.append("")
+
+    def _put(self, value: Any) -> None:
+        container = self._containers[-1]
+        if isinstance(container, dict):
+            container[self._keys[-1]] = value
+        else:
+            container.append(value)
+
+    def _count(self, characters: int) -> None:
+        self._characters += characters
+        self._values += 1
+        if self._characters > MAX_CHARACTERS or self._values > MAX_VALUES:
+            self._refuse("too_large")
+
+    def _refuse(self, reason: str) -> None:
+        if self._refused is None:
+            self._refused = Refused(reason)
+            self._root, self._containers, self._keys = [], [], []

@@ -1,0 +1,95 @@
+"""Imports that users ask for: queued here, run by any web process (`conversations.imports.run`)."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from datetime import timedelta
+from typing import IO
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.open_calls.live_accounts import lock_account
+from conversations.imports.files import delete_file, save_file, stored_files
+from conversations.models import Import
+from edgechat.errors import ApiError, RateLimited, TooLarge, UnsupportedType
+
+# Of one user: imports that are not finished, and rows of finished ones.
+MAX_UNFINISHED, MAX_KEPT = 3, 20
+KEPT_FOR, FILE_KEPT_FOR = timedelta(days=30), timedelta(days=1)
+UNFINISHED = (Import.Status.QUEUED, Import.Status.RUNNING)
+ACCEPTED = "accepted: application/json, application/x-ndjson, application/zip"
+
+
+class TooManyImports(RateLimited):
+    code = "too_many_imports"
+    detail = f"{MAX_UNFINISHED} imports of this account are not finished; wait for one of them"
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=30)
+
+
+def too_large_text() -> str:
+    return f"A file to import may have {settings.IMPORT_MAX_MB} MB at most"
+
+
+def create_import(*, owner_id: int, file: IO[bytes], source: str | None) -> Import:
+    """Store a file and queue its import.
+
+    Raises TooLarge, UnsupportedType, TooManyImports, StoreUnavailable, and NotAuthenticated when the account was
+    deleted meanwhile.
+    """
+    size = file.seek(0, io.SEEK_END)
+    if size > settings.IMPORT_MAX_MB * 1024 * 1024:
+        raise TooLarge(too_large_text())
+    file.seek(0)
+    if not _may_be_an_export(file.read(1024)):
+        raise UnsupportedType(f"Unsupported media type; {ACCEPTED}")
+    file.seek(0)
+    _refuse_too_many(owner_id)
+    queued = Import(id=uuid.uuid4(), owner_id=owner_id, source=source or "", bytes=size)
+    # The file is saved first, so that a row always has its file. `prune_imports` finds files without a row.
+    save_file(queued.id, file)
+    try:
+        with transaction.atomic():
+            lock_account(owner_id)
+            _refuse_too_many(owner_id)
+            queued.save(force_insert=True)
+            finished = Import.objects.filter(owner_id=owner_id).exclude(status__in=UNFINISHED)
+            old = finished.order_by("-created_at").values_list("id", flat=True)[MAX_KEPT - 1 :]
+            Import.objects.filter(id__in=list(old)).delete()
+    except ApiError:
+        delete_file(queued.id)
+        raise
+    return queued
+
+
+def delete_imports_of(owner_id: int) -> None:
+    """Delete a user's imports and their files; repeatable. A process that runs one notices that its row is gone."""
+    for import_id in list(Import.objects.filter(owner_id=owner_id).values_list("id", flat=True)):
+        delete_file(import_id)
+        Import.objects.filter(id=import_id).delete()
+
+
+def prune_imports() -> tuple[int, int]:
+    """Delete finished imports after 30 days, and files whose import is finished or unknown; the number of each."""
+    old = Import.objects.exclude(status__in=UNFINISHED).filter(created_at__lt=timezone.now() - KEPT_FOR)
+    rows, _ = old.delete()
+    files = stored_files(saved_before=timezone.now() - FILE_KEPT_FOR)
+    unfinished = set(Import.objects.filter(id__in=files, status__in=UNFINISHED).values_list("id", flat=True))
+    for import_id in files:
+        if import_id not in unfinished:
+            delete_file(import_id)
+    return rows, len(files) - len(unfinished)
+
+
+def _may_be_an_export(start: bytes) -> bool:
+    """Whether a file may be a .zip or JSON, by its first bytes."""
+    return start.startswith(b"PK\x03\x04") or start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"[", b"{")
+
+
+def _refuse_too_many(owner_id: int) -> None:
+    if Import.objects.filter(owner_id=owner_id, status__in=UNFINISHED).count() >= MAX_UNFINISHED:
+        raise TooManyImports
