@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import django.db
 import structlog
@@ -27,6 +27,7 @@ from accounts.audit import record_event
 from accounts.models import AuditEvent, User
 from accounts.staff.pages import OfUsersAdmin, RecordAdmin, is_id
 from accounts.staff.sessions import password_is_recent, require_recent_password
+from accounts.staff.site import StaffSite
 from conversations import transcript_repository as transcripts
 from conversations.documents import is_conversation_id
 from conversations.messages.pages import message_page
@@ -66,25 +67,21 @@ class ConversationAdmin(RecordAdmin):
         ]
 
     def _page(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-        """A view for staff who may see conversations; its refusals are admin pages too."""
+        """A view for staff who may see conversations."""
 
         @require_GET
         def page(request: HttpRequest, **kwargs: str) -> HttpResponse:
             request.current_app = self.admin_site.name
+            if not self.has_view_permission(request):
+                raise PermissionDenied
             try:
-                if not self.has_view_permission(request):
-                    raise PermissionDenied
                 return view(request, **kwargs)
-            except PermissionDenied:
-                return self._refusal(request, 403, "Not allowed", "You do not have the permission for this page.")
-            except Http404:
-                return self._refusal(request, 404, "Not found", "There is no such conversation, or no such page of it.")
             except MongoUnavailable:
                 text = "MongoDB, where conversations are kept, does not answer. Please try again in a moment."
-                return self._refusal(request, 503, "Conversations are not available", text)
+                return cast(StaffSite, self.admin_site).refusal(request, 503, "Conversations are not available", text)
             except ReadingNotAudited:
                 text = "This reading could not be written to the audit log, so nothing is shown. Please try again."
-                return self._refusal(request, 503, "The audit log is not available", text)
+                return cast(StaffSite, self.admin_site).refusal(request, 503, "The audit log is not available", text)
 
         return page
 
@@ -213,12 +210,9 @@ class ConversationAdmin(RecordAdmin):
             _running(reply) if reply else "-",
         ]
 
-    def _refusal(self, request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
-        return self._render(request, "staff_refusal", status=status, title=title, text=text)
-
-    def _render(self, request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
+    def _render(self, request: HttpRequest, template: str, **context: Any) -> HttpResponse:
         shown = {**self.admin_site.each_context(request), "opts": self.opts, **context}
-        return TemplateResponse(request, f"conversations/{template}.html", shown, status=status)
+        return TemplateResponse(request, f"conversations/{template}.html", shown)
 
 
 class TodoList(ChangeList):  # type: ignore[misc]

@@ -21,6 +21,13 @@ def require_staff(user: User) -> None:
         raise PermissionDenied("Access denied. Required role: ['admin']")
 
 
+def whom_to_ask() -> str:
+    """A sentence for staff who lack a permission."""
+    superusers = User.objects.filter(is_superuser=True, is_active=True, deletion_requested_at=None).order_by("id")
+    addresses = " or ".join(superusers.values_list("email", flat=True)[:2])
+    return f"Ask a superuser for the permission{addresses and f': {addresses}'}."
+
+
 def list_users(*, limit: int, skip: int) -> list[User]:
     """All accounts ordered by id, except accounts that are being deleted."""
     return list(User.objects.filter(deletion_requested_at=None).order_by("id")[skip : skip + limit])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from django.contrib.auth.models import Group
 from django.db import transaction
 from django.utils import timezone
 
@@ -54,6 +55,20 @@ def set_role(*, user: User, role: Role, actor_id: int | None, caller: Caller | N
     user.updated_at = timezone.now()
     user.save(update_fields=["is_staff", "is_superuser", "updated_at"])
     record_role(user, before=before, actor_id=actor_id, caller=caller)
+
+
+def add_to_group(*, user: User, group: Group) -> None:
+    """Give a user the permissions of a group, by a command."""
+    before = sorted(user.groups.values_list("pk", flat=True))
+    user.groups.add(group)
+    record_event(
+        AuditEvent.Event.STAFF_CHANGE,
+        user_id=user.pk,
+        model="accounts.user",
+        id=str(user.pk),
+        before={"groups": before},
+        after={"groups": sorted([*before, group.pk])},
+    )
 
 
 def record_role(user: User, *, before: User, actor_id: int | None, caller: Caller | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.views import PasswordChangeView, redirect_to_login
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import InvalidPage
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -28,6 +29,7 @@ from accounts.models import AuditEvent, User
 from accounts.services import REAUTHENTICATION_WINDOW
 from accounts.staff.accounts import notify_of_new_password
 from accounts.staff.forms import ConfirmPasswordForm, OwnPasswordForm, StaffLoginForm
+from accounts.staff.queries import whom_to_ask
 from accounts.staff.sessions import PasswordNeeded, session_of
 from edgechat.errors import RateLimited
 from edgechat.http.client_address import caller_of
@@ -50,7 +52,7 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
         return response
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """A page of the admin, which may ask for the password again."""
+        """A page of the admin, which may ask for the password again. Its refusals are pages of the admin, too."""
 
         @wraps(view)
         def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -61,9 +63,25 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
                     text = "Nothing was done yet: after your password, please send the form once more."
                     messages.warning(request, text)
                 return redirect_to_login(request.get_full_path(), reverse(f"{self.name}:confirm_password"))
+            except PermissionDenied:
+                return self.refusal(request, 403, "Not allowed", f"You may not do this. {whom_to_ask()}")
+            except Http404:
+                return self.refusal(request, 404, "Not found", "There is no such page, or what it showed is gone.")
             return answer
 
         return super().admin_view(page, cacheable)
+
+    def refusal(self, request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
+        """A page with one sentence in place of what was asked for."""
+        request.current_app = self.name
+        context = {**self.each_context(request), "title": title, "text": text}
+        return TemplateResponse(request, "edgechat/staff_refusal.html", context, status=status)
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if not self.get_app_list(request):
+            return self.refusal(request, 200, "Nothing to see yet", f"You have no permission so far. {whom_to_ask()}")
+        found: HttpResponse = super().index(request, extra_context)
+        return found
 
     def extra_urls(self) -> list[URLPattern]:
         return [path("confirm-password/", self.admin_view(self.confirm_password), name="confirm_password")]

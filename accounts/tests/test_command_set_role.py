@@ -42,3 +42,32 @@ def test_an_unknown_e_mail_is_a_fault() -> None:
 def test_another_role_is_a_fault() -> None:
     with pytest.raises(CommandError, match="invalid choice: 'owner'"):
         set_role(make_user().email, "owner")
+
+
+def test_an_admin_is_added_to_a_group() -> None:
+    user = make_user(is_staff=False, is_superuser=False)
+    assert set_role(user.email, "admin", "--group", "support") == (
+        f"{user.email} has the role admin now.\n{user.email} is in the group Support now.\n"
+    )
+    assert set_role(user.email, "admin", "--group", "SUPPORT") == (
+        f"{user.email} has the role admin already.\n{user.email} is in the group Support already.\n"
+    )
+    [group] = user.groups.all()
+    event = AuditEvent.objects.get(user_id=user.pk, event="staff_change")
+    assert (event.details["before"], event.details["after"]) == ({"groups": []}, {"groups": [group.pk]})
+
+
+@pytest.mark.parametrize(
+    ("role", "group", "fault"),
+    [
+        ("admin", "cooks", "There is no group cooks. The groups are: .*Auditor, .*Finance, .*Support"),
+        ("user", "support", "Only admins need a group"),
+        ("superuser", "support", "Only admins need a group"),
+    ],
+)
+def test_a_group_that_cannot_be_given_is_a_fault(role: str, group: str, fault: str) -> None:
+    user = make_user(is_staff=False, is_superuser=False)
+    with pytest.raises(CommandError, match=fault):
+        set_role(user.email, role, "--group", group)
+    user.refresh_from_db()
+    assert (user.is_staff, user.groups.count()) == (False, 0)

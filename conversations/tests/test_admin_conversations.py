@@ -74,7 +74,7 @@ def test_metadata_and_text_have_a_permission_each(
         for answer in answers.values():
             assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
             assert 'id="nav-sidebar"' in answer.text
-            assert (answer.status_code == 403) == ("You do not have the permission for this page." in answer.text)
+            assert (answer.status_code == 403) == ("You may not do this." in answer.text)
         read = answers.pop(transcript(conversation)).text
         assert Words.of(read) == (texts if may_read else [])
         for answer in answers.values():
