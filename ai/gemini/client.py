@@ -13,6 +13,7 @@ import structlog
 from django.conf import settings
 
 from ai.gemini.answers import Chunk, bounded_count, read_chunk
+from ai.gemini.breaker import breaker_of
 from ai.gemini.call_control import CallCancelled, CallControl, ControlledClient
 from ai.gemini.errors import ModelError, model_error
 from ai.gemini.prompts import Prompt
@@ -36,9 +37,12 @@ def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: in
 
     `max_output_tokens`: the limit of this call, which can be lower than the prompt's.
 
-    Raises ModelError, and CallCancelled if `control` was cancelled. A safety block raises nothing: it is the
-    `finish_reason` of the last chunk. After the model has sent the finish reason, connection errors raise nothing.
+    Raises ModelError, immediately while the model's breaker is open, and CallCancelled if `control` was cancelled. A
+    safety block raises nothing: it is the `finish_reason` of the last chunk. After the model has sent the finish
+    reason, connection errors raise nothing.
     """
+    breaker = breaker_of(settings.GEMINI_MODEL)
+    breaker.require_permission()
     answering = finished = False
     try:
         with waiting(), control.active():
@@ -52,7 +56,9 @@ def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: in
             if response is None:
                 break
             chunk = read_chunk(response)
-            answering = True
+            if not answering:
+                answering = True
+                breaker.note_success()
             yield chunk
             if chunk.finish_reason is not None and not finished:
                 finished = True
@@ -63,7 +69,9 @@ def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: in
         if control.cancelled:
             raise CallCancelled from error
         if not finished:
-            raise model_error(error, answering=answering) from error
+            told = model_error(error, answering=answering)
+            breaker.note_failure() if told.unavailable else breaker.note_success()
+            raise told from error
         logger.warning("connection_lost_after_answer", model=settings.GEMINI_MODEL, reason=repr(error)[:500])
     if control.cancelled:
         raise CallCancelled

@@ -37,6 +37,11 @@ class ModelError(ApiError):
         self.retry_after = retry_after
         self.refused = refused
 
+    @property
+    def unavailable(self) -> bool:
+        """Whether no call would have been answered, as far as this one can tell."""
+        return self.status == 503 and not self.permanent
+
 
 class ModelOutputInvalid(ModelError):
     """The model answered, but the answer is unusable."""

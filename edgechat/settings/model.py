@@ -30,6 +30,9 @@ PRICE_CURRENCY = env.str("PRICE_CURRENCY", "USD", validate=Regexp(r"[A-Z]{3}\Z")
 AI_MAX_OUTPUT_TOKENS = env.int("AI_MAX_OUTPUT_TOKENS", 8192, validate=Range(min=1))
 #: The time limit of one whole call.
 AI_TIMEOUT_SECONDS = env.float("AI_TIMEOUT_SECONDS", 120.0, validate=Range(min=0.1, max=3600))
+#: After so many failures of the model in a row, a web process answers 503 at once and lets only one call every 5
+#: seconds try it, until one succeeds; `0`: never.
+MODEL_BREAKER_FAILURES = env.int("MODEL_BREAKER_FAILURES", 10, validate=Range(min=0))
 #: How long one-off answers are cached for the user who sent the prompt; `0`: not at all.
 AI_CACHE_SECONDS = env.int("AI_CACHE_SECONDS", 0, validate=Range(min=0))
 #: The most that goes to the model with one message, by a cautious estimate.

@@ -1,0 +1,100 @@
+"""A model that fails again and again is left alone, and calls are answered at once meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from ai.gemini.breaker import PAUSE_SECONDS
+from conftest import Person, at_once
+from edgechat.tests.web_settings import APART
+from usage.models import LedgerEntry
+
+FAILURES = 3
+ModelCalls = Callable[[str], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def carol(web_with: Callable[..., str], eventually: Callable[..., Any]) -> Iterator[Person]:
+    """A user of a process with a breaker, which is closed."""
+    person = Person(web_with(MODEL_BREAKER_FAILURES=str(FAILURES), **APART), "carol")
+    eventually(lambda: ask(person, "hello").status_code == 200)
+    yield person
+    person.close()
+
+
+def ask(person: Person, prompt: str) -> httpx2.Response:
+    return person.post("ai/complete", json={"prompt": prompt})
+
+
+def is_refused_at_once(answer: httpx2.Response) -> bool:
+    """Whether the breaker answered. The scripted model's own failures have no Retry-After."""
+    return answer.status_code == 503 and "Retry-After" in answer.headers
+
+
+def open_breaker(person: Person) -> None:
+    for each in range(FAILURES):
+        assert not is_refused_at_once(ask(person, f"[[status=503]] failure {each}"))
+
+
+def test_after_failures_in_a_row_calls_are_refused_until_the_model_answers(
+    carol: Person, model_calls: ModelCalls, eventually: Callable[..., Any]
+) -> None:
+    conversation = carol.new_conversation(title="Breaker")
+
+    def refused() -> httpx2.Response | None:
+        open_breaker(carol)
+        answer = carol.say(conversation, f"kept {carol.id}")
+        return answer if is_refused_at_once(answer) else None  # five seconds had passed: the model has answered
+
+    answer = eventually(refused)
+    assert 1 <= int(answer.headers["Retry-After"]) <= 5
+    told = answer.json()
+    assert told["code"] == "model_unavailable"
+    question, reply = told["context"]["user_message"], told["context"]["model_message"]
+    assert carol.messages(conversation, limit=2, latest="true")["messages"] == [question, reply]
+    assert (question["content"], reply["status"]) == (f"kept {carol.id}", "failed")
+    answered = carol.messages(conversation)["messages"]
+    assert len(model_calls(f"kept {carol.id}")) == sum(each["status"] == "complete" for each in answered[1::2])
+    assert not LedgerEntry.objects.filter(user_id=carol.id, settled_at=None).exists()
+
+    eventually(lambda: ask(carol, "hello").status_code == 200)
+    answers = at_once(8, lambda each: ask(carol, f"again {each}"))
+    assert [each.status_code for each in answers] == [200] * 8
+
+
+def test_while_the_model_fails_only_probes_reach_it(
+    carol: Person, model_calls: ModelCalls, eventually: Callable[..., Any]
+) -> None:
+    open_breaker(carol)
+    began = time.monotonic()
+    asked = 0
+
+    def probed() -> bool:
+        nonlocal asked
+        asked += 10
+        at_once(10, lambda _: ask(carol, f"[[status=503]] probe-{carol.id}"))
+        return len(model_calls(f"probe-{carol.id}")) > 0
+
+    eventually(probed)
+    assert len(model_calls(f"probe-{carol.id}")) <= (time.monotonic() - began) / PAUSE_SECONDS + 1 < asked
+
+
+@pytest.mark.parametrize(
+    "reason", ["[[status=400]]", "[[status=429]]", "[[block=answer]]", "[[empty=1]][[finish=OTHER]]"]
+)
+def test_what_concerns_one_call_or_the_quota_leaves_the_breaker_closed(carol: Person, reason: str) -> None:
+    for each in range(FAILURES + 2):
+        assert ask(carol, f"{reason} {each}").status_code != 200
+    assert ask(carol, "hello").status_code == 200
+
+
+def test_a_success_between_failures_leaves_the_breaker_closed(carol: Person) -> None:
+    for each in range(2 * FAILURES):
+        assert not is_refused_at_once(ask(carol, f"[[status=503]] {each}"))
+        if each % 2:
+            assert ask(carol, f"fine {each}").status_code == 200
