@@ -59,7 +59,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("auth", "0012_alter_user_first_name_max_length"),
         ("accounts", "0010_api_keys"),
-        ("conversations", "0005_todo_archived"),
+        ("conversations", "0006_imports"),
         ("usage", "0009_processes"),
     ]
 
