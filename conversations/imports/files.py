@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
@@ -14,6 +15,7 @@ from conversations.storage import storage_call
 from edgechat.processes.threads import Pauses
 
 FOLDER = "imports"
+_OWN_NAME = re.compile(r"[0-9a-f]{32}")
 
 
 class _PausingFile(File):  # type: ignore[type-arg]  # generic for mypy only
@@ -54,5 +56,7 @@ def stored_files(*, saved_before: datetime) -> list[uuid.UUID]:
     except FileNotFoundError:
         return []
     return [
-        uuid.UUID(hex=name) for name in names if default_storage.get_modified_time(f"{FOLDER}/{name}") < saved_before
+        uuid.UUID(hex=name)
+        for name in names
+        if _OWN_NAME.fullmatch(name) and default_storage.get_modified_time(f"{FOLDER}/{name}") < saved_before
     ]
