@@ -26,6 +26,9 @@ urlpatterns = [
     path("redoc", RedocView.as_view()),
     path("redoc/bundles/redoc.standalone.js", RedocBundleView.as_view()),
     path("playground", PlaygroundView.as_view(), name="playground"),
+    # The links in e-mails.
+    path("reset-password", PlaygroundView.as_view()),
+    path("verify-email", PlaygroundView.as_view()),
     path("admin/", admin.site.urls),
 ]
 

@@ -14,7 +14,8 @@ Kind = Literal["data", "page", "playground", "admin"]
 # Swagger UI and Redoc write style elements, Redoc searches in a worker that it creates itself, and Swagger UI's icons
 # are data URLs. The policy still allows no inline script and no eval, which is its purpose.
 _PAGES = ("/docs", "/redoc")
-PLAYGROUND_PATH = "/playground"
+# The last two are those of the links in e-mails (accounts.recovery).
+PLAYGROUND_PATHS = frozenset({"/playground", "/reset-password", "/verify-email"})
 ADMIN_PATH = "/admin/"
 _NEVER = "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 _STRICT: dict[Kind, str] = {
@@ -69,6 +70,6 @@ def _content_policy(path: str) -> str:
         kind = "admin"
     elif path.rstrip("/") in _PAGES:
         kind = "page"
-    elif path.rstrip("/") == PLAYGROUND_PATH:
+    elif path.rstrip("/") in PLAYGROUND_PATHS:
         kind = "playground"
     return _STRICT[kind]

@@ -13,7 +13,7 @@ from edgechat.http.api_view import APIView
 
 
 class PlaygroundView(APIView):
-    """The page, the same for everyone. 404 in production, unless PLAYGROUND is set."""
+    """The page, the same for everyone, and at the addresses in e-mails. 404 in production, unless PLAYGROUND is set."""
 
     schema = None
     authentication_classes = ()

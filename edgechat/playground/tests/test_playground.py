@@ -33,7 +33,7 @@ POLICY = {
 }
 
 
-@pytest.mark.parametrize("path", ["playground", "playground/"])
+@pytest.mark.parametrize("path", ["playground", "playground/", "reset-password", "verify-email"])
 def test_the_page_allows_only_its_own_files_and_the_api(anonymous: Api, path: str) -> None:
     answer = anonymous.get(f"{anonymous.origin}/{path}")
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")

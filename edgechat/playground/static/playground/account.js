@@ -9,7 +9,7 @@ import { forgetTokens, keepTokens, onSessionOfAnotherTab, readTokens, tellOtherT
 export async function resumeSession() {
   if (!(await readTokens())) return;
   try {
-    user.value = await callJson("GET", "auth/me");
+    user.value = await callJson("GET", "users/me");
   } catch (error) {
     if (!(error instanceof SignedOut)) throw error;
   }
@@ -19,7 +19,7 @@ export async function resumeSession() {
 export async function signIn(how, form) {
   await keepTokens(await callOpenly(`auth/${how}`, { ...form, device_name: deviceName() }));
   tellOtherTabsOfSession();
-  user.value = await callJson("GET", "auth/me");
+  user.value = await callJson("GET", "users/me");
 }
 
 export async function signOut() {

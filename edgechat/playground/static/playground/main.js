@@ -8,6 +8,7 @@ import { listen } from "./listeners.js";
 import { tryTo } from "./notices.js";
 import { sendKept } from "./outbox.js";
 import { patiently } from "./patience.js";
+import { resetToken, verifyByLink } from "./recovery.js";
 import { followEnd } from "./scrolling.js";
 import { conversations, dialog, isStarting, openId, user } from "./state.js";
 import { keepInStep } from "./sync.js";
@@ -49,11 +50,17 @@ async function start() {
   page.replaceChildren();
   followEnd(() => render(pageView(appName), page), effect);
   // A server that is away for a moment must not make a signed-in person sign in again.
-  await tryTo(() => patiently(resumeSession));
+  await tryTo(() => patiently(verifyByLink));
+  if (!resetToken) await tryTo(() => patiently(resumeSession));
   isStarting.value = false;
   effect(showTitle);
   effect(showDialogOf);
-  effect(() => void (user.value && queueMicrotask(signedIn)));
+  let signedInId = 0;
+  effect(() => {
+    const id = user.value?.id ?? 0;
+    if (id && id !== signedInId) queueMicrotask(signedIn);
+    signedInId = id;
+  });
   addEventListener("hashchange", () => user.value && tryTo(openFromAddress));
   keepInStep();
 }

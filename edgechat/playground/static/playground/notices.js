@@ -9,11 +9,11 @@ let lastId = 0;
 /** @type {{value: {id: number, text: string, isError: boolean}[]}} */
 export const notices = signal([]);
 
-/** Show a sentence for some seconds; a screen reader says it too. @param {string} text */
+/** Show a sentence for some seconds, a failure until it is dismissed; a screen reader says it too. @param {string} text */
 export function notify(text, isError = false) {
   const id = ++lastId;
   notices.value = [...notices.value.slice(-2), { id, text, isError }];
-  setTimeout(() => dismiss(id), SHOWN_MILLISECONDS);
+  if (!isError) setTimeout(() => dismiss(id), SHOWN_MILLISECONDS);
 }
 
 /** @param {number} id */

@@ -24,7 +24,7 @@ import { signal } from "./vendor/signals-core/signals-core.js";
  * @typedef {{state: "loading"|"ready"|"failed", messages: Message[], hasEarlier: boolean, error: string|null}} Thread
  */
 
-/** The signed-in user, or null. @type {{value: {id: number, email: string}|null}} */
+/** The signed-in user, or null. @type {{value: {id: number, email: string, is_verified: boolean}|null}} */
 export const user = signal(null);
 /** Whether the page is still looking for a session. */
 export const isStarting = signal(true);

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
+from accounts.tests.mails import mail_settings
 from conftest import Person, new_address
 from edgechat.local.browser import find_browser
 from edgechat.playground.tests.browser.line import Line
@@ -30,13 +31,19 @@ ARGUMENTS = [
     "--use-fake-ui-for-media-stream",
 ]
 
+# Notices go after 6 s, which a busy browser may need to show one. Here they stay.
+KEEP_NOTICES = """
+    const start = window.setTimeout;
+    window.setTimeout = (run, wait, ...more) => start(run, wait === 6000 ? 600000 : wait, ...more);
+"""
+
 expect.set_options(timeout=PATIENCE_MILLISECONDS)
 
 
 @pytest.fixture(scope="session")
 def web_url(web_with: Callable[..., str]) -> str:
-    """Web processes of which a reply may take minutes, until the test stops it."""
-    return web_with(AI_TIMEOUT_SECONDS="600")
+    """Web processes of which a reply may take minutes, until the test stops it, and whose e-mails tests can read."""
+    return web_with(AI_TIMEOUT_SECONDS="600", **mail_settings())
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +77,7 @@ def open_context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
         )
         context.set_default_timeout(PATIENCE_MILLISECONDS)
         context.on("page", listen)
+        context.add_init_script(KEEP_NOTICES)
         contexts.append(context)
         return context
 

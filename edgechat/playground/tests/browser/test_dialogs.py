@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
+from django.utils import timezone
 from playwright.sync_api import BrowserContext, Page, expect
 
+from accounts.models import User
+from ai.tests.local_pages import LocalPagesServer
+from ai.tests.sites import Site, http
 from conftest import Person
 from edgechat.playground.tests.browser.page import send, wait_for_answer
+from usage.ledger.services import set_budget
+from usage.models import Spending
 
 
 def test_an_address_or_a_text_is_summarized(alices: Page) -> None:
@@ -26,6 +34,58 @@ def test_an_address_or_a_text_is_summarized(alices: Page) -> None:
     expect(alices.locator(".result .content")).to_contain_text("rainbows")
     alices.get_by_role("button", name="Put into the message").click()
     expect(alices.locator("#message")).to_have_value(re.compile("rainbows"))
+
+
+@pytest.fixture
+def pages_url(shared_servers: None, data_dir: Path, site: Site) -> Iterator[str]:
+    """Web processes that can read the site, which is on this machine."""
+    server = LocalPagesServer(data_dir=data_dir, pages_port=site.port, seconds=60, workers=1)
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    html = "<html><head><title>Harbour news</title></head><body><p>The ferry sails at noon again.</p></body></html>"
+    site = Site(lambda visit: visit.send(http(html.encode(), "text/html")))
+    yield site
+    site.close()
+
+
+def test_a_page_is_summarized(
+    open_context: Callable[..., BrowserContext],
+    enter: Callable[[BrowserContext, Person], Page],
+    pages_url: str,
+    site: Site,
+    alice: Person,
+) -> None:
+    page = enter(open_context(pages_url), alice)
+    address = f"http://news.example:{site.port}/today"
+    page.get_by_role("button", name="Summarize a page").click()
+    page.get_by_label("Address of the page").fill(address)
+    page.get_by_role("button", name="Summarize", exact=True).click()
+    result = page.locator(".result")
+    expect(result.get_by_role("heading", name="Harbour news")).to_be_visible()
+    expect(result.locator(".content")).to_contain_text("The ferry sails at noon again.")
+    expect(result.get_by_role("link", name=address)).to_have_attribute("href", address)
+
+
+def test_a_text_can_be_marked_beyond_the_edge_of_a_dialog(alices: Page) -> None:
+    alices.get_by_role("button", name="Usage and budget").click()
+    title = alices.locator("dialog h2")
+    expect(title).to_be_visible()
+    box = title.bounding_box()
+    assert box is not None
+    alices.mouse.move(box["x"] + 5, box["y"] + box["height"] / 2)
+    alices.mouse.down()
+    alices.mouse.move(3, 3)
+    alices.mouse.up()
+    expect(title).to_be_visible()
+    alices.mouse.click(3, 3)
+    expect(alices.locator("dialog[open]")).to_have_count(0)
 
 
 def test_todos_are_found_in_a_conversation_added_and_completed(alices: Page, alice: Person) -> None:
@@ -55,6 +115,26 @@ def test_usage_and_budget_are_shown(
     expect(alices.locator(".figures div", has_text="Tokens, total").locator("dd")).to_have_text(re.compile(r"^[1-9]"))
     expect(alices.locator("dialog")).to_contain_text("There is no limit")
     expect(alices.locator(".chart rect")).to_have_count(30)
+
+
+def test_a_budget_near_its_end_is_shown_and_a_spent_one_explained(
+    alices: Page, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Playwright runs an event loop in this thread, in which Django refuses queries.
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    user = User.objects.get(pk=alice.id)
+    set_budget(subject=user, period="month", token_limit=1_000)
+    now = timezone.now()
+    Spending.objects.update_or_create(
+        user=user, defaults={"month": now.date().replace(day=1), "month_tokens": 950, "day": now.date()}
+    )
+    alices.get_by_role("button", name="Usage and budget").click()
+    expect(alices.locator("dialog")).to_contain_text("950 of 1,000 tokens are used, 50 are left.")
+    expect(alices.locator("dialog progress")).to_have_attribute("value", "950")
+    expect(alices.locator("dialog")).to_contain_text("A new budget begins on ")
+    alices.keyboard.press("Escape")
+    send(alices, "Nothing is left for this. " * 20)
+    expect(alices.locator(".outgoing")).to_contain_text("The account's budget of 1000 tokens a month")
 
 
 def test_one_session_is_ended_and_then_all(

@@ -5,6 +5,7 @@ import { signOut, signOutEverywhere } from "../account.js";
 import { callJson } from "../api.js";
 import { loader } from "../loading.js";
 import { notify, tryTo } from "../notices.js";
+import { verifyEmail } from "../recovery.js";
 import { dialog, user } from "../state.js";
 import { chooseTheme, theme, THEMES } from "../theme.js";
 import { hasKeyboard } from "./devices.js";
@@ -19,6 +20,7 @@ export const sessions = loader(async () => (await callJson("GET", "auth/sessions
 
 export function accountView() {
   return html`<p>You are signed in as <strong>${user.value?.email}</strong>.</p>
+    ${user.value?.is_verified ? nothing : verifyView()}
     <fieldset><legend>Theme</legend>
       ${THEMES.map(([value, text]) => html`<label><input type="radio" name="theme" .checked=${theme.value === value}
         @change=${() => chooseTheme(value)}> ${text}</label>`)}
@@ -38,6 +40,29 @@ function keysView() {
       <div><dt><kbd>Ctrl</kbd> <kbd>K</kbd></dt><dd>Search</dd></div>
       <div><dt><kbd>Ctrl</kbd> <kbd>Shift</kbd> <kbd>O</kbd></dt><dd>New conversation</dd></div>
     </dl>`;
+}
+
+function verifyView() {
+  return html`<form class="fields" @submit=${verify}>
+      <label>Verification code, from the message that was sent to this address
+        <input name="token" autocomplete="one-time-code" maxlength="1000" required></label>
+      <button class="primary">Verify</button>
+    </form>
+    <p><button class="link" @click=${sendAgain}>Send it again</button></p>`;
+}
+
+/** @param {SubmitEvent} event */
+function verify(event) {
+  event.preventDefault();
+  const code = new FormData(/** @type {HTMLFormElement} */ (event.target)).get("token");
+  tryTo(() => verifyEmail(String(code).trim()));
+}
+
+function sendAgain() {
+  tryTo(async () => {
+    await callJson("POST", "auth/email/resend");
+    notify("An e-mail is on its way.");
+  });
 }
 
 export function sessionsView() {

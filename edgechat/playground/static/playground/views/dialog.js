@@ -30,7 +30,7 @@ const DIALOGS = {
 export function dialogView() {
   const about = dialog.value;
   const [title, content] = (about && DIALOGS[about.name]) ?? ["", () => nothing];
-  return html`<dialog id="dialog" aria-labelledby="dialog-title" @close=${closed} @click=${clicked} class=${about?.name ?? ""}>
+  return html`<dialog id="dialog" aria-labelledby="dialog-title" @close=${closed} @pointerdown=${pressed} @click=${clicked} class=${about?.name ?? ""}>
     ${about
       ? html`<div class="inside">
           <header><h2 id="dialog-title">${title}</h2>
@@ -59,7 +59,14 @@ function closed() {
   closeDialog();
 }
 
-/** A click beside the dialog closes it. @param {MouseEvent} event */
+let beganBeside = false;
+
+/** @param {PointerEvent} event */
+function pressed(event) {
+  beganBeside = event.target === event.currentTarget;
+}
+
+/** A click beside the dialog closes it, but not one that began inside, as when a text is marked. @param {MouseEvent} event */
 function clicked(event) {
-  if (event.target === event.currentTarget) closeDialog();
+  if (beganBeside && event.target === event.currentTarget) closeDialog();
 }
