@@ -113,6 +113,7 @@ def test_feedback_is_given_with_a_comment_and_taken_back(alices: Page, alice: Pe
     alices.get_by_role("button", name="Bad answer").click()
     alices.get_by_label("Your comment").fill("Too short")
     alices.get_by_role("button", name="Save").click()
+    expect(alices.locator("dialog[open]")).to_have_count(0)  # it closes when the comment is stored
     expect(alices.get_by_role("button", name="Bad answer")).to_have_attribute("aria-pressed", "true")
     [conversation] = alice.get("chat/conversations").json()["conversations"]
     stored = alice.messages(conversation["id"])["messages"][1]
