@@ -12,7 +12,7 @@ from edgechat.errors import Invalid
 from edgechat.tests.published import NOTHING, check_json, document, events_of
 
 SENTENCES = re.compile(r"[^a-z].*[.:]", re.DOTALL)
-# Calls whose 503 is no error body.
+# Deprecated calls that have the tag of the health calls.
 OLDER_HEALTH = {"health_legacy", "health_overview"}
 
 
