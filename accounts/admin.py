@@ -24,8 +24,9 @@ from accounts.login.sessions import end_session
 from accounts.models import AuditEvent, Session, User
 from accounts.organizations.admin import OrganizationAdmin
 from accounts.staff.accounts import follow_change_of_address
+from accounts.staff.filters import UserFilter, is_id
 from accounts.staff.forms import NewUserForm, SetPasswordForm, UserForm
-from accounts.staff.pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin, StateFilter, is_id, users_matching
+from accounts.staff.pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin, StateFilter, users_matching
 from accounts.staff.rights import is_superuser, may_touch
 from accounts.staff.roles import record_activity, record_role
 from accounts.staff.sessions import require_recent_password
@@ -226,7 +227,7 @@ class AuditEventAdmin(RecordAdmin):
     """The audit log. It is read-only, also for superusers."""
 
     list_display = ("created_at", "event", "affected_user", "actor", "ip", "request_id")
-    list_filter = ("event", "created_at")
+    list_filter = (UserFilter, "event", "created_at")
     ordering = ("-id",)
     search_fields = ("request_id",)
     search_help_text = "E-mail or id of a user, or a request id"

@@ -6,7 +6,7 @@ Todos are ordinary rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ import structlog
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.template.defaultfilters import yesno
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -25,7 +26,9 @@ from unfold.views import ChangeList
 
 from accounts.audit import record_event
 from accounts.models import AuditEvent, User
-from accounts.staff.pages import OfUsersAdmin, RecordAdmin, is_id
+from accounts.staff.csv_files import ROWS_PER_BATCH, csv_response
+from accounts.staff.filters import is_id
+from accounts.staff.pages import OfUsersAdmin, RecordAdmin
 from accounts.staff.sessions import password_is_recent, require_recent_password
 from accounts.staff.site import StaffSite
 from conversations import transcript_repository as transcripts
@@ -56,8 +59,9 @@ class ReadingNotAudited(Exception):
 class ConversationAdmin(RecordAdmin):
     def get_urls(self) -> list[URLPattern]:
         """Only these pages, under the URL names that the admin's links use."""
-        pages: dict[str, tuple[str, Callable[..., HttpResponse]]] = {
+        pages: dict[str, tuple[str, Callable[..., HttpResponseBase]]] = {
             "changelist": ("", self.list_page),
+            "csv": ("export.csv", self.csv_page),
             "change": ("<str:conversation_id>/", self.metadata_page),
             "transcript": ("<str:conversation_id>/transcript/", self.transcript_page),
         }
@@ -66,11 +70,11 @@ class ConversationAdmin(RecordAdmin):
             for name, (route, view) in pages.items()
         ]
 
-    def _page(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    def _page(self, view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
         """A view for staff who may see conversations."""
 
         @require_GET
-        def page(request: HttpRequest, **kwargs: str) -> HttpResponse:
+        def page(request: HttpRequest, **kwargs: str) -> HttpResponseBase:
             request.current_app = self.admin_site.name
             if not self.has_view_permission(request):
                 raise PermissionDenied
@@ -93,7 +97,7 @@ class ConversationAdmin(RecordAdmin):
         term, before = request.GET.get("q", "").strip(), request.GET.get("before", "")
         if before and not is_id(before):
             raise Http404
-        title, found = self._search(term, int(before) if before else None)
+        title, found = self._search(term, int(before) if before else None, limit=CONVERSATIONS_A_PAGE + 1)
         shown, has_more = found[:CONVERSATIONS_A_PAGE], len(found) > CONVERSATIONS_A_PAGE
         emails = _emails([conversation["owner_id"] for conversation in shown])
         return self._render(
@@ -105,14 +109,30 @@ class ConversationAdmin(RecordAdmin):
             has_more=has_more,
             older=urlencode({"q": term, "before": str(shown[-1]["change"])}) if term and has_more else None,
             newest=urlencode({"q": term}) if before else None,
+            csv=urlencode({"q": term}) if term else "",
         )
 
-    def _search(self, term: str, before: int | None) -> tuple[str, list[ConversationMetadata]]:
-        """A heading and the conversations of one owner or id, or of running replies: one more than fits on a page.
+    def csv_page(self, request: HttpRequest) -> HttpResponseBase:
+        """The conversations that the list finds, without its pages."""
+        require_recent_password(request)
+        term = request.GET.get("q", "").strip()
+
+        def batches() -> Iterator[list[list[Any]]]:
+            before: int | None = None
+            while found := self._search(term, before, limit=ROWS_PER_BATCH)[1]:
+                emails = _emails([conversation["owner_id"] for conversation in found])
+                yield [self._row(request, conversation, emails) for conversation in found]
+                before = found[-1]["change"]
+                if len(found) < ROWS_PER_BATCH or not term:
+                    return
+
+        return csv_response(request, "conversation", HEADERS, batches)
+
+    def _search(self, term: str, before: int | None, *, limit: int) -> tuple[str, list[ConversationMetadata]]:
+        """A heading and the conversations of one owner or id, or of running replies.
 
         Only one owner is searched, because change numbers, and their index, order the conversations of one owner.
         """
-        limit = CONVERSATIONS_A_PAGE + 1
         if not term:
             return "Replies being written", sorted(transcripts.list_running(limit=limit), key=_started_at)
         if is_conversation_id(term):
@@ -257,6 +277,9 @@ class TodoAdmin(OfUsersAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return TodoList
+
+    def before_reading(self, request: HttpRequest, rows: list[Todo]) -> None:
+        self.read(request, rows)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Todo | None:
         todo: Todo | None = super().get_object(request, object_id, from_field)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib import admin
 from django.db.models import Field
 from django.http import HttpRequest
 
+from accounts.staff.filters import OrganizationFilter
 from accounts.staff.pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin
 from usage.models import DailyTraffic, HourlyUsage, LedgerEntry, ModelPrice, OrganizationUsage, RequestRecord, Spending
 from usage.staff.budget_admin import BudgetAdmin
-from usage.staff.dashboard_page import money
+from usage.staff.dashboard_page import exact, money
+from usage.staff.filters import ModelFilter, RouteFilter, SlowerFilter, StatusFilter
 from usage.staff.people_admin import OrganizationWithUsageAdmin, UserWithUsageAdmin
 
 # Ten million units of the currency for a million tokens. If a cost exceeded the columns of the ledger or of the daily
@@ -33,7 +35,7 @@ class HourlyUsageAdmin(OfUsersAdmin, RecordAdmin):
 class RequestRecordAdmin(OfUsersAdmin, RecordAdmin):
     list_display = ("at", "user", "method", "route", "status", "milliseconds")
     list_select_related = ("user",)
-    list_filter = ("at",)
+    list_filter = (StatusFilter, SlowerFilter, RouteFilter, "at")
     ordering = ("-at",)
 
 
@@ -54,8 +56,9 @@ class LedgerEntryAdmin(OfUsersAdmin, RecordAdmin):
         "settled_at",
     )
     list_select_related = ("user", "organization")
-    list_filter = ("purpose", "estimated", "settled_at")
+    list_filter = (OrganizationFilter, ModelFilter, "purpose", "estimated", "settled_at")
     ordering = ("-id",)
+    csv_values: ClassVar = {"cost": lambda entry: exact(entry.cost_micros)}
 
     @admin.display(description=f"cost ({settings.PRICE_CURRENCY})")
     def cost(self, entry: LedgerEntry) -> str:
@@ -65,6 +68,7 @@ class LedgerEntryAdmin(OfUsersAdmin, RecordAdmin):
 @admin.register(OrganizationUsage)
 class OrganizationUsageAdmin(OfUsersAdmin, RecordAdmin):
     list_display = ("hour", "organization", "user", "input_tokens", "output_tokens")
+    list_filter = (OrganizationFilter,)
     list_select_related = ("organization", "user")
     ordering = ("-id",)  # as in hourly usage
 
@@ -90,6 +94,11 @@ class ModelPriceAdmin(StaffModelAdmin):
     ordering = ("model", "-valid_from")
     search_fields = ("model",)
     fields = ("model", "valid_from", "input_micros", "cached_input_micros", "output_micros", "updated_at")
+    csv_values: ClassVar = {
+        "input_price": lambda price: exact(price.input_micros),
+        "cached_input_price": lambda price: exact(price.cached_input_micros),
+        "output_price": lambda price: exact(price.output_micros),
+    }
     readonly_fields = ("updated_at",)
 
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:

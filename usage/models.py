@@ -113,6 +113,7 @@ class RequestRecord(models.Model):
 
     class Meta:
         ordering = ("-at",)
+        indexes = (models.Index(fields=("at",), name="request_failed", condition=Q(status__gte=400)),)
 
     def __str__(self) -> str:
         return f"{self.method} {self.route} {self.status}"

@@ -13,6 +13,7 @@ from unfold.admin import TabularInline
 from accounts.addresses import email_key, refuse_incomparable
 from accounts.models import Membership, Organization, User
 from accounts.staff.audit import MAX_KEYS, values_of
+from accounts.staff.filters import MemberFilter
 from accounts.staff.pages import StaffModelAdmin
 
 
@@ -81,6 +82,7 @@ class MembershipInline(TabularInline):  # type: ignore[misc]
 class OrganizationAdmin(StaffModelAdmin):
     list_display = ("name", "id", "created_at")
     search_fields = ("name",)
+    list_filter = (MemberFilter,)
     ordering = ("-id",)
     readonly_fields = ("created_at",)
     inlines: Any = (MembershipInline,)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar
 
 from django.contrib.admin import ShowFacets, SimpleListFilter
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.utils import label_for_field, lookup_field
 from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.decorators import method_decorator
 from django.utils.functional import cached_property
+from django.utils.text import capfirst
+from django.views.decorators.http import require_GET
 from unfold.admin import ModelAdmin
+from unfold.views import ChangeList
 
 from accounts.staff.audit import AuditedAdmin
+from accounts.staff.csv_files import MAX_ROWS, ROWS_PER_BATCH, csv_response
+from accounts.staff.filters import OwnerFilter, UserFilter, is_id
 from accounts.staff.sessions import require_recent_password
 
 # The cost of a page must not depend on the size of the table, so the number of counted rows is limited.
@@ -63,11 +74,23 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
         return self._counted > MAX_COUNTED
 
 
+class AllRows(ChangeList):  # type: ignore[misc]
+    """The rows of a list with its filters and its search, in its order, without pages."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Do nothing: the rows are read while they are sent."""
+
+
 class StaffModelAdmin(AuditedAdmin, ModelAdmin):  # type: ignore[misc]
     """Lists with a bounded cost: bounded counts, no facets, and only orders that an index supports.
 
-    Every admin class inherits from this one, so the audit log has all changes by forms.
+    Every admin class inherits from this one, so the audit log has all changes by forms, and each list is also a CSV
+    file for everybody who may see the list.
     """
+
+    list_before_template: Any = "edgechat/list_csv.html"
+    # Values for the CSV file of columns that the list shows for the eye, for example with thousands separators.
+    csv_values: ClassVar[dict[str, Callable[[Any], Any]]] = {}
 
     paginator: Any = BoundedPaginator
     show_full_result_count = False
@@ -76,6 +99,63 @@ class StaffModelAdmin(AuditedAdmin, ModelAdmin):  # type: ignore[misc]
     list_max_show_all = 50
     list_disable_select_all = True
     sortable_by: Any = ()
+
+    def get_urls(self) -> list[URLPattern]:
+        name = f"{self.opts.app_label}_{self.opts.model_name}_csv"
+        urls: list[URLPattern] = super().get_urls()
+        return [path("export.csv", self.admin_site.admin_view(self.csv_page), name=name), *urls]
+
+    @method_decorator(require_GET)
+    def csv_page(self, request: HttpRequest) -> HttpResponseBase:
+        """The rows that the list has with the same filters and search, without its pages."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        require_recent_password(request)
+        columns = self.get_list_display(request)
+        try:
+            found: QuerySet[Any] = self._all_rows(request, columns)
+        except IncorrectLookupParameters:
+            return HttpResponseRedirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
+        keys = list(found.values_list("pk", flat=True)[: MAX_ROWS + 1])
+
+        def batches() -> Iterator[list[list[Any]]]:
+            for start in range(0, len(keys), ROWS_PER_BATCH):
+                batch = keys[start : start + ROWS_PER_BATCH]
+                rows = {row.pk: row for row in found.order_by().filter(pk__in=batch)}
+                shown = [rows[key] for key in batch if key in rows]
+                self.before_reading(request, shown)
+                yield [[self._csv_value(name, row) for name in columns] for row in shown]
+
+        headers = [capfirst(str(label_for_field(name, self.model, self))) for name in columns]
+        return csv_response(request, str(self.opts.model_name), headers, batches)
+
+    def before_reading(self, request: HttpRequest, rows: list[Any]) -> None:
+        """Called with the rows of a list before their values are sent."""
+
+    def _all_rows(self, request: HttpRequest, columns: Any) -> QuerySet[Any]:
+        rows: QuerySet[Any] = AllRows(
+            request,
+            self.model,
+            columns,
+            (),
+            self.get_list_filter(request),
+            None,
+            self.get_search_fields(request),
+            self.get_list_select_related(request),
+            self.list_per_page,
+            self.list_max_show_all,
+            (),
+            self,
+            (),
+            None,
+        ).queryset
+        return rows
+
+    def _csv_value(self, name: Any, row: Any) -> Any:
+        if name in self.csv_values:
+            return self.csv_values[name](row)
+        field, _, value = lookup_field(name, row, self)
+        return dict(field.flatchoices).get(value, value) if field is not None and field.flatchoices else value
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
         require_recent_password(request)
@@ -133,6 +213,10 @@ class OfUsersAdmin(StaffModelAdmin):
     search_help_text = "E-mail or id of a user"
     user_field = "user_id"
 
+    def get_list_filter(self, request: HttpRequest) -> tuple[Any, ...]:
+        """Links from a user's page choose the rows of this user by id."""
+        return (OwnerFilter if self.user_field == "owner_id" else UserFilter, *super().get_list_filter(request))
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
@@ -148,8 +232,3 @@ def users_matching(term: str) -> list[int]:
         return [int(term)]
     users = get_user_model().objects.filter(email__icontains=term)
     return list(users.values_list("pk", flat=True)[:MAX_USERS_OF_A_SEARCH])
-
-
-def is_id(term: str) -> bool:
-    """Whether a search term can be the id of a row."""
-    return term.isascii() and term.isdigit() and len(term) <= 18

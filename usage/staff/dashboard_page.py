@@ -55,6 +55,11 @@ def money(micros: int) -> str:
     return f"{micros // 10**6:,}.{micros % 10**6:06d}"
 
 
+def exact(micros: int | None) -> str:
+    """The same for other programs; empty without a price."""
+    return "" if micros is None else f"{micros // 10**6}.{micros % 10**6:06d}"
+
+
 def _cards(board: Dashboard) -> list[dict[str, str]]:
     today, costs = board.days[-1], board.costs
     return [

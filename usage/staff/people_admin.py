@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 from unfold.decorators import action
 
 from accounts.admin import AccountAdmin, OrganizationAdmin
@@ -28,8 +30,36 @@ admin.site.unregister((User, Organization))
 WITH_ROWS_OF_THEIR_OWN.add(Budget._meta.label_lower)
 
 
+class Rows(NamedTuple):
+    """A list with rows of a user or an organization. `{id}` in the values of `query` becomes their id."""
+
+    title: str
+    model: str
+    query: dict[str, str]
+
+
+_OF_USER = {"user": "{id}"}
+ROWS_OF_USERS = (
+    Rows("Conversations", "conversations.conversation", {"q": "{id}"}),
+    Rows("Requests", "usage.requestrecord", _OF_USER),
+    Rows("Failed requests", "usage.requestrecord", {**_OF_USER, "status": "failed"}),
+    Rows("Ledger", "usage.ledgerentry", _OF_USER),
+    Rows("Hourly usage", "usage.hourlyusage", _OF_USER),
+    Rows("Organizations", "accounts.organization", {"member": "{id}"}),
+    Rows("Sessions", "accounts.session", _OF_USER),
+    Rows("API keys", "accounts.apikey", _OF_USER),
+    Rows("Todos", "conversations.todo", _OF_USER),
+    Rows("Audit events", "accounts.auditevent", _OF_USER),
+)
+_OF_ORGANIZATION = {"organization": "{id}"}
+ROWS_OF_ORGANIZATIONS = (
+    Rows("Ledger", "usage.ledgerentry", _OF_ORGANIZATION),
+    Rows("Organization usage", "usage.organizationusage", _OF_ORGANIZATION),
+)
+
+
 class WithUsageTables(StaffModelAdmin):
-    """Shows the usage and the budgets of a user or an organization above its form."""
+    """Shows the usage and the budgets of a user or an organization above its form, and links to their other rows."""
 
     change_form_outer_before_template = "usage/staff_tables.html"
 
@@ -37,8 +67,8 @@ class WithUsageTables(StaffModelAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> Any:
         subject = self.get_object(request, unquote(object_id))
-        tables = _tables(request, subject) if subject is not None else []
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "usage_tables": tables})
+        shown = {} if subject is None else {"usage_tables": _tables(request, subject), "rows": links(request, subject)}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **shown})
 
 
 @admin.register(User)
@@ -92,6 +122,28 @@ class OrganizationWithUsageAdmin(WithUsageTables, OrganizationAdmin):
             record_change(request, budget, budget.token_limit, before=DEFAULT)
         for budget, _ in formset.changed_objects:
             record_change(request, budget, budget.token_limit, before=limits.get(id(budget)))
+
+
+def may_see(request: HttpRequest, model: str) -> bool:
+    """Whether the requesting user may see the list of `app.model`."""
+    app, _, name = model.partition(".")
+    return any(request.user.has_perm(f"{app}.{action}_{name}") for action in ("view", "change"))
+
+
+def links(request: HttpRequest, subject: User | Organization) -> list[tuple[str, str]]:
+    """The title and the address of each list with rows of a user or an organization, of those that the requesting user
+    may see."""
+    found = ROWS_OF_USERS if isinstance(subject, User) else ROWS_OF_ORGANIZATIONS
+    return [
+        (
+            rows.title,
+            reverse(f"admin:{rows.model.replace('.', '_')}_changelist")
+            + "?"
+            + urlencode({name: value.format(id=subject.pk) for name, value in rows.query.items()}),
+        )
+        for rows in found
+        if may_see(request, rows.model)
+    ]
 
 
 def _tables(request: HttpRequest, subject: User | Organization) -> list[dict[str, Any]]:
