@@ -31,14 +31,14 @@ def delete_conversation(owner_id: int, conversation_id: str) -> bool:
     if found is None:
         return False
     tombstone = {
-        "owner_id": owner_id,
         "temporary": found["temporary"],  # other devices never received temporary conversations
         "change": unnumbered_change(),
         "last_seq": found["next_seq"] - 1,
         "deleted_at": now(),
         "purged": False,
     }
-    tombstones().update_one({"_id": conversation_id}, {"$setOnInsert": tombstone}, upsert=True)
+    mine = {"_id": conversation_id, "owner_id": owner_id}
+    tombstones().update_one(mine, {"$setOnInsert": tombstone}, upsert=True)
     deleted = _remove(owner_id, conversation_id)
     if deleted is None:
         return False  # another call deletes it and knows whether a reply was running
@@ -117,4 +117,4 @@ def _purge(owner_id: int, conversation_id: str, last_seq: int, *, is_last: bool)
         delete_messages(owner_id, conversation_id, range(first, min(first + _KEYS_PER_WRITE, last_seq + 1)))
     # A device may have received the deletion before a last change; the new change number reports the deletion again.
     done = {"purged": is_last, "last_seq": last_seq, "change": unnumbered_change()}
-    tombstones().update_one({"_id": conversation_id}, {"$set": done})
+    tombstones().update_one({"_id": conversation_id, "owner_id": owner_id}, {"$set": done})

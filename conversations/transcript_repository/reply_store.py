@@ -48,7 +48,8 @@ def prepare_messages(
     inserts = []
     for message in (user_message, model_message):
         fields = {name: value for name, value in message.items() if name != "_id"}
-        inserts.append(UpdateOne({"_id": message["_id"]}, {"$setOnInsert": fields}, upsert=True))
+        mine = {"_id": message["_id"], "owner_id": owner_id}
+        inserts.append(UpdateOne(mine, {"$setOnInsert": fields}, upsert=True))
     messages().bulk_write(inserts)
     found = find_messages(owner_id, conversation_id, (seq - 1, seq)) if attempt > 1 else []
     if len(found) < 2:  # a first attempt, or deleted a moment ago
