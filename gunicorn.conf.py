@@ -47,20 +47,14 @@ control_socket_disable = True  # its file in the home folder would be the same f
 sendfile = False
 accesslog = None  # edgechat.http.middleware logs each request, with its id
 errorlog = "-"
+logger_class = "edgechat.processes.gunicorn_log.Logger"
 loglevel = (os.environ.get("LOG_LEVEL") or "info").lower()
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  # nosec B108 # a heartbeat file without disk waits
 
 
 def on_starting(server: Any) -> None:
-    """Faulty settings end the start here, with a few lines instead of a traceback for each worker."""
-    from django.core.exceptions import ImproperlyConfigured
-
     if server.cfg.reload:
         return  # each worker reads the settings itself; it would inherit settings that are imported here
-    try:
-        import edgechat.settings  # noqa: F401
-    except ImproperlyConfigured as error:
-        sys.exit(str(error))
     from edgechat.openapi.built_file import openapi_file
 
     openapi_file()  # now, so that no request waits for it, and the workers share its memory

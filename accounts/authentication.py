@@ -23,7 +23,7 @@ from accounts.login.tokens import Claims, TokenExpired, TokenInvalid, read_token
 from accounts.models import ApiKey, Session, User
 from edgechat.errors import NotAuthenticated, PermissionDenied
 from edgechat.http.request_body import body_of
-from edgechat.http.request_state import state_of
+from edgechat.http.request_state import name_user, state_of
 from edgechat.stores.postgresql.prepared import fetch_row
 
 LAST_USED_PRECISION = timedelta(minutes=1)
@@ -98,6 +98,7 @@ def authenticate_request(request: HttpRequest) -> Credential | None:
     state.authenticated_at = time.monotonic()
     credential = find()
     state.authenticated_user_id = credential.user_id
+    name_user(credential.user_id, credential.pk if isinstance(credential, Session) else None)
     if body := body_of(request):
         body.when_late(functools.partial(_look_again, credential, find))
     return credential

@@ -288,6 +288,8 @@ def shorten(text: str) -> str:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    host = request.META.get("HTTP_HOST", "")[:MAX_TEXT_CHARACTERS]
+    structlog.contextvars.bind_contextvars(refused=type(exception).__name__, host=host)
     return error_response(request, to_api_error(exception) or MalformedRequest())
 
 

@@ -5,12 +5,17 @@ Request and response bodies and headers are never logged, so secrets never reach
 
 from __future__ import annotations
 
+import atexit
+import io
 import logging.config
+import os
 import sys
+import threading
 from contextlib import suppress
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 
 import structlog
+from django.core.exceptions import ImproperlyConfigured
 from structlog.typing import Processor
 
 
@@ -45,11 +50,16 @@ def configure_logging(*, level: str, as_json: bool) -> None:
                     "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
                 }
             },
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "handlers": {
+                "stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": _real(sys.stderr)}
+            },
             "root": {"handlers": ["stderr"], "level": level},
             "loggers": {
                 # The access line has expected 4xx answers; Django would log each again as a warning.
                 "django.request": {"level": "ERROR"},
+                # The same for requests that Django refuses, for example with a wrong host: the line names the reason.
+                "django.security": {"level": "CRITICAL"},
+                "django.security.csrf": {"level": "WARNING"},
                 "httpx2": {"level": "WARNING"},
                 "google_genai": {"level": "WARNING"},
                 "pymongo": {"level": "WARNING"},
@@ -63,6 +73,59 @@ def configure_logging(*, level: str, as_json: bool) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
+
+
+def log_everything() -> None:
+    """Make log lines also of warnings, of exceptions that nothing catches, and of what code prints. For servers."""
+    logging.captureWarnings(True)
+    logger = structlog.get_logger(__name__)
+
+    def log_uncaught(kind: type[BaseException], error: BaseException | None, trace: Any, **more: str) -> None:
+        if isinstance(error, ImproperlyConfigured):
+            logger.critical(str(error))  # faulty settings at the start: their names help, and a traceback does not
+        else:
+            logger.critical("uncaught_exception", exc_info=(kind, error, trace), **more)
+
+    sys.excepthook = log_uncaught
+    threading.excepthook = lambda args: log_uncaught(
+        args.exc_type, args.exc_value, args.exc_traceback, thread=args.thread.name if args.thread else ""
+    )
+    sys.unraisablehook = lambda args: log_uncaught(
+        args.exc_type, args.exc_value, args.exc_traceback, where=args.err_msg or repr(args.object)
+    )
+    if not isinstance(sys.stderr, _Printed):
+        atexit.register(_end_log)
+    sys.stdout, sys.stderr = _Printed(_real(sys.stdout)), _Printed(_real(sys.stderr))
+
+
+def _end_log() -> None:
+    """Discard what Python itself prints after the last line of the program, for example of sockets left open."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+class _Printed(io.TextIOBase):
+    """Makes a log line of each line that is printed to a stream."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.buffer = stream.buffer
+        self._begun = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in filter(str.strip, lines):
+            structlog.get_logger(__name__).warning("printed", text=line)
+        return len(text)
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+
+def _real(stream: TextIO) -> TextIO:
+    return stream.stream if isinstance(stream, _Printed) else stream
 
 
 class _Stderr:

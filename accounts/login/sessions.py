@@ -22,6 +22,7 @@ from accounts.models import AuditEvent, Session, SessionQuerySet, TokenPair, Use
 from accounts.open_calls.endings import EVERYBODY, announce_end, user_subject
 from edgechat.errors import ApiError, NotAuthenticated
 from edgechat.http.client_address import Caller
+from edgechat.http.request_state import name_user
 
 SUCCESSOR_UNUSED_FOR = timedelta(hours=24)
 GRACE_AFTER_FIRST_USE = timedelta(seconds=10)
@@ -77,6 +78,7 @@ def start_session(*, user: User, caller: Caller, device_name: str = "") -> Issue
         TokenPair.objects.create(session=session, generation=0, issued_at=now)
         User.objects.filter(pk=user.pk).update(last_login=now)
         end_surplus(user_id=user.pk, caller=caller)
+    name_user(user.pk, session.pk)
     return _tokens(session, user, generation=0, issued_at=now, now=now)
 
 
@@ -95,6 +97,7 @@ def refresh_session(*, refresh_token: str, caller: Caller) -> IssuedTokens:
     session = sessions.filter(pk=claims.session_id).first()
     if session is None or session.ended_at is not None or not session.user.is_active:
         raise RefreshInvalid
+    name_user(session.user_id, session.pk)
     now = timezone.now()
     mark_pair_used(session.pk, claims.generation)
     if claims.generation == session.generation:

@@ -26,6 +26,7 @@ from accounts.models import AuditEvent, Session, User
 from accounts.services import REAUTHENTICATION_WINDOW, check_own_password
 from edgechat.http.client_address import Caller, caller_of
 from edgechat.http.request_body import body_of
+from edgechat.http.request_state import name_user
 
 LIFETIME = timedelta(hours=12)
 DEVICE_NAME = "Admin site"
@@ -105,6 +106,7 @@ def _staff_of(request: HttpRequest) -> User | AnonymousUser:
     note_use(session)
     session.user = user
     request.staff_session = session  # type: ignore[attr-defined]
+    name_user(user.pk, session.pk)
     return user
 
 

@@ -112,10 +112,12 @@ class RequestMiddleware:
     def process_view(
         self, request: HttpRequest, view: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> HttpResponseBase | None:
-        """Answer OPTIONS with `Allow` for every caller, because the OpenAPI file publishes the same facts.
+        """Name the route in log lines, and answer OPTIONS with `Allow` for every caller: the OpenAPI file has the same.
 
         REST framework would require a token. The admin's pages are functions and answer OPTIONS themselves.
         """
+        if request.resolver_match is not None:
+            structlog.contextvars.bind_contextvars(route=request.resolver_match.route)
         if request.method == "OPTIONS" and hasattr(view, "view_class"):
             options = view.view_class(**view.view_initkwargs)
             options.setup(request, *args, **kwargs)
@@ -146,7 +148,7 @@ def _identify(request: HttpRequest) -> RequestState:
     attach_state(request, state)
     believe_scheme(request)
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=request_id)
+    structlog.contextvars.bind_contextvars(request_id=request_id, user_id=None, session_id=None, route=None)
     return state
 
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import cast
 
+import structlog
 from django.http import HttpRequest
 
 
@@ -28,6 +29,11 @@ class RequestState:
 
 def attach_state(request: HttpRequest, state: RequestState) -> None:
     request.edgechat = state  # type: ignore[attr-defined]
+
+
+def name_user(user_id: int, session_id: object = None) -> None:
+    """Name the user in the log lines of this request from now on. API keys have no session."""
+    structlog.contextvars.bind_contextvars(user_id=user_id, session_id=str(session_id) if session_id else None)
 
 
 def state_of(request: HttpRequest) -> RequestState:

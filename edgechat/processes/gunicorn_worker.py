@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import gevent
+import structlog
 from gunicorn import util
 from gunicorn.workers.ggevent import GeventWorker
 
@@ -84,6 +85,8 @@ class Worker(GeventWorker):
             return super().handle_request(listener_name, req, sock, addr)
         finally:
             body.done()
+            # What gunicorn says about the connection's next request must not have the ids of this one.
+            structlog.contextvars.clear_contextvars()
             sock.expect("head")
             if not body.is_whole:
                 sock.expect("anything")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import importlib
 import io
+import json
 import os
 import select
 import signal
@@ -182,5 +183,12 @@ class _Parts(io.RawIOBase):
         return len(data)
 
 
+def _log_failure(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    """In place of a traceback: standard error is the log of the web processes, which has one JSON object per line."""
+    line = {"event": "fork_server_failed", "level": "error", "logger": __name__, "reason": repr(error)}
+    sys.stderr.write(f"{json.dumps(line)}\n")
+
+
 if __name__ == "__main__":
+    sys.excepthook = _log_failure
     main(sys.argv[1:])

@@ -211,6 +211,7 @@ class _ForkServer:
             "PYTHONSAFEPATH": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONUTF8": "1",
+            "PYTHONWARNINGS": "ignore",  # its standard error is the log of the web processes
         }
         for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"):
             if name in os.environ:
