@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 LOCAL_MODEL ?= $(shell sed -n 's/^LOCAL_MODEL=//p' .env 2>/dev/null)
+MINUTES ?= 5
 # More than the number of cores, because many tests wait.
 TEST_WORKERS ?= 4
 
@@ -27,7 +28,7 @@ PRODUCTION_LIKE := ENVIRONMENT=production JWT_SECRET=only-for-the-check-01234567
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev demo test faults browser-test screenshots check docs bench bench-quick vendor clean install model browser node
+.PHONY: help run dev demo test faults browser-test screenshots check docs bench bench-quick soak vendor clean install model browser node
 
 help:
 	@echo 'make run     serve the API on PORT (8000), with every server it needs, until Ctrl-C'
@@ -40,6 +41,7 @@ help:
 	@echo 'make docs    build the documentation into site/'
 	@echo 'make bench   measure every figure beside its floor; BASE=<commit> compares with that commit, ROWS="me list" selects'
 	@echo 'make bench-quick  the same in 90 s, for daily use'
+	@echo 'make soak    mixed traffic for MINUTES (5) while web processes are killed and stores pause: nothing may be lost'
 	@echo 'make screenshots  take the pictures of the playground in docs/playground again'
 	@echo 'make vendor  copy the libraries of the playground from their npm packages'
 	@echo 'make clean   remove .venv and caches; the data in DATA_DIR (.data) stays'
@@ -96,6 +98,9 @@ bench: install
 
 bench-quick: install
 	$(BENCH) --quick
+
+soak: install
+	$(BIN)/python -m bench.soak --minutes $(MINUTES)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis staticfiles site

@@ -28,6 +28,7 @@ from bench.load import Job, Result
 from bench.watch import Holding, Watch
 from edgechat.local.mongo import MongoKind
 from edgechat.local.progress import Progress
+from edgechat.local.server import Server
 from edgechat.local.stack import Stack
 from edgechat.local.web import WebServer
 
@@ -116,6 +117,11 @@ class Site:
     def address(self) -> str:
         """HOST:PORT of the web processes."""
         return self.web.address
+
+    @property
+    def stores(self) -> list[Server]:
+        """PostgreSQL, Valkey and MongoDB's stand-in."""
+        return [server for server in self._stack.servers if server is not self._stack.model]
 
     def versions(self) -> str:
         """The stores and the stand-in for the model, with their versions."""

@@ -302,4 +302,7 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return error_response(request, ApiError())
+    response = error_response(request, ApiError())
+    # RequestMiddleware adds it to every answer, but the fault may be its own: it had no memory, for example.
+    response.headers["X-Request-ID"] = state_of(request).request_id
+    return response

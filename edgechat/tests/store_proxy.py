@@ -13,9 +13,9 @@ class StoreProxy:
     """Forwards connections to the server that a URL names; `url` names the proxy instead.
 
     `delay` is how long the server's answers are delayed, in seconds. With `silent` nothing passes, and connections stay
-    open. `swallow()` makes the currently open connections silent permanently. `close()` refuses new connections and
-    ends the open ones. `sent` is what clients have sent, in the pieces in which it arrived: a driver sends a command,
-    or a pipeline of commands, in one piece, and waits for the answer before the next one.
+    open. `swallow()` makes the currently open connections silent permanently; `cut()` ends them. `close()` ends them
+    too, and refuses new ones. `sent` is what clients have sent, in the pieces in which it arrived: a driver sends a
+    command, or a pipeline of commands, in one piece, and waits for the answer before the next one.
     """
 
     def __init__(self, url: str) -> None:
@@ -34,6 +34,11 @@ class StoreProxy:
 
     def swallow(self) -> None:
         self._swallowed.update(self._sockets)
+
+    def cut(self) -> None:
+        for each in self._sockets[1:]:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         for each in self._sockets:

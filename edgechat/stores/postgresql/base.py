@@ -25,6 +25,17 @@ CANCEL_SECONDS = 0.5
 # A server that answered another connection within this time is not gone.
 ANSWERED_SECONDS = 1.0
 
+# The server cannot run this statement now, and no other statement would help: it is a standby or read-only for a while,
+# its file system was mounted read-only (which it tells as a lack of privileges), or it met a fault of its own, such as
+# a file that cannot grow or is damaged. The fault of a full disk is an OperationalError already.
+_CANNOT_NOW = (
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.InternalError_,
+    psycopg.errors.DataCorrupted,
+    psycopg.errors.IndexCorrupted,
+)
+
 _breaker = Breaker()
 _answered_at = float("-inf")
 
@@ -52,8 +63,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             except psycopg.errors._WaitTimeout:
                 self._give_up(seconds)
                 raise psycopg.OperationalError(f"PostgreSQL did not answer within {seconds:.1f} s") from None
-            except psycopg.errors.ReadOnlySqlTransaction as error:
-                # A standby, or a server that is read-only for a while: it cannot run this statement now.
+            except _CANNOT_NOW as error:
                 raise psycopg.OperationalError(str(error)) from error
             except psycopg.OperationalError:
                 if self.pgconn.status == pq.ConnStatus.BAD:
