@@ -21,12 +21,19 @@ from accounts.api_keys.admin import ApiKeyAdmin
 from accounts.audit import record_event
 from accounts.lifecycle.deletion import delete_user
 from accounts.login.sessions import end_session
-from accounts.models import AuditEvent, Session, User
+from accounts.models import AuditEvent, Organization, Session, User
 from accounts.organizations.admin import OrganizationAdmin
 from accounts.staff.accounts import follow_change_of_address
 from accounts.staff.filters import UserFilter, is_id
 from accounts.staff.forms import NewUserForm, SetPasswordForm, UserForm
-from accounts.staff.pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin, StateFilter, users_matching
+from accounts.staff.pages import (
+    OfUsersAdmin,
+    RecordAdmin,
+    StaffModelAdmin,
+    StateFilter,
+    organizations_matching,
+    users_matching,
+)
 from accounts.staff.rights import is_superuser, may_touch
 from accounts.staff.roles import record_activity, record_role
 from accounts.staff.sessions import require_recent_password
@@ -226,17 +233,20 @@ class SessionAdmin(OfUsersAdmin, RecordAdmin):
 class AuditEventAdmin(RecordAdmin):
     """The audit log. It is read-only, also for superusers."""
 
-    list_display = ("created_at", "event", "affected_user", "actor", "ip", "request_id")
+    list_display = ("created_at", "event", "affected_user", "actor", "organization", "ip", "request_id")
     list_filter = (UserFilter, "event", "created_at")
     ordering = ("-id",)
     search_fields = ("request_id",)
-    search_help_text = "E-mail or id of a user, or a request id"
-    fields = ("created_at", "event", "affected_user", "actor", "ip", "request_id", "details")
+    search_help_text = "A part of a user's e-mail or an organization's name, a user's id, or a request id"
+    fields = ("created_at", "event", "affected_user", "actor", "organization", "ip", "request_id", "details")
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AuditEvent]:
         events: QuerySet[AuditEvent] = super().get_queryset(request)
-        return events.annotate(user_email=_email_of("user_id"), actor_email=_email_of("actor_id"))
+        names = Organization.objects.filter(pk=OuterRef("organization_id")).values("name")[:1]
+        return events.annotate(
+            user_email=_email_of("user_id"), actor_email=_email_of("actor_id"), organization_name=Subquery(names)
+        )
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[AuditEvent], search_term: str
@@ -244,10 +254,10 @@ class AuditEventAdmin(RecordAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        if "@" not in term and not is_id(term):
-            return queryset.filter(request_id=term), False
         users = users_matching(term)
-        return queryset.filter(Q(user_id__in=users) | Q(actor_id__in=users)), False
+        of_users = Q(user_id__in=users) | Q(actor_id__in=users)
+        of_organizations = Q(organization_id__in=organizations_matching(term))
+        return queryset.filter(of_users | of_organizations | Q(request_id=term)), False
 
     @admin.display(description="affected user")
     def affected_user(self, event: AuditEvent) -> str:
@@ -256,6 +266,12 @@ class AuditEventAdmin(RecordAdmin):
     @admin.display(description="done by")
     def actor(self, event: AuditEvent) -> str:
         return _name(event.actor_id, event.actor_email)  # type: ignore[attr-defined]
+
+    @admin.display(description="organization")
+    def organization(self, event: AuditEvent) -> str:
+        if event.organization_id is None:
+            return "-"
+        return event.organization_name or f"deleted organization {event.organization_id}"  # type: ignore[attr-defined]
 
 
 admin.site.unregister(Group)

@@ -16,15 +16,20 @@ def record_event(
     caller: Caller | None = None,
     user_id: int | None = None,
     actor_id: int | None = None,
+    organization_id: int | None = None,
     **details: Any,
 ) -> None:
-    """Add a row to the audit log. `caller` is None for a command. Details hold no secrets and no user text."""
+    """Add a row to the audit log. `caller` is None for a command. Details hold no secrets and no user text.
+
+    The organization may be given as `organization_id`, or as the detail `organization`.
+    """
     AuditEvent.objects.create(
         event=event,
         user_id=user_id,
         actor_id=actor_id,
         ip=(caller.address or None) if caller else None,
         request_id=caller.request_id if caller else "",
+        organization_id=details.get("organization") if organization_id is None else organization_id,
         details=details,
     )
 

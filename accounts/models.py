@@ -291,6 +291,7 @@ class AuditEvent(models.Model):
         REGISTERED = "registered"
         LOGIN = "login"
         LOGIN_FAILED = "login_failed"
+        LOGIN_REFUSED = "login_refused"  # by the admin, whatever the password
         REFRESH_REUSED = "refresh_reused"
         SESSION_ENDED = "session_ended"
         PASSWORD_CHANGED = "password_changed"  # noqa: S105  (a name, not a password)
@@ -315,10 +316,21 @@ class AuditEvent(models.Model):
     user_id = models.BigIntegerField(null=True, blank=True, db_index=True, help_text="The user whom it concerns.")
     ip = models.GenericIPAddressField(null=True, blank=True)
     request_id = models.CharField(max_length=128, blank=True)
+    organization_id = models.BigIntegerField(
+        null=True, blank=True, help_text="The organization that it concerns; kept after deletion."
+    )
     details = models.JSONField(default=dict, blank=True)
 
     class Meta:
         ordering = ("-id",)
+        indexes = (
+            models.Index(fields=("request_id",), name="audit_request"),
+            models.Index(fields=("actor_id",), name="audit_actor"),
+            models.Index(fields=("event", "-id"), name="audit_event"),
+            models.Index(
+                fields=("organization_id",), name="audit_organization", condition=Q(organization_id__isnull=False)
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.event} of {self.user_id}"

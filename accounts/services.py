@@ -74,13 +74,16 @@ def authenticate_user(
     Raises InvalidCredentials, and LoginLocked after five failures. A login to the admin rejects a user who is not staff
     like an unknown user. Failures with a valid token among `device_tokens` are counted separately. The password is
     checked whether or not the user exists, and each rejection takes the same time, so neither shows whether the user
-    exists. An outdated hash, such as an imported one, is replaced.
+    exists. An outdated hash, such as an imported one, is replaced. The audit log tells a login that the admin refuses
+    whatever the password from a wrong password.
     """
     started = time.monotonic()
     device = device_of(User.objects.with_email(email), device_tokens) if any(device_tokens) else None
     try:
         attempt = begin_login(email, device=device)
     except LoginLocked:
+        if for_admin:
+            _record_refusal(User.objects.with_email(email), caller=caller, reason="locked")
         _wait_like_all(started)
         raise
     user = User.objects.with_email(email)
@@ -88,7 +91,10 @@ def authenticate_user(
     details: dict[str, Any] = {"site": "admin"} if for_admin else {}
     if user is None or not matches or not user.is_active or (for_admin and not user.is_staff):
         attempt.fail()
-        record_event(AuditEvent.Event.LOGIN_FAILED, caller=caller, user_id=user.pk if user else None, **details)
+        if for_admin and user is not None and matches:
+            _record_refusal(user, caller=caller, reason="not_staff" if user.is_active else "not_active")
+        else:
+            record_event(AuditEvent.Event.LOGIN_FAILED, caller=caller, user_id=user.pk if user else None, **details)
         _wait_like_all(started)
         raise InvalidCredentials
     attempt.succeed()
@@ -186,6 +192,11 @@ def _verify_password(password: str, encoded: str) -> tuple[bool, bool]:
         return run_cpu_bound(verify_password, password, encoded)
     except ValueError:  # the hash is damaged and matches no password
         return False, False
+
+
+def _record_refusal(user: User | None, *, caller: Caller, reason: str) -> None:
+    user_id = None if user is None else user.pk
+    record_event(AuditEvent.Event.LOGIN_REFUSED, caller=caller, user_id=user_id, site="admin", reason=reason)
 
 
 def _wait_like_all(started: float) -> None:

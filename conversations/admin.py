@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, cast
 
 import django.db
@@ -28,7 +29,7 @@ from accounts.audit import record_event
 from accounts.models import AuditEvent, User
 from accounts.staff.csv_files import ROWS_PER_BATCH, csv_response
 from accounts.staff.filters import is_id
-from accounts.staff.pages import OfUsersAdmin, RecordAdmin
+from accounts.staff.pages import OfUsersAdmin, RecordAdmin, users_matching
 from accounts.staff.sessions import password_is_recent, require_recent_password
 from accounts.staff.site import StaffSite
 from conversations import transcript_repository as transcripts
@@ -45,6 +46,7 @@ logger = structlog.get_logger(__name__)
 
 CONVERSATIONS_A_PAGE = 50
 MESSAGES_A_PAGE = 50
+OWNERS_TO_CHOOSE = 20
 
 UNREADABLE = "(found in a conversation)"
 
@@ -97,7 +99,7 @@ class ConversationAdmin(RecordAdmin):
         term, before = request.GET.get("q", "").strip(), request.GET.get("before", "")
         if before and not is_id(before):
             raise Http404
-        title, found = self._search(term, int(before) if before else None, limit=CONVERSATIONS_A_PAGE + 1)
+        title, found, owners = self._search(term, int(before) if before else None, limit=CONVERSATIONS_A_PAGE + 1)
         shown, has_more = found[:CONVERSATIONS_A_PAGE], len(found) > CONVERSATIONS_A_PAGE
         emails = _emails([conversation["owner_id"] for conversation in shown])
         return self._render(
@@ -110,6 +112,7 @@ class ConversationAdmin(RecordAdmin):
             older=urlencode({"q": term, "before": str(shown[-1]["change"])}) if term and has_more else None,
             newest=urlencode({"q": term}) if before else None,
             csv=urlencode({"q": term}) if term else "",
+            owners=[(email, urlencode({"q": owner_id})) for owner_id, email in owners],
         )
 
     def csv_page(self, request: HttpRequest) -> HttpResponseBase:
@@ -128,23 +131,34 @@ class ConversationAdmin(RecordAdmin):
 
         return csv_response(request, "conversation", HEADERS, batches)
 
-    def _search(self, term: str, before: int | None, *, limit: int) -> tuple[str, list[ConversationMetadata]]:
-        """A heading and the conversations of one owner or id, or of running replies.
+    def _search(
+        self, term: str, before: int | None, *, limit: int
+    ) -> tuple[str, list[ConversationMetadata], list[tuple[int, str]]]:
+        """A heading, the conversations of one owner or id, or of running replies, and the ids and addresses of several
+        owners whose address contains the term.
 
         Only one owner is searched, because change numbers, and their index, order the conversations of one owner.
         """
         if not term:
-            return "Replies being written", sorted(transcripts.list_running(limit=limit), key=_started_at)
+            return "Replies being written", sorted(transcripts.list_running(limit=limit), key=_started_at), []
         if is_conversation_id(term):
             conversation = transcripts.find_metadata(term)
             if conversation is not None:
-                return "1 conversation", [conversation]
+                return "1 conversation", [conversation], []
         elif (owner_id := _owner_id(term)) is not None:
             found = transcripts.list_metadata(owner_id, limit=limit, before=before)
             email = _emails([owner_id]).get(owner_id)
             if found or email is not None:
-                return f"Conversations of {email or _deleted(owner_id)}", found
-        return f"Nothing found for “{term}”", []
+                return f"Conversations of {email or _deleted(owner_id)}", found, []
+        elif "\x00" not in term:
+            owners = _emails(users_matching(term)[: OWNERS_TO_CHOOSE + 1])
+            if len(owners) == 1:
+                return self._search(str(*owners), before, limit=limit)
+            if owners:
+                first = sorted(owners.items(), key=itemgetter(1))[:OWNERS_TO_CHOOSE]
+                more = f"More than {len(first)}" if len(owners) > len(first) else str(len(first))
+                return f"{more} users with “{term}” in their address: choose one", [], first
+        return f"Nothing found for “{term}”", [], []
 
     def metadata_page(self, request: HttpRequest, conversation_id: str) -> HttpResponse:
         conversation = _metadata(conversation_id)
@@ -198,7 +212,7 @@ class ConversationAdmin(RecordAdmin):
         shown, cut = take_page(stored, lambda message: len(escape(message["content"]).encode()))
         upto_seq = shown[-1]["seq"] if cut else page.seqs.stop - 1
         # In an empty conversation, these are 1 and 0.
-        read = {"first_seq": page.seqs.start, "last_seq": upto_seq}
+        read = {"first_seq": page.seqs.start, "last_seq": upto_seq, "organization_id": metadata["organization_id"]}
         _record_reading(request, owner_id, conversation=conversation_id, **read)
         return self._render(
             request,

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib import admin
-from django.db.models import Field
+from django.db.models import Field, Q
+from django.db.models.lookups import Exact
 from django.http import HttpRequest
+from django.urls import URLPattern, path
 
 from accounts.staff.filters import OrganizationFilter
-from accounts.staff.pages import OfUsersAdmin, RecordAdmin, StaffModelAdmin
-from usage.models import DailyTraffic, HourlyUsage, LedgerEntry, ModelPrice, OrganizationUsage, RequestRecord, Spending
+from accounts.staff.pages import OfPayersAdmin, OfUsersAdmin, RecordAdmin, StaffModelAdmin
+from usage.models import (
+    DailyTraffic,
+    HourlyUsage,
+    LedgerEntry,
+    ModelPrice,
+    OrganizationUsage,
+    RequestRecord,
+    Spending,
+    paid_model,
+)
 from usage.staff.budget_admin import BudgetAdmin
 from usage.staff.dashboard_page import exact, money
 from usage.staff.filters import ModelFilter, RouteFilter, SlowerFilter, StatusFilter
+from usage.staff.find_page import find_page, link_to_request
 from usage.staff.people_admin import OrganizationWithUsageAdmin, UserWithUsageAdmin
 
 # Ten million units of the currency for a million tokens. If a cost exceeded the columns of the ledger or of the daily
@@ -33,14 +46,27 @@ class HourlyUsageAdmin(OfUsersAdmin, RecordAdmin):
 
 @admin.register(RequestRecord)
 class RequestRecordAdmin(OfUsersAdmin, RecordAdmin):
-    list_display = ("at", "user", "method", "route", "status", "milliseconds")
+    list_display = ("at", "user", "method", "route", "status", "milliseconds", "shown_request_id")
     list_select_related = ("user",)
     list_filter = (StatusFilter, SlowerFilter, RouteFilter, "at")
+    csv_values: ClassVar = {"shown_request_id": lambda record: record.request_id}
     ordering = ("-at",)
+    search_help_text = "A part of a user's e-mail, a user's id, or a request id"
+
+    def get_urls(self) -> list[URLPattern]:
+        find = self.admin_site.admin_view(partial(find_page, site=self.admin_site))
+        return [path("find/", find, name="usage_requestrecord_find"), *super().get_urls()]
+
+    def matching(self, term: str) -> Q:
+        return super().matching(term) | Q(request_id=term)
+
+    @admin.display(description="request id")
+    def shown_request_id(self, record: RequestRecord) -> str:
+        return link_to_request(record.request_id)
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(OfUsersAdmin, RecordAdmin):
+class LedgerEntryAdmin(OfPayersAdmin, RecordAdmin):
     list_display = (
         "opened_at",
         "user",
@@ -54,11 +80,23 @@ class LedgerEntryAdmin(OfUsersAdmin, RecordAdmin):
         "cost",
         "estimated",
         "settled_at",
+        "shown_request_id",
     )
     list_select_related = ("user", "organization")
     list_filter = (OrganizationFilter, ModelFilter, "purpose", "estimated", "settled_at")
     ordering = ("-id",)
-    csv_values: ClassVar = {"cost": lambda entry: exact(entry.cost_micros)}
+    csv_values: ClassVar = {
+        "cost": lambda entry: exact(entry.cost_micros),
+        "shown_request_id": lambda entry: entry.request_id,
+    }
+    search_help_text = f"{OfPayersAdmin.search_help_text}, a model's whole name, or a request id"
+
+    def matching(self, term: str) -> Q:
+        return super().matching(term) | Q(request_id=term) | Q(Exact(paid_model(), term))
+
+    @admin.display(description="request id")
+    def shown_request_id(self, entry: LedgerEntry) -> str:
+        return link_to_request(entry.request_id)
 
     @admin.display(description=f"cost ({settings.PRICE_CURRENCY})")
     def cost(self, entry: LedgerEntry) -> str:
@@ -66,7 +104,7 @@ class LedgerEntryAdmin(OfUsersAdmin, RecordAdmin):
 
 
 @admin.register(OrganizationUsage)
-class OrganizationUsageAdmin(OfUsersAdmin, RecordAdmin):
+class OrganizationUsageAdmin(OfPayersAdmin, RecordAdmin):
     list_display = ("hour", "organization", "user", "input_tokens", "output_tokens")
     list_filter = (OrganizationFilter,)
     list_select_related = ("organization", "user")
@@ -74,7 +112,7 @@ class OrganizationUsageAdmin(OfUsersAdmin, RecordAdmin):
 
 
 @admin.register(Spending)
-class SpendingAdmin(OfUsersAdmin, RecordAdmin):
+class SpendingAdmin(OfPayersAdmin, RecordAdmin):
     list_display = ("user", "organization", "month", "month_tokens", "day", "day_tokens", "reserved_tokens")
     list_select_related = ("user", "organization")
     ordering = ("-id",)

@@ -11,11 +11,16 @@ from datetime import UTC, date
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models import F, Q, Value
+from django.db.models.functions import Coalesce, Now, NullIf
 from django.utils import timezone
 
 _ONE_OWNER = Q(user__isnull=False, organization__isnull=True) | Q(user__isnull=True, organization__isnull=False)
+
+
+def paid_model() -> Coalesce:
+    """The model whose price a ledger entry has: the one that answered, if it reported its name."""
+    return Coalesce(NullIf("answered_by", Value("")), "model")
 
 
 def today() -> date:
@@ -110,10 +115,22 @@ class RequestRecord(models.Model):
     route = models.CharField(max_length=200, help_text="The path's pattern, without ids.")
     status = models.PositiveSmallIntegerField()
     milliseconds = models.PositiveIntegerField()
+    request_id = models.CharField(
+        max_length=128,
+        blank=True,
+        default="",
+        db_default="",  # processes of an older release do not write this column
+        help_text="As in X-Request-ID and in every error; a client may choose it.",
+    )
 
     class Meta:
         ordering = ("-at",)
-        indexes = (models.Index(fields=("at",), name="request_failed", condition=Q(status__gte=400)),)
+        indexes = (
+            models.Index(fields=("at",), name="request_failed", condition=Q(status__gte=400)),
+            models.Index(fields=("request_id",), name="request_request_id"),
+            models.Index(fields=("status", "-at"), name="request_errors", condition=Q(status__gte=400)),
+            models.Index(fields=("-at",), name="request_slow", condition=Q(milliseconds__gte=1000)),
+        )
 
     def __str__(self) -> str:
         return f"{self.method} {self.route} {self.status}"
@@ -184,6 +201,13 @@ class LedgerEntry(models.Model):
         null=True, blank=True, help_text="Millionths of the currency of the prices; empty without a price."
     )
     holder = models.CharField(max_length=100, blank=True, default="", help_text="The process that makes the call.")
+    request_id = models.CharField(
+        max_length=128,
+        blank=True,
+        default="",
+        db_default="",  # as `answered_by`
+        help_text="The request that asked for it; empty for calls that a process makes by itself.",
+    )
     abandoned_after = models.DateTimeField(help_text="After this time no process can still be making the call.")
     settled_at = models.DateTimeField(null=True, blank=True)
 
@@ -194,6 +218,10 @@ class LedgerEntry(models.Model):
             models.Index(fields=("user", "-settled_at"), name="ledger_user_settled"),
             models.Index(fields=("settled_at",), name="ledger_settled"),
             models.Index(fields=("abandoned_after",), name="ledger_open", condition=Q(settled_at__isnull=True)),
+            models.Index(fields=("request_id",), name="ledger_request"),
+            models.Index(paid_model(), F("id").desc(), name="ledger_paid_model"),
+            models.Index(fields=("purpose", "-id"), name="ledger_purpose"),
+            models.Index(fields=("-id",), name="ledger_estimated", condition=Q(estimated=True)),
         )
         constraints = (
             models.CheckConstraint(

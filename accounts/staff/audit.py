@@ -15,7 +15,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from accounts.audit import record_event
-from accounts.models import AuditEvent, Membership, User
+from accounts.models import AuditEvent, Membership, Organization, User
 from edgechat.graphemes import cut
 from edgechat.http.client_address import caller_of
 
@@ -126,6 +126,7 @@ def record_staff_change(
         actor_id=request.user.pk,
         model=obj._meta.label_lower,
         id=str(obj.pk if key is None else key),
+        organization_id=_organization(obj, key),
         **({"organization": obj.organization_id} if isinstance(obj, Membership) else {}),
         before=None if before is None else dict(before),
         after=None if after is None else dict(after),
@@ -173,6 +174,14 @@ def _person(obj: Model) -> int | None:
         return obj.pk
     person: int | None = getattr(obj, "user_id", None) or getattr(obj, "owner_id", None)
     return person
+
+
+def _organization(obj: Model, key: Any) -> int | None:
+    """The organization that a change of this object affects."""
+    if isinstance(obj, Organization):
+        return int(obj.pk if key is None else key)
+    organization: int | None = getattr(obj, "organization_id", None)
+    return organization
 
 
 def _log(request: HttpRequest, objects: list[Model], flag: int, message: Any) -> list[LogEntry]:

@@ -11,7 +11,7 @@ from django.contrib.admin.utils import label_for_field, lookup_field
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
@@ -23,6 +23,7 @@ from django.views.decorators.http import require_GET
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
+from accounts.models import Organization
 from accounts.staff.audit import AuditedAdmin
 from accounts.staff.csv_files import MAX_ROWS, ROWS_PER_BATCH, csv_response
 from accounts.staff.filters import OwnerFilter, UserFilter, is_id
@@ -30,7 +31,7 @@ from accounts.staff.sessions import require_recent_password
 
 # The cost of a page must not depend on the size of the table, so the number of counted rows is limited.
 MAX_COUNTED = 10_000
-MAX_USERS_OF_A_SEARCH = 1000
+MAX_OF_A_SEARCH = 1000
 
 
 class StateFilter(SimpleListFilter):
@@ -204,18 +205,22 @@ class RecordAdmin(StaffModelAdmin):
 
 
 class OfUsersAdmin(StaffModelAdmin):
-    """Rows that belong to users, with search by the user's e-mail address or id.
+    """Rows that belong to users, with search by a part of the user's e-mail address, or by the user's id.
 
     The search looks up the users first, then the rows by their index on the user. A join would read the whole table.
     """
 
     search_fields = ("user__email",)
-    search_help_text = "E-mail or id of a user"
+    search_help_text = "A part of a user's e-mail, or a user's id"
     user_field = "user_id"
 
     def get_list_filter(self, request: HttpRequest) -> tuple[Any, ...]:
         """Links from a user's page choose the rows of this user by id."""
         return (OwnerFilter if self.user_field == "owner_id" else UserFilter, *super().get_list_filter(request))
+
+    def matching(self, term: str) -> Q:
+        """The rows that a search finds."""
+        return Q(**{f"{self.user_field}__in": users_matching(term)})
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -223,7 +228,16 @@ class OfUsersAdmin(StaffModelAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        return queryset.filter(**{f"{self.user_field}__in": users_matching(term)}), False
+        return queryset.filter(self.matching(term)), False
+
+
+class OfPayersAdmin(OfUsersAdmin):
+    """Rows that also belong to organizations, which the search finds by a part of their name."""
+
+    search_help_text = "A part of a user's e-mail or an organization's name, or a user's id"
+
+    def matching(self, term: str) -> Q:
+        return super().matching(term) | Q(organization_id__in=organizations_matching(term))
 
 
 def users_matching(term: str) -> list[int]:
@@ -231,4 +245,12 @@ def users_matching(term: str) -> list[int]:
     if is_id(term):
         return [int(term)]
     users = get_user_model().objects.filter(email__icontains=term)
-    return list(users.values_list("pk", flat=True)[:MAX_USERS_OF_A_SEARCH])
+    return list(users.values_list("pk", flat=True)[:MAX_OF_A_SEARCH])
+
+
+def organizations_matching(term: str) -> list[int]:
+    """The ids of organizations whose name contains the text; at most 1000."""
+    if is_id(term):
+        return []
+    found = Organization.objects.filter(name__icontains=term)
+    return list(found.values_list("pk", flat=True)[:MAX_OF_A_SEARCH])

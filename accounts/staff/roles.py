@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from django.contrib.auth.models import Group
 from django.db import transaction
@@ -98,5 +98,5 @@ def record_activity(user: User, *, actor_id: int | None, caller: Caller) -> None
         end_all_sessions(user_id=user.pk, reason="deactivated")
         end_all_api_keys(user_id=user.pk, reason="deactivated", actor_id=actor_id, caller=caller)
     event = AuditEvent.Event.ACTIVATED if user.is_active else AuditEvent.Event.DEACTIVATED
-    change = {"before": {"is_active": not user.is_active}, "after": {"is_active": user.is_active}}
+    change: dict[str, Any] = {"before": {"is_active": not user.is_active}, "after": {"is_active": user.is_active}}
     record_event(event, caller=caller, user_id=user.pk, actor_id=actor_id, **change)

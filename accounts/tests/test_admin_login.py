@@ -36,9 +36,30 @@ def test_a_wrong_password_is_told_and_audited(web_url: str) -> None:
 
 
 def test_a_user_who_is_not_staff_is_told_the_same_as_for_a_wrong_password(web_url: str, alice: Person) -> None:
-    answer = _log_in(web_url, alice.email, alice.password)
+    for password in (alice.password, "not the password"):
+        answer = _log_in(web_url, alice.email, password)
+        assert answer.status_code == 200
+        assert "Please enter the correct email and password" in html.unescape(answer.text)
+    refused, failed = AuditEvent.objects.filter(user_id=alice.id, details__site="admin").order_by("id")
+    assert (refused.event, refused.details) == ("login_refused", {"site": "admin", "reason": "not_staff"})
+    assert (failed.event, failed.details) == ("login_failed", {"site": "admin"})
+
+
+def test_a_login_that_has_to_wait_is_audited_as_refused(web_url: str) -> None:
+    user = make_user("root", is_staff=True, is_superuser=True)
+    for _ in range(5):
+        _log_in(web_url, user.email, "not the password")
+    answer = _log_in(web_url, user.email, "password of root")
     assert answer.status_code == 200
-    assert "Please enter the correct email and password" in html.unescape(answer.text)
+    last = AuditEvent.objects.filter(user_id=user.pk).latest("id")
+    assert (last.event, last.details) == ("login_refused", {"site": "admin", "reason": "locked"})
+
+
+def test_the_login_of_a_deactivated_member_of_staff_is_audited_as_refused(web_url: str) -> None:
+    user = make_user("root", is_staff=True, is_active=False)
+    assert _log_in(web_url, user.email, "password of root").status_code == 200
+    last = AuditEvent.objects.get(user_id=user.pk)
+    assert (last.event, last.details) == ("login_refused", {"site": "admin", "reason": "not_active"})
 
 
 def test_logins_are_limited_by_address(web_url: str) -> None:

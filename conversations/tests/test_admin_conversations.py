@@ -398,3 +398,17 @@ def begin(person: Person, conversation: str, content: str) -> str:
         opening = next(told for told in events if told.get("event") == "message")
     mid: str = opening["data"]["model_message"]["id"]
     return mid
+
+
+def test_conversations_are_found_by_a_part_of_the_owners_address(web_url: str, register: Callable[..., Person]) -> None:
+    part = uuid.uuid4().hex
+    first, second = register(f"one-{part}"), register(f"two-{part}")
+    conversation = first.new_conversation()
+    with helper(web_url, *SEE) as staff:
+        found = staff.get(LIST, params={"q": first.email[:20].upper()}).text
+        assert conversation in found
+        both = staff.get(LIST, params={"q": part}).text
+        assert conversation not in both
+        assert f"2 users with “{part}” in their address" in both
+        assert f'href="?q={first.id}"' in both
+        assert second.email in both

@@ -36,7 +36,17 @@ UNFOLD = {
     "DASHBOARD_CALLBACK": "usage.staff.dashboard_page.add_dashboard",
     "SIDEBAR": {
         "navigation": [
-            {"items": [{**_page("Dashboard", "monitoring", "usage.ledgerentry"), "link": reverse_lazy("admin:index")}]},
+            {
+                "items": [
+                    {**_page("Dashboard", "monitoring", "usage.ledgerentry"), "link": reverse_lazy("admin:index")},
+                    {
+                        "title": "Find",
+                        "icon": "search",
+                        "link": reverse_lazy("admin:usage_requestrecord_find"),
+                        "permission": "usage.staff.find_page.may_find",
+                    },
+                ]
+            },
             _section(
                 "People",
                 _page("Users", "person", "accounts.user"),

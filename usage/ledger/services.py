@@ -26,6 +26,7 @@ from accounts.models import AuditEvent, Organization, User
 from accounts.open_calls.live_accounts import is_deleted
 from edgechat.errors import NotAuthenticated, StoreUnavailable
 from edgechat.http.client_address import Caller
+from edgechat.logs import current_request_id
 from edgechat.processes import periodic
 from edgechat.stores.postgresql.prepared import fetch_row
 from usage import processes
@@ -74,6 +75,7 @@ def open_entry(
         "organization": organization_id,
         "purpose": purpose.value,
         "model": model,
+        "request_id": current_request_id(),
         "input": input_tokens,
         "output": max_output_tokens,
         "monthly_limit": default_limit("month"),
@@ -180,13 +182,14 @@ def _is_taken_over(take_over: TakeOver, attempt_id: str, user_id: int | None) ->
 
 
 def anonymize_user(user_id: int) -> None:
-    """Keep the costs of a deleted user's calls, without the user's identity: attempt ids name conversations.
+    """Keep the costs of a deleted user's calls, without the user's identity: attempt ids name conversations, and
+    clients may choose the ids of requests.
 
     Running calls lose their attempt ids when they are settled.
     """
     entries = LedgerEntry.objects.filter(user_id=user_id)
-    entries.filter(settled_at=None).update(user=None)
-    entries.update(user=None, attempt_id=Concat(Value("erased:"), Cast(F("id"), CharField())))
+    entries.filter(settled_at=None).update(user=None, request_id="")
+    entries.update(user=None, request_id="", attempt_id=Concat(Value("erased:"), Cast(F("id"), CharField())))
     _execute(statements.FORGET_MEMBER, {"user": user_id})
 
 

@@ -69,9 +69,10 @@ OPEN = """
     ), opened AS (
         INSERT INTO usage_ledgerentry (
                attempt_id, user_id, organization_id, purpose, model, input_tokens, output_tokens, cached_tokens,
-               thinking_tokens, estimated, reserved_tokens, opened_at, holder, abandoned_after, answered_by)
+               thinking_tokens, estimated, reserved_tokens, opened_at, holder, abandoned_after, answered_by, request_id)
         SELECT %(attempt_id)s, %(user)s, %(organization)s, %(purpose)s, %(model)s, %(input)s, 0, 0,
-               0, true, %(input)s + room.output, %(now)s, %(holder)s, %(abandoned_after)s, ''
+               0, true, %(input)s + room.output, %(now)s, %(holder)s, %(abandoned_after)s, '',
+               %(request_id)s
           FROM room
          WHERE room.output > 0 AND (SELECT count(*) FROM account) = %(accounts)s
         RETURNING reserved_tokens

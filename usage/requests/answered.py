@@ -29,6 +29,7 @@ def count_answered(request: HttpRequest, response: HttpResponseBase, *, millisec
                 route=match.route if match else "",
                 status=response.status_code,
                 milliseconds=milliseconds,
+                request_id=state_of(request).request_id,
             )
         )
 

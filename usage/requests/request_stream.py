@@ -16,6 +16,7 @@ STREAM = "edgechat:usage:requests"
 # Limits what accumulates while PostgreSQL is down.
 MAX_WAITING_IN_REDIS = 1_000_000
 MAX_KEY_CHARACTERS = 40
+MAX_ID_CHARACTERS = 128
 # Bounds for the time of a request: no outage lasts longer, and no clock is further ahead.
 OLDEST, MAX_AHEAD = timedelta(days=366), timedelta(days=1)
 
@@ -42,12 +43,13 @@ class AnsweredRequest:
     route: str
     status: int
     milliseconds: int
+    request_id: str = ""
     key: str | None = field(default_factory=_new_key)
 
     def as_arguments(self) -> tuple[str | int | float, ...]:
         """The names and values of the stream's entry."""
         named = ("u", self.user_id, "t", self.at.timestamp(), "m", self.method, "r", self.route)
-        return (*named, "s", self.status, "d", self.milliseconds, "k", self.key or "")
+        return (*named, "s", self.status, "d", self.milliseconds, "i", self.request_id, "k", self.key or "")
 
     @classmethod
     def from_entry(cls, fields: dict[bytes, bytes]) -> AnsweredRequest | None:
@@ -60,13 +62,15 @@ class AnsweredRequest:
                 route=fields[b"r"].decode(),
                 status=int(fields[b"s"]),
                 milliseconds=int(fields[b"d"]),
+                request_id=fields.get(b"i", b"").decode(),
                 key=fields.get(b"k", b"").decode() or None,
             )
         except (KeyError, TypeError, ValueError, OverflowError, OSError):
             return None
-        texts = (record.method, record.route, record.key or "")
+        texts = (record.method, record.route, record.request_id, record.key or "")
+        are_short = len(texts[-1]) <= MAX_KEY_CHARACTERS and len(texts[-2]) <= MAX_ID_CHARACTERS
         fits = 0 < record.user_id < 2**63 and 0 <= record.status < 2**15 and 0 <= record.milliseconds < 2**31
-        fits = fits and len(texts[-1]) <= MAX_KEY_CHARACTERS and not any("\0" in text for text in texts)
+        fits = fits and are_short and not any("\0" in text for text in texts)
         now = datetime.now(UTC)
         return record if fits and now - OLDEST < record.at < now + MAX_AHEAD else None
 

@@ -149,6 +149,7 @@ def count_requests(records: list[AnsweredRequest]) -> int:
                 "routes": [record.route[:200] for record in kept],
                 "statuses": [record.status for record in kept],
                 "milliseconds": [record.milliseconds for record in kept],
+                "request_ids": [record.request_id for record in kept],
                 "keys": [record.key for record in kept],
             },
         )

@@ -13,7 +13,7 @@ from unfold.admin import TabularInline
 from unfold.widgets import UnfoldAdminBigIntegerFieldWidget, UnfoldAdminSelectWidget
 
 from accounts.models import Organization, User
-from accounts.staff.pages import OfUsersAdmin
+from accounts.staff.pages import OfPayersAdmin
 from accounts.staff.rights import is_superuser
 from edgechat.http.client_address import caller_of
 from usage.ledger.budgets import DEFAULT, Limit, Period
@@ -63,7 +63,7 @@ class SetBudgetForm(forms.Form):
 
 
 @admin.register(Budget)
-class BudgetAdmin(OfUsersAdmin):
+class BudgetAdmin(OfPayersAdmin):
     fields = ("user", "organization", "period", "token_limit")
     list_display = ("id", "user", "organization", "period", "token_limit")
     list_select_related = ("user", "organization")

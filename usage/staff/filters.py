@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.admin import SimpleListFilter
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
+from django.db.models.lookups import Exact
 from django.http import HttpRequest
 
 from accounts.staff.filters import ValueFilter, is_id
+from usage.models import paid_model
 
 REFUSED = 429
 _CLASSES = {"failed": (400, 999), "4xx": (400, 499), "5xx": (500, 999)}
@@ -66,4 +68,4 @@ class ModelFilter(ValueFilter):
     title, parameter_name = "model", "model"
 
     def having(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return queryset.filter(Q(answered_by=value) | Q(answered_by="", model=value))
+        return queryset.filter(Exact(paid_model(), value))
