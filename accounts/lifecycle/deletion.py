@@ -7,7 +7,7 @@ deletion is tried again until it succeeds. The user's row is deleted last.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from django.db import transaction
@@ -82,15 +82,17 @@ def _erase_late_writes() -> None:
 
     The process of that write may have died, so no other code would find it.
     """
-    deletions = AuditEvent.objects.filter(
-        event=AuditEvent.Event.ACCOUNT_DELETED, created_at__gt=timezone.now() - LATE_WRITES
-    )
-    latest = deletions.order_by("-created_at").values_list("user_id", flat=True)[:LATE_WRITERS]
+    erase_again(since=timezone.now() - LATE_WRITES, limit=LATE_WRITERS)
+
+
+def erase_again(*, since: datetime, limit: int | None = None) -> bool:
+    """Erase the accounts that were deleted after a time again, the latest `limit` of them; False if one failed."""
+    deletions = AuditEvent.objects.filter(event=AuditEvent.Event.ACCOUNT_DELETED, created_at__gt=since)
+    latest = deletions.order_by("-created_at").values_list("user_id", flat=True)[:limit]
     user_ids = [user_id for user_id in latest if user_id is not None]
     there = set(User.objects.filter(pk__in=user_ids).values_list("pk", flat=True))
-    for user_id in user_ids:
-        if user_id not in there:
-            _try_to_erase(user_id)
+    failed = [user_id for user_id in user_ids if user_id not in there and not _try_to_erase(user_id)]
+    return not failed
 
 
 def _try_to_erase(user_id: int) -> bool:

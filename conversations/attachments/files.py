@@ -21,6 +21,7 @@ logger = structlog.get_logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 RenderingName = Literal["stored", "model", "thumb"]
+RENDERINGS: tuple[RenderingName, ...] = get_args(RenderingName)
 FOLDER = "attachments"
 _PNG = b"\x89PNG"
 
@@ -75,7 +76,7 @@ def read_file(attachment_id: uuid.UUID, rendering: RenderingName) -> tuple[bytes
 @_storage_call
 def delete_files(attachment_id: uuid.UUID) -> None:
     """Delete the existing files of an attachment."""
-    for rendering in get_args(RenderingName):
+    for rendering in RENDERINGS:
         default_storage.delete(_name(attachment_id, rendering))
     try:
         # The empty folder on a disk; an object store has no folders.
@@ -97,6 +98,16 @@ def stored_attachments(*, saved_before: datetime) -> list[uuid.UUID]:
             if all(time < saved_before for time in times):
                 found.append(uuid.UUID(hex=name))
     return found
+
+
+def restore_file(attachment_id: uuid.UUID, rendering: RenderingName, data: bytes) -> None:
+    """Write a file of a backup. Raises the storage's own errors."""
+    default_storage.save(_name(attachment_id, rendering), ContentFile(data))
+
+
+def has_files() -> bool:
+    """Whether the storage has a file of any attachment. Raises the storage's own errors."""
+    return bool(_folders(FOLDER))
 
 
 def _open(attachment_id: uuid.UUID, rendering: RenderingName) -> tuple[IO[bytes], int, str]:

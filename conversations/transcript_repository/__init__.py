@@ -28,6 +28,7 @@ from conversations.transcript_repository.conversation_store import (
     undo_claim,
     update_conversation,
 )
+from conversations.transcript_repository.copies import RestoredTranscripts, copy_everything, filled_collections
 from conversations.transcript_repository.deletion import (
     delete_conversation,
     delete_everything_of,

@@ -30,6 +30,13 @@ _s3_options = {
     "default_acl": None,
     "querystring_auth": True,
 }
+# For backups, which may be in another bucket of the same store.
+S3_CLIENT = {
+    "endpoint_url": _s3_options["endpoint_url"],
+    "region_name": _s3_options["region_name"],
+    "aws_access_key_id": _s3_options["access_key"],
+    "aws_secret_access_key": _s3_options["secret_key"],
+}
 STORAGES = {
     "default": {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": _s3_options}
     if S3_BUCKET

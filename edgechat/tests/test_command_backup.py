@@ -1,0 +1,266 @@
+"""manage.py backup and restore, from a system that serves into an empty one."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import psycopg
+import pytest
+import redis
+from psycopg import sql
+from pymongo import MongoClient
+
+from conftest import Api, Person
+from conversations.tests.test_attachments import picture, upload
+from edgechat.local.stack import start_valkey
+from edgechat.local.web import WebServer
+from edgechat.tests.shared_servers import MIGRATED
+
+PROJECT = Path(__file__).parents[2]
+Eventually = Callable[..., Any]
+
+
+@dataclass
+class System:
+    """EdgeChat with stores of its own: databases in the shared servers, a Valkey, and a folder."""
+
+    folder: Path
+    redis_url: str
+    name: str = field(default_factory=lambda: f"backup_{uuid.uuid4().hex[:12]}")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{self.name}").geturl()
+        return {
+            "DATABASE_URL": url,
+            "MONGODB_DB": self.name,
+            "REDIS_URL": self.redis_url,
+            "DATA_DIR": str(self.folder),
+            "JWT_SECRET": "the same secret in both systems, 0123456789",
+            "RATE_LIMIT_REQUESTS": "100000",
+            "AUTH_RATE_LIMIT": "1000/m",
+        }
+
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=PROJECT,
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def query(self, statement: sql.SQL) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.environment["DATABASE_URL"]) as connection:
+            return connection.execute(statement).fetchall()
+
+
+@pytest.fixture
+def new_system(shared_servers: None, data_dir: Path) -> Iterator[Callable[..., System]]:
+    """Make a system without documents, and without tables unless it is `migrated`."""
+    made: list[System] = []
+    valkey = start_valkey(data_dir, durable=False)
+    server = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
+
+    def make(*, migrated: bool = False) -> System:
+        folder = data_dir / f"system-{len(made)}"
+        folder.mkdir(mode=0o700)
+        # Each has its own of Valkey's databases.
+        system = System(folder, f"{valkey.url.rpartition('/')[0]}/{len(made)}")
+        template = sql.Identifier(MIGRATED if migrated else "template1")
+        server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(system.name), template))
+        made.append(system)
+        return system
+
+    yield make
+    mongo: MongoClient[Any] = MongoClient(os.environ["MONGODB_URL"])
+    with closing(server), mongo:
+        for system in made:
+            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(system.name)))
+            mongo.drop_database(system.name)
+    valkey.kill()
+
+
+def archive_in(folder: Path) -> Path:
+    [archive] = folder.iterdir()
+    return archive
+
+
+def whole_transcript(person: Api, conversation: str) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = person.get(f"chat/conversations/{conversation}/messages").json()["messages"]
+    return messages
+
+
+def test_a_system_that_serves_is_copied_and_an_empty_one_goes_on_from_the_copy(
+    new_system: Callable[..., System],
+    start_web: Callable[..., WebServer],
+    register: Callable[..., Person],
+    data_dir: Path,
+    eventually: Eventually,
+) -> None:
+    source = new_system(migrated=True)
+    assert source.manage("ensure_transcript_indexes").returncode == 0
+    web = start_web(**source.environment)
+    alice, bob, carol = (register(name, web.url) for name in ("alice", "bob", "carol"))
+    kept = alice.new_conversation(title="Kept\twith\\all\nits characters 😀")
+    shown = upload(alice, picture(70, 50)).json()
+    assert alice.say(kept, "a picture\\N", attachment_ids=[shown["id"]]).status_code == 200
+    assert alice.say(kept, "and more").status_code == 200
+    deleted = alice.new_conversation(title="Deleted")
+    assert alice.delete(f"chat/conversations/{deleted}").status_code == 204
+    assert alice.post("todos", json={"title": "Call\tBob"}).status_code == 200
+    organization = alice.post("organizations", json={"name": "Readers"}).json()["id"]
+    key = alice.post("auth/api-keys", json={"name": "program", "scopes": ["ai", "chat"]}).json()["key"]
+    assert carol.say(carol.new_conversation(title="Carol's"), "soon gone").status_code == 200
+    since = alice.get("chat/changes").json()["next_since"]
+    transcript = whole_transcript(alice, kept)
+    tokens = alice.get("usage/me").json()["tokens"]
+
+    # Traffic during the copy: a reply that does not end, and conversations that grow, are answered again and deleted.
+    slow = bob.new_conversation(title="Slow")
+
+    def wait_for_answer() -> None:
+        with suppress(httpx2.TransportError):  # the web process is killed first
+            bob.say(slow, "[[chunks=100]][[gap=5]][[length=3000]]")
+
+    threading.Thread(target=wait_for_answer, daemon=True).start()
+    eventually(lambda: [each["status"] for each in whole_transcript(bob, slow)] == ["complete", "generating"])
+    stop = threading.Event()
+    other = bob.signed_in(bob.tokens["access_token"])
+
+    def keep_busy() -> None:
+        busy = other.post("chat/conversations", json={"title": "Busy"}).json()["id"]
+        while not stop.is_set():
+            short = other.post("chat/conversations", json={"title": "Short"}).json()["id"]
+            for conversation in (busy, short):
+                answer = other.post(f"chat/conversations/{conversation}/messages", json={"content": "more"})
+                assert answer.status_code == 200
+            mid = answer.json()["model_message"]["id"]
+            other.post(f"chat/conversations/{short}/messages/{mid}/regenerate")
+            other.delete(f"chat/conversations/{short}")
+
+    traffic = threading.Thread(target=keep_busy)
+    traffic.start()
+    try:
+        done = source.manage("backup", str(data_dir / "backups"))
+    finally:
+        stop.set()
+        traffic.join(120)
+    assert done.returncode == 0, done.stderr
+    archive = archive_in(data_dir / "backups")
+    assert done.stdout.splitlines()[-1] == f"Wrote and verified {archive}"
+    assert archive.stat().st_mode & 0o777 == 0o600
+    assert source.manage("restore", "--check", str(archive)).returncode == 0
+
+    # After the copy: others know ids, numbers and tokens that the copy lacks.
+    later = alice.new_conversation(title="Later")
+    assert alice.post("auth/refresh", json={"refresh_token": alice.tokens["refresh_token"]}).status_code == 200
+    dave = register("dave", web.url)
+    last_since = alice.get("chat/changes").json()["next_since"]
+    assert last_since > since
+    web.kill()
+
+    target = new_system()
+    done = target.manage("restore", str(archive))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Valid API keys: 1." in done.stdout
+    again = target.manage("restore", str(archive))
+    assert again.returncode == 1
+    assert "Restore only into empty stores: PostgreSQL has rows in accounts_" in again.stderr
+    assert "MongoDB has documents in conversations" in again.stderr
+    assert "the storage has pictures" in again.stderr
+
+    web = start_web(**target.environment)
+    old = Api(web.url, token=alice.tokens["access_token"])
+    assert old.get("auth/me").status_code == 401, "a session from before"
+    login = old.post("auth/login", json={"email": alice.email, "password": alice.password})
+    alice = old.signed_in(login.json()["access_token"])  # type: ignore[assignment]
+    assert whole_transcript(alice, kept) == transcript
+    assert alice.get(f"chat/conversations/{later}").status_code == 404
+    file = alice.get(f"chat/attachments/{shown['id']}")
+    assert (file.status_code, len(file.content)) == (200, shown["bytes"])
+    assert [todo["title"] for todo in alice.get("todos").json()] == ["Call\tBob"]
+    assert [each["id"] for each in alice.get("organizations").json()["organizations"]] == [organization]
+    assert alice.get("usage/me").json()["tokens"]["total"] == tokens["total"]
+    assert alice.signed_in(key).get(f"chat/conversations/{kept}").status_code == 200
+    # A device is told all conversations again, whatever it knew.
+    for known in (since, last_since):
+        changes = alice.get("chat/changes", params={"since": known}).json()
+        assert [each["id"] for each in changes["conversations"]] == [kept]
+        assert changes["deleted"] == [deleted]
+        assert changes["next_since"] > last_since
+    assert alice.post(f"chat/conversations/{kept}/messages", json={"content": "goes on"}).status_code == 200
+    assert [each["seq"] for each in whole_transcript(alice, kept)] == [1, 2, 3, 4, 5, 6]
+
+    # No id is given twice, no reply stays unended, nothing is left of a conversation that was deleted meanwhile.
+    erin = register("erin", web.url)
+    assert erin.id > dave.id
+    login = old.post("auth/login", json={"email": bob.email, "password": bob.password})
+    bob = old.signed_in(login.json()["access_token"])  # type: ignore[assignment]
+    mid = whole_transcript(bob, slow)[1]["id"]
+    assert bob.post(f"chat/conversations/{slow}/messages/{mid}/stop").status_code == 200
+    listed = bob.get("chat/conversations", params={"limit": 100}).json()["conversations"]
+    for conversation in listed:
+        eventually(
+            lambda found=conversation["id"]: all(
+                message["status"] != "generating" for message in whole_transcript(bob, found)
+            )
+        )
+        messages = whole_transcript(bob, conversation["id"])
+        assert [each["seq"] for each in messages] == list(range(1, len(messages) + 1))
+        assert conversation["last_seq"] in (len(messages), 0)
+        assert bob.post(f"chat/conversations/{conversation['id']}/messages", json={"content": "on"}).status_code == 200
+    mongo: MongoClient[Any] = MongoClient(os.environ["MONGODB_URL"])
+    with mongo:
+        database = mongo[target.name]
+        known = {each["_id"] for each in database["conversations"].find({}, {"_id": 1})}
+        assert {each["conversation_id"] for each in database["messages"].find({}, {"conversation_id": 1})} <= known
+        assert not {each["_id"] for each in database["tombstones"].find({"purged": True}, {"_id": 1})} & known
+    unsettled = sql.SQL("SELECT count(*) FROM usage_ledgerentry WHERE settled_at IS NULL")
+    reserved = sql.SQL("SELECT sum(reserved_tokens)::bigint FROM usage_spending")
+    eventually(lambda: (target.query(unsettled), target.query(reserved)) == ([(0,)], [(0,)]))
+
+
+def test_a_store_with_data_and_a_damaged_archive_are_refused_before_anything_is_written(
+    new_system: Callable[..., System], data_dir: Path
+) -> None:
+    source, target = new_system(migrated=True), new_system()
+    refused = target.manage("backup", str(data_dir / "backups"))
+    assert refused.returncode == 1
+    assert "Run `manage.py migrate` first" in refused.stderr
+    done = source.manage("backup", str(data_dir / "backups"))
+    assert done.returncode == 0, done.stderr
+    archive = archive_in(data_dir / "backups")
+
+    def has_tables() -> bool:
+        return target.query(sql.SQL("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")) != [(0,)]
+
+    whole = archive.read_bytes()
+    middle = len(whole) // 2
+    damaged = data_dir / "damaged.tar.gz"
+    damaged.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    refused = target.manage("restore", str(damaged))
+    assert refused.returncode == 1
+    assert re.search(r"^CommandError: The archive ", refused.stderr)
+    assert not has_tables()
+
+    with closing(redis.Redis.from_url(target.redis_url)) as client:
+        client.set("a key of another system", 1)
+        refused = target.manage("restore", str(archive))
+        assert "Restore only into empty stores: Redis has keys. Nothing was changed." in refused.stderr
+        assert not has_tables()
+    assert [path.name for path in (data_dir / "backups").iterdir()] == [archive.name], "nothing unfinished is left"
