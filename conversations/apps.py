@@ -27,6 +27,7 @@ class ConversationsConfig(AppConfig):
         from conversations.sync import account_export
         from edgechat.http import notices
         from edgechat.processes import periodic
+        from usage import pruning
         from usage.ledger import services as ledger
         from usage.models import LedgerEntry
 
@@ -52,7 +53,8 @@ class ConversationsConfig(AppConfig):
         periodic.register(take_over.declare_unknown_workers_dead, seconds=20)
         periodic.register(services.purge_conversations, seconds=60)
         periodic.register(import_run.run_next_import, seconds=import_run.RUN_SECONDS)
-        periodic.register(imports.prune_imports, seconds=3600)
+        pruning.register_job("imports", imports.prune_imports)
+        pruning.register_job("pictures", attachments.prune_pictures)
 
 
 def _end_sharing(instance: Any, **kwargs: Any) -> None:

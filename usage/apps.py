@@ -6,10 +6,11 @@ class UsageConfig(AppConfig):
     name = "usage"
 
     def ready(self) -> None:
+        from accounts.lifecycle import pruning as accounts_pruning
         from accounts.lifecycle.data_export import register_exporter
         from accounts.lifecycle.deletion import register_eraser
         from edgechat.processes import periodic
-        from usage import account_export, processes
+        from usage import account_export, processes, pruning
         from usage.ledger import services as ledger
         from usage.reports import services as reports
         from usage.requests import services as requests
@@ -22,3 +23,7 @@ class UsageConfig(AppConfig):
         periodic.register(processes.keep_alive, seconds=processes.HEARTBEAT_SECONDS)
         periodic.register(ledger.settle_abandoned, seconds=5)
         periodic.register(reports.sum_up_costs, seconds=60)
+        pruning.register_job("sessions", accounts_pruning.prune_sessions)
+        pruning.register_job("audit log", accounts_pruning.prune_audit_log)
+        pruning.register_job("request records", requests.prune_requests)
+        periodic.register(pruning.prune_when_due, seconds=pruning.LOOK_SECONDS)

@@ -251,6 +251,17 @@ class Process(models.Model):
         return self.name
 
 
+class Pruning(models.Model):
+    """One row: the process that prunes, and when all jobs were last done (`usage.pruning`)."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    holder = models.CharField(max_length=100, blank=True, default="", help_text="Empty: no process prunes.")
+    finished_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"pruned at {self.finished_at}"
+
+
 class DailyCost(models.Model):
     """The settled calls of one past day (UTC), of one model, for one organization or for none.
 

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
+from django.utils import timezone
 
 from accounts.models import ApiKey, AuditEvent, Session, TokenPair
 
 BATCH = 1000
+# How long rows are kept. With less than two days, a pair could be deleted that a client may still ask for
+# (accounts.login.sessions).
+SESSION_DAYS, LEAST_SESSION_DAYS = 30, 2
+AUDIT_DAYS = 365
+
+
+def prune_sessions() -> Iterator[int]:
+    """Delete old sessions, token pairs and API keys, in batches; yields their sizes."""
+    before = timezone.now() - timedelta(days=SESSION_DAYS)
+    yield from delete_old_sessions(before=before)
+    yield from delete_old_token_pairs(before=before)
+    yield from delete_old_api_keys(before=before)
+
+
+def prune_audit_log() -> Iterator[int]:
+    """Delete old rows of the audit log, in batches; yields their sizes."""
+    yield from delete_old_events(before=timezone.now() - timedelta(days=AUDIT_DAYS))
 
 
 def old_sessions(*, before: datetime) -> QuerySet[Session]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import uuid
 from collections.abc import Callable
 from datetime import datetime
@@ -86,18 +87,24 @@ def delete_files(attachment_id: uuid.UUID) -> None:
 
 
 @_storage_call
-def stored_attachments(*, saved_before: datetime) -> list[uuid.UUID]:
-    """The ids of all attachments whose files are all older than `saved_before`."""
-    found = []
-    for level in _folders(FOLDER):
-        for name in _folders(f"{FOLDER}/{level}"):
-            folder = f"{FOLDER}/{level}/{name}"
-            times = [
-                default_storage.get_modified_time(f"{folder}/{file}") for file in default_storage.listdir(folder)[1]
-            ]
-            if all(time < saved_before for time in times):
-                found.append(uuid.UUID(hex=name))
-    return found
+def storage_folders() -> list[str]:
+    """The folders with files of attachments: 256 at most."""
+    return _folders(FOLDER)
+
+
+@_storage_call
+def attachments_in(folder: str) -> list[uuid.UUID]:
+    """The ids of the attachments that have files in one of `storage_folders`."""
+    names = _folders(f"{FOLDER}/{folder}")
+    return [uuid.UUID(hex=name) for name in names if re.fullmatch(r"[0-9a-f]{32}", name)]
+
+
+@_storage_call
+def is_older(attachment_id: uuid.UUID, *, than: datetime) -> bool:
+    """Whether all files of an attachment were saved before this time."""
+    folder = _name(attachment_id, "stored").rpartition("/")[0]
+    files = default_storage.listdir(folder)[1]
+    return all(default_storage.get_modified_time(f"{folder}/{file}") < than for file in files)
 
 
 def restore_file(attachment_id: uuid.UUID, rendering: RenderingName, data: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -11,7 +11,13 @@ from django.utils import timezone
 
 from ai.gemini import PromptPicture
 from ai.parsing.limits import MODEL_SIDE
-from conversations.attachments.files import AttachmentNotFound, read_file, stored_attachments
+from conversations.attachments.files import (
+    AttachmentNotFound,
+    attachments_in,
+    is_older,
+    read_file,
+    storage_folders,
+)
 from conversations.documents import AttachmentOutput
 from conversations.models import Attachment
 from conversations.queries import is_shared_with
@@ -62,20 +68,28 @@ def prompt_pictures(bodies: Sequence[AttachmentOutput]) -> tuple[PromptPicture, 
     return tuple(_prompt_picture(body) for body in bodies)
 
 
-def unused_attachments() -> list[uuid.UUID]:
+def unused_attachments() -> Iterator[uuid.UUID]:
     """The ids of all owners' attachments that no conversation uses and that are not new."""
-    unused = Attachment.objects.filter(uses=None, created_at__lt=timezone.now() - UNUSED_LIFETIME)
-    return list(unused.values_list("id", flat=True))
+    last = uuid.UUID(int=0)
+    unused = Attachment.objects.filter(uses=None, created_at__lt=timezone.now() - UNUSED_LIFETIME).order_by("id")
+    while ids := list(unused.filter(id__gt=last).values_list("id", flat=True)[:ROWS_PER_QUERY]):
+        yield from ids
+        last = ids[-1]
 
 
-def ownerless_files() -> list[uuid.UUID]:
-    """The ids of files without a row, left by a process that died or a storage that was unavailable."""
-    stored = stored_attachments(saved_before=timezone.now() - UNUSED_LIFETIME)
-    known: set[uuid.UUID] = set()
-    for first in range(0, len(stored), ROWS_PER_QUERY):
-        some = stored[first : first + ROWS_PER_QUERY]
-        known.update(Attachment.objects.filter(id__in=some).values_list("id", flat=True))
-    return [attachment_id for attachment_id in stored if attachment_id not in known]
+def ownerless_files() -> Iterator[uuid.UUID | None]:
+    """The ids of files without a row, left by a process that died or a storage that was unavailable.
+
+    None for each few hundred files that were looked at.
+    """
+    before = timezone.now() - UNUSED_LIFETIME
+    for folder in storage_folders():
+        stored = attachments_in(folder)
+        for first in range(0, len(stored), ROWS_PER_QUERY):
+            some = stored[first : first + ROWS_PER_QUERY]
+            known = set(Attachment.objects.filter(id__in=some).values_list("id", flat=True))
+            yield from (each for each in some if each not in known and is_older(each, than=before))
+            yield None
 
 
 def _prompt_picture(body: AttachmentOutput) -> PromptPicture:

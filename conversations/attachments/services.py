@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import IO
 
@@ -16,7 +16,12 @@ from accounts.open_calls.live_accounts import lock_account
 from ai.vision.pictures import read_picture
 from conversations import transcript_repository as transcripts
 from conversations.attachments.files import AttachmentNotFound, delete_files, save_files
-from conversations.attachments.queries import ROWS_PER_QUERY, get_readable_attachment
+from conversations.attachments.queries import (
+    ROWS_PER_QUERY,
+    get_readable_attachment,
+    ownerless_files,
+    unused_attachments,
+)
 from conversations.documents import AttachmentOutput
 from conversations.models import Attachment, AttachmentUse, UploadKey
 from edgechat.errors import ApiError, NotAuthenticated, PermissionDenied, TooLarge
@@ -107,8 +112,20 @@ def delete_attachments_of(owner_id: int) -> None:
         Attachment.objects.filter(id=attachment_id).delete()
 
 
-def forget_deleted_conversations() -> None:
-    """Delete the uses by conversations that no longer exist."""
+def prune_pictures() -> Iterator[int]:
+    """Delete the pictures that nothing uses, and files without a row; yields the number at each step."""
+    yield from forget_deleted_conversations()
+    for attachment_id in unused_attachments():
+        yield int(delete_unused(attachment_id))
+    for ownerless in ownerless_files():
+        if ownerless is not None:
+            delete_files(ownerless)
+        yield int(ownerless is not None)
+    delete_old_keys()
+
+
+def forget_deleted_conversations() -> Iterator[int]:
+    """Delete the uses by conversations that no longer exist, in steps; yields 0 for each, as no picture goes."""
     last = ""
     while True:
         uses = AttachmentUse.objects.filter(conversation_id__gt=last).order_by("conversation_id")
@@ -118,6 +135,7 @@ def forget_deleted_conversations() -> None:
         absent = set(ids) - transcripts.existing_conversations(ids)
         AttachmentUse.objects.filter(conversation_id__in=absent).delete()
         last = ids[-1]
+        yield 0
 
 
 def delete_unused(attachment_id: uuid.UUID) -> bool:

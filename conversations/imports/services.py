@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import IO
 
@@ -73,16 +74,16 @@ def delete_imports_of(owner_id: int) -> None:
         Import.objects.filter(id=import_id).delete()
 
 
-def prune_imports() -> tuple[int, int]:
-    """Delete finished imports after 30 days, and files whose import is finished or unknown; the number of each."""
+def prune_imports() -> Iterator[int]:
+    """Delete finished imports after 30 days, and files whose import is finished or unknown; yields the numbers."""
     old = Import.objects.exclude(status__in=UNFINISHED).filter(created_at__lt=timezone.now() - KEPT_FOR)
-    rows, _ = old.delete()
+    yield old.delete()[0]
     files = stored_files(saved_before=timezone.now() - FILE_KEPT_FOR)
     unfinished = set(Import.objects.filter(id__in=files, status__in=UNFINISHED).values_list("id", flat=True))
     for import_id in files:
         if import_id not in unfinished:
             delete_file(import_id)
-    return rows, len(files) - len(unfinished)
+            yield 1
 
 
 def _may_be_an_export(start: bytes) -> bool:

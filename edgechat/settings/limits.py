@@ -49,3 +49,9 @@ MAX_CONVERSATIONS = env.int("MAX_CONVERSATIONS", 10_000, validate=Range(min=1))
 IMPORT_MAX_MB = env.int("IMPORT_MAX_MB", 100, validate=Range(min=1, max=10_000))
 #: Days for which records of single requests are kept; the sums are kept permanently.
 USAGE_RAW_DAYS = env.int("USAGE_RAW_DAYS", 90, validate=Range(min=1))
+#: The time of day (UTC, such as `03:30`) from which one web process deletes what is no longer needed; `off`: none does,
+#: and the `prune_` commands are to be scheduled.
+_prune_at = env.str("PRUNE_AT", "03:00")
+if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]|off", _prune_at or "", re.ASCII):
+    env.fault("PRUNE_AT", "must be a time such as 03:30, or off")
+PRUNE_AT = None if _prune_at == "off" else _prune_at

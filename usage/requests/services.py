@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Value
 from django.db.models.functions import Greatest
+from django.utils import timezone
 
 from edgechat.stores.redis import RedisError, is_ahead, redis_client
 from usage.models import RecorderPosition
@@ -167,6 +169,11 @@ def _trim(last_id: str, *, restart: bool) -> None:
         logger.warning("usage_stream_not_trimmed")
 
 
+def prune_requests() -> Iterator[int]:
+    """Delete the request records older than USAGE_RAW_DAYS, in batches; yields their sizes."""
+    yield from delete_old_requests(before=timezone.now() - timedelta(days=settings.USAGE_RAW_DAYS))
+
+
 def delete_old_requests(*, before: datetime, batch: int = DELETED_AT_A_TIME) -> Iterator[int]:
     """Delete the request records older than `before`, one transaction per batch; yields its size.
 
@@ -174,9 +181,11 @@ def delete_old_requests(*, before: datetime, batch: int = DELETED_AT_A_TIME) -> 
     """
     # PostgreSQL's greatest() ignores NULL.
     RecorderPosition.objects.update(raw_since=Greatest("raw_since", Value(before)))
-    with connection.cursor() as cursor:
-        while True:
+    while True:
+        # A cursor for each batch: the connection may be returned to the pool between two of them.
+        with connection.cursor() as cursor:
             cursor.execute(statements.DELETE_BATCH, [before, batch])
-            if not cursor.rowcount:
-                return
-            yield cursor.rowcount
+            deleted = cursor.rowcount
+        if not deleted:
+            return
+        yield deleted

@@ -8,14 +8,14 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from accounts.lifecycle.pruning import delete_old_events, old_events
+from accounts.lifecycle.pruning import AUDIT_DAYS, delete_old_events, old_events
 
 
 class Command(BaseCommand):
     help = "Delete rows of the audit log that are older than --days. It can run at any time, for example daily."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--days", type=int, default=365, help="how many days to keep (default: 365)")
+        parser.add_argument("--days", type=int, default=AUDIT_DAYS, help="how many days to keep (default: %(default)s)")
         parser.add_argument("--dry-run", action="store_true", help="only print how many rows would be deleted")
 
     def handle(self, *args: Any, **options: Any) -> None:

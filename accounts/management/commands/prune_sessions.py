@@ -9,6 +9,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from accounts.lifecycle.pruning import (
+    LEAST_SESSION_DAYS,
+    SESSION_DAYS,
     delete_old_api_keys,
     delete_old_sessions,
     delete_old_token_pairs,
@@ -25,14 +27,14 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--days", type=int, default=30, help="how many days to keep (default: 30)")
+        parser.add_argument(
+            "--days", type=int, default=SESSION_DAYS, help="how many days to keep (default: %(default)s)"
+        )
         parser.add_argument("--dry-run", action="store_true", help="only print how much would be deleted")
 
     def handle(self, *args: Any, **options: Any) -> None:
         days = options["days"]
-        # With less than two days, the command could delete a pair that a client may still ask for
-        # (accounts.login.sessions).
-        if not 2 <= days <= 36500:
+        if not LEAST_SESSION_DAYS <= days <= 36500:
             raise CommandError("--days must be from 2 to 36500.")
         before = timezone.now() - timedelta(days=days)
         if options["dry_run"]:

@@ -1,0 +1,109 @@
+"""One web process at a time deletes what is no longer needed, at PRUNE_AT."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from accounts.models import AuditEvent, Session
+from accounts.tests.staff import make_user
+from conversations.models import Attachment
+from edgechat.local.web import WebServer
+from usage.models import Pruning, RequestRecord
+from usage.pruning import last_due
+from usage.tests.own_database import own_database
+
+Eventually = Callable[..., Any]
+# Three batches.
+OLD_EVENTS = 3000
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    with own_database() as url:
+        yield url
+
+
+def add_old_rows(count: int) -> None:
+    old = timezone.now() - timedelta(days=400)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO accounts_auditevent (event, created_at, request_id, details)"
+            " SELECT 'login', %s + number * interval '1 second', '', '{}' FROM generate_series(1, %s) AS number",
+            [old, count],
+        )
+    user = make_user()
+    Session.objects.create(user=user, device_name="old", expires_at=old)
+    Session.objects.create(user=user, device_name="live", expires_at=timezone.now() + timedelta(days=1))
+    for at in (old, timezone.now()):
+        RequestRecord.objects.create(user=user, at=at, method="GET", route="x", status=200, milliseconds=1)
+        picture = Attachment.objects.create(owner=user, width=1, height=1, bytes=1, sha256=uuid.uuid4().hex)
+        Attachment.objects.filter(pk=picture.pk).update(created_at=at)
+
+
+def add_old_file(folder: Path) -> Path:
+    """A file of a picture that has no row."""
+    name = uuid.uuid4().hex
+    file = folder / "media" / "attachments" / name[:2] / name / "stored"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"x")
+    os.utime(file, (0, 0))
+    return file
+
+
+def prune_at(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%H:%M}"
+
+
+def test_one_of_two_processes_prunes_and_the_other_goes_on_when_it_is_killed(
+    database: str, data_dir: Path, start_web: Callable[..., WebServer], eventually: Eventually
+) -> None:
+    add_old_rows(OLD_EVENTS)
+    file = add_old_file(data_dir)
+    before = timezone.now() - timedelta(days=2)
+    Pruning.objects.create(finished_at=before)
+    # The last batch waits for this lock, so that the process is killed in the middle.
+    lock = psycopg.connect(database)
+    lock.execute(
+        "SELECT FROM accounts_auditevent WHERE created_at < now() - interval '365 days'"
+        " ORDER BY created_at DESC LIMIT 1 FOR UPDATE"
+    )
+    web = start_web(
+        workers=2,
+        DATABASE_URL=database,
+        DATA_DIR=str(data_dir),
+        MONGODB_DB=f"pruning_{uuid.uuid4().hex[:8]}",
+        PRUNE_AT=prune_at(timezone.now() - timedelta(minutes=1)),
+    )
+    old = AuditEvent.objects.filter(created_at__lt=timezone.now() - timedelta(days=365))
+    eventually(lambda: old.count() == 1000)
+    holder = int(Pruning.objects.get().holder.split(":")[1])
+    assert holder in web.pids
+    os.kill(holder, signal.SIGKILL)
+    lock.close()
+    eventually(lambda: Pruning.objects.get().finished_at > before)
+    assert Pruning.objects.get().holder == ""
+    assert old.count() == 0
+    assert list(Session.objects.values_list("device_name", flat=True)) == ["live"]
+    assert RequestRecord.objects.count() == Attachment.objects.count() == 1
+    assert not file.exists()
+    # Each job was done once after the kill, and not by the other process too.
+    log = web.log_text()
+    assert [log.count(f"job={job}") for job in ("'audit log'", "'request records'", "pictures")] == [1, 1, 1]
+
+
+def test_the_latest_time_to_prune_is_today_or_yesterday() -> None:
+    now = datetime(2026, 3, 1, 3, 29, 59, tzinfo=UTC)
+    assert last_due("03:30", now) == datetime(2026, 2, 28, 3, 30, tzinfo=UTC)
+    assert last_due("03:30", now + timedelta(seconds=1)) == datetime(2026, 3, 1, 3, 30, tzinfo=UTC)
+    assert last_due("00:00", now) == datetime(2026, 3, 1, tzinfo=UTC)
