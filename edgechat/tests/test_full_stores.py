@@ -69,7 +69,9 @@ def test_a_mongodb_without_space_loses_nothing(
         mongo.kill()
 
 
-def test_a_postgresql_that_cannot_write_is_unavailable(start_web: StartWeb, register: Register) -> None:
+def test_what_postgresql_cannot_do_is_503_and_what_the_code_cannot_do_is_500(
+    start_web: StartWeb, register: Register
+) -> None:
     """A trigger raises the errors of a full disk, because filling one would take the disk from all tests."""
     with own_database() as url:
         web = start_web(workers=1, DATABASE_URL=url)
@@ -94,6 +96,15 @@ def test_a_postgresql_that_cannot_write_is_unavailable(start_web: StartWeb, regi
                 assert alice.get(f"chat/conversations/{conversation}").status_code == 200
                 database.execute("DROP FUNCTION refuse CASCADE")
                 assert alice.say(conversation, code).status_code == 200
+            # The code expects another table than there is.
+            database.execute("ALTER TABLE conversations_todo RENAME TO todo_of_another_version")
+            answer = alice.get("todos")
+            assert_error(answer, 500, "internal_error", "Internal server error")
+            assert answer.headers["X-Request-ID"] in web.log_text()
+            assert "todo_of_another_version" not in answer.text
+            assert alice.get("auth/me").status_code == 200
+            database.execute("ALTER TABLE todo_of_another_version RENAME TO conversations_todo")
+            assert alice.get("todos").json() == []
         sent = [each["content"] for each in alice.messages(conversation)["messages"] if each["role"] == "user"]
         assert [content for content in sent if content != "hello"] == list(CANNOT_WRITE)
 
