@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("usage", "0010_failed_requests"),
+        ("usage", "0011_request_ids"),
     ]
 
     operations = [
