@@ -13,8 +13,8 @@ ENV PATH=/opt/venv/bin:$PATH \
 RUN groupadd --gid 10001 edgechat && \
     useradd --uid 10001 --gid edgechat --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin edgechat
 COPY --from=packages /opt/venv /opt/venv
-# Pictures, and uploads in progress: a new volume takes its owner from this folder.
-RUN install -d -o edgechat -g edgechat -m 700 /data
+# Pictures and uploads in progress, and backups: a new volume takes its owner from its folder.
+RUN install -d -o edgechat -g edgechat -m 700 /data /backups
 ENV DATA_DIR=/data
 WORKDIR /srv/edgechat
 COPY . .

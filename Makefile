@@ -28,7 +28,7 @@ PRODUCTION_LIKE := ENVIRONMENT=production JWT_SECRET=only-for-the-check-01234567
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev demo test faults browser-test screenshots check docs bench bench-quick soak vendor clean install model browser node
+.PHONY: help run dev demo test faults browser-test pooler-test screenshots check docs bench bench-quick soak vendor clean install model browser node pooler
 
 help:
 	@echo 'make run     serve the API on PORT (8000), with every server it needs, until Ctrl-C'
@@ -37,6 +37,7 @@ help:
 	@echo 'make test    run the tests on the same real servers'
 	@echo 'make faults  run the tests that kill servers, with their figures'
 	@echo 'make browser-test  try the playground in headless Chromium (needs npm)'
+	@echo 'make pooler-test  try PostgreSQL behind PgBouncer, from Debian or Ubuntu'
 	@echo 'make check   lint, types, migrations, settings, the OpenAPI file, security, known vulnerabilities (needs npm packages)'
 	@echo 'make docs    build the documentation into site/'
 	@echo 'make bench   measure every figure beside its floor; BASE=<commit> compares with that commit, ROWS="me list" selects'
@@ -65,6 +66,9 @@ faults: install
 
 browser-test: install browser
 	$(BIN)/python -m pytest -n 2 $(BROWSER_TESTS)
+
+pooler-test: install pooler
+	$(BIN)/python -m pytest edgechat/tests/pooler
 
 screenshots: install browser
 	$(BIN)/python -m pytest $(BROWSER_TESTS)/screenshots.py
@@ -132,6 +136,9 @@ $(BROWSER_INSTALLED): $(INSTALLED) requirements-browser.txt
 	@$(PIP) install -r requirements-browser.txt
 	@$(BIN)/python -m edgechat.local browser
 	@touch $@
+
+pooler: install
+	@$(BIN)/python -m edgechat.local pooler
 
 node: $(NODE_INSTALLED)
 

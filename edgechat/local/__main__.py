@@ -7,6 +7,7 @@ from edgechat.local.audit import audit
 from edgechat.local.browser import install_browser
 from edgechat.local.lint_openapi import lint_openapi
 from edgechat.local.node_tools import install_node_tools
+from edgechat.local.pooler import install_pooler
 from edgechat.local.process import LocalError
 from edgechat.local.run import run
 from edgechat.local.vendor import vendor
@@ -14,6 +15,7 @@ from edgechat.local.vendor import vendor
 _STEPS = {
     "vendor": (vendor, "copy the playground's libraries from their npm packages"),
     "browser": (install_browser, "install what the playground's tests need: a headless Chromium, and axe"),
+    "pooler": (install_pooler, "unpack PgBouncer, which the tests of a transaction pooler need"),
     "node": (install_node_tools, "install the npm packages that check the OpenAPI file and generate clients"),
     "lint-openapi": (lint_openapi, "check the OpenAPI file with public tools"),
 }

@@ -18,6 +18,8 @@ from edgechat.settings.deployment import DEVELOPMENT, env
 STORE_TIMEOUT_SECONDS = env.float("STORE_TIMEOUT_SECONDS", 4.5, validate=Range(min=1, max=60)) or 4.5
 #: Connections to PostgreSQL of each web process.
 DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", 10, validate=Range(min=1, max=200))
+#: `true` behind a pooler that shares connections between transactions, such as PgBouncer: nothing is prepared.
+DATABASE_POOLER = env.bool("DATABASE_POOLER", False)
 
 
 def _postgres_url() -> str:
@@ -73,6 +75,8 @@ try:
 except ValueError:
     env.fault("DATABASE_URL", "is not a database URL")
     _database = {"ENGINE": "django.db.backends.postgresql", "NAME": "edgechat"}
+# Both belong to a connection, and with a pooler the next transaction may have another one.
+_database["DISABLE_SERVER_SIDE_CURSORS"] = DATABASE_POOLER
 _database["CONN_MAX_AGE"] = 0  # Django refuses persistent connections together with a pool.
 _database["OPTIONS"] = {**_database.get("OPTIONS", {}), "connect_timeout": 3}
 if gevent.monkey.is_module_patched("socket"):
@@ -81,7 +85,8 @@ if gevent.monkey.is_module_patched("socket"):
 
     _database["ENGINE"] = "edgechat.stores.postgresql"
     _database["OPTIONS"] |= {"connect_timeout": 2, "tcp_user_timeout": 5000}
-    _database["OPTIONS"]["prepare_threshold"] = 5  # without it `edgechat.stores.postgresql.prepared` prepares nothing
+    if not DATABASE_POOLER:  # without it `edgechat.stores.postgresql.prepared` prepares nothing
+        _database["OPTIONS"]["prepare_threshold"] = 5
     _database["OPTIONS"]["pool"] = {
         "connection_class": BoundedConnection,
         "min_size": 0,

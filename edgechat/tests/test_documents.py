@@ -41,7 +41,7 @@ OPERATIONS = (PROJECT / "docs" / "operations.md").read_text()
 SCRIPTED_MODEL = (PROJECT / "docs" / "clients" / "scripted-model.md").read_text()
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")])
 # Compose builds other variables from these; the application does not read them.
-COMPOSE_ONLY = {"MONGO_PASSWORD", "REDIS_PASSWORD", "PUBLISH"}
+COMPOSE_ONLY = {"MONGO_PASSWORD", "REDIS_PASSWORD", "PUBLISH", "PUBLIC_HOST"}
 NAME = r"[A-Z][A-Z0-9_]+"
 
 

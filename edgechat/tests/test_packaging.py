@@ -129,8 +129,8 @@ def test_compose_refuses_to_start_without_a_secret_and_asks_for_nothing_else() -
             compose_environment("app", dot_env(**{name: ""}))
 
 
-def test_only_the_app_can_be_reached_from_outside() -> None:
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["app"]
+def test_only_the_app_and_its_proxy_can_be_reached_from_outside() -> None:
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["app", "caddy"]
     assert not any("network_mode" in service for service in SERVICES.values())
 
 
@@ -146,7 +146,10 @@ def test_the_app_waits_for_the_migrations_and_for_healthy_stores() -> None:
 
 def test_all_data_is_kept_in_named_volumes() -> None:
     kept = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
-    assert kept == set(COMPOSE["volumes"]) == {"pictures", "postgres", "mongo", "mongo-config", "redis"}
+    stores = {"pictures", "postgres", "mongo", "mongo-config", "redis"}
+    assert (
+        kept - {"./deploy/caddy/Caddyfile"} == set(COMPOSE["volumes"]) == stores | {"caddy", "caddy-config", "backups"}
+    )
 
 
 def test_redis_forgets_nothing_at_a_restart_and_evicts_nothing() -> None:

@@ -1,0 +1,114 @@
+"""PostgreSQL behind PgBouncer, which gives each transaction whichever connection is free."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from conftest import Api, Person, at_once, new_address
+from conversations.tests.events import EVENT_STREAM, read_events
+from edgechat.local.pooler import PgBouncer
+from edgechat.local.web import WebServer
+
+PROJECT = Path(__file__).parents[3]
+StartWeb = Callable[..., WebServer]
+LONG = "[[chunks=40]][[gap=0.2]]" + "word " * 40
+
+
+@pytest.fixture
+def pooler(shared_servers: None, data_dir: Path) -> Iterator[PgBouncer]:
+    """With two connections to PostgreSQL, which is less than one web process has to the pooler."""
+    server = PgBouncer(os.environ["DATABASE_URL"], data_dir, connections=2)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def webs(pooler: PgBouncer, start_web: StartWeb) -> list[WebServer]:
+    return [start_web(workers=2, DATABASE_URL=pooler.url, DATABASE_POOLER="true") for _ in range(2)]
+
+
+def everything_a_user_does(person: Person) -> None:
+    conversation = person.new_conversation(title="Bread")
+    for number in range(3):
+        assert person.say(conversation, f"Hello {number}").status_code == 200
+    assert person.post("ai/complete", json={"prompt": "hello"}).status_code == 200
+    tokens = person.post("auth/refresh", json={"refresh_token": person.tokens["refresh_token"]})
+    assert tokens.status_code == 200
+    person.headers["Authorization"] = f"Bearer {tokens.json()['access_token']}"
+    assert person.post("todos", json={"title": "Buy bread"}).status_code == 200
+    for path in ("users/me", "auth/sessions", "usage/me", "todos", "chat/conversations", "users/me/export"):
+        assert person.get(path).status_code == 200, path
+    assert person.delete("users/me").status_code == 204
+
+
+def test_many_users_at_once_share_two_connections(
+    webs: list[WebServer], register: Callable[..., Person], pooler: PgBouncer
+) -> None:
+    people = [register(f"user{number}", webs[number % 2].url) for number in range(12)]
+    at_once(len(people), lambda number: everything_a_user_does(people[number]))
+    for web in webs:
+        log = web.log_text()
+        assert "prepared statement" not in log
+        assert "Traceback" not in log
+    for _ in range(4):  # whichever connection it is
+        with psycopg.connect(pooler.url, autocommit=True, prepare_threshold=None) as connection:
+            for left in ("pg_prepared_statements", "pg_locks WHERE locktype = 'advisory'"):
+                assert connection.execute(f"SELECT count(*) FROM {left}".encode()).fetchone() == (0,)
+
+
+def test_a_reply_of_a_killed_process_is_taken_over(
+    webs: list[WebServer], register: Callable[..., Person], eventually: Callable[..., Any]
+) -> None:
+    alice = register("alice", webs[0].url)
+    conversation = alice.new_conversation()
+    url = f"chat/conversations/{conversation}/messages"
+    with alice.stream("POST", url, json={"content": LONG}, headers=EVENT_STREAM) as answer:
+        next(told for told in read_events(answer.iter_lines()) if told.get("event") == "delta")
+        webs[0].kill()
+    with Api(webs[1].url, token=alice.tokens["access_token"]) as elsewhere:
+        eventually(lambda: elsewhere.get(url, headers=new_address()).json()["messages"][1]["status"] == "complete")
+
+
+def test_a_pooler_that_is_gone_is_a_503_until_it_is_back(
+    webs: list[WebServer], register: Callable[..., Person], pooler: PgBouncer, eventually: Callable[..., Any]
+) -> None:
+    alice = register("alice", webs[0].url)
+    pooler.kill()
+    assert alice.get("users/me").status_code == 503
+    pooler.start()
+    eventually(lambda: alice.get("users/me").status_code == 200)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["migrate", "--noinput"],
+        ["rebuild_usage", "--dry-run"],
+        ["usage_report"],
+        ["prune_usage"],
+        ["prune_sessions"],
+        ["doctor", "--no-model"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_command_works_through_it(pooler: PgBouncer, command: list[str]) -> None:
+    environment = {**os.environ, "DATABASE_URL": pooler.url, "DATABASE_POOLER": "true"}
+    done = subprocess.run(
+        [sys.executable, "manage.py", *command],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
