@@ -29,6 +29,7 @@ from usage.staff.dashboard_page import exact, money
 from usage.staff.filters import ModelFilter, RouteFilter, SlowerFilter, StatusFilter
 from usage.staff.find_page import find_page, link_to_request
 from usage.staff.people_admin import OrganizationWithUsageAdmin, UserWithUsageAdmin
+from usage.staff.spending_pages import SpendingPages
 
 # Ten million units of the currency for a million tokens. If a cost exceeded the columns of the ledger or of the daily
 # sums, calls could not be settled.
@@ -66,7 +67,7 @@ class RequestRecordAdmin(OfUsersAdmin, RecordAdmin):
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(OfPayersAdmin, RecordAdmin):
+class LedgerEntryAdmin(OfPayersAdmin, SpendingPages):
     list_display = (
         "opened_at",
         "user",

@@ -165,3 +165,18 @@ def test_a_users_page_leads_to_their_rows_and_to_nothing_that_staff_may_not_see(
         text = staff.get(page).text
     assert f"/admin/accounts/session/?user={user.pk}" in text
     assert "/admin/usage/ledgerentry/" not in text
+
+
+def test_charts_and_costs_of_users_are_files(web_url: str) -> None:
+    with superuser(web_url) as root:
+        for slug in ("requests", "tokens", "users", "cost", "errors", "latency"):
+            answer = root.get(f"usage/ledgerentry/charts/{slug}.csv", params={"from": "2020-01-01", "to": "2020-01-03"})
+            lines = answer.text.splitlines()
+            assert [line.partition(",")[0] for line in lines] == ["Day", "2020-01-01", "2020-01-02", "2020-01-03"]
+        assert root.get("usage/ledgerentry/charts/x.csv").status_code == 404
+        answer = root.get("usage/ledgerentry/users.csv", params={"from": "2020-01-01"})
+        assert answer.text.startswith("Id,User,Requests,Refused,Failed,Calls,")
+        for path in ("0", "x", "9" * 40):
+            assert root.get(f"usage/ledgerentry/users/{path}/").status_code == 404
+    with helper(web_url, "view_user") as staff:
+        assert staff.get("usage/ledgerentry/charts/requests.csv").status_code == 403

@@ -2,52 +2,54 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from operator import attrgetter
+from itertools import zip_longest
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
+from accounts.staff.rights import may_see
 from usage.ledger.queries import NearBudget
-from usage.staff.queries import FRACTIONS, Costs, Dashboard, Day, read_dashboard
-
-RANGES = (7, 30, 90)
-USUAL_RANGE = 30
-
-# Legible on light and on dark backgrounds; unfold's script resolves the variable.
-FIRST, SECOND, THIRD, BAD = "var(--color-primary-600)", "#f59e0b", "#14b8a6", "#ef4444"
-COLORS = (FIRST, SECOND, THIRD, "#3b82f6", "#ec4899", "#9ca3af")
-TICKS = "#9ca3af"
-
-Series = tuple[str, str, Sequence[float | None]]
+from usage.staff import spans
+from usage.staff.charts import Links, charts_of, label, linked, percentile_name
+from usage.staff.queries import FRACTIONS, ROWS, Costs, Dashboard, read_dashboard
+from usage.staff.spans import Span, span_of
+from usage.staff.spenders import Spender, spenders
 
 
 def add_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """The page's context with `dashboard`. A user who may not see the ledger gets the list of pages instead."""
     if not request.user.has_perm("usage.view_ledgerentry"):
         return context
-    chosen = request.GET.get("days", "")
-    days = int(chosen) if chosen in map(str, RANGES) else USUAL_RANGE
-    board = read_dashboard(days=days)
+    span, fault = span_of(request)
+    board, links = read_dashboard(span, now=spans.now()), Links(request)
+    models = [links.ledger(span.since, span.until, model=model) for model in board.models]
+    organizations = [
+        None if key is None else links.ledger(span.since, span.until, organization=key) for key in board.organizations
+    ]
     return {
         **context,
         "title": "Dashboard",
         "dashboard": {
             "template": "usage/dashboard.html",
-            "days": days,
-            "ranges": RANGES,
+            **span_context(span, fault),
             "empty": not (board.requests or board.costs.calls or board.budgets),
-            "cards": _cards(board),
-            "charts": _charts(board),
-            "by_model": _cost_table("Model", board.by_model),
-            "by_organization": _cost_table("Organization", board.by_organization),
+            "cards": _cards(board, span, links),
+            "charts": [chart.context(span) for chart in charts_of(board, links)],
+            "by_user": users_table(spenders(span, rows=ROWS), span, links, board.costs.cost_micros),
+            "all_users": links.users(span),
+            "by_model": _cost_table("Model", board.by_model, models),
+            "by_organization": _cost_table("Organization", board.by_organization, organizations),
             "unpriced": _unpriced(board.costs.unpriced_calls),
             "budgets": [_budget_row(request, budget) for budget in board.budgets],
         },
     }
+
+
+def span_context(span: Span, fault: str) -> dict[str, Any]:
+    """What the form for the days of a page needs."""
+    return {"span": span, "fault": fault, "spans": spans.named_spans(), "today": spans.today()}
 
 
 def money(micros: int) -> str:
@@ -60,28 +62,43 @@ def exact(micros: int | None) -> str:
     return "" if micros is None else f"{micros // 10**6}.{micros % 10**6:06d}"
 
 
-def _cards(board: Dashboard) -> list[dict[str, str]]:
-    today, costs = board.days[-1], board.costs
+def _cards(board: Dashboard, span: Span, links: Links) -> list[dict[str, str | None]]:
+    costs, last = board.costs, board.last
+    when = "today" if last.date == spans.today() else f"on {last.date:%b} {last.date.day}"
+    requests, ledger = links.requests(span.since, span.until), links.ledger(span.since, span.until)
     return [
-        {"title": "Requests", "value": f"{board.requests:,}", "note": f"{today.requests:,} today"},
-        {"title": "Active users today", "value": f"{today.active_users:,}", "note": _most_active(board)},
+        {"title": "Requests", "value": f"{board.requests:,}", "note": f"{last.requests:,} {when}", "url": requests},
+        {
+            "title": f"Active users {when}",
+            "value": f"{last.active_users:,}",
+            "note": _most_active(board),
+            "url": links.users(Span(last.date, last.date)),
+        },
         {
             "title": "Tokens",
             "value": f"{costs.input_tokens + costs.output_tokens:,}",
             "note": f"{costs.input_tokens:,} in, {costs.output_tokens:,} out",
+            "url": ledger,
         },
         {
             "title": f"Cost ({settings.PRICE_CURRENCY})",
             "value": money(costs.cost_micros),
             "note": f"{costs.calls:,} calls" + (f", {costs.unpriced_calls:,} unpriced" if costs.unpriced_calls else ""),
+            "url": links.users(span),
         },
         {
             "title": "Error rate",
-            "value": _percent(board.client_errors + board.server_errors, board.requests),
+            "value": percent(board.client_errors + board.server_errors, board.requests),
             "note": f"{board.client_errors:,} by clients, {board.server_errors:,} by the server",
+            "url": links.requests(span.since, span.until, status="failed"),
         },
         *(
-            {"title": f"Latency, {_percentile_name(fraction)}", "value": _milliseconds(latency), "note": note}
+            {
+                "title": f"Latency, {percentile_name(fraction)}",
+                "value": _milliseconds(latency),
+                "note": note,
+                "url": None if latency is None else links.requests(span.since, span.until, slower=int(latency)),
+            }
             for fraction, latency, note in zip(
                 FRACTIONS,
                 board.latency,
@@ -92,90 +109,50 @@ def _cards(board: Dashboard) -> list[dict[str, str]]:
     ]
 
 
-def _charts(board: Dashboard) -> list[dict[str, Any]]:
-    labels = [_date(day) for day in board.days]
-
-    def bars(title: str, *series: tuple[str, str, str]) -> dict[str, Any]:
-        """A chart of (name, color, attribute of a day)."""
-        values: list[Series] = [
-            (name, color, [attrgetter(attribute)(day) for day in board.days]) for name, color, attribute in series
-        ]
-        return _chart(title, "bar", labels, values)
-
-    percentiles: list[Series] = [
-        (_percentile_name(fraction), color, [day.latency[number] for day in board.days])
-        for number, (fraction, color) in enumerate(zip(FRACTIONS, (THIRD, SECOND, BAD), strict=True))
-    ]
-    return [
-        bars("Requests per day", ("Requests", FIRST, "requests")),
-        bars("Tokens per day", ("Input", FIRST, "costs.input_tokens"), ("Output", SECOND, "costs.output_tokens")),
-        bars("Active users per day", ("Users", THIRD, "active_users")),
-        _chart(f"Cost per day ({settings.PRICE_CURRENCY})", "bar", labels, _cost_series(board)),
-        bars(
-            "Errors per day",
-            ("Client errors (4xx)", SECOND, "client_errors"),
-            ("Server errors (5xx)", BAD, "server_errors"),
-        ),
-        _chart("Latency per day (ms)", "line", labels, percentiles),
-    ]
+USER_HEADERS = ["User", "Requests", "Refused", "Failed", "Calls", "Input tokens", "Output tokens"]
 
 
-def _cost_series(board: Dashboard) -> list[Series]:
-    """A series for each of the most expensive models, and one for all others."""
-    names = [model for model, costs in board.by_model if model in board.models and costs.cost_micros][: len(COLORS) - 1]
-    series: list[Series] = [
-        (name, color, [day.cost_by_model.get(name, 0) / 10**6 for day in board.days])
-        for name, color in zip(names, COLORS, strict=False)
-    ]
-    rest = [sum(cost for name, cost in day.cost_by_model.items() if name not in names) / 10**6 for day in board.days]
-    return [*series, ("Others", COLORS[-1], rest)] if any(rest) else series
+def users_table(found: list[Spender], span: Span, links: Links, total_micros: int) -> dict[str, Any]:
+    """The costs of users, with links to each user's own page and to their refused and failed requests."""
 
+    def failures(spender: Spender, count: int, status: str) -> str:
+        key = spender.user_id
+        url = links.requests(span.since, span.until, user=key, status=status) if key and count else None
+        return linked(url, f"{count:,}")
 
-def _chart(title: str, kind: str, labels: list[str], series: list[Series]) -> dict[str, Any]:
-    """The chart's data as JSON for unfold's script, and the legend, which the page renders itself."""
-    lines = {"borderWidth": 2, "pointRadius": 2, "tension": 0.2} if kind == "line" else {"maxBarThickness": 24}
-    datasets = [
-        {"label": name, "data": values, "borderColor": color, "backgroundColor": color, **lines}
-        for name, color, values in series
-    ]
-    ticks = {"color": TICKS, "maxRotation": 0, "autoSkipPadding": 16}
-    stacked = kind == "bar"
-    options = {
-        "animation": False,
-        "responsive": True,
-        "maintainAspectRatio": False,
-        "interaction": {"mode": "index", "intersect": False},
-        "plugins": {"legend": {"display": False}},
-        "scales": {
-            "x": {"stacked": stacked, "ticks": ticks, "grid": {"display": False}},
-            "y": {
-                "stacked": stacked,
-                "beginAtZero": True,
-                "border": {"display": False},
-                "ticks": {**ticks, "maxTicksLimit": 6, "format": {"notation": "compact"}},
-                "grid": {},
-            },
-        },
-    }
     return {
-        "title": title,
-        "kind": kind,
-        "legend": [(name, color) for name, color, _ in series] if len(series) > 1 else [],
-        "empty": not any(any(values) for _, _, values in series),
-        "value": json.dumps({"labels": labels, "datasets": datasets}),
-        "options": json.dumps(options),
+        "headers": [*USER_HEADERS, f"Cost ({settings.PRICE_CURRENCY})", "Share"],
+        "rows": [
+            [
+                "Deleted accounts" if each.user_id is None else linked(links.user(each.user_id, span), each.email),
+                f"{each.requests:,}",
+                failures(each, each.refused, "429"),
+                failures(each, each.failed, "failed"),
+                *numbers(each.costs),
+                percent(each.costs.cost_micros, total_micros),
+            ]
+            for each in found
+        ],
     }
 
 
-def _cost_table(first: str, found: list[tuple[str, Costs]]) -> dict[str, Any]:
+def _cost_table(first: str, found: list[tuple[str, Costs]], urls: list[Any]) -> dict[str, Any]:
+    """`urls` are of the first rows."""
     total = sum(costs.cost_micros for _, costs in found)
     return {
-        "headers": [first, "Calls", "Input tokens", "Output tokens", f"Cost ({settings.PRICE_CURRENCY})", "Share"],
-        "rows": [[name, *_numbers(costs), _percent(costs.cost_micros, total)] for name, costs in found],
+        "headers": [first, *cost_headers()],
+        "rows": [
+            [linked(url, name), *numbers(costs), percent(costs.cost_micros, total)]
+            for (name, costs), url in zip_longest(found, urls)
+        ],
     }
 
 
-def _numbers(costs: Costs) -> list[str]:
+def cost_headers() -> list[str]:
+    return ["Calls", "Input tokens", "Output tokens", f"Cost ({settings.PRICE_CURRENCY})", "Share"]
+
+
+def numbers(costs: Costs) -> list[str]:
     return [
         f"{costs.calls:,}" + (f" ({costs.unpriced_calls:,} unpriced)" if costs.unpriced_calls else ""),
         f"{costs.input_tokens:,}",
@@ -191,10 +168,10 @@ def _unpriced(calls: int) -> str:
 
 
 def _budget_row(request: HttpRequest, budget: NearBudget) -> dict[str, Any]:
-    may_see = any(request.user.has_perm(f"accounts.{action}_{budget.subject}") for action in ("view", "change"))
+    url = reverse(f"admin:accounts_{budget.subject}_change", args=[budget.subject_id])
     return {
         "name": budget.name,
-        "url": reverse(f"admin:accounts_{budget.subject}_change", args=[budget.subject_id]) if may_see else None,
+        "url": url if may_see(request, f"accounts.{budget.subject}") else None,
         "subject": budget.subject,
         "period": budget.period,
         "used": f"{budget.used:,}",
@@ -206,18 +183,14 @@ def _budget_row(request: HttpRequest, budget: NearBudget) -> dict[str, Any]:
 
 def _most_active(board: Dashboard) -> str:
     most = max(board.days, key=lambda day: day.active_users)
-    return f"at most {most.active_users:,} on {_date(most)}" if most.active_users else "-"
+    return (
+        f"at most {most.active_users:,} {'on' if most.hour is None else 'at'} {label(most)}"
+        if most.active_users
+        else "-"
+    )
 
 
-def _date(day: Day) -> str:
-    return f"{day.date:%b} {day.date.day}"
-
-
-def _percentile_name(fraction: float) -> str:
-    return f"p{fraction * 100:.0f}"
-
-
-def _percent(part: int, whole: int) -> str:
+def percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.2f} %" if whole else "-"
 
 

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_GET
 from accounts.models import AuditEvent, Organization, User
 from accounts.staff.filters import is_id
 from accounts.staff.pages import organizations_matching, users_matching
+from accounts.staff.rights import may_see
 from usage.models import LedgerEntry, RequestRecord
 
 # Of each kind. The lists show the others.
@@ -29,7 +30,7 @@ Table = dict[str, Any]
 
 def may_find(request: HttpRequest) -> bool:
     """Whether the user may see anything that the page searches."""
-    return any(_may_see(request, label) for label in SEARCHED)
+    return any(may_see(request, label) for label in SEARCHED)
 
 
 def link_to_request(request_id: str) -> str:
@@ -58,7 +59,7 @@ def _tables(request: HttpRequest, term: str) -> list[Table]:
         "accounts.user": _users,
         "accounts.organization": _organizations,
     }
-    tables = [make(request, term) for label, make in makers.items() if _may_see(request, label)]
+    tables = [make(request, term) for label, make in makers.items() if may_see(request, label)]
     return [table for table in tables if table["table"]["rows"]]
 
 
@@ -151,8 +152,3 @@ def _time(moment: Any) -> str:
 
 def _address(term: str) -> str:
     return f"{reverse('admin:usage_requestrecord_find')}?{urlencode({'q': term})}"
-
-
-def _may_see(request: HttpRequest, label: str) -> bool:
-    app, _, name = label.partition(".")
-    return any(request.user.has_perm(f"{app}.{action}_{name}") for action in ("view", "change"))

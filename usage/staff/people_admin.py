@@ -17,6 +17,7 @@ from accounts.admin import AccountAdmin, OrganizationAdmin
 from accounts.models import Organization, User
 from accounts.staff.audit import WITH_ROWS_OF_THEIR_OWN
 from accounts.staff.pages import StaffModelAdmin
+from accounts.staff.rights import may_see
 from accounts.staff.user_actions import CONFIRMED
 from edgechat.http.client_address import caller_of
 from usage.ledger.budgets import DEFAULT, Limit, Period, period_end
@@ -124,25 +125,23 @@ class OrganizationWithUsageAdmin(WithUsageTables, OrganizationAdmin):
             record_change(request, budget, budget.token_limit, before=limits.get(id(budget)))
 
 
-def may_see(request: HttpRequest, model: str) -> bool:
-    """Whether the requesting user may see the list of `app.model`."""
-    app, _, name = model.partition(".")
-    return any(request.user.has_perm(f"{app}.{action}_{name}") for action in ("view", "change"))
-
-
 def links(request: HttpRequest, subject: User | Organization) -> list[tuple[str, str]]:
     """The title and the address of each list with rows of a user or an organization, of those that the requesting user
     may see."""
     found = ROWS_OF_USERS if isinstance(subject, User) else ROWS_OF_ORGANIZATIONS
+    costs = isinstance(subject, User) and request.user.has_perm("usage.view_ledgerentry")
     return [
-        (
-            rows.title,
-            reverse(f"admin:{rows.model.replace('.', '_')}_changelist")
-            + "?"
-            + urlencode({name: value.format(id=subject.pk) for name, value in rows.query.items()}),
-        )
-        for rows in found
-        if may_see(request, rows.model)
+        *([("Costs", reverse("admin:usage_ledgerentry_user", args=[subject.pk]))] if costs else []),
+        *(
+            (
+                rows.title,
+                reverse(f"admin:{rows.model.replace('.', '_')}_changelist")
+                + "?"
+                + urlencode({name: value.format(id=subject.pk) for name, value in rows.query.items()}),
+            )
+            for rows in found
+            if may_see(request, rows.model)
+        ),
     ]
 
 

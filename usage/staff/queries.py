@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import zip_longest
 from typing import NamedTuple
 
 from django.db import connection
-from django.utils import timezone
 
 from accounts.models import Organization
 from usage.ledger.queries import NearBudget, near_budgets
-from usage.ledger.statements import COSTS_OF_DAYS
+from usage.ledger.statements import COSTS_OF_DAYS, PAID_MODEL
 from usage.models import DailyTraffic, RecorderPosition
 from usage.reports.latency import percentile
+from usage.requests.statements import BUCKET, TRAFFIC
+from usage.staff.spans import Span
 
 FRACTIONS = (0.5, 0.95, 0.99)
 # The number of models and organizations listed by name; the others are summed up.
@@ -36,9 +37,13 @@ class Costs(NamedTuple):
 
 @dataclass
 class Day:
-    """One day, UTC. `latency`: the milliseconds within which each of FRACTIONS was answered; None without requests."""
+    """One day or one hour of a day, UTC.
+
+    `latency`: the milliseconds within which each of FRACTIONS was answered; None without requests.
+    """
 
     date: date
+    hour: int | None = None
     requests: int = 0
     client_errors: int = 0
     server_errors: int = 0
@@ -47,20 +52,31 @@ class Day:
     costs: Costs = field(default_factory=Costs)
     cost_by_model: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def since(self) -> datetime:
+        return datetime.combine(self.date, time(self.hour or 0), UTC)
+
+    @property
+    def until(self) -> datetime:
+        return self.since + (timedelta(days=1) if self.hour is None else timedelta(hours=1))
+
 
 @dataclass(frozen=True)
 class Dashboard:
     """`by_model` and `by_organization`: the ROWS with the highest cost by name, and the sum of all others as the last.
 
-    `models`: the names in `by_model` that are models.
+    `days`: of a span of one day, its hours. `last`: the whole last day. `models`: the names in `by_model` that are
+    models. `organizations`: the ids of the first of `by_organization`.
     """
 
     days: list[Day]
+    last: Day
     latency: Percentiles
     costs: Costs
     models: list[str]
     by_model: list[tuple[str, Costs]]
     by_organization: list[tuple[str, Costs]]
+    organizations: list[int | None]
     budgets: list[NearBudget]
 
     @property
@@ -76,15 +92,32 @@ class Dashboard:
         return sum(day.server_errors for day in self.days)
 
 
-def read_dashboard(*, days: int, now: datetime | None = None) -> Dashboard:
-    """The figures of the last `days` days, including today, the oldest first."""
-    now = now or timezone.now()
-    today = now.astimezone(UTC).date()
-    first = today - timedelta(days=days - 1)
-    shown = {day: Day(day) for day in (first + timedelta(days=number) for number in range(days))}
+# The requests and the calls of one day by their hour.
+_REQUESTS_OF_HOURS = f"""
+    SELECT hour, active_users, requests, client_errors, server_errors, latencies
+      FROM (SELECT date_part('hour', at AT TIME ZONE 'UTC')::int AS hour, count(DISTINCT user_id) AS active_users,
+                   {TRAFFIC}
+              FROM (SELECT user_id, at, status, {BUCKET} AS bucket FROM usage_requestrecord
+                     WHERE at >= %(since)s AND at < %(until)s) AS requests
+             GROUP BY 1) AS hours
+"""  # noqa: S608  (constants)
+_COSTS_OF_HOURS = f"""
+    SELECT date_part('hour', settled_at AT TIME ZONE 'UTC')::int AS hour, {PAID_MODEL} AS model, count(*),
+           count(*) - count(cost_micros), sum(input_tokens), sum(output_tokens), coalesce(sum(cost_micros), 0)
+      FROM usage_ledgerentry
+     WHERE settled_at >= %(since)s AND settled_at < %(until)s
+     GROUP BY 1, 2
+"""  # noqa: S608  (constants)
 
+
+def read_dashboard(span: Span, *, now: datetime) -> Dashboard:
+    """The figures of a span of days, the oldest day first; of a single day, the figures of its hours.
+
+    The hours need the records of its requests: if these are deleted already, the day has no hours.
+    """
+    shown = {day: Day(day) for day in (span.first + timedelta(days=number) for number in range(span.days))}
     counts: list[int] = []
-    for row in DailyTraffic.objects.filter(date__range=(first, today)):
+    for row in DailyTraffic.objects.filter(date__range=(span.first, span.last)):
         day = shown[row.date]
         day.requests, day.client_errors, day.server_errors = row.requests, row.client_errors, row.server_errors
         day.active_users, day.latency = row.active_users, _percentiles(row.latencies)
@@ -92,7 +125,7 @@ def read_dashboard(*, days: int, now: datetime | None = None) -> Dashboard:
 
     by_model: list[tuple[str, Costs]] = []
     by_organization: list[tuple[int | None, Costs]] = []
-    for each, model, organization_id, costs in _costs_of(first, today):
+    for each, model, organization_id, costs in _costs_of(span.first, span.last):
         if each is not None and model is not None:
             shown[each].cost_by_model[model] = costs.cost_micros
         elif each is not None:
@@ -105,8 +138,10 @@ def read_dashboard(*, days: int, now: datetime | None = None) -> Dashboard:
     ids = [key for key, _ in by_organization[:ROWS] if key is not None]
     names: dict[int | None, str] = {None: "No organization"}
     names.update(Organization.objects.filter(pk__in=ids).values_list("pk", "name"))
+    days = list(shown.values())
     return Dashboard(
-        days=list(shown.values()),
+        days=_hours_of(span) if span.days == 1 and _has_requests_since(span.since) else days,
+        last=days[-1],
         latency=_percentiles(counts),
         costs=_total(costs for _, costs in by_model),
         models=[model for model, _ in by_model[:ROWS]],
@@ -114,8 +149,30 @@ def read_dashboard(*, days: int, now: datetime | None = None) -> Dashboard:
         by_organization=_with_others(
             [(names.get(key, "Deleted organization"), costs) for key, costs in by_organization]
         ),
+        organizations=[key for key, _ in by_organization[:ROWS]],
         budgets=near_budgets(now=now),
     )
+
+
+def _hours_of(span: Span) -> list[Day]:
+    hours = [Day(span.first, hour=number) for number in range(24)]
+    with connection.cursor() as cursor:
+        cursor.execute(_REQUESTS_OF_HOURS, {"since": span.since, "until": span.until})
+        for number, active_users, requests, client_errors, server_errors, latencies in cursor.fetchall():
+            hour = hours[number]
+            hour.requests, hour.client_errors, hour.server_errors = requests, client_errors, server_errors
+            hour.active_users, hour.latency = active_users, _percentiles(latencies)
+        cursor.execute(_COSTS_OF_HOURS, {"since": span.since, "until": span.until})
+        for number, model, *sums in cursor.fetchall():
+            hour, costs = hours[number], Costs(*map(int, sums))
+            hour.costs = _total([hour.costs, costs])
+            hour.cost_by_model[model] = costs.cost_micros
+    return hours
+
+
+def _has_requests_since(moment: datetime) -> bool:
+    raw_since = RecorderPosition.objects.filter(pk=1).values_list("raw_since", flat=True).first()
+    return raw_since is None or raw_since <= moment
 
 
 def costs_until() -> date | None:
@@ -130,7 +187,8 @@ def _costs_of(first: date, last: date) -> list[tuple[date | None, str | None, in
     Past days come from the daily sums. The end of the summed days is read first, and the sums are used only before it,
     so nothing is counted twice if more days are summed up meanwhile.
     """
-    live = max(first, costs_until() or first)
+    end = last + timedelta(days=1)
+    live = min(max(first, costs_until() or first), end)
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -147,7 +205,7 @@ def _costs_of(first: date, last: date) -> list[tuple[date | None, str | None, in
              GROUP BY GROUPING SETS ((date, model), (date), (model), (organization_id))
              ORDER BY sum(cost_micros) DESC, sum(input_tokens) + sum(output_tokens) DESC
             """,  # noqa: S608  (constants)
-            {"first": first, "costs_from": live, "costs_until": last + timedelta(days=1)},
+            {"first": first, "costs_from": live, "costs_until": end},
         )
         rows = cursor.fetchall()
     return [(day, model, organization_id, Costs(*map(int, sums))) for day, model, organization_id, *sums in rows]

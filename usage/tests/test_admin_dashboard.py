@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import date, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -20,8 +19,7 @@ from conftest import new_address
 from usage.ledger.queries import near_budgets
 from usage.models import Budget, DailyCost, DailyTraffic, Spending
 from usage.reports.latency import LIMITS
-from usage.staff import dashboard_page, queries
-from usage.staff.queries import read_dashboard
+from usage.staff import queries, spans
 from usage.tests.sums import at, settled
 
 TODAY = date(2130, 5, 20)
@@ -32,7 +30,7 @@ NOW = at(TODAY)
 
 @pytest.fixture(autouse=True)
 def future(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(dashboard_page, "read_dashboard", partial(read_dashboard, now=NOW))
+    monkeypatch.setattr(spans, "now", lambda: NOW)
     with transaction.atomic():
         yield
         transaction.set_rollback(True)
