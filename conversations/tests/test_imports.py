@@ -22,6 +22,7 @@ from accounts.tests.test_delete_account import documents_with
 from conftest import Person, assert_error, full_size
 from conversations.imports import services
 from conversations.imports.files import save_file, stored_files
+from conversations.imports.reading.items import read_items
 from conversations.models import Import
 from conversations.tests.exports import chatgpt, chatgpt_node, finished, imported, listed, send_import, texts
 from conversations.transcript_repository.collections import conversations, messages
@@ -226,6 +227,21 @@ def test_a_file_that_cannot_be_read_says_why(alice: Person, eventually: Eventual
     assert ended["counts"]["conversations"] == 0
     assert [line for line in ended["report"] if told in line], ended
     assert ended["status"] == ("finished" if "million" in told else "failed")
+
+
+def test_a_long_text_is_read_in_few_parts() -> None:
+    """The parser reads an unfinished text again with each part, so many parts would take hours."""
+    reads: list[int] = []
+
+    class Counted(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            reads.append(size or 0)
+            return super().read(size)
+
+    text = "\u00e9\n" * 4_000_000
+    read = list(read_items(Counted(json.dumps([{"a": text}, {"b": 1}]).encode())))
+    assert read == [{"a": text}, {"b": 1}]
+    assert len(reads) < 20
 
 
 def test_the_zip_of_an_export_is_read(alice: Person, eventually: Eventually) -> None:

@@ -9,7 +9,8 @@ import ijson
 
 # Of one entry. Its values are in memory together.
 MAX_CHARACTERS, MAX_VALUES, MAX_DEPTH = 32_000_000, 1_000_000, 100
-BUFFER_BYTES = 64 * 1024
+# The parser reads a text again from its beginning with each part of the file, so the parts of a long text grow.
+PART_BYTES, MAX_PART_BYTES = 64 * 1024, 16 * 1024**2
 
 
 class Refused(Exception):
@@ -22,24 +23,42 @@ class BrokenFile(Exception):
 
 def read_items(file: IO[bytes]) -> Iterator[Any | Refused]:
     """Each entry, or why it is refused; a refused one is read on, but not kept. Raises BrokenFile."""
-    events = ijson.basic_parse(file, multiple_values=True, use_float=True, buf_size=BUFFER_BYTES)
     in_array = False
     entry: _Entry | None = None
-    try:
-        for event, value in events:
-            if entry is None:
-                if event == "start_array" and not in_array:
-                    in_array = True
-                    continue
-                if event == "end_array":
-                    in_array = False
-                    continue
-                entry = _Entry()
-            if entry.add(event, value):
-                yield entry.result()
-                entry = None
-    except (ijson.JSONError, ValueError) as error:  # numbers with too many digits are ValueErrors
-        raise BrokenFile("not_json") from error
+    for event, value in _events(file):
+        if entry is None:
+            if event == "start_array" and not in_array:
+                in_array = True
+                continue
+            if event == "end_array":
+                in_array = False
+                continue
+            entry = _Entry()
+        if entry.add(event, value):
+            yield entry.result()
+            entry = None
+
+
+def _events(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    """The events of ijson in a time in proportion to the file, also those before a fault. Raises BrokenFile."""
+    events = ijson.sendable_list()
+    parser = ijson.basic_parse_coro(events, multiple_values=True, use_float=True)
+    size = PART_BYTES
+    part = file.read(size)
+    while True:
+        fault: Exception | None = None
+        try:
+            parser.send(part) if part else parser.close()
+        except (ijson.JSONError, ValueError) as error:  # numbers with too many digits are ValueErrors
+            fault = error
+        size = PART_BYTES if events else min(2 * size, MAX_PART_BYTES)
+        yield from events
+        events.clear()
+        if fault is not None:
+            raise BrokenFile("not_json") from fault
+        if not part:
+            return
+        part = file.read(size)
 
 
 class _Entry:
