@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -187,3 +188,16 @@ def test_the_guides_client_holds_a_conversation_over_a_network_that_is_lost_once
         "foreign": "not_found",
         "afterwards": "token_revoked",
     }
+
+
+def test_the_guides_first_program_prints_the_whole_answer_over_a_network_that_is_lost_once(
+    alice: Person, web_url: str
+) -> None:
+    network = CutOnce(web_url)
+    given = {"API": f"{network.url}/api/v1", "EMAIL": alice.email, "PASSWORD": alice.password, "NO_PROXY": "*"}
+    program = [sys.executable, str(CLIENTS / "first_reply.py")]
+    done = subprocess.run(program, env=os.environ | given, capture_output=True, text=True, timeout=240, check=False)
+    network.close()
+    assert done.returncode == 0, done.stderr
+    assert network.has_cut
+    assert done.stdout == "Echo: Tell me a story about a lighthouse.\n(complete)\n"
