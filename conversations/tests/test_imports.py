@@ -26,6 +26,7 @@ from conversations.imports.reading.items import read_items
 from conversations.models import Import
 from conversations.tests.exports import chatgpt, chatgpt_node, finished, imported, listed, send_import, texts
 from conversations.transcript_repository.collections import conversations, messages
+from edgechat.tests.web_settings import SMALL
 from usage.models import LedgerEntry
 
 Eventually = Callable[..., Any]
@@ -295,9 +296,8 @@ def test_deleting_the_account_ends_its_imports(alice: Person) -> None:
     assert not Import.objects.filter(id=row.id).exists()
 
 
-def test_a_file_that_is_too_large_is_refused(start_web: Callable[..., Any]) -> None:
-    web = start_web(IMPORT_MAX_MB="1")
-    with closing(Person(web.url, "mover")) as person:
+def test_a_file_that_is_too_large_is_refused(web_with: Callable[..., str]) -> None:
+    with closing(Person(web_with(**SMALL), "mover")) as person:
         too_large = send_import(person, b"[" + b" " * 2 * 1024 * 1024)
         assert_error(too_large, 413, "too_large", "A file to import may have 1 MB at most")
 

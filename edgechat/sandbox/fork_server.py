@@ -1,5 +1,7 @@
 """`python -m edgechat.sandbox.fork_server MODULE ...`: imports the modules once, then forks a process for each job.
 
+It imports them with the first job, or after a minute without one.
+
 Its stdin is a Unix socket. A byte with a descriptor on it asks for a process that talks on that descriptor. When the
 other end of the descriptor is closed, the process is killed. When no process holds the socket any more, the server and
 all its jobs end. The server itself reads no byte of a job.
@@ -26,6 +28,7 @@ READY = b"+"
 _NICE = 5
 _MAX_JOB_BYTES = 64 * 1024 * 1024
 _RECEIVE_SECONDS = 60.0
+_QUIET_SECONDS = 60
 
 
 def main(modules: Sequence[str]) -> None:
@@ -33,12 +36,22 @@ def main(modules: Sequence[str]) -> None:
     os.closerange(3, min(os.sysconf("SC_OPEN_MAX"), 1_000_000))
     os.setpgid(0, 0)
     adopt_orphans()
-    for name in modules:
-        importlib.import_module(name).prepare()
-    gc.collect()
-    gc.freeze()
     with socket.socket(fileno=os.dup(0)) as control:
+        if not _wait_for_work(control):
+            return
+        gc.disable()  # what is imported is no garbage
+        for name in modules:
+            importlib.import_module(name).prepare()
+        gc.freeze()
+        gc.enable()
         _serve(control)
+
+
+def _wait_for_work(control: socket.socket) -> bool:
+    """Leave the CPU to the start of the web processes. False when the last of them has ended."""
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    return not any(event & select.POLLHUP for _, event in poll.poll(_QUIET_SECONDS * 1000))
 
 
 def _serve(control: socket.socket) -> None:

@@ -74,9 +74,9 @@ class Job:
         self, arguments: dict[str, Any], files: Sequence[bytes], until: float
     ) -> tuple[dict[str, Any], list[bytes]]:
         began = time.monotonic()
-        sock, fork_server_was_new = _new_process(until)
+        sock, first = _new_process(until)
         with sock:
-            if fork_server_was_new:  # starting takes about a second, which is no fault of the file
+            if first:  # loading the modules takes about a second, which is no fault of the file
                 until += time.monotonic() - began
             head = self._head(arguments, until)
             try:
@@ -159,16 +159,17 @@ def _left(until: float) -> float:
 
 
 def _new_process(until: float) -> tuple[socket.socket, bool]:
-    """The connection to a process that waits for its job, and whether a new fork server was started.
+    """The connection to a process that waits for its job, and whether the wait may have been for the modules.
 
     Closing the connection kills the process.
     """
     global _server
-    new = False
+    first = False
     for _ in range(2):
         try:
             if _server is None or not _server.lives():
-                _server, new = _ForkServer(_modules), True
+                _server = _ForkServer(_modules)
+            first = first or not _server.loaded
             ours, theirs = socket.socketpair()
         except OSError as error:
             logger.error("no_fork_server", reason=repr(error))
@@ -176,9 +177,10 @@ def _new_process(until: float) -> tuple[socket.socket, bool]:
         try:
             with theirs:
                 _server.hand_over(theirs)
-            ours.settimeout(_left(until) + (_START_SECONDS if new else 0))
+            ours.settimeout(_left(until) + (_START_SECONDS if first else 0))
             if ours.recv(1) == _READY:
-                return ours, new
+                _server.loaded = True
+                return ours, first
         except TimeoutError:
             ours.close()
             raise
@@ -202,6 +204,8 @@ def _is_inheritable(descriptor: int) -> bool:
 
 
 class _ForkServer:
+    loaded = False  # as far as this process knows: its workers inherit the fork server
+
     def __init__(self, modules: Sequence[str]) -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)

@@ -45,7 +45,7 @@ def test_the_process_has_nothing_of_ours() -> None:
     assert told["pid"] != os.getpid()
     assert "JWT_SECRET" not in told["environment"]
     assert set(told["environment"]) <= {
-        *("PYTHONPATH", "PYTHONSAFEPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUTF8"),
+        *("PYTHONPATH", "PYTHONSAFEPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUTF8", "PYTHONWARNINGS"),
         *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LC_CTYPE"),
     }
     assert told["descriptors"] == [0, 1, 2, 3]

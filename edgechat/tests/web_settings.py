@@ -29,6 +29,7 @@ SMALL = APART | {
     "GEMINI_API_VERSION": "v1beta",
     "CSP_MODE": "relaxed",
     "PLAYGROUND": "false",
+    "IMPORT_MAX_MB": "1",
 }
 PRODUCTION = APART | {
     "ENVIRONMENT": "production",
