@@ -1,0 +1,21 @@
+"""Migrations run while the earlier version serves. docs/operations.md has the rules that a linter holds them to."""
+
+from __future__ import annotations
+
+import pytest
+from django_migration_linter import MigrationLinter
+
+# The last ones of version 1.1.0: they have run already, so nothing can be changed any more.
+EARLIER = {"accounts": "0009_email_keys", "ai": "", "conversations": "0005_todo_archived", "usage": "0009_processes"}
+
+
+def test_no_migration_stops_the_earlier_version_or_blocks_a_table(
+    shared_servers: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    linter = MigrationLinter(include_apps=list(EARLIER), no_cache=True, all_warnings_as_errors=True)
+    migrations = linter.migration_loader.disk_migrations.values()
+    later = [each for each in migrations if each.name > EARLIER.get(each.app_label, each.name)]
+    assert later
+    for migration in later:
+        linter.lint_migration(migration)
+    assert not linter.has_errors, capsys.readouterr().out
