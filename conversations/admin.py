@@ -120,14 +120,17 @@ class ConversationAdmin(RecordAdmin):
         require_recent_password(request)
         term = request.GET.get("q", "").strip()
 
+        # Read before the answer starts, so that a store that does not answer is told on a page.
+        first = self._search(term, None, limit=ROWS_PER_BATCH)[1]
+
         def batches() -> Iterator[list[list[Any]]]:
-            before: int | None = None
-            while found := self._search(term, before, limit=ROWS_PER_BATCH)[1]:
+            found = first
+            while found:
                 emails = _emails([conversation["owner_id"] for conversation in found])
                 yield [self._row(request, conversation, emails) for conversation in found]
-                before = found[-1]["change"]
                 if len(found) < ROWS_PER_BATCH or not term:
                     return
+                found = self._search(term, found[-1]["change"], limit=ROWS_PER_BATCH)[1]
 
         return csv_response(request, "conversation", HEADERS, batches)
 

@@ -109,7 +109,6 @@ class Chart:
             "empty": self.is_empty,
             "value": json.dumps({"labels": [label(day) for day in self.days], "datasets": self._datasets()}),
             "options": json.dumps(_options(stacked=self.kind == "bar")),
-            "links": json.dumps(links),
             "table": {"headers": self.headers, "rows": rows},
             "csv": f"{reverse('admin:usage_ledgerentry_chart', args=[self.slug])}?{span.query}",
         }

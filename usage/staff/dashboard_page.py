@@ -17,6 +17,9 @@ from usage.staff.queries import FRACTIONS, ROWS, Costs, Dashboard, read_dashboar
 from usage.staff.spans import Span, span_of
 from usage.staff.spenders import Spender, spenders
 
+# There are no daily sums for each user, and the first page must be fast: longer spans have a page of their own.
+MAX_DAYS_OF_USERS = 31
+
 
 def add_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """The page's context with `dashboard`. A user who may not see the ledger gets the list of pages instead."""
@@ -37,7 +40,9 @@ def add_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, An
             "empty": not (board.requests or board.costs.calls or board.budgets),
             "cards": _cards(board, span, links),
             "charts": [chart.context(span) for chart in charts_of(board, links)],
-            "by_user": users_table(spenders(span, rows=ROWS), span, links, board.costs.cost_micros),
+            "by_user": users_table(spenders(span, rows=ROWS), span, links, board.costs.cost_micros)
+            if span.days <= MAX_DAYS_OF_USERS
+            else None,
             "all_users": links.users(span),
             "by_model": _cost_table("Model", board.by_model, models),
             "by_organization": _cost_table("Organization", board.by_organization, organizations),

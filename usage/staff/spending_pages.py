@@ -68,7 +68,7 @@ class SpendingPages(RecordAdmin):
         self._require_ledger(request)
         span, fault = span_of(request)
         found, links = spenders(span, rows=ROWS + 1), Links(request)
-        total = sum(each.costs.cost_micros for each in found)
+        total = read_dashboard(span, now=spans.now()).costs.cost_micros  # of all users, from the daily sums
         return self._render(
             request,
             "spenders",
