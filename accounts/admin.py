@@ -20,6 +20,7 @@ from unfold.widgets import UnfoldAdminSelect2MultipleWidget
 from accounts.api_keys.admin import ApiKeyAdmin
 from accounts.audit import record_event
 from accounts.lifecycle.deletion import delete_user
+from accounts.lifecycle.extent import extent
 from accounts.login.sessions import end_session
 from accounts.models import AuditEvent, Organization, Session, User
 from accounts.organizations.admin import OrganizationAdmin
@@ -172,10 +173,14 @@ class AccountAdmin(UserActions, UserAdmin):  # type: ignore[type-arg, misc]
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """List the users only. Django would load every related row and check the permission to delete each."""
+        """List the users, and how much is stored for them.
+
+        Django would load every related row and check the permission to delete each.
+        """
         users = list(objs)
         lacking = {str(user) for user in users if not self.has_delete_permission(request, user)}
-        return [str(user) for user in users], {"users": len(users)}, lacking, []
+        lines: Any = [*map(str, users), extent("user", [user.pk for user in users])]
+        return lines, {"users": len(users)}, lacking, []
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
         # After the view's transaction commits: other stores are slow and not part of it. The user's row goes last.
@@ -287,6 +292,17 @@ class RightsGroupAdmin(StaffModelAdmin, GroupAdmin):  # type: ignore[misc]
         self, db_field: ManyToManyField[Any, Any], request: HttpRequest | None = None, **kwargs: Any
     ) -> Any:
         return _permissions_field(super().formfield_for_manytomany(db_field, request, **kwargs))
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """List the groups, and how many users lose their permissions, instead of rows of the tables between them."""
+        groups = list(objs)
+        members = User.objects.filter(groups__in=groups).distinct().count()
+        lost = f"{members:,} {'user loses' if members == 1 else 'users lose'} the permissions that they have by it"
+        lacking = set() if self.has_delete_permission(request) else {"group"}
+        lines: Any = [*map(str, groups), [lost]]
+        return lines, {"groups": len(groups)}, lacking, []
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return is_superuser(request)

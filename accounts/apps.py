@@ -9,8 +9,9 @@ class AccountsConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_delete, post_save
 
-        from accounts.lifecycle import data_export, deletion
+        from accounts.lifecycle import data_export, deletion, extent
         from accounts.login import login_lock
+        from accounts.models import ApiKey, AuditEvent, Membership, Session
         from accounts.open_calls import endings, slots
         from accounts.open_calls import registry as open_calls
         from edgechat.http import notices
@@ -23,6 +24,14 @@ class AccountsConfig(AppConfig):
                 _announce_membership, sender="accounts.Membership", dispatch_uid="accounts.open_calls.registry"
             )
         data_export.register_exporter(data_export.export_account, types=data_export.ACCOUNT_TYPES)
+        extent.register_stored(
+            "user",
+            extent.rows_in(Session, "user_id"),
+            extent.rows_in(ApiKey, "user_id"),
+            extent.rows_in(Membership, "user_id"),
+            extent.rows_in(AuditEvent, "user_id", kept="kept"),
+        )
+        extent.register_stored("organization", extent.rows_in(Membership, "organization_id"))
         periodic.register(deletion.finish_deletions, seconds=60)
         periodic.register(login_lock.prune_login_attempts, seconds=600)
         periodic.register(open_calls.check_open_calls, seconds=open_calls.CHECK_SECONDS)

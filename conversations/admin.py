@@ -36,6 +36,7 @@ from conversations import transcript_repository as transcripts
 from conversations.documents import is_conversation_id
 from conversations.messages.pages import message_page
 from conversations.models import Conversation, Todo
+from conversations.staff.quality_page import read_page
 from conversations.todos.services import USERS_TEXTS
 from conversations.transcript_repository import ConversationMetadata, ReplyMetadata
 from edgechat.http.answer_bytes import take_page
@@ -64,6 +65,7 @@ class ConversationAdmin(RecordAdmin):
         pages: dict[str, tuple[str, Callable[..., HttpResponseBase]]] = {
             "changelist": ("", self.list_page),
             "csv": ("export.csv", self.csv_page),
+            "quality": ("quality/", self.quality_page),
             "change": ("<str:conversation_id>/", self.metadata_page),
             "transcript": ("<str:conversation_id>/transcript/", self.transcript_page),
         }
@@ -233,6 +235,17 @@ class ConversationAdmin(RecordAdmin):
             earlier=max(0, page.seqs.start - 1 - MESSAGES_A_PAGE) if page.seqs.start > 1 else None,
             later=upto_seq if page.has_more or cut else None,
         )
+
+    def quality_page(self, request: HttpRequest) -> HttpResponse:
+        def record(owner_id: int, message_ids: list[str]) -> None:
+            _record_reading(request, owner_id, messages=message_ids)
+
+        def owners(owner_ids: set[int]) -> dict[int, str]:
+            emails = _emails(list(owner_ids))
+            return {owner_id: _owner_link(request, owner_id, emails) for owner_id in owner_ids}
+
+        page = read_page(request, may_read=self.has_transcript_permission(request), record=record, owners=owners)
+        return self._render(request, "staff_quality", **page)
 
     def _row(self, request: HttpRequest, conversation: ConversationMetadata, emails: dict[int, str]) -> list[Any]:
         link = reverse("admin:conversations_conversation_change", args=[conversation["_id"]])

@@ -13,15 +13,18 @@ class ConversationsConfig(AppConfig):
 
         from accounts.lifecycle.data_export import register_exporter
         from accounts.lifecycle.deletion import register_eraser
+        from accounts.lifecycle.extent import Stored, register_stored, rows_in
         from accounts.models import Membership
         from accounts.open_calls.endings import ENDED
         from accounts.open_calls.registry import register_reading_check
         from ai.summarize.queries import register_conversation_reader
         from conversations import services
+        from conversations import transcript_repository as transcripts
         from conversations.attachments import services as attachments
         from conversations.imports import queries as import_queries
         from conversations.imports import run as import_run
         from conversations.imports import services as imports
+        from conversations.models import Attachment, Import, Todo
         from conversations.prompt import summary_source, upkeep
         from conversations.replies import erase, live, remote, run, stop, take_over
         from conversations.sync import account_export
@@ -40,6 +43,13 @@ class ConversationsConfig(AppConfig):
         register_eraser(imports.delete_imports_of)  # first, because an import writes transcripts
         register_eraser(erase.delete_conversations_of)
         register_eraser(attachments.delete_attachments_of)
+        register_stored(
+            "user",
+            Stored("conversation", "conversations", transcripts.count_conversations_of),
+            rows_in(Attachment, "owner_id", called=("picture", "pictures")),
+            rows_in(Todo, "owner_id"),
+            rows_in(Import, "owner_id"),
+        )
         register_exporter(account_export.export_conversations, types=account_export.TYPES)
         register_exporter(import_queries.export_imports, types=import_queries.TYPES)
         run.register_when_complete(upkeep.look_after)

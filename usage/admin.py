@@ -114,9 +114,14 @@ class OrganizationUsageAdmin(OfPayersAdmin, RecordAdmin):
 
 @admin.register(Spending)
 class SpendingAdmin(OfPayersAdmin, RecordAdmin):
-    list_display = ("user", "organization", "month", "month_tokens", "day", "day_tokens", "reserved_tokens")
+    list_display = ("user", "organization", "month", "month_tokens", "cost", "day", "day_tokens", "reserved_tokens")
     list_select_related = ("user", "organization")
     ordering = ("-id",)
+    csv_values: ClassVar = {"cost": lambda spending: exact(spending.month_cost_micros)}
+
+    @admin.display(description=f"cost of the month ({settings.PRICE_CURRENCY})")
+    def cost(self, spending: Spending) -> str:
+        return money(spending.month_cost_micros)
 
 
 @admin.register(DailyTraffic)

@@ -9,13 +9,28 @@ class UsageConfig(AppConfig):
         from accounts.lifecycle import pruning as accounts_pruning
         from accounts.lifecycle.data_export import register_exporter
         from accounts.lifecycle.deletion import register_eraser
+        from accounts.lifecycle.extent import register_stored, rows_in
         from edgechat.processes import periodic
         from usage import account_export, processes, pruning
+        from usage.ledger import budget_warnings
         from usage.ledger import services as ledger
+        from usage.models import Budget, LedgerEntry, OrganizationUsage, RequestRecord
         from usage.reports import services as reports
         from usage.requests import services as requests
 
         register_eraser(ledger.anonymize_user)
+        register_stored(
+            "user",
+            rows_in(RequestRecord, "user_id", called=("request", "requests")),
+            rows_in(Budget, "user_id"),
+            rows_in(LedgerEntry, "user_id", kept="kept without a name"),
+        )
+        register_stored(
+            "organization",
+            rows_in(Budget, "organization_id"),
+            rows_in(OrganizationUsage, "organization_id", called=("hour of usage", "hours of usage")),
+            rows_in(LedgerEntry, "organization_id", kept="kept without the organization"),
+        )
         pre_delete.connect(ledger.forget_organization, sender="accounts.Organization", dispatch_uid="usage")
         register_exporter(account_export.export_usage, types=account_export.TYPES)
         periodic.register(requests.collect_new_requests, seconds=1)
@@ -27,3 +42,4 @@ class UsageConfig(AppConfig):
         pruning.register_job("audit log", accounts_pruning.prune_audit_log)
         pruning.register_job("request records", requests.prune_requests)
         periodic.register(pruning.prune_when_due, seconds=pruning.LOOK_SECONDS)
+        periodic.register(budget_warnings.warn_of_budgets, seconds=30)

@@ -368,6 +368,11 @@ class Spending(models.Model):
     day = models.DateField(help_text="UTC.")
     day_tokens = models.PositiveBigIntegerField(default=0)
     reserved_tokens = models.PositiveBigIntegerField(default=0)
+    month_cost_micros = models.PositiveBigIntegerField(
+        default=0,
+        db_default=0,  # processes of an older release do not write this column
+        help_text="Of the calls with a price, in millionths of the currency of the prices.",
+    )
 
     class Meta:
         verbose_name_plural = "spending"
@@ -376,3 +381,29 @@ class Spending(models.Model):
 
     def __str__(self) -> str:
         return f"{self.month_tokens} tokens since {self.month}"
+
+
+class BudgetWarning(models.Model):
+    """An e-mail about a budget, which is sent once in a period: whichever process adds the row sends it."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="+", db_index=False
+    )  # the index of the constraint starts with this column
+    organization = models.ForeignKey("accounts.Organization", on_delete=models.CASCADE, null=True, related_name="+")
+    period = models.CharField(max_length=5, choices=Budget.Period.choices)
+    begins = models.DateField(help_text="The first day of the period, UTC.")
+    percent = models.PositiveSmallIntegerField(help_text="80, or 100 for a budget that is used up.")
+    sent_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("user", "organization", "period", "begins", "percent"),
+                name="budget_warning_once",
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(condition=_ONE_OWNER, name="budget_warning_of_a_user_or_an_organization"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.percent} % of the {self.period} of {self.begins}"

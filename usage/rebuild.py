@@ -103,11 +103,12 @@ TABLES = (
         name="spending",
         table="usage_spending",
         keys=("user_id", "organization_id", "month", "day"),
-        sums=("month_tokens", "day_tokens", "reserved_tokens"),
+        sums=("month_tokens", "month_cost_micros", "day_tokens", "reserved_tokens"),
         # The count of a past period is ignored.
         stored="""(
             SELECT ctid, user_id, organization_id, %(month)s::date AS month, %(day)s::date AS day, reserved_tokens,
                    CASE WHEN month = %(month)s THEN month_tokens ELSE 0 END AS month_tokens,
+                   CASE WHEN month = %(month)s THEN month_cost_micros ELSE 0 END AS month_cost_micros,
                    CASE WHEN day = %(day)s THEN day_tokens ELSE 0 END AS day_tokens
               FROM usage_spending
         ) AS current""",
@@ -115,6 +116,7 @@ TABLES = (
             SELECT payer.user_id, payer.organization_id, %(month)s::date AS month, %(day)s::date AS day,
                    coalesce(sum(reserved_tokens) FILTER (WHERE settled_at IS NULL), 0) AS reserved_tokens,
                    coalesce(sum(input_tokens + output_tokens) FILTER (WHERE settled_at IS NOT NULL), 0) AS month_tokens,
+                   coalesce(sum(cost_micros) FILTER (WHERE settled_at IS NOT NULL), 0) AS month_cost_micros,
                    coalesce(sum(input_tokens + output_tokens) FILTER (
                        WHERE settled_at >= %(day)s::date::timestamp AT TIME ZONE 'UTC'), 0) AS day_tokens
               FROM usage_ledgerentry AS entry

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from unfold.admin import TabularInline
 
 from accounts.addresses import email_key, refuse_incomparable
+from accounts.lifecycle.extent import extent
 from accounts.models import Membership, Organization, User
 from accounts.staff.audit import MAX_KEYS, values_of
 from accounts.staff.filters import MemberFilter
@@ -95,10 +96,11 @@ class OrganizationAdmin(StaffModelAdmin):
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """List the organizations only.
+        """List the organizations, and how much is stored for them.
 
         Django would check the permission to delete their usage sums, which no user has.
         """
-        organizations = [str(organization) for organization in objs]
+        organizations = list(objs)
         lacking = set() if self.has_delete_permission(request) else {str(self.opts.verbose_name)}
-        return organizations, {str(self.opts.verbose_name_plural): len(organizations)}, lacking, []
+        lines: Any = [*map(str, organizations), extent("organization", [each.pk for each in organizations])]
+        return lines, {str(self.opts.verbose_name_plural): len(organizations)}, lacking, []

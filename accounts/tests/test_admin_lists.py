@@ -200,3 +200,11 @@ def test_a_long_list_says_that_there_is_more(monkeypatch: pytest.MonkeyPatch) ->
     assert _browser().get("/admin/accounts/user/?p=2").status_code == 200
     shown = _browser().get("/admin/accounts/user/", {"q": f"{uuid.uuid4().hex}"}).content.decode()
     assert "and there are more" not in shown
+
+
+def test_the_times_of_lists_have_their_zone() -> None:
+    user = _users()[0]
+    Session.objects.create(user=user, expires_at=timezone.now() + timedelta(days=3000))
+    page = _browser().get("/admin/accounts/session/", {"q": user.email}).content.decode()
+    assert f"{timezone.now():%Y-%m-%d} " in page
+    assert " UTC<" in page.replace(" </", "</")

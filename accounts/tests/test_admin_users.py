@@ -11,7 +11,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from accounts.models import AuditEvent, Session, User
+from accounts.models import AuditEvent, Membership, Organization, Session, User
 from accounts.tests.staff import form_fields, helper, make_user, superuser
 from conftest import Api, Person
 from edgechat.stores.mongo import database
@@ -258,3 +258,20 @@ def blocks_another() -> bool:
             "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
         )
         return bool(cursor.fetchone()[0])
+
+
+def test_the_page_before_a_deletion_says_how_much_goes(web_url: str, alice: Person, bob: Person) -> None:
+    conversation = alice.new_conversation()
+    assert alice.post("todos", json={"title": "to be deleted"}).status_code == 200
+    sent = alice.post(f"chat/conversations/{conversation}/messages", json={"content": "for the ledger"})
+    assert sent.status_code == 200
+    with superuser(web_url) as root:
+        page = " ".join(root.get(f"accounts/user/{alice.id}/delete/").text.split())
+        for line in ("1 conversation<", "1 todo<", "1 session<", "kept without a name<", "1 audit event, kept<"):
+            assert f"<li>{line}" in page or line in page, line
+        assert "ledger entr" in page
+        both = root.act("accounts/user/", "delete_selected", alice.id, bob.id)
+        assert "2 sessions" in both.text
+        organization = Organization.objects.create(name="to be deleted")
+        Membership.objects.create(organization=organization, user_id=alice.id, role="owner")
+        assert "1 membership" in root.get(f"accounts/organization/{organization.pk}/delete/").text

@@ -55,6 +55,12 @@ from conversations.transcript_repository.message_store import (
     search_messages,
     set_feedback,
 )
+from conversations.transcript_repository.quality_reads import (
+    JudgedReply,
+    Quality,
+    judged_replies,
+    texts_of_replies,
+)
 from conversations.transcript_repository.reply_store import (
     begin_attempt,
     end_reply,
@@ -75,6 +81,7 @@ from conversations.transcript_repository.shared_reads import (
 from conversations.transcript_repository.staff_reads import (
     ConversationMetadata,
     ReplyMetadata,
+    count_conversations_of,
     existing_conversations,
     find_metadata,
     list_metadata,

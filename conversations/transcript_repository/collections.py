@@ -113,6 +113,13 @@ def ensure_indexes() -> list[str]:
             [("owner_id", 1), ("created_at", -1), ("conversation_id", -1), ("seq", -1)],
             name="owner_created_conversation_seq",
         ),
+        _ensure_index(messages(), [("status", 1), ("created_at", -1)], name="status_created"),
+        _ensure_index(
+            messages(),
+            [("feedback.rating", 1), ("created_at", -1)],
+            name="rating_created",
+            partialFilterExpression={"feedback.rating": {"$exists": True}},
+        ),
         _ensure_index(messages(), [("expires_at", 1)], name="temporary_ttl", expireAfterSeconds=3600),
         _ensure_index(tombstones(), [("owner_id", 1), ("change", 1)], name="owner_change"),
         _ensure_index(tombstones(), [("purged", 1), ("deleted_at", 1)], name="unpurged"),

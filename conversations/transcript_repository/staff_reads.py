@@ -5,9 +5,11 @@ The fields are listed explicitly, so that a new field is hidden until it is adde
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TypedDict, cast
 
+from accounts.lifecycle.extent import MAX_COUNTED
 from conversations.documents import ConversationDocument, is_expired
 from conversations.transcript_repository.collections import conversations, now, unexpired
 from conversations.transcript_repository.conversation_store import numbered
@@ -45,6 +47,12 @@ _METADATA = dict.fromkeys(ConversationMetadata.__annotations__, 1)
 def existing_conversations(conversation_ids: list[str]) -> set[str]:
     """The existing ones of these conversations, of all owners."""
     return {found["_id"] for found in conversations().find({"_id": {"$in": conversation_ids}}, {"_id": 1})}
+
+
+@mongo_errors
+def count_conversations_of(owner_ids: Sequence[int]) -> int:
+    """How many conversations these owners have together; MAX_COUNTED + 1 for more."""
+    return conversations().count_documents({"owner_id": {"$in": list(owner_ids)}}, limit=MAX_COUNTED + 1)
 
 
 @mongo_errors

@@ -61,6 +61,10 @@ UNFOLD = {
             _section(
                 "Chat",
                 _page("Conversations", "chat", "conversations.conversation"),
+                {
+                    **_page("Quality of replies", "thumb_down", "conversations.conversation"),
+                    "link": reverse_lazy("admin:conversations_conversation_quality"),
+                },
                 _page("Todos", "checklist", "conversations.todo"),
             ),
             _section(

@@ -31,6 +31,7 @@ from edgechat.processes import periodic
 from edgechat.stores.postgresql.prepared import fetch_row
 from usage import processes
 from usage.ledger import statements
+from usage.ledger.budget_warnings import note_refusal
 from usage.ledger.budgets import DEFAULT, BudgetExceeded, BudgetState, Limit, Period, default_limit, period_start
 from usage.ledger.queries import limit_of, rows_of
 from usage.ledger.tokens import TokenUsage
@@ -113,6 +114,8 @@ def _open(values: dict[str, Any]) -> OpenEntry:
         if found < len(payers):
             raise IntegrityError("An account or an organization was deleted while its call was opened")
     if output <= 0:
+        for subject, period, *_ in short:
+            note_refusal(subject, values[subject], period)
         raise BudgetExceeded([BudgetState(*budget) for budget in short], needed=values["input"] + 1)
     return OpenEntry(output)
 

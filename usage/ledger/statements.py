@@ -90,7 +90,7 @@ OPEN = """
 
 # The count of a past month or day restarts, unless the clock of another process is ahead of this one's.
 _TAKE_FROM_SPENDING = """account AS (
-        SELECT spending.id, closed.reserved_tokens
+        SELECT spending.id, closed.reserved_tokens, coalesce(closed.cost_micros, 0) AS cost_micros
           FROM usage_spending AS spending, closed
          WHERE spending.user_id = closed.user_id OR spending.organization_id = closed.organization_id
          ORDER BY spending.id
@@ -99,6 +99,8 @@ _TAKE_FROM_SPENDING = """account AS (
         UPDATE usage_spending
            SET reserved_tokens = greatest(0, usage_spending.reserved_tokens - account.reserved_tokens),
                month_tokens = CASE WHEN month < %(month)s THEN %(total)s ELSE month_tokens + %(total)s END,
+               month_cost_micros = account.cost_micros
+                   + CASE WHEN month < %(month)s THEN 0 ELSE month_cost_micros END,
                month = greatest(month, %(month)s),
                day_tokens = CASE WHEN day < %(day)s THEN %(total)s ELSE day_tokens + %(total)s END,
                day = greatest(day, %(day)s)
@@ -119,7 +121,7 @@ SETTLE = f"""
                                  ELSE attempt_id END,
                answered_by = {_ANSWERED}, cost_micros = ({_COST})
          WHERE attempt_id = %(attempt_id)s AND settled_at IS NULL
-        RETURNING user_id, organization_id, reserved_tokens
+        RETURNING user_id, organization_id, reserved_tokens, cost_micros
     ), {_TAKE_FROM_SPENDING}, of_organization AS (
         INSERT INTO usage_organizationusage AS sums (organization_id, user_id, hour, input_tokens, output_tokens)
         SELECT organization_id, user_id, date_trunc('hour', %(now)s, 'UTC'), %(input)s, %(output)s
@@ -138,7 +140,7 @@ SETTLE = f"""
 DISCARD = f"""
     WITH closed AS (
         DELETE FROM usage_ledgerentry WHERE attempt_id = %(attempt_id)s AND settled_at IS NULL
-        RETURNING user_id, organization_id, reserved_tokens
+        RETURNING user_id, organization_id, reserved_tokens, cost_micros
     ), {_TAKE_FROM_SPENDING}
     SELECT
 """

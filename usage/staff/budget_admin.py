@@ -7,8 +7,10 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import QuerySet
+from django.db.models import Case, OuterRef, QuerySet, Subquery, When
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest
+from django.utils import timezone
 from unfold.admin import TabularInline
 from unfold.widgets import UnfoldAdminBigIntegerFieldWidget, UnfoldAdminSelectWidget
 
@@ -16,10 +18,12 @@ from accounts.models import Organization, User
 from accounts.staff.pages import OfPayersAdmin
 from accounts.staff.rights import is_superuser
 from edgechat.http.client_address import caller_of
-from usage.ledger.budgets import DEFAULT, Limit, Period
+from usage.ledger.budgets import DEFAULT, Limit, Period, period_start
 from usage.ledger.queries import limit_of
 from usage.ledger.services import record_budget
-from usage.models import Budget
+from usage.models import Budget, Spending
+
+PERIODS: tuple[Period, ...] = ("month", "day")
 
 
 def may_set_budget(request: HttpRequest, user: User | None) -> bool:
@@ -31,6 +35,12 @@ def may_set_budget(request: HttpRequest, user: User | None) -> bool:
 
 def record_change(request: HttpRequest, budget: Budget, limit: Limit, *, before: Limit) -> None:
     record_budget(budget, limit, before=before, caller=caller_of(request), actor_id=request.user.pk)
+
+
+def _used(owner: str, period: Period) -> Subquery:
+    """The tokens that the owner of a budget has used in the current period. Evaluated for displayed rows only."""
+    spent = Spending.objects.filter(**{owner: OuterRef(owner), period: period_start(period, timezone.now())})
+    return Subquery(spent.values(f"{period}_tokens")[:1])
 
 
 class SetBudgetForm(forms.Form):
@@ -65,11 +75,25 @@ class SetBudgetForm(forms.Form):
 @admin.register(Budget)
 class BudgetAdmin(OfPayersAdmin):
     fields = ("user", "organization", "period", "token_limit")
-    list_display = ("id", "user", "organization", "period", "token_limit")
+    list_display = ("id", "user", "organization", "period", "token_limit", "used")
     list_select_related = ("user", "organization")
     list_filter = ("period",)
     ordering = ("-id",)
     autocomplete_fields = ("user", "organization")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
+        """With the tokens that are used in the budget's current period; None before the first call."""
+        budgets: QuerySet[Budget] = super().get_queryset(request)
+        used = {period: Coalesce(*(_used(owner, period) for owner in ("user", "organization"))) for period in PERIODS}
+        return budgets.annotate(
+            used_tokens=Case(*(When(period=period, then=tokens) for period, tokens in used.items()))
+        )
+
+    @admin.display(description="used")
+    def used(self, budget: Budget) -> str:
+        used: int = budget.used_tokens or 0  # type: ignore[attr-defined]
+        percent = f" ({100 * used // budget.token_limit} %)" if budget.token_limit else ""
+        return f"{used:,}{percent}"
 
     def get_readonly_fields(self, request: HttpRequest, obj: Budget | None = None) -> tuple[str, ...]:
         return () if obj is None else ("user", "organization", "period")

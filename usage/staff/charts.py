@@ -20,8 +20,9 @@ from accounts.staff.rights import may_see
 from usage.staff.queries import FRACTIONS, Dashboard, Day
 from usage.staff.spans import Span
 
-# Legible on light and on dark backgrounds; unfold's script resolves the variable.
-FIRST, SECOND, THIRD, BAD = "var(--color-primary-600)", "#f59e0b", "#14b8a6", "#ef4444"
+# Legible on light and on dark backgrounds. Numbers instead of the theme's variables, which are in a form from which
+# Chart.js cannot calculate the color of a bar under the pointer: it would disappear.
+FIRST, SECOND, THIRD, BAD = "#9333ea", "#f59e0b", "#14b8a6", "#ef4444"
 COLORS = (FIRST, SECOND, THIRD, "#3b82f6", "#ec4899", "#9ca3af")
 TICKS = "#9ca3af"
 
@@ -122,6 +123,7 @@ class Chart:
                 "data": series.values,
                 "borderColor": series.color,
                 "backgroundColor": series.color,
+                "hoverBackgroundColor": series.color,
                 **look,
             }
             for series in self.series

@@ -246,6 +246,7 @@ def test_it_says_what_differed(database_url: str) -> None:
         "  cost_micros: 7",
         "spending: as recounted",
         "  month_tokens: 48",
+        "  month_cost_micros: 18",
         "  day_tokens: 48",
         "  reserved_tokens: 1630",
         "2 rows differed and were corrected.",

@@ -1,0 +1,1 @@
+"""Pages of the admin about replies. conversations.admin adds them to its own."""
