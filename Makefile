@@ -89,6 +89,7 @@ check: install node
 
 docs: install
 	$(BIN)/python -m edgechat.local.settings_page
+	$(BIN)/python -m edgechat.local.metrics_page
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --clean
 	@echo 'site/index.html'
 

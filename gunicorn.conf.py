@@ -16,6 +16,11 @@ import sys  # noqa: E402
 from contextlib import suppress  # noqa: E402
 from typing import Any  # noqa: E402
 
+from edgechat.metrics import files as metric_files  # noqa: E402
+
+# Before the application is imported, which declares the metrics.
+metric_files.create_folder()
+
 # What is imported is no garbage: looking for some would take a tenth of the start.
 gc.disable()
 
@@ -98,6 +103,14 @@ def post_worker_init(worker: Any) -> None:
         processes.keep_alive()  # before the first request, which needs the time from PostgreSQL
     periodic.start()
     gc.enable()  # a configuration that was read again on SIGHUP has disabled it
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    metric_files.forget_process(worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    metric_files.delete_folder()
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -15,6 +15,7 @@ class AccountsConfig(AppConfig):
         from accounts.open_calls import endings, slots
         from accounts.open_calls import registry as open_calls
         from edgechat.http import notices
+        from edgechat.metrics import sampling
         from edgechat.processes import periodic
 
         notices.listen(endings.ENDED, open_calls.hear_ended)
@@ -33,6 +34,7 @@ class AccountsConfig(AppConfig):
         )
         extent.register_stored("organization", extent.rows_in(Membership, "organization_id"))
         periodic.register(deletion.finish_deletions, seconds=60)
+        sampling.register_backlog(deletion.measure_pending_deletions)
         periodic.register(login_lock.prune_login_attempts, seconds=600)
         periodic.register(open_calls.check_open_calls, seconds=open_calls.CHECK_SECONDS)
         periodic.register(open_calls.notice_hang_ups, seconds=open_calls.HANG_UP_SECONDS)

@@ -50,6 +50,21 @@ class CountingShare(_Overhead):
         return Measured(100 * self.figures(site)["cpu_milliseconds"] / load.cpu_milliseconds, load)
 
 
+class MetricsShare(_Overhead):
+    name = "metrics-share"
+    title = "of the CPU of GET /auth/me, what its metrics take"
+    unit = "%"
+    module = "bench.metrics_overhead"
+    target = Target(3)
+
+    def measure(self, site: Site) -> Measured:
+        requests = [site.request("GET", "auth/me", person=site.person(number)) for number in range(16)]
+        load = site.load(requests, connections=16, seconds=site.seconds)
+        figures = self.figures(site)
+        more = {"CPU of them, ms": figures["cpu_milliseconds"], "CPU of a scrape, ms": figures["scrape_milliseconds"]}
+        return Measured(100 * figures["cpu_milliseconds"] / load.cpu_milliseconds, load, more=more)
+
+
 class ModelCallOverhead(_Overhead):
     name = "model-call-overhead"
     title = "CPU of a streamed call to the model and its ledger entry, above google-genai's own"

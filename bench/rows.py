@@ -281,6 +281,7 @@ def all_rows() -> dict[str, Scenario]:
         overhead_scenarios.RequestOverhead(),
         overhead_scenarios.RequestRoundTrips(),
         overhead_scenarios.CountingShare(),
+        overhead_scenarios.MetricsShare(),
         overhead_scenarios.ModelCallOverhead(),
         page_scenarios.PageInProcess(),
         page_scenarios.PageOverhead(),

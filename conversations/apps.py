@@ -29,6 +29,7 @@ class ConversationsConfig(AppConfig):
         from conversations.replies import erase, live, remote, run, stop, take_over
         from conversations.sync import account_export
         from edgechat.http import notices
+        from edgechat.metrics import sampling
         from edgechat.processes import periodic
         from usage import pruning
         from usage.ledger import services as ledger
@@ -65,6 +66,7 @@ class ConversationsConfig(AppConfig):
         periodic.register(import_run.run_next_import, seconds=import_run.RUN_SECONDS)
         pruning.register_job("imports", imports.prune_imports)
         pruning.register_job("pictures", attachments.prune_pictures)
+        sampling.register_backlog(services.measure_pending_deletions)
 
 
 def _end_sharing(instance: Any, **kwargs: Any) -> None:

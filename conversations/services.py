@@ -24,6 +24,7 @@ from conversations.queries import ConversationNotFound, MessageNotFound, get_con
 from edgechat.errors import ApiError, LimitContext, NotAuthenticated, StoreUnavailable
 from edgechat.http.bodies import Keywords
 from edgechat.http.idempotency import IdempotencyConflict
+from edgechat.metrics import catalog
 
 logger = structlog.get_logger(__name__)
 
@@ -169,6 +170,11 @@ def purge_conversations() -> int:
 def conversations_left(owner_id: int) -> int:
     """How many more conversations the account can have."""
     return max(0, settings.MAX_CONVERSATIONS - transcripts.count_conversations(owner_id))
+
+
+def measure_pending_deletions() -> None:
+    """Set the metric of conversations whose deletion is not complete."""
+    catalog.deletions_pending.labels("conversations").set(transcripts.count_unpurged())
 
 
 @contextmanager

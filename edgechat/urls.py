@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from edgechat import errors, health
+from edgechat.metrics.views import MetricsView
 from edgechat.openapi.views import HashedOpenAPIView, OpenAPIView, RedocBundleView, RedocView, SwaggerView
 from edgechat.playground.views import PlaygroundView
 
@@ -16,6 +17,7 @@ urlpatterns = [
     path("api/v1/health/db", health.DatabaseView.as_view()),
     path("api/v1/health/mongo", health.MongoView.as_view()),
     path("api/v1/health/redis", health.RedisView.as_view()),
+    path("metrics", MetricsView.as_view()),
     path("api/v1/", include("accounts.urls")),
     path("api/v1/", include("conversations.urls")),
     path("api/v1/", include("ai.urls")),

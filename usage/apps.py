@@ -10,12 +10,15 @@ class UsageConfig(AppConfig):
         from accounts.lifecycle.data_export import register_exporter
         from accounts.lifecycle.deletion import register_eraser
         from accounts.lifecycle.extent import register_stored, rows_in
+        from edgechat.metrics import sampling
         from edgechat.processes import periodic
         from usage import account_export, processes, pruning
         from usage.ledger import budget_warnings
+        from usage.ledger import queries as ledger_queries
         from usage.ledger import services as ledger
         from usage.models import Budget, LedgerEntry, OrganizationUsage, RequestRecord
         from usage.reports import services as reports
+        from usage.requests import queries
         from usage.requests import services as requests
 
         register_eraser(ledger.anonymize_user)
@@ -33,6 +36,8 @@ class UsageConfig(AppConfig):
         )
         pre_delete.connect(ledger.forget_organization, sender="accounts.Organization", dispatch_uid="usage")
         register_exporter(account_export.export_usage, types=account_export.TYPES)
+        sampling.register_backlog(queries.measure_backlog)
+        sampling.register_backlog(ledger_queries.measure_open_calls)
         periodic.register(requests.collect_new_requests, seconds=1)
         periodic.register(ledger.settle_deferred, seconds=2)
         periodic.register(processes.keep_alive, seconds=processes.HEARTBEAT_SECONDS)

@@ -122,6 +122,12 @@ class RequestRecord(models.Model):
         db_default="",  # processes of an older release do not write this column
         help_text="As in X-Request-ID and in every error; a client may choose it.",
     )
+    is_long = models.BooleanField(
+        default=False,
+        db_default=False,  # processes of an older release do not write this column
+        help_text="A send, an event stream, a call to the model, an export, a picture. `milliseconds` is then the time "
+        "until its answer began, and is not part of the latency.",
+    )
 
     class Meta:
         ordering = ("-at",)

@@ -21,6 +21,7 @@ from accounts.models import AuditEvent, Membership, User
 from accounts.organizations.members import leave_all_organizations
 from edgechat.errors import StoreUnavailable
 from edgechat.http.client_address import Caller
+from edgechat.metrics import catalog
 
 logger = structlog.get_logger(__name__)
 
@@ -75,6 +76,12 @@ def finish_deletions() -> int:
             User.objects.filter(pk=user_id).update(deletion_requested_at=timezone.now())
     _erase_late_writes()
     return gone
+
+
+def measure_pending_deletions() -> None:
+    """Set the metric of accounts whose deletion is not complete."""
+    pending = User.objects.filter(deletion_requested_at__isnull=False).count()
+    catalog.deletions_pending.labels("accounts").set(pending)
 
 
 def _erase_late_writes() -> None:

@@ -23,6 +23,7 @@ from django.utils import timezone
 from accounts.addresses import email_key
 from accounts.models import LoginAttempts
 from edgechat.errors import RateLimited
+from edgechat.metrics import catalog
 from edgechat.processes.threads import waiting
 
 MAX_FAILURES = 5
@@ -93,12 +94,17 @@ def _begin(key: str) -> LoginAttempt:
         attempts = LoginAttempts.objects.filter(key=key).first()
         if attempts is not None and all(began < now - RUNNING_FOR for began in attempts.running_since):
             counted = sorted([*attempts.failed_at, *attempts.running_since])[-MAX_FAILURES:]
-            raise LoginLocked(retry_after=(counted[0] + WINDOW - now).total_seconds())
+            raise _locked((counted[0] + WINDOW - now).total_seconds())
         if time.monotonic() > give_up:
-            raise LoginLocked(retry_after=RUNNING_FOR.total_seconds())
+            raise _locked(RUNNING_FOR.total_seconds())
         with waiting():
             time.sleep(pause)
         pause = min(1.5 * pause, LONGEST_POLL_SECONDS)
+
+
+def _locked(seconds: float) -> LoginLocked:
+    catalog.rate_limited.labels("login_lock").inc()
+    return LoginLocked(retry_after=seconds)
 
 
 def forget_failures(email: str) -> None:

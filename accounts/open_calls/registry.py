@@ -23,6 +23,7 @@ import gevent.monkey
 import structlog
 from django.db import OperationalError
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
 from accounts.login.sessions import SessionEnded
 from accounts.models import ApiKey, Session
@@ -32,7 +33,8 @@ from accounts.requests import AuthenticatedRequest
 from accounts.staff.sessions import session_of
 from edgechat.errors import ApiError, StoreUnavailable
 from edgechat.http import notices
-from edgechat.http.event_stream import ClosingBody
+from edgechat.http.event_stream import ClosingBody, event_stream_response
+from edgechat.http.request_metrics import begin_long, measure_end, measure_first_event
 from edgechat.http.request_state import state_of
 from edgechat.processes.threads import EXITS, start_thread, waiting
 
@@ -78,6 +80,7 @@ class OpenCall:
         self.connection = connection
         self.reading: Reading | None = None
         self.on_close: list[Callable[[], object]] = []
+        self.on_first_event: Callable[[], object] = lambda: None
         self._end: ApiError | None = None
         self._wakers: list[Callable[[], object]] = []
         self._kept = False
@@ -162,6 +165,11 @@ class OpenCall:
         self.keep()
         return _Body(self, chunks)
 
+    def stream(self, events: Iterable[bytes], *, reconnect: bool = True) -> HttpResponseBase:
+        """The response that sends these events, and then closes the call."""
+        self.keep()
+        return event_stream_response(events, on_first=self.on_first_event, on_close=self.close, reconnect=reconnect)
+
     def keep(self) -> None:
         """Keep the call open after the block. The caller of this method has to close it."""
         self._kept = True
@@ -198,11 +206,11 @@ def open_call(request: AuthenticatedRequest, *, events: bool = False, reply: boo
     Event streams and such replies end when their clients close the connection. A stream counts towards
     MAX_STREAMS_PER_USER, a reply towards MAX_REPLIES_PER_USER. Raises TooManyReplies and HungUp.
     """
-    user_id = request.user.pk
+    user_id, http = request.user.pk, request._request
     call = OpenCall(
         user_id=user_id,
         session_id=request.auth.pk,
-        since=state_of(request._request).authenticated_at,
+        since=state_of(http).authenticated_at,
         connection=request.META.get("gunicorn.socket") if events or reply else None,
     )
     try:
@@ -218,6 +226,9 @@ def open_call(request: AuthenticatedRequest, *, events: bool = False, reply: boo
         call.close()
         raise
     _remember(call)
+    begin_long(http)
+    call.on_close.append(partial(measure_end, http, streamed=events))
+    call.on_first_event = partial(measure_first_event, http)
     return call
 
 

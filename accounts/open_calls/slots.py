@@ -18,6 +18,7 @@ from django.conf import settings
 from redis.commands.core import Script
 
 from edgechat.errors import RateLimited
+from edgechat.metrics import catalog, sampling
 from edgechat.stores.redis import RedisError, redis_client
 
 logger = structlog.get_logger(__name__)
@@ -91,6 +92,7 @@ class Slot:
     """A slot that is held. The end of the `with` block releases it unless `keep` was called."""
 
     def __init__(self, kind: Kind, user_id: int, group: str) -> None:
+        self.kind = kind
         self.key = _key(kind, user_id)
         self.group = group
         self.member = f"{group}/{uuid.uuid4().hex}"
@@ -120,6 +122,7 @@ class Slot:
 
 _held: set[Slot] = set()
 _lock = threading.Lock()
+sampling.register(lambda: catalog.http_streams.set(sum(slot.kind == "streams" for slot in _held)))
 
 
 def take_slot(kind: Kind, user_id: int, *, group: str | None = None, always: bool = False) -> Slot:
@@ -137,6 +140,7 @@ def take_slot(kind: Kind, user_id: int, *, group: str | None = None, always: boo
         logger.warning("slots_of_this_process_alone", reason=type(error).__name__)
         taken = always or _has_room(slot, limit)
     if not taken:
+        catalog.rate_limited.labels(kind).inc()
         raise TooManyReplies(kind, limit)
     with _lock:
         _held.add(slot)

@@ -282,7 +282,9 @@ def test_an_export_with_a_store_away_breaks_off_without_counts(
 
     file = tmp_path / "part"
     monkeypatch.setattr(mongo, "_client", None)
-    monkeypatch.setattr(mongo, "_breaker", Breaker())  # an open circuit breaker would fail the tests of the next second
+    monkeypatch.setattr(
+        mongo, "_breaker", Breaker("mongo")
+    )  # an open circuit breaker would fail the tests of the next second
     with override_settings(MONGODB_URL="mongodb://127.0.0.1:9/"):
         with pytest.raises(CommandError, match="A store is not available; the export broke off"):
             call_command("export_user", alice.email, output=str(file))

@@ -27,7 +27,6 @@ from edgechat.http.event_stream import (
     STREAM,
     DeltaOutput,
     event,
-    event_stream_response,
     wants_event_stream,
 )
 from edgechat.logs import current_request_id
@@ -83,8 +82,7 @@ def respond(
             finally:
                 call.raise_if_over()
         events = _stream(answer, call, write_events or _events)
-        call.keep()
-        return event_stream_response(events, on_close=call.close, reconnect=reconnect)
+        return call.stream(events, reconnect=reconnect)
 
 
 def _cancel(answer: Answer, call: OpenCall) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -13,9 +13,10 @@ import structlog
 from django.conf import settings
 
 from ai.gemini.answers import Chunk, bounded_count, read_chunk
-from ai.gemini.breaker import breaker_of
+from ai.gemini.breaker import ModelBreaker, breaker_of
 from ai.gemini.call_control import CallCancelled, CallControl, ControlledClient
 from ai.gemini.errors import ModelError, model_error
+from ai.gemini.measures import measured
 from ai.gemini.prompts import Prompt
 from ai.gemini.request_json import contents_json, request_json
 from edgechat.processes.threads import waiting
@@ -43,6 +44,12 @@ def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: in
     """
     breaker = breaker_of(settings.GEMINI_MODEL)
     breaker.require_permission()
+    return measured(_stream_answer(prompt, control, breaker, max_output_tokens=max_output_tokens))
+
+
+def _stream_answer(
+    prompt: Prompt, control: CallControl, breaker: ModelBreaker, *, max_output_tokens: int
+) -> Generator[Chunk]:
     answering = finished = False
     try:
         with waiting(), control.active():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from django.http.response import HttpResponseBase
@@ -53,7 +52,7 @@ from edgechat.errors import Invalid, PermissionDenied
 from edgechat.http.answer_bytes import page_of
 from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, NoContent
-from edgechat.http.event_stream import STREAM, event_stream_response, wants_event_stream
+from edgechat.http.event_stream import STREAM, wants_event_stream
 from edgechat.http.idempotency import IDEMPOTENCY_KEY, IdempotencyConflict, idempotency_key
 from edgechat.http.validation import validated_body, validated_query
 from edgechat.openapi.notes import extend_schema, raises
@@ -264,7 +263,7 @@ class StreamView(APIView):
                 call.reads(reading_of(conversation, user_id=request.user.pk))
                 key = ReplyKey(message["owner_id"], conversation_id, message["seq"])
                 events = stream_reply(key, call=call, since=since)
-            return _events(call, events)
+            return call.stream(events)
 
 
 def _send(request: AuthenticatedRequest, conversation_id: str, *, events: bool) -> HttpResponseBase:
@@ -298,18 +297,13 @@ def _answer(key: ReplyKey, *, events: bool, running: bool, call: OpenCall) -> Ht
     """
     call.reads(Reading(key.owner_id, key.conversation_id, organization_id=None))
     if events:
-        return _events(call, stream_reply(key, call=call, first=opening_exchange(key)))
+        return call.stream(stream_reply(key, call=call, first=opening_exchange(key)))
     exchange = wait_for_reply(key, call=call)
     if running and exchange.model_message["status"] == "failed":
         failure = failure_of(exchange.model_message)
         failure.context = dict(exchange_body(exchange))
         raise failure
     return Answer(exchange_body(exchange))
-
-
-def _events(call: OpenCall, events: Iterator[bytes]) -> HttpResponseBase:
-    call.keep()
-    return event_stream_response(events, on_close=call.close)
 
 
 def _one_key(request: AuthenticatedRequest, client_message_id: str | None) -> str | None:

@@ -29,6 +29,7 @@ from conversations.queries import charged_organization
 from conversations.replies.run import CompleteReply
 from edgechat.errors import NotAuthenticated, StoreUnavailable
 from edgechat.graphemes import cut
+from edgechat.metrics import catalog
 from edgechat.processes.threads import is_busy, waiting, working
 from usage.ledger.budgets import BudgetExceeded
 from usage.ledger.local_models import is_local
@@ -65,12 +66,13 @@ def look_after(complete: CompleteReply) -> None:
     if not untitled and not complete.overflowed:
         return
     deadline = time.monotonic() + PATIENCE_SECONDS
-    with waiting():
+    with waiting(), catalog.upkeep_waiting.track_inprogress():
         while is_busy() and time.monotonic() < deadline:
             time.sleep(BUSY_SECONDS)
         has_permit = _permits.acquire(timeout=max(0.0, deadline - time.monotonic()))
     if not has_permit:
         logger.warning("upkeep_skipped", message_id=reply["message_id"], reason="busy")
+        catalog.upkeep_skipped.labels("busy").inc()
         return
     try:
         with working():
@@ -86,6 +88,7 @@ def look_after(complete: CompleteReply) -> None:
                 extend_summary(conversation, last_seq=reply_seq(reply), ledger_id=reply["ledger_id"])
     except (StoreUnavailable, OperationalError) as error:
         logger.warning("upkeep_skipped", message_id=reply["message_id"], reason=type(error).__name__)
+        catalog.upkeep_skipped.labels("store").inc()
     finally:
         _permits.release()
 
@@ -218,6 +221,7 @@ def _ask(
         answer = call.run()
     except (ModelError, BudgetExceeded, OperationalError, StoreUnavailable, NotAuthenticated) as error:
         logger.warning("upkeep_skipped", purpose=str(purpose), reason=type(error).__name__)
+        catalog.upkeep_skipped.labels("call").inc()
         return None
     is_cut = max_output_tokens is not None and call.finish_reason == TOO_LONG
     return None if call.blocked or is_cut else answer

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from django.utils import timezone
 
 from accounts.open_calls.slots import Slot
 from ai.gemini import CallControl
 from conversations.documents import Exchange, ReplyDocument
 from edgechat.http import notices
+from edgechat.metrics import catalog
 from edgechat.processes.text_feed import TextFeed
 from edgechat.stores.redis import RedisError, drop_foreign, is_foreign, is_full, redis_client
 
@@ -48,6 +50,7 @@ class LiveReply:
         self.message_id = reply["message_id"]
         self.attempt = reply["attempt"]
         self.worker = reply["worker"]
+        self._started_at = reply["started_at"]
         self.control = control
         self.slot = slot
         # Both messages as this process stored them; their final state once `stored` is true.
@@ -71,6 +74,12 @@ class LiveReply:
     def ended(self) -> bool:
         return self.feed.state.ended
 
+    def append(self, text: str) -> None:
+        if text and not self.text:
+            # With the attempts of processes that died.
+            catalog.reply_first_text_seconds.observe((timezone.now() - self._started_at).total_seconds())
+        self.feed.append(text)
+
     def erase(self) -> None:
         self.erased = True
         self.control.cancel()
@@ -85,11 +94,13 @@ _running: dict[str, LiveReply] = {}
 
 def add_running(reply: LiveReply) -> None:
     _running[reply.message_id] = reply
+    catalog.replies_running.set(len(_running))
 
 
 def remove_running(reply: LiveReply) -> None:
     if _running.get(reply.message_id) is reply:
         del _running[reply.message_id]
+        catalog.replies_running.set(len(_running))
 
 
 def find_running(message_id: str) -> LiveReply | None:

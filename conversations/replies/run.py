@@ -137,7 +137,7 @@ def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:
         for text in call.texts():
             if live.lease_lost:
                 break
-            live.feed.append(text)
+            live.append(text)
             publish(live)
             if time.monotonic() >= snapshot_due:
                 with working_if_free() as free:

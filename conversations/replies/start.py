@@ -38,6 +38,7 @@ from conversations.replies.run import ReplyCall, run_detached
 from conversations.services import GenerationInProgress
 from edgechat.errors import ApiError
 from edgechat.http.idempotency import IdempotencyConflict
+from edgechat.metrics import catalog
 from edgechat.stores import store_time
 from edgechat.stores.mongo import MongoRefused
 from usage import processes
@@ -79,6 +80,7 @@ def send_message(
             if earlier is not None:
                 key, running = earlier
                 if not running or _is_stored(key):
+                    catalog.replayed_sends.inc()
                     return earlier
                 pause = wait_for_claim(call, pause)
                 continue

@@ -19,6 +19,7 @@ from conversations.replies.run import run_detached
 from conversations.replies.shutdown import is_shutting_down
 from conversations.replies.start import claiming, is_claiming, new_ledger_id, open_reply_call
 from edgechat.errors import StoreUnavailable
+from edgechat.metrics import catalog
 from edgechat.stores.mongo import MongoRefused
 from usage import processes
 from usage.ledger import services as ledger
@@ -130,6 +131,7 @@ def _take_over(conversation: ConversationDocument, *, restart: bool) -> bool:
         # The process died between the last two writes: the reply has ended, but the conversation is not free yet.
         complete = message is not None and message["status"] == "complete"
         transcripts.release_reply(owner_id, conversation_id, reply, complete=complete)
+        catalog.reply_take_overs.labels("released").inc()
         return True
     logger.warning("reply_taken_over", message_id=reply["message_id"], attempt=reply["attempt"])
     # The dead process may have called the model, and those tokens are billed.
@@ -155,6 +157,7 @@ def _begin_again(conversation: ConversationDocument, reply: ReplyDocument, messa
     with take_slot("replies", owner_id, group=conversation_id, always=True) as slot:
         try:
             with open_reply_call(conversation, again, prompt) as call:
+                catalog.reply_take_overs.labels("restarted").inc()
                 run_detached(conversation, again, exchange, call, slot, earlier_text=message["content"])
         except BudgetExceeded:
             _end(conversation, again, message, status="interrupted")
@@ -162,6 +165,7 @@ def _begin_again(conversation: ConversationDocument, reply: ReplyDocument, messa
 
 def _end(conversation: ConversationDocument, reply: ReplyDocument, message: MessageDocument, *, status: str) -> None:
     final = {"content": message["content"], "status": status}
+    catalog.reply_take_overs.labels(status).inc()
     transcripts.end_reply(conversation["owner_id"], conversation["_id"], reply, final)
 
 

@@ -137,7 +137,7 @@ def bulk_error(*codes: int) -> Exception:
 def test_what_passes_is_told_from_what_does_not(
     error: Exception | str, expected: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mongo, "_breaker", Breaker())  # one of these errors opens it
+    monkeypatch.setattr(mongo, "_breaker", Breaker("mongo"))  # one of these errors opens it
 
     @mongo_errors
     def write() -> None:

@@ -30,6 +30,7 @@ from conversations.transcript_repository.conversation_store import (
 )
 from conversations.transcript_repository.copies import RestoredTranscripts, copy_everything, filled_collections
 from conversations.transcript_repository.deletion import (
+    count_unpurged,
     delete_conversation,
     delete_everything_of,
     everything_of,

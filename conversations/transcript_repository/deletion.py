@@ -18,6 +18,7 @@ from conversations.transcript_repository.collections import (
 from conversations.transcript_repository.message_store import delete_messages
 from edgechat.stores.mongo import Document, mongo_errors
 
+MAX_COUNTED = 1000
 _KEYS_PER_WRITE = 1000
 
 
@@ -53,6 +54,12 @@ def purge_deleted(*, older_than: datetime) -> int:
     for tombstone in unfinished:
         _purge_tombstone(tombstone)
     return len(unfinished)
+
+
+@mongo_errors
+def count_unpurged() -> int:
+    """How many deletions of conversations have not ended; MAX_COUNTED at most."""
+    return tombstones().count_documents({"purged": False}, limit=MAX_COUNTED)
 
 
 @mongo_errors

@@ -24,6 +24,7 @@ from conversations.transcript_repository.change_numbers import unnumbered_change
 from conversations.transcript_repository.collections import WRITTEN_BY, conversations, messages, now
 from conversations.transcript_repository.conversation_store import find_conversation
 from conversations.transcript_repository.message_store import delete_messages, find_messages, latest_variants
+from edgechat.metrics import catalog
 from edgechat.stores.mongo import Document, mongo_errors
 
 REPLIES_PER_BATCH = 20
@@ -103,6 +104,9 @@ def end_reply(owner_id: int, conversation_id: str, reply: ReplyDocument, final: 
     states = ({"status": "generating"}, {"status": final["status"], "content": final["content"]})
     ending = {"$set": {**final, "outbox": outbox}}
     stored = any(messages().update_one({**mine, **state}, ending).matched_count for state in states)
+    if stored:
+        seconds = (now() - reply["started_at"]).total_seconds()
+        catalog.reply_seconds.labels(final["status"]).observe(max(0.0, seconds))
     complete = stored and final["status"] == "complete"
     released = release_reply(owner_id, conversation_id, reply, complete=complete)
     if not released and find_conversation(owner_id, conversation_id) is None:

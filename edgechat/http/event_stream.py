@@ -77,21 +77,40 @@ class ClosingBody:
 
 
 class _Events(ClosingBody):
+    def __init__(
+        self, events: Iterable[bytes], on_close: Callable[[], None], on_first: Callable[[], object], *, reconnect: bool
+    ) -> None:
+        super().__init__(events, on_close)
+        self._on_first = on_first
+        self._reconnect = reconnect
+
     def __iter__(self) -> Iterator[bytes]:
-        yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-        yield from self._chunks
+        if self._reconnect:
+            yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+        chunks = iter(self._chunks)
+        for chunk in chunks:
+            if chunk is not PING:
+                self._on_first()
+                yield chunk
+                break
+            yield chunk
+        yield from chunks
 
 
 def event_stream_response(
-    events: Iterable[bytes], *, on_close: Callable[[], None] = lambda: None, reconnect: bool = True
+    events: Iterable[bytes],
+    *,
+    on_first: Callable[[], object] = lambda: None,
+    on_close: Callable[[], None] = lambda: None,
+    reconnect: bool = True,
 ) -> StreamingHttpResponse:
     """A response that no cache keeps and no proxy buffers or compresses.
 
-    It starts with the reconnection time if clients `reconnect` to it. `on_close` is called when the response has ended
-    or its client is gone.
+    It starts with the reconnection time if clients `reconnect` to it. `on_first` is called before the first event,
+    `on_close` when the response has ended or its client is gone.
     """
     return StreamingHttpResponse(
-        _Events(events, on_close) if reconnect else ClosingBody(events, on_close),
+        _Events(events, on_close, on_first, reconnect=reconnect),
         content_type="text/event-stream",
         headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"},
     )

@@ -24,8 +24,9 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 
 from edgechat.errors import ApiError, MethodNotAllowed, StoreUnavailable, error_response, to_api_error
 from edgechat.http.client_address import believe_scheme, client_address
-from edgechat.http.rate_limit import is_unlimited, limit_request
+from edgechat.http.rate_limit import METRICS_PATH, is_unlimited, limit_request
 from edgechat.http.request_body import MAX_ANONYMOUS_BYTES, accept_body
+from edgechat.http.request_metrics import measure_answer
 from edgechat.http.request_state import RequestState, attach_state, state_of
 from edgechat.http.security_headers import ADMIN_PATH, add_security_headers
 from edgechat.processes.threads import begin_work, end_work
@@ -65,6 +66,7 @@ class RequestMiddleware:
         if isinstance(response, HttpResponse) and "Content-Length" not in response.headers:
             response.headers["Content-Length"] = str(len(response.content))
         response.headers["X-Request-ID"] = state.request_id
+        measure_answer(request, response)
         access_log.info(
             "request",
             method=request.method,
@@ -78,10 +80,12 @@ class RequestMiddleware:
     def _respond(self, request: HttpRequest) -> HttpResponseBase:
         static_file = self._static_files.get(request.path_info)
         if static_file is not None:
+            state_of(request).is_static = True
             return _serve_static(static_file, request)
         _ignore_trailing_slash(request)
         if is_unlimited(request.path_info):
-            request.get_host()  # raises DisallowedHost
+            if request.path_info != METRICS_PATH:  # Prometheus names its targets by their addresses
+                request.get_host()  # raises DisallowedHost
             return self._view(request)
         refusal = limit_request(request)
         if refusal is not None:

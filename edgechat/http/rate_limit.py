@@ -22,13 +22,15 @@ from edgechat.http.client_address import limit_key
 from edgechat.http.request_body import body_of
 from edgechat.http.request_state import state_of
 from edgechat.http.tally import Tally
+from edgechat.metrics import catalog
 from edgechat.stores.redis import RedisError, redis_client
 
 logger = structlog.get_logger(__name__)
 
 # Only these exact paths: a path below them, like an unknown path, is counted.
+METRICS_PATH = "/metrics"
 _UNLIMITED = {
-    *("/health", "/api/health", "/metrics"),
+    *("/health", "/api/health", METRICS_PATH),
     *("/api/v1/health", "/api/v1/health/ready", "/api/v1/health/db", "/api/v1/health/mongo", "/api/v1/health/redis"),
 }
 
@@ -79,8 +81,12 @@ def seconds_to_wait(group: str, key: str, *, rate: str) -> float | None:
         count, left = _count(f"{group}:{digest}", seconds=int(match[2] or 1) * _SECONDS[match[3]])
     except RedisError as error:
         logger.warning("rate_limit_open", group=group, reason=type(error).__name__)
+        catalog.rate_limit_open.inc()
         return None
-    return left if count > int(match[1]) else None
+    if count <= int(match[1]):
+        return None
+    catalog.rate_limited.labels("address_strict").inc()
+    return left
 
 
 def seconds_to_wait_for(request: HttpRequest, group: str) -> float | None:
@@ -119,13 +125,18 @@ def limit_request(request: HttpRequest) -> RateLimited | None:
     requests.
     """
     if settings.TRUSTED_PROXY_COUNT and not _open_request(request):
+        catalog.rate_limited.labels("simultaneous_requests").inc()
         return RateLimited("Too many simultaneous requests", retry_after=1)
     try:
         count, left = count_request(state_of(request).client_address)
     except RedisError as error:
         logger.warning("rate_limit_open", reason=type(error).__name__)
+        catalog.rate_limit_open.inc()
         return None
-    return RateLimited(retry_after=left) if count > settings.RATE_LIMIT_REQUESTS else None
+    if count <= settings.RATE_LIMIT_REQUESTS:
+        return None
+    catalog.rate_limited.labels("address").inc()
+    return RateLimited(retry_after=left)
 
 
 class AuthRateThrottle(BaseThrottle):

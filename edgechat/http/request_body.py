@@ -18,6 +18,7 @@ from edgechat.http.client_address import limit_key
 from edgechat.http.client_socket import BodyTooSlow, ClientSocket
 from edgechat.http.request_state import state_of
 from edgechat.http.tally import Tally
+from edgechat.metrics import catalog
 
 # For callers without a valid token: they send no more than an address, a password and a name.
 MAX_ANONYMOUS_BYTES = 64 * 1024
@@ -144,8 +145,10 @@ class RequestBody(io.IOBase):
         if self._read > self._limit:
             error = TooLarge(self._too_large)
         elif held.total > settings.MAX_HELD_BYTES:
+            catalog.requests_shed.labels("held_bytes").inc()
             error = StoreUnavailable(retry_after=5)
         elif held.of(self._address) > settings.MAX_HELD_BYTES // 2:
+            catalog.rate_limited.labels("held_bytes").inc()
             error = RateLimited(retry_after=5)
         if error is not None:
             self.failed = True

@@ -16,7 +16,7 @@ class RequestState:
 
     `authenticated_user_id` is None until an access token proved valid; `token_checked` is set once a token was checked.
     `authenticated_at` is the monotonic time just before the valid token's session was checked; `began_at` is that of
-    the request's arrival.
+    the request's arrival. The duration of a request that `is_long` depends on the model or on its client.
     """
 
     request_id: str
@@ -25,6 +25,8 @@ class RequestState:
     token_checked: bool = False
     authenticated_at: float = 0.0
     began_at: float = field(default_factory=time.monotonic)
+    is_static: bool = False
+    is_long: bool = False
 
 
 def attach_state(request: HttpRequest, state: RequestState) -> None:

@@ -112,6 +112,9 @@ class Worker(GeventWorker):
 
 def _refuse(client: Any) -> None:
     """Answer 429, in the shape of every error, to a connection beyond the limit, without waiting for its request."""
+    from edgechat.metrics import catalog
+
+    catalog.rate_limited.labels("connections").inc()
     body = json.dumps({"detail": "Too many connections", "code": "rate_limited", "request_id": str(uuid.uuid4())})
     head = "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
     client.setblocking(False)

@@ -16,6 +16,7 @@ import structlog
 from django.db import InterfaceError, OperationalError
 
 from edgechat.errors import StoreUnavailable
+from edgechat.metrics import catalog, sampling
 from edgechat.processes.threads import EXITS, release_database, start_thread
 from edgechat.stores import store_time
 
@@ -61,6 +62,7 @@ class PeriodicTask:
         """Start the task again if it does not run. The thread of a round that hangs ends with that round."""
         if (fault := self.fault()) is not None:
             logger.error("periodic_task_restarted", task=self.name, fault=fault)
+            catalog.task_restarts.labels(self.name).inc()
             self._ended_at = time.monotonic()
             self.start()
 
@@ -94,13 +96,21 @@ class PeriodicTask:
                 release_database()
         except (StoreUnavailable, OperationalError, InterfaceError) as error:
             logger.warning("periodic_task_deferred", task=self.name, reason=repr(error))
+            self._count("deferred")
         except EXITS:
             raise
         except BaseException:  # gevent's Timeout, for example, is no Exception
             logger.exception("periodic_task_failed", task=self.name)
+            self._count("failed")
         else:
+            self._count("ok")
             return True
         return False
+
+    def _count(self, result: str) -> None:
+        catalog.task_rounds.labels(self.name, result).inc()
+        if result == "ok":
+            catalog.task_age.labels(self.name).set(time.monotonic())
 
 
 def _look_after() -> None:
@@ -129,7 +139,9 @@ def start() -> None:
     """Start one thread for each task. Called once in a worker, after the fork."""
     _started.set()
     for task in (*_tasks, _watcher):
+        catalog.task_age.labels(task.name).set(time.monotonic())
         task.start()
+    sampling.sample()
 
 
 def is_started() -> bool:
@@ -140,6 +152,16 @@ def is_started() -> bool:
 def unwell() -> list[str]:
     """The names of tasks that do not run, or that were started again a moment ago."""
     return [task.name for task in (*_tasks, _watcher) if not task.is_well()] if is_started() else []
+
+
+def _sample_tasks() -> None:
+    for task in (*_tasks, _watcher):
+        catalog.tasks_running.labels(task.name).set(task.is_well())
+
+
+sampling.register(_sample_tasks)
+register(sampling.sample, seconds=sampling.SAMPLE_SECONDS)
+register(sampling.sample_stores, seconds=sampling.STORES_SECONDS)
 
 
 def stop() -> None:

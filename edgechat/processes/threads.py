@@ -16,6 +16,7 @@ import structlog
 from django.db import connections
 
 from edgechat.errors import StoreUnavailable
+from edgechat.metrics import catalog, sampling
 from edgechat.processes.turns import Turns
 from edgechat.stores import store_time
 
@@ -34,7 +35,7 @@ _cpu_slots = threading.BoundedSemaphore(2)
 # How many requests and replies of one process work at the same time; the others wait for their turn, in order. Without
 # this limit a thousand requests would each wait for a connection that another request holds while that one waits for
 # the CPU, and all would exceed the stores' time limits together.
-_turns = Turns(24)
+_turns = Turns(24, waited=catalog.admission_wait_seconds.observe)
 _working = threading.local()
 
 
@@ -53,6 +54,7 @@ def begin_work(*, patience: float | None) -> None:
     if not getattr(_working, "now", False):
         if not _turns.take(patience):
             logger.warning("no_turn", seconds=patience)
+            catalog.requests_shed.labels("no_turn").inc()
             raise StoreUnavailable
         _working.now = True
         store_time.begin()
@@ -70,6 +72,14 @@ def end_work() -> None:
 def is_working() -> bool:
     """Whether this thread has its turn to work, or takes one before its next use of a store."""
     return getattr(_working, "now", False) or store_time.is_turn_owed()
+
+
+def _sample_turns() -> None:
+    catalog.admission_working.set(_turns.taken)
+    catalog.admission_waiting.set(_turns.awaited)
+
+
+sampling.register(_sample_turns)
 
 
 def is_busy() -> bool:

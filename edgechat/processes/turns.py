@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 from edgechat.stores import store_time
 
@@ -16,8 +17,10 @@ LOOK_SECONDS = 0.5
 class Turns:
     """Permits to work, handed out in the order in which threads asked for them."""
 
-    def __init__(self, count: int) -> None:
-        self._free = count
+    def __init__(self, count: int, *, waited: Callable[[float], object] | None = None) -> None:
+        """`waited` is called with the seconds of each wait."""
+        self._count = self._free = count
+        self._waited = waited
         self._queue: deque[threading.Event] = deque()
         self._lock = threading.Lock()
 
@@ -31,6 +34,14 @@ class Turns:
 
     def are_awaited(self) -> bool:
         return bool(self._queue)
+
+    @property
+    def taken(self) -> int:
+        return self._count - self._free
+
+    @property
+    def awaited(self) -> int:
+        return len(self._queue)
 
     def take(self, patience: float | None) -> bool:
         """Wait for a turn. After `patience` seconds the wait goes on only while the stores answer promptly."""
@@ -49,6 +60,9 @@ class Turns:
             if self._leave(mine):
                 self.give_back()
             raise
+        finally:
+            if self._waited is not None:
+                self._waited(time.monotonic() - began)
         return taken or self._leave(mine)
 
     def _leave(self, mine: threading.Event) -> bool:

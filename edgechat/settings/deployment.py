@@ -49,5 +49,7 @@ USE_I18N = False
 
 #: The least severe log lines that are written.
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]))
+#: The Bearer token with which Prometheus reads `/metrics`, which is 404 without it. Not needed in development.
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")
 LOGGING_CONFIG = None  # edgechat.logs configures Django's own loggers and the project's.
 configure_logging(level=LOG_LEVEL or "INFO", as_json=not DEVELOPMENT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from edgechat.metrics import catalog, sampling
 from edgechat.stores import store_time
 
 PAUSE_SECONDS = 1.0
@@ -15,8 +16,11 @@ class Breaker:
     After a failure no attempt is made for a second; then one attempt each second, until one succeeds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, store: str) -> None:
         self._open = False
+        self._failures = catalog.store_failures.labels(store)
+        down = catalog.store_down.labels(store)
+        sampling.register(lambda: down.set(self._open))
         self._next_attempt_at = 0.0
 
     def allows(self) -> bool:
@@ -32,6 +36,7 @@ class Breaker:
     def trip(self) -> None:
         """Record that the store did not answer."""
         self._open = True
+        self._failures.inc()
         self._next_attempt_at = time.monotonic() + PAUSE_SECONDS
 
     def reset(self) -> None:

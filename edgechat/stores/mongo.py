@@ -21,6 +21,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from edgechat.errors import StoreUnavailable
+from edgechat.metrics import catalog, sampling
 from edgechat.processes.threads import in_transaction, release_database
 from edgechat.stores import store_time
 from edgechat.stores.breaker import Breaker
@@ -38,7 +39,7 @@ SILENT_SECONDS = 1.0
 
 _lock = threading.Lock()
 _in_operation = threading.local()
-_breaker = Breaker()
+_breaker = Breaker("mongo")
 _END = object()
 _client: MongoClient[Document] | None = None
 # Connections of a process.
@@ -109,6 +110,20 @@ def _new_client() -> MongoClient[Document]:
         maxPoolSize=_POOL_SIZE,
         appname="edgechat",
     )
+
+
+def _sample_pool() -> None:
+    if _client is None:
+        return
+    # The driver publishes these counts only as events, one for each use of a connection.
+    pools = [server.pool for server in _client._topology._servers.values()]
+    catalog.pool_in_use.labels("mongo").set(sum(pool.active_sockets for pool in pools))
+    catalog.pool_idle.labels("mongo").set(sum(len(pool.conns) for pool in pools))
+    catalog.pool_waiting.labels("mongo").set(sum(max(0, pool.operation_count - pool.active_sockets) for pool in pools))
+    catalog.pool_limit.labels("mongo").set(_POOL_SIZE)
+
+
+sampling.register(_sample_pool)
 
 
 def mongo_errors(function: Callable[P, T]) -> Callable[P, T]:

@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.connection import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
 
+from edgechat.metrics import catalog, sampling
 from edgechat.processes.sockets import is_readable
 from edgechat.stores.breaker import Breaker
 
@@ -36,7 +37,7 @@ _DROP_FOREIGN = """
 
 
 # Every operation either reaches Redis or fails immediately; requests must not queue for a dead server.
-_breaker = Breaker()
+_breaker = Breaker("redis")
 
 
 class _GuardedMixin:
@@ -109,12 +110,17 @@ _GUARDED = {"redis": GuardedConnection, "rediss": GuardedSSLConnection, "unix": 
 class ConnectionPool(BlockingConnectionPool):
     """redis-py's pool without its telemetry, which took as long as the rest of a command."""
 
+    waiting = 0  # threads that ask for a connection
+
     def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
         self._checkpid()
+        self.waiting += 1
         try:
             connection = self.pool.get(timeout=self.timeout)
         except queue.Empty:
             raise redis.exceptions.ConnectionError("No connection available.") from None
+        finally:
+            self.waiting -= 1
         try:
             connection = connection or self.make_connection()  # type: ignore[no-untyped-call]
             connection.connect()
@@ -178,6 +184,18 @@ def redis_client() -> redis.Redis:
 def _client_of(_url: str) -> redis.Redis:
     client: redis.Redis = get_redis_connection("default")
     return client
+
+
+def _sample_pool() -> None:
+    pool: Any = redis_client().connection_pool
+    free = list(pool.pool.queue)  # None for a connection that was never opened
+    catalog.pool_in_use.labels("redis").set(pool.max_connections - len(free))
+    catalog.pool_idle.labels("redis").set(sum(each is not None for each in free))
+    catalog.pool_waiting.labels("redis").set(pool.waiting)
+    catalog.pool_limit.labels("redis").set(pool.max_connections)
+
+
+sampling.register(_sample_pool)
 
 
 def is_foreign(error: RedisError) -> bool:

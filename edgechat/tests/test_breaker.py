@@ -21,7 +21,7 @@ from edgechat.stores.redis import GuardedConnection, redis_client
 def breaker(monkeypatch: pytest.MonkeyPatch) -> Breaker:
     """A new breaker for Redis, used by this test only. Its pauses last until `end_pause`, on a slow machine too."""
     monkeypatch.setattr("edgechat.stores.breaker.PAUSE_SECONDS", 600.0)
-    mine = Breaker()
+    mine = Breaker("mongo")
     monkeypatch.setattr(edgechat.stores.redis, "_breaker", mine)
     return mine
 

@@ -25,7 +25,7 @@ from conftest import Person
 from edgechat import __version__
 from edgechat.environment import Environment
 from edgechat.errors import ApiError, NotFound, error_body
-from edgechat.local import settings_page
+from edgechat.local import metrics_page, settings_page
 from edgechat.local.model_server.directives import PERCENT_ENCODED, Directives, parse_directives
 from edgechat.local.settings_page import REQUIRED as COMPLETE
 from edgechat.settings import env as settings_environment
@@ -110,6 +110,13 @@ def test_the_settings_page_is_made_from_the_declarations() -> None:
     done = run_python("from edgechat.local.settings_page import settings_tables; print(settings_tables())", **COMPLETE)
     assert done.returncode == 0, done.stderr
     assert SETTINGS.partition(settings_page.BEGIN)[2].partition(settings_page.END)[0].strip() == done.stdout.strip()
+
+
+def test_the_metrics_page_is_made_from_the_catalog() -> None:
+    """`make docs` makes it again."""
+    page = metrics_page.PAGE.read_text()
+    tables = page.partition(metrics_page.BEGIN)[2].partition(metrics_page.END)[0]
+    assert tables.strip() == metrics_page.metrics_tables().strip()
 
 
 def test_env_example_has_every_variable_that_is_read_and_no_other() -> None:

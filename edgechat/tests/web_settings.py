@@ -31,9 +31,11 @@ SMALL = APART | {
     "PLAYGROUND": "false",
     "IMPORT_MAX_MB": "1",
 }
+METRICS_TOKEN = "m" * 32
 PRODUCTION = APART | {
     "ENVIRONMENT": "production",
     "JWT_SECRET": "x" * 32,
+    "METRICS_TOKEN": METRICS_TOKEN,
     "AUTH_RATE_LIMIT": "1000/m",
     "GEMINI_API_KEY": "",
     "GEMINI_BASE_URL": "",

@@ -70,12 +70,13 @@ class BudgetExceeded(ApiError):
         self.spent = bool(spent)
         # Of several exceeded budgets, report the one that resets last.
         named = max(spent or short, key=lambda state: (state.resets_at, -state.remaining))
+        self.budget = f"{named.subject}_{named.period}"
         seconds = (named.resets_at - timezone.now()).total_seconds() if spent else RESERVED_RETRY_SECONDS
         super().__init__(
             f"The {'account' if named.subject == 'user' else 'organization'}'s budget of {named.limit} tokens "
             f"a {named.period} has not enough left for this",
             headers={"Retry-After": str(max(1, int(-(-seconds // 1))))},
-            context=BudgetContext(budget=f"{named.subject}_{named.period}", resets_at=named.resets_at),
+            context=BudgetContext(budget=self.budget, resets_at=named.resets_at),
         )
 
 

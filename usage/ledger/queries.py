@@ -12,8 +12,9 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import Organization, User
+from edgechat.metrics import catalog
 from usage.ledger.budgets import DEFAULT, BudgetState, Limit, Period, Subject, default_limit, period_start
-from usage.models import Budget, Spending
+from usage.models import Budget, LedgerEntry, Spending
 from usage.serializers import QuotaOutput
 
 # The used fraction from which a budget counts as nearly used up, and the number of budgets to report.
@@ -121,6 +122,11 @@ _FULLEST = """
       LEFT JOIN accounts_organization AS organizations ON organizations.id = organization_id
      ORDER BY used::float8 / token_limit DESC, used DESC
 """
+
+
+def measure_open_calls() -> None:
+    """Set the metric of calls that are not settled."""
+    catalog.calls_open.set(LedgerEntry.objects.filter(settled_at=None).count())
 
 
 def near_budgets(*, now: datetime | None = None) -> list[NearBudget]:

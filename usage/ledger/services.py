@@ -27,6 +27,8 @@ from accounts.open_calls.live_accounts import is_deleted
 from edgechat.errors import NotAuthenticated, StoreUnavailable
 from edgechat.http.client_address import Caller
 from edgechat.logs import current_request_id
+from edgechat.metrics import catalog, sampling
+from edgechat.metrics.labels import model_label
 from edgechat.processes import periodic
 from edgechat.stores.postgresql.prepared import fetch_row
 from usage import processes
@@ -42,6 +44,7 @@ logger = structlog.get_logger(__name__)
 # Settlements, and discards (None), that failed because the database was down, with the model that answered. If this
 # process ends first, another one's `settle_abandoned` settles the row by its estimate.
 _deferred: deque[tuple[str, TokenUsage | None, str]] = deque()
+sampling.register(lambda: catalog.settlements_deferred.set(len(_deferred)))
 # Each request of an outage may add one. Settlements need no limit: there are only as many as open calls.
 MAX_DEFERRED_OPENINGS = 10_000
 
@@ -116,7 +119,9 @@ def _open(values: dict[str, Any]) -> OpenEntry:
     if output <= 0:
         for subject, period, *_ in short:
             note_refusal(subject, values[subject], period)
-        raise BudgetExceeded([BudgetState(*budget) for budget in short], needed=values["input"] + 1)
+        refused = BudgetExceeded([BudgetState(*budget) for budget in short], needed=values["input"] + 1)
+        catalog.budget_refusals.labels(refused.budget).inc()
+        raise refused
     return OpenEntry(output)
 
 
@@ -222,9 +227,21 @@ def _close(attempt_id: str, usage: TokenUsage | None, answered_by: str = "") -> 
         "answered_by": answered_by,
     }
     try:
-        _change(statements.SETTLE, values)
+        settled = _change(statements.SETTLE, values)
     except IntegrityError:  # the account or organization was deleted during the statement; the retry sees the deletion
-        _change(statements.SETTLE, values)
+        settled = _change(statements.SETTLE, values)
+    if settled is not None:
+        _measure(usage, *settled)
+
+
+def _measure(usage: TokenUsage, purpose: str, model: str, cost_micros: int | None) -> None:
+    model = model_label(model)
+    for kind in ("input", "output", "cached", "thinking"):
+        catalog.model_tokens.labels(purpose, model, kind).inc(getattr(usage, f"{kind}_tokens"))
+    if cost_micros is None:
+        catalog.model_unpriced.labels(model).inc()
+    else:
+        catalog.model_cost.labels(purpose, model, settings.PRICE_CURRENCY).inc(cost_micros / 10**6)
 
 
 def _now() -> dict[str, Any]:

@@ -121,20 +121,21 @@ SETTLE = f"""
                                  ELSE attempt_id END,
                answered_by = {_ANSWERED}, cost_micros = ({_COST})
          WHERE attempt_id = %(attempt_id)s AND settled_at IS NULL
-        RETURNING user_id, organization_id, reserved_tokens, cost_micros
+        RETURNING user_id, organization_id, reserved_tokens, purpose, {PAID_MODEL} AS paid_model, cost_micros
     ), {_TAKE_FROM_SPENDING}, of_organization AS (
         INSERT INTO usage_organizationusage AS sums (organization_id, user_id, hour, input_tokens, output_tokens)
         SELECT organization_id, user_id, date_trunc('hour', %(now)s, 'UTC'), %(input)s, %(output)s
           FROM closed
          WHERE organization_id IS NOT NULL
         ON CONFLICT (organization_id, user_id, hour) {_ADD}
+    ), of_user AS (
+        INSERT INTO usage_hourlyusage AS sums (user_id, hour, requests, input_tokens, output_tokens)
+        SELECT user_id, date_trunc('hour', %(now)s, 'UTC'), 0, %(input)s, %(output)s
+          FROM closed
+         WHERE user_id IS NOT NULL
+        ON CONFLICT (user_id, hour) {_ADD}
     )
-    INSERT INTO usage_hourlyusage AS sums (user_id, hour, requests, input_tokens, output_tokens)
-    SELECT user_id, date_trunc('hour', %(now)s, 'UTC'), 0, %(input)s, %(output)s
-      FROM closed
-     WHERE user_id IS NOT NULL
-    ON CONFLICT (user_id, hour) {_ADD}
-    RETURNING true
+    SELECT purpose, paid_model, cost_micros FROM closed
 """
 
 DISCARD = f"""

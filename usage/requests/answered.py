@@ -30,6 +30,7 @@ def count_answered(request: HttpRequest, response: HttpResponseBase, *, millisec
                 status=response.status_code,
                 milliseconds=milliseconds,
                 request_id=state_of(request).request_id,
+                is_long=state_of(request).is_long,
             )
         )
 

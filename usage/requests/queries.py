@@ -8,9 +8,11 @@ from datetime import datetime
 
 from django.db import connection, transaction
 
+from edgechat.errors import StoreUnavailable
+from edgechat.metrics import catalog
 from edgechat.stores.redis import RedisError
-from usage.models import RequestRecord
-from usage.requests.request_stream import AnsweredRequest, confirmed, held, read_stream
+from usage.models import RecorderPosition, RequestRecord
+from usage.requests.request_stream import AnsweredRequest, confirmed, held, read_stream, stream_state
 
 
 @contextmanager
@@ -39,6 +41,17 @@ def pending_requests(user_id: int, *, after: str) -> list[datetime]:
     # Some may have reached PostgreSQL directly, although they come after the position.
     known = set(RequestRecord.objects.filter(key__in=pending).values_list("key", flat=True)) if pending else set()
     return [at for key, at in pending.items() if key not in known]
+
+
+def measure_backlog() -> None:
+    """Set the metrics of the requests that are not counted yet. Raises StoreUnavailable."""
+    position = RecorderPosition.objects.filter(pk=1).values_list("last_id", flat=True).first()
+    try:
+        entries, oldest_at, now = stream_state(position or "0-0")
+    except RedisError as error:
+        raise StoreUnavailable from error
+    catalog.counting_entries.set(entries)
+    catalog.counting_backlog.set(0 if oldest_at is None else max(0.0, now - oldest_at))
 
 
 def count_old_requests(*, before: datetime) -> int:

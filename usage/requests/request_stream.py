@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, cast
 
+from edgechat.metrics import catalog, sampling
 from edgechat.stores.redis import RedisError, drop_foreign, is_foreign, redis_client
 
 STREAM = "edgechat:usage:requests"
@@ -44,12 +45,14 @@ class AnsweredRequest:
     status: int
     milliseconds: int
     request_id: str = ""
+    is_long: bool = False
     key: str | None = field(default_factory=_new_key)
 
     def as_arguments(self) -> tuple[str | int | float, ...]:
         """The names and values of the stream's entry."""
         named = ("u", self.user_id, "t", self.at.timestamp(), "m", self.method, "r", self.route)
-        return (*named, "s", self.status, "d", self.milliseconds, "i", self.request_id, "k", self.key or "")
+        more = ("i", self.request_id, "l", int(self.is_long), "k", self.key or "")
+        return (*named, "s", self.status, "d", self.milliseconds, *more)
 
     @classmethod
     def from_entry(cls, fields: dict[bytes, bytes]) -> AnsweredRequest | None:
@@ -63,6 +66,7 @@ class AnsweredRequest:
                 status=int(fields[b"s"]),
                 milliseconds=int(fields[b"d"]),
                 request_id=fields.get(b"i", b"").decode(),
+                is_long=fields.get(b"l") == b"1",
                 key=fields.get(b"k", b"").decode() or None,
             )
         except (KeyError, TypeError, ValueError, OverflowError, OSError):
@@ -92,7 +96,22 @@ def read_stream(after: str, *, count: int | None = None) -> list[tuple[bytes, di
     return cast("list[tuple[bytes, dict[bytes, bytes]]]", answer)
 
 
+def stream_state(after: str) -> tuple[int, float | None, float]:
+    """The number of entries, the time of the first one after an id, if any, and the time now, by Redis' clock.
+
+    Raises RedisError.
+    """
+    pipeline = redis_client().pipeline(transaction=False)
+    pipeline.xlen(STREAM)
+    pipeline.xrange(STREAM, min=f"({after}", max="+", count=1)
+    pipeline.time()
+    length, first, (seconds, micros) = pipeline.execute()
+    oldest_at = int(first[0][0].partition(b"-")[0]) / 1000 if first else None
+    return int(length), oldest_at, seconds + micros / 10**6
+
+
 # By key: records that Redis has not confirmed, although they may have arrived; and records that it has confirmed since
 # the last round of `collect_requests`, which this process still has if Redis goes down.
 held: dict[str | None, AnsweredRequest] = {}
 confirmed: dict[str | None, AnsweredRequest] = {}
+sampling.register(lambda: catalog.counting_held.set(len(held)))

@@ -8,7 +8,8 @@ from usage.reports.latency import BUCKETS, LIMITS
 
 # The bucket of a row with `milliseconds`, and the sums over rows with `status` and `bucket`, the last a histogram.
 _HISTOGRAM = ", ".join(f"count(*) FILTER (WHERE bucket = {number})" for number in range(BUCKETS))
-BUCKET = f"width_bucket(milliseconds::float8, ARRAY{list(LIMITS)}::float8[])"
+# NULL for long calls: the time until their answer began says nothing about how long they took.
+BUCKET = f"CASE WHEN NOT is_long THEN width_bucket(milliseconds::float8, ARRAY{list(LIMITS)}::float8[]) END"
 TRAFFIC = f"""count(*) AS requests, count(*) FILTER (WHERE status BETWEEN 400 AND 499) AS client_errors,
                count(*) FILTER (WHERE status >= 500) AS server_errors,
                ARRAY[{_HISTOGRAM}] AS latencies"""
@@ -17,9 +18,10 @@ TRAFFIC = f"""count(*) AS requests, count(*) FILTER (WHERE status BETWEEN 400 AN
 # were before it, so users without earlier requests on a day become active in this statement.
 COUNT = f"""
     WITH inserted AS (
-        INSERT INTO usage_requestrecord (user_id, at, method, route, status, milliseconds, request_id, key)
+        INSERT INTO usage_requestrecord (user_id, at, method, route, status, milliseconds, request_id, is_long, key)
         SELECT * FROM unnest(%(user_ids)s::bigint[], %(times)s::timestamptz[], %(methods)s::text[], %(routes)s::text[],
                              %(statuses)s::smallint[], %(milliseconds)s::integer[], %(request_ids)s::text[],
+                             %(longs)s::boolean[],
                              %(keys)s::text[])
         ON CONFLICT (key) DO NOTHING
         RETURNING user_id, at, (at AT TIME ZONE 'UTC')::date AS date, status, {BUCKET} AS bucket

@@ -319,18 +319,18 @@ def test_a_days_traffic_is_that_of_its_records(
         " ORDER BY date"
     )
     records = stores.rows(
-        "SELECT (at AT TIME ZONE 'UTC')::date, user_id, status, milliseconds FROM usage_requestrecord"
+        "SELECT (at AT TIME ZONE 'UTC')::date, user_id, status, milliseconds, is_long FROM usage_requestrecord"
         " WHERE user_id = ANY(%s)",
         [person.id for person in people],
     )
     expected = []
     for date in sorted({record[0] for record in records}):  # one day, or two at midnight
         rows = [record for record in records if record[0] == date]
-        errors = [status // 100 for _, _, status, _ in rows]
+        errors = [status // 100 for _, _, status, _, _ in rows]
         latencies = [0] * BUCKETS
-        for *_, milliseconds in rows:
-            latencies[bucket_of(milliseconds)] += 1
-        users = len({user_id for _, user_id, _, _ in rows})
+        for *_, milliseconds, is_long in rows:
+            latencies[bucket_of(milliseconds)] += not is_long
+        users = len({user_id for _, user_id, _, _, _ in rows})
         expected.append((date, len(rows), errors.count(4), errors.count(5), users, latencies))
     assert found == expected
     assert sum(row[2] for row in found) == sum(row[3] for row in found) == 6

@@ -15,6 +15,7 @@ import structlog
 from django.db.backends.postgresql import base
 from psycopg import IsolationLevel, pq
 
+from edgechat.metrics import catalog, sampling
 from edgechat.stores import store_time
 from edgechat.stores.breaker import Breaker
 
@@ -36,7 +37,7 @@ _CANNOT_NOW = (
     psycopg.errors.IndexCorrupted,
 )
 
-_breaker = Breaker()
+_breaker = Breaker("postgresql")
 _answered_at = float("-inf")
 
 
@@ -122,6 +123,18 @@ def _wait_in_loop(gen: Any, fileno: int, seconds: float) -> Any:
 
 def _pools() -> list[Any]:
     return list(base.DatabaseWrapper._connection_pools.values())  # type: ignore[attr-defined]
+
+
+def _sample_pools() -> None:
+    for pool in _pools():
+        stats = pool.get_stats()
+        catalog.pool_in_use.labels("postgresql").set(stats["pool_size"] - stats["pool_available"])
+        catalog.pool_idle.labels("postgresql").set(stats["pool_available"])
+        catalog.pool_waiting.labels("postgresql").set(stats["requests_waiting"])
+        catalog.pool_limit.labels("postgresql").set(stats["pool_max"])
+
+
+sampling.register(_sample_pools)
 
 
 def _has_others() -> bool:

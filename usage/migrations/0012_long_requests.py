@@ -1,0 +1,18 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("usage", "0011_pruning"), ("usage", "0011_request_ids")]
+
+    operations = [
+        migrations.AddField(
+            "RequestRecord",
+            "is_long",
+            models.BooleanField(
+                default=False,
+                db_default=False,
+                help_text="A send, an event stream, a call to the model, an export, a picture. `milliseconds` is then the time "
+                "until its answer began, and is not part of the latency.",
+            ),
+        ),
+    ]
