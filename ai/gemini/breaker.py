@@ -10,6 +10,7 @@ import structlog
 from django.conf import settings
 
 from ai.gemini.errors import ModelError
+from edgechat.metrics import catalog, sampling
 
 logger = structlog.get_logger(__name__)
 
@@ -28,16 +29,21 @@ class ModelBreaker:
         self._failures = 0
         self._next_probe_at = 0.0
         self._lock = threading.Lock()
+        sampling.register(lambda: catalog.model_breaker_open.set(self._is_open()))
 
     def require_permission(self) -> None:
         """Raises ModelError, with the time until the next probe, while the breaker is open."""
         with self._lock:
-            if not 0 < settings.MODEL_BREAKER_FAILURES <= self._failures:
+            if not self._is_open():
                 return
             left = self._next_probe_at - time.monotonic()
             if left > 0:
+                catalog.model_breaker_refusals.inc()
                 raise ModelError(retry_after=left, refused=True)
             self._next_probe_at = time.monotonic() + PAUSE_SECONDS
+
+    def _is_open(self) -> bool:
+        return bool(0 < settings.MODEL_BREAKER_FAILURES <= self._failures)
 
     def note_failure(self) -> None:
         """Record that the model was not available to a call."""
@@ -52,7 +58,7 @@ class ModelBreaker:
         if not self._failures:
             return
         with self._lock:
-            if 0 < settings.MODEL_BREAKER_FAILURES <= self._failures:
+            if self._is_open():
                 logger.warning("model_breaker_closed", model=self._model)
             self._failures = 0
 

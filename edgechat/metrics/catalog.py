@@ -125,6 +125,14 @@ gen_ai_output_chunk = Histogram(
     _GEN_AI_LABELS,
     buckets=_GEN_AI_SECONDS,
 )
+model_breaker_open = Gauge(
+    "edgechat_model_breaker_open",
+    "Processes that do not call the model at the moment, because it failed many times in a row.",
+    multiprocess_mode="livesum",
+)
+model_breaker_refusals = Counter(
+    "edgechat_model_breaker_refusals", "Calls that were refused at once while the breaker of the model was open."
+)
 model_tokens = Counter(
     "edgechat_model_tokens",
     "Tokens of settled calls, as in the ledger; output includes thinking, input includes cached.",
@@ -205,6 +213,12 @@ task_age = Gauge(
     "Age of the last complete round of a background task, in the process where it is oldest.",
     ("task",),
     multiprocess_mode="livemin",  # processes store the time of the round, and `edgechat.metrics.page` makes ages of it
+)
+task_interval = Gauge(
+    "edgechat_background_task_interval_seconds",
+    "The time between two rounds of a background task; 0: it goes on at once, and waits itself.",
+    ("task",),
+    multiprocess_mode="livemax",
 )
 tasks_running = Gauge(
     "edgechat_background_task_running",

@@ -157,6 +157,7 @@ def unwell() -> list[str]:
 def _sample_tasks() -> None:
     for task in (*_tasks, _watcher):
         catalog.tasks_running.labels(task.name).set(task.is_well())
+        catalog.task_interval.labels(task.name).set(task.seconds)
 
 
 sampling.register(_sample_tasks)

@@ -111,6 +111,20 @@ def _cards(board: Dashboard, span: Span, links: Links) -> list[dict[str, str | N
                 strict=True,
             )
         ),
+        *(
+            {
+                "title": f"Replies, {percentile_name(fraction)}",
+                "value": _milliseconds(duration),
+                "note": note,
+                "url": None if duration is None else ledger,
+            }
+            for fraction, duration, note in zip(
+                FRACTIONS,
+                board.replies,
+                ("half of the latest written within", "19 of 20 written within", "99 of 100 written within"),
+                strict=True,
+            )
+        ),
     ]
 
 

@@ -19,6 +19,8 @@ from usage.requests.statements import BUCKET, TRAFFIC
 from usage.staff.spans import Span
 
 FRACTIONS = (0.5, 0.95, 0.99)
+# The number of latest replies whose durations are shown.
+REPLIES = 10_000
 # The number of models and organizations listed by name; the others are summed up.
 ROWS = 10
 
@@ -66,7 +68,8 @@ class Dashboard:
     """`by_model` and `by_organization`: the ROWS with the highest cost by name, and the sum of all others as the last.
 
     `days`: of a span of one day, its hours. `last`: the whole last day. `models`: the names in `by_model` that are
-    models. `organizations`: the ids of the first of `by_organization`.
+    models. `organizations`: the ids of the first of `by_organization`. `replies`: the milliseconds within which each of
+    FRACTIONS of the latest replies was written, which are not in `latency`.
     """
 
     days: list[Day]
@@ -78,6 +81,7 @@ class Dashboard:
     by_organization: list[tuple[str, Costs]]
     organizations: list[int | None]
     budgets: list[NearBudget]
+    replies: Percentiles
 
     @property
     def requests(self) -> int:
@@ -151,6 +155,7 @@ def read_dashboard(span: Span, *, now: datetime) -> Dashboard:
         ),
         organizations=[key for key, _ in by_organization[:ROWS]],
         budgets=near_budgets(now=now),
+        replies=_reply_durations(span),
     )
 
 
@@ -173,6 +178,24 @@ def _hours_of(span: Span) -> list[Day]:
 def _has_requests_since(moment: datetime) -> bool:
     raw_since = RecorderPosition.objects.filter(pk=1).values_list("raw_since", flat=True).first()
     return raw_since is None or raw_since <= moment
+
+
+def _reply_durations(span: Span) -> Percentiles:
+    """Of the latest REPLIES replies of a span, from the opening of their calls to the model to the settlement."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT percentile_disc(%(fractions)s::float8[]) WITHIN GROUP (ORDER BY duration)
+              FROM (SELECT extract(epoch FROM settled_at - opened_at) * 1000 AS duration
+                      FROM usage_ledgerentry
+                     WHERE settled_at >= %(since)s AND settled_at < %(until)s AND purpose = 'chat'
+                     ORDER BY settled_at DESC
+                     LIMIT %(replies)s) AS latest
+            """,
+            {"fractions": list(FRACTIONS), "since": span.since, "until": span.until, "replies": REPLIES},
+        )
+        (found,) = cursor.fetchone()
+    return (None,) * len(FRACTIONS) if found is None else tuple(map(float, found))
 
 
 def costs_until() -> date | None:

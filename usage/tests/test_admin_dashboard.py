@@ -17,7 +17,7 @@ from accounts.models import Organization, User
 from accounts.tests.staff import make_user
 from conftest import new_address
 from usage.ledger.queries import near_budgets
-from usage.models import Budget, DailyCost, DailyTraffic, Spending
+from usage.models import Budget, DailyCost, DailyTraffic, LedgerEntry, Spending
 from usage.reports.latency import LIMITS
 from usage.staff import queries, spans
 from usage.tests.sums import at, settled
@@ -108,6 +108,17 @@ def test_requests_errors_users_and_latencies_are_those_of_the_days() -> None:
     queries: list[dict[str, Any]] = [{}, {"days": "30"}, {"days": "1000"}, {"days": "x"}]
     for query in queries:
         assert len(_charts(_page(**query))["Requests per day"]["Requests"]) == 30
+
+
+def test_replies_are_apart_from_the_latency_of_requests() -> None:
+    _traffic()
+    for seconds in (1, 2, 30):
+        entry = settled(at(TODAY), cost=1, model="slow")
+        LedgerEntry.objects.filter(pk=entry.pk).update(opened_at=at(TODAY) - timedelta(seconds=seconds))
+    text = _text(_page(days="7"))
+    assert re.search(r"Latency, p95 \d ms 19 of 20 requests within", text)
+    assert "Replies, p50 2,000 ms half of the latest written within" in text
+    assert "Replies, p99 30.0 s 99 of 100 written within" in text
 
 
 def test_costs_are_those_of_summed_up_days_and_of_what_was_settled_since(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def test_an_expression_names_metrics_and_labels_that_exist(where: str, text: str
 
     def visit(node: Any) -> bool:
         if isinstance(node, promql_parser.VectorSelector):
-            names.add(node.name)
+            names.add(node.name or "")
             used.update(matcher.name for matcher in node.matchers.matchers)
         elif isinstance(node, promql_parser.AggregateExpr) and node.modifier is not None:
             used.update(node.modifier.labels)
