@@ -86,12 +86,14 @@ class Request:
 
     class _State:
         authenticated_at = float("inf")
+        began_at = 0.0
 
     def __init__(self, connection: socket.socket) -> None:
         self.user = self.auth = self._request = self
         self.pk: Any = -1
         self.edgechat = self._State()
         self.META = {"gunicorn.socket": connection}
+        self.method, self.resolver_match, self.route = "POST", self, "api/v1/ai/complete"
 
 
 @pytest.mark.parametrize("leave", [socket.socket.close, lambda sock: sock.shutdown(socket.SHUT_WR)])
