@@ -42,7 +42,7 @@ class StatusFilter(SimpleListFilter):
 
 
 class SlowerFilter(SimpleListFilter):
-    """By the shortest duration in milliseconds, for example `?slower=1000`."""
+    """By the shortest duration in milliseconds, for example `?slower=1000`; without long calls, as in the latency."""
 
     title, parameter_name = "duration", "slower"
 
@@ -55,7 +55,9 @@ class SlowerFilter(SimpleListFilter):
         value = self.value()
         if value is None:
             return queryset
-        return queryset.filter(milliseconds__gte=int(value)) if is_id(value) and len(value) < 10 else queryset.none()
+        if not (is_id(value) and len(value) < 10):
+            return queryset.none()
+        return queryset.filter(milliseconds__gte=int(value), is_long=False)
 
 
 class RouteFilter(ValueFilter):

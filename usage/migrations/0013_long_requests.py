@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("usage", "0011_pruning"), ("usage", "0011_request_ids")]
+    dependencies = [("usage", "0012_pruning")]
 
     operations = [
         migrations.AddField(
