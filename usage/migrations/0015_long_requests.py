@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("usage", "0012_pruning")]
+    dependencies = [("usage", "0014_costs_of_the_month")]
 
     operations = [
         migrations.AddField(
