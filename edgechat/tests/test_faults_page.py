@@ -7,13 +7,20 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+
+from edgechat.local.metrics_page import exported_name
+from edgechat.metrics import catalog
 
 PROJECT = Path(__file__).parents[2]
 PAGE = (PROJECT / "docs/faults.md").read_text()
 SOURCES = [
     path for app in ("edgechat", "accounts", "ai", "conversations", "usage") for path in (PROJECT / app).rglob("*.py")
 ]
+RULES = yaml.safe_load((PROJECT / "deploy/prometheus/alerts.yml").read_text())
 
+ALERTS = {rule["alert"] for group in RULES["groups"] for rule in group["rules"]}
+METRICS = {exported_name(each) for each in vars(catalog).values() if hasattr(each, "_documentation")}
 # The events of the log: the first argument of a logger's method.
 EVENTS = {
     event
@@ -60,4 +67,6 @@ def test_the_tests_of_a_row_exist(row: list[str]) -> None:
 @ROWS
 def test_what_operators_see_exists(row: list[str]) -> None:
     for name in re.findall(r"`(\w+)`", row[2]):
-        assert name in EVENTS
+        assert name in METRICS | EVENTS
+    for alert in re.findall(r"\bEdgeChat[A-Z]\w+", row[2]):
+        assert alert in ALERTS
