@@ -12,7 +12,7 @@ class UsageConfig(AppConfig):
         from accounts.lifecycle.extent import register_stored, rows_in
         from edgechat.metrics import sampling
         from edgechat.processes import periodic
-        from usage import account_export, processes, pruning
+        from usage import account_export, process_reports, processes, pruning
         from usage.ledger import budget_warnings
         from usage.ledger import queries as ledger_queries
         from usage.ledger import services as ledger
@@ -41,6 +41,7 @@ class UsageConfig(AppConfig):
         periodic.register(requests.collect_new_requests, seconds=1)
         periodic.register(ledger.settle_deferred, seconds=2)
         periodic.register(processes.keep_alive, seconds=processes.HEARTBEAT_SECONDS)
+        periodic.register(process_reports.report_process, seconds=process_reports.REPORT_SECONDS)
         periodic.register(ledger.settle_abandoned, seconds=5)
         periodic.register(reports.sum_up_costs, seconds=60)
         pruning.register_job("sessions", accounts_pruning.prune_sessions)

@@ -34,12 +34,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """`run` is abandoned after `seconds`. `advice` is what to do when it raises or does not end."""
+    """`run` is abandoned after `seconds`. `advice` is what to do when it raises or does not end.
+
+    `unknown`: the state of its finding then: a check that depends on a store leaves the fault to that store's check.
+    """
 
     name: str
     run: Callable[[], Iterable[Finding]]
     seconds: float
     advice: str
+    unknown: State = State.FAULT
 
 
 def diagnose(checks: Iterable[Check]) -> Iterator[Finding]:
@@ -64,13 +68,13 @@ class _Running:
         if self._found is not None:
             return self._found
         text = f"no answer within {self._check.seconds:g} s; {self._check.advice}"
-        return [Finding(self._check.name, State.FAULT, text)]
+        return [Finding(self._check.name, self._check.unknown, text)]
 
     def _run(self) -> None:
         try:
             found = list(self._check.run())
         except Exception as error:  # a driver may raise anything, and the operator wants to know it
-            found = [Finding(self._check.name, State.FAULT, f"{reason(error)}; {self._check.advice}")]
+            found = [Finding(self._check.name, self._check.unknown, f"{reason(error)}; {self._check.advice}")]
         finally:
             release_database()
         self._found = found
@@ -97,6 +101,7 @@ def address(url: str) -> str:
 
 def _secrets() -> set[str]:
     secrets = {settings.JWT_SECRET, settings.SECRET_KEY, settings.GEMINI_API_KEY, settings.FIRST_SUPERUSER_PASSWORD}
+    secrets.add(settings.EMAIL_HOST_PASSWORD)
     for url in (settings.DATABASE_URL, settings.MONGODB_URL, settings.REDIS_URL):
         login = re.search(r"//(.*)@", url)
         password = login[1].partition(":")[2] if login else ""

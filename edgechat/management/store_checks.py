@@ -24,6 +24,7 @@ TRANSCRIPT_INDEXES: Mapping[str, frozenset[str]] = {
             "owner_change",
             "owner_temporary_archived_change",
             "owner_temporary_archived_pinned_change",
+            "source_key_once",
             "temporary_ttl",
             "written_by",
         }
@@ -56,12 +57,24 @@ def check_postgres() -> Iterator[Finding]:
         yield Finding("PostgreSQL migrations", State.FAULT, text)
     else:
         yield Finding("PostgreSQL migrations", State.OK, f"all {len(executor.loader.applied_migrations)} applied")
+    yield _check_postgres_indexes()
     text = f"{used} of {limit} used"
     if used < limit * ALMOST_FULL:
         yield Finding("PostgreSQL connections", State.OK, text)
     else:
         text += ": lower DATABASE_POOL_SIZE or WEB_CONCURRENCY, or raise max_connections"
         yield Finding("PostgreSQL connections", State.WARNING, text)
+
+
+def _check_postgres_indexes() -> Finding:
+    """An index is not valid if its creation beside running processes was interrupted."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*), min(indexrelid::regclass::text) FROM pg_index WHERE NOT indisvalid")
+        invalid, first = cursor.fetchone()
+    if not invalid:
+        return Finding("PostgreSQL indexes", State.OK, "all valid")
+    text = f"not valid: {invalid}, the first is {first}; run `REINDEX INDEX CONCURRENTLY {first}` in PostgreSQL"
+    return Finding("PostgreSQL indexes", State.FAULT, text)
 
 
 def check_mongo() -> Iterator[Finding]:
@@ -109,7 +122,10 @@ def check_redis() -> Iterator[Finding]:
 
 
 def check_disk() -> Iterator[Finding]:
-    """Check the free space in DATA_DIR, which holds the embedded servers' data and may not exist yet."""
+    """Check the free space in DATA_DIR, which may not exist yet.
+
+    It holds pictures and uploads, and in development the embedded servers' data.
+    """
     folder: Path = settings.DATA_DIR
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(there).free

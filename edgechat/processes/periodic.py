@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from typing import TypedDict
 
 import structlog
 from django.db import InterfaceError, OperationalError
@@ -29,6 +30,15 @@ LOOK_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 
 
+class TaskState(TypedDict):
+    """`every`: the seconds between two rounds; `age`: the seconds since the last one that succeeded, or the start."""
+
+    name: str
+    every: float
+    age: float
+    is_well: bool
+
+
 class PeriodicTask:
     """A function that is called about every `seconds` seconds; with 0 immediately again, and it must wait itself."""
 
@@ -39,10 +49,12 @@ class PeriodicTask:
         self._thread: threading.Thread | None = None
         self._starts = 0
         self._round_began: float | None = None
+        self._done_at = time.monotonic()
         self._ended_at: float | None = None
 
     def start(self) -> None:
         self._round_began = None
+        self._done_at = time.monotonic()
         self._starts += 1
         self._thread = start_thread(self._repeat, self._starts)
 
@@ -57,6 +69,10 @@ class PeriodicTask:
         """Whether the task runs, and has not ended within the last seconds."""
         just_ended = self._ended_at is not None and time.monotonic() - self._ended_at < 5 * LOOK_SECONDS
         return not just_ended and self.fault() is None
+
+    def state(self) -> TaskState:
+        age = round(time.monotonic() - self._done_at, 1)
+        return TaskState(name=self.name, every=self.seconds, age=age, is_well=self.is_well())
 
     def restart_if_needed(self) -> None:
         """Start the task again if it does not run. The thread of a round that hangs ends with that round."""
@@ -76,7 +92,9 @@ class PeriodicTask:
             self._round_began = None
             if is_started() and self is not _watcher:
                 _watcher.restart_if_needed()
-            if not done:
+            if done:
+                self._done_at = time.monotonic()
+            else:
                 _stopping.wait(max(0.0, RETRY_SECONDS - self.seconds))
 
     @staticmethod
@@ -163,6 +181,10 @@ def _sample_tasks() -> None:
 sampling.register(_sample_tasks)
 register(sampling.sample, seconds=sampling.SAMPLE_SECONDS)
 register(sampling.sample_stores, seconds=sampling.STORES_SECONDS)
+
+
+def states() -> list[TaskState]:
+    return [task.state() for task in (*_tasks, _watcher)]
 
 
 def stop() -> None:

@@ -87,6 +87,11 @@ def is_busy() -> bool:
     return _turns.are_awaited()
 
 
+def turns() -> tuple[int, int]:
+    """How many threads have a turn to work, and how many wait for one."""
+    return _turns.taken, _turns.awaited
+
+
 def release_database() -> None:
     """Return this thread's database connection to the pool; the next query takes one again. Only for this package.
 
