@@ -93,9 +93,12 @@ def post_worker_init(worker: Any) -> None:
     from ai.fetch_url import fetcher
     from edgechat.processes import periodic
     from edgechat.processes.gevent_check import require_patched_process
+    from edgechat.telemetry import exceptions, exporter
     from usage import processes
 
     require_patched_process()
+    exporter.start()
+    exceptions.start()
     # Each loads the system's certificates, during which the process answers no other request.
     gemini.prepare()
     fetcher.prepare()
@@ -115,7 +118,10 @@ def on_exit(server: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     from edgechat.processes import periodic
+    from edgechat.telemetry import exceptions, exporter
     from usage.requests.services import flush_requests
 
     periodic.stop()
     flush_requests()
+    exporter.stop()
+    exceptions.stop()

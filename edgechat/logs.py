@@ -18,6 +18,8 @@ import structlog
 from django.core.exceptions import ImproperlyConfigured
 from structlog.typing import Processor
 
+from edgechat.telemetry import exceptions
+
 
 def configure_logging(*, level: str, as_json: bool) -> None:
     """Send the project's own records, Django's and gunicorn's to stderr, one line each.
@@ -29,6 +31,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        exceptions.report,
     ]
     final: list[Any] = (
         # Without the local variables of each frame, which hold passwords and messages.

@@ -7,12 +7,15 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+import structlog
 from django import db
 from django.core.cache import close_caches
 from django.core.handlers.base import reset_urlconf
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.urls import get_resolver
+
+from edgechat.telemetry import spans
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "edgechat.settings")
 
@@ -33,6 +36,9 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
     """
     if "HTTP_TRANSFER_ENCODING" in environ:
         environ["CONTENT_LENGTH"] = str(sys.maxsize)
-    response = _django(environ, start_response)
-    environ["wsgi.input"].settle()
+    with spans.request_span(environ) as span:
+        response = _django(environ, start_response)
+        environ["wsgi.input"].settle()
+        if span is not None:
+            spans.end_request(span, response, structlog.contextvars.get_contextvars())
     return response

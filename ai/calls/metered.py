@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -11,6 +12,7 @@ from ai.gemini import COMPLETE, CallControl, Chunk, FunctionCall, ModelError, Pr
 from edgechat.http.answer_bytes import beginning_within, text_bytes
 from edgechat.processes.threads import working
 from edgechat.stores import store_time
+from edgechat.telemetry import spans
 from usage.ledger import services as ledger
 from usage.ledger.services import OpenEntry
 from usage.ledger.tokens import TokenUsage, estimate_tokens
@@ -110,6 +112,8 @@ class MeteredCall:
             with working():
                 entry = self.open()
         left = MAX_ANSWER_BYTES
+        span = spans.start_model_span(settings.GEMINI_MODEL, max_output_tokens=entry.max_output_tokens)
+        failure: BaseException | None = None
         try:
             for chunk in stream_answer(self._prompt, self.control, max_output_tokens=entry.max_output_tokens):
                 text = beginning_within(chunk.text, limit=left)
@@ -127,15 +131,26 @@ class MeteredCall:
                 raise ModelError
         except ModelError as error:
             # The model does not charge for a refusal with a status. It may charge for a connection that broke.
-            self._refused = error.refused
+            self._refused, failure = error.refused, error
             raise
         finally:
+            spans.end_model_span(span, self._facts(), failure)
             # The request may have used its time for stores before the call.
             with working(), store_time.at_least(store_time.request_seconds()):
                 if self.control.reached:
                     ledger.settle_entry(self._attempt_id, self.usage, answered_by=self._answered_by)
                 else:
                     self.discard()
+
+    def _facts(self) -> dict[str, Any]:
+        """What is known of the answer, by OpenTelemetry's names."""
+        usage = self.usage
+        return {
+            "gen_ai.response.model": self.model,
+            "gen_ai.response.finish_reasons": [self.finish_reason] if self.finish_reason else None,
+            "gen_ai.usage.input_tokens": usage.input_tokens,
+            "gen_ai.usage.output_tokens": usage.output_tokens,
+        }
 
     def _note(self, chunk: Chunk, text: str, calls: Sequence[FunctionCall]) -> None:
         """Record the counts and the end of a chunk, and the parts of it that are used."""

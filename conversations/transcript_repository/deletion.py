@@ -20,7 +20,6 @@ from edgechat.stores.mongo import Document, mongo_errors
 
 MAX_COUNTED = 1000
 _KEYS_PER_WRITE = 1000
-MAX_COUNTED = 1000
 
 
 @mongo_errors

@@ -101,7 +101,7 @@ def address(url: str) -> str:
 
 def _secrets() -> set[str]:
     secrets = {settings.JWT_SECRET, settings.SECRET_KEY, settings.GEMINI_API_KEY, settings.FIRST_SUPERUSER_PASSWORD}
-    secrets.add(settings.EMAIL_HOST_PASSWORD)
+    secrets |= {settings.EMAIL_HOST_PASSWORD, settings.SENTRY_DSN}
     for url in (settings.DATABASE_URL, settings.MONGODB_URL, settings.REDIS_URL):
         login = re.search(r"//(.*)@", url)
         password = login[1].partition(":")[2] if login else ""

@@ -51,5 +51,14 @@ USE_I18N = False
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]))
 #: The Bearer token with which Prometheus reads `/metrics`, which is 404 without it. Not needed in development.
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")
+#: Where traces go: the address of an OpenTelemetry collector, such as `http://collector:4318` (OTLP over HTTP). Unset:
+#: none are made.
+OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/")
+if OTEL_EXPORTER_OTLP_ENDPOINT and not re.fullmatch(r"https?://[^?#\s]+", OTEL_EXPORTER_OTLP_ENDPOINT):
+    env.fault("OTEL_EXPORTER_OTLP_ENDPOINT", "must be a URL such as http://collector:4318")
+#: Where exceptions are reported: a Sentry project. Types and places in the code, without texts, requests and users.
+SENTRY_DSN = env.str("SENTRY_DSN", "")
+if SENTRY_DSN and not re.fullmatch(r"https?://[^@\s]+@[^/\s]+/\S*\d+", SENTRY_DSN):
+    env.fault("SENTRY_DSN", "must look like https://key@sentry.example.com/1")
 LOGGING_CONFIG = None  # edgechat.logs configures Django's own loggers and the project's.
 configure_logging(level=LOG_LEVEL or "INFO", as_json=not DEVELOPMENT)

@@ -25,6 +25,7 @@ from edgechat.metrics import catalog, sampling
 from edgechat.processes.threads import in_transaction, release_database
 from edgechat.stores import store_time
 from edgechat.stores.breaker import Breaker
+from edgechat.telemetry import spans
 
 logger = structlog.get_logger(__name__)
 
@@ -165,7 +166,11 @@ def _bounded(operation: str) -> Iterator[None]:
     _in_operation.now = True
     began = time.monotonic()
     try:
-        with store_time.waiting() as seconds, pymongo.timeout(_longest(seconds)):
+        with (
+            spans.span(operation, db__system__name="mongodb", db__operation__name=operation),
+            store_time.waiting() as seconds,
+            pymongo.timeout(_longest(seconds)),
+        ):
             yield
     except pymongo.errors.DuplicateKeyError:
         _breaker.reset()

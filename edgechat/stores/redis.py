@@ -23,6 +23,7 @@ from redis.retry import Retry
 from edgechat.metrics import catalog, sampling
 from edgechat.processes.sockets import is_readable
 from edgechat.stores.breaker import Breaker
+from edgechat.telemetry import spans
 
 logger = structlog.get_logger(__name__)
 
@@ -145,12 +146,14 @@ class Client(redis.Redis):
     """redis-py's client, without its telemetry and its loop of attempts: each command has one."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        connection: Any = self.connection_pool.get_connection()
-        try:
-            connection.send_command(*args)
-            return self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
-        finally:
-            self.connection_pool.release(connection)
+        name = str(args[0])
+        with spans.span(name, db__system__name="redis", db__operation__name=name):
+            connection: Any = self.connection_pool.get_connection()
+            try:
+                connection.send_command(*args)
+                return self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
+            finally:
+                self.connection_pool.release(connection)
 
 
 class _CacheEncoder(DjangoJSONEncoder):

@@ -9,6 +9,8 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg.abc import Params
 from psycopg.errors import FeatureNotSupported, InvalidSqlStatementName
 
+from edgechat.telemetry import spans
+
 # A migration changed the type of a column, or another program has deallocated the statement.
 _OUTDATED = (FeatureNotSupported, InvalidSqlStatementName)
 
@@ -19,7 +21,8 @@ def fetch_row(statement: str, values: Params) -> tuple[Any, ...] | None:
     Columns come in PostgreSQL's binary form, so `inet` and `jsonb` are not what Django makes of them.
     """
     wrapper: Any = connections[DEFAULT_DB_ALIAS]
-    with wrapper.wrap_database_errors:
+    span = spans.span("SELECT", db__system__name="postgresql", db__operation__name="SELECT")
+    with span, wrapper.wrap_database_errors:
         if wrapper.connection is not None or wrapper.pool is None:
             wrapper.ensure_connection()
             return _fetch_row(wrapper.connection, statement, values)
