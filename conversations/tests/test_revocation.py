@@ -281,7 +281,8 @@ class Shared:
 
 
 @pytest.fixture
-def shared(alice: Person, bob: Person, web_url: str) -> Shared:
+def shared(alice: Person, bob: Person, web_url: str, elsewhere: str) -> Shared:
+    """`elsewhere` starts before the reply, which has AI_TIMEOUT_SECONDS."""
     organization = new_organization(owner=alice, member=bob, owner_2=make_user("second owner"))
     conversation = alice.new_conversation(organization_id=organization.pk, title="Titled")
     path = f"chat/conversations/{conversation}/messages"
