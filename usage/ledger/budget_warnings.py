@@ -2,7 +2,7 @@
 
 A periodic task of every process sends them, so no call to the model waits for them. Each is sent once in a period: the
 process that adds its `BudgetWarning` sends it. If that process ends in the same moment, it is not sent. Without
-EMAIL_URL none is sent.
+EMAIL_URL none is sent, and none to an address that is not verified: it may be that of somebody else.
 """
 
 from __future__ import annotations
@@ -56,11 +56,6 @@ _CLAIM = """
                             WHERE budget.user_id = spending.user_id AND budget.period = 'month')
            AND NOT EXISTS (SELECT FROM usage_budget AS budget
                             WHERE budget.organization_id = spending.organization_id AND budget.period = 'month')
-         UNION ALL
-        SELECT user_id, organization_id, 'month', %(unverified)s::bigint, month_tokens
-          FROM usage_spending AS spending
-         WHERE spending.month = %(month)s AND month_tokens >= %(unverified_near)s::bigint
-           AND EXISTS (SELECT FROM accounts_user AS users WHERE users.id = spending.user_id AND NOT users.is_verified)
     ), near AS (
         SELECT user_id, organization_id, period, min(token_limit) AS token_limit, max(used) AS used
           FROM limited
@@ -81,6 +76,8 @@ _CLAIM = """
                             WHERE (earlier.user_id = due.user_id OR earlier.organization_id = due.organization_id)
                               AND earlier.period = due.period AND earlier.begins = due.begins
                               AND earlier.percent >= due.percent)
+           AND (due.user_id IS NULL
+                OR EXISTS (SELECT FROM accounts_user AS users WHERE users.id = due.user_id AND users.is_verified))
          ORDER BY user_id, organization_id, period
          LIMIT %(rows)s
         ON CONFLICT DO NOTHING
@@ -121,7 +118,7 @@ def warn_of_budgets() -> None:
 
 def _claim(now: datetime) -> list[Warned]:
     refused = list(_refused)
-    default, unverified = default_limit("month"), settings.UNVERIFIED_TOKEN_LIMIT or None
+    default = default_limit("month")
     BudgetWarning.objects.filter(begins__lt=(now - KEPT).date()).delete()
     with connection.cursor() as cursor:
         cursor.execute(
@@ -132,8 +129,6 @@ def _claim(now: datetime) -> list[Warned]:
                 "default": default,
                 # Whole numbers, because the index cannot serve a comparison with a fraction.
                 "default_near": None if default is None else math.ceil(NEAR * default),
-                "unverified": unverified,
-                "unverified_near": None if unverified is None else math.ceil(NEAR * unverified),
                 "near": NEAR,
                 "percent": round(100 * NEAR),
                 "refused": refused,
@@ -161,10 +156,15 @@ def _warn(warned: Warned, now: datetime) -> None:
 def _addressees(warned: Warned) -> tuple[str, list[str]]:
     """Whose budget it is, in words, and the addresses to write to."""
     if warned.user_id is not None:
-        users = User.objects.filter(pk__in=[warned.user_id], is_active=True, deletion_requested_at=None)
+        users = User.objects.filter(
+            pk__in=[warned.user_id], is_active=True, is_verified=True, deletion_requested_at=None
+        )
         return "your account", list(users.values_list("email", flat=True))
     owners = Membership.objects.filter(
-        organization_id=warned.organization_id or 0, role=Membership.Role.OWNER, user__is_active=True
+        organization_id=warned.organization_id or 0,
+        role=Membership.Role.OWNER,
+        user__is_active=True,
+        user__is_verified=True,
     )
     name = Organization.objects.filter(pk=warned.organization_id or 0).values_list("name", flat=True).first()
     return f"the organization “{name}”", list(owners.order_by("pk").values_list("user__email", flat=True)[:MAX_OWNERS])

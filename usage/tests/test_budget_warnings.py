@@ -49,7 +49,7 @@ def _warn_all() -> None:
 
 @transaction.atomic
 def test_a_user_is_told_once_at_80_and_once_at_100_percent(eventually: Callable[..., Any]) -> None:
-    user, other = make_user("spender"), make_user("other")
+    user, other = make_user("spender", is_verified=True), make_user("other", is_verified=True)
     for each in (user, other):
         Budget.objects.create(user=each, token_limit=1000)
     _spend(799, user=user)
@@ -74,7 +74,7 @@ def test_a_user_is_told_once_at_80_and_once_at_100_percent(eventually: Callable[
 @transaction.atomic
 def test_the_owners_of_an_organization_are_told_of_its_daily_budget(eventually: Callable[..., Any]) -> None:
     organization = Organization.objects.create(name=f"warned {uuid.uuid4().hex}")
-    people = {role: make_user(role) for role in ("owner", "admin", "member")}
+    people = {role: make_user(role, is_verified=True) for role in ("owner", "admin", "member")}
     for role, user in people.items():
         Membership.objects.create(organization=organization, user=user, role=role)
     Budget.objects.create(organization=organization, period="day", token_limit=100)
@@ -87,7 +87,7 @@ def test_the_owners_of_an_organization_are_told_of_its_daily_budget(eventually: 
 
 
 def test_processes_that_find_a_budget_at_the_same_time_send_one_mail(eventually: Callable[..., Any]) -> None:
-    user = make_user("raced")
+    user = make_user("raced", is_verified=True)
     Budget.objects.create(user=user, token_limit=10)
     _spend(9, user=user)
 
@@ -105,6 +105,7 @@ def test_processes_that_find_a_budget_at_the_same_time_send_one_mail(eventually:
 
 
 def test_a_refused_call_makes_a_nearly_used_budget_used_up(alice: Person) -> None:
+    User.objects.filter(pk=alice.id).update(is_verified=True)
     user = User.objects.get(pk=alice.id)
     Budget.objects.create(user=user, token_limit=1000)
     with transaction.atomic():
@@ -122,10 +123,33 @@ def test_a_refused_call_makes_a_nearly_used_budget_used_up(alice: Person) -> Non
         assert list(BudgetWarning.objects.filter(user=user).values_list("percent", flat=True)) == [100]
 
 
+@override_settings(UNVERIFIED_TOKEN_LIMIT=10)
+@transaction.atomic
+def test_an_address_that_may_be_somebody_elses_gets_no_mail_until_it_is_verified(
+    eventually: Callable[..., Any],
+) -> None:
+    users = stranger, owner, partner = [make_user(name) for name in ("stranger", "owner", "partner")]
+    organization = Organization.objects.create(name=f"unverified {uuid.uuid4().hex}")
+    for each in (owner, partner):
+        Membership.objects.create(organization=organization, user=each, role="owner")
+    User.objects.filter(pk=partner.pk).update(is_verified=True)
+    Budget.objects.create(user=stranger, token_limit=10)
+    Budget.objects.create(organization=organization, token_limit=10)
+    _spend(10, user=stranger)
+    _spend(10, organization=organization)
+    _warn_all()
+    eventually(lambda: _subjects(partner))
+    assert not BudgetWarning.objects.filter(user=stranger).exists()
+    User.objects.filter(pk=stranger.pk).update(is_verified=True)
+    _warn_all()
+    eventually(lambda: _subjects(stranger))
+    assert [_subjects(each) for each in users] == [["A budget is used up"], [], ["A budget is used up"]]
+
+
 @override_settings(EMAIL_URL="")
 @transaction.atomic
 def test_without_a_way_to_send_mail_nothing_is_claimed() -> None:
-    user = make_user("silent")
+    user = make_user("silent", is_verified=True)
     Budget.objects.create(user=user, token_limit=10)
     _spend(10, user=user)
     warn_of_budgets()
@@ -135,7 +159,7 @@ def test_without_a_way_to_send_mail_nothing_is_claimed() -> None:
 @override_settings(MONTHLY_TOKEN_LIMIT=2**50)
 @transaction.atomic
 def test_the_default_budget_is_warned_of_too(eventually: Callable[..., Any]) -> None:
-    user, unlimited = make_user("default"), make_user("unlimited")
+    user, unlimited = make_user("default", is_verified=True), make_user("unlimited", is_verified=True)
     Budget.objects.create(user=unlimited, token_limit=None)
     for each in (user, unlimited):
         _spend(2**50 - 1, user=each)
