@@ -77,7 +77,12 @@ def _stream_answer(
             raise CallCancelled from error
         if not finished:
             told = model_error(error, answering=answering)
-            breaker.note_failure() if told.unavailable else breaker.note_success()
+            # A model that has begun to answer is available. Otherwise one user could open the breaker with answers that
+            # take too long.
+            if not told.unavailable:
+                breaker.note_success()
+            elif not answering:
+                breaker.note_failure()
             raise told from error
         logger.warning("connection_lost_after_answer", model=settings.GEMINI_MODEL, reason=repr(error)[:500])
     if control.cancelled:

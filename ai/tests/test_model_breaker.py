@@ -84,6 +84,14 @@ def test_while_the_model_fails_only_probes_reach_it(
     assert len(model_calls(f"probe-{carol.id}")) <= (time.monotonic() - began) / PAUSE_SECONDS + 1 < asked
 
 
+def test_answers_that_break_off_leave_the_breaker_closed(carol: Person) -> None:
+    """One user can have as many answers at once as failures open it, and each may take longer than a call may."""
+    prompt = "[[chunks=3]][[gap=2]][[cut=2]] long"
+    answers = at_once(FAILURES + 1, lambda each: ask(carol, f"{prompt} {each}"))
+    assert {each.status_code for each in answers} == {503}
+    assert ask(carol, "hello after them").status_code == 200
+
+
 def test_what_concerns_one_call_or_the_quota_leaves_the_breaker_closed(carol: Person) -> None:
     for reason in ("[[status=400]]", "[[status=429]]", "[[block=answer]]", "[[empty=1]][[finish=OTHER]]"):
         for each in range(FAILURES + 1):
