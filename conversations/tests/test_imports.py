@@ -145,6 +145,16 @@ def test_an_imported_conversation_goes_on_like_any_other(alice: Person, eventual
     assert unanswered in alice.get("chat/changes", params={"since": since}).json()["deleted"]
 
 
+def test_the_beginning_of_a_citation_that_does_not_end_is_text(alice: Person, eventually: Eventually) -> None:
+    words = "It \ue200 ends \ue200cite\ue202turn0search1\ue201here"
+    endless = "\ue200" * 100_000  # reading this takes as long as any other text of its length
+    imported(alice, eventually, [chatgpt("c-1", words, endless)])
+    assert texts(alice, listed(alice)[0]["id"]) == [
+        ("user", "complete", "It \ue200 ends here"),
+        ("model", "complete", endless),
+    ]
+
+
 def test_a_file_again_gives_nothing_twice(alice: Person, eventually: Eventually) -> None:
     exported = [chatgpt(f"c-{number}", "Hello", "Hi") for number in range(5)]
     first = imported(alice, eventually, exported)

@@ -21,8 +21,9 @@ from conversations.imports.reading.values import (
     words,
 )
 
-# Marks of citations, in characters for private use.
-_MARK = re.compile("\ue200[^\ue201]{0,5000}\ue201")
+# Marks of citations, in characters for private use. None contains another one: a text of beginnings without ends would
+# be read thousands of times.
+_MARK = re.compile("\ue200[^\ue200\ue201]{0,5000}\ue201")
 _CONTEXTS = ("user_editable_context", "model_editable_context")
 _ENDS = {"max_tokens": "MAX_TOKENS", "length": "MAX_TOKENS"}
 
