@@ -49,14 +49,13 @@ def create_import(*, owner_id: int, file: IO[bytes], source: str | None) -> Impo
     if not _may_be_an_export(file.read(1024)):
         raise UnsupportedType(f"Unsupported media type; {ACCEPTED}")
     file.seek(0)
-    _refuse_too_many(owner_id)
     queued = Import(id=uuid.uuid4(), owner_id=owner_id, source=source or "", bytes=size)
     # The file is saved first, so that a row always has its file. `prune_imports` finds files without a row.
     save_file(queued.id, file)
     try:
         with transaction.atomic():
             lock_account(owner_id)
-            _refuse_too_many(owner_id)
+            refuse_too_many_imports(owner_id)
             queued.save(force_insert=True)
             finished = Import.objects.filter(owner_id=owner_id).exclude(status__in=UNFINISHED)
             old = finished.order_by("-created_at").values_list("id", flat=True)[MAX_KEPT - 1 :]
@@ -91,6 +90,7 @@ def _may_be_an_export(start: bytes) -> bool:
     return start.startswith(b"PK\x03\x04") or start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"[", b"{")
 
 
-def _refuse_too_many(owner_id: int) -> None:
+def refuse_too_many_imports(owner_id: int) -> None:
+    """Raises TooManyImports."""
     if Import.objects.filter(owner_id=owner_id, status__in=UNFINISHED).count() >= MAX_UNFINISHED:
         raise TooManyImports

@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from accounts.requests import AuthenticatedRequest
 from conversations.imports.queries import SOURCES, ImportNotFound, ImportOutput, get_import, import_body
-from conversations.imports.services import TooManyImports, create_import, too_large_text
+from conversations.imports.services import TooManyImports, create_import, refuse_too_many_imports, too_large_text
 from edgechat.errors import Invalid
 from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Accepted, Answer
@@ -64,6 +64,7 @@ class ImportsView(APIView):
         with its id. Conversations that are here from an earlier import are skipped, so a file can be sent again.
         Nothing is charged.
         """
+        refuse_too_many_imports(request.user.pk)  # before the body is read
         files = request.FILES.getlist("file")
         if len(files) != 1:
             raise Invalid({"body.file": "One file is required." if not files else "One file at a time."})

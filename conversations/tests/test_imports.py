@@ -26,6 +26,7 @@ from conversations.imports.reading.items import read_items
 from conversations.models import Import
 from conversations.tests.exports import chatgpt, chatgpt_node, finished, imported, listed, send_import, texts
 from conversations.transcript_repository.collections import conversations, messages
+from edgechat.tests.raw_client import RawClient
 from edgechat.tests.web_settings import SMALL
 from usage.models import LedgerEntry
 
@@ -180,12 +181,16 @@ def test_the_same_file_at_the_same_time_gives_nothing_twice(alice: Person, event
     assert documents_with("c-1")
 
 
-def test_an_account_has_three_unfinished_imports_at_most(alice: Person) -> None:
+def test_an_account_has_three_unfinished_imports_at_most(alice: Person, web_url: str) -> None:
     rows = [Import(owner_id=alice.id, bytes=1, not_before=timezone.now() + timedelta(days=1)) for _ in range(3)]
     Import.objects.bulk_create(rows)
     answer = send_import(alice, [])
     assert_error(answer, 429, "too_many_imports", services.TooManyImports.detail)
     assert int(answer.headers["Retry-After"]) > 0
+    with RawClient(web_url, token=alice.tokens["access_token"]) as client:
+        kind: Any = {"Content_Type": "multipart/form-data; boundary=b"}
+        client.begin("POST", "chat/imports", b"--b", **kind, Content_Length=40 * 1024**2)
+        assert client.answer().status == 429, "none of a large body is read"
     Import.objects.filter(owner_id=alice.id).delete()
 
 
