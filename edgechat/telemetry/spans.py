@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from edgechat.metrics.labels import method_label
+
 _tracer: Any = None
 
 
@@ -44,7 +46,7 @@ def request_span(environ: dict[str, Any]) -> Iterator[Any]:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     sent = {name: environ.get(f"HTTP_{name.upper()}", "") for name in ("traceparent", "tracestate")}
-    method = environ["REQUEST_METHOD"]
+    method = method_label(environ["REQUEST_METHOD"])
     with _tracer.start_as_current_span(
         method,
         context=TraceContextTextMapPropagator().extract({name: value for name, value in sent.items() if value}),

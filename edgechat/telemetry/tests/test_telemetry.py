@@ -29,6 +29,7 @@ def test_a_send_is_one_trace_with_its_stores_and_the_call_to_the_model(
         sent = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
         url = f"chat/conversations/{conversation}/messages"
         assert alice.post(url, json={"content": "very secret words"}, headers=sent).status_code == 200
+        assert alice.request("BREW", "health").status_code == 405
         alice.close()
 
         def trace() -> dict[str, dict[str, Any]]:
@@ -47,7 +48,8 @@ def test_a_send_is_one_trace_with_its_stores_and_the_call_to_the_model(
         assert call["gen_ai.usage.output_tokens"].int_value > 0
         systems = {each["db.system.name"].string_value for each in found.values() if "db.system.name" in each}
         assert systems == {"postgresql", "mongodb", "redis"}
-        assert not any(b"secret words" in body for _, body in server.posted)
+        eventually(lambda: [span for span in server.spans() if span.name == "_OTHER /api/v1/health"])
+        assert not any(b"secret words" in body or b"BREW" in body for _, body in server.posted)
         assert web.terminate()
 
 
