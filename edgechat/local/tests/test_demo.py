@@ -117,6 +117,8 @@ def test_the_demo_has_people_chats_usage_and_budgets_near_their_end_and_is_added
         ({"ENVIRONMENT": "production", "DEVELOPMENT": False}, "ENVIRONMENT is production"),
         ({"ENVIRONMENT": "staging", "DEVELOPMENT": False}, "ENVIRONMENT is staging"),
         ({"DATABASE_URL": "postgresql://me:secret@db.example.com/chat"}, "DATABASE_URL is on db.example.com"),
+        ({"DATABASE_URL": "postgresql:///chat?host=db.example.com"}, "DATABASE_URL is on db.example.com"),
+        ({"DATABASE_URL": "postgresql://127.0.0.1/chat?hostaddr=192.0.2.1"}, "DATABASE_URL is on 192.0.2.1"),
         (
             {"MONGODB_URL": "mongodb://me:secret@127.0.0.1:1,mongo.example.com:2/"},
             "MONGODB_URL is on mongo.example.com",

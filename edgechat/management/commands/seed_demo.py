@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -15,7 +16,7 @@ from tqdm import tqdm
 from usage.rebuild import rebuild_usage
 
 # Where a developer's stores are. None: a socket of this machine.
-THIS_MACHINE = frozenset({None, "", "localhost", "127.0.0.1", "::1"})
+THIS_MACHINE = frozenset({"", "localhost", "127.0.0.1", "::1"})
 
 
 class Command(BaseCommand):
@@ -72,10 +73,19 @@ def _refuse_real_data() -> None:
             f"Demo data is for development only, and ENVIRONMENT is {settings.ENVIRONMENT}. Nothing was changed."
         )
     for name in ("DATABASE_URL", "MONGODB_URL", "REDIS_URL"):
-        # MongoDB's URL may name several servers.
-        for address in urlsplit(getattr(settings, name)).netloc.rpartition("@")[2].split(","):
-            host = urlsplit(f"//{address}").hostname
-            if host not in THIS_MACHINE:
+        for host in _hosts(getattr(settings, name)):
+            if host not in THIS_MACHINE and not host.startswith("/"):
                 raise CommandError(
                     f"{name} is on {host}, not on this machine: its data may be real. Nothing was changed."
                 )
+
+
+def _hosts(url: str) -> Iterator[str]:
+    """The hosts of a store's URL, of which MongoDB's may have several; a folder is that of a socket."""
+    parts = urlsplit(url)
+    for address in parts.netloc.rpartition("@")[2].split(","):
+        yield urlsplit(f"//{address}").hostname or ""
+    # For PostgreSQL and Redis these go before the host in its usual place.
+    query = parse_qs(parts.query)
+    for hosts in (*query.get("host", []), *query.get("hostaddr", [])):
+        yield from hosts.split(",")
