@@ -33,7 +33,7 @@ def create_folder() -> None:
     if _folder is not None:  # gunicorn reads its configuration again on SIGHUP
         return
     for left in _PARENT.glob(f"{_PREFIX}*"):
-        with suppress(OSError), (left / "owner").open() as owner:
+        with suppress(OSError), open(left / "owner", opener=_without_waiting) as owner:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)  # every process of the run that created it has ended
             shutil.rmtree(left)
     _folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_PARENT))
@@ -41,6 +41,11 @@ def create_folder() -> None:
     fcntl.flock(os.open(_folder / "owner", os.O_CREAT | os.O_RDWR, 0o600), fcntl.LOCK_EX)
     (_folder / "lock").touch(0o600)
     os.environ[_VARIABLE] = str(_folder)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Every user of the machine can create files there: opening a pipe would wait for somebody who writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def delete_folder() -> None:
