@@ -56,6 +56,7 @@ TABLES = {
     "usage_hourlyusage": "hourly_usage",
     "usage_requestrecord": "request",
     "usage_budget": "budget",
+    "usage_budgetwarning": None,  # e-mails that the user has
     "usage_organizationusage": None,  # sums of the ledger, like the next table
     "usage_spending": None,
 }

@@ -55,7 +55,7 @@ def test_nothing_is_written_for_a_session_that_ended_meanwhile(alice: Person, we
 
 def test_nothing_is_uploaded_for_a_session_that_ended_meanwhile(alice: Person, web_url: str) -> None:
     data = io.BytesIO()
-    Image.effect_noise((400, 400), 50).save(data, "PNG")
+    Image.effect_noise((800, 800), 50).save(data, "PNG")
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
     body = head + data.getvalue() + b"\r\n--b--\r\n"
     with RawClient(web_url, token=token_of(alice)) as client:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import IO, Any
 
 import structlog
+from django.conf import settings
 from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -47,7 +48,9 @@ class Interrupted(Exception):
 
 def run_next_import() -> None:
     """Start the oldest import that can run now, if this process runs none. Called every RUN_SECONDS."""
-    if is_shutting_down() or _busy.locked() or not Import.objects.filter(status__in=UNFINISHED).exists():
+    if not settings.IMPORT_MAX_MB or is_shutting_down() or _busy.locked():
+        return
+    if not Import.objects.filter(status__in=UNFINISHED).exists():
         return
     release_lost_imports()
     claimed = _claim()

@@ -315,7 +315,7 @@ def test_a_running_reply_is_told_with_its_process_and_attempt(
     own_mongo_url: str, start_web: Callable[..., WebServer]
 ) -> None:
     """Uses its own MongoDB, because other tests leave too many running replies for one page."""
-    web = start_web(MONGODB_URL=own_mongo_url, AI_TIMEOUT_SECONDS="120")
+    web = start_web(MONGODB_URL=own_mongo_url, AI_TIMEOUT_SECONDS="120", IMPORT_MAX_MB="0")
     with (
         pymongo.MongoClient[dict[str, Any]](own_mongo_url) as mongo,
         closing(Person(web.url, "carol")) as carol,

@@ -314,7 +314,7 @@ def test_deleting_the_account_ends_its_imports(alice: Person) -> None:
 def test_a_file_that_is_too_large_is_refused(web_with: Callable[..., str]) -> None:
     with closing(Person(web_with(**SMALL), "mover")) as person:
         too_large = send_import(person, b"[" + b" " * 2 * 1024 * 1024)
-        assert_error(too_large, 413, "too_large", "A file to import may have 1 MB at most")
+        assert_error(too_large, 413, "too_large", "A file to import may have 0 MB at most")
 
 
 @pytest.mark.faults

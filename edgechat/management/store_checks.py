@@ -29,7 +29,9 @@ TRANSCRIPT_INDEXES: Mapping[str, frozenset[str]] = {
             "written_by",
         }
     ),
-    "messages": frozenset({"client_message_once", "owner_created_conversation_seq", "temporary_ttl"}),
+    "messages": frozenset(
+        {"client_message_once", "owner_created_conversation_seq", "rating_created", "status_created", "temporary_ttl"}
+    ),
     "tombstones": frozenset({"owner_change", "tombstone_ttl", "unpurged"}),
 }
 

@@ -45,8 +45,9 @@ MAX_ATTACHMENTS = env.int("MAX_ATTACHMENTS", 2000, validate=Range(min=1))
 ATTACHMENT_QUOTA_MB = env.int("ATTACHMENT_QUOTA_MB", 500, validate=Range(min=1))
 #: Conversations that one user may have, including archived ones.
 MAX_CONVERSATIONS = env.int("MAX_CONVERSATIONS", 10_000, validate=Range(min=1))
-#: MB (1,048,576 bytes) of a file with conversations to import, at most half of `MAX_HELD_BYTES`.
-IMPORT_MAX_MB = env.int("IMPORT_MAX_MB", 100, validate=Range(min=1, max=10_000))
+#: MB (1,048,576 bytes) of a file with conversations to import, at most half of `MAX_HELD_BYTES`; `0`: files are
+#: refused, and this process imports none.
+IMPORT_MAX_MB = env.int("IMPORT_MAX_MB", 100, validate=Range(min=0, max=10_000))
 #: Days for which records of single requests are kept; the sums are kept permanently.
 USAGE_RAW_DAYS = env.int("USAGE_RAW_DAYS", 90, validate=Range(min=1))
 #: The time of day (UTC, such as `03:30`) from which one web process deletes what is no longer needed; `off`: none does,

@@ -12,6 +12,7 @@ from accounts.models import User
 from conftest import Person
 from edgechat.tests.published import OPENAI_PATH, document
 
+NULL = {"$ref": "#/components/schemas/NullEnum"}
 VALUES: list[Any] = [None, True, 5, 5.5, "text", ["text"], [5], {"a": 1}]
 
 
@@ -41,7 +42,8 @@ def refused_place(name: str, schema: dict[str, Any], value: Any) -> str | None:
     """The place at which a value of another type than the field's is refused; None for a value of its own type."""
     field = resolved(schema)
     if value is None:
-        return None if schema.get("nullable") else f"body.{name}"
+        may_be_null = schema.get("nullable") or NULL in schema.get("oneOf", ())
+        return None if may_be_null else f"body.{name}"
     own = {"string": str, "boolean": bool, "integer": int, "array": list, "object": dict}[field["type"]]
     if type(value) is not own:
         return f"body.{name}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# For processes whose calls to the model fail or are small: they must not take over replies of other tests.
-APART = {"MONGODB_DB": "edgechat_apart"}
+# For processes whose calls to the model fail or are small: they must not take over replies or imports of other tests.
+APART = {"MONGODB_DB": "edgechat_apart", "IMPORT_MAX_MB": "0"}
 
 # The shared settings in a separate process, which does not know what the others keep in memory.
 ELSEWHERE = {"APP_NAME": "EdgeChat elsewhere"}
@@ -29,7 +29,6 @@ SMALL = APART | {
     "GEMINI_API_VERSION": "v1beta",
     "CSP_MODE": "relaxed",
     "PLAYGROUND": "false",
-    "IMPORT_MAX_MB": "1",
 }
 METRICS_TOKEN = "m" * 32
 PRODUCTION = APART | {

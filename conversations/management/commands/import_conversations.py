@@ -81,8 +81,7 @@ class Command(BaseCommand):
         for line in tally.lines():
             self.stdout.write(line)
         if options["verbosity"] > 1:
-            own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            self.stdout.write(f"Largest memory: {own // 1024} MB here, {peak // 1024} MB in the reading process.")
+            self.stdout.write(f"Largest memory: {_peak() // 1024} MB here, {peak // 1024} MB in the reading process.")
         summary = (
             f"Imported {tally.conversations} conversations with {tally.messages} messages for {user.email}; "
             f"{tally.skipped} were skipped."
@@ -121,3 +120,12 @@ def _dump(url: str, collection: str) -> Iterator[IO[bytes]]:
     except PyMongoError as error:
         # Not the error's text, which may repeat the URL with its password.
         raise CommandError(f"The older MongoDB failed: {type(error).__name__}") from None
+
+
+def _peak() -> int:
+    """The largest memory of this process in KB. On Linux, `ru_maxrss` may be that of the process that started it."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
