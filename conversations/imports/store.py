@@ -18,7 +18,7 @@ from conversations.imports.reading.frames import Header, LeftOut, Message
 from conversations.imports.report import BROKEN, Tally
 from conversations.serializers import MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS
 from conversations.services import NEAR_LIMIT, TooManyConversations, conversations_left, room_for_another
-from edgechat.processes.threads import working
+from edgechat.processes.threads import give_way, working
 from edgechat.sandbox.job_limit import JobLimit, OutOfTime
 from edgechat.sandbox.jobs import Job, JobFailed
 
@@ -89,7 +89,7 @@ def store_conversations(task: Task, file: IO[bytes], tally: Tally, look: Callabl
     finally:
         frames.close()
     with working():
-        transcripts.order_imported(task.owner_id, task.import_id)
+        writer.order()
     return peak
 
 
@@ -112,22 +112,33 @@ class _Writer:
         self._task, self._tally = task, tally
         self._left = 0
         self._new = 0
+        self._stored: dict[str, datetime] = {}
 
     def store(self, header: Header, pieces: Iterator[list[Message]]) -> None:
         task, tally = self._task, self._tally
         key = f"{header.source}:{header.source_id}"
-        stored_by = transcripts.find_imported(task.owner_id, key)
-        if stored_by is None and not self._belongs(header):
+        stored = transcripts.find_imported(task.owner_id, key)
+        if stored is None and not self._belongs(header):
             tally.leave_out(header.title, "another_user")
-        elif stored_by == task.import_id or (stored_by is None and self._insert(header, key, pieces)):
+        elif self._is_of_this_import(stored) or (stored is None and self._insert(header, key, pieces)):
             tally.conversations += 1
             tally.messages += header.messages
             tally.note(header.notes)
-        elif stored_by is not None:
+        elif stored is not None:
             tally.present += 1
             tally.skipped += 1
         for _ in pieces:
             pass
+
+    def order(self) -> None:
+        """Put the stored conversations into the order of their times."""
+        transcripts.order_imported(self._task.owner_id, sorted(self._stored, key=lambda key: (self._stored[key], key)))
+
+    def _is_of_this_import(self, found: transcripts.ImportedConversation | None) -> bool:
+        if found is None or found["import_id"] != self._task.import_id:
+            return False
+        self._stored[found["_id"]] = found["updated_at"]
+        return True
 
     def _belongs(self, header: Header) -> bool:
         return self._task.older_user is None or header.owner in (None, self._task.older_user)
@@ -138,14 +149,16 @@ class _Writer:
         if not self._has_room():
             self._tally.leave_out(header.title, "account_full")
             return False
+        give_way()
         conversation_id, now = self._new_id(header, key), transcripts.now()
-        created_at = _time(header.created_at) or now
+        created_at, updated_at = _time(header.created_at) or now, _time(header.updated_at) or now
         try:
             self._store_messages(conversation_id, pieces, created_at)
         except BROKEN_READER:
             self._discard(conversation_id, header)
             raise
         stored = False
+        give_way()
         try:
             with room_for_another(task.owner_id, left=self._left):
                 stored = transcripts.insert_imported(
@@ -159,7 +172,7 @@ class _Writer:
                     archived=header.archived,
                     messages=header.messages,
                     created_at=created_at,
-                    updated_at=_time(header.updated_at) or now,
+                    updated_at=updated_at,
                 )
         except TooManyConversations:
             self._tally.leave_out(header.title, "account_full")
@@ -167,14 +180,16 @@ class _Writer:
             return False
         if not stored:
             self._discard(conversation_id, header)
-            if transcripts.find_imported(task.owner_id, key) == task.import_id:
+            if self._is_of_this_import(transcripts.find_imported(task.owner_id, key)):
                 return True  # another run of this import, which has lost it, was faster
             self._tally.present += 1
             self._tally.skipped += 1
             return False
+        self._stored[conversation_id] = updated_at
         self._left -= 1
         self._new += 1
         if self._new % _LOOK_EVERY == 0:
+            give_way()
             transcripts.number_changes(task.owner_id)
         return True
 

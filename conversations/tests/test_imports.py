@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 import uuid
@@ -21,12 +22,13 @@ from django.utils import timezone
 from accounts.tests.test_delete_account import documents_with
 from conftest import Person, assert_error, full_size
 from conversations.imports import services
-from conversations.imports.files import save_file, stored_files
+from conversations.imports.files import delete_file, save_file, stored_files
 from conversations.imports.reading.items import read_items
 from conversations.models import Import
-from conversations.tests.exports import chatgpt, chatgpt_node, finished, imported, listed, send_import, texts
+from conversations.tests.exports import START, chatgpt, chatgpt_node, finished, imported, listed, send_import, texts
 from conversations.transcript_repository.collections import conversations, messages
 from edgechat.tests.raw_client import RawClient
+from edgechat.tests.store_proxy import StoreProxy
 from edgechat.tests.web_settings import SMALL
 from usage.models import LedgerEntry
 
@@ -337,3 +339,41 @@ def test_an_import_whose_process_is_killed_loses_and_doubles_nothing(
     assert set(Counter(each["conversation_id"] for each in documents).values()) == {2}
     with capsys.disabled():
         print(f"killed after {stored} of {count} conversations, attempts: {ended.attempts}; all are there once")  # noqa: T201
+
+
+@pytest.mark.faults
+def test_an_import_ends_with_a_mongodb_that_is_slow_with_each_document(alice: Person) -> None:
+    """Storing and ordering everything takes longer than one operation may take."""
+    newest_first = [chatgpt(f"c-{at}", "Hello", "Hi", title=f"{at}", at=START + 60 * at) for at in range(100, 0, -1)]
+    long = chatgpt("long", *["Hello", "Hi"] * 30, title="long", at=START + 10**6)
+    row = Import(owner_id=alice.id, bytes=0, not_before=timezone.now() + timedelta(days=1))
+
+    def run(exported: list[dict[str, Any]], mongodb: str) -> None:
+        data = json.dumps(exported).encode()
+        Import.objects.filter(pk=row.pk).update(bytes=len(data))
+        delete_file(row.id)
+        save_file(row.id, io.BytesIO(data))
+        command = [sys.executable, "-m", "conversations.tests.importing_process", str(row.pk)]
+        env = {**os.environ, "MONGODB_URL": mongodb}
+        assert any(subprocess.run(command, env=env, timeout=120, check=False).returncode == 0 for _ in range(5))
+
+    row.save(force_insert=True)
+    run(newest_first, os.environ["MONGODB_URL"])
+    # As a run leaves them that was interrupted before it ordered them.
+    stored = list(conversations().find({"import_id": str(row.pk)}, {"change": 1, "updated_at": 1}))
+    stored.sort(key=lambda each: each["updated_at"])
+    numbers = sorted((each["change"] for each in stored), reverse=True)
+    for each, change in zip(stored, numbers, strict=True):
+        conversations().update_one({"_id": each["_id"], "owner_id": alice.id}, {"$set": {"change": change}})
+    with closing(StoreProxy(os.environ["MONGODB_URL"])) as proxy:
+        proxy.bytes_per_second = 12_000
+        run([*newest_first, long], proxy.url)
+    row.refresh_from_db()
+    assert (row.status, row.conversations, row.messages) == ("finished", 101, 260)
+    assert [each["title"] for each in listed(alice)] == ["long", *(str(at) for at in range(100, 1, -1))]
+    since = alice.get("chat/changes").json()["next_since"]
+    while (page := alice.get("chat/changes", params={"since": since}).json())["has_more"]:
+        since = page["next_since"]
+    since = page["next_since"]
+    run([*newest_first, long], os.environ["MONGODB_URL"])
+    assert alice.get("chat/changes", params={"since": since}).json()["conversations"] == [], "they are in order"

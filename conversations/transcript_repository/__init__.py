@@ -38,6 +38,7 @@ from conversations.transcript_repository.deletion import (
     purge_deleted,
 )
 from conversations.transcript_repository.imported import (
+    ImportedConversation,
     discard_imported_messages,
     find_imported,
     imported_message,

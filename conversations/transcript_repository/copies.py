@@ -13,11 +13,13 @@ import bson
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import ReplaceOne, UpdateOne
+from pymongo.collection import Collection
 
 from conversations.documents import message_id
 from conversations.transcript_repository.change_numbers import is_unnumbered
 from conversations.transcript_repository.collections import conversations, messages, owners, tombstones
-from conversations.transcript_repository.message_store import delete_messages
+from conversations.transcript_repository.message_store import delete_all_messages
+from conversations.transcript_repository.writes import in_writes
 from edgechat.stores.mongo import Document
 
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
@@ -109,7 +111,7 @@ class RestoredTranscripts:
             # Its thread is gone, and the entry in the ledger by which others would notice may be settled.
             conversation["summary_claim"] = None
             self._claims[conversation["_id"]] = {name: conversation[name] for name in _CLAIM}
-        conversations().insert_many(found)
+        _insert(conversations(), found)
         # An owner whose changes have no numbers yet may get some from the former system until its end.
         counters = [
             UpdateOne({"_id": owner_id}, {"$setOnInsert": {"change": CHANGE_GAP}}, upsert=True)
@@ -131,21 +133,23 @@ class RestoredTranscripts:
                 # Answered again after its conversation was read: no process would ever end this attempt.
                 message["status"] = "interrupted"
             kept.append(message)
-        if kept:
-            messages().insert_many(kept)
+        _insert(messages(), kept)
 
     def _write_tombstones(self, found: list[Document]) -> None:
         """Write tombstones, and delete the conversations that were deleted after they were read."""
         for tombstone in found:
             tombstone["change"] = _after_gap(tombstone["change"])
-        tombstones().insert_many(found)
+        _insert(tombstones(), found)
         ids = [tombstone["_id"] for tombstone in found]
         for deleted in list(conversations().find({"_id": {"$in": ids}}, {"owner_id": 1, "next_seq": 1})):
-            for first in range(1, deleted["next_seq"], _KEYS_AT_ONCE):
-                seqs = range(first, min(first + _KEYS_AT_ONCE, deleted["next_seq"]))
-                delete_messages(deleted["owner_id"], deleted["_id"], seqs)
+            delete_all_messages(deleted["owner_id"], deleted["_id"], deleted["next_seq"] - 1)
             conversations().delete_one({"_id": deleted["_id"]})
             self.dropped += 1
+
+
+def _insert(collection: Collection[Document], documents: list[Document]) -> None:
+    for some in in_writes(documents):
+        collection.insert_many(some)
 
 
 def _after_gap(change: Any) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import cast
 
+from pymongo.collection import Collection
+
 from conversations.documents import ConversationDocument
 from conversations.transcript_repository.change_numbers import unnumbered_change
 from conversations.transcript_repository.collections import (
@@ -15,19 +17,29 @@ from conversations.transcript_repository.collections import (
     revision_of,
     tombstones,
 )
-from conversations.transcript_repository.message_store import delete_messages
+from conversations.transcript_repository.message_store import delete_all_messages
 from edgechat.stores.mongo import Document, mongo_errors
 
 MAX_COUNTED = 1000
-_KEYS_PER_WRITE = 1000
+_AT_ONCE = 100
 
 
-@mongo_errors
 def delete_conversation(owner_id: int, conversation_id: str) -> bool:
     """Delete a conversation with its messages and leave a tombstone; False if it does not exist.
 
     The tombstone is written first and records the remaining work, so that another process can finish it.
     """
+    if not _leave_tombstone(owner_id, conversation_id):
+        return False
+    deleted = _remove(owner_id, conversation_id)
+    if deleted is None:
+        return False  # another call deletes it and knows whether a reply was running
+    _purge(owner_id, conversation_id, deleted["next_seq"] - 1, is_last=deleted["reply"] is None)
+    return True
+
+
+@mongo_errors
+def _leave_tombstone(owner_id: int, conversation_id: str) -> bool:
     found = conversations().find_one({"_id": conversation_id, "owner_id": owner_id}, {"next_seq": 1, "temporary": 1})
     if found is None:
         return False
@@ -40,17 +52,12 @@ def delete_conversation(owner_id: int, conversation_id: str) -> bool:
     }
     mine = {"_id": conversation_id, "owner_id": owner_id}
     tombstones().update_one(mine, {"$setOnInsert": tombstone}, upsert=True)
-    deleted = _remove(owner_id, conversation_id)
-    if deleted is None:
-        return False  # another call deletes it and knows whether a reply was running
-    _purge(owner_id, conversation_id, deleted["next_seq"] - 1, is_last=deleted["reply"] is None)
     return True
 
 
-@mongo_errors
 def purge_deleted(*, older_than: datetime) -> int:
     """Finish deletions that started before `older_than` and did not end; their number."""
-    unfinished = list(tombstones().find({"purged": False, "deleted_at": {"$lt": older_than}}).limit(100))
+    unfinished = _some(tombstones(), {"purged": False, "deleted_at": {"$lt": older_than}})
     for tombstone in unfinished:
         _purge_tombstone(tombstone)
     return len(unfinished)
@@ -62,13 +69,12 @@ def count_unpurged() -> int:
     return tombstones().count_documents({"purged": False}, limit=MAX_COUNTED)
 
 
-@mongo_errors
 def expire_temporary() -> int:
     """Delete the expired temporary conversations of all owners; their number.
 
     The server's own expiry follows an hour later as a fallback, because it leaves no tombstones for other devices.
     """
-    expired = list(conversations().find({"expires_at": {"$lte": now()}}, {"owner_id": 1}).limit(100))
+    expired = _some(conversations(), {"expires_at": {"$lte": now()}})
     for conversation in expired:
         delete_conversation(conversation["owner_id"], conversation["_id"])
     return len(expired)
@@ -84,19 +90,33 @@ def everything_of(owner_id: int) -> list[tuple[str, int]]:
     ]
 
 
-@mongo_errors
 def delete_everything_of(owner_id: int) -> None:
-    """Delete all documents of a user, including tombstones."""
-    while found := list(conversations().find({"owner_id": owner_id}, {"_id": 1}).limit(100)):
+    """Delete all documents of a user, including tombstones. A call that fails has deleted some of them."""
+    mine = {"owner_id": owner_id}
+    while found := _some(conversations(), mine):
         for conversation in found:
             delete_conversation(owner_id, conversation["_id"])
-    for tombstone in list(tombstones().find({"owner_id": owner_id, "purged": False})):
-        _purge_tombstone(tombstone)
-    messages().delete_many({"owner_id": owner_id})
-    tombstones().delete_many({"owner_id": owner_id})
-    owners().delete_one({"_id": owner_id})
+    while found := _some(tombstones(), {**mine, "purged": False}):
+        for tombstone in found:
+            _purge_tombstone(tombstone)
+    for collection in (messages(), tombstones()):
+        while found := _some(collection, mine):
+            _delete(collection, {**mine, "_id": {"$in": [each["_id"] for each in found]}})
+    _delete(owners(), {"_id": owner_id})
 
 
+@mongo_errors
+def _some(collection: Collection[Document], chosen: Document) -> list[Document]:
+    """What a deletion needs to know of some of the chosen documents."""
+    return list(collection.find(chosen, {"owner_id": 1, "last_seq": 1}).limit(_AT_ONCE))
+
+
+@mongo_errors
+def _delete(collection: Collection[Document], chosen: Document) -> None:
+    collection.delete_many(chosen)
+
+
+@mongo_errors
 def _remove(owner_id: int, conversation_id: str) -> Document | None:
     """Delete and return the conversation's document; None if it does not exist.
 
@@ -120,8 +140,12 @@ def _purge_tombstone(tombstone: Document) -> None:
 
 def _purge(owner_id: int, conversation_id: str, last_seq: int, *, is_last: bool) -> None:
     """Delete a conversation's messages; `is_last` is false while a reply may still write messages."""
-    for first in range(1, last_seq + 1, _KEYS_PER_WRITE):
-        delete_messages(owner_id, conversation_id, range(first, min(first + _KEYS_PER_WRITE, last_seq + 1)))
+    delete_all_messages(owner_id, conversation_id, last_seq)
+    _end(owner_id, conversation_id, last_seq, is_last=is_last)
+
+
+@mongo_errors
+def _end(owner_id: int, conversation_id: str, last_seq: int, *, is_last: bool) -> None:
     # A device may have received the deletion before a last change; the new change number reports the deletion again.
     done = {"purged": is_last, "last_seq": last_seq, "change": unnumbered_change()}
     tombstones().update_one({"_id": conversation_id, "owner_id": owner_id}, {"$set": done})

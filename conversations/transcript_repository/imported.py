@@ -7,26 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import cast
+from itertools import pairwise
+from typing import TypedDict, cast
 
-from pymongo import InsertOne, ReplaceOne, UpdateOne
+from pymongo import InsertOne, ReplaceOne, ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from conversations.documents import CONVERSATION_VERSION, MESSAGE_VERSION, MessageDocument, Role, Status, message_id
 from conversations.transcript_repository.change_numbers import number_changes, unnumbered_change
-from conversations.transcript_repository.collections import conversations, messages, tombstones
+from conversations.transcript_repository.collections import conversations, messages, owners, tombstones
 from conversations.transcript_repository.message_store import delete_messages
+from conversations.transcript_repository.writes import DOCUMENTS_PER_WRITE, KEYS_PER_DELETION, in_writes
+from edgechat.processes.threads import give_way
 from edgechat.stores.mongo import Document, mongo_errors
 
-_DOCUMENTS_PER_WRITE = 200
 _DUPLICATE_KEY = 11000
 
 
+class ImportedConversation(TypedDict):
+    """A conversation that an import has stored."""
+
+    _id: str
+    import_id: str
+    updated_at: datetime
+
+
 @mongo_errors
-def find_imported(owner_id: int, source_key: str) -> str | None:
-    """The import that stored this conversation of the source; None if the owner does not have the conversation."""
-    found = conversations().find_one({"owner_id": owner_id, "source_key": source_key}, {"import_id": 1})
-    return None if found is None else str(found["import_id"])
+def find_imported(owner_id: int, source_key: str) -> ImportedConversation | None:
+    """The owner's conversation that was this one of the source; None if the owner does not have it."""
+    fields = dict.fromkeys(ImportedConversation.__annotations__, 1)
+    found = conversations().find_one({"owner_id": owner_id, "source_key": source_key}, fields)
+    return cast("ImportedConversation | None", found)
 
 
 @mongo_errors
@@ -71,19 +82,23 @@ def imported_message(
     }
 
 
-@mongo_errors
 def store_imported_messages(documents: Sequence[MessageDocument]) -> None:
     """Store messages; those that an interrupted run of the same import has stored are replaced."""
-    for first in range(0, len(documents), _DOCUMENTS_PER_WRITE):
-        some = [cast(Document, each) for each in documents[first : first + _DOCUMENTS_PER_WRITE]]
-        try:
-            messages().bulk_write([InsertOne(each) for each in some], ordered=False)
-        except BulkWriteError as error:
-            faults = (error.details or {}).get("writeErrors", [])
-            if not faults or any(fault.get("code") != _DUPLICATE_KEY for fault in faults):
-                raise
-            same = [ReplaceOne({"_id": each["_id"], "owner_id": each["owner_id"]}, each, upsert=True) for each in some]
-            messages().bulk_write(same, ordered=False)
+    for some in in_writes(documents):
+        give_way()
+        _store_messages([cast(Document, each) for each in some])
+
+
+@mongo_errors
+def _store_messages(some: list[Document]) -> None:
+    try:
+        messages().bulk_write([InsertOne(each) for each in some], ordered=False)
+    except BulkWriteError as error:
+        faults = (error.details or {}).get("writeErrors", [])
+        if not faults or any(fault.get("code") != _DUPLICATE_KEY for fault in faults):
+            raise
+        same = [ReplaceOne({"_id": each["_id"], "owner_id": each["owner_id"]}, each, upsert=True) for each in some]
+        messages().bulk_write(same, ordered=False)
 
 
 @mongo_errors
@@ -136,29 +151,47 @@ def insert_imported(
 
 def discard_imported_messages(owner_id: int, conversation_id: str, last_seq: int) -> None:
     """Delete the messages of a conversation that was not stored in the end."""
-    for first in range(1, last_seq + 1, _DOCUMENTS_PER_WRITE):
-        delete_messages(owner_id, conversation_id, range(first, min(first + _DOCUMENTS_PER_WRITE, last_seq + 1)))
+    for first in range(1, last_seq + 1, KEYS_PER_DELETION):
+        give_way()
+        delete_messages(owner_id, conversation_id, range(first, min(first + KEYS_PER_DELETION, last_seq + 1)))
+
+
+def order_imported(owner_id: int, conversation_ids: Sequence[str]) -> None:
+    """Give imported conversations change numbers in this order, because lists are in the order of these numbers.
+
+    Conversations that the owner has changed since keep theirs, and so do those that an interrupted call has ordered.
+    """
+    give_way()
+    number_changes(owner_id)
+    latest = 0
+    for first in range(0, len(conversation_ids), DOCUMENTS_PER_WRITE):
+        give_way()
+        latest = _order(owner_id, conversation_ids[first : first + DOCUMENTS_PER_WRITE], above=latest)
 
 
 @mongo_errors
-def order_imported(owner_id: int, import_id: str) -> None:
-    """Give an import's conversations new change numbers in the order of their times, because lists are in that order.
+def _order(owner_id: int, conversation_ids: Sequence[str], *, above: int) -> int:
+    """Give these conversations increasing numbers, all `above` this one, unless they have such; their last number.
 
-    Conversations that the owner has changed since keep theirs.
+    New numbers need no compare-and-set as those of `number_changes` do: a device that does not see the new number has
+    the conversation already, which is the same as before.
     """
-    fields = {"updated_at": 1, "change": 1, "revision": 1}
-    chosen = conversations().find({"owner_id": owner_id, "import_id": import_id}, fields)
-    unchanged = (each for each in chosen if each["revision"] == 0)
-    found = sorted(unchanged, key=lambda each: (each["updated_at"], each["_id"]))
-    for first in range(0, len(found), _DOCUMENTS_PER_WRITE):
-        some = found[first : first + _DOCUMENTS_PER_WRITE]
-        base = unnumbered_change()
-        changes = [
-            UpdateOne(
-                {"_id": each["_id"], "owner_id": owner_id, "change": each["change"]},
-                {"$set": {"change": base + number}},
-            )
-            for number, each in enumerate(some)
-        ]
-        conversations().bulk_write(changes, ordered=False)
-        number_changes(owner_id)
+    chosen = {"_id": {"$in": list(conversation_ids)}, "owner_id": owner_id, "revision": 0}
+    numbers = {each["_id"]: each["change"] for each in conversations().find(chosen, {"change": 1})}
+    ids = [each for each in conversation_ids if each in numbers]
+    changes = [above, *(numbers[each] for each in ids)]
+    if all(before < after for before, after in pairwise(changes)):
+        return int(changes[-1])
+    counted = {"$inc": {"change": len(ids)}}
+    after = ReturnDocument.AFTER
+    counter = owners().find_one_and_update({"_id": owner_id}, counted, upsert=True, return_document=after)
+    last = int(cast(Document, counter)["change"])
+    # Numbers only grow, so a write that an earlier call gave up, and that arrives late, changes nothing.
+    updates = [
+        UpdateOne(
+            {"_id": each, "owner_id": owner_id, "revision": 0, "change": {"$lt": number}}, {"$set": {"change": number}}
+        )
+        for number, each in enumerate(ids, start=last - len(ids) + 1)
+    ]
+    conversations().bulk_write(updates, ordered=False)
+    return last

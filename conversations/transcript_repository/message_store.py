@@ -18,6 +18,7 @@ from conversations.documents import (
     message_id,
 )
 from conversations.transcript_repository.collections import NEVER, conversations, messages, now
+from conversations.transcript_repository.writes import KEYS_PER_DELETION
 from edgechat.http.answer_bytes import beginning_within, take_page, text_bytes
 from edgechat.stores.mongo import Document, mongo_errors
 
@@ -151,6 +152,12 @@ def find_sent(owner_id: int, conversation_id: str, client_message_id: str) -> tu
 def delete_messages(owner_id: int, conversation_id: str, seqs: Iterable[int]) -> None:
     keys = [message_id(conversation_id, seq) for seq in seqs]
     messages().delete_many({"_id": {"$in": keys}, "owner_id": owner_id})
+
+
+def delete_all_messages(owner_id: int, conversation_id: str, last_seq: int) -> None:
+    """Delete the messages up to this sequence number, a few in each operation."""
+    for first in range(1, last_seq + 1, KEYS_PER_DELETION):
+        delete_messages(owner_id, conversation_id, range(first, min(first + KEYS_PER_DELETION, last_seq + 1)))
 
 
 @mongo_errors

@@ -126,6 +126,15 @@ def waiting(*, patience: float | None = None) -> Iterator[None]:
             store_time.owe_turn(functools.partial(begin_work, patience=patience))
 
 
+def give_way() -> None:
+    """Let others work before this thread uses a store again, within a new limit.
+
+    For background work, before each of many operations. The operations of one request share its limit still.
+    """
+    with waiting():
+        pass
+
+
 @contextmanager
 def working() -> Iterator[None]:
     """Wrap work with stores that must not be lost: its thread waits for a turn among the requests without a limit.

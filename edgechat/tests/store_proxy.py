@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 import threading
@@ -12,7 +13,8 @@ from contextlib import suppress
 class StoreProxy:
     """Forwards connections to the server that a URL names; `url` names the proxy instead.
 
-    `delay` is how long the server's answers are delayed, in seconds. With `silent` nothing passes, and connections stay
+    `delay` is how long the server's answers are delayed, in seconds. `bytes_per_second` slows what clients send, as a
+    server does that takes long for each document. With `silent` nothing passes, and connections stay
     open. `swallow()` makes the currently open connections silent permanently; `cut()` ends them. `close()` ends them
     too, and refuses new ones. `sent` is what clients have sent, in the pieces in which it arrived: a driver sends a
     command, or a pipeline of commands, in one piece, and waits for the answer before the next one.
@@ -26,6 +28,7 @@ class StoreProxy:
         port = self._listener.getsockname()[1]
         self.url = url.replace(found[0], f"{found[1]}127.0.0.1:{port}")
         self.delay = 0.0
+        self.bytes_per_second = math.inf
         self.silent = False
         self.sent: list[bytes] = []
         self._sockets: list[socket.socket] = [self._listener]
@@ -60,6 +63,7 @@ class StoreProxy:
             while data := source.recv(65536):
                 if not answers:
                     self.sent.append(data)
+                    time.sleep(len(data) / self.bytes_per_second)
                 if answers and self.delay:
                     time.sleep(self.delay)
                 while self.silent:
