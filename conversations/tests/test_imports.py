@@ -354,7 +354,7 @@ def test_an_import_ends_with_a_mongodb_that_is_slow_with_each_document(alice: Pe
         delete_file(row.id)
         save_file(row.id, io.BytesIO(data))
         command = [sys.executable, "-m", "conversations.tests.importing_process", str(row.pk)]
-        env = {**os.environ, "MONGODB_URL": mongodb}
+        env = {**os.environ, "MONGODB_URL": mongodb, "STORE_TIMEOUT_SECONDS": "4.5"}
         assert any(subprocess.run(command, env=env, timeout=120, check=False).returncode == 0 for _ in range(5))
 
     row.save(force_insert=True)
