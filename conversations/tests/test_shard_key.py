@@ -45,6 +45,12 @@ OF_NO_OWNER = {
     "existing_conversations": "staff's, by ids",
     "find_metadata": "staff's, by id",
     "list_running": "staff's, of all owners",
+    "count_conversations_of": "staff's, of several owners",
+    "judged_replies": "staff's, of all owners",
+    "texts_of_replies": "staff's, by ids",
+    "count_unpurged": "a metric, of all owners",
+    "copy_everything": "a backup of all owners",
+    "filled_collections": "a restore asks for documents of any owner",
 }
 
 
