@@ -197,15 +197,19 @@ def test_it_is_no_session_for_tokens(both: Both, web_url: str, kind: Any) -> Non
 
 def test_logins_and_failures_are_audited_as_the_admins(web_url: str, alice: Person) -> None:
     staff = make_user("helper", is_staff=True)
-    for user, password in ((staff, "not the password"), (User.objects.get(pk=alice.id), alice.password)):
+    refused = {"site": "admin", "reason": "not_staff"}
+    for user, password, event, details in (
+        (staff, "not the password", "login_failed", {"site": "admin"}),
+        (User.objects.get(pk=alice.id), alice.password, "login_refused", refused),
+    ):
         with Api(web_url) as browser:
             browser.base_url = f"{web_url}/admin/"
             page = browser.get("login/?next=/admin/")
             assert page.status_code == 200
             fields = {"username": user.email, "password": password, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
             assert browser.post("login/?next=/admin/", data=fields).status_code == 200
-        failed = AuditEvent.objects.get(user_id=user.pk, event="login_failed")
-        assert failed.details == {"site": "admin"}
+        rejected = AuditEvent.objects.get(user_id=user.pk, event__in=("login_failed", "login_refused"))
+        assert (rejected.event, rejected.details) == (event, details)
     with closing(Staff(web_url, staff, "password of helper")):
         login = AuditEvent.objects.get(user_id=staff.pk, event="login")
     assert (login.actor_id, login.details) == (staff.pk, {"site": "admin"})
