@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from edgechat.metrics.growing_files import repair_growth
+
+repair_growth()
+
 # --- Requests ---------------------------------------------------------------------------------------------------------
 
 # The boundaries that OpenTelemetry recommends for http.server.request.duration.

@@ -6,6 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import mmap_dict
+
+from edgechat.metrics import catalog  # noqa: F401  (repairs prometheus_client)
 
 PROJECT = Path(__file__).parents[3]
 PROGRAM = """
@@ -32,3 +38,28 @@ def test_folders_of_runs_that_ended_are_deleted_and_a_pipe_in_one_stops_no_start
         check=True,
     )
     assert os.listdir(tmp_path) == [done.stdout.strip()]
+
+
+def test_a_file_that_got_no_memory_to_grow_grows_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file: Any = mmap_dict.MmapedDict(str(tmp_path / "counter_1.db"))  # type: ignore[no-untyped-call]
+    keys = [f"{number} " + "x" * 1000 for number in range(200)]
+
+    class NoMemory:
+        @staticmethod
+        def mmap(*_: Any) -> Any:
+            raise OSError(12, "Cannot allocate memory")
+
+    refused = 0
+    for number, key in enumerate(keys):
+        with monkeypatch.context() as starved:
+            starved.setattr(mmap_dict, "mmap", NoMemory)
+            try:
+                file.write_value(key, number, 0.0)
+            except OSError:
+                refused += 1
+        file.write_value(key, number, 0.0)
+    assert refused == 2  # 64 to 128 to 256 KiB
+    assert len(file._m) == 4 * mmap_dict._INITIAL_MMAP_SIZE
+    found = {key: value for key, value, *_ in file.read_all_values()}
+    file.close()
+    assert found == {key: number for number, key in enumerate(keys)}
