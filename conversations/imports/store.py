@@ -115,12 +115,12 @@ class _Writer:
         self._stored: dict[str, datetime] = {}
 
     def store(self, header: Header, pieces: Iterator[list[Message]]) -> None:
-        task, tally = self._task, self._tally
+        tally = self._tally
         key = f"{header.source}:{header.source_id}"
-        stored = transcripts.find_imported(task.owner_id, key)
+        stored, new_id = self._find(header, key)
         if stored is None and not self._belongs(header):
             tally.leave_out(header.title, "another_user")
-        elif self._is_of_this_import(stored) or (stored is None and self._insert(header, key, pieces)):
+        elif self._is_of_this_import(stored) or (stored is None and self._insert(header, key, new_id, pieces)):
             tally.conversations += 1
             tally.messages += header.messages
             tally.note(header.notes)
@@ -143,14 +143,13 @@ class _Writer:
     def _belongs(self, header: Header) -> bool:
         return self._task.older_user is None or header.owner in (None, self._task.older_user)
 
-    def _insert(self, header: Header, key: str, pieces: Iterator[list[Message]]) -> bool:
+    def _insert(self, header: Header, key: str, conversation_id: str, pieces: Iterator[list[Message]]) -> bool:
         """Whether the conversation is stored now. What is not is counted here."""
         task = self._task
         if not self._has_room():
             self._tally.leave_out(header.title, "account_full")
             return False
-        give_way()
-        conversation_id, now = self._new_id(header, key), transcripts.now()
+        now = transcripts.now()
         created_at, updated_at = _time(header.created_at) or now, _time(header.updated_at) or now
         try:
             self._store_messages(conversation_id, pieces, created_at)
@@ -227,16 +226,25 @@ class _Writer:
             self._left = conversations_left(self._task.owner_id)
         return self._left > 0
 
-    def _new_id(self, header: Header, key: str) -> str:
-        """The same id each time, so that the next import finishes a conversation that an interrupted one began.
+    def _find(self, header: Header, key: str) -> tuple[transcripts.ImportedConversation | None, str]:
+        """The conversation if it is stored, and otherwise its new id.
 
-        A conversation that was deleted here gets another one, because other devices know the first as deleted.
+        The id is the same each time, so that the next import finishes a conversation that an interrupted one began, and
+        finds it by its id: SecantusDB reads all of the owner's conversations for the source's key. A conversation that
+        was deleted here gets another one, because other devices know the first as deleted.
         """
-        ids = [hashlib.sha256(f"{self._task.owner_id}:{key}".encode()).hexdigest()[:24]]
+        owner_id = self._task.owner_id
+        ids = [hashlib.sha256(f"{owner_id}:{key}".encode()).hexdigest()[:24]]
         if self._task.keeps_ids and header.source == "edgechat" and is_conversation_id(header.source_id):
             ids.insert(0, header.source_id)
+        stored = transcripts.find_imported(owner_id, key, ids=ids)
+        if stored is not None:
+            return stored, ""
         again = hashlib.sha256(f"{self._task.import_id}:{key}".encode()).hexdigest()[:24]
-        return next(filter(transcripts.is_unused_id, ids), again)
+        new_id = next(filter(transcripts.is_unused_id, ids), again)
+        give_way()
+        # With its usual id free, a conversation that has another one is found when the new one is inserted.
+        return None if new_id == ids[0] else transcripts.find_imported(owner_id, key), new_id
 
 
 def _time(moment: float | None) -> datetime | None:

@@ -33,10 +33,13 @@ class ImportedConversation(TypedDict):
 
 
 @mongo_errors
-def find_imported(owner_id: int, source_key: str) -> ImportedConversation | None:
-    """The owner's conversation that was this one of the source; None if the owner does not have it."""
+def find_imported(owner_id: int, source_key: str, *, ids: Sequence[str] = ()) -> ImportedConversation | None:
+    """The owner's conversation that was this one of the source, if it has one of the `ids`; () are all."""
+    chosen: Document = {"owner_id": owner_id, "source_key": source_key}
+    if ids:
+        chosen["_id"] = {"$in": list(ids)}
     fields = dict.fromkeys(ImportedConversation.__annotations__, 1)
-    found = conversations().find_one({"owner_id": owner_id, "source_key": source_key}, fields)
+    found = conversations().find_one(chosen, fields)
     return cast("ImportedConversation | None", found)
 
 
