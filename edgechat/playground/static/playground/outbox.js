@@ -4,6 +4,7 @@
  */
 
 import { callJson, newKey } from "./api.js";
+import { draftOf, setDraft } from "./drafts.js";
 import { ApiError, SignedOut, sentenceOf } from "./errors.js";
 import { patiently } from "./patience.js";
 import { explainFailure, followNewReply, openReply } from "./replies.js";
@@ -83,8 +84,16 @@ async function createConversation({ key, temporary }) {
   putConversations([conversation]);
   changeThread(conversation.id, (thread) => ({ ...thread, state: "ready" }));
   change(key, { conversationId: conversation.id });
-  if (openId.value === null) location.hash = `#/c/${conversation.id}`;
+  if (openId.value === null) showIn(conversation.id);
   return conversation.id;
+}
+
+/** Open the conversation that a new one has become, with what was typed in the meantime. @param {string} id */
+function showIn(id) {
+  setDraft(id, draftOf(null));
+  location.hash = `#/c/${id}`;
+  openId.value = id;
+  setDraft(null, "");
 }
 
 /** @param {string} key @param {unknown} error */

@@ -55,10 +55,13 @@ export function changeThread(id, change) {
 
 /** Put messages into a thread: those with a known id replace it. @param {string} id @param {Message[]} messages */
 export function putMessages(id, messages) {
-  changeThread(id, (thread) => {
-    const byId = new Map([...thread.messages, ...messages].map((message) => [message.id, message]));
-    return { ...thread, messages: [...byId.values()].sort((one, other) => one.seq - other.seq) };
-  });
+  changeThread(id, (thread) => ({ ...thread, messages: joined(thread.messages, messages) }));
+}
+
+/** Both, the oldest first; of two with the same id the newer. @param {Message[]} known @param {Message[]} newer */
+export function joined(known, newer) {
+  const byId = new Map([...known, ...newer].map((message) => [message.id, message]));
+  return [...byId.values()].sort((one, other) => one.seq - other.seq);
 }
 
 /** @param {string} id @param {string} messageId @returns {Message|undefined} */

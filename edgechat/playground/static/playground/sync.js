@@ -3,6 +3,7 @@
 import { callJson } from "./api.js";
 import { pause } from "./connection.js";
 import { isPassing } from "./errors.js";
+import { patiently } from "./patience.js";
 import { followsIn } from "./replies.js";
 import { loadThread } from "./threads.js";
 import { conversations, isReachable, openId, putConversations, threads, user } from "./state.js";
@@ -73,7 +74,8 @@ function take(page) {
   const loaded = new Map(threads.value);
   for (const id of [...page.deleted, ...stale.filter((id) => id !== openId.value)]) loaded.delete(id);
   threads.value = loaded;
-  if (stale.includes(openId.value ?? "")) loadThread(openId.value ?? "").catch(() => {});
+  const open = openId.value ?? "";
+  if (stale.includes(open)) patiently(() => loadThread(open)).catch(() => {});
   if (page.deleted.includes(openId.value ?? "")) location.hash = "";
 }
 

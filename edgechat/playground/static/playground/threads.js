@@ -3,7 +3,7 @@
 import { callJson } from "./api.js";
 import { sentenceOf } from "./errors.js";
 import { followReply, isFollowed } from "./replies.js";
-import { changeThread, putMessages, threads } from "./state.js";
+import { changeThread, joined, putMessages, threads } from "./state.js";
 
 const PAGE = 50;
 
@@ -14,7 +14,8 @@ export async function loadThread(id) {
     const page = await callJson("GET", `chat/conversations/${id}/messages?latest=true&limit=${PAGE}`);
     putNewest(id, page);
   } catch (error) {
-    changeThread(id, (thread) => ({ ...thread, state: "failed", error: sentenceOf(error) }));
+    // Loaded messages stay: somebody reads them, or edits one.
+    changeThread(id, (thread) => (thread.messages.length ? thread : { ...thread, state: "failed", error: sentenceOf(error) }));
     throw error;
   }
 }
@@ -28,7 +29,10 @@ export async function loadEarlier(id) {
   changeThread(id, (thread) => ({ ...thread, hasEarlier: page.has_more }));
 }
 
-/** @param {string} id @param {{messages: import("./state.js").Message[], has_more: boolean}} page */
+/**
+ * Put the newest messages into a thread, in one change: a message that is gone in between would take its edit field with it.
+ * @param {string} id @param {{messages: import("./state.js").Message[], has_more: boolean}} page
+ */
 function putNewest(id, page) {
   const known = threads.value.get(id)?.messages ?? [];
   const oldest = page.messages[0]?.seq ?? 1;
@@ -37,10 +41,12 @@ function putNewest(id, page) {
     ...thread,
     state: "ready",
     error: null,
-    messages: joins ? thread.messages.filter((message) => message.seq < oldest || isFollowed(message.id)) : [],
+    messages: joined(
+      joins ? thread.messages.filter((message) => message.seq < oldest || isFollowed(message.id)) : [],
+      page.messages.filter((message) => !isFollowed(message.id)),
+    ),
     hasEarlier: joins ? thread.hasEarlier : page.has_more,
   }));
-  putMessages(id, page.messages.filter((message) => !isFollowed(message.id)));
   for (const message of page.messages) {
     if (message.status === "generating" && !isFollowed(message.id)) followReply(id, message.id);
   }

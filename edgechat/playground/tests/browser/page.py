@@ -9,6 +9,8 @@ from playwright.sync_api import Locator, Page, expect
 
 # A reply of several minutes, which a test stops when it has seen enough.
 ENDLESS = "[[length=40000]] [[chunks=2000]] [[gap=0.2]]"
+# What stands in the place of an answer before its first word.
+THINKING = "The answer is being written"
 
 
 def says(text: str) -> str:
@@ -34,9 +36,9 @@ def wait_for_answer(page: Page, number: int = 1) -> Locator:
 
 
 def wait_for_writing(page: Page, characters: int = 1) -> None:
-    """Wait until the last answer is being written, and so much of it is shown."""
+    """Wait until the last answer is being written, and so many of its characters are shown, without spaces."""
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
-    expect(answers(page).last).to_have_text(re.compile(rf".{{{characters}}}", re.DOTALL))
+    expect(answers(page).last).to_have_text(re.compile(rf"^\s*(?!{THINKING})(?:\S\s*){{{characters}}}"))
 
 
 def stop(page: Page) -> str:
@@ -44,6 +46,11 @@ def stop(page: Page) -> str:
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".message.model .state").last).to_have_text("Stopped")
     return words(answers(page).last)
+
+
+def pull(page: Page) -> None:
+    """Have the page ask for changes at once, as when it is shown again."""
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
 def words(content: Locator) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import uuid
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from conftest import Person, new_address
 from edgechat.playground.tests.browser.page import (
     ENDLESS,
     answers,
+    pull,
     says,
     send,
     stop,
@@ -143,6 +144,36 @@ def test_the_question_of_a_failed_answer_is_edited(alices: Page) -> None:
     alices.get_by_label("Edit your message").fill("Hello")
     alices.get_by_role("button", name="Send again").click()
     expect(wait_for_answer(alices)).to_have_text("Echo: Hello")
+
+
+def test_an_edited_question_stays_when_changes_from_elsewhere_arrive(alices: Page, alice: Person) -> None:
+    send(alices, "First question")
+    wait_for_answer(alices)
+    alices.get_by_role("button", name="Edit").click()
+    field = alices.get_by_label("Edit your message")
+    field.fill("Second question")
+    [conversation] = alice.get("chat/conversations").json()["conversations"]
+    path = f"chat/conversations/{conversation['id']}"
+    [_, answer] = alice.messages(conversation["id"])["messages"]
+    assert alice.put(f"{path}/messages/{answer['id']}/feedback", json={"rating": "up"}).status_code == 200
+    assert alice.patch(path, json={"title": "From elsewhere"}).status_code == 200
+    pull(alices)
+    expect(alices.get_by_role("button", name="Good answer")).to_have_attribute("aria-pressed", "true")
+    expect(field).to_have_value("Second question")
+    expect(field).to_be_focused()
+    alices.get_by_role("button", name="Send again").click()
+    expect(answers(alices)).to_have_text("Echo: Second question")
+
+
+def test_what_is_typed_while_a_conversation_begins_stays(alices: Page) -> None:
+    def type_first(route: Route) -> None:
+        alices.locator("#message").fill("And then")
+        route.continue_()
+
+    alices.route("**/api/v1/chat/conversations", type_first)
+    send(alices, "Hello")
+    expect(wait_for_answer(alices)).to_have_text("Echo: Hello")
+    expect(alices.locator("#message")).to_have_value("And then")
 
 
 def test_what_is_being_written_survives_a_reload(alices: Page) -> None:

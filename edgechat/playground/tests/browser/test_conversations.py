@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import Page, expect
 
 from conftest import Person
-from edgechat.playground.tests.browser.page import choose, send, wait_for_answer
+from edgechat.playground.tests.browser.page import choose, pull, send, wait_for_answer
 
 
 def test_conversations_are_renamed_pinned_archived_and_deleted(alices: Page, alice: Person) -> None:
@@ -28,6 +28,21 @@ def test_conversations_are_renamed_pinned_archived_and_deleted(alices: Page, ali
     expect(alices.locator(".conversations")).to_have_text("Nothing is archived.")
     left = alice.get("chat/conversations", params={"pinned_first": "true"}).json()["conversations"]
     assert [(each["title"], each["pinned"]) for each in left] == [("Oldest", True), ("In between", False)]
+
+
+def test_a_title_from_elsewhere_does_not_replace_one_that_is_typed(alices: Page, alice: Person) -> None:
+    conversation = alice.new_conversation(title="News")
+    alices.reload()
+    choose(alices, "News", "Rename")
+    field = alices.get_by_label("Title")
+    expect(field).to_be_focused()
+    alices.keyboard.type(" of today")
+    assert alice.patch(f"chat/conversations/{conversation}", json={"title": "From elsewhere"}).status_code == 200
+    pull(alices)
+    expect(alices.locator(".conversations .title")).to_have_text("From elsewhere")
+    expect(field).to_have_value("News of today")
+    alices.get_by_role("button", name="Save").click()
+    expect(alices.locator(".conversations .title")).to_have_text("News of today")
 
 
 def test_search_finds_titles_and_messages_and_leads_to_the_message(alices: Page, alice: Person) -> None:

@@ -1,4 +1,7 @@
-/** Renaming, deleting and describing a conversation, and feedback on an answer. */
+/**
+ * Renaming, deleting and describing a conversation, and feedback on an answer.
+ * Fields get a `defaultValue`, which follows what the server says until the person types; a `value` would replace what was typed.
+ */
 
 import { html } from "../vendor/lit-html/lit-html.js";
 import { call, callJson } from "../api.js";
@@ -10,7 +13,7 @@ import { tellOtherTabs } from "../sync.js";
 /** @param {{id: string}} about */
 export function renameView({ id }) {
   return html`<form @submit=${(/** @type {SubmitEvent} */ event) => save(event, id)}>
-    <label>Title <input name="title" maxlength="200" required autofocus .value=${conversations.value.get(id)?.title ?? ""}></label>
+    <label>Title <input name="title" maxlength="200" required autofocus .defaultValue=${conversations.value.get(id)?.title ?? ""}></label>
     <div class="buttons"><button type="button" @click=${close}>Cancel</button><button class="primary">Save</button></div>
   </form>`;
 }
@@ -28,9 +31,9 @@ export function conversationView({ id }) {
   const conversation = conversations.value.get(id);
   if (!conversation) return html`<p>It is not there any more.</p>`;
   return html`<form @submit=${(/** @type {SubmitEvent} */ event) => save(event, id)}>
-    <label>Title <input name="title" maxlength="200" .value=${conversation.title ?? ""}></label>
+    <label>Title <input name="title" maxlength="200" .defaultValue=${conversation.title ?? ""}></label>
     <label>Instruction for every answer
-      <textarea name="system_instruction" rows="3" maxlength="8000" .value=${conversation.system_instruction ?? ""}></textarea></label>
+      <textarea name="system_instruction" rows="3" maxlength="8000" .defaultValue=${conversation.system_instruction ?? ""}></textarea></label>
     <p>${conversation.message_count} messages${conversation.temporary ? ", temporary: it is not listed" : ""}</p>
     <div class="buttons">
       <button type="button" @click=${() => tryTo(() => download(id))}>Download as Markdown</button>
@@ -44,7 +47,7 @@ export function conversationView({ id }) {
 export function feedbackView({ id, messageId }) {
   return html`<form @submit=${(/** @type {SubmitEvent} */ event) => comment(event, id, messageId)}>
     <label>Your comment <small>(optional)</small>
-      <textarea name="comment" rows="3" maxlength="2000" autofocus .value=${messageOf(id, messageId)?.feedback?.comment ?? ""}></textarea></label>
+      <textarea name="comment" rows="3" maxlength="2000" autofocus .defaultValue=${messageOf(id, messageId)?.feedback?.comment ?? ""}></textarea></label>
     <div class="buttons"><button type="button" @click=${close}>No comment</button><button class="primary">Save</button></div>
   </form>`;
 }

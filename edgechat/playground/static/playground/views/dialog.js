@@ -46,8 +46,13 @@ export function dialogView() {
 export function showDialog() {
   const element = /** @type {HTMLDialogElement|null} */ (document.getElementById("dialog"));
   if (!element || element.open === Boolean(dialog.value)) return;
-  if (dialog.value) element.showModal();
-  else element.close();
+  if (!dialog.value) return element.close();
+  element.showModal();
+  const field = document.activeElement;
+  if (field instanceof HTMLInputElement || field instanceof HTMLTextAreaElement) {
+    // One goes on writing behind the text. Browsers put the cursor before a default value.
+    field.setSelectionRange(field.value.length, field.value.length);
+  }
 }
 
 function closeDialog() {

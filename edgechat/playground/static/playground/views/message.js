@@ -1,6 +1,7 @@
 /** One message of a conversation, with what can be done with it. */
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { live } from "../vendor/lit-html/directives/live.js";
 import { signal } from "../vendor/signals-core/signals-core.js";
 import { callJson } from "../api.js";
 import { copyText } from "../clipboard.js";
@@ -16,7 +17,7 @@ import { icons } from "./icons.js";
 
 /** The variant that is shown, by message; without an entry the newest. @type {{value: Map<string, number>}} */
 const leafed = signal(new Map());
-/** The question that is being edited. @type {{value: {id: string, text: string}|null}} */
+/** The question that is being edited, with the text so far. @type {{value: {id: string, text: string}|null}} */
 const edited = signal(null);
 
 const STATES = /** @type {Record<string, string>} */ ({
@@ -171,12 +172,13 @@ function edit(message) {
   requestAnimationFrame(() => document.getElementById("edited")?.focus());
 }
 
-/** @param {string} id @param {Message} answer @param {{text: string}} state */
-function editView(id, answer, { text }) {
+/** @param {string} id @param {Message} answer @param {{id: string, text: string}} state */
+function editView(id, answer, state) {
   return html`<form class="message user edit" @submit=${(/** @type {SubmitEvent} */ event) => resend(event, id, answer)}
     @keydown=${(/** @type {KeyboardEvent} */ event) => event.key === "Escape" && (edited.value = null)}>
     <label class="visually-hidden" for="edited">Edit your message</label>
-    <textarea id="edited" name="content" maxlength="32000" required rows="3" .value=${text}></textarea>
+    <textarea id="edited" name="content" maxlength="32000" required rows="3" .value=${live(state.text)}
+      @input=${(/** @type {Event} */ event) => (edited.value = { ...state, text: textOf(event) })}></textarea>
     <div class="buttons">
       <button type="button" @click=${() => (edited.value = null)}>Cancel</button>
       <button class="primary">Send again</button>
@@ -184,10 +186,15 @@ function editView(id, answer, { text }) {
   </form>`;
 }
 
+/** @param {Event} event */
+function textOf(event) {
+  return /** @type {HTMLTextAreaElement} */ (event.target).value;
+}
+
 /** @param {SubmitEvent} event @param {string} id @param {Message} answer */
 function resend(event, id, answer) {
   event.preventDefault();
-  const content = String(new FormData(/** @type {HTMLFormElement} */ (event.target)).get("content"));
+  const content = edited.value?.text ?? "";
   if (!content.trim()) return;
   edited.value = null;
   tryTo(() => regenerate(id, answer.id, content));
