@@ -26,6 +26,9 @@ from edgechat.stores.mongo import database
 PROJECT = Path(__file__).parents[2]
 
 
+pytestmark = pytest.mark.usefixtures("shared_servers")
+
+
 def _doctor(*options: str, **env: str) -> tuple[int, dict[str, tuple[str, str]], str]:
     """The exit code, the table's rows as {check: (state, text)}, and all output."""
     done = subprocess.run(
@@ -48,7 +51,6 @@ def silent_port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-@pytest.mark.usefixtures("shared_servers")
 def test_all_is_well_on_the_stack_of_the_tests() -> None:
     code, rows, output = _doctor()
     # Of the web processes of other tests, which may be without Redis.
@@ -212,7 +214,6 @@ def test_a_check_that_hangs_is_given_up_and_one_that_raises_is_told() -> None:
     ]
 
 
-@pytest.mark.usefixtures("shared_servers")
 def test_the_indexes_that_are_looked_for_are_those_that_are_made() -> None:
     ensure_indexes()
     made = {name: set(database()[name].index_information()) - {"_id_"} for name in TRANSCRIPT_INDEXES}
@@ -233,7 +234,6 @@ def test_secrets_are_masked_wherever_they_stand() -> None:
     assert address("redis://host:6379/0") == "host:6379/0"
 
 
-@pytest.mark.usefixtures("shared_servers")
 def test_as_json_it_is_one_object_with_the_same_exit_code() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed = server.getsockname()[1]

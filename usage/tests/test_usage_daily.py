@@ -76,7 +76,8 @@ def test_each_request_counts_as_soon_as_it_was_answered(alice: Person) -> None:
 
 
 def test_nobody_sees_anothers_days(alice: Person, bob: Person) -> None:
-    HourlyUsage.objects.create(user_id=alice.id, hour=datetime.combine(today(), time(0), UTC), input_tokens=50)
+    yesterday = today() - timedelta(days=1)  # in the first hour of a day there is a row of today
+    HourlyUsage.objects.create(user_id=alice.id, hour=datetime.combine(yesterday, time(12), UTC), input_tokens=50)
     assert sum(day["total"] for day in days_of(bob, days=2)) == 0
 
 

