@@ -61,6 +61,9 @@ LAST_EVENT_ID = OpenApiParameter("Last-Event-ID", location="header", description
 # What errors of a failed reply have as their context.
 FAILED_REPLY: dict[str, Any] = {"failing": (ModelError, ModelQuotaExceeded), "failed_with": ExchangeOutput}
 REPLY_ERRORS = (*MODEL_ERRORS, PermissionDenied, GenerationInProgress, ShuttingDown)
+# What a call raises as JSON and as events.
+send_errors = raises(ConversationNotFound, *REPLY_ERRORS, IdempotencyConflict, **FAILED_REPLY)
+regenerate_errors = raises(MessageNotFound, *REPLY_ERRORS, NotLastExchange, **FAILED_REPLY)
 
 
 class MessagesView(APIView):
@@ -71,13 +74,7 @@ class MessagesView(APIView):
         request=MessageInput,
         responses={(200, "application/json"): ExchangeOutput, (200, "text/event-stream"): REPLY_EVENTS},
     )
-    @raises(
-        ConversationNotFound,
-        *REPLY_ERRORS,
-        IdempotencyConflict,
-        failing=(ModelError, ModelQuotaExceeded),
-        failed_with=ExchangeOutput,
-    )
+    @send_errors
     def post(self, request: AuthenticatedRequest, conversation_id: str) -> HttpResponseBase:
         """Send a message and get the model's answer.
 
@@ -167,13 +164,7 @@ class RegenerateView(APIView):
         request=RegenerateInput,
         responses={(200, "application/json"): ExchangeOutput, (200, "text/event-stream"): REPLY_EVENTS},
     )
-    @raises(
-        MessageNotFound,
-        *REPLY_ERRORS,
-        NotLastExchange,
-        failing=(ModelError, ModelQuotaExceeded),
-        failed_with=ExchangeOutput,
-    )
+    @regenerate_errors
     def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
         """Answer the last exchange again.
 
@@ -192,13 +183,7 @@ class SendStreamView(APIView):
         request=MessageInput,
         responses={(200, "text/event-stream"): REPLY_EVENTS},
     )
-    @raises(
-        ConversationNotFound,
-        *REPLY_ERRORS,
-        IdempotencyConflict,
-        failing=(ModelError, ModelQuotaExceeded),
-        failed_with=ExchangeOutput,
-    )
+    @send_errors
     def post(self, request: AuthenticatedRequest, conversation_id: str) -> HttpResponseBase:
         """Send a message and get the answer as events.
 
@@ -215,13 +200,7 @@ class RegenerateStreamView(APIView):
         request=RegenerateInput,
         responses={(200, "text/event-stream"): REPLY_EVENTS},
     )
-    @raises(
-        MessageNotFound,
-        *REPLY_ERRORS,
-        NotLastExchange,
-        failing=(ModelError, ModelQuotaExceeded),
-        failed_with=ExchangeOutput,
-    )
+    @regenerate_errors
     def post(self, request: AuthenticatedRequest, conversation_id: str, mid: str) -> HttpResponseBase:
         """Answer the last exchange again, as events.
 
