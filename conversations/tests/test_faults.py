@@ -92,7 +92,9 @@ def test_many_replies_survive_a_sigkill_of_the_whole_service(
         assert question["status"] == "complete"
         assert answer["id"] == mid
         assert answer["status"] in ("complete", "interrupted")
-        assert answer["content"].startswith("Echo: kill-")
+        whole = f"Echo: {marker} {'word ' * 50}".strip()
+        # An interrupted reply ends anywhere, before its first word too.
+        assert answer["content"] == whole or (answer["status"] == "interrupted" and whole.startswith(answer["content"]))
         assert alice.say(conversation, "and on").status_code == 200
     reached = [call for call in model_calls(marker) if call["path"].endswith("streamGenerateContent")]
     chat_calls = [call for call in reached if call["text"].startswith("[[chunks=50]]")]

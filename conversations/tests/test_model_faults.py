@@ -205,7 +205,9 @@ def test_a_model_that_hangs_is_503_after_the_timeout(
     # The timeout limits the whole call, not the pause between two pieces.
     slow = "[[chunks=40]][[gap=0.2]]" + "word " * 40
     _, reply = failed_send(carol, conversation, slow, status=503, error=UNAVAILABLE)
-    assert 0 < len(reply["content"]) < len("word " * 40)
+    # On a slow machine the time is over before the first word.
+    assert len(reply["content"]) < len("word " * 40)
+    assert ("Echo: " + "word " * 40).startswith(reply["content"])
     assert_next_send_works(carol, conversation, model_calls)
     carol.close()
 
