@@ -103,6 +103,7 @@ class Import(models.Model):
     progress = models.PositiveSmallIntegerField(default=0, help_text="Percent of the file that is read.")
     conversations = models.PositiveIntegerField(default=0)
     messages = models.PositiveIntegerField(default=0)
+    text_bytes = models.BigIntegerField(default=0, db_default=0, help_text="Of the stored messages, in UTF-8.")
     skipped = models.PositiveIntegerField(default=0)
     report = models.JSONField(default=list, blank=True)
     worker = models.CharField(max_length=200, blank=True)

@@ -29,6 +29,7 @@ REASONS = {
     "too_deep": "it is nested more than 100 levels deep",
     "not_a_conversation": "it is not a conversation of the source",
     "account_full": "the account has as many conversations as it may have",
+    "quota": "the account has imported as much text as it may within 30 days",
     "another_user": "it belongs to another user of the older backend",
 }
 BROKEN = {
@@ -52,6 +53,7 @@ class Tally:
 
     conversations: int = 0
     messages: int = 0
+    text_bytes: int = 0
     skipped: int = 0
     present: int = 0
     notes: Counter[str] = field(default_factory=Counter)

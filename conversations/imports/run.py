@@ -23,7 +23,7 @@ from accounts.open_calls.live_accounts import is_deleted
 from conversations import transcript_repository as transcripts
 from conversations.imports.files import delete_file, open_file
 from conversations.imports.report import Tally
-from conversations.imports.services import UNFINISHED
+from conversations.imports.services import UNFINISHED, quota_left
 from conversations.imports.store import Task, store_conversations
 from conversations.models import Import
 from conversations.replies.shutdown import is_shutting_down
@@ -66,7 +66,7 @@ def release_lost_imports() -> None:
         logger.warning("import_lost", import_id=str(row.id), worker=row.worker)
         if row.by_command:
             with suppress(Interrupted):  # another process has ended it
-                _end(row, Tally(row.conversations, row.messages, row.skipped, broken="command"))
+                _end(row, _stopped(row, "command"))
         else:
             _mine(row).update(status=Import.Status.QUEUED, worker="")
 
@@ -137,13 +137,13 @@ def _run(row: Import) -> None:
         return
     try:
         if row.attempts > MAX_ATTEMPTS:
-            _end(row, Tally(row.conversations, row.messages, row.skipped, broken="attempts"))
+            _end(row, _stopped(row, "attempts"))
             return
         with open_file(row.id) as file:
             run_import(row, file)
         delete_file(row.id)
     except FileNotFoundError:
-        _end(row, Tally(row.conversations, row.messages, row.skipped, broken="gone"))
+        _end(row, _stopped(row, "gone"))
     except Interrupted:
         logger.warning("import_interrupted", import_id=str(row.id))
         _release(row, pause=timedelta(0))
@@ -166,7 +166,8 @@ def run_import(
     StoreUnavailable and OperationalError.
     """
     tally, saved_at = Tally(), time.monotonic()
-    task = Task(row.owner_id, str(row.id), row.source or None, row.bytes, **more)
+    quota = None if row.by_command else quota_left(row.owner_id, without=row.id)
+    task = Task(row.owner_id, str(row.id), row.source or None, row.bytes, quota, **more)
 
     def look() -> None:
         nonlocal saved_at
@@ -196,6 +197,11 @@ def _end(row: Import, tally: Tally) -> None:
     logger.info("import_ended", import_id=str(row.id), status=status, conversations=tally.conversations)
 
 
+def _stopped(row: Import, reason: str) -> Tally:
+    """What the row counts already, for an import that ends without its file."""
+    return Tally(row.conversations, row.messages, row.text_bytes, row.skipped, broken=reason)
+
+
 def _release(row: Import, *, pause: timedelta) -> None:
     """Leave the import to the next process; if PostgreSQL is away, to the one that finds this process's row lost."""
     try:
@@ -212,6 +218,7 @@ def _counted(tally: Tally) -> dict[str, Any]:
     return {
         "conversations": tally.conversations,
         "messages": tally.messages,
+        "text_bytes": tally.text_bytes,
         "skipped": tally.skipped,
         "report": tally.lines(),
     }

@@ -9,7 +9,9 @@ from datetime import timedelta
 from typing import IO
 
 from django.conf import settings
-from django.db import transaction
+from django.db import models, transaction
+from django.db.models import Sum
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from accounts.open_calls.live_accounts import lock_account
@@ -17,8 +19,9 @@ from conversations.imports.files import delete_file, save_file, stored_files
 from conversations.models import Import
 from edgechat.errors import ApiError, RateLimited, TooLarge, UnsupportedType
 
-# Of one user: imports that are not finished, and rows of finished ones.
-MAX_UNFINISHED, MAX_KEPT = 3, 20
+MAX_UNFINISHED = 3
+# Of IMPORT_QUOTA_MB. So a small quota also limits how many imports there are.
+MIN_COUNTED_BYTES = 10 * 1024 * 1024
 KEPT_FOR, FILE_KEPT_FOR = timedelta(days=30), timedelta(days=1)
 UNFINISHED = (Import.Status.QUEUED, Import.Status.RUNNING)
 ACCEPTED = "accepted: application/json, application/x-ndjson, application/zip"
@@ -32,6 +35,11 @@ class TooManyImports(RateLimited):
         super().__init__(retry_after=30)
 
 
+class ImportQuotaExceeded(RateLimited):
+    code = "import_quota_exceeded"
+    detail = "This account has imported as much as it may within 30 days"
+
+
 def too_large_text() -> str:
     return f"A file to import may have {settings.IMPORT_MAX_MB} MB at most"
 
@@ -39,8 +47,8 @@ def too_large_text() -> str:
 def create_import(*, owner_id: int, file: IO[bytes], source: str | None) -> Import:
     """Store a file and queue its import.
 
-    Raises TooLarge, UnsupportedType, TooManyImports, StoreUnavailable, and NotAuthenticated when the account was
-    deleted meanwhile.
+    Raises TooLarge, UnsupportedType, TooManyImports, ImportQuotaExceeded, StoreUnavailable, and NotAuthenticated when
+    the account was deleted meanwhile.
     """
     size = file.seek(0, io.SEEK_END)
     if size > settings.IMPORT_MAX_MB * 1024 * 1024:
@@ -55,11 +63,8 @@ def create_import(*, owner_id: int, file: IO[bytes], source: str | None) -> Impo
     try:
         with transaction.atomic():
             lock_account(owner_id)
-            refuse_too_many_imports(owner_id)
+            check_limits(owner_id)
             queued.save(force_insert=True)
-            finished = Import.objects.filter(owner_id=owner_id).exclude(status__in=UNFINISHED)
-            old = finished.order_by("-created_at").values_list("id", flat=True)[MAX_KEPT - 1 :]
-            Import.objects.filter(id__in=list(old)).delete()
     except ApiError:
         delete_file(queued.id)
         raise
@@ -90,7 +95,23 @@ def _may_be_an_export(start: bytes) -> bool:
     return start.startswith(b"PK\x03\x04") or start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"[", b"{")
 
 
-def refuse_too_many_imports(owner_id: int) -> None:
-    """Raises TooManyImports."""
+def check_limits(owner_id: int) -> None:
+    """Raises TooManyImports and ImportQuotaExceeded."""
     if Import.objects.filter(owner_id=owner_id, status__in=UNFINISHED).count() >= MAX_UNFINISHED:
         raise TooManyImports
+    if quota_left(owner_id) <= 0:
+        oldest = _counted_imports(owner_id).earliest("created_at")
+        raise ImportQuotaExceeded(retry_after=(oldest.created_at + KEPT_FOR - timezone.now()).total_seconds())
+
+
+def quota_left(owner_id: int, *, without: uuid.UUID | None = None) -> int:
+    """Bytes of text that the user may import now; `without` is the id of an import that is not counted."""
+    counted = Sum(Greatest("text_bytes", MIN_COUNTED_BYTES), default=0)
+    others = _counted_imports(owner_id).exclude(id__in=[without] if without else [])
+    imported: int = others.aggregate(bytes=counted)["bytes"]
+    return settings.IMPORT_QUOTA_MB * 1024 * 1024 - imported
+
+
+def _counted_imports(owner_id: int) -> models.QuerySet[Import]:
+    recent = Import.objects.filter(created_at__gt=timezone.now() - KEPT_FOR)
+    return recent.filter(owner_id=owner_id, by_command=False)

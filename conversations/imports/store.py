@@ -46,13 +46,15 @@ _LOOK_EVERY = NEAR_LIMIT // 2
 class Task:
     """An import of one user's file. `source` None: recognized. `older_user`: only the conversations of this id.
 
-    `keeps_ids`: conversations of the older EdgeChat keep their ids, if no other has them here.
+    `quota`: bytes of text after which no more conversations are stored; None: no limit. `keeps_ids`: conversations of
+    the older EdgeChat keep their ids, if no other has them here.
     """
 
     owner_id: int
     import_id: str
     source: str | None
     size: int
+    quota: int | None = None
     older_user: str | None = None
     keeps_ids: bool = False
 
@@ -112,15 +114,20 @@ class _Writer:
         self._task, self._tally = task, tally
         self._left = 0
         self._new = 0
+        self._read = 0
         self._stored: dict[str, datetime] = {}
 
     def store(self, header: Header, pieces: Iterator[list[Message]]) -> None:
         tally = self._tally
         key = f"{header.source}:{header.source_id}"
+        pieces = self._weighed(pieces)
         stored, new_id = self._find(header, key)
         if stored is None and not self._belongs(header):
             tally.leave_out(header.title, "another_user")
-        elif self._is_of_this_import(stored) or (stored is None and self._insert(header, key, new_id, pieces)):
+            imported = False
+        elif imported := self._is_of_this_import(stored) or (
+            stored is None and self._insert(header, key, new_id, pieces)
+        ):
             tally.conversations += 1
             tally.messages += header.messages
             tally.note(header.notes)
@@ -129,6 +136,15 @@ class _Writer:
             tally.skipped += 1
         for _ in pieces:
             pass
+        if imported:
+            tally.text_bytes += self._read
+
+    def _weighed(self, pieces: Iterator[list[Message]]) -> Iterator[list[Message]]:
+        """The same, with the bytes of their texts added up in `_read`."""
+        self._read = 0
+        for messages in pieces:
+            self._read += sum(len(message.content.encode()) for message in messages)
+            yield messages
 
     def order(self) -> None:
         """Put the stored conversations into the order of their times."""
@@ -148,6 +164,9 @@ class _Writer:
         task = self._task
         if not self._has_room():
             self._tally.leave_out(header.title, "account_full")
+            return False
+        if task.quota is not None and self._tally.text_bytes >= task.quota:
+            self._tally.leave_out(header.title, "quota")
             return False
         now = transcripts.now()
         created_at, updated_at = _time(header.created_at) or now, _time(header.updated_at) or now

@@ -9,7 +9,13 @@ from rest_framework import serializers
 
 from accounts.requests import AuthenticatedRequest
 from conversations.imports.queries import SOURCES, ImportNotFound, ImportOutput, get_import, import_body
-from conversations.imports.services import TooManyImports, create_import, refuse_too_many_imports, too_large_text
+from conversations.imports.services import (
+    ImportQuotaExceeded,
+    TooManyImports,
+    check_limits,
+    create_import,
+    too_large_text,
+)
 from edgechat.errors import Invalid
 from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Accepted, Answer
@@ -55,16 +61,17 @@ class ImportsView(APIView):
         return too_large_text()
 
     @extend_schema(operation_id="import_create", tags=["chat"], request=_UPLOAD)
-    @raises(TooManyImports)
+    @raises(TooManyImports, ImportQuotaExceeded)
     def post(self, request: AuthenticatedRequest) -> Accepted[ImportOutput]:
         """Import conversations from a file.
 
         The file is the export of ChatGPT or Claude (`conversations.json`, or the .zip with it) or has the documents of
         the older EdgeChat, as a JSON array or one on each line. The import runs in the background: ask for its progress
         with its id. Conversations that are here from an earlier import are skipped, so a file can be sent again.
-        Nothing is charged.
+        Nothing is charged. A user may import `IMPORT_QUOTA_MB` (1000) of text within 30 days; each import counts as 10
+        MB at least.
         """
-        refuse_too_many_imports(request.user.pk)  # before the body is read
+        check_limits(request.user.pk)  # before the body is read
         files = request.FILES.getlist("file")
         if len(files) != 1:
             raise Invalid({"body.file": "One file is required." if not files else "One file at a time."})
@@ -79,6 +86,6 @@ class ImportView(APIView):
     def get(self, request: AuthenticatedRequest, import_id: str) -> Answer[ImportOutput]:
         """Get the progress of an import.
 
-        The report is complete when the import has ended. Ended imports are kept for 30 days, the latest 20 of a user.
+        The report is complete when the import has ended. Ended imports are kept for 30 days.
         """
         return Answer(import_body(get_import(owner_id=request.user.pk, import_id=import_id)))

@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
 
 from accounts.tests.test_delete_account import documents_with
@@ -194,6 +195,27 @@ def test_an_account_has_three_unfinished_imports_at_most(alice: Person, web_url:
         client.begin("POST", "chat/imports", b"--b", **kind, Content_Length=40 * 1024**2)
         assert client.answer().status == 429, "none of a large body is read"
     Import.objects.filter(owner_id=alice.id).delete()
+
+
+def test_an_account_imports_as_much_text_as_it_may(alice: Person, eventually: Eventually) -> None:
+    quota = settings.IMPORT_QUOTA_MB * 1024 * 1024
+    earlier = {"owner_id": alice.id, "bytes": 1, "status": "finished"}
+    month_ago = Import.objects.create(text_bytes=quota, **earlier)
+    Import.objects.filter(pk=month_ago.pk).update(created_at=timezone.now() - services.KEPT_FOR)
+    Import.objects.create(text_bytes=quota, by_command=True, **earlier)
+    counted = Import.objects.create(text_bytes=quota - 50_000, **earlier)
+    exported = [chatgpt(f"c-{number}", "é" * 30_000) for number in range(2)]
+    first = imported(alice, eventually, exported)
+    assert first["counts"] == {"conversations": 1, "messages": 2, "skipped": 1}
+    assert first["report"][-1].endswith("the account has imported as much text as it may within 30 days.")
+    assert Import.objects.get(id=first["id"]).text_bytes == 60_000
+
+    Import.objects.filter(pk=counted.pk).update(created_at=timezone.now() - services.KEPT_FOR + timedelta(hours=1))
+    refused = send_import(alice, exported)
+    assert_error(refused, 429, "import_quota_exceeded", services.ImportQuotaExceeded.detail)
+    assert 3500 < int(refused.headers["Retry-After"]) <= 3600
+    Import.objects.filter(pk=counted.pk).update(text_bytes=1)
+    assert imported(alice, eventually, exported)["counts"]["conversations"] == 1
 
 
 def test_what_cannot_be_imported_is_reported(alice: Person, eventually: Eventually) -> None:

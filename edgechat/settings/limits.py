@@ -48,6 +48,9 @@ MAX_CONVERSATIONS = env.int("MAX_CONVERSATIONS", 10_000, validate=Range(min=1))
 #: MB (1,048,576 bytes) of a file with conversations to import, at most half of `MAX_HELD_BYTES`; `0`: files are
 #: refused, and this process imports none.
 IMPORT_MAX_MB = env.int("IMPORT_MAX_MB", 100, validate=Range(min=0, max=10_000))
+#: MB (1,048,576 bytes) of text that one user may import within 30 days; each import counts as 10 MB at least. Imports
+#: by `manage.py import_conversations` are not counted.
+IMPORT_QUOTA_MB = env.int("IMPORT_QUOTA_MB", 1000, validate=Range(min=10))
 #: Days for which records of single requests are kept; the sums are kept permanently.
 USAGE_RAW_DAYS = env.int("USAGE_RAW_DAYS", 90, validate=Range(min=1))
 #: The time of day (UTC, such as `03:30`) from which one web process deletes what is no longer needed; `off`: none does,
