@@ -1,0 +1,29 @@
+"""Requests of users, calls to the model, and the budgets and prices of these calls.
+
+Single requests and calls are stored as they happened. Sums that are shown often are stored beside them, and
+`rebuild_usage` recalculates these.
+"""
+
+from usage.models.budgets import Budget, BudgetWarning, Spending
+from usage.models.ledger import LedgerEntry, ModelPrice, paid_model, today
+from usage.models.processes import Process, Pruning
+from usage.models.requests import RecorderPosition, RequestRecord
+from usage.models.sums import DailyCost, DailyTraffic, HourlyUsage, OrganizationUsage
+
+__all__ = [
+    "Budget",
+    "BudgetWarning",
+    "DailyCost",
+    "DailyTraffic",
+    "HourlyUsage",
+    "LedgerEntry",
+    "ModelPrice",
+    "OrganizationUsage",
+    "Process",
+    "Pruning",
+    "RecorderPosition",
+    "RequestRecord",
+    "Spending",
+    "paid_model",
+    "today",
+]
