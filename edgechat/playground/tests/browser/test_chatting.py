@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import uuid
 
+import pytest
 from playwright.sync_api import Page, Route, expect
 
+from accounts.models import User
 from conftest import Person, new_address
 from edgechat.playground.tests.browser.page import (
     ENDLESS,
@@ -19,6 +21,7 @@ from edgechat.playground.tests.browser.page import (
     wait_for_writing,
     words,
 )
+from usage.ledger.services import set_budget
 
 MARKDOWN = """# Title
 
@@ -163,6 +166,20 @@ def test_an_edited_question_stays_when_changes_from_elsewhere_arrive(alices: Pag
     expect(field).to_be_focused()
     alices.get_by_role("button", name="Send again").click()
     expect(answers(alices)).to_have_text("Echo: Second question")
+
+
+def test_an_edited_question_that_is_refused_stays(alices: Page, alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    send(alices, "First question")
+    wait_for_answer(alices)
+    # Playwright runs an event loop in this thread, in which Django refuses queries.
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    set_budget(subject=User.objects.get(pk=alice.id), period="month", token_limit=1)
+    alices.get_by_role("button", name="Edit").click()
+    alices.get_by_label("Edit your message").fill("Second question")
+    alices.get_by_role("button", name="Send again").click()
+    expect(alices.locator(".notices")).to_contain_text("budget of 1 tokens a month")
+    expect(alices.get_by_label("Edit your message")).to_have_value("Second question")
+    expect(answers(alices)).to_have_text("Echo: First question")
 
 
 def test_what_is_typed_while_a_conversation_begins_stays(alices: Page) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from accounts.models import User
 from ai.tests.local_pages import LocalPagesServer
@@ -96,6 +96,7 @@ def test_todos_are_found_in_a_conversation_added_and_completed(alices: Page, ali
     alices.get_by_role("button", name="Show all todos").click()
     alices.get_by_label("New todo").fill("Call the plumber")
     alices.get_by_role("button", name="Add", exact=True).click()
+    expect(alices.get_by_label("New todo")).to_have_value("")
     alices.get_by_label("Call the plumber", exact=True).check()
     expect(alices.get_by_label("Call the plumber", exact=True)).to_be_checked()
     alices.get_by_label("Archive Call the plumber").click()
@@ -103,6 +104,19 @@ def test_todos_are_found_in_a_conversation_added_and_completed(alices: Page, ali
     [archived] = alice.get("todos", params={"archived": "true"}).json()
     assert (archived["title"], archived["completed"]) == ("Call the plumber", True)
     assert [todo["conversation_id"] is not None for todo in alice.get("todos").json()] == [True]
+
+
+def test_a_todo_that_is_typed_while_another_is_added_stays(alices: Page) -> None:
+    def type_next(route: Route) -> None:
+        alices.get_by_label("New todo").fill("Buy milk")
+        route.continue_()
+
+    alices.get_by_role("button", name="Todos", exact=True).click()
+    alices.get_by_label("New todo").fill("Call the plumber")
+    alices.route("**/api/v1/todos", type_next, times=1)
+    alices.get_by_role("button", name="Add", exact=True).click()
+    expect(alices.locator("ul.todos")).to_contain_text("Call the plumber")
+    expect(alices.get_by_label("New todo")).to_have_value("Buy milk")
 
 
 def test_usage_and_budget_are_shown(

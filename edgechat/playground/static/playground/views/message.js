@@ -5,6 +5,7 @@ import { live } from "../vendor/lit-html/directives/live.js";
 import { signal } from "../vendor/signals-core/signals-core.js";
 import { callJson } from "../api.js";
 import { copyText } from "../clipboard.js";
+import { ApiError } from "../errors.js";
 import { markdownBlocks } from "../markdown.js";
 import { announce, tryTo } from "../notices.js";
 import { pictureAddress } from "../pictures.js";
@@ -194,8 +195,16 @@ function textOf(event) {
 /** @param {SubmitEvent} event @param {string} id @param {Message} answer */
 function resend(event, id, answer) {
   event.preventDefault();
-  const content = edited.value?.text ?? "";
-  if (!content.trim()) return;
+  const state = edited.value;
+  if (!state?.text.trim()) return;
   edited.value = null;
-  tryTo(() => regenerate(id, answer.id, content));
+  tryTo(async () => {
+    try {
+      await regenerate(id, answer.id, state.text);
+    } catch (error) {
+      // A refused question is not stored, so it goes back into its field.
+      if (!(error instanceof ApiError && error.context.model_message)) edited.value ??= state;
+      throw error;
+    }
+  });
 }

@@ -58,10 +58,13 @@ function todoView(todo) {
 /** @param {SubmitEvent} event */
 function add(event) {
   event.preventDefault();
-  const form = /** @type {HTMLFormElement} */ (event.target);
+  const field = /** @type {HTMLFormElement} */ (event.target).elements.namedItem("title");
+  if (!(field instanceof HTMLInputElement)) return;
+  const title = field.value;
   tryTo(async () => {
-    await callJson("POST", "todos", { json: { title: new FormData(form).get("title") } });
-    form.reset();
+    await callJson("POST", "todos", { json: { title } });
+    // What was typed in the meantime is the next todo.
+    if (field.value === title) field.value = "";
     await todos.start();
   });
 }
