@@ -73,7 +73,7 @@ def _call_sdk(client: genai.Client) -> None:
 
 
 def _call_gemini() -> None:
-    for _ in gemini.stream_answer(PROMPT, gemini.CallControl(timeout=60), max_output_tokens=1000):
+    for _ in gemini.stream_answer(PROMPT, gemini.CallControl(timeout=60), caller=None, max_output_tokens=1000):
         pass
 
 

@@ -6,7 +6,9 @@ An exception owns its status, code, text, headers and context; one function buil
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -20,6 +22,8 @@ from edgechat.graphemes import cut, next_boundary
 from edgechat.http.answer_bytes import encode_json
 from edgechat.http.bodies import Keywords
 from edgechat.http.request_state import state_of
+from edgechat.metrics import catalog
+from edgechat.processes.memory import is_out_of_memory
 
 logger = structlog.get_logger(__name__)
 
@@ -255,9 +259,14 @@ def to_api_error(exception: Exception, *, accepted: str = "application/json") ->
             return NotFound()
         case RequestDataTooBig() | TooManyFilesSent():
             return TooLarge()
-        case django.db.OperationalError() | django.db.InterfaceError():
-            logger.error("database_unavailable", reason=repr(exception)[:500])
-            return StoreUnavailable()
+    if is_out_of_memory(exception):
+        with suppress(MemoryError):
+            catalog.requests_shed.labels("out_of_memory").inc()
+            logger.error("out_of_memory", reason=repr(exception)[:500])
+        return StoreUnavailable()
+    if isinstance(exception, django.db.OperationalError | django.db.InterfaceError):
+        logger.error("database_unavailable", reason=repr(exception)[:500])
+        return StoreUnavailable()
     return None
 
 
@@ -302,7 +311,10 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    response = error_response(request, ApiError())
+    # Also called for what is raised outside of views, in middleware.
+    exception = sys.exception()
+    error = to_api_error(exception) if isinstance(exception, Exception) else None
+    response = error_response(request, error or ApiError())
     # RequestMiddleware adds it to every answer, but the fault may be its own: it had no memory, for example.
     response.headers["X-Request-ID"] = state_of(request).request_id
     return response

@@ -115,7 +115,9 @@ class MeteredCall:
         span = spans.start_model_span(settings.GEMINI_MODEL, max_output_tokens=entry.max_output_tokens)
         failure: BaseException | None = None
         try:
-            for chunk in stream_answer(self._prompt, self.control, max_output_tokens=entry.max_output_tokens):
+            for chunk in stream_answer(
+                self._prompt, self.control, caller=self._user_id, max_output_tokens=entry.max_output_tokens
+            ):
                 text = beginning_within(chunk.text, limit=left)
                 left -= text_bytes(text) + sum(text_bytes(call.as_text()) for call in chunk.calls)
                 calls = chunk.calls if left >= 0 else ()

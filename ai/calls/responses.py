@@ -9,7 +9,6 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 import structlog
-from django.db import OperationalError
 from django.http.response import HttpResponseBase
 
 from accounts.open_calls.registry import HungUp, OpenCall, open_call
@@ -18,7 +17,7 @@ from ai.calls.answers import Answer
 from ai.errors import ONE_OFF_ERRORS
 from ai.gemini import CallCancelled
 from ai.serializers import ProgressOutput
-from edgechat.errors import ApiError, StoreUnavailable, error_body
+from edgechat.errors import ApiError, error_body, to_api_error
 from edgechat.http.bodies import Answer as JSONAnswer
 from edgechat.http.bodies import Events
 from edgechat.http.event_stream import (
@@ -144,15 +143,13 @@ class Writer:
         try:
             for piece in self._answer.pieces():
                 self._pieces.put(piece)
-        except ApiError as error:
-            self.error = error
         except CallCancelled:
             self.error = ApiError()  # the client has disconnected
-        except OperationalError:
-            self.error = StoreUnavailable()
-        except Exception:
-            logger.exception("completion_failed")
-            self.error = ApiError()
+        except Exception as error:
+            self.error = to_api_error(error)
+            if self.error is None:
+                logger.exception("completion_failed")
+                self.error = ApiError()
         finally:
             self._ended.set()
             self._pieces.put(None)

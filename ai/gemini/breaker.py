@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 import time
+from dataclasses import dataclass
 
 import structlog
 from django.conf import settings
@@ -15,52 +17,96 @@ from edgechat.metrics import catalog, sampling
 logger = structlog.get_logger(__name__)
 
 PAUSE_SECONDS = 5.0
+# From so many accounts must the failures come that end everybody's calls: the prompts of one may be their cause.
+ACCOUNTS = 3
+
+
+@dataclass
+class _Failing:
+    """An account whose calls failed since the model answered last."""
+
+    failures: int = 0
+    next_probe_at: float = 0.0
 
 
 class ModelBreaker:
     """The failures in a row of the calls of this process to one model.
 
-    The breaker opens after MODEL_BREAKER_FAILURES of them (0: never). Then one call every PAUSE_SECONDS probes the
-    model and the others fail at once, until a call succeeds.
+    MODEL_BREAKER_FAILURES of one account (0: never) open the breaker for this account; as many of ACCOUNTS accounts, of
+    which each counts for its share at most, open it for all. Then one call every PAUSE_SECONDS probes the model and the
+    others fail at once, until a call succeeds.
     """
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self._failures = 0
+        # No account is added while the breaker is open for all, so there are fewer of them than failures that open it.
+        self._failing: dict[int | None, _Failing] = {}
         self._next_probe_at = 0.0
+        self._prober: int | None = None
         self._lock = threading.Lock()
         sampling.register(lambda: catalog.model_breaker_open.set(self._is_open()))
 
-    def require_permission(self) -> None:
-        """Raises ModelError, with the time until the next probe, while the breaker is open."""
+    def require_permission(self, caller: int | None) -> None:
+        """Raises ModelError, with the time until the next probe, while the breaker is open for this user."""
         with self._lock:
-            if not self._is_open():
-                return
-            left = self._next_probe_at - time.monotonic()
-            if left > 0:
-                catalog.model_breaker_refusals.inc()
-                raise ModelError(retry_after=left, refused=True)
-            self._next_probe_at = time.monotonic() + PAUSE_SECONDS
+            now = time.monotonic()
+            mine = self._failing.get(caller)
+            if self._is_open():
+                # Nobody probes twice running: one account's calls may fail for a reason of its own.
+                self._wait_until(self._next_probe_at + PAUSE_SECONDS * (caller == self._prober), now)
+                self._next_probe_at, self._prober = now + PAUSE_SECONDS, caller
+            elif mine is not None and self._is_open_for(mine):
+                self._wait_until(mine.next_probe_at, now)
+                mine.next_probe_at = now + PAUSE_SECONDS
+
+    @staticmethod
+    def _wait_until(due: float, now: float) -> None:
+        if due > now:
+            catalog.model_breaker_refusals.inc()
+            raise ModelError(retry_after=due - now, refused=True)
 
     def _is_open(self) -> bool:
-        return bool(0 < settings.MODEL_BREAKER_FAILURES <= self._failures)
+        """Whether it is open for all."""
+        limit = settings.MODEL_BREAKER_FAILURES
+        share = math.ceil(limit / ACCOUNTS)
+        return 0 < limit <= sum(min(each.failures, share) for each in list(self._failing.values()))
 
-    def note_failure(self) -> None:
-        """Record that the model was not available to a call."""
-        with self._lock:
-            self._failures += 1
-            if self._failures == settings.MODEL_BREAKER_FAILURES:
-                self._next_probe_at = time.monotonic() + PAUSE_SECONDS
-                logger.error("model_breaker_opened", model=self._model, failures=self._failures)
+    @staticmethod
+    def _is_open_for(account: _Failing) -> bool:
+        return bool(0 < settings.MODEL_BREAKER_FAILURES <= account.failures)
 
-    def note_success(self) -> None:
-        """Record that the model has begun to answer a call, or has rejected only this one."""
-        if not self._failures:
-            return
+    def note_error(self, caller: int | None, error: ModelError, *, answering: bool) -> None:
+        """Record how a call of this user failed; `answering`: after the model had begun to answer it.
+
+        A model that has begun to answer, or has rejected only this call, is available.
+        """
+        if not error.unavailable:
+            self.note_success()
+        elif not answering:
+            self._note_failure(caller)
+
+    def _note_failure(self, caller: int | None) -> None:
         with self._lock:
             if self._is_open():
+                return
+            mine = self._failing.setdefault(caller, _Failing())
+            mine.failures += 1
+            probe_at = time.monotonic() + PAUSE_SECONDS
+            if self._is_open():
+                self._next_probe_at, self._prober = probe_at, caller
+                logger.error("model_breaker_opened", model=self._model, accounts="all")
+            elif mine.failures == settings.MODEL_BREAKER_FAILURES:
+                mine.next_probe_at = probe_at
+                logger.error("model_breaker_opened", model=self._model, accounts="one")
+
+    def note_success(self) -> None:
+        """Record that the model has begun to answer a call."""
+        if not self._failing:
+            return
+        with self._lock:
+            if self._is_open() or any(self._is_open_for(each) for each in self._failing.values()):
                 logger.warning("model_breaker_closed", model=self._model)
-            self._failures = 0
+            self._failing.clear()
 
 
 @functools.cache

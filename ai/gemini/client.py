@@ -13,12 +13,13 @@ import structlog
 from django.conf import settings
 
 from ai.gemini.answers import Chunk, bounded_count, read_chunk
-from ai.gemini.breaker import ModelBreaker, breaker_of
+from ai.gemini.breaker import breaker_of
 from ai.gemini.call_control import CallCancelled, CallControl, ControlledClient
 from ai.gemini.errors import ModelError, model_error
 from ai.gemini.measures import measured
 from ai.gemini.prompts import Prompt
 from ai.gemini.request_json import contents_json, request_json
+from edgechat.processes.memory import is_out_of_memory
 from edgechat.processes.threads import waiting
 
 if TYPE_CHECKING:
@@ -33,23 +34,26 @@ LIST_SECONDS = 30.0
 AFTER_END_SECONDS = 2.0
 
 
-def stream_answer(prompt: Prompt, control: CallControl, *, max_output_tokens: int) -> Iterator[Chunk]:
+def stream_answer(
+    prompt: Prompt, control: CallControl, *, caller: int | None, max_output_tokens: int
+) -> Iterator[Chunk]:
     """Ask the model and yield its answer as it arrives. Closing the iterator ends the call.
 
-    `max_output_tokens`: the limit of this call, which can be lower than the prompt's.
+    `caller`: the user's id, for whom the breaker may be open. `max_output_tokens`: the limit of this call, which can be
+    lower than the prompt's.
 
     Raises ModelError, immediately while the model's breaker is open, and CallCancelled if `control` was cancelled. A
     safety block raises nothing: it is the `finish_reason` of the last chunk. After the model has sent the finish
     reason, connection errors raise nothing.
     """
-    breaker = breaker_of(settings.GEMINI_MODEL)
-    breaker.require_permission()
-    return measured(_stream_answer(prompt, control, breaker, max_output_tokens=max_output_tokens))
+    breaker_of(settings.GEMINI_MODEL).require_permission(caller)
+    return measured(_stream_answer(prompt, control, caller=caller, max_output_tokens=max_output_tokens))
 
 
 def _stream_answer(
-    prompt: Prompt, control: CallControl, breaker: ModelBreaker, *, max_output_tokens: int
+    prompt: Prompt, control: CallControl, *, caller: int | None, max_output_tokens: int
 ) -> Generator[Chunk]:
+    breaker = breaker_of(settings.GEMINI_MODEL)
     answering = finished = False
     try:
         with waiting(), control.active():
@@ -75,14 +79,11 @@ def _stream_answer(
     except Exception as error:  # the SDK raises many undocumented types; they all mean the same to a caller
         if control.cancelled:
             raise CallCancelled from error
+        if is_out_of_memory(error):
+            raise
         if not finished:
             told = model_error(error, answering=answering)
-            # A model that has begun to answer is available. Otherwise one user could open the breaker with answers that
-            # take too long.
-            if not told.unavailable:
-                breaker.note_success()
-            elif not answering:
-                breaker.note_failure()
+            breaker.note_error(caller, told, answering=answering)
             raise told from error
         logger.warning("connection_lost_after_answer", model=settings.GEMINI_MODEL, reason=repr(error)[:500])
     if control.cancelled:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from typing import Any
 
 import httpx2
 import pytest
 
-from ai.gemini.breaker import PAUSE_SECONDS
+from ai.gemini.breaker import ACCOUNTS, PAUSE_SECONDS
 from conftest import Person, at_once
 from edgechat.local.web import WebServer
 from edgechat.tests.web_settings import APART
@@ -21,7 +22,7 @@ ModelCalls = Callable[[str], list[dict[str, Any]]]
 
 @pytest.fixture
 def carol(start_web: Callable[..., WebServer]) -> Iterator[Person]:
-    """The only user of a process with a breaker."""
+    """A user of a process with a breaker."""
     person = Person(start_web(MODEL_BREAKER_FAILURES=str(FAILURES), **APART).url, "carol")
     yield person
     person.close()
@@ -82,6 +83,28 @@ def test_while_the_model_fails_only_probes_reach_it(
 
     eventually(probed)
     assert len(model_calls(f"probe-{carol.id}")) <= (time.monotonic() - began) / PAUSE_SECONDS + 1 < asked
+
+
+def test_one_account_ends_no_call_of_another(carol: Person) -> None:
+    """Its prompts may be the cause: a picture, for example, on which the model breaks."""
+    open_breaker(carol)
+    with closing(Person(carol.origin, "dave")) as dave:
+        assert ask(dave, "hello").status_code == 200
+
+
+def test_failures_of_several_accounts_end_the_calls_of_all(carol: Person, eventually: Callable[..., Any]) -> None:
+    with ExitStack() as people:
+        dave, *others = (people.enter_context(closing(Person(carol.origin, "dave"))) for _ in range(ACCOUNTS))
+
+        def refused() -> bool:
+            for each in (carol, *others):
+                ask(each, "[[status=503]] failure")
+            return is_refused_at_once(ask(dave, "hello"))
+
+        eventually(refused)
+        eventually(lambda: ask(dave, "hello").status_code == 200)
+        for each in (carol, *others):
+            assert ask(each, "hello again").status_code == 200
 
 
 def test_answers_that_break_off_leave_the_breaker_closed(carol: Person) -> None:

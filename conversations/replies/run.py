@@ -19,7 +19,7 @@ from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, Exchange, MessageDocument, ReplyDocument, Status
 from conversations.replies.failure import failed_fields
 from conversations.replies.live import LiveReply, add_running, publish, remove_running
-from edgechat.errors import ApiError, StoreUnavailable
+from edgechat.errors import ApiError, StoreUnavailable, to_api_error
 from edgechat.processes.threads import start_thread, waiting, working, working_if_free
 from edgechat.stores.mongo import MongoRefused
 
@@ -93,7 +93,12 @@ def run_detached(
         slot=slot,
     )
     add_running(live)
-    start_thread(_run, live, conversation, reply, call, earlier_text)
+    try:
+        start_thread(_run, live, conversation, reply, call, earlier_text)
+    except BaseException:
+        # No memory for a thread: the reply is a stray, which this process or another one starts again.
+        remove_running(live)
+        raise
     slot.keep()
 
 
@@ -158,9 +163,9 @@ def _write(live: LiveReply, call: MeteredCall) -> dict[str, Any]:
     except MongoRefused as error:
         logger.error("reply_refused", message_id=live.message_id, attempt=live.attempt, reason=error.reason)
         failure = StoreUnavailable()
-    except Exception:
+    except Exception as error:
         logger.exception("reply_failed", message_id=live.message_id)
-        failure = ApiError()
+        failure = to_api_error(error) or ApiError()
     if failure is not None:
         return failed_fields(call.text, failure, usage=call.usage.as_body())
     return {

@@ -14,6 +14,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from edgechat.http.client_socket import ClientSocket
 from edgechat.http.tally import Tally
+from edgechat.processes.memory import end_if_threads_cannot_start
 
 # How long the worker reads the rest of an unread body after its answer. Closing a connection with unread bytes resets
 # it, and the client may then never see the answer.
@@ -48,6 +49,10 @@ class Worker(GeventWorker):
         self._idle: dict[_IdleTimeout, gevent.Greenlet] = {}
         self._draining: gevent.Greenlet | None = None
         self._connections = Tally()
+
+    def init_process(self) -> None:
+        end_if_threads_cannot_start()
+        super().init_process()
 
     def timeout_ctx(self) -> gevent.Timeout:
         # A connection that becomes idle after the worker started to stop gets no time.

@@ -31,7 +31,8 @@ AI_MAX_OUTPUT_TOKENS = env.int("AI_MAX_OUTPUT_TOKENS", 8192, validate=Range(min=
 #: The time limit of one whole call.
 AI_TIMEOUT_SECONDS = env.float("AI_TIMEOUT_SECONDS", 120.0, validate=Range(min=0.1, max=3600))
 #: After so many failures of the model in a row, a web process answers 503 at once and lets only one call every 5
-#: seconds try it, until one succeeds; `0`: never.
+#: seconds try it, until one succeeds; `0`: never. Failures of one account concern this account alone; those of three
+#: or more concern all.
 MODEL_BREAKER_FAILURES = env.int("MODEL_BREAKER_FAILURES", 10, validate=Range(min=0))
 #: How long one-off answers are cached for the user who sent the prompt; `0`: not at all.
 AI_CACHE_SECONDS = env.int("AI_CACHE_SECONDS", 0, validate=Range(min=0))
