@@ -81,7 +81,8 @@ class ApiError(Exception):
 
     `permanent`: a retry of the same request cannot succeed. `context_body` is the TypedDict of the context, for an
     error that always has one; `sends` names the headers that it always has. `detail` is written for the client's user
-    and never holds the text of another exception.
+    and never holds the text of another exception. `limit` says for staff which limit or queue refused the request, in
+    one constant word, where a code has several.
     """
 
     status = 500
@@ -90,12 +91,14 @@ class ApiError(Exception):
     context_body: type | None = None
     sends: tuple[str, ...] = ()
     permanent = False
+    limit = ""
 
     def __init__(
         self,
         detail: str | None = None,
         *,
         code: str | None = None,
+        limit: str | None = None,
         headers: Mapping[str, str] | None = None,
         context: Mapping[str, Any] | None = None,
         errors: list[FieldError] | None = None,
@@ -103,9 +106,15 @@ class ApiError(Exception):
         super().__init__(detail or self.detail)
         self.detail = detail or self.detail
         self.code = code or self.code
+        self.limit = limit or self.limit
         self.headers = dict(headers or {})
         self.context = dict(context) if context is not None else None
         self.errors = errors
+
+    @property
+    def recorded_as(self) -> str:
+        """The code, with the limit if there are several: `budget_exceeded:user_month`. Their number is bounded."""
+        return f"{self.code}:{self.limit}" if self.limit else self.code
 
 
 class MalformedRequest(ApiError):
@@ -192,6 +201,7 @@ def error_body(error: ApiError, request_id: str) -> Error:
 
 def error_response(request: HttpRequest, error: ApiError) -> HttpResponse:
     """An error as a plain Django response, for middleware and for failures before a view is reached."""
+    state_of(request).error = error.recorded_as
     if request.path_info.startswith(OPENAI_PATH):
         return _openai_response(error)
     body = error_body(error, state_of(request).request_id)
@@ -254,7 +264,8 @@ def to_api_error(exception: Exception, *, accepted: str = "application/json") ->
         case drf.UnsupportedMediaType():
             return UnsupportedType(f"Unsupported media type; accepted: {accepted}")
         case drf.Throttled():
-            return RateLimited(retry_after=getattr(exception, "wait", None) or 1)
+            # REST framework's throttles here are those of single calls (edgechat.http.rate_limit).
+            return RateLimited(retry_after=getattr(exception, "wait", None) or 1, limit="address_strict")
         case drf.NotFound():
             return NotFound()
         case RequestDataTooBig() | TooManyFilesSent():

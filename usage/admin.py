@@ -26,9 +26,10 @@ from usage.models import (
 )
 from usage.staff.budget_admin import BudgetAdmin
 from usage.staff.dashboard_page import exact, money
-from usage.staff.filters import ModelFilter, RouteFilter, SlowerFilter, StatusFilter
+from usage.staff.filters import ModelFilter, ReasonFilter, RouteFilter, SlowerFilter, StatusFilter
 from usage.staff.find_page import find_page, link_to_request
 from usage.staff.people_admin import OrganizationWithUsageAdmin, UserWithUsageAdmin
+from usage.staff.reasons import in_words, route_in_words
 from usage.staff.spending_pages import SpendingPages
 
 # Ten million units of the currency for a million tokens. If a cost exceeded the columns of the ledger or of the daily
@@ -47,10 +48,14 @@ class HourlyUsageAdmin(OfUsersAdmin, RecordAdmin):
 
 @admin.register(RequestRecord)
 class RequestRecordAdmin(OfUsersAdmin, RecordAdmin):
-    list_display = ("at", "user", "method", "route", "status", "milliseconds", "shown_request_id")
+    list_display = ("at", "user", "method", "shown_route", "status", "shown_reason", "milliseconds", "shown_request_id")
     list_select_related = ("user",)
-    list_filter = (StatusFilter, SlowerFilter, RouteFilter, "at")
-    csv_values: ClassVar = {"shown_request_id": lambda record: record.request_id}
+    list_filter = (StatusFilter, ReasonFilter, SlowerFilter, RouteFilter, "at")
+    csv_values: ClassVar = {
+        "shown_route": lambda record: record.route,
+        "shown_reason": lambda record: record.reason,
+        "shown_request_id": lambda record: record.request_id,
+    }
     ordering = ("-at",)
     search_help_text = "A part of a user's e-mail, a user's id, or a request id"
 
@@ -60,6 +65,14 @@ class RequestRecordAdmin(OfUsersAdmin, RecordAdmin):
 
     def matching(self, term: str) -> Q:
         return super().matching(term) | Q(request_id=term)
+
+    @admin.display(description="route")
+    def shown_route(self, record: RequestRecord) -> str:
+        return route_in_words(record.route)
+
+    @admin.display(description="reason")
+    def shown_reason(self, record: RequestRecord) -> str:
+        return in_words(record.reason) if record.reason else "-"
 
     @admin.display(description="request id")
     def shown_request_id(self, record: RequestRecord) -> str:

@@ -85,6 +85,7 @@ class TooManyReplies(RateLimited):
         super().__init__(
             f"{limit} {what} for this account, as many as there may be; wait for one of them to end",
             retry_after=RETRY_AFTER_SECONDS,
+            limit=kind,
         )
 
 

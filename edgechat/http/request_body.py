@@ -146,10 +146,10 @@ class RequestBody(io.IOBase):
             error = TooLarge(self._too_large)
         elif held.total > settings.MAX_HELD_BYTES:
             catalog.requests_shed.labels("held_bytes").inc()
-            error = StoreUnavailable(retry_after=5)
+            error = StoreUnavailable(retry_after=5, limit="held_bytes")
         elif held.of(self._address) > settings.MAX_HELD_BYTES // 2:
             catalog.rate_limited.labels("held_bytes").inc()
-            error = RateLimited(retry_after=5)
+            error = RateLimited(retry_after=5, limit="held_bytes")
         if error is not None:
             self.failed = True
             raise error

@@ -16,7 +16,8 @@ class RequestState:
 
     `authenticated_user_id` is None until an access token proved valid; `token_checked` is set once a token was checked.
     `authenticated_at` is the monotonic time just before the valid token's session was checked; `began_at` is that of
-    the request's arrival. The duration of a request that `is_long` depends on the model or on its client.
+    the request's arrival. The duration of a request that `is_long` depends on the model or on its client. `error` is
+    what the last error that was answered is recorded as.
     """
 
     request_id: str
@@ -27,6 +28,7 @@ class RequestState:
     began_at: float = field(default_factory=time.monotonic)
     is_static: bool = False
     is_long: bool = False
+    error: str = ""
 
 
 def attach_state(request: HttpRequest, state: RequestState) -> None:

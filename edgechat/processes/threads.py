@@ -55,7 +55,7 @@ def begin_work(*, patience: float | None) -> None:
         if not _turns.take(patience):
             logger.warning("no_turn", seconds=patience)
             catalog.requests_shed.labels("no_turn").inc()
-            raise StoreUnavailable
+            raise StoreUnavailable(limit="no_turn")
         _working.now = True
         store_time.begin()
 

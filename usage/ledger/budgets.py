@@ -75,6 +75,7 @@ class BudgetExceeded(ApiError):
         super().__init__(
             f"The {'account' if named.subject == 'user' else 'organization'}'s budget of {named.limit} tokens "
             f"a {named.period} has not enough left for this",
+            limit=self.budget,
             headers={"Retry-After": str(max(1, int(-(-seconds // 1))))},
             context=BudgetContext(budget=self.budget, resets_at=named.resets_at),
         )

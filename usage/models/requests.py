@@ -36,6 +36,13 @@ class RequestRecord(models.Model):
         help_text="A send, an event stream, a call to the model, an export, a picture. `milliseconds` is then the time "
         "until its answer began, and is not part of the latency.",
     )
+    reason = models.CharField(
+        max_length=60,
+        blank=True,
+        default="",
+        db_default="",  # as `is_long`
+        help_text="The code of the error that was answered, and which limit refused it: budget_exceeded:user_month.",
+    )
 
     class Meta:
         ordering = ("-at",)
@@ -44,6 +51,7 @@ class RequestRecord(models.Model):
             models.Index(fields=("request_id",), name="request_request_id"),
             models.Index(fields=("status", "-at"), name="request_errors", condition=Q(status__gte=400)),
             models.Index(fields=("-at",), name="request_slow", condition=Q(milliseconds__gte=1000)),
+            models.Index(fields=("reason", "-at"), name="request_reason", condition=~Q(reason="")),
         )
 
     def __str__(self) -> str:

@@ -31,6 +31,7 @@ def count_answered(request: HttpRequest, response: HttpResponseBase, *, millisec
                 milliseconds=milliseconds,
                 request_id=state_of(request).request_id,
                 is_long=state_of(request).is_long,
+                reason=state_of(request).error if response.status_code >= 400 else "",
             )
         )
 

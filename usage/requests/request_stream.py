@@ -18,6 +18,7 @@ STREAM = "edgechat:usage:requests"
 MAX_WAITING_IN_REDIS = 1_000_000
 MAX_KEY_CHARACTERS = 40
 MAX_ID_CHARACTERS = 128
+MAX_REASON_CHARACTERS = 60
 # Bounds for the time of a request: no outage lasts longer, and no clock is further ahead.
 OLDEST, MAX_AHEAD = timedelta(days=366), timedelta(days=1)
 
@@ -46,13 +47,15 @@ class AnsweredRequest:
     milliseconds: int
     request_id: str = ""
     is_long: bool = False
+    reason: str = ""
     key: str | None = field(default_factory=_new_key)
 
     def as_arguments(self) -> tuple[str | int | float, ...]:
         """The names and values of the stream's entry."""
         named = ("u", self.user_id, "t", self.at.timestamp(), "m", self.method, "r", self.route)
         more = ("i", self.request_id, "l", int(self.is_long), "k", self.key or "")
-        return (*named, "s", self.status, "d", self.milliseconds, *more)
+        reason = ("e", self.reason) if self.reason else ()
+        return (*named, "s", self.status, "d", self.milliseconds, *more, *reason)
 
     @classmethod
     def from_entry(cls, fields: dict[bytes, bytes]) -> AnsweredRequest | None:
@@ -67,11 +70,12 @@ class AnsweredRequest:
                 milliseconds=int(fields[b"d"]),
                 request_id=fields.get(b"i", b"").decode(),
                 is_long=fields.get(b"l") == b"1",
+                reason=fields.get(b"e", b"").decode()[:MAX_REASON_CHARACTERS],
                 key=fields.get(b"k", b"").decode() or None,
             )
         except (KeyError, TypeError, ValueError, OverflowError, OSError):
             return None
-        texts = (record.method, record.route, record.request_id, record.key or "")
+        texts = (record.method, record.route, record.reason, record.request_id, record.key or "")
         are_short = len(texts[-1]) <= MAX_KEY_CHARACTERS and len(texts[-2]) <= MAX_ID_CHARACTERS
         fits = 0 < record.user_id < 2**63 and 0 <= record.status < 2**15 and 0 <= record.milliseconds < 2**31
         fits = fits and are_short and not any("\0" in text for text in texts)

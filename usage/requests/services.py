@@ -153,6 +153,7 @@ def count_requests(records: list[AnsweredRequest]) -> int:
                 "milliseconds": [record.milliseconds for record in kept],
                 "request_ids": [record.request_id for record in kept],
                 "longs": [record.is_long for record in kept],
+                "reasons": [record.reason for record in kept],
                 "keys": [record.key for record in kept],
             },
         )

@@ -18,11 +18,11 @@ TRAFFIC = f"""count(*) AS requests, count(*) FILTER (WHERE status BETWEEN 400 AN
 # were before it, so users without earlier requests on a day become active in this statement.
 COUNT = f"""
     WITH inserted AS (
-        INSERT INTO usage_requestrecord (user_id, at, method, route, status, milliseconds, request_id, is_long, key)
+        INSERT INTO usage_requestrecord (user_id, at, method, route, status, milliseconds, request_id, is_long,
+                                         reason, key)
         SELECT * FROM unnest(%(user_ids)s::bigint[], %(times)s::timestamptz[], %(methods)s::text[], %(routes)s::text[],
                              %(statuses)s::smallint[], %(milliseconds)s::integer[], %(request_ids)s::text[],
-                             %(longs)s::boolean[],
-                             %(keys)s::text[])
+                             %(longs)s::boolean[], %(reasons)s::text[], %(keys)s::text[])
         ON CONFLICT (key) DO NOTHING
         RETURNING user_id, at, (at AT TIME ZONE 'UTC')::date AS date, status, {BUCKET} AS bucket
     ), hourly AS (

@@ -33,10 +33,12 @@ class Links:
     """The addresses of lists with the rows behind figures; None for lists that the requesting user may not see."""
 
     def __init__(self, request: HttpRequest) -> None:
-        self._may_see_requests = may_see(request, "usage.requestrecord")
+        self.may_see_requests = may_see(request, "usage.requestrecord")
+        # The sums of all users' requests are rows of their own.
+        self.may_see_traffic = self.may_see_requests or may_see(request, "usage.dailytraffic")
 
     def requests(self, since: datetime, until: datetime, **filters: object) -> str | None:
-        if not self._may_see_requests:
+        if not self.may_see_requests:
             return None
         return _list("usage_requestrecord_changelist", {"at__gte": since, "at__lt": until, **filters})
 
@@ -130,7 +132,15 @@ class Chart:
         ]
 
 
+TRAFFIC = ("requests", "users", "errors", "latency")
+
+
 def charts_of(board: Dashboard, links: Links) -> list[Chart]:
+    """The charts that the requesting user may see; TRAFFIC are of requests, the others of the ledger."""
+    return [chart for chart in _charts_of(board, links) if links.may_see_traffic or chart.slug not in TRAFFIC]
+
+
+def _charts_of(board: Dashboard, links: Links) -> list[Chart]:
     unit = "day" if board.days[0].hour is None else "hour"
 
     def chart(slug: str, title: str, *series: Series, kind: str = "bar") -> Chart:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import zip_longest
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 
 from accounts.staff.rights import may_see
 from usage.ledger.queries import NearBudget
 from usage.staff import spans
 from usage.staff.charts import Links, charts_of, label, linked, percentile_name
 from usage.staff.queries import FRACTIONS, ROWS, Costs, Dashboard, read_dashboard
+from usage.staff.reasons import UNKNOWN, code_of, in_words
 from usage.staff.spans import Span, span_of
 from usage.staff.spenders import Spender, spenders
 
@@ -38,7 +41,10 @@ def add_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, An
             "template": "usage/dashboard.html",
             **span_context(span, fault),
             "empty": not (board.requests or board.costs.calls or board.budgets),
-            "cards": _cards(board, span, links),
+            "cards": [
+                *(_traffic_cards(board, span, links) if links.may_see_traffic else []),
+                *_cost_cards(board, span, links),
+            ],
             "charts": [chart.context(span) for chart in charts_of(board, links)],
             "by_user": users_table(spenders(span, rows=ROWS), span, links, board.costs.cost_micros)
             if span.days <= MAX_DAYS_OF_USERS
@@ -47,7 +53,9 @@ def add_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, An
             "by_model": _cost_table("Model", board.by_model, models),
             "by_organization": _cost_table("Organization", board.by_organization, organizations),
             "unpriced": _unpriced(board.costs.unpriced_calls),
-            "budgets": [_budget_row(request, budget) for budget in board.budgets],
+            "budgets": [_budget_row(request, budget) for budget in board.budgets]
+            if may_see(request, "usage.budget")
+            else None,
         },
     }
 
@@ -67,10 +75,10 @@ def exact(micros: int | None) -> str:
     return "" if micros is None else f"{micros // 10**6}.{micros % 10**6:06d}"
 
 
-def _cards(board: Dashboard, span: Span, links: Links) -> list[dict[str, str | None]]:
-    costs, last = board.costs, board.last
+def _traffic_cards(board: Dashboard, span: Span, links: Links) -> list[dict[str, str | None]]:
+    last = board.last
     when = "today" if last.date == spans.today() else f"on {last.date:%b} {last.date.day}"
-    requests, ledger = links.requests(span.since, span.until), links.ledger(span.since, span.until)
+    requests = links.requests(span.since, span.until)
     return [
         {"title": "Requests", "value": f"{board.requests:,}", "note": f"{last.requests:,} {when}", "url": requests},
         {
@@ -78,18 +86,6 @@ def _cards(board: Dashboard, span: Span, links: Links) -> list[dict[str, str | N
             "value": f"{last.active_users:,}",
             "note": _most_active(board),
             "url": links.users(Span(last.date, last.date)),
-        },
-        {
-            "title": "Tokens",
-            "value": f"{costs.input_tokens + costs.output_tokens:,}",
-            "note": f"{costs.input_tokens:,} in, {costs.output_tokens:,} out",
-            "url": ledger,
-        },
-        {
-            "title": f"Cost ({settings.PRICE_CURRENCY})",
-            "value": money(costs.cost_micros),
-            "note": f"{costs.calls:,} calls" + (f", {costs.unpriced_calls:,} unpriced" if costs.unpriced_calls else ""),
-            "url": links.users(span),
         },
         {
             "title": "Error rate",
@@ -111,6 +107,25 @@ def _cards(board: Dashboard, span: Span, links: Links) -> list[dict[str, str | N
                 strict=True,
             )
         ),
+    ]
+
+
+def _cost_cards(board: Dashboard, span: Span, links: Links) -> list[dict[str, str | None]]:
+    costs, ledger = board.costs, links.ledger(span.since, span.until)
+    return [
+        {
+            "title": f"Cost ({settings.PRICE_CURRENCY})",
+            "value": money(costs.cost_micros),
+            "note": amount(costs.calls, "call")
+            + (f", {costs.unpriced_calls:,} unpriced" if costs.unpriced_calls else ""),
+            "url": links.users(span),
+        },
+        {
+            "title": "Tokens",
+            "value": f"{costs.input_tokens + costs.output_tokens:,}",
+            "note": f"{costs.input_tokens:,} in, {costs.output_tokens:,} out",
+            "url": ledger,
+        },
         *(
             {
                 "title": f"Replies, {percentile_name(fraction)}",
@@ -128,31 +143,71 @@ def _cards(board: Dashboard, span: Span, links: Links) -> list[dict[str, str | N
     ]
 
 
-USER_HEADERS = ["User", "Requests", "Refused", "Failed", "Calls", "Input tokens", "Output tokens"]
+COUNTED = ["Calls", "Input tokens", "Output tokens"]
+
+
+def user_headers(links: Links) -> list[str]:
+    return ["User", *(["Requests", "Refused", "Failed"] if links.may_see_requests else []), *COUNTED]
 
 
 def users_table(found: list[Spender], span: Span, links: Links, total_micros: int) -> dict[str, Any]:
-    """The costs of users, with links to each user's own page and to their refused and failed requests."""
+    """The costs of users, with links to each user's own page and to their refused and failed requests.
+
+    Requests are counted only for those who may see them.
+    """
 
     def failures(spender: Spender, count: int, status: str) -> str:
         key = spender.user_id
         url = links.requests(span.since, span.until, user=key, status=status) if key and count else None
         return linked(url, f"{count:,}")
 
+    def refused(spender: Spender) -> str:
+        if not spender.refusals:
+            return "0"
+        whole = failures(spender, spender.refused, "refused")
+        reasons = refusal_links(refusals_by_code(spender.refusals), span, links, spender.user_id or 0)
+        return format_html('{}: <span class="dashboard-name">{}</span>', whole, reasons)
+
     return {
-        "headers": [*USER_HEADERS, f"Cost ({settings.PRICE_CURRENCY})", "Share"],
+        "headers": [*user_headers(links), f"Cost ({settings.PRICE_CURRENCY})", "Share"],
         "rows": [
             [
                 "Deleted accounts" if each.user_id is None else linked(links.user(each.user_id, span), each.email),
-                f"{each.requests:,}",
-                failures(each, each.refused, "429"),
-                failures(each, each.failed, "failed"),
+                *(
+                    [f"{each.requests:,}", refused(each), failures(each, each.failed, "failed")]
+                    if links.may_see_requests
+                    else []
+                ),
                 *numbers(each.costs),
                 percent(each.costs.cost_micros, total_micros),
             ]
             for each in found
         ],
     }
+
+
+def refusals_by_code(refusals: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The same numbers by code, without the limits."""
+    found: Counter[str] = Counter()
+    for reason, count in refusals:
+        found[code_of(reason)] += count
+    return found.most_common()
+
+
+def refusal_links(
+    refusals: list[tuple[str, int]], span: Span, links: Links, user_id: int, *, in_full: bool = False
+) -> str:
+    """How often there was each reason, as links to the requests: `9 x budget_exceeded, 3 x rate_limited`.
+
+    `in_full`: with the reason in words.
+    """
+
+    def one(reason: str, count: int) -> str:
+        words = f" ({in_words(reason)})" if in_full else ""
+        url = links.requests(span.since, span.until, user=user_id, status="refused", reason=reason or UNKNOWN)
+        return linked(url, f"{count:,} × {code_of(reason) or 'without a code'}{words}")
+
+    return format_html_join(", ", "{}", ((one(reason, count),) for reason, count in refusals))
 
 
 def _cost_table(first: str, found: list[tuple[str, Costs]], urls: list[Any]) -> dict[str, Any]:
@@ -168,7 +223,7 @@ def _cost_table(first: str, found: list[tuple[str, Costs]], urls: list[Any]) -> 
 
 
 def cost_headers() -> list[str]:
-    return ["Calls", "Input tokens", "Output tokens", f"Cost ({settings.PRICE_CURRENCY})", "Share"]
+    return [*COUNTED, f"Cost ({settings.PRICE_CURRENCY})", "Share"]
 
 
 def numbers(costs: Costs) -> list[str]:
@@ -207,6 +262,11 @@ def _most_active(board: Dashboard) -> str:
         if most.active_users
         else "-"
     )
+
+
+def amount(number: int, one: str) -> str:
+    """For example `1 call` or `1,200 calls`."""
+    return f"{number:,} {one}{'' if number == 1 else 's'}"
 
 
 def percent(part: int, whole: int) -> str:

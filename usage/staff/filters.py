@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.admin import SimpleListFilter
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.lookups import Exact
 from django.http import HttpRequest
 
 from accounts.staff.filters import ValueFilter, is_id
 from usage.models import paid_model
+from usage.staff.reasons import REFUSALS, UNKNOWN, in_words, reasons_of
 
 REFUSED = 429
 _CLASSES = {"failed": (400, 999), "4xx": (400, 499), "5xx": (500, 999)}
@@ -26,7 +27,7 @@ class StatusFilter(SimpleListFilter):
             ("failed", "Failed"),
             ("4xx", "Client errors (4xx)"),
             ("5xx", "Server errors (5xx)"),
-            (str(REFUSED), "Refused by a limit or a budget (429)"),
+            ("refused", "Refused"),
         ]
         value = self.value()
         return found if value is None or value in dict(found) else [*found, (value, value)]
@@ -38,7 +39,30 @@ class StatusFilter(SimpleListFilter):
         if value in _CLASSES:
             lowest, highest = _CLASSES[value]
             return queryset.filter(status__gte=lowest, status__lte=highest)
+        if value == "refused":
+            return queryset.filter(Q(status=REFUSED) | Q(reason__in=REFUSALS), status__gte=400)
         return queryset.filter(status=int(value)) if is_id(value) and len(value) == 3 else queryset.none()
+
+
+class ReasonFilter(SimpleListFilter):
+    """By the code of the error, or by one of its limits: `?reason=budget_exceeded:user_month`."""
+
+    title, parameter_name = "reason", "reason"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        found = dict(REFUSALS)
+        value = self.value()
+        if value is not None and value not in found:
+            found[value] = "Not recorded" if value == UNKNOWN else in_words(value)
+        return list(found.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        if value is None:
+            return queryset
+        if "\x00" in value:
+            return queryset.none()
+        return queryset.filter(reason__in=reasons_of(value), status__gte=400)
 
 
 class SlowerFilter(SimpleListFilter):

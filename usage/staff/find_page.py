@@ -20,6 +20,7 @@ from accounts.staff.filters import is_id
 from accounts.staff.pages import organizations_matching, users_matching
 from accounts.staff.rights import may_see
 from usage.models import LedgerEntry, RequestRecord
+from usage.staff.reasons import in_words, route_in_words
 
 # Of each kind. The lists show the others.
 ROWS = 20
@@ -68,9 +69,16 @@ def _requests(request: HttpRequest, term: str) -> Table:
     return _table(
         RequestRecord,
         term,
-        ["Answered", "User", "Request", "Status", "Milliseconds"],
+        ["Answered", "User", "Request", "Status", "Reason", "Milliseconds"],
         [
-            [_row(row, _time(row.at)), row.user, f"{row.method} {row.route}", row.status, row.milliseconds]
+            [
+                _row(row, _time(row.at)),
+                row.user,
+                f"{row.method} {route_in_words(row.route)}",
+                row.status,
+                in_words(row.reason) if row.reason else "-",
+                row.milliseconds,
+            ]
             for row in rows
         ],
     )

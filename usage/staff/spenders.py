@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import connection
@@ -12,9 +14,11 @@ from accounts.models import Organization, User
 from usage.ledger.statements import PAID_MODEL
 from usage.staff.filters import REFUSED
 from usage.staff.queries import Costs
+from usage.staff.reasons import REFUSALS
 from usage.staff.spans import Span
 
 FAILURES = 50
+_REFUSED: dict[str, Any] = {"refused": REFUSED, "refusals": list(REFUSALS)}
 
 _SPAN = "settled_at >= %(since)s AND settled_at < %(until)s"
 _SUMS = """count(*) AS calls, count(*) - count(cost_micros) AS unpriced, sum(input_tokens) AS input,
@@ -35,10 +39,12 @@ _REQUESTS = """
      WHERE user_id = ANY(%(users)s) AND hour >= %(since)s AND hour < %(until)s
      GROUP BY user_id
 """
-_FAILED = """
-    SELECT user_id, count(*) FILTER (WHERE status = %(refused)s), count(*) FROM usage_requestrecord
+_IS_REFUSAL = "(status = %(refused)s OR reason = ANY(%(refusals)s))"
+_FAILED = f"""
+    SELECT user_id, {_IS_REFUSAL} AS is_refusal, reason, count(*) FROM usage_requestrecord
      WHERE status >= 400 AND at >= %(since)s AND at < %(until)s AND user_id = ANY(%(users)s)
-     GROUP BY user_id
+     GROUP BY user_id, is_refusal, reason
+     ORDER BY count(*) DESC, reason
 """
 
 _OF_USER = f"""
@@ -48,17 +54,17 @@ _OF_USER = f"""
      GROUP BY GROUPING SETS ((purpose, paid), (organization_id))
      {_DEAREST.replace("input + output", "sum(input_tokens + output_tokens)")}
 """
-_FAILURES = """
-    SELECT status, method, route, count(*), max(at) FROM usage_requestrecord
+_FAILURES = f"""
+    SELECT status, reason, method, route, count(*), max(at) FROM usage_requestrecord
      WHERE user_id = %(user)s AND status >= 400 AND at >= %(since)s AND at < %(until)s
-     GROUP BY status, method, route
-     ORDER BY status = %(refused)s DESC, count(*) DESC
+     GROUP BY status, reason, method, route
+     ORDER BY {_IS_REFUSAL} DESC, count(*) DESC
      LIMIT %(rows)s
 """
 
 
 class Spender(NamedTuple):
-    """`refused`: requests answered with 429, because a limit or a budget was used up; `failed` includes them.
+    """`refusals`: (reason, number of requests), the most frequent first; `failed` includes them.
 
     `user_id` is None for all deleted accounts and for calls without a user.
     """
@@ -67,22 +73,35 @@ class Spender(NamedTuple):
     email: str | None
     costs: Costs
     requests: int
-    refused: int
+    refusals: list[tuple[str, int]]
     failed: int
+
+    @property
+    def refused(self) -> int:
+        return sum(count for _, count in self.refusals)
+
+
+class Failure(NamedTuple):
+    status: int
+    reason: str
+    method: str
+    route: str
+    times: int
+    last: datetime
 
 
 class Spent(NamedTuple):
     """What one user spent: `on` is (purpose, model, costs), `organizations` is (id, name, costs), the dearest first.
 
-    `failures`: (status, method, route, count, time of the last), at most FAILURES: the refused first, then
-    the most frequent.
+    `refusals`: as in Spender. `failures`: at most FAILURES, the refused first, then the most frequent.
     """
 
     total: Costs
     on: list[tuple[str, str, Costs]]
     organizations: list[tuple[int, str, Costs]]
     requests: int
-    failures: list[tuple[int, str, str, int, object]]
+    refusals: list[tuple[str, int]]
+    failures: list[Failure]
 
 
 def spenders(span: Span, *, rows: int) -> list[Spender]:
@@ -94,12 +113,23 @@ def spenders(span: Span, *, rows: int) -> list[Spender]:
         within["users"] = [user_id for user_id, *_ in found if user_id is not None]
         cursor.execute(_REQUESTS, within)
         answered: dict[int, int] = {user_id: int(count) for user_id, count in cursor.fetchall()}
-        cursor.execute(_FAILED, {**within, "refused": REFUSED})
-        failed: dict[int, tuple[int, int]] = {user_id: (refused, all_) for user_id, refused, all_ in cursor.fetchall()}
+        refusals, failed = _failed(cursor, within)
     return [
-        Spender(user_id, email, costs, answered.get(user_id, 0), *failed.get(user_id, (0, 0)))
+        Spender(user_id, email, costs, answered.get(user_id, 0), refusals.get(user_id, []), failed.get(user_id, 0))
         for user_id, email, costs in found
     ]
+
+
+def _failed(cursor: Any, within: dict[str, Any]) -> tuple[dict[int, list[tuple[str, int]]], dict[int, int]]:
+    """By user: the reasons of refusals with their numbers, and the number of all failed requests."""
+    refusals: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
+    failed: Counter[int] = Counter()
+    cursor.execute(_FAILED, {**within, **_REFUSED})
+    for user_id, is_refusal, reason, count in cursor.fetchall():
+        failed[user_id] += count
+        if is_refusal:
+            refusals[user_id].append((reason, count))
+    return refusals, failed
 
 
 def spent_by(user: User, span: Span) -> Spent:
@@ -116,9 +146,10 @@ def spent_by(user: User, span: Span) -> Spent:
                 by_organization.append((organization_id, costs))
         cursor.execute(_REQUESTS, {**within, "users": [user.pk]})
         requests = sum(int(count) for _, count in cursor.fetchall())
-        cursor.execute(_FAILURES, {**within, "rows": FAILURES, "refused": REFUSED})
-        failures = cursor.fetchall()
+        refusals = _failed(cursor, {**within, "users": [user.pk]})[0].get(user.pk, [])
+        cursor.execute(_FAILURES, {**within, **_REFUSED, "rows": FAILURES})
+        failures = [Failure(*row) for row in cursor.fetchall()]
     total = Costs(*map(sum, zip(*(costs for *_, costs in on), strict=True))) if on else Costs()
     names = dict(Organization.objects.filter(pk__in=[key for key, _ in by_organization]).values_list("pk", "name"))
     organizations = [(key, names.get(key, "Deleted organization"), costs) for key, costs in by_organization if key]
-    return Spent(total, on, organizations, requests, failures)
+    return Spent(total, on, organizations, requests, refusals, failures)

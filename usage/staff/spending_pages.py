@@ -23,19 +23,21 @@ from accounts.staff.rights import may_see
 from accounts.staff.sessions import require_recent_password
 from usage.models import LedgerEntry
 from usage.staff import spans
-from usage.staff.charts import Links, charts_of, linked
+from usage.staff.charts import TRAFFIC, Links, charts_of, linked
 from usage.staff.dashboard_page import (
-    USER_HEADERS,
+    amount,
     cost_headers,
     exact,
     numbers,
     percent,
+    refusal_links,
     span_context,
+    user_headers,
     users_table,
 )
-from usage.staff.filters import REFUSED
 from usage.staff.people_admin import links as links_of_user
 from usage.staff.queries import read_dashboard
+from usage.staff.reasons import UNKNOWN, in_words, route_in_words
 from usage.staff.spans import span_of
 from usage.staff.spenders import Spender, spenders, spent_by
 
@@ -86,9 +88,12 @@ class SpendingPages(RecordAdmin):
         found = spenders(span_of(request)[0], rows=ROWS_OF_FILE)
 
         def batches() -> Iterator[list[list[Any]]]:
-            yield [_csv_row(each) for each in found]
+            yield [_csv_row(each, links) for each in found]
 
-        headers = ["Id", *USER_HEADERS, "Unpriced calls", f"Cost ({settings.PRICE_CURRENCY})"]
+        links = Links(request)
+        headers = ["Id", *user_headers(links), "Unpriced calls", f"Cost ({settings.PRICE_CURRENCY})"]
+        if links.may_see_requests:
+            headers.append("Refused because")
         return csv_response(request, "costs-of-users", headers, batches)
 
     @method_decorator(require_GET)
@@ -125,17 +130,26 @@ class SpendingPages(RecordAdmin):
             ],
         }
         failures = {
-            "headers": ["Status", "Request", "Count", "Last"],
+            "headers": ["Status", "Reason", "Request", "Count", "Last"],
             "rows": [
                 [
-                    f"{status} {meaning(status)}",
-                    f"{method} {route}",
+                    f"{each.status} {meaning(each.status)}",
+                    in_words(each.reason),
+                    f"{each.method} {route_in_words(each.route)}",
                     linked(
-                        links.requests(span.since, span.until, user=user.pk, status=status, route=route), f"{count:,}"
+                        links.requests(
+                            span.since,
+                            span.until,
+                            user=user.pk,
+                            status=each.status,
+                            reason=each.reason or UNKNOWN,
+                            route=each.route,
+                        ),
+                        f"{each.times:,}",
                     ),
-                    f"{last:%Y-%m-%d %H:%M:%S} UTC",
+                    f"{each.last:%Y-%m-%d %H:%M:%S} UTC",
                 ]
-                for status, method, route, count, last in spent.failures
+                for each in spent.failures
             ],
         }
         return self._render(
@@ -147,8 +161,16 @@ class SpendingPages(RecordAdmin):
             rows=links_of_user(request, user)[1:],  # the first leads here
             spent=spent,
             numbers=numbers(spent.total),
-            refused=sum(count for status, _, _, count, _ in spent.failures if status == REFUSED),
-            tables=[("On what", on), ("For which organizations", organizations), ("Failed requests", failures)],
+            calls=amount(spent.total.calls, "call"),
+            requests=amount(spent.requests, "request"),
+            refused=refusal_links(spent.refusals, span, links, user.pk, in_full=True),
+            times=amount(sum(count for _, count in spent.refusals), "time"),
+            may_see_requests=links.may_see_requests,
+            tables=[
+                ("On what", on),
+                ("For which organizations", organizations),
+                *([("Failed requests", failures)] if links.may_see_requests else []),
+            ],
             **span_context(span, fault),
         )
 
@@ -156,8 +178,11 @@ class SpendingPages(RecordAdmin):
     def chart_csv(self, request: HttpRequest, slug: str) -> HttpResponseBase:
         """The figures of a chart of the dashboard."""
         self._require_ledger(request)
+        links = Links(request)
+        if slug in TRAFFIC and not links.may_see_traffic:
+            raise PermissionDenied
         board = read_dashboard(span_of(request)[0], now=spans.now())
-        for chart in charts_of(board, Links(request)):
+        for chart in charts_of(board, links):
             if chart.slug == slug:
                 return csv_response(request, slug, chart.headers, lambda: iter([chart.csv_rows()]))  # noqa: B023
         raise Http404
@@ -172,17 +197,18 @@ class SpendingPages(RecordAdmin):
         return TemplateResponse(request, f"usage/{template}.html", shown)
 
 
-def _csv_row(each: Spender) -> list[Any]:
+def _csv_row(each: Spender, links: Links) -> list[Any]:
     costs = each.costs
     email = "Deleted accounts" if each.user_id is None else each.email
-    counts = [each.requests, each.refused, each.failed, costs.calls, costs.input_tokens, costs.output_tokens]
-    return [each.user_id, email, *counts, costs.unpriced_calls, exact(costs.cost_micros)]
+    counts = [costs.calls, costs.input_tokens, costs.output_tokens, costs.unpriced_calls, exact(costs.cost_micros)]
+    if not links.may_see_requests:
+        return [each.user_id, email, *counts]
+    reasons = ", ".join(f"{count} × {reason or UNKNOWN}" for reason, count in each.refusals)
+    return [each.user_id, email, each.requests, each.refused, each.failed, *counts, reasons]
 
 
 def meaning(status: int) -> str:
     """A status in words."""
-    if status == REFUSED:
-        return "Too Many Requests: a limit or a budget was used up"
     try:
         return HTTPStatus(status).phrase
     except ValueError:

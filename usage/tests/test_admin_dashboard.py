@@ -216,17 +216,17 @@ def test_figures_are_for_those_who_may_see_the_ledger() -> None:
     _traffic()
     seeing = make_user("seeing", permissions=("view_ledgerentry",), is_staff=True)
     page = _page(seeing)
-    assert "Requests per day" in page
+    assert "Cost per day" in page
     blind = make_user("blind", permissions=("view_user", "view_hourlyusage"), is_staff=True)
     page = _page(blind)
-    assert "Requests per day" not in page
+    assert "Cost per day" not in page
     assert "/admin/accounts/user/" in page
 
 
 def test_who_may_not_see_users_gets_no_links_to_them() -> None:
     user = make_user("spender")
     _spend(user, 950)
-    seeing = make_user("seeing", permissions=("view_ledgerentry",), is_staff=True)
+    seeing = make_user("seeing", permissions=("view_ledgerentry", "view_budget"), is_staff=True)
     with override_settings(MONTHLY_TOKEN_LIMIT=1000):
         page = _page(seeing)
     assert user.email in page

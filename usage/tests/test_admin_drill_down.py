@@ -50,13 +50,31 @@ def _text(page: str) -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", page).split())
 
 
-def _request(user: User, clock: str, status: int = 200, day: date = TODAY, milliseconds: int = 20) -> None:
+def _request(
+    user: User, clock: str, status: int = 200, day: date = TODAY, milliseconds: int = 20, reason: str = ""
+) -> None:
     RequestRecord.objects.create(
-        user=user, at=at(day, clock), method="POST", route=ROUTE, status=status, milliseconds=milliseconds
+        user=user,
+        at=at(day, clock),
+        method="POST",
+        route=ROUTE,
+        status=status,
+        milliseconds=milliseconds,
+        reason=reason,
     )
     hour = at(day, f"{clock[:2]}:00")
     hourly, _ = HourlyUsage.objects.get_or_create(user=user, hour=hour)
     HourlyUsage.objects.filter(pk=hourly.pk).update(requests=hourly.requests + 1)
+
+
+def _rows(page: str) -> int:
+    """The number of rows of a list."""
+    return len(re.findall(r"<tbody[^>]*>\s*<tr", page.rpartition("result_list")[2]))
+
+
+def _streamed(answer: Any) -> str:
+    assert answer.status_code == 200
+    return b"".join(answer.streaming_content).decode()
 
 
 def _charts(page: str) -> dict[str, Any]:
@@ -70,8 +88,13 @@ def test_who_spent_most_last_week_on_what_and_what_was_refused_is_two_clicks_awa
     settled(at(YESTERDAY), cost=1_000_000, model="small", user=dear, input_tokens=1, output_tokens=1)
     settled(at(YESTERDAY), cost=500_000, model="small", user=cheap, input_tokens=1, output_tokens=1)
     settled(at(TODAY), cost=9_000_000, model="big", user=cheap)  # this week
-    _request(dear, "10:00", 429, YESTERDAY)
-    _request(dear, "10:05", 500, YESTERDAY)
+    for clock in ("09:00", "09:10"):
+        _request(dear, clock, 429, YESTERDAY, reason="budget_exceeded:organization_month")
+    _request(dear, "09:20", 429, YESTERDAY, reason="budget_exceeded:user_day")
+    _request(dear, "09:30", 429, YESTERDAY)  # before reasons were recorded
+    _request(dear, "09:40", 422, YESTERDAY, reason="content_blocked")
+    _request(dear, "10:00", 404, YESTERDAY, reason="not_found")
+    _request(dear, "10:05", 500, YESTERDAY, reason="internal_error")
     _request(dear, "10:06", 200, YESTERDAY)
     _request(cheap, "10:00", 200, YESTERDAY)
     browser = _browser()
@@ -80,23 +103,39 @@ def test_who_spent_most_last_week_on_what_and_what_was_refused_is_two_clicks_awa
     week = re.search(r'href="(\?[^"]*)">Last week<', _page(browser, ""))
     assert week
     first = _page(browser, f"/admin/{week[1]}")
-    assert f"{dear.email} 3 1 2 2 11 6 4.000000 88.89 %" in _text(first)
+    reasons = "5 : 3 × budget_exceeded , 1 × without a code , 1 × content_blocked"
+    assert f"{dear.email} 8 {reasons} 7 2 11 6 4.000000 88.89 %" in _text(first)
     assert first.index(dear.email) < first.index(cheap.email)
     link = re.search(rf'href="([^"]*)">{re.escape(dear.email)}<', first)
     assert link
     page = _page(browser, link[1])
     text = _text(page)
-    assert f"{dear.email} : cost 4.000000 for 2 calls, 3 requests, 1 refused by a limit or a budget." in text
+    assert (
+        f"{dear.email} : cost 4.000000 for 2 calls, 8 requests, refused 5 times : 2 × budget_exceeded (Budget" in text
+    )
+    assert "1 × budget_exceeded (Budget of the user, day)" in text
     assert "Chat big 1 10 5 3.000000 75.00 %" in text
     assert "Chat small 1 1 1 1.000000 25.00 %" in text
     assert "The Team 1 10 5 3.000000 75.00 %" in text
-    assert f"429 Too Many Requests: a limit or a budget was used up POST {ROUTE} 1 2131-03-11 10:00:00 UTC" in text
-    refused = re.search(r'href="([^"]*status=429[^"]*)"', page)
-    assert refused
-    rows = _page(browser, refused[1])
-    assert dear.email in rows
-    assert rows.count(f">{ROUTE}<") + rows.count(f"{ROUTE}\n") >= 1
-    assert cheap.email not in rows
+    organization = "429 Too Many Requests Budget of the organization, month"
+    assert f"{organization} POST /{ROUTE} 2 2131-03-11 09:10:00 UTC" in text
+    for address, numbers in (
+        ("budget_exceeded%3Aorganization_month", 2),
+        ("budget_exceeded%3Auser_day", 1),
+        ("content_blocked", 1),
+        ("unknown", 1),
+    ):
+        refused = re.search(rf'href="([^"]*status=refused&reason={address})"', page)
+        assert refused, address
+        rows = _page(browser, refused[1])
+        assert _rows(rows) == numbers
+        assert cheap.email not in _text(rows.split("<tbody")[-1])
+    of_budgets = re.search(r'href="([^"]*status=refused&reason=budget_exceeded)"', first)
+    assert of_budgets
+    assert _rows(_page(browser, of_budgets[1])) == 3
+    file = browser.get("/admin/usage/ledgerentry/users.csv", {"from": str(YESTERDAY), "to": str(YESTERDAY)})
+    [line] = [line for line in _streamed(file).splitlines() if dear.email in line]
+    assert "2 × budget_exceeded:organization_month" in line
     assert cheap.email in _page(browser, "usage/ledgerentry/users/", **{"from": str(YESTERDAY), "to": str(YESTERDAY)})
 
 
@@ -111,7 +150,7 @@ def test_days_are_chosen_freely_and_wrong_ones_are_told(monkeypatch: pytest.Monk
         DailyTraffic.objects.create(date=TODAY - timedelta(days=ago), requests=requests, latencies=[])
     page = _page(browser, "", **{"from": str(TODAY - timedelta(days=2)), "to": str(YESTERDAY)})
     assert "Requests 110 10 on Mar 11" in _text(page)
-    assert "Cost (USD) 2.000000 1 calls" in _text(page)
+    assert "Cost (USD) 2.000000 1 call Tokens" in _text(page)
     assert _charts(page)["Requests per day"]["labels"] == ["Mar 10", "Mar 11"]
     wrong = {"from": "x"}, {"from": "2131-03-13"}, {"from": "2131-03-02", "to": "2131-03-01"}, {"from": "2100-01-01"}
     for query in wrong:
@@ -161,11 +200,28 @@ def test_every_number_of_a_chart_leads_to_its_rows() -> None:
     assert "2131-03-11" not in re.sub(r"\s", "", _page(browser, links[0])).split("<tbody")[-1]
 
 
-def test_staff_without_the_right_get_no_links_to_requests_and_no_pages() -> None:
+def test_staff_without_the_right_see_nothing_of_requests_and_budgets() -> None:
     DailyTraffic.objects.create(date=TODAY, requests=2, client_errors=1, active_users=1, latencies=[0, 0, 2])
-    page = _page(_browser(make_user("seeing", permissions=("view_ledgerentry",), is_staff=True)), "")
+    user = make_user()
+    _request(user, "08:20", 429, reason="budget_exceeded:user_day")
+    settled(at(TODAY), cost=7, model="m", user=user)
+    ledger = _browser(make_user("seeing", permissions=("view_ledgerentry",), is_staff=True))
+    own = f"usage/ledgerentry/users/{user.pk}/"
+    for path in ("", "usage/ledgerentry/users/", own):
+        page = _page(ledger, path, days="7")
+        assert user.email in page
+        for told in ("Requests per", "Error rate", "Refused", "Failed requests", "budget_exceeded", "nearing"):
+            assert told not in page, (path, told)
+        assert "/admin/usage/requestrecord/?" not in page
+    for slug, status in (("requests", 403), ("users", 403), ("errors", 403), ("latency", 403), ("cost", 200)):
+        assert ledger.get(f"/admin/usage/ledgerentry/charts/{slug}.csv").status_code == status
+    assert "Refused" not in _streamed(ledger.get("/admin/usage/ledgerentry/users.csv"))
+    traffic = ("view_ledgerentry", "view_dailytraffic", "view_budget")
+    page = _page(_browser(make_user("sums", permissions=traffic, is_staff=True)), "", days="7")
     assert "Requests per day" in page
-    assert "/admin/usage/requestrecord/?" not in page
+    assert "Budgets nearing their end" in page
+    assert "Refused" not in page
+    assert "Failed requests" in _page(_browser(), own, days="7")
     blind = _browser(make_user("blind", permissions=("view_requestrecord",), is_staff=True))
     for path in ("users/", "users.csv", f"users/{make_user().pk}/", "charts/requests.csv"):
         assert blind.get(f"/admin/usage/ledgerentry/{path}").status_code == 403

@@ -29,7 +29,7 @@ def test_an_errors_request_id_finds_the_request_the_call_and_the_events(
     with superuser(web_url) as root:
         page = root.get(FIND, params={"q": request_id}).text
         assert [title for title in ("Request records", "Ledger entries", "Audit events") if title not in page] == []
-        assert "POST api/v1/ai/complete" in page
+        assert "POST /api/v1/ai/complete" in page
         assert page.count(alice.email) == 3
         for path in ("usage/requestrecord/", "usage/ledgerentry/", "accounts/auditevent/"):
             shown = root.get(path, params={"q": request_id}).text
