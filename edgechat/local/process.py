@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-_CHILD_PROGRAM = Path(__file__).with_name("child.py")
+_CHILD_PROGRAM = Path(__file__).parents[1] / "processes" / "child.py"
 _LOG_BYTES_KEPT = 5_000_000
 
 

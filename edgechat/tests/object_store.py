@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl
@@ -19,6 +20,8 @@ class ObjectStore:
         self.files: dict[str, bytes] = {}
         # Of each upload that has begun: its parts by their numbers.
         self.uploads: dict[str, dict[int, bytes]] = {}
+        # Of each upload: the name that it will have, and when it began.
+        self.begun: dict[str, tuple[str, datetime]] = {}
         self._go_on = threading.Condition()
         store = self
 
@@ -71,6 +74,8 @@ class ObjectStore:
         elif method == "DELETE":
             del self.uploads[key]
             return 204, b""
+        elif method == "GET":
+            return 200, self._list_uploads().encode()
         elif key:
             parts = self.uploads.pop(key)
             self.files[name] = b"".join(parts[number] for number in sorted(parts))
@@ -78,9 +83,18 @@ class ObjectStore:
         else:
             key = uuid.uuid4().hex
             self.uploads[key] = {}
+            self.begun[key] = (name, datetime.now(UTC))
             result = f"<InitiateMultipartUploadResult><UploadId>{key}</UploadId></InitiateMultipartUploadResult>"
             return 200, result.encode()
         return 200, b""
+
+    def _list_uploads(self) -> str:
+        uploads = "".join(
+            f"<Upload><Key>{self.begun[key][0].split('/', 2)[2]}</Key><UploadId>{key}</UploadId>"
+            f"<Initiated>{self.begun[key][1]:%Y-%m-%dT%H:%M:%SZ}</Initiated></Upload>"
+            for key in self.uploads
+        )
+        return f"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>{uploads}</ListMultipartUploadsResult>"
 
     def wait_while_held(self, method: str) -> None:
         with self._go_on:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import resource
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,50 @@ def test_a_file_whose_backup_fails_is_deleted_and_no_other_file_is_replaced(tmp_
         place.keep()
     place.discard()
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"another"]
+
+
+def test_a_full_disk_ends_the_backup_without_a_file(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"), FolderPlace(tmp_path).writing() as file:
+            file.write(LARGE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_backup_left_is_deleted_and_what_another_one_writes_is_not(tmp_path: Path) -> None:
+    left = tmp_path / "edgechat-20260101T000000Z.tar.gz.unfinished"
+    whole = tmp_path / "edgechat-20260101T000000Z.tar.gz"
+    for path in (left, whole):
+        path.write_bytes(b"x")
+    place, next_place = FolderPlace(tmp_path), FolderPlace(tmp_path)
+    assert list(place.remove_leftovers()) == [f"Deleted {left}, which a backup that was killed had left."]
+    with place.writing() as file:
+        assert list(next_place.remove_leftovers()) == []
+        file.write(b"archive")
+    assert list(next_place.remove_leftovers()) == []
+    place.keep()
+    assert sorted(tmp_path.iterdir()) == [whole, place.path]
+
+
+def test_an_upload_that_a_killed_backup_left_is_ended_after_a_day(store: ObjectStore) -> None:
+    place = BucketPlace("s3://backups/nightly")
+    now = datetime.now(UTC)
+    for number, (name, hours) in enumerate(
+        [
+            ("nightly/edgechat-20260101T000000Z.tar.gz", 25),
+            ("nightly/edgechat-20260102T000000Z.tar.gz", 23),
+            ("nightly/another's.tar.gz", 25),
+        ]
+    ):
+        store.uploads[str(number)] = {}
+        store.begun[str(number)] = (f"/backups/{name}", now - timedelta(hours=hours))
+    ended, told = place.remove_leftovers()
+    assert ended.startswith("Ended the upload of nightly/edgechat-20260101T")
+    assert told.startswith("The upload of nightly/edgechat-20260102T000000Z.tar.gz is not finished")
+    assert list(store.uploads) == ["1", "2"]
 
 
 @pytest.mark.parametrize("data", [b"small", LARGE], ids=["small", "in parts"])

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
+import psutil
 import psycopg
 import pytest
 import redis
@@ -27,9 +28,12 @@ from pymongo import MongoClient
 from conftest import Api, Person
 from conversations.tests.test_attachments import picture, upload
 from conversations.transcript_repository import ensure_indexes
+from edgechat.local.process import lives
 from edgechat.local.stack import start_valkey
 from edgechat.local.web import WebServer
+from edgechat.management.backup.places import FolderPlace
 from edgechat.tests.shared_servers import MIGRATED
+from edgechat.tests.test_backup_pg_dump import PROGRAMS
 
 PROJECT = Path(__file__).parents[2]
 Eventually = Callable[..., Any]
@@ -56,11 +60,12 @@ class System:
             "AUTH_RATE_LIMIT": "1000/m",
         }
 
-    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def manage(self, *arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command; `path` has its programs."""
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=PROJECT,
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.environment, **({"PATH": str(path)} if path else {})},
             capture_output=True,
             text=True,
             timeout=300,
@@ -163,13 +168,14 @@ def test_a_system_that_serves_is_copied_and_an_empty_one_goes_on_from_the_copy(
     traffic = threading.Thread(target=keep_busy)
     traffic.start()
     try:
-        done = source.manage("backup", str(data_dir / "backups"))
+        done = source.manage("backup", str(data_dir / "backups"), path=PROGRAMS)
     finally:
         stop.set()
         traffic.join(120)
     assert done.returncode == 0, done.stderr
     archive = archive_in(data_dir / "backups")
     assert done.stdout.splitlines()[-1] == f"Wrote and verified {archive}"
+    assert "Copying PostgreSQL by pg_dump 18." in done.stdout
     assert archive.stat().st_mode & 0o777 == 0o600
 
     # After the copy: others know ids, numbers and tokens that the copy lacks.
@@ -243,8 +249,9 @@ def test_a_store_with_data_and_a_damaged_archive_are_refused_before_anything_is_
     refused = target.manage("backup", str(data_dir / "backups"))
     assert refused.returncode == 1
     assert "Run `manage.py migrate` first" in refused.stderr
-    done = source.manage("backup", str(data_dir / "backups"))
+    done = source.manage("backup", str(data_dir / "backups"), path=data_dir)
     assert done.returncode == 0, done.stderr
+    assert re.search(r"^Copying PostgreSQL by psycopg \S+: there is no pg_dump$", done.stdout, re.MULTILINE)
     archive = archive_in(data_dir / "backups")
 
     def has_tables() -> bool:
@@ -275,3 +282,30 @@ def test_a_store_with_data_and_a_damaged_archive_are_refused_before_anything_is_
     checked = filled.manage("restore", "--check", str(archive))
     assert re.fullmatch(r"The archive of \S+ is whole\.\n", checked.stdout)
     assert [path.name for path in (data_dir / "backups").iterdir()] == [archive.name], "nothing unfinished is left"
+
+
+def test_pg_dump_ends_with_a_backup_that_is_killed_and_no_command_line_has_the_password(
+    new_system: Callable[..., System], data_dir: Path, eventually: Eventually
+) -> None:
+    source, folder = new_system(migrated=True), data_dir / "backups"
+    url = source.environment["DATABASE_URL"]
+    environment = {**os.environ, **source.environment, "PATH": str(PROGRAMS)}
+    with psycopg.connect(url) as connection:
+        connection.execute("LOCK TABLE conversations_todo")  # pg_dump waits for it
+        with subprocess.Popen(
+            [sys.executable, "manage.py", "backup", str(folder)],
+            cwd=PROJECT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        ) as backup:
+            waits = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'pg_dump' AND wait_event_type = 'Lock'"
+            with psycopg.connect(url, autocommit=True) as other:
+                eventually(lambda: other.execute(f"{waits} AND datname = current_database()".encode()).fetchone())
+            [dump] = psutil.Process(backup.pid).children()
+            assert dump.name() == "pg_dump"
+            assert not any(str(urlsplit(url).password) in word for word in dump.cmdline())
+            backup.kill()
+        eventually(lambda: not lives(dump))
+    [left] = folder.iterdir()
+    assert list(FolderPlace(folder).remove_leftovers()) == [f"Deleted {left}, which a backup that was killed had left."]
+    assert list(folder.iterdir()) == []

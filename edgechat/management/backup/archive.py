@@ -93,6 +93,7 @@ class ArchiveWriter:
         entry = tarfile.TarInfo(name)
         entry.size, entry.mode = len(data), 0o600
         self._tar.addfile(entry, io.BytesIO(data))
+        self._tar.members.clear()  # type: ignore[attr-defined]  # it would keep each entry
 
 
 class Collected:

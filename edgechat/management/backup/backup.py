@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
+import pymongo
 from django.utils import timezone
 
 from conversations import transcript_repository as transcripts
@@ -18,6 +19,8 @@ from edgechat.management.backup.places import BucketPlace, FolderPlace
 from edgechat.stores.mongo import database
 
 _IDS_AT_ONCE = 1000
+# mongodump would read all conversations before their messages: docs/decisions/0034-backups.md.
+_MONGODB_BY = f"pymongo {pymongo.version}"
 Report = Callable[[str], None]
 
 
@@ -26,6 +29,8 @@ def back_up(place: FolderPlace | BucketPlace, *, report: Report) -> dict[str, An
 
     Raises BadArchive if what was stored is not what was written, and the errors of the stores and of the place.
     """
+    for told in place.remove_leftovers():
+        report(told)
     with place.writing() as file:
         written = _write(ArchiveWriter(file), report=report)
     try:
@@ -52,10 +57,9 @@ def _write(archive: ArchiveWriter, *, report: Report) -> dict[str, Any]:
     # MongoDB comes first: its conversations name users, and a copy of PostgreSQL that is older would not have them.
     # Their ids would be given again, and with them their conversations.
     started_at = timezone.now()
-    report("Copying MongoDB")
+    report(f"Copying MongoDB by {_MONGODB_BY}")
     _copy_transcripts(archive)
-    report("Copying PostgreSQL")
-    rows = postgresql.copy_tables(archive)
+    rows = postgresql.copy_tables(archive, report=report)
     report("Copying pictures")
     missing = _copy_pictures(archive)
     return archive.finish(
@@ -64,6 +68,7 @@ def _write(archive: ArchiveWriter, *, report: Report) -> dict[str, Any]:
             "started_at": started_at.isoformat(),
             "ended_at": timezone.now().isoformat(),
             "mongodb": database().command("buildInfo")["version"],
+            "mongodb_by": _MONGODB_BY,
             "missing_pictures": missing,
             **rows,
         }

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
 import boto3
 from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
 from django.conf import settings
 from django.utils import timezone
 
 # S3 accepts 10,000 parts of an upload: archives up to 312 GiB, with 64 MiB in memory.
 _TRANSFER = TransferConfig(multipart_threshold=32 * 1024**2, multipart_chunksize=32 * 1024**2, max_concurrency=2)
+# Longer than any backup takes: an unfinished upload does not show whether its process lives.
+_UPLOAD_LEFT = timedelta(days=1)
+_NAME = re.compile(r"edgechat-\d{8}T\d{6}Z\.tar\.gz", re.ASCII)
 _S3 = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.DOTALL)
 
 
@@ -30,15 +36,24 @@ class FolderPlace:
     def __init__(self, folder: Path) -> None:
         self.path = folder / archive_name()
         self._unfinished = self.path.with_name(f"{self.path.name}.unfinished")
+        self._locked: int | None = None
 
     def __str__(self) -> str:
         return str(self.path)
+
+    def remove_leftovers(self) -> Iterator[str]:
+        """Delete the files that killed backups have left, which no process has locked; yields a sentence for each."""
+        for path in sorted(self.path.parent.glob("edgechat-*.tar.gz.unfinished")):
+            with suppress(OSError), path.open("rb+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while another backup writes it
+                path.unlink()
+                yield f"Deleted {path}, which a backup that was killed had left."
 
     @contextmanager
     def writing(self) -> Iterator[IO[bytes]]:
         """A new file, which is deleted if the block fails. Raises OSError."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self._unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = self._create()
         try:
             with os.fdopen(descriptor, "wb") as file:
                 yield file
@@ -48,6 +63,17 @@ class FolderPlace:
             self.discard()
             raise
 
+    def _create(self) -> int:
+        """A descriptor of the new file, which is locked until it is kept or discarded."""
+        while True:
+            descriptor = os.open(self._unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with suppress(OSError):  # without locks, nobody can take it for a leftover either
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if self._unfinished.exists():
+                self._locked = os.dup(descriptor)
+                return descriptor
+            os.close(descriptor)  # another backup took it for a leftover before it was locked
+
     @contextmanager
     def reading(self) -> Iterator[IO[bytes]]:
         with self._unfinished.open("rb") as file:
@@ -56,10 +82,13 @@ class FolderPlace:
     def keep(self) -> None:
         """Give the file, which was verified, its final name."""
         os.link(self._unfinished, self.path)  # unlike a renaming this replaces no other file
-        self._unfinished.unlink()
+        self.discard()
 
     def discard(self) -> None:
         self._unfinished.unlink(missing_ok=True)
+        if self._locked is not None:
+            os.close(self._locked)
+            self._locked = None
 
 
 class BucketPlace:
@@ -72,6 +101,27 @@ class BucketPlace:
 
     def __str__(self) -> str:
         return f"s3://{self._bucket}/{self._key}"
+
+    def remove_leftovers(self) -> Iterator[str]:
+        """End the uploads that killed backups began over a day ago: their parts cost space. Yields what to tell.
+
+        Raises botocore's errors, except for a missing right.
+        """
+        folder = self._key.rpartition("/")[0]
+        prefix = f"{folder}/" if folder else ""
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=prefix)
+        try:
+            for upload in (upload for page in pages for upload in page.get("Uploads", ())):
+                key, begun = upload["Key"], upload["Initiated"]
+                if not _NAME.fullmatch(key.removeprefix(prefix)):
+                    continue
+                if begun > timezone.now() - _UPLOAD_LEFT:
+                    yield f"The upload of {key} is not finished: a backup runs, or was killed. It is ended after a day."
+                else:
+                    self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload["UploadId"])
+                    yield f"Ended the upload of {key}, which a backup that was killed had left."
+        except ClientError as error:
+            yield f"Unfinished uploads of former backups cannot be looked for: {error}"
 
     @contextmanager
     def writing(self) -> Iterator[IO[bytes]]:

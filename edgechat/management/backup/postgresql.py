@@ -6,9 +6,10 @@ of EdgeChat.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import psycopg
 from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
@@ -16,6 +17,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from psycopg import sql
 
 from edgechat.management.backup.archive import ArchiveWriter, BadArchive, Collected
+from edgechat.management.backup.pg_dump import dump_rows, find_pg_dump
 
 # Rows of these tables are made by migrations, and replaced by those of the archive.
 SEEDED = frozenset(
@@ -32,30 +34,45 @@ SEEDED = frozenset(
 ID_GAP = 1_000_000
 
 
-def copy_tables(archive: ArchiveWriter) -> dict[str, Any]:
-    """Write all rows; returns what the manifest says of PostgreSQL. Raises DatabaseError."""
+def copy_tables(archive: ArchiveWriter, *, report: Callable[[str], None]) -> dict[str, Any]:
+    """Write all rows, with pg_dump where it can be used; returns what the manifest says of PostgreSQL.
+
+    Raises DatabaseError and DumpFailed.
+    """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        cursor.execute("SELECT clock_timestamp(), current_setting('server_version')")
-        moment, version = cursor.fetchone()
+        cursor.execute("SELECT clock_timestamp(), current_setting('server_version'), pg_export_snapshot()")
+        moment, version, snapshot = cursor.fetchone()
         columns = _columns()
-        for table, names in columns.items():
-            part = Collected(archive, f"postgresql/{table}")
-            statement = sql.SQL("COPY {} ({}) TO STDOUT").format(*_identifiers(table, names))
-            with cursor.copy(statement) as rows:
-                for row in rows:
-                    part.add(row)
-            part.flush()
+        program, found = find_pg_dump(int(version.partition(".")[0]))
+        tool = f"pg_dump {found}" if program else f"psycopg {psycopg.__version__}"
+        report(f"Copying PostgreSQL by {tool}" if program else f"Copying PostgreSQL by {tool}: {found}")
+        part = Collected(archive, "")
+        for table, row in dump_rows(program, snapshot, columns) if program else _copy_rows(columns):
+            if part.section != f"postgresql/{table}":
+                part.flush()
+                part = Collected(archive, f"postgresql/{table}")
+            part.add(row)
+        part.flush()
         # Sequences are no part of a snapshot: they are read last, so that they are beyond all of its rows.
         sequences = _sequences()
     applied = sorted(MigrationRecorder(connection).applied_migrations())
     return {
         "postgresql": version,
+        "postgresql_by": tool,
         "snapshot_at": moment.isoformat(),
         "migrations": applied,
         "columns": columns,
         "sequences": sequences,
     }
+
+
+def _copy_rows(columns: Mapping[str, list[str]]) -> Iterator[tuple[str, bytes | memoryview]]:
+    with connection.cursor() as cursor:
+        for table, names in columns.items():
+            with cursor.copy(sql.SQL("COPY {} ({}) TO STDOUT").format(*_identifiers(table, names))) as rows:
+                for row in rows:
+                    yield table, row
 
 
 def unapplied_migrations() -> list[str]:
@@ -105,7 +122,7 @@ def migrate_to(manifest: Mapping[str, Any]) -> None:
 def empty_tables(manifest: Mapping[str, Any]) -> None:
     """Delete the rows that the migrations have made, and check the archive's tables and columns against these."""
     expected = _columns()
-    if manifest.get("columns") != expected:
+    if _without_order(manifest.get("columns", {})) != _without_order(expected):
         raise BadArchive("The archive's tables are not those of its migrations.")
     with connection.cursor() as cursor:
         tables = sql.SQL(", ").join(map(sql.Identifier, expected))
@@ -138,20 +155,24 @@ def _tables() -> list[str]:
 
 
 def _columns() -> dict[str, list[str]]:
-    """The columns of each table, without the generated ones, in the order of their names."""
+    """The columns of each table, without the generated ones, in the table's order, which is that of pg_dump."""
     columns: dict[str, list[str]] = {table: [] for table in _tables()}
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT table_name, column_name FROM information_schema.columns
              WHERE table_schema = current_schema() AND is_generated = 'NEVER' AND table_name = ANY(%s)
-             ORDER BY table_name, column_name
+             ORDER BY table_name, ordinal_position
             """,
             [list(columns)],
         )
         for table, column in cursor.fetchall():
             columns[table].append(column)
     return columns
+
+
+def _without_order(columns: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    return {table: sorted(names) for table, names in columns.items()}
 
 
 def _sequences() -> dict[str, int | None]:

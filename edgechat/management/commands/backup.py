@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,22 @@ from pymongo.errors import PyMongoError
 from edgechat.errors import StoreUnavailable
 from edgechat.management.backup.archive import BadArchive
 from edgechat.management.backup.backup import back_up
+from edgechat.management.backup.pg_dump import DumpFailed
 from edgechat.management.backup.places import BucketPlace, FolderPlace
 from edgechat.management.backup.postgresql import unapplied_migrations
 from edgechat.management.diagnosis import without_secrets
 
-FAULTS = (BadArchive, Boto3Error, BotoCoreError, ClientError, DatabaseError, OSError, PyMongoError, StoreUnavailable)
+FAULTS = (
+    BadArchive,
+    Boto3Error,
+    BotoCoreError,
+    ClientError,
+    DatabaseError,
+    DumpFailed,
+    OSError,
+    PyMongoError,
+    StoreUnavailable,
+)
 
 
 class Command(BaseCommand):
@@ -32,6 +45,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         destination: str = options["destination"]
+        # `docker stop` and Kubernetes end a command so: what it has written is deleted then too.
+        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
         try:
             place = BucketPlace(destination) if "://" in destination else FolderPlace(Path(destination))
             if missing := unapplied_migrations():

@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     try:
         os.execv(program, [program, *rest])  # noqa: S606  # nosec B606 # no shell is the point
     except OSError as error:
-        print(f"cannot run {program}: {error.strerror}", file=sys.stderr)
+        print(f"cannot run {program}: {error.strerror}", file=sys.stderr)  # noqa: T201
     return 126
 
 
