@@ -121,7 +121,8 @@ def prune_pictures() -> Iterator[int]:
         if ownerless is not None:
             delete_files(ownerless)
         yield int(ownerless is not None)
-    delete_old_keys()
+    for _ in delete_old_keys():
+        yield 0
 
 
 def forget_deleted_conversations() -> Iterator[int]:
@@ -150,8 +151,11 @@ def delete_unused(attachment_id: uuid.UUID) -> bool:
     return True
 
 
-def delete_old_keys() -> None:
-    UploadKey.objects.filter(created_at__lt=timezone.now() - KEY_LIFETIME).delete()
+def delete_old_keys(*, batch: int = ROWS_PER_QUERY) -> Iterator[int]:
+    """Delete the keys of uploads that are no longer kept, in batches; yields their sizes."""
+    old = UploadKey.objects.filter(created_at__lt=timezone.now() - KEY_LIFETIME)
+    while ids := list(old.values_list("id", flat=True)[:batch]):
+        yield UploadKey.objects.filter(id__in=ids).delete()[0]
 
 
 def _refuse_too_many(owner_id: int, *, more: int = 0, more_bytes: int = 0) -> None:

@@ -23,6 +23,7 @@ MAX_UNFINISHED = 3
 # Of IMPORT_QUOTA_MB. So a small quota also limits how many imports there are.
 MIN_COUNTED_BYTES = 10 * 1024 * 1024
 KEPT_FOR, FILE_KEPT_FOR = timedelta(days=30), timedelta(days=1)
+PRUNED_AT_ONCE = 100
 UNFINISHED = (Import.Status.QUEUED, Import.Status.RUNNING)
 ACCEPTED = "accepted: application/json, application/x-ndjson, application/zip"
 
@@ -81,13 +82,16 @@ def delete_imports_of(owner_id: int) -> None:
 def prune_imports() -> Iterator[int]:
     """Delete finished imports after 30 days, and files whose import is finished or unknown; yields the numbers."""
     old = Import.objects.exclude(status__in=UNFINISHED).filter(created_at__lt=timezone.now() - KEPT_FOR)
-    yield old.delete()[0]
+    while ids := list(old.values_list("id", flat=True)[:PRUNED_AT_ONCE]):
+        yield Import.objects.filter(id__in=ids).delete()[0]
     files = stored_files(saved_before=timezone.now() - FILE_KEPT_FOR)
-    unfinished = set(Import.objects.filter(id__in=files, status__in=UNFINISHED).values_list("id", flat=True))
-    for import_id in files:
-        if import_id not in unfinished:
-            delete_file(import_id)
-            yield 1
+    for first in range(0, len(files), PRUNED_AT_ONCE):
+        some = files[first : first + PRUNED_AT_ONCE]
+        unfinished = set(Import.objects.filter(id__in=some, status__in=UNFINISHED).values_list("id", flat=True))
+        for import_id in some:
+            if import_id not in unfinished:
+                delete_file(import_id)
+                yield 1
 
 
 def _may_be_an_export(start: bytes) -> bool:

@@ -15,9 +15,12 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from accounts.models import AuditEvent, Session
+from accounts.lifecycle.pruning import prune_sessions
+from accounts.models import AuditEvent, Session, TokenPair
 from accounts.tests.staff import make_user
-from conversations.models import Attachment
+from conversations.attachments.services import delete_old_keys
+from conversations.imports.services import prune_imports
+from conversations.models import Attachment, Import, UploadKey
 from edgechat.local.web import WebServer
 from usage.models import Pruning, RequestRecord
 from usage.pruning import last_due
@@ -100,6 +103,21 @@ def test_one_of_two_processes_prunes_and_the_other_goes_on_when_it_is_killed(
     # Each job was done once after the kill, and not by the other process too.
     log = web.log_text()
     assert [log.count(f"job={job}") for job in ("'audit log'", "'request records'", "pictures")] == [1, 1, 1]
+
+
+def test_each_step_deletes_a_small_batch(database: str) -> None:
+    user, old = make_user(), timezone.now() - timedelta(days=60)
+    session = Session.objects.create(user=user, expires_at=old, generation=2500)
+    TokenPair.objects.bulk_create(
+        [TokenPair(session=session, generation=number, issued_at=old) for number in range(2501)]
+    )
+    Import.objects.bulk_create([Import(owner=user, bytes=1, status=Import.Status.FINISHED) for _ in range(250)])
+    Import.objects.update(created_at=old)
+    UploadKey.objects.bulk_create([UploadKey(owner=user, key=str(number), created_at=old) for number in range(1100)])
+    assert sorted(prune_sessions()) == [1, 500, 1000, 1000]
+    assert sorted(prune_imports()) == [50, 100, 100]
+    assert sorted(delete_old_keys()) == [100, 500, 500]
+    assert not any(model.objects.exists() for model in (Session, TokenPair, Import, UploadKey))
 
 
 def test_the_latest_time_to_prune_is_today_or_yesterday() -> None:

@@ -45,8 +45,8 @@ class Command(BaseCommand):
                 f"{sessions} sessions, {pairs} replaced token pairs and {keys} API keys are older than {days} days."
             )
             return
-        sessions = sum(delete_old_sessions(before=before))
         pairs = sum(delete_old_token_pairs(before=before))
+        sessions = sum(delete_old_sessions(before=before))
         keys = sum(delete_old_api_keys(before=before))
         self.stdout.write(
             f"Deleted {sessions} sessions, {pairs} replaced token pairs and {keys} API keys older than {days} days."
