@@ -28,7 +28,7 @@ PRODUCTION_LIKE := ENVIRONMENT=production JWT_SECRET=only-for-the-check-01234567
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev demo test faults browser-test pooler-test screenshots check docs bench bench-quick soak vendor clean install model browser node pooler
+.PHONY: help run dev demo test faults browser-test pooler-test older-test screenshots check docs bench bench-quick soak vendor clean install model browser node pooler older
 
 help:
 	@echo 'make run     serve the API on PORT (8000), with every server it needs, until Ctrl-C'
@@ -38,6 +38,7 @@ help:
 	@echo 'make faults  run the tests that kill servers, with their figures'
 	@echo 'make browser-test  try the playground in headless Chromium'
 	@echo 'make pooler-test  try PostgreSQL behind PgBouncer, from Debian or Ubuntu'
+	@echo 'make older-test  try an earlier version beside this one: OLDER=<commit>, by default the last release'
 	@echo 'make check   lint, types, migrations, settings, the OpenAPI file, security, known vulnerabilities'
 	@echo 'make docs    build the documentation into site/'
 	@echo 'make bench   measure every figure beside its floor; BASE=<commit> compares with that commit, ROWS="me list" selects'
@@ -69,6 +70,9 @@ browser-test: install browser
 
 pooler-test: install pooler
 	$(BIN)/python -m pytest edgechat/tests/pooler
+
+older-test: install older
+	$(BIN)/python -m pytest edgechat/tests/older
 
 screenshots: install browser
 	$(BIN)/python -m pytest $(BROWSER_TESTS)/screenshots.py
@@ -140,6 +144,9 @@ $(BROWSER_INSTALLED): $(INSTALLED) requirements-browser.txt
 
 pooler: install
 	@$(BIN)/python -m edgechat.local pooler
+
+older: install
+	@$(BIN)/python -m edgechat.local older $(OLDER)
 
 node: $(NODE_INSTALLED)
 

@@ -1,4 +1,4 @@
-"""`python -m edgechat.local run [--reload] [--demo]`, `audit REQUIREMENTS`, or one of `_STEPS`."""
+"""`python -m edgechat.local run [--reload] [--demo]`, `audit REQUIREMENTS`, `older [COMMIT]`, or one of `_STEPS`."""
 
 import argparse
 import sys
@@ -7,6 +7,7 @@ from edgechat.local.audit import audit
 from edgechat.local.browser import install_browser
 from edgechat.local.lint_openapi import lint_openapi
 from edgechat.local.node_tools import install_node_tools
+from edgechat.local.older import install_older
 from edgechat.local.pooler import install_pooler
 from edgechat.local.process import LocalError
 from edgechat.local.run import run
@@ -29,14 +30,16 @@ def main() -> int:
     run_parser.add_argument("--demo", action="store_true", help="add demo data first")
     audit_parser = commands.add_parser("audit", help="look the pinned packages up in the advisory service")
     audit_parser.add_argument("requirements", help="a file with exact versions")
+    older_parser = commands.add_parser("older", help="install an earlier version, which tests run beside this one")
+    older_parser.add_argument("commit", nargs="?", help="by default the last release")
     for name, (_, help_text) in _STEPS.items():
         commands.add_parser(name, help=help_text)
     arguments = parser.parse_args()
     if arguments.command == "audit":
         return audit(arguments.requirements)
-    if arguments.command in _STEPS:
+    if arguments.command == "older" or arguments.command in _STEPS:
         try:
-            return _STEPS[arguments.command][0]()
+            return install_older(arguments.commit) if arguments.command == "older" else _STEPS[arguments.command][0]()
         except LocalError as error:
             print(error, file=sys.stderr)
             return 1

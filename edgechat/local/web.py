@@ -43,6 +43,7 @@ class WebServer(Server):
         ready_path: str = READY_PATH,
         name: str = "web",
         project: Path = _PROJECT,
+        python: str = sys.executable,
         start_seconds: float = 60.0,
         graceful_seconds: float = 30.0,
     ) -> None:
@@ -52,6 +53,7 @@ class WebServer(Server):
         self._workers = workers
         self._reload = reload
         self._project = project
+        self._python = python
         self._ready_path = ready_path
         self.start_seconds = start_seconds
         # The workers get their graceful time, and the master a little more for their end.
@@ -83,7 +85,7 @@ class WebServer(Server):
             options += self._reload_options()
         # By default its control socket is in the home folder, the same one for all runs of this user.
         options.append("--no-control-socket")
-        return [sys.executable, "-m", "gunicorn", *options, "edgechat.wsgi:application"]
+        return [self._python, "-m", "gunicorn", *options, "edgechat.wsgi:application"]
 
     def _reload_options(self) -> list[str]:
         """Restart when a module changes, or a file of the playground, whose size WhiteNoise reads at the start."""
