@@ -7,7 +7,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from bench import login_scenarios, overhead_scenarios, page_scenarios, upload_scenario, usage_data
+from bench import login_scenarios, overhead_scenarios, page_scenarios, trace_scenarios, upload_scenario, usage_data
 from bench.scenarios import (
     AddedLatency,
     Burst,
@@ -283,6 +283,13 @@ def all_rows() -> dict[str, Scenario]:
         overhead_scenarios.CountingShare(),
         overhead_scenarios.MetricsShare(),
         overhead_scenarios.ModelCallOverhead(),
+        trace_scenarios.Traces("me-traces", "more CPU of GET /auth/me with traces", partial(of_people, "auth/me")),
+        trace_scenarios.Traces(
+            "stream-traces",
+            "more CPU of a streamed send with traces, instant model",
+            lambda site, clients: streams("Hi", site, max(SENT_TO, clients)),
+            done,
+        ),
         page_scenarios.PageInProcess(),
         page_scenarios.PageOverhead(),
         page_scenarios.PagesMemory(),

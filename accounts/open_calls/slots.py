@@ -15,11 +15,10 @@ from typing import Literal, Self
 
 import structlog
 from django.conf import settings
-from redis.commands.core import Script
 
 from edgechat.errors import RateLimited
 from edgechat.metrics import catalog, sampling
-from edgechat.stores.redis import RedisError, redis_client
+from edgechat.stores.redis import RedisError, Script, redis_client
 
 logger = structlog.get_logger(__name__)
 

@@ -18,13 +18,12 @@ import structlog
 from django.conf import settings
 from django.db import OperationalError
 from django.utils import timezone
-from redis.exceptions import LockNotOwnedError
 
 from accounts.models import User
 from ai.gemini import CallCancelled
 from edgechat.errors import StoreUnavailable
 from edgechat.processes.threads import waiting
-from edgechat.stores.redis import RedisError, drop_foreign, is_foreign, redis_client
+from edgechat.stores.redis import LockNotOwnedError, RedisError, drop_foreign, is_foreign, redis_client
 from usage import processes
 
 logger = structlog.get_logger(__name__)

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 import structlog
-from redis.commands.core import Script
 
 from edgechat.errors import StoreUnavailable
-from edgechat.stores.redis import RedisError, redis_client
+from edgechat.stores.redis import RedisError, Script, redis_client
 
 logger = structlog.get_logger(__name__)
 

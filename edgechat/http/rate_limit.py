@@ -13,7 +13,6 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.http import HttpRequest
-from redis.commands.core import Script
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
@@ -23,7 +22,7 @@ from edgechat.http.request_body import body_of
 from edgechat.http.request_state import state_of
 from edgechat.http.tally import Tally
 from edgechat.metrics import catalog
-from edgechat.stores.redis import RedisError, redis_client
+from edgechat.stores.redis import RedisError, Script, redis_client
 
 logger = structlog.get_logger(__name__)
 

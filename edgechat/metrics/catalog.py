@@ -242,6 +242,13 @@ task_restarts = Counter(
     ("task",),
 )
 
+spans = Counter(
+    "edgechat_spans",
+    "Spans by what became of them: ended, sent, failed (the collector did not take them). Those that ended and are "
+    "neither wait for the collector, or were dropped because too many waited.",
+    ("state",),
+)
+
 # What holds times of the monotonic clock, which all processes of a machine share, and is answered as ages.
 AGES = frozenset({"edgechat_background_task_age_seconds"})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from typing import Any
 from urllib.parse import quote
 
@@ -12,12 +11,6 @@ import gevent.monkey
 from marshmallow.validate import Range, Regexp
 
 from edgechat.settings.deployment import DEVELOPMENT, env
-
-# redis-py imports OpenTelemetry wherever it is installed, for metrics of its own that are off: 0.1 s of each start.
-sys.modules["opentelemetry"] = None  # type: ignore[assignment]
-import redis  # noqa: E402, F401
-
-del sys.modules["opentelemetry"]
 
 # A request's limit for its wait for a turn to work and its waits for stores together. A call that needs a dead store
 # takes 5 s.

@@ -29,6 +29,8 @@ logger = structlog.get_logger(__name__)
 
 RedisError = redis.exceptions.RedisError
 ResponseError = redis.exceptions.ResponseError
+LockNotOwnedError = redis.exceptions.LockNotOwnedError
+Script = redis.commands.core.Script
 
 # KEYS[1] a key, ARGV[1] the type of EdgeChat's own keys of this name.
 _DROP_FOREIGN = """

@@ -1,6 +1,7 @@
 """Sends this process's spans to a collector, in batches, from a thread of its own: under gunicorn a greenlet.
 
-A collector that is dead or silent delays nothing. The queue is bounded, and what does not fit is dropped.
+A collector that is dead or silent delays nothing. The queue is bounded, by 2048 spans or OTEL_BSP_MAX_QUEUE_SIZE, and
+what does not fit is dropped.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from django.conf import settings
 from edgechat import __version__
 from edgechat.telemetry import spans
 
-QUEUE_SPANS = 2048
 # Encoding a batch lets no other request run meanwhile.
 BATCH_SPANS = 64
 EVERY_MILLISECONDS = 2000
@@ -31,25 +31,20 @@ def start() -> None:
     global _provider
     if not settings.OTEL_EXPORTER_OTLP_ENDPOINT:
         return
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    # It would repeat each failure of the collector.
-    logging.getLogger("opentelemetry").setLevel(logging.ERROR)
+    from edgechat.telemetry.counted_spans import CountedExporter, CountedProcessor
+
+    # They would repeat each failure of the collector; CountedExporter logs the first.
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     named = {"service.name": "edgechat"} if "OTEL_SERVICE_NAME" not in os.environ else {}
     resource = Resource.create({**named, "service.version": __version__, "process.pid": os.getpid()})
     _provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    exporter = OTLPSpanExporter(f"{settings.OTEL_EXPORTER_OTLP_ENDPOINT}/v1/traces", timeout=SEND_SECONDS)
+    exporter = CountedExporter(f"{settings.OTEL_EXPORTER_OTLP_ENDPOINT}/v1/traces", timeout=SEND_SECONDS)
     _provider.add_span_processor(
-        BatchSpanProcessor(
-            exporter,
-            max_queue_size=QUEUE_SPANS,
-            max_export_batch_size=BATCH_SPANS,
-            schedule_delay_millis=EVERY_MILLISECONDS,
-        )
+        CountedProcessor(exporter, max_export_batch_size=BATCH_SPANS, schedule_delay_millis=EVERY_MILLISECONDS)
     )
     _trace_stores()
     spans.use(_provider.get_tracer("edgechat", __version__))

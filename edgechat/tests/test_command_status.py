@@ -50,7 +50,7 @@ def test_processes_with_their_replies_and_tasks_are_shown(
                 return found if shown else None
 
             assert status()["processes"] == []
-            web = start_web(**env)
+            web = start_web(**env, AI_TIMEOUT_SECONDS="600")
             alice = Person(web.url, "alice")
             conversation = alice.new_conversation()
             url = f"chat/conversations/{conversation}/messages?stream=true"
@@ -59,6 +59,7 @@ def test_processes_with_their_replies_and_tasks_are_shown(
                 found = eventually(busy)
                 (process,) = found["processes"]
                 assert all(task["is_well"] for task in process["report"]["tasks"])
+                assert found["replies_of_lost_processes"] == 0
                 assert found["queues"]["accounts"] == found["queues"]["conversations"] == 0
                 table = run("status").splitlines()
                 assert table[0].split()[:3] == ["Process", "State", "Lease"]
@@ -68,8 +69,11 @@ def test_processes_with_their_replies_and_tasks_are_shown(
             rows = {each["check"]: each for each in json.loads(run("doctor", "--json", "--no-model"))["findings"]}
             assert rows["Background tasks"]["text"].endswith("run, in 1 processes")
             assert {rows[name]["state"] for name in ("Background tasks", "Backlogs", "Clock")} == {"ok"}
+            # The reply goes on without its reader. Nobody takes it over: there is no other process.
             web.kill()
-            eventually(lambda: status()["processes"] == [])
+            left = eventually(lambda: (found := status())["processes"] == [] and found)
+            assert left["replies_of_lost_processes"] == 1
+            assert run("status").splitlines()[1] == "Live processes: 0; replies that wait to be taken over: 1."
     finally:
         valkey.kill()
         with pymongo.MongoClient[dict[str, Any]](settings.MONGODB_URL) as client:

@@ -19,6 +19,8 @@ class Collector(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.posted: list[tuple[str, bytes]] = []
+        self.answers = threading.Event()
+        self.answers.set()
 
     @property
     def address(self) -> str:
@@ -40,6 +42,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if not self.server.answers.is_set():  # as a collector that hangs, and is killed
+            self.server.answers.wait()
+            self.close_connection = True
+            return
         unpack = {"gzip": gzip.decompress, "br": brotli.decompress}.get(self.headers["Content-Encoding"] or "", bytes)
         self.server.posted.append((self.path, unpack(body)))
         self.send_response(200)
@@ -55,4 +61,5 @@ def collector() -> Iterator[Collector]:
     with Collector() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
+        server.answers.set()
         server.shutdown()

@@ -13,6 +13,7 @@ from typing import Any
 
 from conftest import Person
 from edgechat.local.web import WebServer
+from edgechat.metrics.tests.scrape import Scrape
 from edgechat.telemetry.tests.collector import collector
 
 PROJECT = Path(__file__).parents[3]
@@ -53,22 +54,48 @@ def test_a_send_is_one_trace_with_its_stores_and_the_call_to_the_model(
         assert web.terminate()
 
 
-def test_a_silent_collector_and_a_dead_sentry_delay_neither_requests_nor_the_stop(
-    start_web: Callable[..., WebServer],
+def test_a_collector_that_hangs_costs_spans_and_neither_requests_nor_the_stop(
+    start_web: Callable[..., WebServer], eventually: Callable[[Callable[[], Any]], Any]
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
-        port = silent.getsockname()[1]
-        web = start_web(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}", SENTRY_DSN="http://key@127.0.0.1:9/1")
+    queue = 64
+    with collector() as server:
+        server.answers.clear()
+        web = start_web(
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{server.address}",
+            OTEL_BSP_MAX_QUEUE_SIZE=str(queue),
+            SENTRY_DSN="http://key@127.0.0.1:9/1",
+        )
         alice = Person(web.url, "alice")
         began = time.monotonic()
         assert {alice.get("auth/me").status_code for _ in range(200)} == {200}
         seconds = [time.monotonic() - began]
+        eventually(lambda: _spans(web, "failed"))
+        assert _spans(web, "sent") == 0
+        assert "collector_away" in web.log_text()
+
+        # What was kept meanwhile is bounded: the collector gets that, and what ends later.
+        before = _spans(web, "ended")
+        assert before > 3 * queue
+        server.answers.set()
+        eventually(lambda: "collector_back" in web.log_text())
+        assert alice.get("auth/me", headers={"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}).status_code == 200
+        eventually(lambda: [span for span in server.spans() if span.trace_id.hex() == TRACE])
+        later = _spans(web, "ended") - before
+        # A batch was on its way, and its connection broke off.
+        assert len(server.spans()) <= 3 * queue + later
+
+        server.answers.clear()
+        assert alice.get("auth/me").status_code == 200
         alice.close()
         began = time.monotonic()
         assert web.terminate()
         seconds.append(time.monotonic() - began)
-        print("Beside a silent collector: 200 requests {:.1f} s, the stop {:.1f} s.".format(*seconds))  # noqa: T201
+        print("Beside a collector that hangs: 200 requests {:.1f} s, the stop {:.1f} s.".format(*seconds))  # noqa: T201
     assert "Traceback" not in web.log_text()
+
+
+def _spans(web: WebServer, state: str) -> float:
+    return Scrape(web.url).total("edgechat_spans_total", state=state)
 
 
 def _python(program: str, **env: str) -> str:
