@@ -35,12 +35,14 @@ class ImportedConversation(TypedDict):
 @mongo_errors
 def find_imported(owner_id: int, source_key: str, *, ids: Sequence[str] = ()) -> ImportedConversation | None:
     """The owner's conversation that was this one of the source, if it has one of the `ids`; () are all."""
-    chosen: Document = {"owner_id": owner_id, "source_key": source_key}
-    if ids:
-        chosen["_id"] = {"$in": list(ids)}
-    fields = dict.fromkeys(ImportedConversation.__annotations__, 1)
-    found = conversations().find_one(chosen, fields)
-    return cast("ImportedConversation | None", found)
+    fields = dict.fromkeys((*ImportedConversation.__annotations__, "source_key"), 1)
+    # One id at a time, and the key compared here: SecantusDB looks a document up by its id only for such a filter.
+    chosen: list[Document] = [{"_id": each} for each in ids] or [{"source_key": source_key}]
+    for each in chosen:
+        found = conversations().find_one({**each, "owner_id": owner_id}, fields)
+        if found is not None and found.get("source_key") == source_key:
+            return cast("ImportedConversation", found)
+    return None
 
 
 @mongo_errors
