@@ -20,6 +20,8 @@ from structlog.typing import Processor
 
 from edgechat.telemetry import exceptions
 
+REQUEST_FIELDS = ("request_id", "user_id", "session_id", "route")
+
 
 def configure_logging(*, level: str, as_json: bool) -> None:
     """Send the project's own records, Django's and gunicorn's to stderr, one line each.
@@ -36,6 +38,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     final: list[Any] = (
         # Without the local variables of each frame, which hold passwords and messages.
         [
+            _add_request_fields,
             structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(),
         ]
@@ -141,6 +144,13 @@ class _Stderr:
     def flush(self) -> None:
         with suppress(OSError, ValueError):
             sys.stderr.buffer.flush()
+
+
+def _add_request_fields(logger: Any, method: str, line: Any) -> Any:
+    """Outside of a request the fields are null, so that every line has them."""
+    for name in REQUEST_FIELDS:
+        line.setdefault(name, None)
+    return line
 
 
 def _encode(logger: Any, method: str, line: Any) -> bytes:

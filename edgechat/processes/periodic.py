@@ -76,6 +76,8 @@ class PeriodicTask:
 
     def restart_if_needed(self) -> None:
         """Start the task again if it does not run. The thread of a round that hangs ends with that round."""
+        if _stopping.is_set():  # the process ends, and its threads with it
+            return
         if (fault := self.fault()) is not None:
             logger.error("periodic_task_restarted", task=self.name, fault=fault)
             catalog.task_restarts.labels(self.name).inc()

@@ -100,6 +100,15 @@ def test_who_looks_after_the_tasks_is_looked_after_by_them(
     eventually(lambda: task.fault() is None)
 
 
+def test_no_task_is_begun_again_while_the_process_ends(eventually: Eventually) -> None:
+    task = PeriodicTask(Rounds(), seconds=0.01)
+    task.start()
+    periodic.stop()
+    eventually(lambda: task.fault() == "ended")
+    task.restart_if_needed()
+    assert task.fault() == "ended"
+
+
 def test_a_task_that_hangs_is_not_well_and_another_thread_takes_its_place(
     monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
