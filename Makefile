@@ -3,8 +3,8 @@
 PYTHON ?= python3
 LOCAL_MODEL ?= $(shell sed -n 's/^LOCAL_MODEL=//p' .env 2>/dev/null)
 MINUTES ?= 5
-# More than the number of cores, because many tests wait.
-TEST_WORKERS ?= 4
+# More than the number of cores, because most tests wait half of their time.
+TEST_WORKERS ?= 6
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -60,7 +60,7 @@ demo: install
 	@exec $(BIN)/python -m edgechat.local run --demo
 
 test: install node
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 faults: install
 	FULL_SIZE=1 $(BIN)/python -m pytest -n 2 -m faults -rP --capture=sys

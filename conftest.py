@@ -12,6 +12,7 @@ import gc
 import itertools
 import os
 import random
+import re
 import shutil
 import ssl
 import tempfile
@@ -68,9 +69,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules that kill servers come first: their tests take longest, and must not be the last that a run waits for."""
-    slow = {item.path for item in items if item.get_closest_marker("faults")}
+    """Modules that start processes come first: their tests take longest, and must not be the last that a run waits for.
+
+    xdist gives each worker a whole module (--dist loadfile), in this order.
+    """
+    slow = {path for path in {item.path for item in items} if _STARTS_PROCESSES.search(path.read_text())}
     items.sort(key=lambda item: item.path not in slow)
+
+
+_STARTS_PROCESSES = re.compile(r"\bsubprocess\b|\bPopen\b|\bstart_(web|stack|valkey|mongo)\b|Process\(|mark\.faults")
 
 
 # Loading a machine's certificates takes longer than most tests, and all requests here use plain HTTP.

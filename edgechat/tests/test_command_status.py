@@ -14,10 +14,12 @@ from typing import Any
 import pymongo
 import pytest
 from django.conf import settings
+from django.db.models.functions import Now
 
 from conftest import Person
 from edgechat.local.stack import start_valkey
 from edgechat.local.web import WebServer
+from usage.models import Process
 from usage.tests.own_database import own_database
 
 PROJECT = Path(__file__).parents[2]
@@ -71,8 +73,9 @@ def test_processes_with_their_replies_and_tasks_are_shown(
             assert {rows[name]["state"] for name in ("Background tasks", "Backlogs", "Clock")} == {"ok"}
             # The reply goes on without its reader. Nobody takes it over: there is no other process.
             web.kill()
-            left = eventually(lambda: (found := status())["processes"] == [] and found)
-            assert left["replies_of_lost_processes"] == 1
+            eventually(lambda: not Process.objects.filter(alive_until__gt=Now()).exists())
+            left = status()
+            assert (left["processes"], left["replies_of_lost_processes"]) == ([], 1)
             assert run("status").splitlines()[1] == "Live processes: 0; replies that wait to be taken over: 1."
     finally:
         valkey.kill()

@@ -41,7 +41,7 @@ def main() -> int:
         from edgechat.local.model_server import language_model
 
         try:
-            model = language_model.load(options.prompt_tokens, options.gguf)
+            model = language_model.load(options.prompt_tokens, options.gguf, threads=options.threads)
         except language_model.WheelsMissing as missing:
             print(missing, file=sys.stderr)
             return EXIT_WHEELS
@@ -70,6 +70,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--scripted", action="store_true", help="echoes and scripted faults instead of the real model")
     parser.add_argument("--gguf", type=Path, help="the file of another model than the wheel's")
     parser.add_argument("--prompt-tokens", type=int, default=2048, help="the limit of what the real model reads")
+    parser.add_argument("--threads", type=int, help="cores that the real model uses, instead of all (8 at most)")
     parser.add_argument(
         "--die-with-parent", action="store_true", help="end when the process that started this one ends"
     )

@@ -78,10 +78,13 @@ class UnusableFile(Exception):
     """The user's GGUF file cannot be loaded; the text says so."""
 
 
-def load(prompt_tokens: int = PROMPT_TOKENS, gguf: Path | None = None) -> "LanguageModel":
+def load(
+    prompt_tokens: int = PROMPT_TOKENS, gguf: Path | None = None, *, threads: int | None = None
+) -> "LanguageModel":
     """Load the model in a GGUF file, or the one of the wheel: one to three seconds, more for a larger one.
 
-    `prompt_tokens` limits what it reads of a conversation. Raises WheelsMissing, and UnusableFile for the user's file.
+    `prompt_tokens` limits what it reads of a conversation, `threads` the cores that it uses. Raises WheelsMissing, and
+    UnusableFile for the user's file.
     """
     # llama.cpp holds the interpreter's lock while it loads, so a handler in Python would run only afterwards.
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -99,7 +102,7 @@ def load(prompt_tokens: int = PROMPT_TOKENS, gguf: Path | None = None) -> "Langu
             " or start with --scripted."
         )
     try:
-        llama = LlamaServer(path, slots=SLOTS, slot_tokens=prompt_tokens + OUTPUT_TOKENS)
+        llama = LlamaServer(path, slots=SLOTS, slot_tokens=prompt_tokens + OUTPUT_TOKENS, threads=threads)
         share = TEMPERATURE_SHARE if gguf is None else OWN_TEMPERATURE_SHARE
         model = LanguageModel(llama, prompt_tokens, name=model_name(path), temperature_share=share)
     except ImportError as fault:

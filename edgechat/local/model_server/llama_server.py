@@ -27,8 +27,8 @@ class LlamaError(Exception):
 class LlamaServer:
     """A loaded model that generates for several callers at the same time."""
 
-    def __init__(self, gguf: Path, *, slots: int, slot_tokens: int) -> None:
-        """Load the model. Takes seconds and holds the interpreter's lock.
+    def __init__(self, gguf: Path, *, slots: int, slot_tokens: int, threads: int | None = None) -> None:
+        """Load the model. Takes seconds and holds the interpreter's lock. By default it uses eight cores at most.
 
         Raises ImportError without xllamacpp, and LlamaError for a file that it cannot load.
         """
@@ -40,7 +40,7 @@ class LlamaServer:
         params.fit_params = False
         # An aborted call, and every other call, waits for the current batch: about a second of reading a prompt.
         params.n_batch = params.n_ubatch = BATCH_TOKENS
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = min(8, os.cpu_count() or 1)
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads or min(8, os.cpu_count() or 1)
         params.cache_ram_mib = 0
         params.verbosity = -1
         params.ui = False

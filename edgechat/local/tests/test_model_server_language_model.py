@@ -39,8 +39,9 @@ needs_ocr = pytest.mark.skipif(OCR_MISSING, reason="rapidocr-onnxruntime is not 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerProcess]:
-    # Reading 250 tokens takes two cores a second.
-    process = ModelServerProcess(tmp_path_factory.mktemp("smollm"), "--prompt-tokens=512")
+    # Reading 250 tokens takes two cores a second. On a busy machine llama.cpp's threads would wait for each other, and
+    # use the CPU meanwhile: with two of them the same call then takes several times as long as with one.
+    process = ModelServerProcess(tmp_path_factory.mktemp("smollm"), "--prompt-tokens=512", "--threads=1")
     yield process
     assert process.stop() == 0
 
