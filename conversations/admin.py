@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from operator import itemgetter
 from typing import Any, cast
 
@@ -23,27 +24,31 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import escape, format_html
 from django.utils.http import urlencode
 from django.views.decorators.http import require_GET
-from unfold.views import ChangeList
 
 from accounts.audit import record_event
 from accounts.models import AuditEvent, User
 from accounts.staff.csv_files import ROWS_PER_BATCH, csv_response
 from accounts.staff.filters import is_id
-from accounts.staff.pages import OfUsersAdmin, RecordAdmin, users_matching
+from accounts.staff.pages import OfUsersAdmin, RecordAdmin, StaffList, users_matching
 from accounts.staff.sessions import password_is_recent, require_recent_password
-from accounts.staff.site import StaffSite
+from accounts.staff.site import StaffSite, show_way
 from conversations import transcript_repository as transcripts
 from conversations.documents import is_conversation_id
 from conversations.messages.pages import message_page
 from conversations.models import Conversation, Todo
-from conversations.staff.quality_page import read_page
+from conversations.staff.quality_page import HEADERS as QUALITY_HEADERS
+from conversations.staff.quality_page import counted as quality_counts
+from conversations.staff.quality_page import csv_rows, read_page
 from conversations.todos.services import USERS_TEXTS
 from conversations.transcript_repository import ConversationMetadata, ReplyMetadata
 from edgechat.http.answer_bytes import take_page
 from edgechat.http.client_address import caller_of
 from edgechat.stores.mongo import MongoUnavailable
+from usage.staff.people_admin import COUNTS_OF_USERS
 
 logger = structlog.get_logger(__name__)
+
+COUNTS_OF_USERS.append(quality_counts)
 
 CONVERSATIONS_A_PAGE = 50
 MESSAGES_A_PAGE = 50
@@ -66,6 +71,7 @@ class ConversationAdmin(RecordAdmin):
             "changelist": ("", self.list_page),
             "csv": ("export.csv", self.csv_page),
             "quality": ("quality/", self.quality_page),
+            "quality_csv": ("quality.csv", self.quality_csv),
             "change": ("<str:conversation_id>/", self.metadata_page),
             "transcript": ("<str:conversation_id>/transcript/", self.transcript_page),
         }
@@ -240,12 +246,15 @@ class ConversationAdmin(RecordAdmin):
         def record(owner_id: int, message_ids: list[str]) -> None:
             _record_reading(request, owner_id, messages=message_ids)
 
-        def owners(owner_ids: set[int]) -> dict[int, str]:
-            emails = _emails(list(owner_ids))
-            return {owner_id: _owner_link(request, owner_id, emails) for owner_id in owner_ids}
-
-        page = read_page(request, may_read=self.has_transcript_permission(request), record=record, owners=owners)
+        may_read, owners = self.has_transcript_permission(request), partial(_owner_links, request)
+        page = read_page(request, may_read=may_read, record=record, owners=owners)
+        show_way(request, ("Chat", reverse("admin:app_list", args=["conversations"])), ("Quality of replies", ""))
         return self._render(request, "staff_quality", **page)
+
+    def quality_csv(self, request: HttpRequest) -> HttpResponseBase:
+        require_recent_password(request)
+        rows = list(csv_rows(request, partial(_owner_links, request)))  # before the answer starts, as above
+        return csv_response(request, "quality", QUALITY_HEADERS, lambda: iter([rows]))
 
     def _row(self, request: HttpRequest, conversation: ConversationMetadata, emails: dict[int, str]) -> list[Any]:
         link = reverse("admin:conversations_conversation_change", args=[conversation["_id"]])
@@ -265,7 +274,7 @@ class ConversationAdmin(RecordAdmin):
         return TemplateResponse(request, f"conversations/{template}.html", shown)
 
 
-class TodoList(ChangeList):  # type: ignore[misc]
+class TodoList(StaffList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         self.result_list: list[Todo] = list(self.result_list)
@@ -305,7 +314,7 @@ class TodoAdmin(OfUsersAdmin):
     def shown_description(self, todo: Todo) -> str:
         return (todo.description or "-") if _is_readable(todo) else UNREADABLE
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[StaffList]:
         return TodoList
 
     def before_reading(self, request: HttpRequest, rows: list[Todo]) -> None:
@@ -394,6 +403,11 @@ def _owner_link(request: HttpRequest, owner_id: int, emails: dict[int, str]) -> 
         return format_html('<span class="break-anywhere">{}</span>', email)
     url = reverse("admin:accounts_user_change", args=[owner_id])
     return format_html('<a class="break-anywhere text-link" href="{}">{}</a>', url, email)
+
+
+def _owner_links(request: HttpRequest, owner_ids: set[int]) -> dict[int, str]:
+    emails = _emails(list(owner_ids))
+    return {owner_id: _owner_link(request, owner_id, emails) for owner_id in owner_ids}
 
 
 def _deleted(owner_id: int) -> str:

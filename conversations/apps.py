@@ -6,7 +6,7 @@ from django.db import transaction
 
 
 class ConversationsConfig(AppConfig):
-    name = "conversations"
+    name, verbose_name = "conversations", "Chat"
 
     def ready(self) -> None:
         from django.db.models.signals import post_delete

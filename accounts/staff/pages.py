@@ -74,12 +74,26 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     def more_than_counted(self) -> bool:
         return self._counted > MAX_COUNTED
 
+    @property
+    def in_words(self) -> str:
+        return f"{'More than ' if self.more_than_counted else ''}{self.count:,}"
+
 
 class AllRows(ChangeList):  # type: ignore[misc]
     """The rows of a list with its filters and its search, in its order, without pages."""
 
     def get_results(self, request: HttpRequest) -> None:
         """Do nothing: the rows are read while they are sent."""
+
+
+class StaffList(ChangeList):  # type: ignore[misc]
+    """A list named after its rows. Its header tells their number only if filters or a search have chosen them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = capfirst(str(self.opts.verbose_name_plural))
+        if not self.get_filters_params() and not self.query:
+            self.full_result_count = self.result_count
 
 
 class StaffModelAdmin(AuditedAdmin, ModelAdmin):  # type: ignore[misc]
@@ -105,6 +119,9 @@ class StaffModelAdmin(AuditedAdmin, ModelAdmin):  # type: ignore[misc]
         name = f"{self.opts.app_label}_{self.opts.model_name}_csv"
         urls: list[URLPattern] = super().get_urls()
         return [path("export.csv", self.admin_site.admin_view(self.csv_page), name=name), *urls]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return StaffList
 
     @method_decorator(require_GET)
     def csv_page(self, request: HttpRequest) -> HttpResponseBase:

@@ -197,7 +197,7 @@ def test_a_long_list_says_that_there_is_more(monkeypatch: pytest.MonkeyPatch) ->
     _users()
     monkeypatch.setattr(staff_pages, "MAX_COUNTED", 55)
     page = _browser().get("/admin/accounts/user/").content.decode()
-    assert "and there are more: search or filter for them" in page
+    assert "search or filter to see the others" in page
     assert _browser().get("/admin/accounts/user/?p=2").status_code == 200
     shown = _browser().get("/admin/accounts/user/", {"q": f"{uuid.uuid4().hex}"}).content.decode()
     assert "and there are more" not in shown

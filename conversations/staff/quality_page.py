@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
 from typing import Any, get_args
 
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.http import Http404, HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import urlencode
 
+from accounts.models import User
+from accounts.staff.filters import is_id
+from accounts.staff.rights import may_see
 from accounts.staff.sessions import require_recent_password
 from conversations import transcript_repository as transcripts
 from conversations.transcript_repository import JudgedReply, Quality
+from edgechat.errors import StoreUnavailable
 from usage.models import LedgerEntry
+from usage.staff import spans
+from usage.staff.find_page import link_to_request
+from usage.staff.reasons import in_words
+from usage.staff.spans import Span, span_of
 
 KINDS: dict[Quality, str] = {
     "failed": "Failed",
@@ -26,13 +34,64 @@ KINDS: dict[Quality, str] = {
     "interrupted": "Interrupted",
     "disliked": "Thumbs down",
 }
-# Of one kind on one day. The rows that are shown are the newest of these with the chosen model.
+# Of one kind in a span. The rows that are shown are the newest of these with the chosen model.
 MAX_READ, ROWS = 1000, 50
-HEADERS = ["Reply of", "Conversation", "Owner", "Model", "Attempt", "Ended by", "Rating"]
+# The models with columns of their own; the others share one.
+MODELS = 6
+HEADERS = ["Reply of", "Conversation", "Owner", "Model", "Attempt", "Why", "Rating", "Request id"]
 NO_MODEL = "not called"
 
 Record = Callable[[int, list[str]], None]
 Owners = Callable[[set[int]], dict[int, str]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """The call to the model of a reply's last attempt."""
+
+    model: str = NO_MODEL
+    request_id: str = ""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What an address chooses: `?kind=failed&from=2026-01-05&to=2026-01-11&model=m&user=7`, or `day` for one day."""
+
+    kind: Quality
+    span: Span
+    fault: str
+    model: str
+    owner_id: int | None
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> Chosen:
+        """Raises Http404."""
+        day, owner = request.GET.get("day", ""), request.GET.get("user", "")
+        if owner and not is_id(owner):
+            raise Http404
+        span, fault = (Span(_day(day), _day(day)), "") if day else span_of(request)
+        kind = _kind(request.GET.get("kind", "failed"))
+        return cls(kind, span, fault, request.GET.get("model", ""), int(owner) if owner else None)
+
+    def query(self, **changes: Any) -> str:
+        """The same choice with other values; None leaves one out."""
+        first, last = self.span.first, self.span.last
+        values = {"kind": self.kind, "from": first, "to": last, "model": self.model, "user": self.owner_id, **changes}
+        return urlencode({name: str(value) for name, value in values.items() if value not in (None, "")})
+
+    @property
+    def kept(self) -> list[tuple[str, Any]]:
+        """What the form for the days sends besides them."""
+        given = [("kind", self.kind), ("model", self.model), ("user", self.owner_id)]
+        return [(name, value) for name, value in given if value not in (None, "")]
+
+    def address(self, **changes: Any) -> str:
+        return f"?{self.query(**changes)}"
+
+    def read(self) -> list[JudgedReply]:
+        return transcripts.judged_replies(
+            self.kind, self.span.since, self.span.until, limit=MAX_READ, owner_id=self.owner_id
+        )
 
 
 def read_page(request: HttpRequest, *, may_read: bool, record: Record, owners: Owners) -> dict[str, Any]:
@@ -40,84 +99,144 @@ def read_page(request: HttpRequest, *, may_read: bool, record: Record, owners: O
 
     `owners` returns links to the owners with these ids. Raises PermissionDenied, PasswordNeeded and Http404.
     """
-    kind, day = _kind(request.GET.get("kind", "failed")), _day(request.GET.get("day", ""))
-    model, with_texts = request.GET.get("model", ""), "texts" in request.GET
+    chosen, with_texts = Chosen.of(request), "texts" in request.GET
     if with_texts:
         if not may_read:
             raise PermissionDenied
         require_recent_password(request)
-    start = datetime.combine(day, time(), UTC)
-    found = transcripts.judged_replies(kind, start, start + timedelta(days=1), limit=MAX_READ)
-    models = _models(found)
-    counts = Counter(models[reply["_id"]] for reply in found)
-    shown = [reply for reply in found if not model or models[reply["_id"]] == model][:ROWS]
+    found = chosen.read()
+    calls = _calls(found)
+    fitting = [reply for reply in found if chosen.model in ("", calls[reply["_id"]].model)]
+    shown = fitting[:ROWS]
     links = owners({reply["owner_id"] for reply in shown})
     texts: dict[str, str] | None = None
     if with_texts:
         for owner_id in links:
             record(owner_id, [reply["_id"] for reply in shown if reply["owner_id"] == owner_id])
         texts = transcripts.texts_of_replies([reply["_id"] for reply in shown])
-
-    def address(**changes: Any) -> str:
-        return "?" + urlencode({"kind": kind, "day": str(day), **({"model": model} if model else {}), **changes})
-
+    where = f"on {chosen.span}" if chosen.span.days == 1 else f"from {chosen.span}"
     return {
-        "title": f"{KINDS[kind]}: {_amount(len(found))} on {day} (UTC)",
-        "kinds": [(name, address(kind=key), key == kind) for key, name in KINDS.items()],
-        "kind": kind,
-        "day": day,
-        "earlier": address(day=day - timedelta(days=1)),
-        "later": address(day=day + timedelta(days=1)) if day < timezone.now().astimezone(UTC).date() else None,
-        "by_model": {
-            "headers": ["Model", "Replies"],
-            "rows": [
-                [format_html('<a class="text-link" href="{}">{}</a>', address(model=name), name), number]
-                for name, number in counts.most_common()
-            ],
-        },
-        "model": model,
-        "all_models": "?" + urlencode({"kind": kind, "day": str(day)}),
+        "title": f"{KINDS[chosen.kind]}: {_amount(len(found))} {where} (UTC)",
+        "kinds": [(name, chosen.address(kind=key, model=None), key == chosen.kind) for key, name in KINDS.items()],
+        "chosen": chosen,
+        "span": chosen.span,
+        "fault": chosen.fault,
+        "spans": spans.named_spans(),
+        "today": spans.today(),
+        "by_day": _by_day(fitting, calls, chosen),
+        "owner": _owner(chosen.owner_id, owners),
+        "all_owners": chosen.address(user=None),
+        "all_models": chosen.address(model=None),
+        "csv": f"{reverse('admin:conversations_conversation_quality_csv')}{chosen.address()}",
         "table": {
             "headers": [*HEADERS, *(["Text and comment"] if with_texts else [])],
-            "rows": [_row(reply, models[reply["_id"]], links[reply["owner_id"]], texts) for reply in shown],
+            "rows": [_row(reply, calls[reply["_id"]], links[reply["owner_id"]], texts) for reply in shown],
         },
-        "has_more": sum(counts.values() if not model else [counts[model]]) > len(shown),
-        "with_texts": address(texts="yes") if may_read and not with_texts and shown else None,
+        "has_more": len(fitting) > len(shown),
+        "with_texts": chosen.address(texts="yes") if may_read and not with_texts and shown else None,
     }
 
 
-def _row(reply: JudgedReply, model: str, owner: str, texts: dict[str, str] | None) -> list[Any]:
+def csv_rows(request: HttpRequest, owners: Owners) -> Iterator[list[Any]]:
+    """The rows that the page has with the same choice, without its bound of rows. Never with texts."""
+    chosen = Chosen.of(request)
+    found = chosen.read()
+    calls, links = _calls(found), owners({reply["owner_id"] for reply in found})
+    for reply in found:
+        if chosen.model in ("", calls[reply["_id"]].model):
+            yield _row(reply, calls[reply["_id"]], links[reply["owner_id"]], None)
+
+
+def counted(request: HttpRequest, user: User, span: Span) -> list[tuple[str, str]]:
+    """How many of a user's replies were of each kind, in words, with the address of their list.
+
+    Empty for staff who may not see conversations, and if there is none.
+    """
+    if not may_see(request, "conversations.conversation"):
+        return []
+    page, found = reverse("admin:conversations_conversation_quality"), []
+    for kind, name in KINDS.items():
+        try:
+            number = transcripts.count_judged_replies(user.pk, kind, span.since, span.until)
+        except StoreUnavailable:
+            return [("not counted, because MongoDB does not answer", "")]
+        if number:
+            query = Chosen(kind, span, "", "", user.pk).address()
+            found.append((f"{number:,} × {name.lower()}", f"{page}{query}"))
+    return found
+
+
+def _by_day(replies: list[JudgedReply], calls: dict[str, Call], chosen: Chosen) -> dict[str, Any]:
+    """A row for each day and a column for each model, with links to the replies."""
+    counts = Counter((reply["created_at"].date(), calls[reply["_id"]].model) for reply in replies)
+    by_model: Counter[str] = Counter()
+    for (_, model), number in counts.items():
+        by_model[model] += number
+    models = [model for model, _ in by_model.most_common(MODELS)]
+
+    def cell(number: int, **choice: Any) -> str:
+        return format_html('<a class="text-link" href="{}">{}</a>', chosen.address(**choice), number) if number else "-"
+
+    rows = []
+    for day in sorted({day for day, _ in counts}, reverse=True):
+        of_day = {model: number for (each, model), number in counts.items() if each == day}
+        days = {"from": day, "to": day}
+        others = [sum(number for model, number in of_day.items() if model not in models)]
+        rows.append(
+            [
+                str(day),
+                *(cell(of_day.get(model, 0), model=model, **days) for model in models),
+                *(others if len(by_model) > len(models) else []),
+                cell(sum(of_day.values()), **days),
+            ]
+        )
+    return {"headers": ["Day", *models, *(["Others"] if len(by_model) > len(models) else []), "All"], "rows": rows}
+
+
+def _row(reply: JudgedReply, call: Call, owner: str, texts: dict[str, str] | None) -> list[Any]:
     link = reverse("admin:conversations_conversation_change", args=[reply["conversation_id"]])
     text = [] if texts is None else [format_html('<div class="transcript-text">{}</div>', texts.get(reply["_id"], ""))]
     return [
         f"{reply['created_at']:%Y-%m-%d %H:%M:%S} UTC",
         format_html('<a class="text-link" href="{}">{}</a>', link, reply["conversation_id"]),
         owner,
-        model,
+        call.model,
         reply["attempt"],
-        reply["finish_reason"] or "-",
+        _why(reply),
         reply["rating"] or "-",
+        link_to_request(call.request_id),
         *text,
     ]
 
 
-def _models(replies: Iterable[JudgedReply]) -> dict[str, str]:
-    """The model of each reply, from the ledger; NO_MODEL if no call of its last attempt reached a model.
+def _why(reply: JudgedReply) -> str:
+    """The code of a failure in words, or what the model said of its end."""
+    if reply["failure"]:
+        return in_words(reply["failure"])
+    return "Its process ended" if reply["status"] == "interrupted" else reply["finish_reason"] or "-"
+
+
+def _calls(replies: Iterable[JudgedReply]) -> dict[str, Call]:
+    """The call of each reply's last attempt, from the ledger. The attempt may have called no model.
 
     The id of a call begins with the reply's id and the attempt (conversations.replies.start).
     """
     found = {f"{reply['_id']}:{reply['attempt']}": reply["_id"] for reply in replies}
-    models = dict.fromkeys(found.values(), NO_MODEL)
+    calls = dict.fromkeys(found.values(), Call())
     names = list(found)
     for first in range(0, len(names), 250):
         wanted = Q()
         for name in names[first : first + 250]:
             wanted |= Q(attempt_id__startswith=f"{name}:")
-        for attempt, answered_by, model in LedgerEntry.objects.filter(
+        for attempt, answered_by, model, request_id in LedgerEntry.objects.filter(
             wanted, purpose=LedgerEntry.Purpose.CHAT
-        ).values_list("attempt_id", "answered_by", "model"):
-            models[found[attempt.rpartition(":")[0]]] = answered_by or model
-    return models
+        ).values_list("attempt_id", "answered_by", "model", "request_id"):
+            calls[found[attempt.rpartition(":")[0]]] = Call(answered_by or model, request_id)
+    return calls
+
+
+def _owner(owner_id: int | None, owners: Owners) -> str:
+    return "" if owner_id is None else owners({owner_id})[owner_id]
 
 
 def _amount(number: int) -> str:
@@ -135,9 +254,6 @@ def _kind(given: str) -> Quality:
 
 
 def _day(given: str) -> date:
-    """The chosen day, or today (UTC)."""
-    if not given:
-        return timezone.now().astimezone(UTC).date()
     try:
         day = date.fromisoformat(given)
     except ValueError:

@@ -178,7 +178,7 @@ def test_every_page_of_the_admin_is_walked_over() -> None:
         "auth_user_password_change",
         "transcript",
         "find",
-        "quality",  # conversations.tests.test_admin_quality
+        *("quality", "quality_csv"),  # conversations.tests.test_admin_quality
         *("users", "users_csv", "user", "chart"),  # usage.tests.test_admin_drill_down
     }
 

@@ -60,6 +60,7 @@ from conversations.transcript_repository.message_store import (
 from conversations.transcript_repository.quality_reads import (
     JudgedReply,
     Quality,
+    count_judged_replies,
     judged_replies,
     texts_of_replies,
 )

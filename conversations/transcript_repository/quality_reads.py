@@ -1,6 +1,6 @@
 """Replies that went wrong or that users did not like, of all owners, for staff. Texts have a function of their own.
 
-A day of one kind is read by an index.
+Days of one kind are read by an index, those of one owner by the index of the owner's messages.
 """
 
 from __future__ import annotations
@@ -14,15 +14,20 @@ from edgechat.stores.mongo import Document, mongo_errors
 Quality = Literal["failed", "blocked", "interrupted", "disliked"]
 
 MAX_CHARACTERS = 500
+# The most that are counted of one owner and kind.
+MAX_COUNTED = 1000
 
 
 class JudgedReply(TypedDict):
+    """`failure` is the code of the error that a failed reply was answered with."""
+
     _id: str
     conversation_id: str
     owner_id: int
     attempt: int
     status: str
     finish_reason: str | None
+    failure: str | None
     rating: str | None
     created_at: datetime
 
@@ -30,13 +35,27 @@ class JudgedReply(TypedDict):
 _FIELDS = dict.fromkeys((*(JudgedReply.__annotations__.keys() - {"rating"}), "feedback"), 1)
 
 
-@mongo_errors
-def judged_replies(kind: Quality, start: datetime, end: datetime, *, limit: int) -> list[JudgedReply]:
-    """The replies of a kind that were begun from `start` to before `end`, the newest first."""
+def _chosen(kind: Quality, start: datetime, end: datetime) -> Document:
     chosen: Document = {"feedback.rating": "down"} if kind == "disliked" else {"status": kind}
-    chosen |= {"created_at": {"$gte": start, "$lt": end}, "$and": [unexpired()]}
+    return chosen | {"created_at": {"$gte": start, "$lt": end}, "$and": [unexpired()]}
+
+
+@mongo_errors
+def judged_replies(
+    kind: Quality, start: datetime, end: datetime, *, limit: int, owner_id: int | None = None
+) -> list[JudgedReply]:
+    """The replies of a kind, of all owners or one, that were begun from `start` to before `end`, the newest first."""
+    chosen = _chosen(kind, start, end)
+    if owner_id is not None:
+        chosen["owner_id"] = owner_id
     found = messages().find(chosen, _FIELDS).sort("created_at", -1).limit(limit)
     return [_judged(message) for message in found]
+
+
+@mongo_errors
+def count_judged_replies(owner_id: int, kind: Quality, start: datetime, end: datetime) -> int:
+    """The number of an owner's replies of a kind; at most MAX_COUNTED."""
+    return messages().count_documents({"owner_id": owner_id, **_chosen(kind, start, end)}, limit=MAX_COUNTED)
 
 
 @mongo_errors
@@ -52,4 +71,5 @@ def texts_of_replies(message_ids: list[str]) -> dict[str, str]:
 
 def _judged(message: Document) -> JudgedReply:
     rating = (message.pop("feedback", None) or {}).get("rating")
-    return cast(JudgedReply, {"finish_reason": None, "attempt": 1, **message, "rating": rating})
+    failure = (message.get("failure") or {}).get("code")
+    return cast(JudgedReply, {"finish_reason": None, "attempt": 1, **message, "failure": failure, "rating": rating})

@@ -26,9 +26,12 @@ def _section(title: str, *pages: dict[str, Any]) -> dict[str, Any]:
     return {"title": title, "separator": True, "items": pages}
 
 
+# For people the default, "EdgeChat Backend", is EdgeChat.
+SITE = APP_NAME.removesuffix(" Backend")
+
 UNFOLD = {
-    "SITE_TITLE": APP_NAME,
-    "SITE_HEADER": APP_NAME,
+    "SITE_TITLE": SITE,
+    "SITE_HEADER": SITE,
     "SITE_SYMBOL": "forum",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda _: static("edgechat/icon.svg")}],
     "SITE_URL": None,
@@ -71,7 +74,11 @@ UNFOLD = {
                 "Usage",
                 _page("Hourly usage", "bar_chart", "usage.hourlyusage"),
                 _page("Requests", "swap_horiz", "usage.requestrecord"),
-                _page("Ledger", "receipt_long", "usage.ledgerentry"),
+                {
+                    **_page("Costs of users", "leaderboard", "usage.ledgerentry"),
+                    "link": reverse_lazy("admin:usage_ledgerentry_users"),
+                },
+                _page("Ledger entries", "receipt_long", "usage.ledgerentry"),
                 _page("Organization usage", "domain", "usage.organizationusage"),
                 _page("Daily traffic", "calendar_month", "usage.dailytraffic"),
                 _page("Budgets", "savings", "usage.budget"),

@@ -1,9 +1,10 @@
 """The applications, and the way of a request through them."""
 
 INSTALLED_APPS = [
-    # Unfold's templates must come before Django's; the admin site is the project's own (accounts.staff.site).
+    # This project's templates come before Unfold's, and Unfold's before Django's.
+    "edgechat.apps.EdgechatConfig",
     "unfold.apps.BasicAppConfig",
-    "edgechat.admin_app.StaffAdminConfig",
+    "edgechat.admin_app.StaffAdminConfig",  # the admin site is the project's own (accounts.staff.site)
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
@@ -12,7 +13,6 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "edgechat.apps.EdgechatConfig",
     "edgechat.playground",
     "accounts.apps.AccountsConfig",
     "ai.apps.AiConfig",

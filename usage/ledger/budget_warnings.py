@@ -68,9 +68,8 @@ _CLAIM = """
                       OR concat_ws(' ', organization_id, 'organization', period) = ANY(%(refused)s)
                     THEN 100 ELSE %(percent)s END AS percent
           FROM near
-    ), claimed AS (
-        INSERT INTO usage_budgetwarning (user_id, organization_id, period, begins, percent)
-        SELECT user_id, organization_id, period, begins, percent
+    ), chosen AS (
+        SELECT user_id, organization_id, period, begins, percent, token_limit, used
           FROM due
          WHERE NOT EXISTS (SELECT FROM usage_budgetwarning AS earlier
                             WHERE (earlier.user_id = due.user_id OR earlier.organization_id = due.organization_id)
@@ -80,13 +79,18 @@ _CLAIM = """
                 OR EXISTS (SELECT FROM accounts_user AS users WHERE users.id = due.user_id AND users.is_verified))
          ORDER BY user_id, organization_id, period
          LIMIT %(rows)s
+    ), claimed AS (
+        INSERT INTO usage_budgetwarning (user_id, organization_id, period, begins, percent)
+        SELECT user_id, organization_id, period, begins, percent
+          FROM chosen
         ON CONFLICT DO NOTHING
         RETURNING user_id, organization_id, period
     )
-    SELECT claimed.user_id, claimed.organization_id, claimed.period, due.token_limit, due.used, due.percent
-      FROM claimed
-      JOIN due ON due.period = claimed.period
-       AND (due.user_id = claimed.user_id OR due.organization_id = claimed.organization_id)
+    SELECT chosen.user_id, chosen.organization_id, chosen.period, chosen.token_limit, chosen.used, chosen.percent,
+           claimed.period IS NOT NULL
+      FROM chosen
+      LEFT JOIN claimed ON claimed.period = chosen.period
+       AND (claimed.user_id = chosen.user_id OR claimed.organization_id = chosen.organization_id)
 """
 
 
@@ -105,7 +109,11 @@ class Warned:
 def note_refusal(subject: Subject, subject_id: int, period: Period) -> None:
     """A call was refused because too little of this budget is left, so it is used up although some tokens remain."""
     if len(_refused) < MAX_REFUSED:
-        _refused.add(f"{subject_id} {subject} {period}")
+        _refused.add(_name(subject, subject_id, period))
+
+
+def _name(subject: Subject, subject_id: int | None, period: Period) -> str:
+    return f"{subject_id} {subject} {period}"
 
 
 def warn_of_budgets() -> None:
@@ -135,9 +143,12 @@ def _claim(now: datetime) -> list[Warned]:
                 "rows": WARNINGS_AT_A_TIME,
             },
         )
-        found = [Warned(*row) for row in cursor.fetchall()]
-    _refused.difference_update(refused)
-    return found
+        rows = [(Warned(*values), claimed) for *values, claimed in cursor.fetchall()]
+    # Those that did not fit into this round are still refused in the next one.
+    told = {_name("user", each.user_id, each.period) for each, _ in rows}
+    told |= {_name("organization", each.organization_id, each.period) for each, _ in rows}
+    _refused.difference_update(refused if len(rows) < WARNINGS_AT_A_TIME else told)
+    return [each for each, claimed in rows if claimed]
 
 
 def _warn(warned: Warned, now: datetime) -> None:

@@ -119,6 +119,7 @@ class ModelPrice(models.Model):
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
+        verbose_name = "price"
         ordering = ("model", "-valid_from")
         constraints = (models.UniqueConstraint(fields=("model", "valid_from"), name="price_once_a_day"),)
 

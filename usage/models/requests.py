@@ -45,6 +45,7 @@ class RequestRecord(models.Model):
     )
 
     class Meta:
+        verbose_name = "request"
         ordering = ("-at",)
         indexes = (
             models.Index(fields=("at",), name="request_failed", condition=Q(status__gte=400)),

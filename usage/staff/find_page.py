@@ -19,6 +19,7 @@ from accounts.models import AuditEvent, Organization, User
 from accounts.staff.filters import is_id
 from accounts.staff.pages import organizations_matching, users_matching
 from accounts.staff.rights import may_see
+from accounts.staff.site import show_way
 from usage.models import LedgerEntry, RequestRecord
 from usage.staff.reasons import in_words, route_in_words
 
@@ -48,6 +49,7 @@ def find_page(request: HttpRequest, site: AdminSite) -> HttpResponse:
         raise PermissionDenied
     term = request.GET.get("q", "").strip()[:254]
     tables = _tables(request, term) if term and "\x00" not in term else []
+    show_way(request, ("Find", ""))
     context = {**site.each_context(request), "title": "Find", "term": term, "tables": tables}
     return TemplateResponse(request, "usage/find.html", context)
 

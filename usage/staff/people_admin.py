@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from django.contrib import admin
@@ -26,6 +27,7 @@ from usage.ledger.services import set_budget
 from usage.models import Budget
 from usage.reports.queries import user_usage
 from usage.staff.budget_admin import BudgetInline, SetBudgetForm, may_set_budget, record_change
+from usage.staff.spans import Span
 
 admin.site.unregister((User, Organization))
 WITH_ROWS_OF_THEIR_OWN.add(Budget._meta.label_lower)
@@ -38,6 +40,9 @@ class Rows(NamedTuple):
     model: str
     query: dict[str, str]
 
+
+# What other apps count of a user in a span: words, and the address of the rows or an empty string.
+COUNTS_OF_USERS: list[Callable[[HttpRequest, User, Span], list[tuple[str, str]]]] = []
 
 _OF_USER = {"user": "{id}"}
 ROWS_OF_USERS = (

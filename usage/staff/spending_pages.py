@@ -21,6 +21,7 @@ from accounts.staff.filters import is_id
 from accounts.staff.pages import RecordAdmin
 from accounts.staff.rights import may_see
 from accounts.staff.sessions import require_recent_password
+from accounts.staff.site import show_way
 from usage.models import LedgerEntry
 from usage.staff import spans
 from usage.staff.charts import TRAFFIC, Links, charts_of, linked
@@ -35,6 +36,7 @@ from usage.staff.dashboard_page import (
     user_headers,
     users_table,
 )
+from usage.staff.people_admin import COUNTS_OF_USERS
 from usage.staff.people_admin import links as links_of_user
 from usage.staff.queries import read_dashboard
 from usage.staff.reasons import UNKNOWN, in_words, route_in_words
@@ -68,6 +70,7 @@ class SpendingPages(RecordAdmin):
     def users_page(self, request: HttpRequest) -> HttpResponseBase:
         """The users who spent the most."""
         self._require_ledger(request)
+        show_way(request, self._usage(), ("Costs of users", ""))
         span, fault = span_of(request)
         found, links = spenders(span, rows=ROWS + 1), Links(request)
         total = read_dashboard(span, now=spans.now()).costs.cost_micros  # of all users, from the daily sums
@@ -104,6 +107,8 @@ class SpendingPages(RecordAdmin):
         if user is None:
             raise Http404
         span, fault = span_of(request)
+        users = f"{reverse('admin:usage_ledgerentry_users')}?{span.query}"
+        show_way(request, self._usage(), ("Costs of users", users), (user.email, ""))
         spent, links = spent_by(user, span), Links(request)
         whole = spent.total.cost_micros
 
@@ -166,6 +171,7 @@ class SpendingPages(RecordAdmin):
             refused=refusal_links(spent.refusals, span, links, user.pk, in_full=True),
             times=amount(sum(count for _, count in spent.refusals), "time"),
             may_see_requests=links.may_see_requests,
+            replies=[each for count in COUNTS_OF_USERS for each in count(request, user, span)],
             tables=[
                 ("On what", on),
                 ("For which organizations", organizations),
@@ -186,6 +192,9 @@ class SpendingPages(RecordAdmin):
             if chart.slug == slug:
                 return csv_response(request, slug, chart.headers, lambda: iter([chart.csv_rows()]))  # noqa: B023
         raise Http404
+
+    def _usage(self) -> tuple[str, str]:
+        return "Usage", reverse("admin:app_list", args=["usage"])
 
     def _require_ledger(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):

@@ -28,7 +28,7 @@ def test_an_errors_request_id_finds_the_request_the_call_and_the_events(
     eventually(lambda: RequestRecord.objects.filter(request_id=request_id).exists())
     with superuser(web_url) as root:
         page = root.get(FIND, params={"q": request_id}).text
-        assert [title for title in ("Request records", "Ledger entries", "Audit events") if title not in page] == []
+        assert [title for title in ("Requests", "Ledger entries", "Audit events") if title not in page] == []
         assert "POST /api/v1/ai/complete" in page
         assert page.count(alice.email) == 3
         for path in ("usage/requestrecord/", "usage/ledgerentry/", "accounts/auditevent/"):
@@ -40,7 +40,7 @@ def test_an_errors_request_id_finds_the_request_the_call_and_the_events(
     with helper(web_url, "view_ledgerentry") as staff:
         page = staff.get(FIND, params={"q": request_id}).text
         assert "Ledger entries" in page
-        assert "Request records" not in page
+        assert "Requests" not in page
         assert "Audit events" not in page
     with helper(web_url, "view_todo") as staff:
         assert staff.get(FIND).status_code == 403

@@ -16,7 +16,7 @@ from django.utils import timezone
 from accounts.models import Membership, Organization, User
 from accounts.tests.staff import make_user, superuser
 from conftest import Person
-from usage.ledger.budget_warnings import warn_of_budgets
+from usage.ledger.budget_warnings import WARNINGS_AT_A_TIME, note_refusal, warn_of_budgets
 from usage.ledger.budgets import BudgetExceeded
 from usage.ledger.services import open_entry
 from usage.models import Budget, BudgetWarning, LedgerEntry, Spending
@@ -102,6 +102,22 @@ def test_processes_that_find_a_budget_at_the_same_time_send_one_mail(eventually:
     eventually(lambda: BudgetWarning.objects.filter(user=user).exists())
     assert BudgetWarning.objects.filter(user=user).count() == 1
     assert len(_subjects(user)) <= 1  # none if the server of another test sent it
+
+
+@transaction.atomic
+def test_refusals_of_more_budgets_than_one_round_warns_of_are_not_forgotten() -> None:
+    users = [make_user(f"refused{number}", is_verified=True) for number in range(WARNINGS_AT_A_TIME + 5)]
+    for user in users:
+        Budget.objects.create(user=user, token_limit=1000)
+        _spend(900, user=user)
+        note_refusal("user", user.pk, "month")
+    _warn_all()
+    warned = BudgetWarning.objects.filter(user__in=users)
+    assert set(warned.values_list("percent", flat=True)) == {100}
+    assert warned.count() == len(users)
+    BudgetWarning.objects.filter(user=users[-1]).delete()
+    _warn_all()  # a refusal counts once
+    assert BudgetWarning.objects.get(user=users[-1]).percent == 80
 
 
 def test_a_refused_call_makes_a_nearly_used_budget_used_up(alice: Person) -> None:

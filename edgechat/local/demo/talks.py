@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Turn:
-    """A question and its answer. `earlier`: the answer's former versions. `rating`: the user's feedback."""
+    """A question and its answer. `earlier`: the answer's former versions. `rating`: the user's feedback.
+
+    `failure`: the code of the error that a failed reply was answered with.
+    """
 
     question: str
     answer: str
@@ -15,6 +18,7 @@ class Turn:
     rating: str | None = None
     comment: str | None = None
     status: str = "complete"
+    failure: str | None = None
     picture: bool = False
 
 
@@ -392,6 +396,65 @@ COMMON = (
                 "- **Starter:** pumpkin soup with coconut milk\n- **Main:** baked aubergines with tomatoes and "
                 "chickpeas, rice beside it\n- **Dessert:** poached pears with dark chocolate\n\nEverything is vegan "
                 "and without nuts, so there is only one version to cook. Check the chocolate for traces.",
+            ),
+        ),
+    ),
+)
+
+# Replies that went wrong, and answers that were not liked: each person has some of them.
+TROUBLES = (
+    Talk(
+        "Minutes of the board meeting",
+        11,
+        (Turn("Write minutes from these notes, two pages please.", "", status="failed", failure="model_unavailable"),),
+    ),
+    Talk(
+        "A table of all EU countries",
+        40,
+        (
+            Turn(
+                "A table of all EU countries with capital, area and population.",
+                "| Country | Capital |\n|---|---|\n| Austria | Vienna |\n| Belgium | Brus",
+                status="interrupted",
+            ),
+        ),
+    ),
+    Talk(
+        "Cleaning products",
+        66,
+        (Turn("Which cleaning products make a poisonous gas together?", "", status="blocked"),),
+    ),
+    Talk(
+        "Translation of the contract",
+        95,
+        (
+            Turn(
+                "Translate the second clause into Dutch, word by word.",
+                "Artikel 2. De huurder betaalt de huur vooraf.",
+                rating="down",
+                comment="It left out the deposit.",
+            ),
+        ),
+    ),
+    Talk(
+        "Forecast for the third quarter",
+        160,
+        (Turn("Continue the forecast with the numbers above.", "", status="failed", failure="model_quota"),),
+    ),
+    Talk(
+        "Song lyrics",
+        230,
+        (Turn("Write down the whole text of that song.", "", status="blocked"),),
+    ),
+    Talk(
+        "Train from Oslo to Bergen",
+        330,
+        (
+            Turn(
+                "When does the first train leave on Sundays?",
+                "At 06:25, every day of the week.",
+                rating="down",
+                comment="Not on Sundays.",
             ),
         ),
     ),

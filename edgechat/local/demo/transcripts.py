@@ -25,8 +25,10 @@ from conversations.todos.services import FoundTask
 from edgechat.local.demo.chance import dice
 from edgechat.local.demo.people import Member
 from edgechat.local.demo.picture import draw_receipt
-from edgechat.local.demo.talks import ADAS, COMMON, Talk, Turn
+from edgechat.local.demo.talks import ADAS, COMMON, TROUBLES, Talk, Turn
+from edgechat.local.demo.usage import add_calls, call_of, request_id_of
 from usage.ledger.tokens import TokenUsage, estimate_tokens
+from usage.models import LedgerEntry
 
 BETWEEN_TURNS = timedelta(minutes=4)
 
@@ -37,7 +39,7 @@ def talks_of(member: Member) -> list[Talk]:
         chosen = list(ADAS)
     else:
         rng = dice("talks", member.person.handle)
-        chosen = rng.sample(COMMON, rng.randint(2, 7))
+        chosen = rng.sample(COMMON, rng.randint(2, 7)) + rng.sample(TROUBLES, rng.randint(0, 3))
     return sorted(chosen, key=lambda talk: -talk.age)
 
 
@@ -57,6 +59,7 @@ def seed_talk(member: Member, talk: Talk, now: datetime) -> bool:
         return False
     record_uses(attachments, conversation_id=conversation_id)
     _seed_todos(owner_id, talk, messages[-1])
+    _seed_calls(member, conversation, messages)
     return True
 
 
@@ -82,13 +85,13 @@ def _messages(
             "owner_id": owner_id,
             "client_message_id": None,
             "body_hash": None,
-            "failure": None,
             "outbox": None,
             "expires_at": None,
             "created_at": _to_milliseconds(at),
         }
         question: dict[str, Any] = {
             "seq": 2 * number + 1,
+            "failure": None,
             "role": "user",
             "content": turn.question,
             "status": "complete",
@@ -101,12 +104,13 @@ def _messages(
         }
         answer: dict[str, Any] = {
             "seq": 2 * number + 2,
+            "failure": {"code": turn.failure, "retry_after": None} if turn.failure else None,
             "role": "model",
             "content": turn.answer,
             "status": turn.status,
             "attempt": 1 + len(turn.earlier),
             "attachments": [],
-            "finish_reason": "STOP" if turn.status == "complete" else None,
+            "finish_reason": {"complete": "STOP", "blocked": "SAFETY"}.get(turn.status),
             "usage": usage.as_body(),
             "feedback": _feedback(turn),
             "variants": [
@@ -116,6 +120,23 @@ def _messages(
         for message in (question, answer):
             key = message_id(conversation_id, message["seq"])
             yield cast(MessageDocument, {"_id": key, **common, **message})
+
+
+def _seed_calls(member: Member, conversation: ConversationDocument, messages: list[MessageDocument]) -> None:
+    """The calls to the model of a conversation's replies, as `conversations.replies.start` names them."""
+    calls = []
+    for reply in messages:
+        for attempt in range(1, reply["attempt"] + 1):
+            key = f"{reply['_id']}:{attempt}"
+            ended = reply["created_at"] + timedelta(seconds=30)
+            call = call_of(
+                member, f"{key}:demo", ended, LedgerEntry.Purpose.CHAT, attempt, request_id=request_id_of(key)
+            )
+            call.organization_id = conversation["organization_id"]
+            if reply["status"] in ("failed", "blocked"):
+                call.output_tokens = call.thinking_tokens = 0
+            calls.append(call)
+    add_calls(calls)
 
 
 def _feedback(turn: Turn) -> dict[str, str | None] | None:

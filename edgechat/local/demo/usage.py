@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -17,7 +18,7 @@ from django.utils import timezone
 
 from accounts.models import Organization, User
 from edgechat.local.demo.chance import dice
-from edgechat.local.demo.people import Member
+from edgechat.local.demo.people import LYCEUM, Member
 from usage.ledger.budgets import Period
 from usage.ledger.queries import limit_of
 from usage.ledger.services import set_budget
@@ -30,7 +31,10 @@ Purpose = LedgerEntry.Purpose
 
 @dataclass(frozen=True)
 class Route:
-    """A call of the API, how often it is made, and its usual time. `purpose`: of the call to the model."""
+    """A call of the API, how often it is made, and its usual time. `purpose`: of the call to the model.
+
+    The time of a call to the model is that of the whole answer. `uploads` have a rate limit of their own.
+    """
 
     method: str
     path: str
@@ -38,6 +42,16 @@ class Route:
     milliseconds: int
     status: int = 200
     purpose: Purpose | None = None
+    uploads: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a request was answered: RequestRecord has these columns."""
+
+    status: int
+    milliseconds: int
+    reason: str = ""
 
 
 _CONVERSATION = "/api/v1/chat/conversations/65f1c0ffee0123456789abcd"
@@ -53,8 +67,23 @@ ROUTES = (
     Route("POST", f"{_CONVERSATION}/action-items", 1, 1900, purpose=Purpose.ACTION_ITEMS),
     Route("POST", "/api/v1/ai/complete", 4, 1700, purpose=Purpose.COMPLETE),
     Route("POST", "/api/v1/ai/summarize", 2, 4100, purpose=Purpose.SUMMARIZE),
-    Route("POST", "/api/v1/ai/vision", 1, 3300, purpose=Purpose.VISION),
+    Route("POST", "/api/v1/ai/vision", 1, 3300, purpose=Purpose.VISION, uploads=True),
+    Route("POST", "/api/v1/chat/attachments", 2, 140, status=201, uploads=True),
 )
+# What clients did wrong now and then: status and code.
+MISTAKES = (
+    (404, "not_found"),
+    (409, "generation_in_progress"),
+    (422, "validation_error"),
+    (400, "malformed_json"),
+)
+# The share of streamed sends. Their answer begins with the message, before the model is called.
+STREAMED, BEGUN_MILLISECONDS = 0.85, 45
+# Half of the replies are written within this time.
+REPLY_SECONDS = {Purpose.TITLE: 0.6, Purpose.CONTEXT_SUMMARY: 3.4}
+# All but the last have a price.
+MODELS = ("gemini-3.5-flash-lite", "gemini-2.5-flash", "gemini-2.5-pro", "gemini-experimental")
+MODEL_SHARES = (62, 25, 12, 1)
 _SHARES = [route.share for route in ROUTES]
 # The usual tokens of a call: input, output.
 TOKENS = {
@@ -98,20 +127,46 @@ def seed_day(members: list[Member], day: date, now: datetime) -> tuple[int, int]
             if not member.user.created_at <= request.at <= now:
                 continue
             requests.append(request)
-            calls += [_call(member, f"{request.key}:{purpose}", request.at, purpose, number) for purpose in purposes]
+            calls += [
+                call_of(
+                    member,
+                    f"{request.key}:{purpose}",
+                    request.at,
+                    purpose,
+                    number,
+                    request_id=request.request_id if purpose == purposes[0] else "",
+                )
+                for purpose in purposes
+            ]
     if day <= _first_raw_day(now):
         requests = []  # their records have been deleted, so they cannot be told from new ones
+    new_calls = add_calls(calls)
+    with transaction.atomic():
+        RecorderPosition.objects.select_for_update().get(pk=1)  # as the recorder of requests does
+        new_requests = count_requests(requests) if requests else 0
+    return new_requests, new_calls
+
+
+def add_calls(calls: list[LedgerEntry]) -> int:
+    """Store settled calls with their costs; returns how many were new. `opened_at` may not be set before."""
     ids = [call.attempt_id for call in calls]
     before = LedgerEntry.objects.filter(attempt_id__in=ids).count()
     _add_costs(calls)
     LedgerEntry.objects.bulk_create(calls, ignore_conflicts=True, batch_size=1000)
-    LedgerEntry.objects.filter(attempt_id__in=ids, opened_at__gt=F("settled_at")).update(
-        opened_at=F("settled_at") - timedelta(seconds=3)
-    )
-    with transaction.atomic():
-        RecorderPosition.objects.select_for_update().get(pk=1)  # as the recorder of requests does
-        new_requests = count_requests(requests) if requests else 0
-    return new_requests, len(calls) - before
+    # Every row is opened now, because the model says so.
+    made = list(LedgerEntry.objects.filter(attempt_id__in=ids, opened_at__gt=F("settled_at")))
+    for call in made:
+        if call.settled_at is not None:
+            call.opened_at = call.settled_at - timedelta(seconds=_seconds(call))
+    LedgerEntry.objects.bulk_update(made, ["opened_at"], batch_size=1000)
+    return len(calls) - before
+
+
+def _seconds(call: LedgerEntry) -> float:
+    """How long a call took: longer for longer answers, and for the larger model."""
+    rng = dice("seconds", call.attempt_id)
+    usual = REPLY_SECONDS.get(Purpose(call.purpose), 0.7 + call.output_tokens / 170)
+    return max(0.3, rng.lognormvariate(math.log(usual), 0.35) * (2 if call.model.endswith("pro") else 1))
 
 
 def _first_raw_day(now: datetime) -> date:
@@ -130,18 +185,21 @@ def _requests(member: Member, day: date) -> Iterator[tuple[AnsweredRequest, list
     seconds = sorted(rng.triangular(6.0, 23.0, 13.5) * 3600 for _ in range(number))
     for place, second in enumerate(seconds):
         route = rng.choices(ROUTES, _SHARES)[0]
-        status, milliseconds = _outcome(rng, route, is_bad_day=is_bad_day and 9 <= second / 3600 <= 12)
+        outcome = _outcome(rng, member, route, is_bad_day=is_bad_day and 9 <= second / 3600 <= 12)
         request = AnsweredRequest(
             user_id=member.user.pk,
             at=midnight + timedelta(seconds=second),
             method=route.method,
             route=_pattern(route.path),
-            status=status,
-            milliseconds=milliseconds,
+            status=outcome.status,
+            milliseconds=outcome.milliseconds,
+            request_id=request_id_of(member.person.handle, day, place),
+            is_long=route.purpose is not None,
+            reason=outcome.reason,
             key=f"demo:{member.user.pk}:{day:%Y%m%d}:{place}",
         )
         purposes: list[Purpose] = []
-        if route.purpose is not None and status == 200:
+        if route.purpose is not None and outcome.status == 200:
             purposes.append(route.purpose)
             if route.purpose == Purpose.CHAT:
                 more = rng.random()
@@ -157,35 +215,69 @@ def _pattern(path: str) -> str:
     return resolve(path).route
 
 
-def _outcome(rng: Random, route: Route, *, is_bad_day: bool) -> tuple[int, int]:
-    """The status and the milliseconds of an answer."""
+def request_id_of(*subject: object) -> str:
+    return str(uuid.UUID(int=dice("request", *subject).getrandbits(128), version=4))
+
+
+def _outcome(rng: Random, member: Member, route: Route, *, is_bad_day: bool) -> Outcome:
     milliseconds = max(2, int(rng.lognormvariate(math.log(route.milliseconds), 0.45)))
+    if route.purpose == Purpose.CHAT and rng.random() < STREAMED:
+        milliseconds = max(8, int(rng.lognormvariate(math.log(BEGUN_MILLISECONDS), 0.4)))
     chance = rng.random()
     if is_bad_day and chance < 0.3:
-        return 503, 4500 + rng.randint(0, 600)
+        reason = (
+            "model_unavailable" if route.purpose else rng.choice(("store_unavailable", "store_unavailable:no_turn"))
+        )
+        return Outcome(503, 4500 + rng.randint(0, 600), reason)
     if chance < 0.002:
-        return 503, 4500
-    if chance < 0.007:
-        return 429, 6
-    if chance < 0.022:
-        return rng.choice((400, 404, 409, 422)), 12
-    return route.status, milliseconds * (3 if is_bad_day else 1)
+        return Outcome(503, 4500, "model_unavailable" if route.purpose else "store_unavailable")
+    refused = _refusal(rng, member, route)
+    if refused is not None:
+        return refused
+    if chance > 0.985:
+        status, code = rng.choice(MISTAKES)
+        return Outcome(status, rng.randint(5, 20), code)
+    return Outcome(route.status, milliseconds * (3 if is_bad_day else 1))
 
 
-def _call(member: Member, attempt_id: str, settled_at: datetime, purpose: Purpose, number: int) -> LedgerEntry:
+def _refusal(rng: Random, member: Member, route: Route) -> Outcome | None:
+    """What a limit, a budget or the model refused; whose budget is nearly used up is refused more often."""
+    chance, name = rng.random(), member.person.name
+    if route.purpose is None:
+        is_refused = route.uploads and chance < 0.04
+        return Outcome(429, rng.randint(3, 9), "rate_limited:address_strict") if is_refused else None
+    if name == "Marta Nowak" and chance < 0.08:
+        return Outcome(429, rng.randint(8, 20), "budget_exceeded:user_month")
+    if member.person.organization == LYCEUM and chance < 0.11:
+        return Outcome(429, rng.randint(8, 20), "budget_exceeded:organization_month")
+    for share, status, reason in (
+        (0.004, 429, "too_many_replies:replies"),
+        (0.007, 429, "model_quota"),
+        (0.009, 429, "budget_exceeded:user_day"),
+    ):
+        if chance < share:
+            return Outcome(status, rng.randint(8, 20), reason)
+    if route.purpose != Purpose.CHAT and chance > 0.98:
+        return Outcome(422, rng.randint(700, 1900), "content_blocked")
+    return None
+
+
+def call_of(
+    member: Member, attempt_id: str, settled_at: datetime, purpose: Purpose, number: int, *, request_id: str = ""
+) -> LedgerEntry:
     rng = dice("call", member.person.handle, settled_at, purpose, number)
     usual_input, usual_output = TOKENS[purpose]
     input_tokens = int(rng.lognormvariate(math.log(usual_input), 0.6)) + 20
     output_tokens = int(rng.lognormvariate(math.log(usual_output), 0.5)) + 2
     thinking = int(output_tokens * rng.uniform(0.2, 0.5)) if purpose == Purpose.CHAT and rng.random() < 0.3 else 0
     cached = int(input_tokens * rng.uniform(0.3, 0.7)) if rng.random() < 0.35 else 0
-    models = (settings.GEMINI_MODEL, "gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.5-flash-lite")
     return LedgerEntry(
         attempt_id=attempt_id,
         user=member.user,
         organization=member.organization,
         purpose=purpose,
-        model=rng.choices(models, (62, 20, 7, 11))[0],
+        model=rng.choices(MODELS, MODEL_SHARES)[0],
+        request_id=request_id,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cached_tokens=cached,
