@@ -1,7 +1,8 @@
 """`python -m bench.soak`: mixed traffic for minutes, with kills of web processes and pauses of stores.
 
-Prints requests and errors by kind, messages lost or doubled, and the growth of memory, connections and open files.
-Exits with 1 when an acknowledged message or picture is lost, a message is doubled or never ends, or an answer is a 500.
+Prints requests and errors by kind, messages lost or doubled, calls to the model charged twice or not at all, and the
+growth of memory, connections and open files. Exits with 1 when an acknowledged message or picture is lost, a message is
+doubled or never ends, a call is charged twice or not at all, or an answer is a 500.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import psutil
 
 from bench.site import PROJECT, Site, running_site
 from bench.soak_client import SoakClient, Tally
+from bench.soak_ledger import LedgerFindings, compare_ledger
 from edgechat.local.process import LocalError
 from edgechat.local.progress import Progress
 from edgechat.local.server import Server
@@ -59,6 +61,16 @@ class Findings:
     out_of_order: int = 0
     attachments: int = 0
     attachments_lost: int = 0
+    # The first word of the user's message, by the id of the model's message.
+    marks: dict[str, str] = field(default_factory=dict)
+
+    def __add__(self, other: Findings) -> Findings:
+        sums = {
+            each.name: getattr(self, each.name) + getattr(other, each.name)
+            for each in fields(self)
+            if each.name != "marks"
+        }
+        return Findings(**sums, marks={**self.marks, **other.marks})
 
 
 @dataclass
@@ -85,7 +97,7 @@ class Soak:
             for each in disturbers:
                 each.result()
             found = list(pool.map(_check, self.clients))
-        return Findings(*(sum(values) for values in zip(*(vars(each).values() for each in found), strict=True)))
+        return sum(found, Findings())
 
     def _disturb(self, oldest: int) -> None:
         """Kill another process than the oldest one, and pause one store after the other."""
@@ -129,14 +141,16 @@ def main() -> int:
             soak = Soak(site, options.minutes * 60, clients)
             with progress.step(f"{options.clients} clients for {options.minutes:g} minutes, seed {options.seed}"):
                 findings = soak.run()
-            progress.line(report(soak, findings))
-            return _verdict(soak, findings, progress)
+            with progress.step("the ledger, once all calls are settled"):
+                ledger = compare_ledger(site, findings.marks)
+            progress.line(report(soak, findings, ledger))
+            return _verdict(soak, findings, ledger, progress)
     except LocalError as error:
         print(error, file=sys.stderr)
         return 1
 
 
-def report(soak: Soak, findings: Findings) -> str:
+def report(soak: Soak, findings: Findings, ledger: LedgerFindings) -> str:
     """The tables, in Markdown."""
     tallies = [client.tally for client in soak.clients]
     outcomes = sum((tally.outcomes for tally in tallies), Counter[tuple[str, str]]())
@@ -155,7 +169,7 @@ def report(soak: Soak, findings: Findings) -> str:
         good = sum(count for outcome, count in counts.items() if outcome.startswith("2"))
         others = ", ".join(f"{outcome}: {count}" for outcome, count in counts.most_common() if outcome[0] != "2")
         lines.append(f"| {kind} | {counts.total()} | {good} | {others} |")
-    lines += ["", *_sentences(soak, findings, tallies)]
+    lines += ["", *_sentences(soak, findings, tallies), ledger.sentence()]
     return "\n".join(lines)
 
 
@@ -184,7 +198,7 @@ def _sentences(soak: Soak, findings: Findings, tallies: list[Tally]) -> list[str
     ]
 
 
-def _verdict(soak: Soak, findings: Findings, progress: Progress) -> int:
+def _verdict(soak: Soak, findings: Findings, ledger: LedgerFindings, progress: Progress) -> int:
     internal = sum(
         count for each in soak.clients for (_, outcome), count in each.tally.outcomes.items() if outcome[:3] == "500"
     )
@@ -195,6 +209,10 @@ def _verdict(soak: Soak, findings: Findings, progress: Progress) -> int:
         "messages that never ended": findings.unfinished,
         "conversations with a gap": findings.out_of_order,
         "pictures lost": findings.attachments_lost,
+        "calls that nobody was charged for": ledger.uncharged,
+        "calls charged twice": ledger.charged_twice,
+        "calls never settled": ledger.unsettled,
+        "users with another budget than their rows": ledger.wrong_sums,
         "texts that differ": different,
         "answers 500": internal,
     }
@@ -219,6 +237,8 @@ def _check(client: SoakClient) -> Findings:
         keys = Counter(each["client_message_id"] for each in messages if each["role"] == "user")
         contents = Counter(each["content"] for each in messages if each["role"] == "user")
         found.messages += len(messages)
+        for question, answer in zip(messages[::2], messages[1::2], strict=True):
+            found.marks[answer["id"]] = _mark_of(question["content"])
         found.lost += len(acknowledged - keys.keys())
         found.doubled += sum(count - 1 for count in keys.values()) + sum(count - 1 for count in contents.values())
         found.unfinished += sum(each["status"] == "generating" for each in messages)
@@ -226,6 +246,11 @@ def _check(client: SoakClient) -> Findings:
     found.attachments_lost = sum(not client.has_attachment(each) for each in client.tally.attachments)
     client.close()
     return found
+
+
+def _mark_of(content: str) -> str:
+    """What the client began the text with, after the directives for the scripted model."""
+    return content.rpartition("]]")[2].split()[0]
 
 
 @contextmanager

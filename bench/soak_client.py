@@ -116,7 +116,10 @@ class SoakClient:
             self._call("regenerate", "POST", f"{self._path}/messages/{last['id']}/regenerate", json={})
 
     def _complete(self) -> None:
-        self._call("complete", "POST", "ai/complete", json={"prompt": self._words()})
+        # The id of the request finds the call in the ledger.
+        words = self._words()
+        request_id = {"X-Request-ID": words.split()[0]}
+        self._call("complete", "POST", "ai/complete", json={"prompt": words}, headers=request_id)
 
     def _upload(self) -> None:
         file = io.BytesIO()

@@ -37,6 +37,7 @@ from edgechat.http.event_stream import ClosingBody, event_stream_response
 from edgechat.http.request_metrics import begin_long, measure_end, measure_first_event
 from edgechat.http.request_state import state_of
 from edgechat.processes.threads import EXITS, start_thread, waiting
+from edgechat.stores import store_time
 
 logger = structlog.get_logger(__name__)
 
@@ -146,7 +147,9 @@ class OpenCall:
 
         def work() -> None:
             try:
-                result = function()
+                # A caller waits, so this is no background work, whose waits for stores may be longer.
+                with store_time.at_most(store_time.request_seconds()):
+                    result = function()
                 outcome.append(lambda: result)
             except BaseException as error:
                 outcome.append(partial(_raise, error))

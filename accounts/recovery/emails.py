@@ -7,6 +7,7 @@ from smtplib import SMTPException
 import structlog
 from django.conf import settings
 from django.core.mail import send_mail
+from django.db import connection
 
 from accounts.models import User
 from accounts.recovery.emailed_tokens import Purpose, make_emailed_token
@@ -25,7 +26,12 @@ _TEXTS: dict[Purpose, tuple[str, str, str]] = {
 
 
 def send_password_reset(email: str) -> None:
-    """Send a link to the user with this address, if there is one."""
+    """Send a link to the user with this address, if there is one.
+
+    Raises OperationalError while PostgreSQL does not answer, for every address alike.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
     start_thread(_send_to, email)
 
 

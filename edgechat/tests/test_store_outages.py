@@ -30,6 +30,7 @@ def test_without_postgresql(web_with: Callable[..., str], alice: Person) -> None
             ("POST", "auth/login", credentials),
             ("POST", "auth/register", credentials),
             ("POST", "auth/refresh", {"refresh_token": alice.tokens["refresh_token"]}),
+            ("POST", "auth/password/forgot", {"email": alice.email}),
             ("GET", "chat/conversations", None),
             ("POST", "ai/complete", {"prompt": "hello"}),
             ("GET", "usage/me", None),
@@ -63,6 +64,7 @@ def test_without_mongodb(web_with: Callable[..., str], register: Callable[..., P
         ("POST", f"{path}/messages", {"content": "hello"}),
         ("GET", f"{path}/messages", None),
         ("GET", f"{path}/messages/{'0' * 24}:00000001", None),
+        ("GET", "users/me/export", None),
         ("GET", "health/mongo", None),
         ("GET", "health/ready", None),
     )
@@ -74,5 +76,5 @@ def test_without_mongodb(web_with: Callable[..., str], register: Callable[..., P
     assert_error(alice.get("chat/conversations/malformed"), 404, "not_found", "Conversation not found")
     assert alice.get("users/me").status_code == 200
     assert alice.post("ai/complete", json={"prompt": "hello"}).json()["text"] == "Echo: hello"
-    # Seven calls that found no MongoDB, three others, and the registration's own. Health checks do not count.
-    assert alice.get("usage/me").json()["total_requests"] == 11
+    # Eight calls that found no MongoDB, three others, and the registration's own. Health checks do not count.
+    assert alice.get("usage/me").json()["total_requests"] == 12
