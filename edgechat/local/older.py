@@ -54,7 +54,8 @@ def _install_packages() -> None:
     if _REQUIREMENTS.exists() and _REQUIREMENTS.read_text() == wanted:
         return
     print("Installing the packages of the older version ...")
-    venv.create(FOLDER / "venv", clear=True, with_pip=True)
+    if not PYTHON.exists():
+        venv.create(FOLDER / "venv", with_pip=True)
     pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--quiet", "--quiet", "install"]
     try:
         subprocess.run([*pip, "-r", "requirements.txt"], cwd=SOURCE, check=True)

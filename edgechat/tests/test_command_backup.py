@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import re
@@ -21,6 +22,7 @@ import psutil
 import psycopg
 import pytest
 import redis
+from django.core.management import call_command
 from django.test import override_settings
 from psycopg import sql
 from pymongo import MongoClient
@@ -279,8 +281,9 @@ def test_a_store_with_data_and_a_damaged_archive_are_refused_before_anything_is_
         "CommandError: Restore only into empty stores: PostgreSQL has rows in accounts_organization; "
         "MongoDB has documents in owners; the storage has pictures; Redis has keys. Nothing was changed.\n"
     ) in refused.stderr
-    checked = filled.manage("restore", "--check", str(archive))
-    assert re.fullmatch(r"The archive of \S+ is whole\.\n", checked.stdout)
+    checked = io.StringIO()
+    call_command("restore", "--check", str(archive), stdout=checked)
+    assert re.fullmatch(r"The archive of \S+ is whole\.\n", checked.getvalue())
     assert [path.name for path in (data_dir / "backups").iterdir()] == [archive.name], "nothing unfinished is left"
 
 

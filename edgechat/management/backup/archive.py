@@ -89,6 +89,10 @@ class ArchiveWriter:
         self._gzip.close()
         return dict(json.loads(text))
 
+    def abandon(self) -> None:
+        """Write nothing more, also when this object is deleted: the file is closed by then."""
+        self._gzip.fileobj = io.BytesIO()
+
     def _write(self, name: str, data: bytes) -> None:
         entry = tarfile.TarInfo(name)
         entry.size, entry.mode = len(data), 0o600

@@ -32,7 +32,12 @@ def back_up(place: FolderPlace | BucketPlace, *, report: Report) -> dict[str, An
     for told in place.remove_leftovers():
         report(told)
     with place.writing() as file:
-        written = _write(ArchiveWriter(file), report=report)
+        archive = ArchiveWriter(file)
+        try:
+            written = _write(archive, report=report)
+        except BaseException:
+            archive.abandon()
+            raise
     try:
         report("Reading the archive again")
         with place.reading() as stored:
