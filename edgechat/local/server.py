@@ -102,6 +102,10 @@ class Server(ABC):
     def working_folder(self) -> Path:
         return self.folder
 
+    def listens(self, port: int) -> bool:
+        """Whether the child itself listens on `port`, and not another process that was faster."""
+        return listens(self.pid, port)
+
     def is_running(self) -> bool:
         return self._child is not None and self._child.exit_code() is None
 
@@ -178,7 +182,7 @@ class Server(ABC):
             if self._stopped.is_set():
                 self._child.kill()
                 raise LocalError(f"{self.label} was stopped while it started.")
-            if listens(self._child.pid, self._port):
+            if self.listens(self._port):
                 try:
                     self.check()
                 except self.not_ready as error:

@@ -79,6 +79,11 @@ except ValueError:
 _database["DISABLE_SERVER_SIDE_CURSORS"] = DATABASE_POOLER
 _database["CONN_MAX_AGE"] = 0  # Django refuses persistent connections together with a pool.
 _database["OPTIONS"] = {**_database.get("OPTIONS", {}), "connect_timeout": 3}
+if not DATABASE_POOLER:  # which accepts no options of a session
+    # PostgreSQL ends the session of a machine that was cut off after 25 s. The default is two hours, for which the rows
+    # that a transaction had changed would stay locked.
+    _keepalives = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+    _database["OPTIONS"]["options"] = f"{_keepalives} {_database['OPTIONS'].get('options', '')}".strip()
 if gevent.monkey.is_module_patched("socket"):
     # Only web processes benefit from a pool. A command has one connection, and needs its errors immediately.
     from edgechat.stores.postgresql.base import BoundedConnection

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 
 class StoreProxy:
-    """Forwards connections to the server that a URL names; `url` names the proxy instead.
+    """Forwards connections to the server that a URL names; `url` names the proxy instead, which listens at `host`.
 
     `delay` is how long the server's answers are delayed, in seconds. `bytes_per_second` slows what clients send, as a
     server does that takes long for each document. With `silent` nothing passes, and connections stay
@@ -20,13 +20,13 @@ class StoreProxy:
     command, or a pipeline of commands, in one piece, and waits for the answer before the next one.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, host: str = "127.0.0.1") -> None:
         found = re.search(r"(//(?:[^@/]*@)?)(?:127\.0\.0\.1|localhost):(\d+)", url)
         assert found is not None, url
         self._target = int(found[2])
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self._listener = socket.create_server((host, 0), backlog=256)
         port = self._listener.getsockname()[1]
-        self.url = url.replace(found[0], f"{found[1]}127.0.0.1:{port}")
+        self.url = url.replace(found[0], f"{found[1]}{host}:{port}")
         self.delay = 0.0
         self.bytes_per_second = math.inf
         self.silent = False
