@@ -64,6 +64,7 @@ class Assumptions:
     # What a process and a machine have.
     busy: float = _figure(0.5, "part of a core that is used in the busiest hour")
     cores: float = _figure(16, "cores of the largest machine for one store")
+    disk_bytes: float = _figure(8e12, "the largest disk for one store")
     pool_size: float = _figure(10, "DATABASE_POOL_SIZE")
     postgresql_connections: float = _figure(500, "connections that PostgreSQL serves well")
     mongodb_connections: float = _figure(32, "connections of a process to MongoDB")
@@ -93,6 +94,8 @@ class Needs:
     mongodb_connections: float
     redis_connections: float
     redis_bytes: float
+    model_calls_a_minute: float
+    model_tokens_a_minute: float
     messages_a_day: float
     mongodb_bytes_a_year: float
     postgresql_raw_bytes: float
@@ -136,6 +139,8 @@ def needs(given: Assumptions) -> Needs:
         mongodb_connections=processes * given.mongodb_connections,
         redis_connections=processes * given.redis_connections,
         redis_bytes=sends * 3600 * given.live_bytes + given.users * given.user_bytes,
+        model_calls_a_minute=sends * 60,
+        model_tokens_a_minute=sends * 60 * (given.input_tokens + given.output_tokens),
         messages_a_day=given.users * given.sends * 2,
         mongodb_bytes_a_year=transcripts,
         postgresql_raw_bytes=raw,
@@ -169,6 +174,16 @@ def limits(given: Assumptions) -> list[tuple[str, float, str]]:
             given.busy / (use.sends_a_second * given.deltas * given.redis_delta / 1000),
             "installations of their own for parts of the users",
         ),
+        (
+            "the disk of one MongoDB machine, after a year",
+            given.disk_bytes * given.copies / use.mongodb_bytes_a_year,
+            "shards by `owner_id`, or old conversations deleted",
+        ),
+        (
+            "the disk of the primary of PostgreSQL, after a year",
+            given.disk_bytes / (use.postgresql_raw_bytes + use.ledger_bytes_a_year + use.hours_bytes_a_year),
+            "a smaller `USAGE_RAW_DAYS`; the ledger of former years in an archive",
+        ),
         ("connections to one Redis", given.redis_clients / use.redis_connections, "a larger `maxclients`"),
         (
             "the primary of PostgreSQL (CPU)",
@@ -200,6 +215,8 @@ _ROWS: list[tuple[str, Callable[[Needs], float], str]] = [
     ("connections to MongoDB", lambda use: use.mongodb_connections, "at most"),
     ("connections to Redis", lambda use: use.redis_connections, "at most"),
     ("memory of Redis", lambda use: use.redis_bytes / GB, "GB"),
+    ("calls to the model in the busiest hour", lambda use: use.model_calls_a_minute, "a minute"),
+    ("tokens of these calls", lambda use: use.model_tokens_a_minute / 1e6, "million a minute"),
     ("messages", lambda use: use.messages_a_day / 1e6, "million a day"),
     ("MongoDB, all copies", lambda use: use.mongodb_bytes_a_year / GB, "GB a year"),
     ("PostgreSQL, records of requests", lambda use: use.postgresql_raw_bytes / GB, "GB, then constant"),

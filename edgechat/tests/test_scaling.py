@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from bench.scaling import Assumptions
 
 PROJECT = Path(__file__).parents[2]
 
@@ -33,3 +38,23 @@ def test_others_can_enter_their_own_figures() -> None:
     assert needed(fewer, name) < needed(usual, name) / 2
     assert needed(fewer, "cost of the model") == 0
     assert needed(scaling("--users", "100000"), "messages") * 10 == needed(usual, "messages")
+
+
+def test_the_times_are_those_of_the_performance_page() -> None:
+    """Within a third, because two runs on one machine differ."""
+    page = (PROJECT / "docs/performance.md").read_text()
+    table = page.partition("| row | web CPU ms |")[2].partition("\n\n")[0]
+    rows = {cells[0]: [float(cell or "nan") for cell in cells[1:5]] for cells in map(cells_of, table.splitlines()[2:])}
+    send, page_row, login, streams = (rows[name] for name in ("send-by-32", "page", "login", "streams-1000"))
+    given = Assumptions()
+    used = [given.web_send, given.postgresql_send, given.mongodb_send, given.redis_send]
+    used += [given.web_read, given.postgresql_read, given.mongodb_read, given.redis_read, given.web_login]
+    assert used == pytest.approx([*send, *page_row, login[0]], rel=0.33)
+    [microseconds] = re.findall(r"each chunk is a delta of its own: (\d+) µs", page)
+    assert given.web_delta == pytest.approx(int(microseconds) / 1000, rel=0.33)
+    # 20 chunks for each of these streams; a small difference of two large figures.
+    assert 0 < given.redis_delta < 2 * streams[3] / 20
+
+
+def cells_of(row: str) -> list[str]:
+    return [cell.strip() for cell in row.strip("|").split("|")]
