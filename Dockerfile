@@ -3,6 +3,11 @@ FROM python:3.12-slim AS packages
 RUN python -m venv /opt/venv
 COPY requirements.txt /tmp/requirements.txt
 RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check -r /tmp/requirements.txt
+# What they are, with their versions and licences, as CycloneDX.
+RUN python -m venv /opt/sbom && \
+    /opt/sbom/bin/pip install --no-cache-dir --disable-pip-version-check cyclonedx-bom==7.5.0 && \
+    /opt/sbom/bin/cyclonedx-py environment /opt/venv/bin/python --gather-license-texts --output-reproducible \
+        --output-format JSON --output-file /opt/venv/sbom.cdx.json
 
 FROM python:3.12-slim
 ENV PATH=/opt/venv/bin:$PATH \

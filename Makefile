@@ -28,7 +28,7 @@ PRODUCTION_LIKE := ENVIRONMENT=production JWT_SECRET=only-for-the-check-01234567
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev demo test faults browser-test pooler-test older-test screenshots check docs bench bench-quick soak vendor clean install model browser node pooler older
+.PHONY: help run dev demo test faults browser-test pooler-test older-test machines-test deploy-test sbom screenshots check docs bench bench-quick soak vendor clean install model browser node pooler older prometheus caddy
 
 help:
 	@echo 'make run     serve the API on PORT (8000), with every server it needs, until Ctrl-C'
@@ -39,6 +39,9 @@ help:
 	@echo 'make browser-test  try the playground in headless Chromium'
 	@echo 'make pooler-test  try PostgreSQL behind PgBouncer, from Debian or Ubuntu'
 	@echo 'make older-test  try an earlier version beside this one: OLDER=<commit>, by default the last release'
+	@echo 'make machines-test  try another machine (a network namespace, which needs root or a user namespace) with another clock, and cut it off'
+	@echo 'make deploy-test  try the files of deploy/ with Prometheus and Caddy, from Debian or Ubuntu'
+	@echo 'make sbom    list the packages of production and their licences in sbom.cdx.json'
 	@echo 'make check   lint, types, migrations, settings, the OpenAPI file, security, known vulnerabilities'
 	@echo 'make docs    build the documentation into site/'
 	@echo 'make bench   measure every figure beside its floor; BASE=<commit> compares with that commit, ROWS="me list" selects'
@@ -73,6 +76,19 @@ pooler-test: install pooler
 
 older-test: install older
 	$(BIN)/python -m pytest edgechat/tests/older
+
+# Who is not root becomes it in a user namespace, where the system lets anybody make one. It has a network of its own.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,unshare --user --map-current-user --keep-caps --net --mount \
+	sh -c 'ip link set lo up && exec "$$0" "$$@"')
+
+machines-test: install
+	$(AS_ROOT) $(BIN)/python -m pytest edgechat/tests/machines
+
+deploy-test: install prometheus caddy
+	$(BIN)/python -m pytest edgechat/tests/deploy
+
+sbom: install
+	$(BIN)/python -m edgechat.local sbom
 
 screenshots: install browser
 	$(BIN)/python -m pytest $(BROWSER_TESTS)/screenshots.py
@@ -147,6 +163,12 @@ pooler: install
 
 older: install
 	@$(BIN)/python -m edgechat.local older $(OLDER)
+
+prometheus: install
+	@$(BIN)/python -m edgechat.local prometheus
+
+caddy: install
+	@$(BIN)/python -m edgechat.local caddy
 
 node: $(NODE_INSTALLED)
 

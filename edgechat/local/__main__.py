@@ -5,18 +5,24 @@ import sys
 
 from edgechat.local.audit import audit
 from edgechat.local.browser import install_browser
+from edgechat.local.caddy import install_caddy
 from edgechat.local.lint_openapi import lint_openapi
 from edgechat.local.node_tools import install_node_tools
 from edgechat.local.older import install_older
 from edgechat.local.pooler import install_pooler
 from edgechat.local.process import LocalError
+from edgechat.local.prometheus import install_prometheus
 from edgechat.local.run import run
+from edgechat.local.sbom import write_sbom
 from edgechat.local.vendor import vendor
 
 _STEPS = {
     "vendor": (vendor, "copy the playground's libraries from their npm packages"),
     "browser": (install_browser, "install what the playground's tests need: a headless Chromium, and axe"),
     "pooler": (install_pooler, "unpack PgBouncer, which the tests of a transaction pooler need"),
+    "prometheus": (install_prometheus, "unpack Prometheus, which the tests of the alerts and the metrics need"),
+    "caddy": (install_caddy, "unpack Caddy, which the tests of TLS need"),
+    "sbom": (write_sbom, "write the packages of production and their licences to sbom.cdx.json (CycloneDX)"),
     "node": (install_node_tools, "install the npm packages that check the OpenAPI file and generate clients"),
     "lint-openapi": (lint_openapi, "check the OpenAPI file with public tools"),
 }

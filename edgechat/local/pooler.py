@@ -1,53 +1,27 @@
 """PgBouncer, which shares PostgreSQL's connections between transactions: for tests only.
 
-It comes from the system, else from the packages of Debian or Ubuntu, which are unpacked without being installed. No
-Python or npm package has it, so its tests are a target of their own, `make pooler-test`.
+No Python or npm package has it, so its tests are a target of their own, `make pooler-test`.
 """
 
 from __future__ import annotations
 
-import re
 import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from edgechat.local import debian
 from edgechat.local.data_dir import write_secret
 from edgechat.local.ports import HOST
 from edgechat.local.process import Identity, LocalError
 from edgechat.local.server import Server
 from edgechat.local.unprivileged import give_folder, identity_for, let_pass
 
-FOLDER = Path(__file__).parents[2] / ".venv" / "pooler"
-_PROGRAM = FOLDER / "usr" / "sbin" / "pgbouncer"
-# The libraries of the package that a small system lacks.
-_LIBRARIES = re.compile(r"^\s+Depends: (lib(?:event|c-ares|cares)[\w.+-]*)$", re.MULTILINE)
-_INSTALL = "Install PgBouncer, for example: apt install pgbouncer"
+_PACKAGE = "pgbouncer"
 
 
 def install_pooler() -> int:
     """Unpack PgBouncer into the virtual environment, unless the system has it or it is there."""
-    if _system_program() is None and not _PROGRAM.exists():
-        with tempfile.TemporaryDirectory() as folder:
-            depends = _run("apt-cache", "depends", "pgbouncer", folder=folder)
-            _run("apt-get", "download", "pgbouncer", *_LIBRARIES.findall(depends), folder=folder)
-            for package in Path(folder).glob("*.deb"):
-                _run("dpkg-deb", "--extract", str(package), str(FOLDER), folder=folder)
-    print(f"PgBouncer: {_system_program() or _PROGRAM}")
-    return 0
-
-
-def _run(*command: str, folder: str) -> str:
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=300)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise LocalError(f"{' '.join(command)} failed: {error}. {_INSTALL}") from error
-    return done.stdout
-
-
-def _system_program() -> str | None:
-    return shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
+    return debian.unpack(_PACKAGE, _PACKAGE, with_libraries="libevent|libc-ares|libcares")
 
 
 class PgBouncer(Server):
@@ -78,10 +52,7 @@ class PgBouncer(Server):
         self._identity = identity_for(self.folder / "run")
         let_pass(self._data_dir, self._identity)
         give_folder(self.folder, self._identity)  # PgBouncer refuses to run as root
-        program = _system_program() or (str(_PROGRAM) if _PROGRAM.exists() else None)
-        if program is None:
-            raise LocalError(_INSTALL)
-        for file in (Path(program), *FOLDER.glob("usr/lib/*/lib*.so*")):
+        for file in (debian.require(_PACKAGE, _PACKAGE), *debian.libraries(_PACKAGE)):
             if not (self.folder / file.name).exists():
                 shutil.copy(file, self.folder, follow_symlinks=True)
 

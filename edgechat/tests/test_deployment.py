@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ import yaml
 from django.core.management import get_commands
 
 from conftest import Api
+from edgechat.local.metrics_page import exported_name
+from edgechat.metrics import catalog
 from edgechat.settings import env
 
 PROJECT = Path(__file__).parents[2]
@@ -131,19 +134,129 @@ def test_variables_and_commands_exist() -> None:
     assert commands <= get_commands().keys()
 
 
-def test_the_autoscaler_s_metrics_come_from_the_adapter() -> None:
+def test_the_secret_has_each_setting_that_is_one() -> None:
+    """A new setting that is a secret, or that production cannot do without, must be in the example."""
+    older = {"SECRET_KEY", "POSTGRES_PASSWORD"}  # names of the older backends
+    secret_names = re.compile(r"(SECRET|PASSWORD|TOKEN|KEY|KEY_ID|DSN)$")
+    secrets = {name for name in env.names_read - older if secret_names.search(name)}
+    with_passwords = {"DATABASE_URL", "MONGODB_URL", "REDIS_URL", "EMAIL_URL"}
+    page = (PROJECT / "docs/settings.md").read_text()
+    required = set(re.findall(r"^\| `(\w+)` \| required \|", page, re.MULTILINE))
+    as_files = {name.removesuffix("_FILE") for name in re.findall(r"`([A-Z_0-9]+_FILE)`", page)} - {
+        "ENV",
+        "CREDENTIALS",
+    }
+    [secret] = documents("secret.example.yaml")
+    assert secret["stringData"].keys() == secrets | with_passwords | required | (as_files - older) | {
+        "FIRST_SUPERUSER_EMAIL"
+    }
+
+
+def test_the_settings_have_what_pods_behind_an_ingress_need() -> None:
+    settings = dict(line.split("=", 1) for line in lines_of("settings.env"))
+    assert settings["ENVIRONMENT"] == "production"
+    assert settings["PUBLIC_URL"] == f"https://{settings['ALLOWED_HOSTS']}"
+    assert settings.keys() >= {"TRUSTED_PROXY_COUNT", "WEB_CONCURRENCY", "GRACEFUL_TIMEOUT", "S3_BUCKET"}
+    optional = [
+        line[1:].partition("=")[0] for line in (FOLDER / "settings.env").read_text().splitlines() if line[:1] == "#"
+    ]
+    assert {name for name in optional if name.isupper()} <= env.names_read
+
+
+def test_the_autoscaler_s_metrics_come_from_the_adapter_and_from_the_pods() -> None:
     [scaler] = of_kind("HorizontalPodAutoscaler")
     asked = {each["pods"]["metric"]["name"] for each in scaler["spec"]["metrics"] if each["type"] == "Pods"}
     adapter = yaml.safe_load((FOLDER / "prometheus-adapter.yaml").read_text())
     [rule] = adapter["rules"]["custom"]
-    assert (
-        set(re.findall(r"edgechat_\w+", rule["seriesQuery"]))
-        == asked
-        == {
-            "edgechat_admission_waiting",
-            "edgechat_replies_running",
-        }
+    assert set(re.findall(r"edgechat_\w+", rule["seriesQuery"])) == asked
+    gauges = {
+        exported_name(each)
+        for each in vars(catalog).values()
+        if getattr(each, "_type", "") == "gauge" and hasattr(each, "_documentation")
+    }
+    assert asked == {"edgechat_admission_waiting", "edgechat_replies_running"} <= gauges
+    # The labels by which the adapter finds the pod are those that Prometheus adds.
+    [job] = yaml.safe_load((PROJECT / "deploy/prometheus/kubernetes.yml").read_text())["scrape_configs"]
+    [elsewhere] = yaml.safe_load((PROJECT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    assert (job["job_name"], job["authorization"]) == (elsewhere["job_name"], elsewhere["authorization"])
+    added = {each["target_label"] for each in job["relabel_configs"] if "target_label" in each}
+    assert added == set(rule["resources"]["overrides"]) == set(re.findall(r'(\w+)!=""', rule["seriesQuery"]))
+    [kept] = [each["regex"] for each in job["relabel_configs"] if each.get("action") == "keep"]
+    [deployment] = of_kind("Deployment")
+    template = deployment["spec"]["template"]
+    component = template["metadata"]["labels"]["app.kubernetes.io/component"]
+    assert kept == f"{component};{template['spec']['containers'][0]['ports'][0]['name']}"
+    assert job["kubernetes_sd_configs"][0]["namespaces"]["names"] == [KUSTOMIZATION["namespace"]]
+
+
+STORE, PUBLIC, NODE, OTHER_POD = "10.1.2.3", "142.250.1.1", "169.254.169.254", "172.16.5.5"
+NEEDED = {
+    ("app", STORE, 5432),
+    ("app", STORE, 6432),
+    ("app", STORE, 27017),
+    ("app", STORE, 6379),
+    ("app", PUBLIC, 80),  # pages that users name
+    ("app", PUBLIC, 443),  # the model, the bucket
+    ("app", PUBLIC, 465),
+    ("app", PUBLIC, 587),
+    ("app", "monitoring", 4318),
+    ("migrate", STORE, 5432),
+    ("migrate", STORE, 27017),
+    ("backup", STORE, 5432),
+    ("backup", STORE, 27017),
+    ("backup", PUBLIC, 443),
+    *((name, "kube-system", 53) for name in ("app", "migrate", "backup")),
+}
+REFUSED = {
+    ("app", NODE, 80),  # the cloud's address of credentials
+    ("app", STORE, 443),  # the cluster's own API
+    ("app", STORE, 22),
+    ("app", OTHER_POD, 8000),
+    ("app", PUBLIC, 5432),
+    ("app", "monitoring", 9090),
+    ("migrate", PUBLIC, 443),
+    ("migrate", "monitoring", 4318),
+    ("backup", PUBLIC, 80),
+    ("backup", NODE, 80),
+}
+
+
+def may_reach(component: str, target: str, port: int) -> bool:
+    """Whether the policies let a pod connect to an address, or to a namespace. Rules are added up."""
+    labels = {"app.kubernetes.io/name": "edgechat", "app.kubernetes.io/component": component}.items()
+    return any(
+        any(port == each["port"] for each in rule["ports"]) and any(includes(peer, target) for peer in rule["to"])
+        for policy in of_kind("NetworkPolicy")
+        if policy["spec"]["podSelector"]["matchLabels"].items() <= labels
+        for rule in policy["spec"].get("egress", [])
     )
+
+
+def includes(peer: dict[str, Any], target: str) -> bool:
+    if "ipBlock" in peer:
+        if not target[0].isdigit():
+            return False
+        address = ipaddress.ip_address(target)
+        block = peer["ipBlock"]
+        return address in ipaddress.ip_network(block["cidr"]) and not any(
+            address in ipaddress.ip_network(each) for each in block.get("except", [])
+        )
+    return bool(peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] == target)
+
+
+def test_pods_reach_what_they_need_and_nothing_else() -> None:
+    assert [each for each in NEEDED if not may_reach(*each)] == []
+    assert [each for each in REFUSED if may_reach(*each)] == []
+    [secret] = documents("secret.example.yaml")
+    for name, port in {"DATABASE_URL": 5432, "MONGODB_URL": 27017, "REDIS_URL": 6379}.items():
+        assert f":{port}/" in secret["stringData"][name]
+    assert secret["stringData"]["EMAIL_URL"].endswith(":587")
+    policies = of_kind("NetworkPolicy")
+    [everywhere] = [each for each in policies if each["metadata"]["name"] == "edgechat"]
+    assert everywhere["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    # Only the app is reached by others.
+    reached = [each["metadata"]["name"] for each in policies if each["spec"].get("ingress")]
+    assert reached == ["edgechat-app"]
 
 
 def test_labels_of_pods_are_those_that_select_them() -> None:
@@ -152,9 +265,10 @@ def test_labels_of_pods_are_those_that_select_them() -> None:
     selectors = [deployment["spec"]["selector"]["matchLabels"], of_kind("Service")[0]["spec"]["selector"]]
     selectors += [each["spec"]["selector"]["matchLabels"] for each in of_kind("PodDisruptionBudget")]
     assert all(selector == labels for selector in selectors)
-    [policy] = of_kind("NetworkPolicy")
-    chosen = policy["spec"]["podSelector"]["matchLabels"].items()
-    assert all(chosen <= pod["metadata"]["labels"].items() for _, pod in pods())
+    policies = [each["spec"]["podSelector"]["matchLabels"] for each in of_kind("NetworkPolicy")]
+    all_labels = [pod["metadata"]["labels"] for _, pod in pods()]
+    assert all(any(chosen.items() <= each.items() for each in all_labels) for chosen in policies)
+    assert all(policies[0].items() <= each.items() for each in all_labels)
 
 
 def test_proxies_pass_streams_on_at_once() -> None:
@@ -175,4 +289,9 @@ def test_the_image_has_no_compiler() -> None:
     dockerfile = (PROJECT / "Dockerfile").read_text()
     assert re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE) == ["python:3.12-slim"] * 2
     assert "apt-get" not in dockerfile
-    assert dockerfile.count("pip install") == 1  # in the first stage
+    _, packages, runtime = re.split(r"^FROM ", dockerfile, flags=re.MULTILINE)
+    assert (packages.count("bin/pip install"), runtime.count("pip install")) == (2, 0)
+    # The list of packages is in the folder that the image takes over, and the program that makes it is not.
+    assert "--output-file /opt/venv/sbom.cdx.json" in packages
+    assert "COPY --from=packages /opt/venv /opt/venv" in runtime
+    assert "/opt/sbom" not in runtime

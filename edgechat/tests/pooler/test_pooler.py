@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -88,27 +90,56 @@ def test_a_pooler_that_is_gone_is_a_503_until_it_is_back(
     eventually(lambda: alice.get("users/me").status_code == 200)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["migrate", "--noinput"],
-        ["rebuild_usage", "--dry-run"],
-        ["usage_report"],
-        ["prune_usage"],
-        ["prune_sessions"],
-        ["doctor", "--no-model"],
-    ],
-    ids=lambda command: command[0],
-)
-def test_a_command_works_through_it(pooler: PgBouncer, command: list[str]) -> None:
-    environment = {**os.environ, "DATABASE_URL": pooler.url, "DATABASE_POOLER": "true"}
+def manage(pooler: PgBouncer, *command: str, **environment: str) -> str:
+    """What a management command prints whose PostgreSQL is the pooler."""
     done = subprocess.run(
         [sys.executable, "manage.py", *command],
         cwd=PROJECT,
-        env=environment,
+        env={**os.environ, "DATABASE_URL": pooler.url, "DATABASE_POOLER": "true", **environment},
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["migrate", "--noinput"],
+        ["rebuild_usage"],
+        ["usage_report"],
+        ["prune_usage"],
+        ["prune_sessions"],
+        ["prune_audit"],
+        ["prune_attachments"],
+        ["status"],
+        ["doctor", "--no-model"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_command_works_through_it(pooler: PgBouncer, command: list[str]) -> None:
+    manage(pooler, *command)
+
+
+def test_a_backup_and_its_restoration_work_through_it(pooler: PgBouncer, alice: Person, data_dir: Path) -> None:
+    assert alice.say(alice.new_conversation(), "Hello").status_code == 200
+    (data_dir / "archives").mkdir()
+    manage(pooler, "backup", str(data_dir / "archives"))
+    [archive] = (data_dir / "archives").iterdir()
+    name = f"restored_{uuid.uuid4().hex}"
+    own = urlsplit(os.environ["DATABASE_URL"])
+    with psycopg.connect(own.geturl(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    elsewhere = {
+        "DATABASE_URL": urlsplit(pooler.url)._replace(path=f"/{name}").geturl(),
+        "MONGODB_DB": name,
+        "REDIS_URL": urlsplit(os.environ["REDIS_URL"])._replace(path="/9").geturl(),
+        "DATA_DIR": str(data_dir / "restored"),
+    }
+    manage(pooler, "restore", str(archive), **elsewhere)
+    with psycopg.connect(own._replace(path=f"/{name}").geturl()) as connection:
+        emails = connection.execute("SELECT email FROM accounts_user").fetchall()
+    assert (alice.email,) in emails
