@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from html import unescape
 
 import pytest
 from django.contrib.auth.models import Group
+from django.utils import timezone
 
+from accounts.models import User
 from accounts.tests.staff import Staff, helper, make_user, superuser
 from conftest import Person
+from usage.models import RequestRecord
+from usage.tests.sums import settled
 
 PAGES = {
     "accounts/user/": {"Support", "Finance"},
@@ -46,6 +51,77 @@ def test_a_group_opens_its_pages_and_no_others(web_url: str, alice: Person, name
         transcript = staff.get(f"conversations/conversation/{conversation}/transcript/")
         # Whoever may read asks for the password first, or reads at once after a login.
         assert (transcript.status_code == 200) == (name == "Transcript reader")
+
+
+def _member(name: str) -> User:
+    user = make_user("member", is_staff=True)
+    user.groups.add(Group.objects.get(name=name))
+    return user
+
+
+@pytest.mark.parametrize("name", ["Support", "Finance", "Auditor", "Transcript reader"])
+def test_a_group_gets_the_files_and_the_figures_of_its_pages_and_no_others(
+    web_url: str, alice: Person, name: str
+) -> None:
+    call = settled(timezone.now(), cost=5, user_id=alice.id)
+    refused = RequestRecord.objects.create(
+        user_id=alice.id, at=timezone.now(), method="GET", route="r", status=429, milliseconds=1, reason="rate_limited"
+    )
+    finance, chat = {"Finance"}, {"Support", "Transcript reader"}
+    paths = {f"{page}export.csv": groups for page, groups in PAGES.items() if not page.endswith("add/")}
+    paths |= {f"usage/ledgerentry/charts/{slug}.csv": finance for slug in ("requests", "cost", "errors", "latency")}
+    paths |= {f"usage/ledgerentry/{page}": finance for page in ("users/", "users.csv", f"users/{alice.id}/")}
+    paths |= {f"conversations/conversation/{page}": chat for page in ("quality/", "quality.csv")}
+    paths |= {
+        "usage/requestrecord/find/": {"Support", "Finance", "Auditor"},
+        f"accounts/user/{alice.id}/change/": {"Support", "Finance"},
+        f"usage/ledgerentry/{call.pk}/change/": finance,
+        f"usage/requestrecord/{refused.pk}/change/": {"Support", "Finance"},
+    }
+    with closing(Staff(web_url, _member(name), "password of member")) as staff:
+        statuses = {path: staff.get(path).status_code for path in paths}
+    assert {path for path, status in statuses.items() if status == 200} == {
+        path for path, groups in paths.items() if name in groups
+    }
+    assert set(statuses.values()) <= {200, 403}
+
+
+@pytest.mark.parametrize("name", ["Support", "Finance", "Auditor", "Transcript reader"])
+def test_no_link_of_a_page_leads_a_group_to_a_refusal(web_url: str, alice: Person, name: str) -> None:
+    settled(timezone.now(), cost=5, user_id=alice.id)
+    conversation = alice.new_conversation()
+    starts = ["", *PAGES, f"accounts/user/{alice.id}/change/", f"usage/ledgerentry/users/{alice.id}/"]
+    starts += ["usage/requestrecord/find/?q=" + alice.email, f"conversations/conversation/?q={conversation}"]
+    followed: dict[str, int] = {}
+    with closing(Staff(web_url, _member(name), "password of member")) as staff:
+        for start in starts:
+            page = staff.get(start)
+            if page.status_code != 200:
+                continue
+            for link in re.findall(r'href="(/admin/[^"#]*)"', page.text):
+                # One link of each kind: ids differ, and so do the values of filters.
+                kind = re.sub(r"\d+|[0-9a-f]{24}", "N", link.partition("?")[0])
+                if kind not in followed:
+                    followed[kind] = staff.get(f"{web_url}{unescape(link)}").status_code
+    assert len(followed) > 5
+    assert {kind: status for kind, status in followed.items() if status not in (200, 302)} == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "titles"),
+    [
+        (
+            "Support",
+            "Conversations, Requests, Failed requests, Organizations, Sessions, API keys, Quality of replies",
+        ),
+        ("Finance", "Costs, Requests, Failed requests, Ledger, Hourly usage, Organizations"),
+    ],
+)
+def test_a_user_s_page_offers_a_group_its_rows(web_url: str, alice: Person, name: str, titles: str) -> None:
+    with closing(Staff(web_url, _member(name), "password of member")) as staff:
+        page = staff.get(f"accounts/user/{alice.id}/change/").text
+    offered = page.partition('aria-label="Rows"')[2].partition("</nav>")[0]
+    assert ", ".join(re.findall(r">([^<>]+)</a>", offered)) == titles
 
 
 def test_support_ends_sessions_and_deactivates_users(web_url: str, alice: Person) -> None:

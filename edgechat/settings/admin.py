@@ -34,6 +34,7 @@ UNFOLD = {
     "SITE_HEADER": SITE,
     "SITE_SYMBOL": "forum",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda _: static("edgechat/icon.svg")}],
+    "STYLES": [lambda _: static("edgechat/staff.css")],
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "usage.staff.dashboard_page.add_dashboard",

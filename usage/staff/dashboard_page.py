@@ -10,6 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
 
 from accounts.staff.rights import may_see
 from usage.ledger.queries import NearBudget
@@ -143,6 +144,7 @@ def _cost_cards(board: Dashboard, span: Span, links: Links) -> list[dict[str, st
     ]
 
 
+LINE = mark_safe("<br>")  # nosec B308, B703  (a constant)
 COUNTED = ["Calls", "Input tokens", "Output tokens"]
 
 
@@ -165,8 +167,8 @@ def users_table(found: list[Spender], span: Span, links: Links, total_micros: in
         if not spender.refusals:
             return "0"
         whole = failures(spender, spender.refused, "refused")
-        reasons = refusal_links(refusals_by_code(spender.refusals), span, links, spender.user_id or 0)
-        return format_html('{}: <span class="dashboard-name">{}</span>', whole, reasons)
+        reasons = refusal_links(refusals_by_code(spender.refusals), span, links, spender.user_id or 0, between=LINE)
+        return format_html('<div>{}<div class="refusals">{}</div></div>', whole, reasons)
 
     return {
         "headers": [*user_headers(links), f"Cost ({settings.PRICE_CURRENCY})", "Share"],
@@ -195,7 +197,13 @@ def refusals_by_code(refusals: list[tuple[str, int]]) -> list[tuple[str, int]]:
 
 
 def refusal_links(
-    refusals: list[tuple[str, int]], span: Span, links: Links, user_id: int, *, in_full: bool = False
+    refusals: list[tuple[str, int]],
+    span: Span,
+    links: Links,
+    user_id: int,
+    *,
+    in_full: bool = False,
+    between: str = ", ",
 ) -> str:
     """How often there was each reason, as links to the requests: `9 x budget_exceeded, 3 x rate_limited`.
 
@@ -207,7 +215,7 @@ def refusal_links(
         url = links.requests(span.since, span.until, user=user_id, status="refused", reason=reason or UNKNOWN)
         return linked(url, f"{count:,} × {code_of(reason) or 'without a code'}{words}")
 
-    return format_html_join(", ", "{}", ((one(reason, count),) for reason, count in refusals))
+    return format_html_join(between, "{}", ((one(reason, count),) for reason, count in refusals))
 
 
 def _cost_table(first: str, found: list[tuple[str, Costs]], urls: list[Any]) -> dict[str, Any]:

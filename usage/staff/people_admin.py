@@ -135,6 +135,8 @@ def links(request: HttpRequest, subject: User | Organization) -> list[tuple[str,
     may see."""
     found = ROWS_OF_USERS if isinstance(subject, User) else ROWS_OF_ORGANIZATIONS
     costs = isinstance(subject, User) and request.user.has_perm("usage.view_ledgerentry")
+    replies = isinstance(subject, User) and may_see(request, "conversations.conversation")
+    quality = reverse("admin:conversations_conversation_quality")
     return [
         *([("Costs", reverse("admin:usage_ledgerentry_user", args=[subject.pk]))] if costs else []),
         *(
@@ -147,6 +149,7 @@ def links(request: HttpRequest, subject: User | Organization) -> list[tuple[str,
             for rows in found
             if may_see(request, rows.model)
         ),
+        *([("Quality of replies", f"{quality}?user={subject.pk}")] if replies else []),
     ]
 
 
