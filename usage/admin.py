@@ -43,7 +43,7 @@ __all__ = ["BudgetAdmin", "OrganizationWithUsageAdmin", "UserWithUsageAdmin"]
 class HourlyUsageAdmin(OfUsersAdmin, RecordAdmin):
     list_display = ("hour", "user", "requests", "input_tokens", "output_tokens")
     list_select_related = ("user",)
-    ordering = ("-id",)  # rows are created when their hour begins, and no index starts with the hour
+    ordering = ("-hour",)
 
 
 @admin.register(RequestRecord)
@@ -98,7 +98,7 @@ class LedgerEntryAdmin(OfPayersAdmin, SpendingPages):
     )
     list_select_related = ("user", "organization")
     list_filter = (OrganizationFilter, ModelFilter, "purpose", "estimated", "settled_at")
-    ordering = ("-id",)
+    ordering = ("-settled_at",)  # open calls first; each filter has an index in this order
     csv_values: ClassVar = {
         "cost": lambda entry: exact(entry.cost_micros),
         "shown_request_id": lambda entry: entry.request_id,
@@ -122,7 +122,7 @@ class OrganizationUsageAdmin(OfPayersAdmin, RecordAdmin):
     list_display = ("hour", "organization", "user", "input_tokens", "output_tokens")
     list_filter = (OrganizationFilter,)
     list_select_related = ("organization", "user")
-    ordering = ("-id",)  # as in hourly usage
+    ordering = ("-id",)  # rows are created when their hour begins, and no index starts with the hour
 
 
 @admin.register(Spending)

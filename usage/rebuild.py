@@ -20,8 +20,10 @@ from django.db.backends.utils import CursorWrapper
 from psycopg.errors import DeadlockDetected, ForeignKeyViolation
 
 from usage.ledger.statements import COSTS_OF_DAYS
+from usage.ledger.statements import OF_USER as CALLS_OF_USER
 from usage.models import RecorderPosition, today
 from usage.requests.statements import BUCKET, TRAFFIC
+from usage.requests.statements import OF_USER as REQUESTS_OF_USER
 
 EXAMPLES = 5
 ATTEMPTS = 5
@@ -74,6 +76,27 @@ TABLES = (
             SELECT organization_id, user_id, date_trunc('hour', settled_at, 'UTC') AS hour,
                    sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
               FROM usage_ledgerentry WHERE settled_at IS NOT NULL AND organization_id IS NOT NULL GROUP BY 1, 2, 3
+        """,
+    ),
+    SumTable(
+        name="days of users",
+        table="usage_userday",
+        keys=("user_id", "date"),
+        sums=(
+            *("requests", "failed"),
+            *("calls", "unpriced_calls", "input_tokens", "output_tokens", "cost_micros"),
+        ),
+        recounted=f"""
+            SELECT user_id, (at AT TIME ZONE 'UTC')::date AS date, {REQUESTS_OF_USER}, 0 AS calls, 0 AS unpriced_calls,
+                   0 AS input_tokens, 0 AS output_tokens, 0 AS cost_micros
+              FROM usage_requestrecord WHERE at >= %(raw_day)s::timestamptz GROUP BY 1, 2
+            UNION ALL
+            SELECT user_id, date, requests, failed, 0, 0, 0, 0, 0
+              FROM usage_userday
+             WHERE date < (%(raw_day)s::timestamptz AT TIME ZONE 'UTC')::date AND requests > 0
+            UNION ALL
+            SELECT user_id, (settled_at AT TIME ZONE 'UTC')::date, 0, 0, {CALLS_OF_USER}
+              FROM usage_ledgerentry WHERE settled_at IS NOT NULL GROUP BY 1, 2
         """,
     ),
     SumTable(

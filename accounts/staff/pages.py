@@ -134,9 +134,10 @@ class StaffModelAdmin(AuditedAdmin, ModelAdmin):  # type: ignore[misc]
             found: QuerySet[Any] = self._all_rows(request, columns)
         except IncorrectLookupParameters:
             return HttpResponseRedirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
-        keys = list(found.values_list("pk", flat=True)[: MAX_ROWS + 1])
+        list(found[:1])  # a list that cannot be read is told on a page
 
         def batches() -> Iterator[list[list[Any]]]:
+            keys = list(found.values_list("pk", flat=True)[: MAX_ROWS + 1])  # after the first bytes have been sent
             for start in range(0, len(keys), ROWS_PER_BATCH):
                 batch = keys[start : start + ROWS_PER_BATCH]
                 rows = {row.pk: row for row in found.order_by().filter(pk__in=batch)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import uuid
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -142,6 +144,9 @@ LISTS: dict[str, Callable[[list[User]], None]] = {
     "conversations/todo": _todos,
 }
 
+# Filters without choices, to which other pages link.
+LINKED = {"usage/requestrecord": ("?user=1", "?route=r", "?status=429"), "usage/ledgerentry": ("?user=1", "?model=m")}
+
 
 def _browser() -> Client:
     browser = Client(headers=new_address())
@@ -182,6 +187,21 @@ def test_a_page_of_one_row_takes_as_many_queries(path: str, monkeypatch: pytest.
     assert len(_queries(f"{path}/")) == many
 
 
+@pytest.mark.parametrize("path", LISTS)
+def test_each_filter_a_search_and_the_next_page_take_as_few(path: str) -> None:
+    users = _users()
+    LISTS[path](users)
+    browser = _browser()
+    page = browser.get(f"/admin/{path}/").content.decode()
+    offered = {link.partition("=")[0]: link for link in map(html.unescape, re.findall(r'href="(\?[^"]+=[^"]+)"', page))}
+    addresses = [*offered.values(), "?p=2", f"?q={users[0].email}", *LINKED.get(path, ())]
+    for address in addresses:
+        with CaptureQueriesContext(connection) as captured:
+            answer = browser.get(f"/admin/{path}/{address}")
+        assert answer.status_code == 200, address
+        assert len(captured) <= 12, (address, [query["sql"] for query in captured.captured_queries])
+
+
 def test_the_first_page_and_a_users_page_take_few_queries() -> None:
     users = _users()
     for fill in (_sessions, _hours, _ledger, _budgets, _spending):
@@ -191,6 +211,10 @@ def test_the_first_page_and_a_users_page_take_few_queries() -> None:
     assert len(_queries("conversations/conversation/")) <= 10
     assert len(_queries(f"accounts/user/{users[0].pk}/change/")) < 20
     assert len(_queries(f"accounts/user/{users[0].pk}/set-budget/")) < 20
+    assert len(_queries("usage/ledgerentry/users/")) <= 8
+    assert len(_queries(f"usage/ledgerentry/users/{users[0].pk}/")) <= 10
+    assert len(_queries("usage/requestrecord/find/", q="example.com")) <= 15
+    assert len(_queries("conversations/conversation/quality/")) <= 10
 
 
 def test_a_long_list_says_that_there_is_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ from datetime import date
 from typing import Any, get_args
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q
 from django.http import Http404, HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -22,6 +21,7 @@ from accounts.staff.sessions import require_recent_password
 from conversations import transcript_repository as transcripts
 from conversations.transcript_repository import JudgedReply, Quality
 from edgechat.errors import StoreUnavailable
+from usage.ledger.queries import calls_of_attempts
 from usage.models import LedgerEntry
 from usage.staff import spans
 from usage.staff.find_page import link_to_request
@@ -221,18 +221,9 @@ def _calls(replies: Iterable[JudgedReply]) -> dict[str, Call]:
 
     The id of a call begins with the reply's id and the attempt (conversations.replies.start).
     """
-    found = {f"{reply['_id']}:{reply['attempt']}": reply["_id"] for reply in replies}
-    calls = dict.fromkeys(found.values(), Call())
-    names = list(found)
-    for first in range(0, len(names), 250):
-        wanted = Q()
-        for name in names[first : first + 250]:
-            wanted |= Q(attempt_id__startswith=f"{name}:")
-        for attempt, answered_by, model, request_id in LedgerEntry.objects.filter(
-            wanted, purpose=LedgerEntry.Purpose.CHAT
-        ).values_list("attempt_id", "answered_by", "model", "request_id"):
-            calls[found[attempt.rpartition(":")[0]]] = Call(answered_by or model, request_id)
-    return calls
+    attempts = {reply["_id"]: f"{reply['_id']}:{reply['attempt']}" for reply in replies}
+    found = calls_of_attempts(list(attempts.values()), LedgerEntry.Purpose.CHAT)
+    return {reply: Call(*found[attempt]) if attempt in found else Call() for reply, attempt in attempts.items()}
 
 
 def _owner(owner_id: int | None, owners: Owners) -> str:

@@ -14,6 +14,7 @@ from django.utils import timezone
 from accounts.models import Organization, User
 from edgechat.metrics import catalog
 from usage.ledger.budgets import DEFAULT, BudgetState, Limit, Period, Subject, default_limit, period_start
+from usage.ledger.statements import PAID_MODEL
 from usage.models import Budget, LedgerEntry, Spending
 from usage.serializers import QuotaOutput
 
@@ -25,6 +26,22 @@ ROWS = 10
 def rows_of(subject: User | Organization) -> dict[str, Any]:
     """The filter for a subject's rows in the tables of budgets and of spending."""
     return {"user" if isinstance(subject, User) else "organization": subject}
+
+
+# The attempt ids that begin with `started.id` and a colon, by the index for prefixes: a semicolon follows a colon.
+_CALLS = f"""
+    SELECT started.id, {PAID_MODEL}, request_id
+      FROM unnest(%(ids)s::text[]) AS started (id)
+      JOIN usage_ledgerentry ON attempt_id ~>=~ (started.id || ':') AND attempt_id ~<~ (started.id || ';')
+     WHERE purpose = %(purpose)s
+"""  # noqa: S608  (constants)
+
+
+def calls_of_attempts(ids: list[str], purpose: LedgerEntry.Purpose) -> dict[str, tuple[str, str]]:
+    """The model and the request id of each attempt's call; `ids` are attempt ids without their last part."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CALLS, {"ids": ids, "purpose": purpose.value})
+        return {started: (model, request_id) for started, model, request_id in cursor.fetchall()}
 
 
 def spending_of(subject: User | Organization) -> Spending:

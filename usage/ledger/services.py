@@ -199,6 +199,7 @@ def anonymize_user(user_id: int) -> None:
     entries.filter(settled_at=None).update(user=None, request_id="")
     entries.update(user=None, request_id="", attempt_id=Concat(Value("erased:"), Cast(F("id"), CharField())))
     _execute(statements.FORGET_MEMBER, {"user": user_id})
+    _execute(statements.FORGET_DAYS, {"user": user_id})
 
 
 def forget_organization(*, instance: Organization, **_: Any) -> None:

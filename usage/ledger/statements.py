@@ -112,6 +112,18 @@ _ADD = """DO UPDATE
            SET input_tokens = sums.input_tokens + excluded.input_tokens,
                output_tokens = sums.output_tokens + excluded.output_tokens"""
 
+# The sums over settled entries that a user's day has, and how those of another row are added to it.
+OF_USER = """count(*) AS calls, count(*) - count(cost_micros) AS unpriced_calls, sum(input_tokens) AS input_tokens,
+               sum(output_tokens) AS output_tokens, coalesce(sum(cost_micros), 0) AS cost_micros"""
+_USER_DAY = """INSERT INTO usage_userday AS sums (user_id, date, requests, failed, calls, unpriced_calls, input_tokens,
+                                           output_tokens, cost_micros)"""
+_ADD_CALLS = """ON CONFLICT (user_id, date) DO UPDATE
+           SET calls = sums.calls + excluded.calls,
+               unpriced_calls = sums.unpriced_calls + excluded.unpriced_calls,
+               input_tokens = sums.input_tokens + excluded.input_tokens,
+               output_tokens = sums.output_tokens + excluded.output_tokens,
+               cost_micros = sums.cost_micros + excluded.cost_micros"""
+
 SETTLE = f"""
     WITH closed AS (
         UPDATE usage_ledgerentry AS entry
@@ -134,6 +146,11 @@ SETTLE = f"""
           FROM closed
          WHERE user_id IS NOT NULL
         ON CONFLICT (user_id, hour) {_ADD}
+    ), of_day AS (
+        {_USER_DAY}
+        SELECT user_id, %(day)s, 0, 0, 1, (cost_micros IS NULL)::int, %(input)s, %(output)s, coalesce(cost_micros, 0)
+          FROM closed
+        {_ADD_CALLS}
     )
     SELECT purpose, paid_model, cost_micros FROM closed
 """
@@ -165,4 +182,16 @@ FORGET_MEMBER = f"""
     SELECT organization_id, NULL, hour, input_tokens, output_tokens FROM known
      ORDER BY organization_id, hour
     ON CONFLICT (organization_id, user_id, hour) {_ADD}
+"""
+
+FORGET_DAYS = f"""
+    WITH known AS (
+        DELETE FROM usage_userday WHERE user_id = %(user)s
+        RETURNING date, calls, unpriced_calls, input_tokens, output_tokens, cost_micros
+    )
+    {_USER_DAY}
+    SELECT NULL, date, 0, 0, calls, unpriced_calls, input_tokens, output_tokens, cost_micros FROM known
+     WHERE calls > 0
+     ORDER BY date
+    {_ADD_CALLS}
 """

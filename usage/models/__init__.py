@@ -8,7 +8,7 @@ from usage.models.budgets import Budget, BudgetWarning, Spending
 from usage.models.ledger import LedgerEntry, ModelPrice, paid_model, today
 from usage.models.processes import Process, Pruning
 from usage.models.requests import RecorderPosition, RequestRecord
-from usage.models.sums import DailyCost, DailyTraffic, HourlyUsage, OrganizationUsage
+from usage.models.sums import DailyCost, DailyTraffic, HourlyUsage, OrganizationUsage, UserDay
 
 __all__ = [
     "Budget",
@@ -24,6 +24,7 @@ __all__ = [
     "RecorderPosition",
     "RequestRecord",
     "Spending",
+    "UserDay",
     "paid_model",
     "today",
 ]

@@ -44,8 +44,13 @@ class LedgerEntry(models.Model):
         help_text="Empty after the account was deleted.",
     )
     organization = models.ForeignKey(
-        "accounts.Organization", on_delete=models.SET_NULL, null=True, blank=True, related_name="ledger_entries"
-    )
+        "accounts.Organization",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="ledger_entries",
+        db_index=False,
+    )  # `ledger_organization` starts with this column
     purpose = models.CharField(max_length=20, choices=Purpose.choices)
     model = models.CharField(max_length=100, help_text="The requested one.")
     answered_by = models.CharField(
@@ -87,9 +92,14 @@ class LedgerEntry(models.Model):
             models.Index(fields=("settled_at",), name="ledger_settled"),
             models.Index(fields=("abandoned_after",), name="ledger_open", condition=Q(settled_at__isnull=True)),
             models.Index(fields=("request_id",), name="ledger_request"),
-            models.Index(paid_model(), F("id").desc(), name="ledger_paid_model"),
-            models.Index(fields=("purpose", "-id"), name="ledger_purpose"),
-            models.Index(fields=("-id",), name="ledger_estimated", condition=Q(estimated=True)),
+            models.Index(
+                fields=("organization", "-settled_at"),
+                name="ledger_organization",
+                condition=Q(organization__isnull=False),
+            ),
+            models.Index(paid_model(), F("settled_at").desc(), name="ledger_model_settled"),
+            models.Index(fields=("purpose", "-settled_at"), name="ledger_purpose_settled"),
+            models.Index(fields=("-settled_at",), name="ledger_estimates", condition=Q(estimated=True)),
         )
         constraints = (
             models.CheckConstraint(

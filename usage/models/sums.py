@@ -22,10 +22,49 @@ class HourlyUsage(models.Model):
     class Meta:
         ordering = ("-hour",)
         verbose_name_plural = "hourly usage"
+        indexes = (models.Index(fields=("hour",), name="hourly_usage_hour"),)
         constraints = (models.UniqueConstraint(fields=("user", "hour"), name="hourly_usage_once"),)
 
     def __str__(self) -> str:
         return f"user {self.user_id} at {self.hour:%Y-%m-%d %H}h"
+
+
+class UserDay(models.Model):
+    """The requests and the settled calls of a user in one day (UTC)."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,  # the index of the constraint starts with this column
+        help_text="Empty: calls of deleted accounts and calls without a user.",
+    )
+    date = models.DateField()
+    requests = models.PositiveBigIntegerField(default=0)
+    failed = models.PositiveBigIntegerField(default=0, help_text="Requests answered with 400 and above.")
+    calls = models.PositiveBigIntegerField(default=0)
+    unpriced_calls = models.PositiveBigIntegerField(default=0, help_text="Calls of models without a price.")
+    input_tokens = models.PositiveBigIntegerField(default=0)
+    output_tokens = models.PositiveBigIntegerField(default=0)
+    cost_micros = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        ordering = ("-date",)
+        constraints = (models.UniqueConstraint(fields=("user", "date"), name="user_day_once", nulls_distinct=False),)
+        indexes = (
+            # All that the order of users by cost needs.
+            models.Index(
+                fields=("date",),
+                include=("user", "cost_micros", "input_tokens", "output_tokens"),
+                name="user_day_calls",
+                condition=Q(calls__gt=0),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"user {self.user_id} on {self.date}"
 
 
 class OrganizationUsage(models.Model):

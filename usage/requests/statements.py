@@ -14,6 +14,9 @@ TRAFFIC = f"""count(*) AS requests, count(*) FILTER (WHERE status BETWEEN 400 AN
                count(*) FILTER (WHERE status >= 500) AS server_errors,
                ARRAY[{_HISTOGRAM}] AS latencies"""
 
+# The sums over rows with `status` that a user's day has of requests.
+OF_USER = "count(*) AS requests, count(*) FILTER (WHERE status >= 400) AS failed"
+
 # A duplicate is not inserted, and only inserted records are counted. All parts of the statement see the tables as they
 # were before it, so users without earlier requests on a day become active in this statement.
 COUNT = f"""
@@ -32,6 +35,16 @@ COUNT = f"""
          GROUP BY user_id, hour
          ORDER BY user_id, hour
         ON CONFLICT (user_id, hour) DO UPDATE SET requests = usage_hourlyusage.requests + excluded.requests
+    ), of_users AS (
+        INSERT INTO usage_userday AS sums (user_id, date, requests, failed, calls, unpriced_calls, input_tokens,
+                                           output_tokens, cost_micros)
+        SELECT user_id, date, {OF_USER}, 0, 0, 0, 0, 0
+          FROM inserted
+         GROUP BY user_id, date
+         ORDER BY user_id, date
+        ON CONFLICT (user_id, date) DO UPDATE
+           SET requests = sums.requests + excluded.requests,
+               failed = sums.failed + excluded.failed
     ), daily AS (
         INSERT INTO usage_dailytraffic AS day
                     (date, active_users, requests, client_errors, server_errors, latencies)

@@ -21,7 +21,7 @@ from usage.staff.reasons import UNKNOWN, code_of, in_words
 from usage.staff.spans import Span, span_of
 from usage.staff.spenders import Spender, spenders
 
-# There are no daily sums for each user, and the first page must be fast: longer spans have a page of their own.
+# The first page must be fast: longer spans have a page of their own.
 MAX_DAYS_OF_USERS = 31
 
 

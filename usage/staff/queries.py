@@ -112,6 +112,16 @@ _COSTS_OF_HOURS = f"""
      WHERE settled_at >= %(since)s AND settled_at < %(until)s
      GROUP BY 1, 2
 """  # noqa: S608  (constants)
+# Past days from their sums, and the days since `costs_from` call by call.
+_COSTS = f"""
+    WITH costs AS (
+        SELECT date, model, organization_id, calls, unpriced_calls, input_tokens, output_tokens, cost_micros
+          FROM usage_dailycost
+         WHERE date >= %(first)s AND date < %(costs_from)s
+         UNION ALL
+        {COSTS_OF_DAYS}
+    )
+"""  # noqa: S608  (constants)
 
 
 def read_dashboard(span: Span, *, now: datetime) -> Dashboard:
@@ -210,28 +220,33 @@ def _costs_of(first: date, last: date) -> list[tuple[date | None, str | None, in
     Past days come from the daily sums. The end of the summed days is read first, and the sums are used only before it,
     so nothing is counted twice if more days are summed up meanwhile.
     """
-    end = last + timedelta(days=1)
-    live = min(max(first, costs_until() or first), end)
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            WITH costs AS (
-                SELECT date, model, organization_id, calls, unpriced_calls, input_tokens, output_tokens, cost_micros
-                  FROM usage_dailycost
-                 WHERE date >= %(first)s AND date < %(costs_from)s
-                 UNION ALL
-                {COSTS_OF_DAYS}
-            )
+            {_COSTS}
             SELECT date, model, organization_id, sum(calls), sum(unpriced_calls), sum(input_tokens),
                    sum(output_tokens), sum(cost_micros)
               FROM costs
              GROUP BY GROUPING SETS ((date, model), (date), (model), (organization_id))
              ORDER BY sum(cost_micros) DESC, sum(input_tokens) + sum(output_tokens) DESC
             """,  # noqa: S608  (constants)
-            {"first": first, "costs_from": live, "costs_until": end},
+            _bounds(first, last),
         )
         rows = cursor.fetchall()
     return [(day, model, organization_id, Costs(*map(int, sums))) for day, model, organization_id, *sums in rows]
+
+
+def cost_of(span: Span) -> int:
+    """The cost of all calls of a span, in millionths."""
+    with connection.cursor() as cursor:
+        statement = f"{_COSTS} SELECT coalesce(sum(cost_micros), 0) FROM costs"  # noqa: S608  (constants)
+        cursor.execute(statement, _bounds(span.first, span.last))
+        return int(cursor.fetchone()[0])
+
+
+def _bounds(first: date, last: date) -> dict[str, date]:
+    end = last + timedelta(days=1)
+    return {"first": first, "costs_from": min(max(first, costs_until() or first), end), "costs_until": end}
 
 
 def _total(costs: Iterable[Costs]) -> Costs:

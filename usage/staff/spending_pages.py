@@ -38,7 +38,7 @@ from usage.staff.dashboard_page import (
 )
 from usage.staff.people_admin import COUNTS_OF_USERS
 from usage.staff.people_admin import links as links_of_user
-from usage.staff.queries import read_dashboard
+from usage.staff.queries import cost_of, read_dashboard
 from usage.staff.reasons import UNKNOWN, in_words, route_in_words
 from usage.staff.spans import span_of
 from usage.staff.spenders import Spender, spenders, spent_by
@@ -73,12 +73,11 @@ class SpendingPages(RecordAdmin):
         show_way(request, self._usage(), ("Costs of users", ""))
         span, fault = span_of(request)
         found, links = spenders(span, rows=ROWS + 1), Links(request)
-        total = read_dashboard(span, now=spans.now()).costs.cost_micros  # of all users, from the daily sums
         return self._render(
             request,
             "spenders",
             title=f"Costs of users, {span}",
-            table=users_table(found[:ROWS], span, links, total),
+            table=users_table(found[:ROWS], span, links, cost_of(span)),
             has_more=len(found) > ROWS,
             csv=f"{reverse('admin:usage_ledgerentry_users_csv')}?{span.query}",
             **span_context(span, fault),
@@ -88,12 +87,11 @@ class SpendingPages(RecordAdmin):
     def users_csv(self, request: HttpRequest) -> HttpResponseBase:
         self._require_ledger(request)
         require_recent_password(request)
-        found = spenders(span_of(request)[0], rows=ROWS_OF_FILE)
+        links = Links(request)
 
         def batches() -> Iterator[list[list[Any]]]:
-            yield [_csv_row(each, links) for each in found]
+            yield [_csv_row(each, links) for each in spenders(span_of(request)[0], rows=ROWS_OF_FILE)]
 
-        links = Links(request)
         headers = ["Id", *user_headers(links), "Unpriced calls", f"Cost ({settings.PRICE_CURRENCY})"]
         if links.may_see_requests:
             headers.append("Refused because")

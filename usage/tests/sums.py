@@ -9,9 +9,11 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
-from usage.models import LedgerEntry, RecorderPosition
+from accounts.models import User
+from usage.models import LedgerEntry, RecorderPosition, UserDay
 
 
 @contextmanager
@@ -30,6 +32,11 @@ def at(day: date, clock: str = "12:00") -> datetime:
 
 
 def settled(moment: datetime | None, *, cost: int | None, model: str = "m", **fields: Any) -> LedgerEntry:
+    """An entry, which is also counted in the day of its user, if it has one."""
+    if moment is not None and "user" in fields:
+        tokens = {f"{kind}_tokens": fields.get(f"{kind}_tokens", 0) for kind in ("input", "output")}
+        unpriced = int(cost is None)
+        count(fields["user"], moment, calls=1, unpriced_calls=unpriced, cost_micros=cost or 0, **tokens)
     return LedgerEntry.objects.create(
         attempt_id=uuid.uuid4().hex,
         purpose="chat",
@@ -39,3 +46,9 @@ def settled(moment: datetime | None, *, cost: int | None, model: str = "m", **fi
         cost_micros=cost,
         **fields,
     )
+
+
+def count(user: User, moment: datetime, **sums: int) -> None:
+    """Add to the sums of a user's day."""
+    day, _ = UserDay.objects.get_or_create(user=user, date=moment.astimezone(UTC).date())
+    UserDay.objects.filter(pk=day.pk).update(**{name: F(name) + number for name, number in sums.items()})

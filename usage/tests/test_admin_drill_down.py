@@ -16,9 +16,9 @@ from django.test import Client
 from accounts.models import Organization, User
 from accounts.tests.staff import make_user
 from conftest import new_address
-from usage.models import DailyCost, DailyTraffic, HourlyUsage, RecorderPosition, RequestRecord
+from usage.models import DailyCost, DailyTraffic, RecorderPosition, RequestRecord
 from usage.staff import queries, spans
-from usage.tests.sums import at, settled
+from usage.tests.sums import at, count, settled
 
 TODAY = date(2131, 3, 12)  # a Monday
 YESTERDAY = TODAY - timedelta(days=1)
@@ -62,9 +62,7 @@ def _request(
         milliseconds=milliseconds,
         reason=reason,
     )
-    hour = at(day, f"{clock[:2]}:00")
-    hourly, _ = HourlyUsage.objects.get_or_create(user=user, hour=hour)
-    HourlyUsage.objects.filter(pk=hourly.pk).update(requests=hourly.requests + 1)
+    count(user, at(day), requests=1, failed=int(status >= 400))
 
 
 def _rows(page: str) -> int:

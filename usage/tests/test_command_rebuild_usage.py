@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,11 +32,12 @@ from usage.models import (
     RecorderPosition,
     RequestRecord,
     Spending,
+    UserDay,
 )
 from usage.reports.latency import BUCKETS, bucket_of
 from usage.tests.own_database import own_database
 
-NAMES = ("hourly usage", "organization usage", "daily traffic", "daily cost", "spending")
+NAMES = ("hourly usage", "organization usage", "days of users", "daily traffic", "daily cost", "spending")
 OLD = datetime(2026, 3, 5, 10, 20, tzinfo=UTC)
 HOUR = OLD.replace(minute=0)
 
@@ -94,6 +97,11 @@ def rows() -> dict[str, list[Any]]:
                 "organization", "user", "hour", *tokens
             )
         ),
+        "days of users": list(
+            UserDay.objects.order_by("user", "date").values_list(
+                "user", "date", "requests", "failed", "calls", "unpriced_calls", *tokens, "cost_micros"
+            )
+        ),
         "daily traffic": list(DailyTraffic.objects.order_by("date").values_list()),
         "daily cost": list(
             DailyCost.objects.order_by("date", "model", "organization").values_list(
@@ -119,7 +127,7 @@ def a_history() -> tuple[dict[str, list[Any]], User, User, Organization]:
     """Requests and calls of two users and an organization, and their sums."""
     ada, bea, organization = make_user("ada"), make_user("bea"), Organization.objects.create(name="Readers")
     ask(ada, OLD, milliseconds=0)
-    ask(ada, OLD + timedelta(minutes=39, seconds=59), status=404, milliseconds=70)
+    ask(ada, OLD + timedelta(minutes=39, seconds=59), status=429, milliseconds=70)
     ask(ada, OLD + timedelta(minutes=40), status=503, milliseconds=200_000)
     ask(bea, OLD, milliseconds=70)
     ask(bea, OLD + timedelta(days=1))
@@ -151,6 +159,14 @@ def a_history() -> tuple[dict[str, list[Any]], User, User, Organization]:
                 (organization.pk, bea.pk, this_hour, 20, 4),
                 (organization.pk, None, HOUR, 100, 50),
             ],
+            "days of users": [
+                (ada.pk, day, 3, 2, 2, 0, 11, 6, 7),
+                (ada.pk, following, 0, 0, 1, 1, 3, 2, 0),
+                (bea.pk, day, 1, 0, 0, 0, 0, 0, 0),
+                (bea.pk, following, 1, 0, 0, 0, 0, 0, 0),
+                (bea.pk, today, 0, 0, 1, 0, 20, 4, 9),
+                (None, day, 0, 0, 1, 1, 100, 50, 0),
+            ],
             "daily traffic": [
                 (day, 4, 1, 1, 2, histogram(0, 70, 200_000, 70)),
                 (following, 1, 0, 0, 1, histogram(1)),
@@ -176,6 +192,7 @@ def test_sums_are_made_from_nothing_and_a_second_run_finds_nothing() -> None:
     assert told() == {
         "hourly usage": "6 rows were missing, 0 wrong, 0 too many",
         "organization usage": "3 rows were missing, 0 wrong, 0 too many",
+        "days of users": "6 rows were missing, 0 wrong, 0 too many",
         "daily traffic": "2 rows were missing, 0 wrong, 0 too many",
         "daily cost": "3 rows were missing, 0 wrong, 0 too many",
         "spending": "2 rows were missing, 0 wrong, 0 too many",
@@ -199,6 +216,10 @@ def test_rows_that_are_wrong_or_missing_or_too_many_are_mended(table: str) -> No
             OrganizationUsage.objects.filter(user=ada).update(input_tokens=1)
             OrganizationUsage.objects.filter(user=None).delete()
             OrganizationUsage.objects.create(organization=organization, user=ada, hour=OLD, output_tokens=3)
+        case "days of users":
+            UserDay.objects.filter(user=ada, date=OLD.date()).update(requests=9, failed=0, cost_micros=1)
+            UserDay.objects.filter(user=None).delete()
+            UserDay.objects.create(user=None, date="2020-01-01", calls=1)
         case "daily traffic":
             DailyTraffic.objects.filter(date=OLD.date()).update(latencies=histogram(0, 71, 71, 71), active_users=7)
             DailyTraffic.objects.filter(date__gt=OLD.date()).delete()
@@ -218,6 +239,16 @@ def test_rows_that_are_wrong_or_missing_or_too_many_are_mended(table: str) -> No
     assert run()[-1] == "Nothing differed."
 
 
+def test_the_migration_makes_the_days_of_users_that_are_over() -> None:
+    expected, *_ = a_history()
+    run()
+    UserDay.objects.all().delete()
+    sum_up = importlib.import_module("usage.migrations.0019_past_user_days").sum_up
+    for _ in range(2):  # the second time after an interruption
+        sum_up(None, SimpleNamespace(connection=connection))
+        assert rows() == expected
+
+
 def test_it_says_what_differed(database_url: str) -> None:
     _, ada, *_ = a_history()
     run()
@@ -232,6 +263,14 @@ def test_it_says_what_differed(database_url: str) -> None:
         "organization usage: as recounted",
         "  input_tokens: 130",
         "  output_tokens: 59",
+        "days of users: as recounted",
+        "  requests: 5",
+        "  failed: 2",
+        "  calls: 5",
+        "  unpriced_calls: 2",
+        "  input_tokens: 134",
+        "  output_tokens: 62",
+        "  cost_micros: 16",
         "daily traffic: 0 rows were missing, 1 wrong, 0 too many",
         "  requests: 5",
         "  client_errors: 1",
@@ -256,7 +295,7 @@ def test_it_says_what_differed(database_url: str) -> None:
 def test_a_dry_run_says_the_same_and_changes_nothing() -> None:
     a_history()
     said = run("--dry-run")
-    assert said[-1] == "16 rows differ; nothing was changed."
+    assert said[-1] == "22 rows differ; nothing was changed."
     assert rows() == {name: [] for name in NAMES}
     assert run()[:-1] == said[:-1]
 
@@ -270,6 +309,7 @@ def test_what_is_older_than_the_request_records_keeps_its_counts() -> None:
     HourlyUsage.objects.create(user=ada, hour=HOUR - timedelta(days=1), requests=1000, input_tokens=3)
     HourlyUsage.objects.create(user=ada, hour=HOUR - timedelta(hours=1), requests=100)
     for age in (0, 1):
+        UserDay.objects.create(user=ada, date=day - timedelta(days=age), requests=5000, failed=4, calls=9)
         DailyTraffic.objects.create(date=day - timedelta(days=age), requests=5000, latencies=histogram())
     DailyTraffic.objects.create(date=day + timedelta(days=1), requests=7, latencies=histogram())
     RecorderPosition.objects.update(raw_since=OLD - timedelta(hours=1))  # within an hour, part of which is missing
@@ -280,6 +320,10 @@ def test_what_is_older_than_the_request_records_keeps_its_counts() -> None:
         (ada.pk, HOUR, 1, 0, 0),
     ]
     assert [row[:2] for row in rows()["daily traffic"]] == [(day - timedelta(days=1), 5000), (day, 5000)]
+    assert rows()["days of users"] == [
+        (ada.pk, day - timedelta(days=1), 5000, 4, 1, 1, 10, 1, 0),
+        (ada.pk, day, 5000, 4, 0, 0, 0, 0, 0),
+    ]
     RecorderPosition.objects.update(raw_since=HOUR.replace(hour=0))  # the start of an hour and of a day
     run()
     assert rows()["hourly usage"][1:3] == [
@@ -287,6 +331,10 @@ def test_what_is_older_than_the_request_records_keeps_its_counts() -> None:
         (ada.pk, HOUR - timedelta(hours=1), 1, 0, 0),
     ]
     assert [row[:2] for row in rows()["daily traffic"]] == [(day - timedelta(days=1), 5000), (day, 3)]
+    assert [row[1:5] for row in rows()["days of users"]] == [
+        (day - timedelta(days=1), 5000, 4, 1),
+        (day, 3, 0, 0),
+    ]
 
 
 def test_costs_are_those_of_the_days_that_were_summed_up() -> None:
@@ -305,6 +353,7 @@ def test_rows_that_say_together_what_one_would_are_not_wrong() -> None:
         call_model(None, OLD, (10, 1), cost_micros=5)
         values = {"calls": 1, "unpriced_calls": 0, "input_tokens": 10, "output_tokens": 1, "cost_micros": 5}
         DailyCost.objects.create(date=OLD.date(), model="gemini-x", **values)
+    UserDay.objects.create(user=None, date=OLD.date(), calls=2, input_tokens=20, output_tokens=2, cost_micros=10)
     RecorderPosition.objects.update(costs_until=OLD.date() + timedelta(days=1))
     assert run()[-1] == "Nothing differed."
     assert len(rows()["daily cost"]) == 2
