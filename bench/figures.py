@@ -13,7 +13,7 @@ Rounds = dict[tuple[str, str], list[tuple[Scenario, Measured]]]  # by row and si
 
 
 def summarize(facts: Mapping[str, Any], rounds: Rounds, floors: Sequence[Floors]) -> dict[str, Any]:
-    """`{**facts, "floors": {kind: {name: median}}, "rows": {row: {title, unit, target, head, base}}}`."""
+    """`{**facts, "floors": {kind: {name: median}}, "rows": {row: {title, unit, target, details, head, base}}}`."""
     medians = {
         kind: {name: statistics.median(each[kind][name] for each in floors) for name in floors[0][kind]}
         for kind in floors[0]
@@ -23,7 +23,13 @@ def summarize(facts: Mapping[str, Any], rounds: Rounds, floors: Sequence[Floors]
         scenario = measured[0][0]
         target = scenario.target
         entry = rows.setdefault(
-            row, {"title": scenario.title, "unit": scenario.unit, "target": None if target is None else str(target)}
+            row,
+            {
+                "title": scenario.title,
+                "unit": scenario.unit,
+                "target": None if target is None else str(target),
+                "details": scenario.details(),
+            },
         )
         entry[site] = _site_figures(scenario, [one for _, one in measured], medians)
     return {**facts, "floors": medians, "rows": rows}

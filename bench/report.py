@@ -29,6 +29,7 @@ def format_report(figures: dict[str, Any]) -> str:
         _main_table(figures),
         _cost_table(figures),
         _more_table(figures),
+        *(f"{name}: {row['details']}" for name, row in figures["rows"].items() if row["details"]),
         _floor_table(figures),
     ]
     if figures["base"]:

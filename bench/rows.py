@@ -7,7 +7,15 @@ from typing import Any
 
 from bson import ObjectId
 
-from bench import login_scenarios, overhead_scenarios, page_scenarios, trace_scenarios, upload_scenario, usage_data
+from bench import (
+    login_scenarios,
+    overhead_scenarios,
+    page_scenarios,
+    staff_lists,
+    trace_scenarios,
+    upload_scenario,
+    usage_data,
+)
 from bench.scenarios import (
     AddedLatency,
     Burst,
@@ -297,6 +305,7 @@ def all_rows() -> dict[str, Scenario]:
         page_scenarios.HealthBesideHostilePages(),
         Percentile("usage-me-2m", f"GET /usage/me, {usage_data.DATA}: p95", usage_data.usage_me, target=Target(20)),
         Percentile("dashboard-2m", f"GET /admin/, {usage_data.DATA}: p95", usage_data.dashboard, target=Target(300)),
+        staff_lists.StaffLists(),
     ]
     return {row.name: row for row in rows}
 

@@ -63,6 +63,10 @@ class Scenario(ABC):
     def measure(self, site: Site) -> Measured:
         """One round."""
 
+    def details(self) -> str:
+        """What the figure consists of, in Markdown, after all rounds. Empty: nothing more."""
+        return ""
+
 
 @dataclass
 class Throughput(Scenario):

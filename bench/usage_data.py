@@ -12,7 +12,7 @@ from bench.site import Person, Site
 USERS = 100_000
 REQUESTS = 2_000_000
 HEAVY_REQUESTS = REQUESTS // 10  # of one user; the other users' requests have a long tail
-CALLS = 200_000
+CALLS = 500_000
 DAYS = 90
 ORGANIZATIONS = 100
 MEMBERS = 50  # of each organization
@@ -37,13 +37,14 @@ _ORGANIZATIONS = """
 """
 # In order of time, as they arrive. The cube of a random number has a long tail.
 _REQUESTS = """
-    INSERT INTO usage_requestrecord (user_id, at, method, route, status, milliseconds)
+    INSERT INTO usage_requestrecord (user_id, at, method, route, status, milliseconds, request_id, key)
     SELECT CASE WHEN number %% %(every)s = 0 THEN %(heavy)s
                 ELSE %(user)s + floor(%(users)s * power(random(), 3))::bigint END,
            %(since)s + interval '1 day' * %(days)s * number / %(requests)s,
            'GET', (ARRAY['api/v1/chat/conversations', 'api/v1/usage/me', 'api/v1/auth/me'])[1 + number %% 3],
-           CASE WHEN number %% 50 = 0 THEN 404 WHEN number %% 500 = 1 THEN 503 ELSE 200 END,
-           1 + 3000 * power(random(), 8)
+           CASE WHEN number %% 50 = 0 THEN 404 WHEN number %% 500 = 1 THEN 503 WHEN number %% 400 = 3 THEN 429
+                ELSE 200 END,
+           1 + 3000 * power(random(), 8), md5(number::text), 'bench-' || number
       FROM generate_series(%(first)s, %(last)s) AS number
 """
 # Each fifth call is for an organization. One of three models has no price.
@@ -74,10 +75,15 @@ from django.http import HttpRequest
 from accounts.models import User
 request = HttpRequest()
 request.session = SessionStore()
-login(request, User.objects.create_superuser("root@example.com"))
+login(request, User.objects.with_email("root@example.com") or User.objects.create_superuser("root@example.com"))
 request.session.save()
 print(f"{settings.SESSION_COOKIE_NAME}={request.session.session_key}")
 """
+
+
+def superuser_cookie(site: Site) -> str:
+    """NAME=VALUE of a login of just now."""
+    return site.manage("shell", "--verbosity=0", "-c", _SUPERUSER).strip().splitlines()[-1]
 
 
 def usage_me(site: Site, clients: int) -> list[str]:
@@ -86,7 +92,7 @@ def usage_me(site: Site, clients: int) -> list[str]:
 
 def dashboard(site: Site, clients: int) -> list[str]:
     fill_usage(site)
-    cookie = site.manage("shell", "--verbosity=0", "-c", _SUPERUSER).strip().splitlines()[-1]
+    cookie = superuser_cookie(site)
     return [f"GET /admin/ HTTP/1.1\r\nHost: {site.address}\r\nCookie: {cookie}\r\n\r\n"] * clients
 
 
