@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, cast
 
 from django.contrib import messages
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.views import PasswordChangeView, redirect_to_login
 from django.core.exceptions import PermissionDenied
@@ -65,6 +66,8 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
                 return redirect_to_login(request.get_full_path(), reverse(f"{self.name}:confirm_password"))
             except PermissionDenied:
                 return self.refusal(request, 403, "Not allowed", f"You may not do this. {whom_to_ask()}")
+            except DisallowedModelAdminLookup:
+                return self.refusal(request, 400, "No such filter", "The list has no filter of this name.")
             except Http404:
                 return self.refusal(request, 404, "Not found", "There is no such page, or what it showed is gone.")
             return answer

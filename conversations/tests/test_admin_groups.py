@@ -151,3 +151,11 @@ def test_an_unknown_page_of_the_admin_is_a_page(web_url: str, path: str) -> None
         assert (page.status_code, page.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
         assert "There is no such page, or what it showed is gone." in page.text
         assert 'href="/admin/"' in page.text
+
+
+@pytest.mark.parametrize("page", ["", "export.csv"])
+def test_a_filter_that_a_list_does_not_have_is_a_page(web_url: str, page: str) -> None:
+    with superuser(web_url) as root:
+        answer = root.get(f"usage/requestrecord/{page}?nonsense=1")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (400, "text/html; charset=utf-8")
+    assert "The list has no filter of this name." in answer.text

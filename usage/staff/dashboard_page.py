@@ -144,7 +144,7 @@ def _cost_cards(board: Dashboard, span: Span, links: Links) -> list[dict[str, st
     ]
 
 
-LINE = mark_safe("<br>")  # nosec B308, B703  (a constant)
+LINE = mark_safe("<br>")  # nosec B308
 COUNTED = ["Calls", "Input tokens", "Output tokens"]
 
 
