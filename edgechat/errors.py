@@ -23,7 +23,7 @@ from edgechat.http.answer_bytes import encode_json
 from edgechat.http.bodies import Keywords
 from edgechat.http.request_state import state_of
 from edgechat.metrics import catalog
-from edgechat.processes.memory import is_out_of_memory
+from edgechat.processes.shortage import missing_resource
 
 logger = structlog.get_logger(__name__)
 
@@ -270,10 +270,11 @@ def to_api_error(exception: Exception, *, accepted: str = "application/json") ->
             return NotFound()
         case RequestDataTooBig() | TooManyFilesSent():
             return TooLarge()
-    if is_out_of_memory(exception):
+    resource = missing_resource(exception)
+    if resource is not None:
         with suppress(MemoryError):
-            catalog.requests_shed.labels("out_of_memory").inc()
-            logger.error("out_of_memory", reason=repr(exception)[:500])
+            catalog.requests_shed.labels(f"no_{resource}").inc()
+            logger.error("resource_missing", resource=resource, reason=repr(exception)[:500])
         return StoreUnavailable()
     if isinstance(exception, django.db.OperationalError | django.db.InterfaceError):
         logger.error("database_unavailable", reason=repr(exception)[:500])

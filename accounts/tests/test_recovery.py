@@ -18,6 +18,7 @@ from accounts.recovery import emailed_tokens
 from accounts.recovery.emailed_tokens import make_emailed_token
 from accounts.tests.mails import mail_settings, mails_to
 from conftest import Api, Person, assert_error, at_once
+from edgechat.tests.web_settings import TWO_PROCESSES
 
 Register = Callable[..., Person]
 SENT = {"message": "If there is something to send, an e-mail is on its way"}
@@ -43,6 +44,15 @@ def ann(mail_web: str, register: Callable[..., Person]) -> Person:
 def token_in(text: str) -> str:
     [token] = re.findall(r"#token=(\S+)", text)
     return str(token)
+
+
+def test_without_a_mail_server_only_the_mail_is_missing(web_with: Callable[..., str], register: Register) -> None:
+    ann = register("ann", web_with(**TWO_PROCESSES))
+    answer = ann.post("auth/password/forgot", json={"email": ann.email})
+    assert (answer.status_code, answer.json()) == (202, SENT)
+    answer = ann.post("auth/email/resend")
+    assert (answer.status_code, answer.json()) == (202, SENT)
+    assert ann.get("auth/me").status_code == 200
 
 
 def test_a_forgotten_password_is_reset_by_mail_and_ends_all_sessions(

@@ -19,7 +19,7 @@ from ai.gemini.errors import ModelError, model_error
 from ai.gemini.measures import measured
 from ai.gemini.prompts import Prompt
 from ai.gemini.request_json import contents_json, request_json
-from edgechat.processes.memory import is_out_of_memory
+from edgechat.processes.shortage import missing_resource
 from edgechat.processes.threads import waiting
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _stream_answer(
     except Exception as error:  # the SDK raises many undocumented types; they all mean the same to a caller
         if control.cancelled:
             raise CallCancelled from error
-        if is_out_of_memory(error):
+        if missing_resource(error) is not None:  # this process is at fault, and no model
             raise
         if not finished:
             told = model_error(error, answering=answering)

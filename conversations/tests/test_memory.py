@@ -83,17 +83,23 @@ def caused_by(cause: Exception) -> Exception:
         return error
 
 
-NO_MEMORY = [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory"), RuntimeError("can't start new thread")]
+MISSING = [
+    MemoryError(),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+    RuntimeError("can't start new thread"),
+    OSError(errno.EMFILE, "Too many open files"),
+    OSError(errno.ENOSPC, "No space left on device"),
+]
 OTHERS = [RuntimeError("something else"), OSError(errno.EACCES, "Permission denied"), ValueError("can't start")]
 
 
-@pytest.mark.parametrize("error", [*NO_MEMORY, *map(caused_by, NO_MEMORY)], ids=repr)
-def test_a_call_that_gets_no_memory_is_503(error: Exception) -> None:
+@pytest.mark.parametrize("error", [*MISSING, *map(caused_by, MISSING)], ids=repr)
+def test_a_call_that_gets_no_memory_file_or_space_is_503(error: Exception) -> None:
     told = to_api_error(error)
     assert told is not None
     assert (told.status, told.code, told.headers) == (503, "store_unavailable", {"Retry-After": "1"})
 
 
 @pytest.mark.parametrize("error", [*OTHERS, *map(caused_by, OTHERS)], ids=repr)
-def test_another_fault_of_the_system_is_no_lack_of_memory(error: Exception) -> None:
+def test_another_fault_of_the_system_is_one_of_the_code(error: Exception) -> None:
     assert to_api_error(error) is None

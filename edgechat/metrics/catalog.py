@@ -57,7 +57,7 @@ rate_limit_open = Counter(
 requests_shed = Counter(
     "edgechat_requests_shed",
     "Work refused with 503 under load: no_turn (the admission queue was too slow), held_bytes (too many bodies), "
-    "out_of_memory (the system gave the process none).",
+    "no_memory, no_files, no_disk (the system gave the process none).",
     ("reason",),
 )
 admission_working = Gauge(
@@ -264,7 +264,7 @@ for _limit in (
     "streams",
 ):
     rate_limited.labels(_limit)
-for _reason in ("no_turn", "held_bytes", "out_of_memory"):
+for _reason in ("no_turn", "held_bytes", "no_memory", "no_files", "no_disk"):
     requests_shed.labels(_reason)
 for _status in ("complete", "stopped", "interrupted", "failed", "blocked"):
     reply_seconds.labels(_status)

@@ -14,7 +14,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from edgechat.http.client_socket import ClientSocket
 from edgechat.http.tally import Tally
-from edgechat.processes.memory import end_if_threads_cannot_start
+from edgechat.processes.shortage import end_if_threads_cannot_start
 
 # How long the worker reads the rest of an unread body after its answer. Closing a connection with unread bytes resets
 # it, and the client may then never see the answer.

@@ -1,4 +1,4 @@
-"""A process that gets no memory from the system.
+"""A process that gets no memory, no more open files or no space on its disk from the system.
 
 A request that gets none is answered 503. A thread that cannot even start leaves those waiting that need it, so then the
 process ends, and gunicorn starts another one.
@@ -17,20 +17,28 @@ import structlog
 logger = structlog.get_logger(__name__)
 
 _MAX_CAUSES = 10
+_RESOURCES = {
+    errno.ENOMEM: "memory",
+    errno.EMFILE: "files",
+    errno.ENFILE: "files",
+    errno.ENOSPC: "disk",
+    errno.EDQUOT: "disk",
+    errno.EROFS: "disk",
+}
 
 
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether the exception, or one of its causes, says that there was no memory, or no thread to be had."""
+def missing_resource(error: BaseException | None) -> str | None:
+    """What this machine lacked, if the exception or one of its causes says so: `memory`, `files` or `disk`."""
     for _ in range(_MAX_CAUSES):
         match error:
             case None:
-                return False
-            case MemoryError() | OSError(errno=errno.ENOMEM):
-                return True
-            case RuntimeError(args=("can't start new thread",)):
-                return True
+                return None
+            case MemoryError() | RuntimeError(args=("can't start new thread",)):
+                return "memory"
+            case OSError(errno=int(number)) if number in _RESOURCES:
+                return _RESOURCES[number]
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def end_if_threads_cannot_start() -> None:
