@@ -89,6 +89,6 @@ def test_instances_that_start_at_once_make_one(email: str) -> None:
         subprocess.Popen(command, cwd=PROJECT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for _ in range(3)
     ]
-    outputs = [process.communicate(timeout=60) for process in running]
+    outputs = [process.communicate(timeout=300) for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], outputs
     assert User.objects.filter(email=email).count() == 1

@@ -179,7 +179,9 @@ def test_the_same_file_at_the_same_time_gives_nothing_twice(alice: Person, event
     with ThreadPoolExecutor(3) as pool:
         answers = list(pool.map(lambda _: send_import(alice, exported), range(3)))
     told = [finished(alice, eventually, answer.json()["id"]) for answer in answers]
-    assert sorted(each["counts"]["conversations"] for each in told) == [0, 0, 40]
+    # On a slow machine one of them goes on where another one is.
+    assert sum(each["counts"]["conversations"] for each in told) == 40
+    assert [each["counts"]["conversations"] + each["counts"]["skipped"] for each in told] == [40] * 3
     assert len(listed(alice)) == 40
     assert documents_with("c-1")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import bson
 import pymongo.errors
 import pytest
 from bson.errors import InvalidDocument
@@ -27,6 +28,16 @@ Eventually = Callable[..., Any]
 def nearly_full(document: str) -> None:
     """Make the message's document so large that an answer no longer fits into it."""
     messages().update_one({"_id": document}, {"$set": {"ballast": "x" * (16 * 1024 * 1024 - 5000)}})
+
+
+def filled_up(document: str) -> bool:
+    """Leave the message's document 600 bytes. False if its text grew meanwhile by so much."""
+    size = len(bson.encode(messages().find_one({"_id": document}) or {}))
+    try:
+        messages().update_one({"_id": document}, {"$set": {"ballast": "x" * (16 * 1024 * 1024 - size - 600)}})
+    except pymongo.errors.WriteError:
+        return False
+    return True
 
 
 def test_an_answer_that_does_not_fit_fails_once_and_frees_the_conversation(
@@ -62,7 +73,7 @@ def test_a_snapshot_that_does_not_fit_ends_the_call_to_the_model(
     with ThreadPoolExecutor(1) as pool:
         sending = pool.submit(alice.say, conversation, f"[[chunks=400]][[gap=0.1]][[length=40000]]{conversation}")
         eventually(lambda: messages().find_one({"_id": mid}, {"_id": 1}))
-        messages().update_one({"_id": mid}, {"$set": {"ballast": "x" * (16 * 1024 * 1024 - 600)}})
+        eventually(lambda: filled_up(mid))
         answer = sending.result()
     assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
     assert alice.messages(conversation)["messages"][1]["status"] == "failed"

@@ -22,6 +22,10 @@ def set_up_django() -> None:
     start_servers_for_connections()
 
 
+def is_set_up() -> bool:
+    return set_up_django.cache_info().currsize > 0
+
+
 def imports_django(path: Path) -> bool:
     """Whether a test module imports Django, by itself or through the project's modules."""
     files, seen = [path], {path}

@@ -223,7 +223,7 @@ def test_a_reader_who_has_seen_enough_is_no_error() -> None:
         "1988-01-01",
     ]
     done = subprocess.run(
-        command, check=False, cwd=PROJECT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60
+        command, check=False, cwd=PROJECT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=300
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")

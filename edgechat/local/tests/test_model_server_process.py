@@ -64,7 +64,7 @@ class ModelServerProcess:
 
     def stop(self) -> int:
         self.process.terminate()
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=300)
         return self.process.returncode
 
 
@@ -81,7 +81,7 @@ def test_a_signal_ends_it_cleanly_and_at_once_while_a_call_hangs(tmp_path: Path,
         )
         began = time.monotonic()
         server.process.send_signal(signum)
-        _, errors = server.process.communicate(timeout=60)
+        _, errors = server.process.communicate(timeout=300)
         assert client.recv(1) == b""
     assert server.process.returncode == 0
     assert errors == ""
@@ -92,7 +92,7 @@ def test_it_is_on_the_port_it_was_given_again_right_after_a_kill(tmp_path: Path)
     port = str(free_port())
     server = ModelServerProcess(tmp_path, "--scripted", "--port", port)
     server.process.kill()
-    server.process.communicate(timeout=60)
+    server.process.communicate(timeout=300)
     server.ready_file.unlink()
     again = ModelServerProcess(tmp_path, "--scripted", "--port", port)
     try:
