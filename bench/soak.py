@@ -174,8 +174,8 @@ def report(soak: Soak, findings: Findings, ledger: LedgerFindings) -> str:
 
 
 def _sentences(soak: Soak, findings: Findings, tallies: list[Tally]) -> list[str]:
-    seconds = {name: [one for tally in tallies for one in tally.seconds[name]] for name in ("2xx", "503")}
-    longest = max(seconds["503"], default=0.0)
+    good = [each for tally in tallies for each in tally.seconds_of_good]
+    longest, kind = max(tally.longest_503 for tally in tallies)
     compared, different = sum(each.texts_compared for each in tallies), sum(each.texts_different for each in tallies)
     first, last, hours = _ends(soak.samples)
     growth = (last - first) / hours if hours else 0.0
@@ -190,7 +190,7 @@ def _sentences(soak: Soak, findings: Findings, tallies: list[Tally]) -> list[str
         f"Streams followed to their end: {compared}; with another text than the stored one: {different}.",
         f"Pictures acknowledged: {findings.attachments}. Lost: {findings.attachments_lost}.",
         f"Calls that had no good answer after a minute: {sum(each.given_up for each in tallies)}.",
-        f"Longest wait for a 503: {longest:.1f} s. Median of good answers: {statistics.median(seconds['2xx']):.3f} s.",
+        f"Longest wait for a 503: {longest:.1f} s ({kind}). Median of good answers: {statistics.median(good):.3f} s.",
         f"Memory of the process that was not killed: {first:.0f} MiB, then {last:.0f} MiB: {growth:+.0f} MiB per hour."
         f" All processes: {memory[-1]:.0f} MiB in the end, {max(memory):.0f} MiB at most.",
         f"Connections in the end (at most): {connections}.",

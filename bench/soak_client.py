@@ -29,11 +29,12 @@ class Tally:
     """What one client has sent and been told."""
 
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)  # (kind of call, "200", "503 code", ...)
-    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # of answers, by "2xx" and "503"
+    seconds_of_good: list[float] = field(default_factory=list)
     # By conversation: the keys of messages that the server has acknowledged, and all that were sent.
     acknowledged: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     attachments: set[str] = field(default_factory=set)
     given_up: int = 0
+    longest_503: tuple[float, str] = (0.0, "none")  # seconds, kind of call
     texts_compared: int = 0
     texts_different: int = 0
 
@@ -172,7 +173,11 @@ class SoakClient:
             with suppress(ValueError):
                 outcome += f" {answer.json()['code']}"
         self.tally.outcomes[kind, outcome] += 1
-        self.tally.seconds["2xx" if answer.is_success else outcome[:3]].append(time.monotonic() - began)
+        took = time.monotonic() - began
+        if answer.is_success:
+            self.tally.seconds_of_good.append(took)
+        elif answer.status_code == 503:
+            self.tally.longest_503 = max(self.tally.longest_503, (took, kind))
 
     def open_stream(self, method: str, path: str, **request: Any) -> Any:
         return self._client.stream(method, path, **request)
