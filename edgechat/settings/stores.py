@@ -83,6 +83,9 @@ if not DATABASE_POOLER:  # which accepts no options of a session
     # PostgreSQL ends the session of a machine that was cut off after 25 s. The default is two hours, for which the rows
     # that a transaction had changed would stay locked.
     _keepalives = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+    if gevent.monkey.is_module_patched("socket"):
+        # The same with an answer on its way. Not for commands: a backup may pause for longer while it reads.
+        _keepalives += " -c tcp_user_timeout=25000"
     _database["OPTIONS"]["options"] = f"{_keepalives} {_database['OPTIONS'].get('options', '')}".strip()
 if gevent.monkey.is_module_patched("socket"):
     # Only web processes benefit from a pool. A command has one connection, and needs its errors immediately.

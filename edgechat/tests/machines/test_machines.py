@@ -251,7 +251,10 @@ class ReachedPostgres(Postgres):
         return [f"{word},{self._address}" if "listen_addresses" in word else word for word in super().command(port)]
 
 
+# With the settings of a web process.
 _LOCKS = """
+import gevent.monkey
+gevent.monkey.patch_all()
 import time, django
 django.setup()
 from django.db import connection, transaction
