@@ -34,7 +34,7 @@ from conversations.tests.test_three_gunicorns import (
     test_limits_count_together,
 )
 from edgechat.local.postgres import Postgres
-from edgechat.local.process import wait_until
+from edgechat.local.process import ChildProcess, wait_until
 from edgechat.metrics.tests.scrape import Scrape
 from edgechat.tests.machines.machine import Machine, cables, ip
 from usage.models import LedgerEntry
@@ -275,23 +275,20 @@ def test_a_row_that_a_machine_had_locked_is_free_soon_after_it_is_cut_off(folder
         with psycopg.connect(server.url, autocommit=True) as here:
             here.execute("CREATE TABLE budget AS SELECT 0 AS used")
             there = server.url.replace("127.0.0.1", machine.gateway)
-            child = subprocess.Popen(
+            locker = ChildProcess(
                 [*machine.enter, sys.executable, "-c", _LOCKS],
+                log_path=folder / "locker.log",
                 cwd=PROJECT,
                 env={**os.environ, "DATABASE_URL": there},
-                stdout=subprocess.PIPE,
-                text=True,
             )
-            assert child.stdout is not None
-            assert child.stdout.readline().strip() == "locked"
+            assert wait_until(lambda: "locked" in locker.log_text(), seconds=120), locker.log_text()
             machine.unplug()
             cut_at = time.monotonic()
             here.execute("SET lock_timeout = '120s'")
             here.execute("UPDATE budget SET used = used + 10")
             print(f"a row that a cut machine had locked was free after {time.monotonic() - cut_at:.1f} s")  # noqa: T201
             assert here.execute("SELECT used FROM budget").fetchone() == (10,)
-        child.kill()
-        child.communicate()
+        locker.kill()
     finally:
         server.kill()
         machine.end()
