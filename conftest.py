@@ -261,13 +261,17 @@ def data_dir() -> Iterator[Path]:
 
 @pytest.fixture
 def start_web(shared_servers: None, data_dir: Path) -> Iterator[Callable[..., WebServer]]:
-    """Start the test's own web processes with other settings: `start_web(workers=1, RATE_LIMIT_REQUESTS="5")`."""
+    """Start the test's own web processes with other settings: `start_web(workers=1, RATE_LIMIT_REQUESTS="5")`.
+
+    They run no imports, because they may be starved or killed, and others' imports with them.
+    """
     started: list[WebServer] = []
 
     def start(*, workers: int = 1, ready_path: str = "/api/v1/health", **env: str) -> WebServer:
         if folder := env.get("DATA_DIR"):  # making the OpenAPI file again would take longer than the start
             with suppress(FileExistsError):
                 (Path(folder) / "openapi").symlink_to(Path(os.environ["DATA_DIR"]) / "openapi")
+        env = {"IMPORT_MAX_MB": "0", **env}
         server = WebServer(env, data_dir=data_dir, workers=workers, ready_path=ready_path, name=f"web-{len(started)}")
         started.append(server)
         server.start()

@@ -59,6 +59,7 @@ TABLES = {
     "usage_budgetwarning": None,  # e-mails that the user has
     "usage_organizationusage": None,  # sums of the ledger, like the next table
     "usage_spending": None,
+    "usage_userday": None,  # sums of the requests and of the ledger
 }
 
 

@@ -27,7 +27,7 @@ from conversations.imports.services import UNFINISHED, quota_left
 from conversations.imports.store import Task, store_conversations
 from conversations.models import Import
 from conversations.replies.shutdown import is_shutting_down
-from edgechat.errors import StoreUnavailable
+from edgechat.errors import StoreUnavailable, to_api_error
 from edgechat.processes.threads import start_thread, working
 from usage import processes
 from usage.models import Process
@@ -147,10 +147,11 @@ def _run(row: Import) -> None:
     except Interrupted:
         logger.warning("import_interrupted", import_id=str(row.id))
         _release(row, pause=timedelta(0))
-    except (StoreUnavailable, OperationalError) as error:
-        logger.warning("import_deferred", import_id=str(row.id), reason=type(error).__name__)
-        _release(row, pause=min(MAX_PAUSE, timedelta(seconds=5 * row.attempts)))
-    except Exception:
+    except Exception as error:
+        if isinstance(to_api_error(error), StoreUnavailable):
+            logger.warning("import_deferred", import_id=str(row.id), reason=type(error).__name__)
+            _release(row, pause=min(MAX_PAUSE, timedelta(seconds=5 * row.attempts)))
+            return
         logger.exception("import_failed", import_id=str(row.id))
         _end(row, Tally(row.conversations, row.messages, row.skipped, broken="fault"))
     finally:

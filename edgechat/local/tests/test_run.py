@@ -98,9 +98,11 @@ Launch = Callable[..., Launched]
 def launch(data_dir: Path) -> Iterator[Launch]:
     project = data_dir / "project"
     shutil.copytree(_LOCAL, project / "edgechat" / "local", ignore=shutil.ignore_patterns("model_server", "tests"))
+    (project / "edgechat" / "processes").mkdir()
+    shutil.copy(_LOCAL.parent / "processes" / "child.py", project / "edgechat" / "processes")
     (project / "edgechat" / "local" / "model_server").mkdir()
     (project / "edgechat" / "local" / "model_server" / "__main__.py").write_text(_MODEL)
-    (project / "edgechat" / "__init__.py").touch()
+    (project / "edgechat" / "__init__.py").write_text('__version__ = "1"')
     (project / "edgechat" / "wsgi.py").write_text(_WSGI)
     (project / "manage.py").write_text(_MANAGE)
     (project / "gunicorn.conf.py").write_text(_GUNICORN)
