@@ -28,7 +28,7 @@ PRODUCTION_LIKE := ENVIRONMENT=production JWT_SECRET=only-for-the-check-01234567
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev demo test faults browser-test pooler-test older-test machines-test deploy-test sbom screenshots check docs bench bench-quick soak vendor clean install model browser node pooler older prometheus caddy
+.PHONY: help run dev demo test faults browser-test pooler-test older-test machines-test deploy-test sbom screenshots check check-types check-others docs bench bench-quick soak vendor clean install model browser node pooler older prometheus caddy
 
 help:
 	@echo 'make run     serve the API on PORT (8000), with every server it needs, until Ctrl-C'
@@ -97,9 +97,15 @@ vendor: install
 	@$(BIN)/python -m edgechat.local vendor
 
 check: install node
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-types check-others
+
+# Takes as long as all the others.
+check-types:
+	$(PRODUCTION_LIKE) $(BIN)/python -m mypy
+
+check-others:
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(PRODUCTION_LIKE) $(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-logo
 	$(PRODUCTION_LIKE) $(BIN)/python manage.py makemigrations --check --dry-run
 	$(PRODUCTION_LIKE) $(BIN)/python manage.py check --fail-level WARNING

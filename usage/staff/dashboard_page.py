@@ -278,7 +278,7 @@ def amount(number: int, one: str) -> str:
 
 
 def percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.2f} %" if whole else "-"
+    return f"{100 * part / whole:.2f}\N{NO-BREAK SPACE}%" if whole else "-"
 
 
 def _milliseconds(value: float | None) -> str:
