@@ -49,6 +49,7 @@ help:
 	@echo 'make soak    mixed traffic for MINUTES (5) while web processes are killed and stores pause: nothing may be lost'
 	@echo 'make screenshots  take the pictures of the playground in docs/playground again'
 	@echo 'make vendor  copy the libraries of the playground from their npm packages'
+	@echo 'make install  install the packages into .venv, which the other targets do by themselves'
 	@echo 'make clean   remove .venv and caches; the data in DATA_DIR (.data) stays'
 	@echo
 	@echo 'Variables: PORT, DATA_DIR, WEB_CONCURRENCY, LOCAL_MODEL=0 (no local model), LOCAL_MODEL_GGUF=FILE (another one), LOCAL_MONGO=secantus|nx, PYTHON=python3.12'

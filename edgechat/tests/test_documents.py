@@ -225,8 +225,24 @@ def test_each_manage_py_command_and_make_target_that_a_document_names_exists() -
     text = "\n".join(each.read_text() for each in DOCUMENTS if each.name != "CHANGELOG.md")
     assert set(re.findall(r"manage\.py ([a-z_]+)", text)) - set(get_commands()) == set()
     makefile = (PROJECT / "Makefile").read_text()
-    targets = set(re.findall(r"`?(?:^|[`\s])make ([a-z]+)`", text, re.MULTILINE))
-    assert {"run", "dev", "demo", "test", "check", "docs", "bench"} <= targets
+    targets = set(re.findall(r"`?(?:^|[`\s])make ([a-z-]+)`", text, re.MULTILINE))
+    assert {"run", "dev", "demo", "test", "check", "docs", "bench", "pooler-test"} <= targets
+    assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
+
+
+def test_make_help_has_each_target_that_is_not_only_a_step_of_others() -> None:
+    makefile = (PROJECT / "Makefile").read_text()
+    [declared] = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    helped = re.findall(r"^\t@echo 'make ([a-z-]+) ", makefile, re.MULTILINE)
+    steps = {"help", "model", "browser", "node", "pooler", "older", "prometheus", "caddy"}
+    assert sorted(helped) == sorted(set(declared.split()) - steps)
+
+
+def test_each_command_of_the_workflow_exists() -> None:
+    workflow = (PROJECT / ".github/workflows/ci.yml").read_text()
+    makefile = (PROJECT / "Makefile").read_text()
+    targets = re.findall(r"\bmake ([a-z-]+)", workflow)
+    assert {"pooler-test", "older-test", "machines-test", "deploy-test", "browser-test"} <= set(targets)
     assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
 
 
