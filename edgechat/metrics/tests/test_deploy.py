@@ -85,6 +85,11 @@ def test_an_alert_says_what_is_wrong_and_names_the_row_of_its_fault(alert: dict[
         assert re.search(rf"\b{alert['alert']}\b", row.split(" | ")[2]), name
 
 
+def test_each_alert_is_in_the_tests_that_promtool_runs() -> None:
+    tests = (PROJECT / "deploy/prometheus/alerts_test.yml").read_text()
+    assert [alert["alert"] for alert in ALERTS if not re.search(rf"\b{alert['alert']}\b", tests)] == []
+
+
 def test_alerts_have_names_of_their_own() -> None:
     names = [alert["alert"] for alert in ALERTS]
     assert len(set(names)) == len(names) > 10
