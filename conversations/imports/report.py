@@ -47,7 +47,7 @@ BROKEN = {
 }
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Tally:
     """The counts of an import, and what its report says."""
 

@@ -153,7 +153,7 @@ def _run(row: Import) -> None:
             _release(row, pause=min(MAX_PAUSE, timedelta(seconds=5 * row.attempts)))
             return
         logger.exception("import_failed", import_id=str(row.id))
-        _end(row, Tally(row.conversations, row.messages, row.skipped, broken="fault"))
+        _end(row, _stopped(row, "fault"))
     finally:
         _busy.release()
 
@@ -199,8 +199,14 @@ def _end(row: Import, tally: Tally) -> None:
 
 
 def _stopped(row: Import, reason: str) -> Tally:
-    """What the row counts already, for an import that ends without its file."""
-    return Tally(row.conversations, row.messages, row.text_bytes, row.skipped, broken=reason)
+    """What was counted so far, for an import that ends before its file does.
+
+    Raises Interrupted if the import is no longer this process's.
+    """
+    counted = _mine(row).values("conversations", "messages", "text_bytes", "skipped").first()
+    if counted is None:
+        raise Interrupted
+    return Tally(**counted, broken=reason)
 
 
 def _release(row: Import, *, pause: timedelta) -> None:

@@ -18,11 +18,12 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.tests.test_delete_account import documents_with
 from conftest import Person, assert_error, full_size
-from conversations.imports import services
+from conversations.imports import run, services
 from conversations.imports.files import delete_file, save_file, stored_files
 from conversations.imports.reading.items import read_items
 from conversations.models import Import
@@ -326,6 +327,22 @@ def test_an_import_of_a_dead_process_goes_on_in_another(alice: Person, eventuall
     row.save(force_insert=True)
     assert finished(alice, eventually, str(row.id))["counts"] == {"conversations": 2, "messages": 4, "skipped": 1}
     eventually(lambda: row.id not in stored_files(saved_before=timezone.now()))
+
+
+def test_an_import_that_fails_here_keeps_its_counts(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(import_id: uuid.UUID) -> None:
+        raise ValueError("a fault here")
+
+    monkeypatch.setattr(run, "open_file", fail)
+    counts = {"conversations": 3, "messages": 8, "text_bytes": 20_000_000, "skipped": 2}
+    with transaction.atomic():  # no web process sees the row, whose worker it would not know
+        row = Import.objects.create(owner_id=alice.id, bytes=1, status="running", worker="here", attempts=1)
+        Import.objects.filter(pk=row.pk).update(**counts)
+        run._run(row)
+        row.refresh_from_db()
+        assert row.status == "failed"
+        assert {name: getattr(row, name) for name in counts} == counts, "the quota counts the bytes"
+        transaction.set_rollback(True)
 
 
 def test_deleting_the_account_ends_its_imports(alice: Person) -> None:
