@@ -32,14 +32,14 @@ class _Failing:
 class ModelBreaker:
     """The failures in a row of the calls of this process to one model.
 
-    MODEL_BREAKER_FAILURES of one account (0: never) open the breaker for this account; as many of ACCOUNTS accounts, of
-    which each counts for its share at most, open it for all. Then one call every PAUSE_SECONDS probes the model and the
-    others fail at once, until a call succeeds.
+    MODEL_BREAKER_FAILURES of one account (0: never) open the breaker for this account; as many of at least ACCOUNTS
+    accounts, of which each counts for its share at most, open it for all. Then one call every PAUSE_SECONDS probes the
+    model and the others fail at once, until a call succeeds.
     """
 
     def __init__(self, model: str) -> None:
         self._model = model
-        # No account is added while the breaker is open for all, so there are fewer of them than failures that open it.
+        # No account is added while the breaker is open for all, so their number is bounded.
         self._failing: dict[int | None, _Failing] = {}
         self._next_probe_at = 0.0
         self._prober: int | None = None
@@ -69,7 +69,8 @@ class ModelBreaker:
         """Whether it is open for all."""
         limit = settings.MODEL_BREAKER_FAILURES
         share = math.ceil(limit / ACCOUNTS)
-        return 0 < limit <= sum(min(each.failures, share) for each in list(self._failing.values()))
+        accounts = list(self._failing.values())
+        return len(accounts) >= ACCOUNTS and 0 < limit <= sum(min(each.failures, share) for each in accounts)
 
     @staticmethod
     def _is_open_for(account: _Failing) -> bool:
@@ -87,7 +88,7 @@ class ModelBreaker:
 
     def _note_failure(self, caller: int | None) -> None:
         with self._lock:
-            if self._is_open():
+            if not settings.MODEL_BREAKER_FAILURES or self._is_open():
                 return
             mine = self._failing.setdefault(caller, _Failing())
             mine.failures += 1
