@@ -79,9 +79,9 @@ def _stream_answer(
     except Exception as error:  # the SDK raises many undocumented types; they all mean the same to a caller
         if control.cancelled:
             raise CallCancelled from error
-        if missing_resource(error) is not None:  # this process is at fault, and no model
-            raise
         if not finished:
+            if missing_resource(error) is not None:  # this process is at fault, and no model
+                raise
             told = model_error(error, answering=answering)
             breaker.note_error(caller, told, answering=answering)
             raise told from error
