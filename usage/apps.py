@@ -34,6 +34,7 @@ class UsageConfig(AppConfig):
             rows_in(OrganizationUsage, "organization_id", called=("hour of usage", "hours of usage")),
             rows_in(LedgerEntry, "organization_id", kept="kept without the organization"),
         )
+        pre_delete.connect(ledger.forget_user, sender="accounts.User", dispatch_uid="usage")
         pre_delete.connect(ledger.forget_organization, sender="accounts.Organization", dispatch_uid="usage")
         register_exporter(account_export.export_usage, types=account_export.TYPES)
         sampling.register_backlog(queries.measure_backlog)

@@ -202,6 +202,11 @@ def anonymize_user(user_id: int) -> None:
     _execute(statements.FORGET_DAYS, {"user": user_id})
 
 
+def forget_user(*, instance: User, **_: Any) -> None:
+    """The same for calls that began after it, in the transaction that deletes the user; a receiver of `pre_delete`."""
+    anonymize_user(instance.pk)
+
+
 def forget_organization(*, instance: Organization, **_: Any) -> None:
     """Remove an organization from the entries, in the transaction that deletes it; a receiver of `pre_delete`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,8 @@ from accounts.models import User
 from accounts.tests.staff import make_user
 from conftest import Person
 from usage.ledger.budgets import DEFAULT
-from usage.ledger.services import set_budget
+from usage.ledger.services import anonymize_user, open_entry, set_budget, settle_entry
+from usage.ledger.tokens import TokenUsage
 from usage.models import LedgerEntry, RequestRecord, UserDay
 from usage.requests.request_stream import AnsweredRequest
 from usage.requests.services import count_requests
@@ -58,6 +60,20 @@ def test_a_deleted_account_leaves_its_costs_without_its_requests(alice: Person, 
     assert after["calls"] > before["calls"]
     assert after["output_tokens"] > before["output_tokens"]
     assert (after["requests"], after["failed"]) == (0, 0)
+
+
+def test_a_call_that_begins_during_the_deletion_leaves_its_costs_without_its_name() -> None:
+    user, attempt = make_user(), uuid.uuid4().hex
+    anonymize_user(user.pk)
+    purpose = LedgerEntry.Purpose.TITLE
+    open_entry(attempt_id=attempt, user_id=user.pk, purpose=purpose, model="m", input_tokens=1, max_output_tokens=9)
+    settle_entry(attempt, TokenUsage(input_tokens=3, output_tokens=2))
+    entry = LedgerEntry.objects.get(attempt_id=attempt)
+    before = _sums(None)["calls"]
+    user.delete()
+    entry.refresh_from_db()
+    assert (entry.user_id, entry.attempt_id) == (None, f"erased:{entry.pk}")
+    assert _sums(None)["calls"] > before
 
 
 def test_days_begin_and_end_at_midnight_utc() -> None:
