@@ -157,12 +157,13 @@ def counted(request: HttpRequest, user: User, span: Span) -> list[tuple[str, str
     page, found = reverse("admin:conversations_conversation_quality"), []
     for kind, name in KINDS.items():
         try:
-            number = transcripts.count_judged_replies(user.pk, kind, span.since, span.until)
+            number = transcripts.count_judged_replies(user.pk, kind, span.since, span.until, limit=MAX_READ)
         except StoreUnavailable:
             return [("not counted, because MongoDB does not answer", "")]
         if number:
             query = Chosen(kind, span, "", "", user.pk).address()
-            found.append((f"{number:,} × {name.lower()}", f"{page}{query}"))
+            more = " or more" if number == MAX_READ else ""
+            found.append((f"{number:,}{more} × {name.lower()}", f"{page}{query}"))
     return found
 
 

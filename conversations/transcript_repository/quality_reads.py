@@ -14,8 +14,6 @@ from edgechat.stores.mongo import Document, mongo_errors
 Quality = Literal["failed", "blocked", "interrupted", "disliked"]
 
 MAX_CHARACTERS = 500
-# The most that are counted of one owner and kind.
-MAX_COUNTED = 1000
 
 
 class JudgedReply(TypedDict):
@@ -53,9 +51,9 @@ def judged_replies(
 
 
 @mongo_errors
-def count_judged_replies(owner_id: int, kind: Quality, start: datetime, end: datetime) -> int:
-    """The number of an owner's replies of a kind; at most MAX_COUNTED."""
-    return messages().count_documents({"owner_id": owner_id, **_chosen(kind, start, end)}, limit=MAX_COUNTED)
+def count_judged_replies(owner_id: int, kind: Quality, start: datetime, end: datetime, *, limit: int) -> int:
+    """The number of an owner's replies of a kind; at most `limit`."""
+    return messages().count_documents({"owner_id": owner_id, **_chosen(kind, start, end)}, limit=limit)
 
 
 @mongo_errors
