@@ -1,5 +1,6 @@
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
+
+from edgechat.stores.postgresql.migration_operations import AddFieldRepeatably, AddIndexRepeatably
 
 OF_DETAILS = """
     UPDATE accounts_auditevent SET organization_id = (details->>'organization')::bigint
@@ -47,7 +48,7 @@ class Migration(migrations.Migration):
                 ],
             ),
         ),
-        migrations.AddField(
+        AddFieldRepeatably(
             "AuditEvent",
             "organization_id",
             models.BigIntegerField(
@@ -55,10 +56,10 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.RunSQL([OF_DETAILS, OF_STAFF_CHANGES], migrations.RunSQL.noop),
-        AddIndexConcurrently("AuditEvent", models.Index(fields=["request_id"], name="audit_request")),
-        AddIndexConcurrently("AuditEvent", models.Index(fields=["actor_id"], name="audit_actor")),
-        AddIndexConcurrently("AuditEvent", models.Index(fields=["event", "-id"], name="audit_event")),
-        AddIndexConcurrently(
+        AddIndexRepeatably("AuditEvent", models.Index(fields=["request_id"], name="audit_request")),
+        AddIndexRepeatably("AuditEvent", models.Index(fields=["actor_id"], name="audit_actor")),
+        AddIndexRepeatably("AuditEvent", models.Index(fields=["event", "-id"], name="audit_event")),
+        AddIndexRepeatably(
             "AuditEvent",
             models.Index(
                 fields=["organization_id"],

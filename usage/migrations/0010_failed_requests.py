@@ -1,5 +1,6 @@
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
+
+from edgechat.stores.postgresql.migration_operations import AddIndexRepeatably
 
 
 class Migration(migrations.Migration):
@@ -8,7 +9,7 @@ class Migration(migrations.Migration):
     dependencies = [("usage", "0009_processes")]
 
     operations = [
-        AddIndexConcurrently(
+        AddIndexRepeatably(
             model_name="requestrecord",
             index=models.Index(fields=["at"], name="request_failed", condition=models.Q(status__gte=400)),
         ),

@@ -1,6 +1,7 @@
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
 from django.db.models.functions import Coalesce, NullIf
+
+from edgechat.stores.postgresql.migration_operations import AddFieldRepeatably, AddIndexRepeatably
 
 
 class Migration(migrations.Migration):
@@ -8,7 +9,7 @@ class Migration(migrations.Migration):
     dependencies = [("usage", "0010_failed_requests")]
 
     operations = [
-        migrations.AddField(
+        AddFieldRepeatably(
             "RequestRecord",
             "request_id",
             models.CharField(
@@ -19,7 +20,7 @@ class Migration(migrations.Migration):
                 help_text="As in X-Request-ID and in every error; a client may choose it.",
             ),
         ),
-        migrations.AddField(
+        AddFieldRepeatably(
             "LedgerEntry",
             "request_id",
             models.CharField(
@@ -30,17 +31,17 @@ class Migration(migrations.Migration):
                 help_text="The request that asked for it; empty for calls that a process makes by itself.",
             ),
         ),
-        AddIndexConcurrently("RequestRecord", models.Index(fields=["request_id"], name="request_request_id")),
-        AddIndexConcurrently(
+        AddIndexRepeatably("RequestRecord", models.Index(fields=["request_id"], name="request_request_id")),
+        AddIndexRepeatably(
             "RequestRecord",
             models.Index(fields=["status", "-at"], name="request_errors", condition=models.Q(status__gte=400)),
         ),
-        AddIndexConcurrently(
+        AddIndexRepeatably(
             "RequestRecord",
             models.Index(fields=["-at"], name="request_slow", condition=models.Q(milliseconds__gte=1000)),
         ),
-        AddIndexConcurrently("LedgerEntry", models.Index(fields=["request_id"], name="ledger_request")),
-        AddIndexConcurrently(
+        AddIndexRepeatably("LedgerEntry", models.Index(fields=["request_id"], name="ledger_request")),
+        AddIndexRepeatably(
             "LedgerEntry",
             models.Index(
                 Coalesce(NullIf("answered_by", models.Value("")), "model"),
@@ -48,8 +49,8 @@ class Migration(migrations.Migration):
                 name="ledger_paid_model",
             ),
         ),
-        AddIndexConcurrently("LedgerEntry", models.Index(fields=["purpose", "-id"], name="ledger_purpose")),
-        AddIndexConcurrently(
+        AddIndexRepeatably("LedgerEntry", models.Index(fields=["purpose", "-id"], name="ledger_purpose")),
+        AddIndexRepeatably(
             "LedgerEntry",
             models.Index(fields=["-id"], name="ledger_estimated", condition=models.Q(estimated=True)),
         ),

@@ -1,5 +1,6 @@
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
+
+from edgechat.stores.postgresql.migration_operations import AddFieldRepeatably, AddIndexRepeatably
 
 
 class Migration(migrations.Migration):
@@ -7,7 +8,7 @@ class Migration(migrations.Migration):
     dependencies = [("usage", "0015_long_requests")]
 
     operations = [
-        migrations.AddField(
+        AddFieldRepeatably(
             "RequestRecord",
             "reason",
             models.CharField(
@@ -18,7 +19,7 @@ class Migration(migrations.Migration):
                 help_text="The code of the error that was answered, and which limit refused it: budget_exceeded:user_month.",
             ),
         ),
-        AddIndexConcurrently(
+        AddIndexRepeatably(
             "RequestRecord",
             models.Index(fields=["reason", "-at"], name="request_reason", condition=~models.Q(reason="")),
         ),

@@ -2,9 +2,11 @@
 
 import django.db.models.deletion
 from django.conf import settings
-from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
+from django.contrib.postgres.operations import RemoveIndexConcurrently
 from django.db import migrations, models
 from django.db.models.functions import Coalesce, NullIf
+
+from edgechat.stores.postgresql.migration_operations import AddIndexRepeatably
 
 
 def without_index(model, name, field, index, column):
@@ -25,7 +27,7 @@ class Migration(migrations.Migration):
     dependencies = [("usage", "0019_past_user_days")]
 
     operations = [
-        AddIndexConcurrently(
+        AddIndexRepeatably(
             "UserDay",
             models.Index(
                 fields=["date"],
@@ -34,23 +36,23 @@ class Migration(migrations.Migration):
                 condition=models.Q(calls__gt=0),
             ),
         ),
-        AddIndexConcurrently("HourlyUsage", models.Index(fields=["hour"], name="hourly_usage_hour")),
-        AddIndexConcurrently("RequestRecord", models.Index(fields=["user", "-at"], name="request_user")),
-        AddIndexConcurrently(
+        AddIndexRepeatably("HourlyUsage", models.Index(fields=["hour"], name="hourly_usage_hour")),
+        AddIndexRepeatably("RequestRecord", models.Index(fields=["user", "-at"], name="request_user")),
+        AddIndexRepeatably(
             "RequestRecord",
             models.Index(fields=["user", "-at"], name="request_user_failed", condition=models.Q(status__gte=400)),
         ),
-        AddIndexConcurrently(
+        AddIndexRepeatably(
             "RequestRecord",
             models.Index(fields=["status", "-at"], name="request_status", condition=~models.Q(status=200)),
         ),
-        AddIndexConcurrently(
+        AddIndexRepeatably(
             "RequestRecord",
             models.Index(
                 fields=["milliseconds"], name="request_slowest", condition=models.Q(milliseconds__gte=1000)
             ),
         ),
-        AddIndexConcurrently("RequestRecord", models.Index(fields=["route"], name="request_route")),
+        AddIndexRepeatably("RequestRecord", models.Index(fields=["route"], name="request_route")),
         RemoveIndexConcurrently("RequestRecord", "request_errors"),
         without_index(
             "RequestRecord",
@@ -61,7 +63,7 @@ class Migration(migrations.Migration):
             "usage_requestrecord_user_id_16f160f9",
             "user_id",
         ),
-        AddIndexConcurrently(
+        AddIndexRepeatably(
             "LedgerEntry",
             models.Index(
                 fields=["organization", "-settled_at"],
@@ -69,7 +71,7 @@ class Migration(migrations.Migration):
                 condition=models.Q(organization__isnull=False),
             ),
         ),
-        AddIndexConcurrently(
+        AddIndexRepeatably(
             "LedgerEntry",
             models.Index(
                 Coalesce(NullIf("answered_by", models.Value("")), "model"),
@@ -77,10 +79,10 @@ class Migration(migrations.Migration):
                 name="ledger_model_settled",
             ),
         ),
-        AddIndexConcurrently(
+        AddIndexRepeatably(
             "LedgerEntry", models.Index(fields=["purpose", "-settled_at"], name="ledger_purpose_settled")
         ),
-        AddIndexConcurrently(
+        AddIndexRepeatably(
             "LedgerEntry",
             models.Index(fields=["-settled_at"], name="ledger_estimates", condition=models.Q(estimated=True)),
         ),
