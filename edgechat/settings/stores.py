@@ -18,7 +18,7 @@ from edgechat.settings.deployment import DEVELOPMENT, env
 STORE_TIMEOUT_SECONDS = env.float("STORE_TIMEOUT_SECONDS", 4.5, validate=Range(min=1, max=60)) or 4.5
 #: Connections to PostgreSQL of each web process.
 DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", 10, validate=Range(min=1, max=200))
-#: `true` behind a pooler that shares connections between transactions, such as PgBouncer: nothing is prepared.
+#: `true` behind a pooler such as PgBouncer: nothing is prepared, and no options of a session are asked for.
 DATABASE_POOLER = env.bool("DATABASE_POOLER", False)
 
 

@@ -53,8 +53,8 @@ class Command(BaseCommand):
                 raise CommandError(f"Run `manage.py migrate` first: {missing[0]} is not applied.")
             manifest = back_up(place, report=self.stdout.write)
         except (*FAULTS, ValueError) as error:
-            reason = without_secrets(str(error) or repr(error))
-            raise CommandError(f"The backup to {destination} failed: {reason}") from error
+            said = f"The backup to {destination} failed: {str(error) or repr(error)}"
+            raise CommandError(without_secrets(said)) from error
         for name, section in manifest["sections"].items():
             self.stdout.write(f"{name:40}{section['count']:>12,}{section['bytes']:>18,} bytes")
         if manifest["missing_pictures"]:
