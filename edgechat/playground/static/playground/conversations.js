@@ -100,8 +100,17 @@ export async function openFromAddress() {
   openId.value = id;
   listIsOpen.value = false;
   if (!id) return;
-  if (!conversations.value.has(id) && !(await patiently(() => loadConversation(id)))) return;
-  if (threads.value.get(id)?.state !== "ready") await patiently(() => loadThread(id));
+  try {
+    if (!conversations.value.has(id)) await patiently(() => loadConversation(id));
+    if (threads.value.get(id)?.state !== "ready") await patiently(() => loadThread(id));
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 404)) throw error;
+    // It was deleted elsewhere; the list may still have it.
+    putConversations([], [id]);
+    notify("This conversation is not there any more.", true);
+    if (openId.value === id) location.hash = "";
+    return;
+  }
   if (messageId && openId.value === id) await showMessage(id, messageId);
 }
 
@@ -116,15 +125,7 @@ async function showMessage(id, messageId) {
   message?.focus({ preventScroll: true });
 }
 
-/** One that the list does not have, such as an older or a temporary one. False if it does not exist. @param {string} id */
+/** One that the list does not have, such as an older or a temporary one. @param {string} id */
 async function loadConversation(id) {
-  try {
-    putConversations([await callJson("GET", `chat/conversations/${id}`)]);
-    return true;
-  } catch (error) {
-    if (!(error instanceof ApiError && error.status === 404)) throw error;
-    notify("This conversation is not there any more.", true);
-    location.hash = "";
-    return false;
-  }
+  putConversations([await callJson("GET", `chat/conversations/${id}`)]);
 }

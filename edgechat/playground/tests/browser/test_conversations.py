@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from conftest import Person
@@ -71,8 +72,13 @@ def test_a_temporary_conversation_is_not_listed(alices: Page) -> None:
     expect(wait_for_answer(alices)).to_have_text("Echo: Between us")
 
 
-def test_an_address_of_a_deleted_conversation_says_so(alices: Page, alice: Person) -> None:
+@pytest.mark.parametrize("listed", [False, True])
+def test_an_address_of_a_deleted_conversation_says_so(alices: Page, alice: Person, listed: bool) -> None:
     gone = alice.new_conversation(title="Gone")
+    if listed:
+        pull(alices)
+        expect(alices.locator(".conversations")).to_contain_text("Gone")
     assert alice.delete(f"chat/conversations/{gone}").status_code == 204
-    alices.goto(f"/playground#/c/{gone}")
+    alices.evaluate(f"location.hash = '#/c/{gone}'")
     expect(alices.locator(".notices")).to_contain_text("This conversation is not there any more.")
+    expect(alices.locator(".conversations")).not_to_contain_text("Gone")
