@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,17 +23,9 @@ def install_caddy() -> int:
 
 def validate(public_host: str) -> tuple[int, str]:
     """The exit code and the output of Caddy's own check of the file, with this name."""
-    command = [
-        str(debian.require(_PACKAGE, _PACKAGE)),
-        "validate",
-        "--adapter",
-        "caddyfile",
-        "--config",
-        str(_CADDYFILE),
-    ]
+    arguments = ("validate", "--adapter", "caddyfile", "--config", str(_CADDYFILE))
     environment = {**os.environ, "PUBLIC_HOST": public_host}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
-    return done.returncode, done.stdout + done.stderr
+    return debian.output_of(_PACKAGE, _PACKAGE, *arguments, environment=environment)
 
 
 class Caddy(Server):

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgechat.local.process import LocalError
@@ -55,6 +56,17 @@ def require(name: str, package: str) -> Path:
     if found is None:
         raise LocalError(f"{name} is missing. Install it, for example: apt install {package}")
     return found
+
+
+def output_of(
+    name: str, package: str, *arguments: str, folder: Path | None = None, environment: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """The exit code and the output of the program. Raises LocalError if it is missing."""
+    command = [str(require(name, package)), *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    return done.returncode, done.stdout + done.stderr
 
 
 def _run(*command: str, folder: str, package: str) -> str:

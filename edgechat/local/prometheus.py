@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -28,9 +27,7 @@ def install_prometheus() -> int:
 
 def promtool(*arguments: str, folder: Path) -> tuple[int, str]:
     """The exit code and the output of a promtool command in `folder`."""
-    command = [str(debian.require("promtool", _PACKAGE)), *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
-    return done.returncode, done.stdout + done.stderr
+    return debian.output_of("promtool", _PACKAGE, *arguments, folder=folder)
 
 
 class Prometheus(Server):
