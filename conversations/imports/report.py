@@ -8,19 +8,51 @@ from dataclasses import dataclass, field
 
 MAX_LINES, MAX_TITLE_CHARACTERS = 100, 80
 
-# Parts of imported conversations, by the keys in a header's `notes`.
+# Parts of imported conversations, by the keys in a header's `notes`: the sentences for one and for several.
 NOTES = {
-    "picture": "{} pictures are placeholders, because the file does not contain them.",
-    "file": "{} attached files are placeholders, because the file does not contain their text.",
-    "sound": "{} recordings were left out; their transcripts are here.",
-    "tool": "{} calls of tools and their results were left out.",
-    "thoughts": "{} thoughts of the model were left out.",
-    "hidden": "{} messages were left out, because the source does not show them either.",
-    "branch": "{} messages were left out, because they are not on the current branch of their conversation.",
-    "other": "{} parts of a kind that does not exist here were left out.",
-    "cut": "{} messages were cut, because they are longer than a message may be here.",
-    "instruction_cut": "{} system instructions were cut, because they are longer than one may be here.",
+    "picture": (
+        "{} picture is a placeholder, because the file does not contain it.",
+        "{} pictures are placeholders, because the file does not contain them.",
+    ),
+    "file": (
+        "{} attached file is a placeholder, because the file does not contain its text.",
+        "{} attached files are placeholders, because the file does not contain their text.",
+    ),
+    "sound": (
+        "{} recording was left out; its transcript is here.",
+        "{} recordings were left out; their transcripts are here.",
+    ),
+    "tool": (
+        "{} call of a tool or its result was left out.",
+        "{} calls of tools and their results were left out.",
+    ),
+    "thoughts": ("{} thought of the model was left out.", "{} thoughts of the model were left out."),
+    "hidden": (
+        "{} message was left out, because the source does not show it either.",
+        "{} messages were left out, because the source does not show them either.",
+    ),
+    "branch": (
+        "{} message was left out, because it is not on the current branch of its conversation.",
+        "{} messages were left out, because they are not on the current branch of their conversation.",
+    ),
+    "other": (
+        "{} part of a kind that does not exist here was left out.",
+        "{} parts of a kind that does not exist here were left out.",
+    ),
+    "cut": (
+        "{} message was cut, because it is longer than a message may be here.",
+        "{} messages were cut, because they are longer than a message may be here.",
+    ),
+    "instruction_cut": (
+        "{} system instruction was cut, because it is longer than one may be here.",
+        "{} system instructions were cut, because they are longer than one may be here.",
+    ),
 }
+PRESENT = (
+    "{} conversation is here from an earlier import, and was not changed.",
+    "{} conversations are here from an earlier import, and were not changed.",
+)
+MORE = ("{} more conversation was left out.", "{} more conversations were left out.")
 # Whole conversations.
 REASONS = {
     "empty": "it has no text on its current branch",
@@ -74,10 +106,14 @@ class Tally:
         """At most about 120 sentences of a few hundred characters."""
         lines = [BROKEN[self.broken]] if self.broken else []
         if self.present:
-            lines.append(f"{self.present} conversations are here from an earlier import, and were not changed.")
-        lines += [sentence.format(self.notes[name]) for name, sentence in NOTES.items() if self.notes[name]]
+            lines.append(_counted(PRESENT, self.present))
+        lines += [_counted(sentences, self.notes[name]) for name, sentences in NOTES.items() if self.notes[name]]
         lines += self.left_out
         more = self.skipped - self.present - len(self.left_out)
         if more > 0:
-            lines.append(f"{more} more conversations were left out.")
+            lines.append(_counted(MORE, more))
         return lines
+
+
+def _counted(sentences: tuple[str, str], count: int) -> str:
+    return sentences[count != 1].format(count)

@@ -25,7 +25,7 @@ from accounts.tests.test_delete_account import documents_with
 from conftest import Person, assert_error, full_size
 from conversations.imports import run, services
 from conversations.imports.files import delete_file, save_file, stored_files
-from conversations.imports.reading.items import read_items
+from conversations.imports.reading.items import PART_BYTES, read_items
 from conversations.models import Import
 from conversations.tests.exports import START, chatgpt, chatgpt_node, finished, imported, listed, send_import, texts
 from conversations.transcript_repository.collections import conversations, messages
@@ -101,10 +101,10 @@ def test_chatgpts_current_branch_is_imported_with_its_instructions(alice: Person
     assert told["counts"] == {"conversations": 1, "messages": 4, "skipped": 0}
     assert (told["status"], told["progress"], told["source"]) == ("finished", 100, None)
     assert told["report"] == [
-        "1 pictures are placeholders, because the file does not contain them.",
+        "1 picture is a placeholder, because the file does not contain it.",
         "2 calls of tools and their results were left out.",
-        "1 thoughts of the model were left out.",
-        "1 messages were left out, because they are not on the current branch of their conversation.",
+        "1 thought of the model was left out.",
+        "1 message was left out, because it is not on the current branch of its conversation.",
     ]
     [conversation] = listed(alice)
     assert (conversation["title"], conversation["system_instruction"]) == ("From elsewhere", "Be brief.")
@@ -237,7 +237,7 @@ def test_what_cannot_be_imported_is_reported(alice: Person, eventually: Eventual
         {"chat_messages": [1]},
     ]
     long = chatgpt("c-long", "q" * 40_000, "a" * 1_100_000, title="t" * 300)
-    bad = chatgpt("c-bad", "a\0b", "\ud800 \U0001f600", title="\0")
+    bad = chatgpt("c-bad", "a\0b", "\ud800 \U0001f600 \udfff", title="\0")
     bad["create_time"] = bad["update_time"] = 1e300
     told = imported(alice, eventually, [loop, {"mapping": {}, "x": deep}, *odd, long, bad])
     assert told["counts"] == {"conversations": 2, "messages": 4, "skipped": 2 + len(odd)}
@@ -252,6 +252,16 @@ def test_what_cannot_be_imported_is_reported(alice: Person, eventually: Eventual
     pages = [alice.get(path, params={"after": seq, "limit": 1}).json()["messages"] for seq in (0, 1)]
     assert [len(message["content"]) for [message] in pages] == [32_000, 1_000_000]
     assert texts(alice, by_title["\ufffd"])[0][2] == "a\ufffdb"
+
+
+@pytest.mark.parametrize("number", ["9" * 25, "1e400", "-" + "9" * 5_000, "1e-99999999999999999999"])
+def test_a_number_of_any_size_does_not_end_the_file(alice: Person, eventually: Eventually, number: str) -> None:
+    exported = json.dumps([chatgpt(f"c-{count}", "Hello", "Hi", title=f"N{count}") | {"x": "E"} for count in range(3)])
+    for field in ('"E"', '"N1"'):
+        told = imported(alice, eventually, exported.replace(field, number).encode())
+        assert told["status"] == "finished"
+        assert told["counts"]["conversations"] + told["counts"]["skipped"] == 3
+    assert len(listed(alice)) == 3
 
 
 @pytest.mark.parametrize(
@@ -270,6 +280,16 @@ def test_a_file_that_cannot_be_read_says_why(alice: Person, eventually: Eventual
     assert ended["counts"]["conversations"] == 0
     assert [line for line in ended["report"] if told in line], ended
     assert ended["status"] == ("finished" if "million" in told else "failed")
+
+
+@pytest.mark.parametrize("before", range(14))
+def test_lone_surrogates_are_replaced_wherever_the_file_is_cut_into_parts(before: int) -> None:
+    said = r'"\udc00\\udc00\n\ud83d\ude00\ud83dx\uD83D\ud83d\ude00\\\udfff\\"'
+    text = '"' + "x" * (PART_BYTES - before - 1) + said[1:]
+    for written in (said, text):
+        [read] = read_items(io.BytesIO(written.encode()))
+        assert isinstance(read, str)
+        assert read.lstrip("x") == "\ufffd\\udc00\n\U0001f600\ufffdx\ufffd\U0001f600\\\ufffd\\"
 
 
 def test_a_long_text_is_read_in_few_parts() -> None:

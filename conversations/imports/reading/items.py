@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import decimal
+import sys
 from collections.abc import Iterator
 from typing import IO, Any
 
 import ijson
+
+from conversations.imports.reading.escapes import MendedEscapes
 
 # Of one entry. Its values are in memory together.
 MAX_CHARACTERS, MAX_VALUES, MAX_DEPTH = 32_000_000, 1_000_000, 100
@@ -19,6 +23,12 @@ class Refused(Exception):
 
 class BrokenFile(Exception):
     """The rest of the file cannot be read; the argument says why."""
+
+
+def accept_all_numbers() -> None:
+    """Let this process and thread read numbers with too many digits for Python. ijson crashes at one otherwise."""
+    sys.set_int_max_str_digits(0)
+    decimal.getcontext().traps[decimal.InvalidOperation] = False
 
 
 def read_items(file: IO[bytes]) -> Iterator[Any | Refused]:
@@ -42,14 +52,16 @@ def read_items(file: IO[bytes]) -> Iterator[Any | Refused]:
 def _events(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
     """The events of ijson in a time in proportion to the file, also those before a fault. Raises BrokenFile."""
     events = ijson.sendable_list()
-    parser = ijson.basic_parse_coro(events, multiple_values=True, use_float=True)
+    # Without `use_float`, which ends the file at a number that does not fit into 64 bits.
+    parser = ijson.basic_parse_coro(events, multiple_values=True)
+    mended = MendedEscapes(file)
     size = PART_BYTES
-    part = file.read(size)
+    part = mended.read(size)
     while True:
         fault: Exception | None = None
         try:
             parser.send(part) if part else parser.close()
-        except (ijson.JSONError, ValueError) as error:  # numbers with too many digits are ValueErrors
+        except (ijson.JSONError, ValueError) as error:
             fault = error
         size = PART_BYTES if events else min(2 * size, MAX_PART_BYTES)
         yield from events
@@ -58,7 +70,7 @@ def _events(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
             raise BrokenFile("not_json") from fault
         if not part:
             return
-        part = file.read(size)
+        part = mended.read(size)
 
 
 class _Entry:
@@ -90,7 +102,7 @@ class _Entry:
         else:
             self._count(len(value) if isinstance(value, str) else 0)
             if self._refused is None:
-                self._put(value)
+                self._put(float(value) if isinstance(value, decimal.Decimal) else value)
         return self._depth == 0
 
     def result(self) -> Any | Refused:
