@@ -38,8 +38,10 @@ def contents_json(prompt: Prompt) -> list[dict[str, Any]]:
 
 
 def _parts(content: Content) -> Iterator[dict[str, Any]]:
-    yield from _pictures(content)
-    if content.text or not (content.calls or content.results):
+    pictures = list(_pictures(content))
+    yield from pictures
+    # The model refuses an empty text, and a content without parts.
+    if content.text or not (pictures or content.calls or content.results):
         yield {"text": content.text}
     # The model signs one call of each message, and refuses a message without a signature or its placeholder.
     unsigned = None if any(call.signature for call in content.calls) else NO_SIGNATURE

@@ -91,13 +91,17 @@ class _Conversation:
                     instructions.append(_text(message.content, field))
                 case UserMessage():
                     self._require_results()
-                    self._contents.append(self._question(message, field))
+                    question = self._question(message, field)
+                    if question.text or question.pictures:  # the model refuses an empty one
+                        self._contents.append(question)
                 case AssistantMessage():
                     self._add_answer(message, field)
                 case ToolMessage():
                     self._add_result(message, field)
         self._require_results()
         system = "\n\n".join(filter(None, instructions))
+        if not self._contents and not system:
+            raise Invalid({"body.messages": "No message has a text or a picture."})
         if not self._contents:
             return None, (Content("user", system),)
         return system or None, tuple(self._contents)

@@ -146,6 +146,8 @@ def read_chat(body: Any) -> ChatInput:
         chat = msgspec.convert(body, ChatInput)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from error
+    except UnicodeEncodeError as error:  # where something else than a free text is expected
+        raise Invalid({"body": "Surrogate characters are not allowed."}) from error
     if chat.n is not None and chat.n != 1:
         raise Invalid({"body.n": "Only one choice is made: n must be 1."})
     if len(chat.stops) > MAX_STOPS:

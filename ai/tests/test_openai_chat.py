@@ -197,6 +197,8 @@ def test_a_limit_of_tokens_ends_with_length(alice: Person) -> None:
 FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"messages": None}, "messages"),
     ({"messages": []}, "messages"),
+    ({"messages": [user("")]}, "messages"),
+    ({"messages": [{"role": "system", "content": ""}, user([])]}, "messages"),
     ({"messages": "hello"}, "messages"),
     ({"messages": [{"content": "hello"}]}, "messages[0].role"),
     ({"messages": [{"role": "robot", "content": "hello"}]}, "messages[0].role"),
@@ -222,6 +224,10 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 
 def test_a_faulty_request_is_400_and_names_the_parameter(alice: Person) -> None:
     json_type = {"Content-Type": "application/json"}
+    for name in ("n", "seed", "tools", "response_format", "tool_choice"):
+        body = {"messages": [user("hello")], name: "\ud800"}
+        answer = alice.post(CHAT, content=json.dumps(body), headers=json_type)
+        assert "Surrogate" in error_of(answer, 400, "invalid_request_error", "validation_error")
     for change, place in FAULTS:
         body = {"model": "any", "messages": [user("hello")], **change}
         answer = alice.post(CHAT, content=json.dumps(body), headers=json_type)
