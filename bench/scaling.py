@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from math import ceil
+from dataclasses import asdict, dataclass, field, fields
+from math import ceil, isfinite
 
 DAY_SECONDS = 86_400
 GB = 1e9
+# These divide; other figures may be 0.
+POSITIVE = {"users", "busy", "compression"}
 
 
 def _figure(default: float, meaning: str) -> float:
@@ -153,45 +155,58 @@ def needs(given: Assumptions) -> Needs:
 
 
 def limits(given: Assumptions) -> list[tuple[str, float, str]]:
-    """(what is full, at how many daily users, what to do), the first one first."""
+    """(what is full, at how many daily users, what to do), the first one first. Does not depend on `given.users`."""
     use = needs(given)
-    machine = given.cores * given.busy
+    machine, processes = given.cores * given.busy, use.web_cores / given.busy
+    rows = use.postgresql_raw_bytes + use.ledger_bytes_a_year + use.hours_bytes_a_year
     found = [
         (
             "connections to PostgreSQL",
-            given.postgresql_connections / use.postgresql_connections,
+            given.postgresql_connections,
+            processes * (given.pool_size + 1),
             "a transaction pooler, or a smaller `DATABASE_POOL_SIZE`",
         ),
-        ("one machine of web processes", machine / use.web_cores, "more replicas: they share nothing but the stores"),
-        ("one MongoDB machine (CPU of the stand-in)", machine / use.mongodb_cores, "shards by `owner_id`"),
+        ("one machine of web processes", machine, use.web_cores, "more replicas: they share nothing but the stores"),
+        ("one MongoDB machine (CPU of the stand-in)", machine, use.mongodb_cores, "shards by `owner_id`"),
         (
             "one thread of Redis",
-            given.busy / use.redis_cores,
+            given.busy,
+            use.redis_cores,
             "a cluster; the streams of live replies stay on one node",
         ),
         (
             "the node of Redis with the live replies",
-            given.busy / (use.sends_a_second * given.deltas * given.redis_delta / 1000),
+            given.busy,
+            use.sends_a_second * given.deltas * given.redis_delta / 1000,
             "installations of their own for parts of the users",
         ),
         (
             "the disk of one MongoDB machine, after a year",
-            given.disk_bytes * given.copies / use.mongodb_bytes_a_year,
+            given.disk_bytes * given.copies,
+            use.mongodb_bytes_a_year,
             "shards by `owner_id`, or old conversations deleted",
         ),
         (
             "the disk of the primary of PostgreSQL, after a year",
-            given.disk_bytes / (use.postgresql_raw_bytes + use.ledger_bytes_a_year + use.hours_bytes_a_year),
+            given.disk_bytes,
+            rows,
             "a smaller `USAGE_RAW_DAYS`; the ledger of former years in an archive",
         ),
-        ("connections to one Redis", given.redis_clients / use.redis_connections, "a larger `maxclients`"),
+        (
+            "connections to one Redis",
+            given.redis_clients,
+            processes * given.redis_connections,
+            "a larger `maxclients`",
+        ),
         (
             "the primary of PostgreSQL (CPU)",
-            machine / use.postgresql_cores,
+            machine,
+            use.postgresql_cores,
             "a larger machine; then requests and ledger in a database of their own",
         ),
     ]
-    return sorted(((what, given.users * share, remedy) for what, share, remedy in found), key=lambda each: each[1])
+    full = [(what, given.users * there / used, remedy) for what, there, used, remedy in found if used]
+    return sorted(full, key=lambda each: each[1])
 
 
 def _number(value: float) -> str:
@@ -244,7 +259,11 @@ def main() -> None:
         parser.add_argument(
             f"--{each.name}", type=float, default=each.default, help=f"{each.metadata['meaning']} (%(default)s)"
         )
-    print(tables(Assumptions(**vars(parser.parse_args()))), end="")
+    given = Assumptions(**vars(parser.parse_args()))
+    for name, value in asdict(given).items():
+        if not isfinite(value) or value < 0 or (value == 0 and name in POSITIVE):
+            parser.error(f"--{name} must be {'above 0' if name in POSITIVE else '0 or more'}")
+    print(tables(given), end="")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,20 @@ def test_others_can_enter_their_own_figures() -> None:
     assert needed(fewer, name) < needed(usual, name) / 2
     assert needed(fewer, "cost of the model") == 0
     assert needed(scaling("--users", "100000"), "messages") * 10 == needed(usual, "messages")
+    assert needed(scaling("--sends", "0", "--reads", "0"), "cost of the model") == 0
+
+
+def test_what_is_full_first_is_the_same_for_a_small_site() -> None:
+    full = "| what is full first"
+    assert scaling("--users", "7").partition(full)[2] == scaling().partition(full)[2]
+
+
+@pytest.mark.parametrize("option", ["--users=0", "--users=-5", "--busy=0", "--disk_bytes=-1", "--peak=nan"])
+def test_a_figure_that_makes_no_sense_is_refused(option: str) -> None:
+    command = [sys.executable, "-m", "bench.scaling", option]
+    refused = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert f"{option.partition('=')[0]} must be" in refused.stderr
 
 
 def test_the_times_are_those_of_the_performance_page() -> None:
