@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 from edgechat_client import EdgeChat
 
-API = os.environ.get("API", "http://127.0.0.1:8000/api/v1") + "/"
+API = os.environ.get("API", "http://127.0.0.1:8000/api/v1").rstrip("/") + "/"
 EMAIL = os.environ.get("EMAIL", "ann@example.com")
 PASSWORD = os.environ.get("PASSWORD", "correct horse battery")
 
