@@ -29,8 +29,12 @@ import httpx2
 import hypothesis
 import pytest
 
+from edgechat.local.stack import start_valkey
+from edgechat.local.valkey import Valkey
 from edgechat.local.web import WebServer
 from edgechat.tests.django_setup import imports_django, is_set_up, set_up_django
+from edgechat.tests.own_stores import OwnStores, check_each_process
+from edgechat.tests.own_stores import own_stores as stores_of_a_test
 from edgechat.tests.published import check_answer
 from edgechat.tests.shared_servers import SharedServers, shared_web
 
@@ -47,6 +51,8 @@ hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], max_examples=60
 )
 hypothesis.settings.load_profile("any machine")
+
+check_each_process()
 
 _servers: SharedServers | None = None
 
@@ -257,6 +263,33 @@ def data_dir() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="edgechat-test-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def own_valkey(data_dir: Path) -> Iterator[Valkey]:
+    """A Redis that the test may configure and kill. Only web processes with `own_stores.env` may use it."""
+    valkey = start_valkey(data_dir, durable=False)
+    yield valkey
+    valkey.kill()
+
+
+@pytest.fixture
+def own_stores(shared_servers: None, request: pytest.FixtureRequest) -> Iterator[OwnStores]:
+    """Databases and a Redis that only this test uses: the code that it calls, and `start_web(**own_stores.env)`.
+
+    The Redis is `own_valkey` in a test that requests it too. Request this fixture before `start_web`, so that the web
+    processes end first.
+    """
+    own_redis = request.getfixturevalue("own_valkey").url if "own_valkey" in request.fixturenames else None
+    with stores_of_a_test(redis_url=own_redis) as stores:
+        yield stores
+
+
+@pytest.fixture(scope="module")
+def module_stores(shared_servers: None) -> Iterator[OwnStores]:
+    """The same for all tests of a module, which must not use the shared web processes."""
+    with stores_of_a_test() as stores:
+        yield stores
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
-"""`manage.py replies` and `manage.py reap_replies`, with their own transcript database."""
+"""`manage.py replies` and `manage.py reap_replies`, with their own stores."""
 
 from __future__ import annotations
 
 import io
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,25 +11,18 @@ import pymongo
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.test import override_settings
 
-from conversations.transcript_repository import ensure_indexes
+from edgechat.tests.own_stores import OwnStores
 from usage.models import Process
 
 Database = pymongo.database.Database[dict[str, Any]]
 
 
 @pytest.fixture
-def database() -> Iterator[Database]:
-    """A separate database, in which no web process looks for lost replies."""
-    name = f"commands_{uuid.uuid4().hex}"
-    client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(settings.MONGODB_URL, tz_aware=True)
-    with override_settings(MONGODB_DB=name):
-        ensure_indexes()
-        yield client[name]
-    client.drop_database(name)
-    Process.objects.filter(name__endswith=name).delete()
-    client.close()
+def database(own_stores: OwnStores) -> Iterator[Database]:
+    """MongoDB's database. No web process judges its processes, or looks for lost replies in it."""
+    with pymongo.MongoClient[dict[str, Any]](settings.MONGODB_URL, tz_aware=True) as client:
+        yield client[own_stores.name]
 
 
 def run(*arguments: str) -> str:

@@ -17,8 +17,9 @@ import redis
 from conftest import Api, Person, at_once
 from conversations.tests.events import follow, text_of
 from conversations.tests.test_faults import begin, ledger_attempts, statuses
-from edgechat.local.stack import start_valkey
+from edgechat.local.valkey import Valkey
 from edgechat.local.web import WebServer
+from edgechat.tests.own_stores import OwnStores
 from edgechat.tests.store_proxy import StoreProxy
 
 pytestmark = pytest.mark.faults
@@ -92,42 +93,38 @@ def test_a_slow_redis_delays_nobody_for_long(site: Site, register: Register, eve
 
 
 def test_a_redis_that_returns_empty_in_mid_reply_loses_nothing(
-    start_web: StartWeb, register: Register, data_dir: Path, eventually: Eventually
+    own_valkey: Valkey, own_stores: OwnStores, start_web: StartWeb, register: Register, eventually: Eventually
 ) -> None:
-    valkey = start_valkey(data_dir, durable=False)
-    try:
-        writer, reader = (start_web(workers=1, REDIS_URL=valkey.url) for _ in range(2))
-        alice = register("alice", writer.url)
-        conversation = alice.new_conversation(title="Titled")
-        body = {"content": "first", "client_message_id": "key"}
-        path = f"chat/conversations/{conversation}/messages"
-        first = alice.post(path, json=body).json()
-        mid = begin(alice, writer, conversation, REPLY)
-        followed: list[Any] = []
+    writer, reader = (start_web(workers=1, **own_stores.env) for _ in range(2))
+    alice = register("alice", writer.url)
+    conversation = alice.new_conversation(title="Titled")
+    body = {"content": "first", "client_message_id": "key"}
+    path = f"chat/conversations/{conversation}/messages"
+    first = alice.post(path, json=body).json()
+    mid = begin(alice, writer, conversation, REPLY)
+    followed: list[Any] = []
 
-        def follow_elsewhere() -> None:
-            with Api(reader.url, token=alice.tokens["access_token"]) as elsewhere:
-                followed.extend(follow(elsewhere, conversation, mid)[1])  # type: ignore[arg-type]
-
-        follower = threading.Thread(target=follow_elsewhere)
-        follower.start()
-        valkey.kill()
-        valkey.start()
-        with redis.Redis.from_url(valkey.url) as client:
-            client.flushall()
-        assert alice.post(path, json=body).json() == first
-        follower.join(120)
-        final = alice.get(f"{path}/{mid}").json()
-        assert (final["status"], final["content"].count("word")) == ("complete", 20)
-        assert text_of(followed) == final["content"]
-        assert followed[-1]["event"] == "done"
-        assert len(ledger_attempts(mid)) == 1
-        # Another reply is followed live again, piece by piece.
-        mid = begin(alice, writer, conversation, REPLY)
+    def follow_elsewhere() -> None:
         with Api(reader.url, token=alice.tokens["access_token"]) as elsewhere:
-            events = follow(elsewhere, conversation, mid)[1]  # type: ignore[arg-type]
-        assert text_of(events).count("word") == 20
-        assert len([each for each in events if each.get("event") == "delta"]) > 5
-        eventually(lambda: alice.get("health/ready").status_code == 200)
-    finally:
-        valkey.kill()
+            followed.extend(follow(elsewhere, conversation, mid)[1])  # type: ignore[arg-type]
+
+    follower = threading.Thread(target=follow_elsewhere)
+    follower.start()
+    own_valkey.kill()
+    own_valkey.start()
+    with redis.Redis.from_url(own_valkey.url) as client:
+        client.flushall()
+    assert alice.post(path, json=body).json() == first
+    follower.join(120)
+    final = alice.get(f"{path}/{mid}").json()
+    assert (final["status"], final["content"].count("word")) == ("complete", 20)
+    assert text_of(followed) == final["content"]
+    assert followed[-1]["event"] == "done"
+    assert len(ledger_attempts(mid)) == 1
+    # Another reply is followed live again, piece by piece.
+    mid = begin(alice, writer, conversation, REPLY)
+    with Api(reader.url, token=alice.tokens["access_token"]) as elsewhere:
+        events = follow(elsewhere, conversation, mid)[1]  # type: ignore[arg-type]
+    assert text_of(events).count("word") == 20
+    assert len([each for each in events if each.get("event") == "delta"]) > 5
+    eventually(lambda: alice.get("health/ready").status_code == 200)

@@ -22,8 +22,9 @@ from conversations.documents import message_id
 from conversations.replies.start import new_ledger_id
 from conversations.tests.events import EVENT_STREAM, follow, read_events, text_of
 from conversations.transcript_repository import claim_reply, find_conversation
-from edgechat.local.stack import start_mongo, start_valkey
+from edgechat.local.stack import start_mongo
 from edgechat.local.web import WebServer
+from edgechat.tests.store_proxy import StoreProxy
 from usage.models import LedgerEntry, Process
 
 pytestmark = pytest.mark.faults
@@ -148,17 +149,17 @@ def test_sigterm_hands_a_long_reply_over_at_once(alice: Person, start_web: Start
 
 
 def test_with_redis_gone_in_mid_reply_the_waiting_caller_gets_its_answer(
-    alice: Person, start_web: StartWeb, eventually: Eventually, data_dir: Path
+    alice: Person, start_web: StartWeb, eventually: Eventually
 ) -> None:
-    valkey = start_valkey(data_dir, durable=False)
-    web = start_web(workers=1, REDIS_URL=valkey.url)
+    proxy = StoreProxy(os.environ["REDIS_URL"])
+    web = start_web(workers=1, REDIS_URL=proxy.url)
     conversation = alice.new_conversation()
     url = f"{web.url}/api/v1/chat/conversations/{conversation}/messages"
     body = {"content": "[[chunks=20]][[gap=0.1]]" + "word " * 20}
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(httpx2.post, url, json=body, headers=alice.headers, timeout=60, trust_env=False)
         eventually(lambda: alice.messages(conversation)["messages"])
-        valkey.kill()
+        proxy.close()
         answer = waiting.result()
     assert answer.status_code == 200
     assert answer.json()["model_message"]["status"] == "complete"

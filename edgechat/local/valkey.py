@@ -35,6 +35,7 @@ class Valkey(Server):
             "requirepass": self.password,
             "appendonly": "yes" if self._durable else "no",
             "save": '""',
+            "databases": "1024",  # each test that needs an empty Redis has one of them
             "tcp-backlog": "128",  # with a value above the system's limit it logs a warning at each start
         }
         # In a file, because other users can see a command's arguments.

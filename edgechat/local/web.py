@@ -119,7 +119,7 @@ class WebServer(Server):
         os.kill(pids[0], signal.SIGKILL)
         return pids[0]
 
-    def wait_for_workers(self, *, without: int | None = None, seconds: float = 30.0) -> bool:
+    def wait_for_workers(self, *, without: int | None = None, seconds: float = 120.0) -> bool:
         """Wait until all workers run and none of them is `without` (a process id). False when that takes too long."""
         return wait_until(lambda: len(self.pids) >= self._workers and without not in self.pids, seconds=seconds)
 

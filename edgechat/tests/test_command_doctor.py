@@ -9,19 +9,23 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any
 
 import pytest
 import redis
 from django.conf import settings
 
 from conversations.transcript_repository import ensure_indexes
-from edgechat.local.stack import start_valkey
+from edgechat.local.valkey import Valkey
+from edgechat.local.web import WebServer
 from edgechat.management.diagnosis import Check, Finding, State, address, diagnose, reason, without_secrets
 from edgechat.management.store_checks import TRANSCRIPT_INDEXES
 from edgechat.stores.mongo import database
+from edgechat.tests.own_stores import OwnStores, new_stores
+from usage.models import Process
+from usage.process_reports import read_report
 
 PROJECT = Path(__file__).parents[2]
 
@@ -51,11 +55,13 @@ def silent_port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def test_all_is_well_on_the_stack_of_the_tests() -> None:
-    code, rows, output = _doctor()
-    # Of the web processes of other tests, which may be without Redis.
-    others = {"Background tasks", "Backlogs"}
-    assert (code, {state for name, (state, _) in rows.items() if name not in others}) == (0, {"ok"}), output
+def test_all_is_well_with_a_web_process_that_serves(
+    own_stores: OwnStores, start_web: Callable[..., WebServer], eventually: Callable[..., Any]
+) -> None:
+    start_web(workers=1, **own_stores.env)
+    eventually(lambda: [each for each in Process.objects.all() if read_report(each.name)])
+    code, rows, output = _doctor(**own_stores.env)
+    assert (code, {state for state, _ in rows.values()}) == (0, {"ok"}), output
     assert list(rows) == [
         "Environment",
         "JWT_SECRET",
@@ -93,7 +99,7 @@ def test_all_is_well_on_the_stack_of_the_tests() -> None:
     )
     assert counted is not None
     assert 0 < int(counted[3]) < int(counted[1])
-    assert output.splitlines()[-1].startswith("No fault, warnings: ")
+    assert output.splitlines()[-1] == "No fault, warnings: 0."
 
 
 def test_stores_that_are_not_there_are_faults_and_no_secret_is_told() -> None:
@@ -151,9 +157,8 @@ def test_stores_that_never_answer_are_faults_and_so_is_no_model(silent_port: int
 
 
 def test_empty_databases_are_faults_with_the_command_that_helps() -> None:
-    # Every PostgreSQL server has this database, and it has none of EdgeChat's tables.
-    postgres = urlunsplit(urlsplit(settings.DATABASE_URL)._replace(path="/postgres"))
-    code, rows, _ = _doctor("--no-model", DATABASE_URL=postgres, MONGODB_DB="nothing_is_here")
+    with new_stores(migrated=False) as empty:
+        code, rows, _ = _doctor("--no-model", **empty.env)
     assert code == 1
     assert rows["PostgreSQL migrations"][0] == "fault"
     assert "`manage.py migrate`" in rows["PostgreSQL migrations"][1]
@@ -175,15 +180,13 @@ def test_in_production_the_model_must_exist_and_django_checks_the_deployment() -
     assert "j" * 32 not in output
 
 
-def test_redis_that_evicts_is_a_warning_and_no_model_leaves_out_the_call(data_dir: Path) -> None:
-    valkey = start_valkey(data_dir, durable=False)
-    try:
-        with redis.Redis.from_url(valkey.url) as client:
-            client.config_set("maxmemory", "100mb")
-            client.config_set("maxmemory-policy", "allkeys-lru")
-        code, rows, output = _doctor("--no-model", REDIS_URL=valkey.url)
-    finally:
-        valkey.kill()
+def test_redis_that_evicts_is_a_warning_and_no_model_leaves_out_the_call(
+    own_valkey: Valkey, own_stores: OwnStores
+) -> None:
+    with redis.Redis.from_url(own_valkey.url) as client:
+        client.config_set("maxmemory", "100mb")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    code, rows, output = _doctor("--no-model", **own_stores.env)
     assert code == 0, output
     assert "Model" in rows
     assert "Model call" not in rows

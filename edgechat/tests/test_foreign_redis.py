@@ -19,9 +19,8 @@ from conftest import Api, Person
 from conversations.replies.remote import Piece, read_piece
 from conversations.tests.events import EVENT_STREAM, read_events, text_of
 from edgechat.http import notices
-from edgechat.local.stack import start_valkey
 from edgechat.local.web import WebServer
-from edgechat.stores.redis import redis_client
+from edgechat.tests.own_stores import OwnStores
 from usage.models import HourlyUsage, RequestRecord
 from usage.requests.request_stream import STREAM, AnsweredRequest
 
@@ -32,21 +31,19 @@ LAST_ID = "18446744073709551615-18446744073709551615"
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[tuple[WebServer, WebServer, redis.Redis]]:
+def servers(module_stores: OwnStores) -> Iterator[tuple[WebServer, WebServer, redis.Redis]]:
     """Two web servers with their own Redis, which tests may corrupt."""
     folder = Path(tempfile.mkdtemp(prefix="edgechat-test-"))
-    valkey = start_valkey(folder, durable=False)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        stack.callback(valkey.kill)
-        env = {"REDIS_URL": valkey.url, "AI_CACHE_SECONDS": "300", "RATE_LIMIT_WINDOW_SECONDS": "60"}
+        env = {**module_stores.env, "AI_CACHE_SECONDS": "300", "RATE_LIMIT_WINDOW_SECONDS": "60"}
         webs = [
             stack.enter_context(
                 WebServer(env, data_dir=folder, workers=1, ready_path="/api/v1/health", name=f"web-{number}")
             )
             for number in range(2)
         ]
-        yield webs[0], webs[1], redis.Redis.from_url(valkey.url)
+        yield webs[0], webs[1], redis.Redis.from_url(module_stores.redis_url)
 
 
 @pytest.fixture
@@ -65,33 +62,34 @@ def entry(person: Person, **changes: Any) -> dict[str, Any]:
     return {**{str(name): value for name, value in zip(arguments[::2], arguments[1::2], strict=True)}, **changes}
 
 
-def test_entries_that_are_no_requests_stop_no_counting(alice: Person, eventually: Eventually) -> None:
-    client: Any = redis_client()
-    foreign = [
+def test_entries_that_are_no_requests_stop_no_counting(
+    carol: Person, spoilt: redis.Redis, eventually: Eventually
+) -> None:
+    foreign: list[dict[Any, Any]] = [
         {"foo": "bar"},
-        entry(alice, u="nobody"),
-        entry(alice, u="9" * 5000),
-        entry(alice, u=2**63),
-        entry(alice, r=b"\xff\xfe"),
-        entry(alice, r="nul\0"),
-        entry(alice, t="nan"),
-        entry(alice, t="1e300"),
-        entry(alice, t=time.time() + 10 * 86400),
-        entry(alice, s=99999),
-        entry(alice, d=2**40),
-        entry(alice, d=""),
-        entry(alice, k="k" * 41),
-        entry(alice, k=b"\xff"),
+        entry(carol, u="nobody"),
+        entry(carol, u="9" * 5000),
+        entry(carol, u=2**63),
+        entry(carol, r=b"\xff\xfe"),
+        entry(carol, r="nul\0"),
+        entry(carol, t="nan"),
+        entry(carol, t="1e300"),
+        entry(carol, t=time.time() + 10 * 86400),
+        entry(carol, s=99999),
+        entry(carol, d=2**40),
+        entry(carol, d=""),
+        entry(carol, k="k" * 41),
+        entry(carol, k=b"\xff"),
+        entry(carol, r="r" * 1_000_000),
     ]
     for each in foreign:
-        client.xadd(STREAM, each)
-    client.xadd(STREAM, entry(alice, r="r" * 1_000_000))
-    assert alice.get("usage/me").json()["total_requests"] == REGISTERED + 1
-    assert alice.get("usage/me/daily").status_code == 200
+        spoilt.xadd(STREAM, each)
+    assert carol.get("usage/me").json()["total_requests"] == REGISTERED + 1
+    assert carol.get("usage/me/daily").status_code == 200
     asked = REGISTERED + 3
-    eventually(lambda: RequestRecord.objects.filter(user_id=alice.id).count() == asked)
-    assert sum(HourlyUsage.objects.filter(user_id=alice.id).values_list("requests", flat=True)) == asked
-    assert alice.get("usage/me").json()["total_requests"] == asked
+    eventually(lambda: RequestRecord.objects.filter(user_id=carol.id).count() == asked)
+    assert sum(HourlyUsage.objects.filter(user_id=carol.id).values_list("requests", flat=True)) == asked
+    assert carol.get("usage/me").json()["total_requests"] == asked
 
 
 @pytest.mark.parametrize("kind", ["a string", "the last id"])

@@ -15,10 +15,11 @@ import redis
 from conftest import Person, assert_error, new_address
 from conversations.tests.test_faults import begin, statuses
 from edgechat.local.server import Server
-from edgechat.local.stack import start_mongo, start_valkey
+from edgechat.local.stack import start_mongo
+from edgechat.local.valkey import Valkey
 from edgechat.local.web import WebServer
+from edgechat.tests.own_stores import OwnStores
 from edgechat.tests.test_silent_stores import AWAY
-from usage.tests.own_database import own_database
 
 pytestmark = pytest.mark.faults
 StartWeb = Callable[..., WebServer]
@@ -70,63 +71,58 @@ def test_a_mongodb_without_space_loses_nothing(
 
 
 def test_what_postgresql_cannot_do_is_503_and_what_the_code_cannot_do_is_500(
-    start_web: StartWeb, register: Register
+    own_stores: OwnStores, start_web: StartWeb, register: Register
 ) -> None:
     """A trigger raises the errors of a full disk, because filling one would take the disk from all tests."""
-    with own_database() as url:
-        web = start_web(workers=1, DATABASE_URL=url)
-        alice = register("alice", web.url)
-        conversation = alice.new_conversation(title="Titled")
-        with psycopg.connect(url, autocommit=True) as database:
-            for code in CANNOT_WRITE:
+    web = start_web(workers=1, **own_stores.env)
+    alice = register("alice", web.url)
+    conversation = alice.new_conversation(title="Titled")
+    with psycopg.connect(own_stores.database_url, autocommit=True) as database:
+        for code in CANNOT_WRITE:
+            database.execute(
+                "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+                f" $$BEGIN RAISE 'could not extend file' USING ERRCODE = '{code}'; END$$"
+            )
+            for table in ("usage_ledgerentry", "conversations_todo", "accounts_session"):
                 database.execute(
-                    "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
-                    f" $$BEGIN RAISE 'could not extend file' USING ERRCODE = '{code}'; END$$"
+                    f"CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON {table} EXECUTE FUNCTION refuse()".encode()
                 )
-                for table in ("usage_ledgerentry", "conversations_todo", "accounts_session"):
-                    database.execute(
-                        f"CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON {table} EXECUTE FUNCTION refuse()".encode()
-                    )
-                assert_error(alice.say(conversation, "hello"), *AWAY)
-                assert_error(alice.post("ai/complete", json={"prompt": "hello"}), *AWAY)
-                assert_error(alice.post("todos", json={"title": "Buy bread"}), *AWAY)
-                login = {"email": alice.email, "password": alice.password}
-                assert_error(alice.post("auth/login", json=login, headers=new_address()), *AWAY)
-                assert alice.get("auth/me").status_code == 200
-                assert alice.get(f"chat/conversations/{conversation}").status_code == 200
-                database.execute("DROP FUNCTION refuse CASCADE")
-                assert alice.say(conversation, code).status_code == 200
-            # The code expects another table than there is.
-            database.execute("ALTER TABLE conversations_todo RENAME TO todo_of_another_version")
-            answer = alice.get("todos")
-            assert_error(answer, 500, "internal_error", "Internal server error")
-            assert answer.headers["X-Request-ID"] in web.log_text()
-            assert "todo_of_another_version" not in answer.text
+            assert_error(alice.say(conversation, "hello"), *AWAY)
+            assert_error(alice.post("ai/complete", json={"prompt": "hello"}), *AWAY)
+            assert_error(alice.post("todos", json={"title": "Buy bread"}), *AWAY)
+            login = {"email": alice.email, "password": alice.password}
+            assert_error(alice.post("auth/login", json=login, headers=new_address()), *AWAY)
             assert alice.get("auth/me").status_code == 200
-            database.execute("ALTER TABLE todo_of_another_version RENAME TO conversations_todo")
-            assert alice.get("todos").json() == []
-        sent = [each["content"] for each in alice.messages(conversation)["messages"] if each["role"] == "user"]
-        assert [content for content in sent if content != "hello"] == list(CANNOT_WRITE)
+            assert alice.get(f"chat/conversations/{conversation}").status_code == 200
+            database.execute("DROP FUNCTION refuse CASCADE")
+            assert alice.say(conversation, code).status_code == 200
+        # The code expects another table than there is.
+        database.execute("ALTER TABLE conversations_todo RENAME TO todo_of_another_version")
+        answer = alice.get("todos")
+        assert_error(answer, 500, "internal_error", "Internal server error")
+        assert answer.headers["X-Request-ID"] in web.log_text()
+        assert "todo_of_another_version" not in answer.text
+        assert alice.get("auth/me").status_code == 200
+        database.execute("ALTER TABLE todo_of_another_version RENAME TO conversations_todo")
+        assert alice.get("todos").json() == []
+    sent = [each["content"] for each in alice.messages(conversation)["messages"] if each["role"] == "user"]
+    assert [content for content in sent if content != "hello"] == list(CANNOT_WRITE)
 
 
 def test_a_redis_that_accepts_no_writes_stops_nobody(
-    start_web: StartWeb, register: Register, data_dir: Path, eventually: Eventually
+    own_valkey: Valkey, own_stores: OwnStores, start_web: StartWeb, register: Register, eventually: Eventually
 ) -> None:
-    valkey = start_valkey(data_dir, durable=False)
-    try:
-        web = start_web(workers=2, REDIS_URL=valkey.url)
-        alice = register("alice", web.url)
-        conversation = alice.new_conversation(title="Titled")
-        with redis.Redis.from_url(valkey.url) as client:
-            client.replicaof("127.0.0.1", 1)  # a replica whose primary is gone; it refuses writes
-            for text in ("one", "two"):
-                assert alice.say(conversation, text).json()["model_message"]["content"] == f"Echo: {text}"
-            mid = begin(alice, web, conversation, "[[chunks=10]][[gap=0.1]]" + "word " * 10)
-            eventually(lambda: statuses(alice, {conversation: mid}) == ["complete"])
-            assert alice.get("auth/me").status_code == 200
-            assert "rate_limit_open" in web.log_text()
-            client.replicaof("NO", "ONE")
-        assert alice.say(conversation, "three").json()["model_message"]["content"] == "Echo: three"
-        assert [each["seq"] for each in alice.messages(conversation)["messages"]] == list(range(1, 9))
-    finally:
-        valkey.kill()
+    web = start_web(workers=2, **own_stores.env)
+    alice = register("alice", web.url)
+    conversation = alice.new_conversation(title="Titled")
+    with redis.Redis.from_url(own_valkey.url) as client:
+        client.replicaof("127.0.0.1", 1)  # a replica whose primary is gone; it refuses writes
+        for text in ("one", "two"):
+            assert alice.say(conversation, text).json()["model_message"]["content"] == f"Echo: {text}"
+        mid = begin(alice, web, conversation, "[[chunks=10]][[gap=0.1]]" + "word " * 10)
+        eventually(lambda: statuses(alice, {conversation: mid}) == ["complete"])
+        assert alice.get("auth/me").status_code == 200
+        assert "rate_limit_open" in web.log_text()
+        client.replicaof("NO", "ONE")
+    assert alice.say(conversation, "three").json()["model_message"]["content"] == "Echo: three"
+    assert [each["seq"] for each in alice.messages(conversation)["messages"]] == list(range(1, 9))

@@ -18,16 +18,16 @@ from django.core.management import call_command
 from django.db import connection
 from pymongo import MongoClient
 
-from conftest import Person, assert_error
+from conftest import Api, Person, assert_error
 from conversations.tests.test_faults import begin, ledger_attempts, statuses
 from edgechat.local.server import Server
 from edgechat.local.stack import Stack, start_stack
 from edgechat.local.web import WebServer
 from edgechat.stores import mongo
+from edgechat.tests.own_stores import using
 from edgechat.tests.test_silent_stores import AWAY, at, many
 from usage.models import Process
 from usage.processes import LEASE_SECONDS
-from usage.tests.own_database import database_at
 
 pytestmark = pytest.mark.faults
 Eventually = Callable[..., Any]
@@ -53,7 +53,8 @@ def site() -> Iterator[Site]:
         # The servers must not lose acknowledged writes when they are killed.
         stack = start_stack(folder, durable=True, scripted=True, parts=["postgres", "mongo", "valkey"])
         cleanup.callback(stack.kill)
-        cleanup.enter_context(database_at(stack.env["DATABASE_URL"]))
+        cleanup.enter_context(using(stack.env))
+        call_command("migrate", verbosity=0)
         with mongo_client(stack.env["MONGODB_URL"]) as client, pytest.MonkeyPatch.context() as patched:
             patched.setattr(mongo, "_client", client)
             call_command("ensure_transcript_indexes", verbosity=0)
@@ -104,6 +105,15 @@ def stopped(server: Server) -> Iterator[None]:
             process.resume()
 
 
+def answered_statuses(api: Api, path: str) -> set[int]:
+    answers = many(api, path)
+    for refused in answers:
+        if refused.status_code == 503:
+            assert_error(refused, *AWAY)
+            assert refused.headers["Retry-After"] == "1"
+    return {answer.status_code for answer in answers}
+
+
 # Requests while a store is down: those that need it get a 503, the others an answer.
 PATHS = {
     "postgres": {"auth/me": {503}, "chat/conversations": {503}},
@@ -133,11 +143,8 @@ def test_with_a_store_gone_all_are_answered_and_replies_end_once(
         with trouble(site.server(name)):
             gone_at = time.monotonic()
             for path, allowed in PATHS[name].items():
-                for answer in many(api, path):
-                    assert answer.status_code in allowed
-                    if answer.status_code == 503:
-                        assert_error(answer, *AWAY)
-                        assert answer.headers["Retry-After"] == "1"
+                # A slow machine has refused some of the first hundred requests that need no lost store.
+                eventually(lambda: answered_statuses(api, path) == allowed)  # noqa: B023
             if name == "postgres":  # as long as a process takes to be declared dead
                 eventually(lambda: time.monotonic() > gone_at + LEASE_SECONDS + 2)
         back_at = time.monotonic()

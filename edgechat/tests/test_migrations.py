@@ -7,7 +7,7 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django_migration_linter import MigrationLinter
 
-from usage.tests.own_database import own_database
+from edgechat.tests.own_stores import OwnStores
 
 # The last ones of version 1.1.0: they have run already, so nothing can be changed any more.
 EARLIER = {"accounts": "0009_email_keys", "ai": "", "conversations": "0005_todo_archived", "usage": "0009_processes"}
@@ -25,16 +25,15 @@ def test_no_migration_stops_the_earlier_version_or_blocks_a_table(
     assert not linter.has_errors, capsys.readouterr().out
 
 
-def test_a_migration_that_was_interrupted_can_be_run_again(shared_servers: None) -> None:
+def test_a_migration_that_was_interrupted_can_be_run_again(own_stores: OwnStores) -> None:
     """What is no transaction may have done everything but the entry that says so."""
-    with own_database():
-        loader = MigrationLoader(connection)
-        again = [
-            (key, each)
-            for key, each in loader.disk_migrations.items()
-            if not each.atomic and each.name > EARLIER.get(each.app_label, each.name)
-        ]
-        assert again
-        for key, migration in again:
-            with connection.schema_editor(atomic=False) as editor:
-                migration.apply(loader.project_state(key, at_end=False), editor)
+    loader = MigrationLoader(connection)
+    again = [
+        (key, each)
+        for key, each in loader.disk_migrations.items()
+        if not each.atomic and each.name > EARLIER.get(each.app_label, each.name)
+    ]
+    assert again
+    for key, migration in again:
+        with connection.schema_editor(atomic=False) as editor:
+            migration.apply(loader.project_state(key, at_end=False), editor)

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -20,7 +19,6 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httpx2
-import psycopg
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -28,6 +26,7 @@ from packaging.utils import canonicalize_name
 
 from edgechat.local.ports import HOST, free_port
 from edgechat.local.process import ChildProcess, wait_until
+from edgechat.tests.own_stores import new_stores
 
 PROJECT = Path(__file__).parents[2]
 BIN = str(Path(sys.executable).parent)
@@ -275,7 +274,7 @@ class Image:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 
@@ -313,24 +312,20 @@ def built_image(image: Image, shared_servers: None) -> Iterator[Image]:
     [collect] = [text for name, text in instructions() if name == "RUN" and "collectstatic" in text]
     done = image.run(["sh", "-c", collect], image_environment())
     assert done.returncode == 0, done.stderr
-    database = f"image_{uuid.uuid4().hex}"
-    url = urlsplit(os.environ["DATABASE_URL"])
-    stores = {
-        "POSTGRES_HOST": url.hostname or "",
-        "POSTGRES_PORT": str(url.port),
-        "POSTGRES_USER": unquote(url.username or ""),
-        "POSTGRES_PASSWORD": unquote(url.password or ""),
-        "POSTGRES_DB": database,
-        "MONGODB_URL": os.environ["MONGODB_URL"],
-        "MONGODB_DB": database,
-        "REDIS_URL": urlsplit(os.environ["REDIS_URL"])._replace(path="/1").geturl(),
-    }
-    image.app |= stores
-    image.migrate |= stores
-    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{database}"'.encode())
+    with new_stores(migrated=False) as own:
+        url = urlsplit(own.database_url)
+        stores = {
+            **{name: value for name, value in own.env.items() if name != "DATABASE_URL"},
+            "POSTGRES_HOST": url.hostname or "",
+            "POSTGRES_PORT": str(url.port),
+            "POSTGRES_USER": unquote(url.username or ""),
+            "POSTGRES_PASSWORD": unquote(url.password or ""),
+            "POSTGRES_DB": own.name,
+            "MONGODB_URL": os.environ["MONGODB_URL"],
+        }
+        image.app |= stores
+        image.migrate |= stores
         yield image
-        connection.execute(f'DROP DATABASE "{database}" WITH (FORCE)'.encode())
 
 
 def assets_of(page: str) -> list[str]:
@@ -358,7 +353,7 @@ def test_the_image_serves_in_production_from_its_own_commands_in_a_clean_environ
         env=image.app,
     )
     try:
-        assert wait_until(lambda: image.run(healthcheck, image.app).returncode == 0, seconds=60), web.log_text()
+        assert wait_until(lambda: image.run(healthcheck, image.app).returncode == 0, seconds=120), web.log_text()
         url = f"http://{HOST}:{image.app['PORT']}"
         with httpx2.Client(base_url=url, headers={"Host": "chat.example.com"}, trust_env=False, timeout=30) as client:
             ready = client.get("/api/v1/health/ready")

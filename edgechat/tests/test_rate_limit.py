@@ -6,14 +6,14 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx2
 
 import conftest
-from edgechat.local.stack import start_valkey
+from edgechat.local.valkey import Valkey
 from edgechat.local.web import WebServer
 from edgechat.stores.redis import redis_client
+from edgechat.tests.own_stores import OwnStores
 from edgechat.tests.web_settings import SMALL, STRICT, TWO_PROCESSES
 
 StartWeb = Callable[..., WebServer]
@@ -94,19 +94,18 @@ def test_the_stricter_limit_of_login_is_by_address(web_with: Callable[..., str])
 
 
 def test_requests_pass_while_redis_is_gone_and_are_limited_again_after(
-    start_web: StartWeb, data_dir: Path, eventually: Callable[[Callable[[], object]], object]
+    own_valkey: Valkey,
+    own_stores: OwnStores,
+    start_web: StartWeb,
+    eventually: Callable[[Callable[[], object]], object],
 ) -> None:
-    valkey = start_valkey(data_dir, durable=False)
-    try:
-        web = start_web(RATE_LIMIT_REQUESTS="2", AUTH_RATE_LIMIT="1/h", REDIS_URL=valkey.url)
-        url = web.url
-        address = f"{network()}::1"
-        assert [ask(url, "/", address).status_code for _ in range(3)] == [200, 200, 429]
-        valkey.kill()
-        assert [ask(url, "/", address).status_code for _ in range(5)] == [200] * 5
-        assert [ask(url, "/api/v1/auth/login", address, "POST").status_code for _ in range(3)] == [422] * 3
-        assert "rate_limit_open" in web.log_text()
-        valkey.start()
-        eventually(lambda: ask(url, "/", address).status_code == 429)
-    finally:
-        valkey.kill()
+    web = start_web(RATE_LIMIT_REQUESTS="2", AUTH_RATE_LIMIT="1/h", **own_stores.env)
+    url = web.url
+    address = f"{network()}::1"
+    assert [ask(url, "/", address).status_code for _ in range(3)] == [200, 200, 429]
+    own_valkey.kill()
+    assert [ask(url, "/", address).status_code for _ in range(5)] == [200] * 5
+    assert [ask(url, "/api/v1/auth/login", address, "POST").status_code for _ in range(3)] == [422] * 3
+    assert "rate_limit_open" in web.log_text()
+    own_valkey.start()
+    eventually(lambda: ask(url, "/", address).status_code == 429)

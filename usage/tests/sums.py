@@ -1,4 +1,4 @@
-"""Helpers for tests of daily sums: a time that no other test uses, and a transaction that is rolled back."""
+"""Helpers for tests of daily sums."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from usage.models import LedgerEntry, RecorderPosition, UserDay
 
 @contextmanager
 def costs_summed_until(day: date | None) -> Iterator[None]:
-    """In a transaction that is rolled back and keeps the servers from summing up in the meantime."""
+    """In a transaction that is rolled back."""
     with transaction.atomic():
-        position = RecorderPosition.objects.select_for_update().get(pk=1)
+        position = RecorderPosition.objects.get(pk=1)
         position.costs_until = day
         position.save(update_fields=["costs_until"])
         yield

@@ -1,4 +1,4 @@
-"""/admin/, in this process, at a time in the future that has only this test's rows."""
+"""/admin/, in this process and a separate database, at a time that has only this test's rows."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from usage.reports.latency import LIMITS
 from usage.staff import queries, spans
 from usage.tests.sums import at, settled
 
+pytestmark = pytest.mark.usefixtures("module_stores")
 TODAY = date(2130, 5, 20)
 YESTERDAY = TODAY - timedelta(days=1)
 MONTH = TODAY.replace(day=1)

@@ -1,4 +1,4 @@
-"""From the dashboard's figures to the rows behind them, in a transaction at a time that has only this test's rows."""
+"""From the dashboard's figures to the rows behind them, in a separate database and a transaction for each test."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from usage.models import DailyCost, DailyTraffic, RecorderPosition, RequestRecor
 from usage.staff import queries, spans
 from usage.tests.sums import at, count, settled
 
+pytestmark = pytest.mark.usefixtures("module_stores")
 TODAY = date(2131, 3, 12)  # a Monday
 YESTERDAY = TODAY - timedelta(days=1)
 ROUTE = "chat/conversations/{conversation_id}/messages"

@@ -10,8 +10,9 @@ from django.apps import apps
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.models import Organization
+from accounts.models import Organization, User
 from accounts.tests.staff import helper, make_user, superuser
+from conftest import Person
 from usage.models import (
     Budget,
     DailyTraffic,
@@ -160,3 +161,23 @@ def test_users_can_be_chosen_by_a_part_of_their_email(web_url: str) -> None:
         query = {"term": user.email[:15], "app_label": "usage", "model_name": "budget", "field_name": "user"}
         answer = root.get("autocomplete/", params=query)
         assert answer.json() == {"results": [{"id": str(user.pk), "text": user.email}], "pagination": {"more": False}}
+
+
+def test_the_lists_show_the_use_of_budgets_and_the_cost_of_spending(web_url: str, alice: Person) -> None:
+    organization = Organization.objects.create(name=f"using {uuid.uuid4().hex}")
+    user = User.objects.get(pk=alice.id)
+    Budget.objects.create(user=user, token_limit=1000)
+    Budget.objects.create(user=user, period="day", token_limit=None)
+    Budget.objects.create(organization=organization, token_limit=8)
+    day = today()
+    for tokens, owner in ((1234, {"user": user}), (4, {"organization": organization})):
+        fields = {"month": day.replace(day=1), "day": day, "month_tokens": tokens, "day_tokens": tokens}
+        Spending.objects.create(**owner, **fields, month_cost_micros=7_654_321)
+    with superuser(web_url) as root:
+        page = root.get("usage/budget/", params={"q": alice.email}).text
+        assert page.count("1,234 (123 %)") == 1
+        assert page.count("1,234") == 2
+        assert "4 (50 %)" in root.get("usage/budget/", params={"q": organization.name}).text
+        page = root.get("usage/spending/", params={"q": alice.email}).text
+        assert "7.654321" in page
+        assert "cost of the month (usd)" in page.lower()

@@ -1,8 +1,4 @@
-"""manage.py prune_usage.
-
-Tests share one table and run at the same time, so each reads only its own user's rows, and none deletes rows younger
-than 10 days.
-"""
+"""manage.py prune_usage, in a separate database: other tests need their old rows."""
 
 from __future__ import annotations
 
@@ -21,6 +17,8 @@ from accounts.tests.staff import make_user
 from usage.management.commands import prune_usage
 from usage.models import HourlyUsage, LedgerEntry, RecorderPosition, RequestRecord
 from usage.requests.services import delete_old_requests
+
+pytestmark = pytest.mark.usefixtures("module_stores")
 
 
 def _record(user: User, *ages_in_days: float) -> None:

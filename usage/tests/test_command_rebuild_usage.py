@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib
 import io
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,8 +19,8 @@ from django.utils import timezone
 from accounts.models import Organization, User
 from accounts.tests.staff import make_user
 from conftest import Person
-from edgechat.local.stack import start_valkey
 from edgechat.local.web import WebServer
+from edgechat.tests.own_stores import OwnStores
 from usage import rebuild
 from usage.models import (
     DailyCost,
@@ -35,21 +34,14 @@ from usage.models import (
     UserDay,
 )
 from usage.reports.latency import BUCKETS, bucket_of
-from usage.tests.own_database import own_database
 
 NAMES = ("hourly usage", "organization usage", "days of users", "daily traffic", "daily cost", "spending")
 OLD = datetime(2026, 3, 5, 10, 20, tzinfo=UTC)
 HOUR = OLD.replace(minute=0)
 
 
-@pytest.fixture(scope="module")
-def database_url() -> Iterator[str]:
-    with own_database() as url:
-        yield url
-
-
 @pytest.fixture(autouse=True)
-def _empty(database_url: str) -> None:
+def _empty(module_stores: OwnStores) -> None:
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE accounts_user, accounts_organization, usage_dailytraffic, usage_dailycost CASCADE")
     RecorderPosition.objects.update_or_create(pk=1, defaults={"last_id": "0-0", "raw_since": None, "costs_until": None})
@@ -249,7 +241,7 @@ def test_the_migration_makes_the_days_of_users_that_are_over() -> None:
         assert rows() == expected
 
 
-def test_it_says_what_differed(database_url: str) -> None:
+def test_it_says_what_differed() -> None:
     _, ada, *_ = a_history()
     run()
     HourlyUsage.objects.filter(user=ada, hour=HOUR).update(requests=9, output_tokens=60)
@@ -389,15 +381,12 @@ def test_an_account_that_is_deleted_meanwhile_is_no_fault(monkeypatch: pytest.Mo
 
 
 def test_it_is_exact_while_requests_and_calls_come_in(
-    database_url: str,
-    data_dir: Path,
+    module_stores: OwnStores,
     start_web: Callable[..., WebServer],
     eventually: Callable[..., Any],
     model_calls: Callable[[str], list[dict[str, Any]]],
 ) -> None:
-    valkey = start_valkey(data_dir, durable=False)
-    name = database_url.rpartition("/")[2]
-    web = start_web(workers=1, DATABASE_URL=database_url, MONGODB_DB=name, REDIS_URL=valkey.url)
+    web = start_web(workers=1, **module_stores.env)
     try:
         carol = Person(web.url, "carol")
 
@@ -429,7 +418,6 @@ def test_it_is_exact_while_requests_and_calls_come_in(
         carol.close()
     finally:
         web.kill()
-        valkey.kill()
 
 
 def test_an_older_database_knows_no_request_before_the_first_record_that_is_left() -> None:

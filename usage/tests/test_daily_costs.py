@@ -1,15 +1,18 @@
-"""Sums of past days, in this process: the rows are in a transaction that no other process sees."""
+"""Sums of past days, in a separate database."""
 
 from __future__ import annotations
 
 from datetime import date, timedelta
 from typing import Any
 
+import pytest
+
 from accounts.models import Organization
 from usage.models import DailyCost, RecorderPosition
 from usage.reports.services import sum_up_costs
 from usage.tests.sums import at, costs_summed_until, settled
 
+pytestmark = pytest.mark.usefixtures("module_stores")
 FIRST = date(2130, 5, 1)
 SECOND = FIRST + timedelta(days=1)
 

@@ -206,3 +206,12 @@ def test_a_send_that_is_repeated_at_once_is_charged_once(alice: Person) -> None:
     assert {answer.status_code for answer in answers} == {200}
     assert LedgerEntry.objects.filter(user_id=alice.id).count() == 1
     assert Spending.objects.get(user_id=alice.id).reserved_tokens == 0
+
+
+def test_the_cost_of_the_month_is_that_of_the_ledger(alice: Person, eventually: Eventually) -> None:
+    for _ in range(2):
+        assert alice.post("ai/complete", json={"prompt": "How much?"}).status_code == 200
+    settled = LedgerEntry.objects.filter(user_id=alice.id).exclude(settled_at=None)
+    eventually(lambda: settled.count() == 2)
+    costs = sum(cost or 0 for cost in settled.values_list("cost_micros", flat=True))
+    assert Spending.objects.get(user_id=alice.id).month_cost_micros == costs

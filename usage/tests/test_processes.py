@@ -13,19 +13,12 @@ from django.utils import timezone
 from edgechat.stores import clock
 from usage import processes
 from usage.models import Process
-from usage.tests.own_database import own_database
 
 LEASE = timedelta(seconds=processes.LEASE_SECONDS)
 
 
-@pytest.fixture(scope="module")
-def database() -> Iterator[None]:
-    with own_database():
-        yield
-
-
 @pytest.fixture
-def judge(database: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def judge(module_stores: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The name of this process, which has just started."""
     monkeypatch.setattr(processes, "_name", "")
     monkeypatch.setattr(processes, "_connection", None)

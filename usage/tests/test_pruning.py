@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
-import pytest
 from django.db import connection
 from django.utils import timezone
 
@@ -22,19 +21,13 @@ from conversations.attachments.services import delete_old_keys
 from conversations.imports.services import prune_imports
 from conversations.models import Attachment, Import, UploadKey
 from edgechat.local.web import WebServer
+from edgechat.tests.own_stores import OwnStores
 from usage.models import Pruning, RequestRecord
 from usage.pruning import last_due
-from usage.tests.own_database import own_database
 
 Eventually = Callable[..., Any]
 # Three batches.
 OLD_EVENTS = 3000
-
-
-@pytest.fixture
-def database() -> Iterator[str]:
-    with own_database() as url:
-        yield url
 
 
 def add_old_rows(count: int) -> None:
@@ -69,23 +62,22 @@ def prune_at(moment: datetime) -> str:
 
 
 def test_one_of_two_processes_prunes_and_the_other_goes_on_when_it_is_killed(
-    database: str, data_dir: Path, start_web: Callable[..., WebServer], eventually: Eventually
+    own_stores: OwnStores, data_dir: Path, start_web: Callable[..., WebServer], eventually: Eventually
 ) -> None:
     add_old_rows(OLD_EVENTS)
     file = add_old_file(data_dir)
     before = timezone.now() - timedelta(days=2)
     Pruning.objects.create(finished_at=before)
     # The last batch waits for this lock, so that the process is killed in the middle.
-    lock = psycopg.connect(database)
+    lock = psycopg.connect(own_stores.database_url)
     lock.execute(
         "SELECT FROM accounts_auditevent WHERE created_at < now() - interval '365 days'"
         " ORDER BY created_at DESC LIMIT 1 FOR UPDATE"
     )
     web = start_web(
         workers=2,
-        DATABASE_URL=database,
+        **own_stores.env,
         DATA_DIR=str(data_dir),
-        MONGODB_DB=f"pruning_{uuid.uuid4().hex[:8]}",
         PRUNE_AT=prune_at(timezone.now() - timedelta(minutes=1)),
     )
     old = AuditEvent.objects.filter(created_at__lt=timezone.now() - timedelta(days=365))
@@ -105,7 +97,7 @@ def test_one_of_two_processes_prunes_and_the_other_goes_on_when_it_is_killed(
     assert [log.count(f"job={job}") for job in ("'audit log'", "'request records'", "pictures")] == [1, 1, 1]
 
 
-def test_each_step_deletes_a_small_batch(database: str) -> None:
+def test_each_step_deletes_a_small_batch(own_stores: OwnStores) -> None:
     user, old = make_user(), timezone.now() - timedelta(days=60)
     session = Session.objects.create(user=user, expires_at=old, generation=2500)
     TokenPair.objects.bulk_create(

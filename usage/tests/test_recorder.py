@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
-import psycopg
 import pytest
 import redis
 from django.db.models import Sum
@@ -22,10 +19,12 @@ from conftest import Api, Person, at_once
 from edgechat.local.stack import start_valkey
 from edgechat.local.valkey import Valkey
 from edgechat.local.web import WebServer
-from edgechat.tests.shared_servers import MIGRATED
+from edgechat.stores.redis import redis_client
+from edgechat.tests.own_stores import OwnStores
 from edgechat.tests.web_settings import ELSEWHERE
-from usage.models import HourlyUsage, RequestRecord
+from usage.models import HourlyUsage, RecorderPosition, RequestRecord
 from usage.reports.latency import BUCKETS, bucket_of
+from usage.requests.request_stream import STREAM
 
 StartWeb = Callable[..., WebServer]
 Eventually = Callable[[Callable[[], Any]], Any]
@@ -36,7 +35,7 @@ CLIENTS = 12
 
 
 def written(person: Person) -> tuple[int, int]:
-    """A person's requests in the PostgreSQL that tests share: the hourly sum, and the number of records."""
+    """A person's requests in PostgreSQL: the hourly sum, and the number of records."""
     hourly = HourlyUsage.objects.filter(user_id=person.id).aggregate(total=Sum("requests"))["total"]
     return hourly or 0, RequestRecord.objects.filter(user_id=person.id).count()
 
@@ -115,63 +114,28 @@ def test_a_request_to_one_process_is_seen_by_another_at_once(alice: Person, web_
             assert total(alice) == REGISTERED + 3 * asked + 2
 
 
-@pytest.fixture(scope="module")
-def own_database() -> Iterator[str]:
-    """A database of these tests only: a stream position belongs to one Redis, and these tests have their own."""
-    name = f"recorder_{uuid.uuid4().hex}"
-    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl()
-    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {MIGRATED}".encode())
-        yield url
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
-
-
-@dataclass
-class Stores:
-    """A PostgreSQL database and a Redis that only this test's web processes use."""
-
-    url: str
-    valkey: Valkey
-
-    def rows(self, query: str, *values: object) -> list[Any]:
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            return connection.execute(query.encode(), values).fetchall()
-
-    def written(self, person: Person) -> tuple[int, int]:
-        """A person's requests: the hourly sum, and the number of records."""
-        [row] = self.rows(
-            "SELECT (SELECT coalesce(sum(requests), 0)::int FROM usage_hourlyusage WHERE user_id = %s),"
-            " (SELECT count(*) FROM usage_requestrecord WHERE user_id = %s)",
-            *[person.id] * 2,
-        )
-        return row[0], row[1]
-
-    def keys_in_stream(self) -> list[bytes]:
-        with redis.Redis.from_url(self.valkey.url) as client:
-            return [fields[b"k"] for _, fields in client.xrange("edgechat:usage:requests")]
-
-    def stream_is_read(self) -> bool:
-        with redis.Redis.from_url(self.valkey.url) as client:
-            [(last_id, _)] = client.xrevrange("edgechat:usage:requests", count=1)
-        return bool(self.rows("SELECT last_id FROM usage_recorderposition") == [(last_id.decode(),)])
-
-
 @pytest.fixture
-def stores(own_database: str, data_dir: Path) -> Iterator[Stores]:
-    valkey = start_valkey(data_dir)
-    stores = Stores(own_database, valkey)
-    stores.rows("UPDATE usage_recorderposition SET last_id = '0-0' RETURNING 1")
-    stores.rows("DELETE FROM usage_dailytraffic RETURNING 1")
-    yield stores
+def own_valkey(data_dir: Path) -> Iterator[Valkey]:
+    valkey = start_valkey(data_dir)  # it keeps its data when it is killed
+    yield valkey
     valkey.kill()
 
 
 @pytest.fixture
-def own_web(stores: Stores, start_web: StartWeb) -> StartWeb:
+def own_web(own_stores: OwnStores, start_web: StartWeb) -> StartWeb:
     """`start_web` with the test's own stores."""
-    return lambda **options: start_web(
-        DATABASE_URL=stores.url, MONGODB_DB=stores.url.rpartition("/")[2], REDIS_URL=stores.valkey.url, **options
-    )
+    return partial(start_web, **own_stores.env)
+
+
+def keys_in_stream() -> list[bytes]:
+    entries: Any = redis_client().xrange(STREAM)
+    return [fields[b"k"] for _, fields in entries]
+
+
+def stream_is_read() -> bool:
+    newest: Any = redis_client().xrevrange(STREAM, count=1)
+    [(last_id, _)] = newest
+    return RecorderPosition.objects.filter(last_id=last_id.decode()).exists()
 
 
 def ask(person: Person, times: int) -> int:
@@ -182,59 +146,59 @@ def ask(person: Person, times: int) -> int:
 
 @pytest.mark.faults
 def test_redis_may_die_and_come_back(
-    own_web: StartWeb, stores: Stores, register: Register, eventually: Eventually
+    own_web: StartWeb, own_valkey: Valkey, register: Register, eventually: Eventually
 ) -> None:
     web = own_web(workers=1)
     alice = register("alice", web.url)
     answered = REGISTERED
     for _ in range(3):
         answered += ask(alice, 5)
-        stores.valkey.kill()
+        own_valkey.kill()
         answered += ask(alice, 5)
-        stores.valkey.start()
+        own_valkey.start()
         answered += ask(alice, 5)
         assert total(alice) == answered
         answered += 1
-    eventually(lambda: stores.written(alice) == (answered, answered))
+    eventually(lambda: written(alice) == (answered, answered))
     web.terminate()
-    assert stores.written(alice) == (answered, answered)
+    assert written(alice) == (answered, answered)
 
 
 @pytest.mark.faults
 def test_what_arrives_after_it_was_given_up_is_counted_once(
-    own_web: StartWeb, stores: Stores, register: Register, eventually: Eventually
+    own_web: StartWeb, own_stores: OwnStores, own_valkey: Valkey, register: Register, eventually: Eventually
 ) -> None:
     web = own_web(workers=1)
     alice = register("alice", web.url)
-    eventually(stores.stream_is_read)
-    os.kill(stores.valkey.pid, signal.SIGSTOP)  # it accepts data without processing it
+    eventually(stream_is_read)
+    os.kill(own_valkey.pid, signal.SIGSTOP)  # it accepts data without processing it
     answered = REGISTERED + ask(alice, 5)
-    eventually(lambda: stores.written(alice) == (answered, answered))
-    os.kill(stores.valkey.pid, signal.SIGCONT)
+    eventually(lambda: written(alice) == (answered, answered))
+    os.kill(own_valkey.pid, signal.SIGCONT)
     for _ in range(10):
         assert total(alice) == answered
         answered += 1
-    by_another_way = stores.rows(
+    by_another_way = own_stores.rows(
         "SELECT key, extract(epoch FROM at)::float FROM usage_requestrecord WHERE user_id = %s ORDER BY at LIMIT 5"
         " OFFSET %s",
         alice.id,
         REGISTERED,
     )
-    with redis.Redis.from_url(stores.valkey.url) as client:
+    with redis.Redis.from_url(own_valkey.url) as client:
         for key, at in by_another_way:
             fields = {"u": alice.id, "t": at, "m": "GET", "r": "late", "s": 200, "d": 1, "k": key}
-            client.xadd("edgechat:usage:requests", fields)
+            client.xadd(STREAM, fields)
     assert total(alice) == answered
     answered += 1
-    eventually(stores.stream_is_read)
-    eventually(lambda: stores.written(alice) == (answered, answered))
+    eventually(stream_is_read)
+    eventually(lambda: written(alice) == (answered, answered))
     web.terminate()
-    assert stores.written(alice) == (answered, answered)
+    assert written(alice) == (answered, answered)
 
 
 @pytest.mark.faults
 def test_cut_connections_to_redis_neither_lose_nor_repeat_a_request(
-    own_web: StartWeb, stores: Stores, register: Register, eventually: Eventually
+    own_web: StartWeb, own_valkey: Valkey, register: Register, eventually: Eventually
 ) -> None:
     web = own_web(workers=1)
     alice = register("alice", web.url)
@@ -243,7 +207,7 @@ def test_cut_connections_to_redis_neither_lose_nor_repeat_a_request(
         if number:
             with alice.signed_in(alice.tokens["access_token"]) as client:
                 return sum(client.get("auth/me").status_code == 200 for _ in range(10))
-        with redis.Redis.from_url(stores.valkey.url) as client:
+        with redis.Redis.from_url(own_valkey.url) as client:
             for _ in range(100):
                 client.client_kill_filter(_type="normal", skipme=True)
         return 0
@@ -251,37 +215,37 @@ def test_cut_connections_to_redis_neither_lose_nor_repeat_a_request(
     answered = REGISTERED + sum(at_once(CLIENTS, ask_or_cut))
     assert total(alice) == answered
     answered += 1
-    eventually(lambda: stores.written(alice) == (answered, answered))
+    eventually(lambda: written(alice) == (answered, answered))
     web.terminate()
-    assert stores.written(alice) == (answered, answered)
+    assert written(alice) == (answered, answered)
 
 
 @pytest.mark.faults
 def test_what_redis_has_no_memory_for_is_written_by_the_process_itself(
-    own_web: StartWeb, stores: Stores, register: Register, eventually: Eventually
+    own_web: StartWeb, own_valkey: Valkey, register: Register, eventually: Eventually
 ) -> None:
     web = own_web(workers=1)
     alice = register("alice", web.url)
-    eventually(stores.stream_is_read)
-    with redis.Redis.from_url(stores.valkey.url) as client:
+    eventually(stream_is_read)
+    with redis.Redis.from_url(own_valkey.url) as client:
         client.config_set("maxmemory", "1")
         answered = REGISTERED + ask(alice, 5)
-        eventually(lambda: stores.written(alice) == (answered, answered))
+        eventually(lambda: written(alice) == (answered, answered))
         client.config_set("maxmemory", "0")
-    assert len(stores.keys_in_stream()) == REGISTERED
+    assert len(keys_in_stream()) == REGISTERED
     answered += ask(alice, 5)
     assert total(alice) == answered
     web.terminate()
-    assert stores.written(alice) == (answered + 1, answered + 1)
+    assert written(alice) == (answered + 1, answered + 1)
 
 
 @pytest.mark.faults
 def test_a_process_that_ends_without_redis_writes_what_it_holds(
-    own_web: StartWeb, stores: Stores, register: Register, eventually: Eventually
+    own_web: StartWeb, own_valkey: Valkey, register: Register, eventually: Eventually
 ) -> None:
     web = own_web(workers=2)
     alice = register("alice", web.url)
-    stores.valkey.kill()
+    own_valkey.kill()
     answers: list[httpx2.Response] = []
 
     def ask_until_refused(number: int) -> None:
@@ -299,26 +263,26 @@ def test_a_process_that_ends_without_redis_writes_what_it_holds(
         for one in asking:
             one.result()
     answered = REGISTERED + len(answers)
-    assert stores.written(alice) == (answered, answered)
+    assert written(alice) == (answered, answered)
 
 
 def test_a_days_traffic_is_that_of_its_records(
-    own_web: StartWeb, stores: Stores, register: Register, eventually: Eventually
+    own_stores: OwnStores, start_web: StartWeb, register: Register, eventually: Eventually
 ) -> None:
-    web = own_web(workers=2)
+    web = start_web(workers=2, **own_stores.env)
     people = [register(name, web.url) for name in ("alice", "bob", "carol")]
     for answered in (REGISTERED + 2, REGISTERED + 4):
         for person in people:
             assert person.get("chat/conversations/x").status_code == 404
             assert person.post("ai/complete", json={"prompt": "[[status=503]]"}).status_code == 503
         # The next requests are counted in another transaction, where these users are already active.
-        eventually(lambda: [stores.written(person) for person in people] == [(answered, answered)] * 3)  # noqa: B023
+        eventually(lambda: [written(person) for person in people] == [(answered, answered)] * 3)  # noqa: B023
     web.terminate()
-    found = stores.rows(
+    found = own_stores.rows(
         "SELECT date, requests, client_errors, server_errors, active_users, latencies FROM usage_dailytraffic"
         " ORDER BY date"
     )
-    records = stores.rows(
+    records = own_stores.rows(
         "SELECT (at AT TIME ZONE 'UTC')::date, user_id, status, milliseconds, is_long FROM usage_requestrecord"
         " WHERE user_id = ANY(%s)",
         [person.id for person in people],

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from accounts.models import User
 from conftest import Api, Person, new_address
-from edgechat.local.stack import start_valkey
 from edgechat.local.web import WebServer
 from edgechat.stores.redis import redis_client
+from edgechat.tests.store_proxy import StoreProxy
 from edgechat.tests.web_settings import STRICT
 from usage.ledger.services import set_budget
 from usage.models import HourlyUsage, LedgerEntry, RequestRecord, Spending
@@ -182,21 +182,16 @@ def test_a_killed_process_loses_no_counted_request(start_web: StartWeb) -> None:
 
 
 def test_without_redis_requests_go_on_and_are_counted_in_postgresql(
-    start_web: StartWeb, data_dir: Path, eventually: Eventually
+    start_web: StartWeb, eventually: Eventually
 ) -> None:
-    valkey = start_valkey(data_dir, durable=False)
-    try:
-        web = start_web(workers=1, REDIS_URL=valkey.url)
-        # Before anything is counted in this Redis: the position in its stream is stored in the database, which these
-        # processes share with others that use another Redis.
-        valkey.kill()
-        carol = Person(web.url, "carol")
-        assert [carol.get("auth/me").status_code for _ in range(20)] == [200] * 20
-        eventually(lambda: written(carol) == REGISTERED + 20)
-        assert usage(carol)["total_requests"] == REGISTERED + 20
-        carol.close()
-    finally:
-        valkey.kill()
+    proxy = StoreProxy(os.environ["REDIS_URL"])
+    web = start_web(workers=1, REDIS_URL=proxy.url)
+    proxy.close()
+    carol = Person(web.url, "carol")
+    assert [carol.get("auth/me").status_code for _ in range(20)] == [200] * 20
+    eventually(lambda: written(carol) == REGISTERED + 20)
+    assert usage(carol)["total_requests"] == REGISTERED + 20
+    carol.close()
 
 
 def test_a_request_that_came_by_two_ways_is_one(alice: Person, eventually: Eventually) -> None:

@@ -135,9 +135,12 @@ def test_a_lost_password_is_said(server: Postgres) -> None:
     server.start()
     server.stop()
     (server.folder / "password").write_text("another")
-    server.start_seconds = 2
-    with pytest.raises(LocalError, match="password is not the one in"):
-        server.start()
+    for server.start_seconds in (2, 20, 120):  # a slow machine needs longer until the server answers at all
+        with pytest.raises(LocalError) as raised:
+            server.start()
+        if "password" in str(raised.value):
+            break
+    assert "password is not the one in" in str(raised.value)
 
 
 def test_sessions_are_ended_by_a_stop(server: Postgres) -> None:

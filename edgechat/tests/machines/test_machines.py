@@ -37,6 +37,7 @@ from edgechat.local.postgres import Postgres
 from edgechat.local.process import ChildProcess, wait_until
 from edgechat.metrics.tests.scrape import Scrape
 from edgechat.tests.machines.machine import Machine, cables, ip
+from edgechat.tests.web_settings import WITHOUT_MONGODB, WITHOUT_REDIS
 from usage.models import LedgerEntry
 
 # The tests of three gunicorns, whose fixture `machines` is the one below.
@@ -279,7 +280,7 @@ def test_a_row_that_a_machine_had_locked_is_free_soon_after_it_is_cut_off(folder
                 [*machine.enter, sys.executable, "-c", _LOCKS],
                 log_path=folder / "locker.log",
                 cwd=PROJECT,
-                env={**os.environ, "DATABASE_URL": there},
+                env={**os.environ, **WITHOUT_REDIS, **WITHOUT_MONGODB, "DATABASE_URL": there},
             )
             assert wait_until(lambda: "locked" in locker.log_text(), seconds=120), locker.log_text()
             machine.unplug()

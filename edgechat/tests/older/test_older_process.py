@@ -5,29 +5,24 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from django.test import override_settings
 
 from conftest import Api, Person, at_once, new_address
 from conversations.tests.events import read_events, text_of
 from conversations.tests.exports import chatgpt, finished, listed, send_import
 from conversations.tests.test_attachments import picture, upload
 from conversations.tests.test_three_gunicorns import LONG, SHORT, Running
-from conversations.transcript_repository import ensure_indexes
 from edgechat.local.older import PYTHON, SOURCE
 from edgechat.local.web import WebServer
+from edgechat.tests.own_stores import OwnStores
 from usage.models import Budget, LedgerEntry
-from usage.tests.own_database import own_database
 
 Eventually = Callable[..., Any]
 BOTH_WAYS = pytest.mark.parametrize(("first", "second"), [("older", "newer"), ("newer", "older")])
@@ -63,15 +58,10 @@ class Upgrade:
 
 
 @pytest.fixture(scope="module")
-def upgrade(shared_servers: None) -> Iterator[Upgrade]:
-    name = f"upgrade_{uuid.uuid4().hex[:8]}"
-    with tempfile.TemporaryDirectory(prefix="edgechat-older-") as folder, own_database() as database:
-        with override_settings(MONGODB_DB=name):
-            ensure_indexes()
+def upgrade(module_stores: OwnStores) -> Iterator[Upgrade]:
+    with tempfile.TemporaryDirectory(prefix="edgechat-older-") as folder:
         environment = {
-            "DATABASE_URL": database,
-            "MONGODB_DB": name,
-            "REDIS_URL": urlsplit(os.environ["REDIS_URL"])._replace(path="/9").geturl(),
+            **module_stores.env,
             "DATA_DIR": folder,
             "JWT_SECRET": "the same secret in both versions, 0123456789",
             **LIMITS,

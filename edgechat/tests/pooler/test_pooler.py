@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from conftest import Api, Person, at_once, new_address
 from conversations.tests.events import EVENT_STREAM, read_events
 from edgechat.local.pooler import PgBouncer
 from edgechat.local.web import WebServer
+from edgechat.tests.own_stores import new_stores
 
 PROJECT = Path(__file__).parents[3]
 StartWeb = Callable[..., WebServer]
@@ -129,17 +129,11 @@ def test_a_backup_and_its_restoration_work_through_it(pooler: PgBouncer, alice: 
     (data_dir / "archives").mkdir()
     manage(pooler, "backup", str(data_dir / "archives"))
     [archive] = (data_dir / "archives").iterdir()
-    name = f"restored_{uuid.uuid4().hex}"
-    own = urlsplit(os.environ["DATABASE_URL"])
-    with psycopg.connect(own.geturl(), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    elsewhere = {
-        "DATABASE_URL": urlsplit(pooler.url)._replace(path=f"/{name}").geturl(),
-        "MONGODB_DB": name,
-        "REDIS_URL": urlsplit(os.environ["REDIS_URL"])._replace(path="/9").geturl(),
-        "DATA_DIR": str(data_dir / "restored"),
-    }
-    manage(pooler, "restore", str(archive), **elsewhere)
-    with psycopg.connect(own._replace(path=f"/{name}").geturl()) as connection:
-        emails = connection.execute("SELECT email FROM accounts_user").fetchall()
-    assert (alice.email,) in emails
+    with new_stores(migrated=False) as own:
+        elsewhere = {
+            **own.env,
+            "DATABASE_URL": urlsplit(pooler.url)._replace(path=f"/{own.name}").geturl(),
+            "DATA_DIR": str(data_dir / "restored"),
+        }
+        manage(pooler, "restore", str(archive), **elsewhere)
+        assert (alice.email,) in own.rows("SELECT email FROM accounts_user")
