@@ -119,9 +119,11 @@ def on_exit(server: Any) -> None:
 def worker_exit(server: Any, worker: Any) -> None:
     from edgechat.processes import periodic
     from edgechat.telemetry import exceptions, exporter
+    from usage.requests.refusals import flush_refusals
     from usage.requests.services import flush_requests
 
     periodic.stop()
     flush_requests()
+    flush_refusals()
     exporter.stop()
     exceptions.stop()

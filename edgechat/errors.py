@@ -14,7 +14,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 import django.db
 import structlog
-from django.core.exceptions import RequestDataTooBig, TooManyFilesSent
+from django.core.exceptions import DisallowedHost, RequestDataTooBig, TooManyFilesSent
 from django.http import HttpRequest, HttpResponse
 from rest_framework import exceptions as drf
 
@@ -311,7 +311,8 @@ def shorten(text: str) -> str:
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     host = request.META.get("HTTP_HOST", "")[:MAX_TEXT_CHARACTERS]
     structlog.contextvars.bind_contextvars(refused=type(exception).__name__, host=host)
-    return error_response(request, to_api_error(exception) or MalformedRequest())
+    limit = "host" if isinstance(exception, DisallowedHost) else None
+    return error_response(request, to_api_error(exception) or MalformedRequest(limit=limit))
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, TypedDict
 
 from accounts.lifecycle.data_export import Record, record_of, rows_of
-from usage.models import Budget, HourlyUsage, LedgerEntry, RequestRecord
+from usage.models import Budget, EarlyRefusal, HourlyUsage, LedgerEntry, RequestRecord
 
 
 class LedgerRecord(TypedDict):
@@ -40,6 +40,13 @@ class RequestLine(TypedDict):
     milliseconds: Annotated[int, "The time until the answer."]
 
 
+class EarlyRefusalRecord(TypedDict):
+    hour: Annotated[datetime, "The start of the hour, UTC."]
+    status: Annotated[int, "The status of the answers."]
+    reason: Annotated[str, "The code of the error, and which limit refused the requests."]
+    requests: Annotated[int, "The number of requests."]
+
+
 class BudgetRecord(TypedDict):
     period: Annotated[str, "`day` or `month`."]
     token_limit: Annotated[int | None, "The number of tokens; null for no limit."]
@@ -49,13 +56,20 @@ TYPES = {
     "ledger": ("ledger", LedgerRecord),
     "hourly_usage": ("hourly_usage", HourlyUsageRecord),
     "request": ("requests", RequestLine),
+    "early_refusal": ("early_refusals", EarlyRefusalRecord),
     "budget": ("budgets", BudgetRecord),
 }
-_MODELS = {"ledger": LedgerEntry, "hourly_usage": HourlyUsage, "request": RequestRecord, "budget": Budget}
+_MODELS = {
+    "ledger": LedgerEntry,
+    "hourly_usage": HourlyUsage,
+    "request": RequestRecord,
+    "early_refusal": EarlyRefusal,
+    "budget": Budget,
+}
 
 
 def export_usage(user_id: int) -> Iterator[Record]:
-    """The user's ledger entries, hourly usage, remaining records of single requests, and budgets."""
+    """The user's ledger entries, hourly usage, remaining records of single requests, refusals and budgets."""
     for kind, model in _MODELS.items():
         for row in rows_of(model._default_manager.filter(user_id=user_id)):
             yield kind, record_of(TYPES[kind][1], row)

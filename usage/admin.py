@@ -30,13 +30,14 @@ from usage.staff.filters import ModelFilter, ReasonFilter, RouteFilter, SlowerFi
 from usage.staff.find_page import find_page, link_to_request
 from usage.staff.people_admin import OrganizationWithUsageAdmin, UserWithUsageAdmin
 from usage.staff.reasons import in_words, route_in_words
+from usage.staff.refusal_admin import EarlyRefusalAdmin
 from usage.staff.spending_pages import SpendingPages
 
 # Ten million units of the currency for a million tokens. If a cost exceeded the columns of the ledger or of the daily
 # sums, calls could not be settled.
 MAX_PRICE_MICROS = 10**13
 
-__all__ = ["BudgetAdmin", "OrganizationWithUsageAdmin", "UserWithUsageAdmin"]
+__all__ = ["BudgetAdmin", "EarlyRefusalAdmin", "OrganizationWithUsageAdmin", "UserWithUsageAdmin"]
 
 
 @admin.register(HourlyUsage)

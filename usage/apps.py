@@ -18,7 +18,7 @@ class UsageConfig(AppConfig):
         from usage.ledger import services as ledger
         from usage.models import Budget, LedgerEntry, OrganizationUsage, RequestRecord
         from usage.reports import services as reports
-        from usage.requests import queries
+        from usage.requests import queries, refusals
         from usage.requests import services as requests
 
         register_eraser(ledger.anonymize_user)
@@ -40,6 +40,7 @@ class UsageConfig(AppConfig):
         sampling.register_backlog(queries.measure_backlog)
         sampling.register_backlog(ledger_queries.measure_open_calls)
         periodic.register(requests.collect_new_requests, seconds=1)
+        periodic.register(refusals.store_refusals, seconds=refusals.STORE_SECONDS)
         periodic.register(ledger.settle_deferred, seconds=2)
         periodic.register(processes.keep_alive, seconds=processes.HEARTBEAT_SECONDS)
         periodic.register(process_reports.report_process, seconds=process_reports.REPORT_SECONDS)
@@ -48,5 +49,6 @@ class UsageConfig(AppConfig):
         pruning.register_job("sessions", accounts_pruning.prune_sessions)
         pruning.register_job("audit log", accounts_pruning.prune_audit_log)
         pruning.register_job("request records", requests.prune_requests)
+        pruning.register_job("early refusals", refusals.prune_refusals)
         periodic.register(pruning.prune_when_due, seconds=pruning.LOOK_SECONDS)
         periodic.register(budget_warnings.warn_of_budgets, seconds=30)

@@ -25,6 +25,7 @@ from conversations.models import Conversation, Todo
 from usage.models import (
     Budget,
     DailyTraffic,
+    EarlyRefusal,
     HourlyUsage,
     LedgerEntry,
     ModelPrice,
@@ -61,6 +62,12 @@ def _requests(users: list[User]) -> None:
     now = timezone.now()
     RequestRecord.objects.bulk_create(
         [RequestRecord(user=user, at=now, method="GET", route="r", status=200, milliseconds=1) for user in users]
+    )
+
+
+def _early_refusals(users: list[User]) -> None:
+    EarlyRefusal.objects.bulk_create(
+        [EarlyRefusal(user=user, hour=timezone.now(), status=429, reason="rate_limited", requests=1) for user in users]
     )
 
 
@@ -135,6 +142,7 @@ LISTS: dict[str, Callable[[list[User]], None]] = {
     "auth/group": _groups,
     "usage/hourlyusage": _hours,
     "usage/requestrecord": _requests,
+    "usage/earlyrefusal": _early_refusals,
     "usage/ledgerentry": _ledger,
     "usage/budget": _budgets,
     "usage/organizationusage": _organization_usage,
@@ -206,8 +214,8 @@ def test_the_first_page_and_a_users_page_take_few_queries() -> None:
     users = _users()
     for fill in (_sessions, _hours, _ledger, _budgets, _spending):
         fill(users)
-    # 2 for the session, 6 for the span (the durations of replies come from the entries themselves), 3 for the users.
-    assert len(_queries("")) <= 11
+    # 2 for the session, 7 for the span (the durations of replies come from the entries themselves), 3 for the users.
+    assert len(_queries("")) <= 12
     assert len(_queries("conversations/conversation/")) <= 10
     assert len(_queries(f"accounts/user/{users[0].pk}/change/")) < 20
     assert len(_queries(f"accounts/user/{users[0].pk}/set-budget/")) < 20

@@ -116,6 +116,7 @@ def test_the_sidebar_shows_what_one_may_see(web_url: str) -> None:
             "/admin/conversations/todo/",
             "/admin/usage/hourlyusage/",
             "/admin/usage/requestrecord/",
+            "/admin/usage/earlyrefusal/",
             "/admin/usage/ledgerentry/",
             "/admin/usage/organizationusage/",
             "/admin/usage/dailytraffic/",

@@ -44,6 +44,7 @@ WAYS = {
     "conversations/todo/": ("Todos", "Chat > Todos"),
     "usage/hourlyusage/": ("Hourly usage", "Usage > Hourly usage"),
     "usage/requestrecord/": ("Requests", "Usage > Requests"),
+    "usage/earlyrefusal/": ("Early refusals", "Usage > Early refusals"),
     "usage/ledgerentry/users/": ("Costs of users", "Usage > Costs of users"),
     "usage/ledgerentry/": ("Ledger entries", "Usage > Ledger entries"),
     "usage/organizationusage/": ("Organization usage", "Usage > Organization usage"),

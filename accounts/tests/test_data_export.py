@@ -19,6 +19,7 @@ from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import override_settings
+from django.utils import timezone
 
 from accounts.lifecycle import data_export
 from accounts.lifecycle.deletion import delete_user
@@ -36,7 +37,7 @@ from conversations.tests.exports import imported
 from conversations.tests.test_attachments import picture, upload
 from conversations.transcript_repository import collections
 from conversations.transcript_repository.deletion import delete_everything_of
-from usage.models import Budget, HourlyUsage, LedgerEntry, RequestRecord
+from usage.models import Budget, EarlyRefusal, HourlyUsage, LedgerEntry, RequestRecord
 
 # Tables with a column that names a user, and the type of their lines in an export. None: not exported.
 TABLES = {
@@ -55,6 +56,7 @@ TABLES = {
     "usage_ledgerentry": "ledger",
     "usage_hourlyusage": "hourly_usage",
     "usage_requestrecord": "request",
+    "usage_earlyrefusal": "early_refusal",
     "usage_budget": "budget",
     "usage_budgetwarning": None,  # e-mails that the user has
     "usage_organizationusage": None,  # sums of the ledger, like the next table
@@ -102,6 +104,7 @@ def belongings(alice: Person, secret: str, eventually: Callable[..., Any]) -> di
     organization = Organization.objects.create(name=f"Firm {secret[:8]}")
     Membership.objects.create(organization=organization, user_id=alice.id, role="member")
     Budget.objects.create(user_id=alice.id, token_limit=10**9)
+    EarlyRefusal.objects.create(user_id=alice.id, hour=timezone.now(), status=429, reason="rate_limited", requests=1)
     LogEntry.objects.create(user_id=alice.id, object_id="1", object_repr="something", action_flag=1)
     eventually(lambda: RequestRecord.objects.filter(user_id=alice.id, method="POST", route__contains="todos").exists())
     eventually(lambda: not LedgerEntry.objects.filter(user_id=alice.id, settled_at=None).exists())

@@ -26,6 +26,7 @@ PAGES = {
     "conversations/conversation/": {"Support", "Transcript reader"},
     "conversations/todo/": set(),
     "usage/requestrecord/": {"Support", "Finance"},
+    "usage/earlyrefusal/": {"Support", "Finance"},
     "usage/ledgerentry/": {"Finance"},
     "usage/budget/": {"Support", "Finance"},
     "usage/budget/add/": {"Finance"},

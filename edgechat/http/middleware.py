@@ -49,6 +49,7 @@ class RequestMiddleware:
             if hasattr(middleware, "process_view"):
                 self._admin_checks.insert(0, middleware.process_view)
         self._count_answered = import_string(settings.COUNT_ANSWERED)
+        self._count_refused = import_string(settings.COUNT_REFUSED)
         self._cors = CorsMiddleware(get_response)
         self._static_files = WhiteNoiseMiddleware(get_response).files
         self._respond_safely = _safely(self._respond)
@@ -89,7 +90,9 @@ class RequestMiddleware:
             return self._view(request)
         refusal = limit_request(request)
         if refusal is not None:
-            return error_response(request, refusal)
+            refused = error_response(request, refusal)
+            self._count_refused(request, refused)
+            return refused
         began = time.monotonic()
         response = self._work_safely(request)
         self._count_answered(request, response, milliseconds=int((time.monotonic() - began) * 1000))

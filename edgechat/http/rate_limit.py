@@ -125,7 +125,7 @@ def limit_request(request: HttpRequest) -> RateLimited | None:
     """
     if settings.TRUSTED_PROXY_COUNT and not _open_request(request):
         catalog.rate_limited.labels("simultaneous_requests").inc()
-        return RateLimited("Too many simultaneous requests", retry_after=1)
+        return RateLimited("Too many simultaneous requests", retry_after=1, limit="simultaneous_requests")
     try:
         count, left = count_request(state_of(request).client_address)
     except RedisError as error:
@@ -135,7 +135,7 @@ def limit_request(request: HttpRequest) -> RateLimited | None:
     if count <= settings.RATE_LIMIT_REQUESTS:
         return None
     catalog.rate_limited.labels("address").inc()
-    return RateLimited(retry_after=left)
+    return RateLimited(retry_after=left, limit="address")
 
 
 class AuthRateThrottle(BaseThrottle):

@@ -117,9 +117,11 @@ class Worker(GeventWorker):
 
 def _refuse(client: Any) -> None:
     """Answer 429, in the shape of every error, to a connection beyond the limit, without waiting for its request."""
+    from edgechat.http.refusals import count_refusal
     from edgechat.metrics import catalog
 
     catalog.rate_limited.labels("connections").inc()
+    count_refusal(429, "rate_limited:connections")
     body = json.dumps({"detail": "Too many connections", "code": "rate_limited", "request_id": str(uuid.uuid4())})
     head = "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
     client.setblocking(False)

@@ -76,6 +76,10 @@ UNFOLD = {
                 _page("Hourly usage", "bar_chart", "usage.hourlyusage"),
                 _page("Requests", "swap_horiz", "usage.requestrecord"),
                 {
+                    **_page("Early refusals", "block", "usage.requestrecord"),
+                    "link": reverse_lazy("admin:usage_earlyrefusal_changelist"),
+                },
+                {
                     **_page("Costs of users", "leaderboard", "usage.ledgerentry"),
                     "link": reverse_lazy("admin:usage_ledgerentry_users"),
                 },

@@ -28,7 +28,9 @@ ADMIN_MIDDLEWARE = [
     "accounts.staff.sessions.AdminAuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
-COUNT_ANSWERED = "usage.requests.answered.count_answered"  # RequestMiddleware calls it with each answer
+# RequestMiddleware calls them with each answer, and with each that a limit of an address has refused.
+COUNT_ANSWERED = "usage.requests.answered.count_answered"
+COUNT_REFUSED = "usage.requests.answered.count_refused"
 SILENCED_SYSTEM_CHECKS = [
     *("admin.E408", "admin.E409", "admin.E410"),  # in ADMIN_MIDDLEWARE
     # edgechat.http.security_headers adds these headers.

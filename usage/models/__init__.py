@@ -8,13 +8,14 @@ from usage.models.budgets import Budget, BudgetWarning, Spending
 from usage.models.ledger import LedgerEntry, ModelPrice, paid_model, today
 from usage.models.processes import Process, Pruning
 from usage.models.requests import RecorderPosition, RequestRecord
-from usage.models.sums import DailyCost, DailyTraffic, HourlyUsage, OrganizationUsage, UserDay
+from usage.models.sums import DailyCost, DailyTraffic, EarlyRefusal, HourlyUsage, OrganizationUsage, UserDay
 
 __all__ = [
     "Budget",
     "BudgetWarning",
     "DailyCost",
     "DailyTraffic",
+    "EarlyRefusal",
     "HourlyUsage",
     "LedgerEntry",
     "ModelPrice",

@@ -67,6 +67,46 @@ class UserDay(models.Model):
         return f"user {self.user_id} on {self.date}"
 
 
+class EarlyRefusal(models.Model):
+    """Requests of one hour that were refused before their user was checked: RequestRecord has none of them.
+
+    The limit of an address refused them, or they had no valid token: for example, their path is unknown. Kept for
+    USAGE_RAW_DAYS.
+    """
+
+    hour = models.DateTimeField(help_text="Start of the hour, UTC.")
+    status = models.PositiveSmallIntegerField()
+    reason = models.CharField(
+        max_length=60, blank=True, help_text="The code of the error that was answered, and which limit refused it."
+    )
+    route = models.CharField(
+        max_length=200, blank=True, help_text="The path's pattern; empty if it was unknown, or not looked at."
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,  # `early_refusal_user` starts with this column
+        help_text="The user whom the token names. Only the limits of an address refuse requests with a valid token.",
+    )
+    requests = models.PositiveBigIntegerField()
+
+    class Meta:
+        ordering = ("-hour",)
+        default_permissions = ()  # whoever may view requests may view these
+        constraints = (
+            models.UniqueConstraint(
+                fields=("hour", "status", "reason", "route", "user"), name="early_refusal_once", nulls_distinct=False
+            ),
+        )
+        indexes = (models.Index(fields=("user", "-hour"), name="early_refusal_user", condition=Q(user__isnull=False)),)
+
+    def __str__(self) -> str:
+        return f"{self.reason or self.status} at {self.hour:%Y-%m-%d %H}h"
+
+
 class OrganizationUsage(models.Model):
     """Tokens that a member's calls took from an organization in one hour."""
 

@@ -1,4 +1,4 @@
-"""Counts each answered request of a signed-in user, except health checks."""
+"""Counts each answered request of a signed-in user, except health checks, and sums up the refused ones of nobody."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 
 from accounts.authentication import authenticate_request
+from accounts.login.tokens import TokenExpired, TokenInvalid, read_token
 from edgechat.errors import NotAuthenticated
+from edgechat.http.refusals import count_refusal
 from edgechat.http.request_state import state_of
 from usage.requests.request_stream import AnsweredRequest
 from usage.requests.services import record_request
@@ -19,8 +21,8 @@ from usage.requests.services import record_request
 def count_answered(request: HttpRequest, response: HttpResponseBase, *, milliseconds: int) -> None:
     """Count a request that took this long, if it has a valid token. `edgechat.http.middleware` calls it."""
     user_id = _user_id(request)
+    match, reason = request.resolver_match, state_of(request).error if response.status_code >= 400 else ""
     if user_id is not None:
-        match = request.resolver_match
         record_request(
             AnsweredRequest(
                 user_id=user_id,
@@ -31,9 +33,24 @@ def count_answered(request: HttpRequest, response: HttpResponseBase, *, millisec
                 milliseconds=milliseconds,
                 request_id=state_of(request).request_id,
                 is_long=state_of(request).is_long,
-                reason=state_of(request).error if response.status_code >= 400 else "",
+                reason=reason,
             )
         )
+    elif reason:  # pages, such as the admin's, have none
+        count_refusal(response.status_code, reason, route=match.route if match else "")
+
+
+def count_refused(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Count a request that a limit of its address refused, for the user whom its token names.
+
+    The session is not looked up: a flood of refused requests must use no store. `edgechat.http.middleware` calls it.
+    """
+    scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    user_id = None
+    if scheme.lower() == "bearer":
+        with suppress(TokenExpired, TokenInvalid):
+            user_id = read_token(token.strip(), "access").user_id
+    count_refusal(response.status_code, state_of(request).error, user_id=user_id)
 
 
 def _user_id(request: HttpRequest) -> int | None:

@@ -42,6 +42,12 @@ class Links:
             return None
         return _list("usage_requestrecord_changelist", {"at__gte": since, "at__lt": until, **filters})
 
+    def early_refusals(self, since: datetime, until: datetime, **filters: object) -> str | None:
+        """Of the hours of these days."""
+        if not self.may_see_requests:
+            return None
+        return _list("usage_earlyrefusal_changelist", {"hour__gte": since, "hour__lt": until, **filters})
+
     def ledger(self, since: datetime, until: datetime, **filters: object) -> str:
         return _list("usage_ledgerentry_changelist", {"settled_at__gte": since, "settled_at__lt": until, **filters})
 

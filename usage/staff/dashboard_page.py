@@ -16,8 +16,8 @@ from accounts.staff.rights import may_see
 from usage.ledger.queries import NearBudget
 from usage.staff import spans
 from usage.staff.charts import Links, charts_of, label, linked, percentile_name
-from usage.staff.queries import FRACTIONS, ROWS, Costs, Dashboard, read_dashboard
-from usage.staff.reasons import UNKNOWN, code_of, in_words
+from usage.staff.queries import FRACTIONS, ROWS, Costs, Dashboard, early_refusals, read_dashboard
+from usage.staff.reasons import EARLY, UNKNOWN, code_of, in_words
 from usage.staff.spans import Span, span_of
 from usage.staff.spenders import Spender, spenders
 
@@ -31,6 +31,7 @@ def add_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, An
         return context
     span, fault = span_of(request)
     board, links = read_dashboard(span, now=spans.now()), Links(request)
+    early = _early_table(span, links) if links.may_see_requests else None
     models = [links.ledger(span.since, span.until, model=model) for model in board.models]
     organizations = [
         None if key is None else links.ledger(span.since, span.until, organization=key) for key in board.organizations
@@ -41,7 +42,7 @@ def add_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, An
         "dashboard": {
             "template": "usage/dashboard.html",
             **span_context(span, fault),
-            "empty": not (board.requests or board.costs.calls or board.budgets),
+            "empty": not (board.requests or board.costs.calls or board.budgets or (early and early["rows"])),
             "cards": [
                 *(_traffic_cards(board, span, links) if links.may_see_traffic else []),
                 *_cost_cards(board, span, links),
@@ -53,6 +54,7 @@ def add_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, An
             "all_users": links.users(span),
             "by_model": _cost_table("Model", board.by_model, models),
             "by_organization": _cost_table("Organization", board.by_organization, organizations),
+            "early": early,
             "unpriced": _unpriced(board.costs.unpriced_calls),
             "budgets": [_budget_row(request, budget) for budget in board.budgets]
             if may_see(request, "usage.budget")
@@ -166,7 +168,10 @@ def users_table(found: list[Spender], span: Span, links: Links, total_micros: in
     def refused(spender: Spender) -> str:
         if not spender.refusals:
             return "0"
-        whole = failures(spender, spender.refused, "refused")
+        if any(reason in EARLY for reason, _ in spender.refusals):
+            whole = f"{spender.refused:,}"  # its rows are in two lists
+        else:
+            whole = failures(spender, spender.refused, "refused")
         reasons = refusal_links(refusals_by_code(spender.refusals), span, links, spender.user_id or 0, between=LINE)
         return format_html('<div>{}<div class="refusals">{}</div></div>', whole, reasons)
 
@@ -189,10 +194,10 @@ def users_table(found: list[Spender], span: Span, links: Links, total_micros: in
 
 
 def refusals_by_code(refusals: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    """The same numbers by code, without the limits."""
+    """The same numbers by code, without the limits, except those of EARLY, which have a list of their own."""
     found: Counter[str] = Counter()
     for reason, count in refusals:
-        found[code_of(reason)] += count
+        found[reason if reason in EARLY else code_of(reason)] += count
     return found.most_common()
 
 
@@ -212,10 +217,33 @@ def refusal_links(
 
     def one(reason: str, count: int) -> str:
         words = f" ({in_words(reason)})" if in_full else ""
-        url = links.requests(span.since, span.until, user=user_id, status="refused", reason=reason or UNKNOWN)
-        return linked(url, f"{count:,} × {code_of(reason) or 'without a code'}{words}")
+        if reason in EARLY:
+            url = links.early_refusals(span.since, span.until, user=user_id, reason=reason)
+        else:
+            url = links.requests(span.since, span.until, user=user_id, status="refused", reason=reason or UNKNOWN)
+        name = code_of(reason) if in_full or reason not in EARLY else reason
+        return linked(url, f"{count:,} × {name or 'without a code'}{words}")
 
     return format_html_join(between, "{}", ((one(reason, count),) for reason, count in refusals))
+
+
+def _early_table(span: Span, links: Links) -> dict[str, Any]:
+    """How many requests were refused before their user was checked, by reason, with links to their sums by hour."""
+    found = early_refusals(span)
+    total = sum(count for _, count in found)
+    return {
+        "total": total,
+        "url": links.early_refusals(span.since, span.until),
+        "headers": ["Reason", "Requests", "Share"],
+        "rows": [
+            [
+                in_words(reason),
+                linked(links.early_refusals(span.since, span.until, reason=reason), f"{count:,}"),
+                percent(count, total),
+            ]
+            for reason, count in found
+        ],
+    }
 
 
 def _cost_table(first: str, found: list[tuple[str, Costs]], urls: list[Any]) -> dict[str, Any]:

@@ -65,6 +65,16 @@ class ReasonFilter(SimpleListFilter):
         return queryset.filter(reason__in=reasons_of(value), status__gte=400)
 
 
+class EarlyReasonFilter(ReasonFilter):
+    """The same for refusals that have no single records."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        if value is None:
+            return queryset
+        return queryset.none() if "\x00" in value else queryset.filter(reason__in=reasons_of(value))
+
+
 class SlowerFilter(SimpleListFilter):
     """By the shortest duration in milliseconds, for example `?slower=1000`; without long calls, as in the latency."""
 

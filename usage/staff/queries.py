@@ -9,11 +9,12 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from django.db import connection
+from django.db.models import Sum
 
 from accounts.models import Organization
 from usage.ledger.queries import NearBudget, near_budgets
 from usage.ledger.statements import COSTS_OF_DAYS, PAID_MODEL
-from usage.models import DailyTraffic, RecorderPosition
+from usage.models import DailyTraffic, EarlyRefusal, RecorderPosition
 from usage.reports.latency import percentile
 from usage.requests.statements import BUCKET, TRAFFIC
 from usage.staff.spans import Span
@@ -206,6 +207,16 @@ def _reply_durations(span: Span) -> Percentiles:
         )
         (found,) = cursor.fetchone()
     return (None,) * len(FRACTIONS) if found is None else tuple(map(float, found))
+
+
+def early_refusals(span: Span) -> list[tuple[str, int]]:
+    """(reason, number of requests), the most frequent first, of those that were refused before their user was checked.
+
+    There are as many rows as there are reasons, which are few.
+    """
+    found = EarlyRefusal.objects.filter(hour__gte=span.since, hour__lt=span.until).order_by()
+    sums = found.values("reason").annotate(sum=Sum("requests")).order_by("-sum", "reason")
+    return [(row["reason"], row["sum"]) for row in sums]
 
 
 def costs_until() -> date | None:

@@ -10,7 +10,10 @@ REFUSALS = {
     "budget_exceeded:user_day": "Budget of the user, day",
     "budget_exceeded:organization_month": "Budget of the organization, month",
     "budget_exceeded:organization_day": "Budget of the organization, day",
-    "rate_limited:address_strict": "Rate limit of an address: uploads, invitations, imports",
+    "rate_limited:address": "Rate limit of an address",
+    "rate_limited:simultaneous_requests": "Concurrency: requests of an address",
+    "rate_limited:connections": "Concurrency: connections of an address",
+    "rate_limited:address_strict": "Rate limit of an address: logins, uploads, invitations, imports",
     "rate_limited:held_bytes": "Rate limit of an address: bytes of unread requests",
     "rate_limited": "Rate limit",
     "too_many_replies:replies": "Concurrency: replies of the user",
@@ -23,6 +26,14 @@ REFUSALS = {
     "store_unavailable:no_turn": "Overload: the queue was too long",
     "store_unavailable:held_bytes": "Overload: too many bytes of requests",
 }
+# Refused before their user was checked: EarlyRefusal has them, and RequestRecord has not.
+EARLY = ("rate_limited:address", "rate_limited:simultaneous_requests", "rate_limited:connections")
+# What is no refusal, in words that are clearer than its code.
+_OTHERS = {
+    "malformed_request:host": "Wrong host",
+    "malformed_json": "Malformed JSON",
+    "not_authenticated": "No valid access token",
+}
 # In addresses of lists: requests that failed before reasons were recorded.
 UNKNOWN = "unknown"
 
@@ -33,7 +44,9 @@ def code_of(reason: str) -> str:
 
 def in_words(reason: str) -> str:
     """For example `Budget of the user, month`; codes that are no refusals are their own words."""
-    return REFUSALS.get(reason) or code_of(reason).replace("_", " ").capitalize() or "Not recorded"
+    return (
+        REFUSALS.get(reason) or _OTHERS.get(reason) or code_of(reason).replace("_", " ").capitalize() or "Not recorded"
+    )
 
 
 def reasons_of(value: str) -> list[str]:

@@ -54,7 +54,11 @@ _REFUSALS = f"""
     SELECT user_id, reason, count(*) FROM usage_requestrecord
      WHERE status >= 400 AND at >= %(since)s AND at < %(until)s AND user_id = ANY(%(users)s) AND {_IS_REFUSAL}
      GROUP BY user_id, reason
-     ORDER BY count(*) DESC, reason
+     UNION ALL
+    SELECT user_id, reason, sum(requests) FROM usage_earlyrefusal
+     WHERE hour >= %(since)s AND hour < %(until)s AND user_id = ANY(%(users)s)
+     GROUP BY user_id, reason
+     ORDER BY 3 DESC, 2
 """
 
 _OF_USER = f"""
@@ -74,7 +78,8 @@ _FAILURES = f"""
 
 
 class Spender(NamedTuple):
-    """`refusals`: (reason, number of requests), the most frequent first; `failed` includes them.
+    """`refusals`: (reason, number of requests), the most frequent first. `failed` includes them, except those that were
+    refused before the user was checked (EARLY), which are not in `requests` either.
 
     `user_id` is None for all deleted accounts and for calls without a user.
     """
@@ -131,7 +136,7 @@ def _refusals(cursor: Any, span: Span, users: list[int]) -> dict[int, list[tuple
     found: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
     cursor.execute(_REFUSALS, {"users": users, "since": span.since, "until": span.until, **_REFUSED})
     for user_id, reason, count in cursor.fetchall():
-        found[user_id].append((reason, count))
+        found[user_id].append((reason, int(count)))
     return found
 
 

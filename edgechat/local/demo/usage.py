@@ -22,7 +22,7 @@ from edgechat.local.demo.people import LYCEUM, Member
 from usage.ledger.budgets import Period
 from usage.ledger.queries import limit_of
 from usage.ledger.services import set_budget
-from usage.models import LedgerEntry, ModelPrice, RecorderPosition, Spending
+from usage.models import EarlyRefusal, LedgerEntry, ModelPrice, RecorderPosition, Spending
 from usage.requests.request_stream import AnsweredRequest
 from usage.requests.services import count_requests
 
@@ -144,7 +144,35 @@ def seed_day(members: list[Member], day: date, now: datetime) -> tuple[int, int]
     with transaction.atomic():
         RecorderPosition.objects.select_for_update().get(pk=1)  # as the recorder of requests does
         new_requests = count_requests(requests) if requests else 0
+    if day > _first_raw_day(now):
+        _seed_early_refusals(members, day, now)
     return new_requests, new_calls
+
+
+def _seed_early_refusals(members: list[Member], day: date, now: datetime) -> None:
+    """What is refused on any day: programs that try paths, tokens that have expired, and sometimes a whole burst."""
+    rng = dice("refusals", day)
+    usual = (
+        (404, "not_found", "", 40),
+        (401, "token_expired", _pattern("/api/v1/chat/changes"), 25),
+        (401, "not_authenticated", _pattern("/api/v1/chat/conversations"), 6),
+        (401, "invalid_credentials", _pattern("/api/v1/auth/login"), 5),
+        (400, "malformed_request:host", "", 9),
+    )
+    found = []
+    for hour in (datetime.combine(day, time(number), UTC) for number in range(24)):
+        if hour > now:
+            break
+        for status, reason, route, number in usual:
+            if requests := rng.randint(0, number) // 4:
+                found.append(EarlyRefusal(hour=hour, status=status, reason=reason, route=route, requests=requests))
+        if rng.random() < 0.03:
+            number, user = rng.randint(3, 40), rng.choice(members).user
+            for each in (None, user) if rng.random() < 0.5 else (None,):
+                found.append(
+                    EarlyRefusal(hour=hour, status=429, reason="rate_limited:address", user=each, requests=number)
+                )
+    EarlyRefusal.objects.bulk_create(found, ignore_conflicts=True)
 
 
 def add_calls(calls: list[LedgerEntry]) -> int:

@@ -1,4 +1,4 @@
-"""Deletes the records of single requests that are older than USAGE_RAW_DAYS."""
+"""Deletes the records of single requests, and the sums of early refusals, that are older than USAGE_RAW_DAYS."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from usage.requests.queries import count_old_requests
+from usage.requests.refusals import count_old_refusals, delete_old_refusals
 from usage.requests.services import delete_old_requests
 
 PRINT_EVERY_SECONDS = 5.0
@@ -18,8 +19,8 @@ PRINT_EVERY_SECONDS = 5.0
 
 class Command(BaseCommand):
     help = (
-        "Delete the records of single requests that are older than USAGE_RAW_DAYS. "
-        "Their sums and the ledger stay. You can run it at any time, for example daily."
+        "Delete the records of single requests, and the hourly sums of early refusals, that are older than "
+        "USAGE_RAW_DAYS. The other sums and the ledger stay. You can run it at any time, for example daily."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -33,6 +34,7 @@ class Command(BaseCommand):
         before = timezone.now() - timedelta(days=days)
         if options["dry_run"]:
             self.stdout.write(f"{count_old_requests(before=before)} request records are older than {days} days.")
+            self.stdout.write(f"{count_old_refusals(before=before)} sums of early refusals are older than {days} days.")
             return
         deleted, printed_at = 0, time.monotonic()
         for size in delete_old_requests(before=before):
@@ -42,3 +44,5 @@ class Command(BaseCommand):
                 self.stdout.write(f"{deleted} so far")
                 self.stdout.flush()
         self.stdout.write(f"Deleted {deleted} request records that were older than {days} days.")
+        sums = sum(delete_old_refusals(before=before))
+        self.stdout.write(f"Deleted {sums} sums of early refusals that were older than {days} days.")
