@@ -1,7 +1,6 @@
 """Conversations for staff: their metadata, and, with a separate permission, their transcripts.
 
 Conversations are in MongoDB, so this module has its own pages. They write nothing except the audit row of a reading.
-Todos are ordinary rows.
 """
 
 from __future__ import annotations
@@ -9,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from operator import itemgetter
 from typing import Any, cast
 
-import django.db
-import structlog
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -25,28 +23,28 @@ from django.utils.html import escape, format_html
 from django.utils.http import urlencode
 from django.views.decorators.http import require_GET
 
-from accounts.audit import record_event
-from accounts.models import AuditEvent, User
+from accounts.models import User
 from accounts.staff.csv_files import ROWS_PER_BATCH, csv_response
 from accounts.staff.filters import is_id
-from accounts.staff.pages import OfUsersAdmin, RecordAdmin, StaffList, users_matching
-from accounts.staff.sessions import password_is_recent, require_recent_password
+from accounts.staff.pages import RecordAdmin
+from accounts.staff.sessions import require_recent_password
 from accounts.staff.site import StaffSite, show_way
 from conversations import transcript_repository as transcripts
 from conversations.documents import is_conversation_id
 from conversations.messages.pages import message_page
-from conversations.models import Conversation, Todo
+from conversations.models import Conversation
+from conversations.staff.owners import may_see_addresses, owner_links, owner_name, owner_with, owners_matching
 from conversations.staff.quality_page import HEADERS as QUALITY_HEADERS
 from conversations.staff.quality_page import counted as quality_counts
-from conversations.staff.quality_page import csv_rows, read_page
-from conversations.todos.services import USERS_TEXTS
+from conversations.staff.quality_page import csv_batches, read_page
+from conversations.staff.readings import ReadingNotAudited, record_reading
+from conversations.staff.todo_admin import TodoAdmin
 from conversations.transcript_repository import ConversationMetadata, ReplyMetadata
 from edgechat.http.answer_bytes import take_page
-from edgechat.http.client_address import caller_of
 from edgechat.stores.mongo import MongoUnavailable
 from usage.staff.people_admin import COUNTS_OF_USERS
 
-logger = structlog.get_logger(__name__)
+__all__ = ["ConversationAdmin", "TodoAdmin"]
 
 COUNTS_OF_USERS.append(quality_counts)
 
@@ -54,13 +52,7 @@ CONVERSATIONS_A_PAGE = 50
 MESSAGES_A_PAGE = 50
 OWNERS_TO_CHOOSE = 20
 
-UNREADABLE = "(found in a conversation)"
-
 HEADERS = ["Conversation", "Owner", "Messages", "Last change", "State", "Running reply"]
-
-
-class ReadingNotAudited(Exception):
-    """The audit row of a reading could not be written, so nothing is shown."""
 
 
 @admin.register(Conversation)
@@ -107,19 +99,22 @@ class ConversationAdmin(RecordAdmin):
         term, before = request.GET.get("q", "").strip(), request.GET.get("before", "")
         if before and not is_id(before):
             raise Http404
-        title, found, owners = self._search(term, int(before) if before else None, limit=CONVERSATIONS_A_PAGE + 1)
+        title, found, owners = self._search(
+            request, term, int(before) if before else None, limit=CONVERSATIONS_A_PAGE + 1
+        )
         shown, has_more = found[:CONVERSATIONS_A_PAGE], len(found) > CONVERSATIONS_A_PAGE
-        emails = _emails([conversation["owner_id"] for conversation in shown])
+        links = owner_links(request, [conversation["owner_id"] for conversation in shown])
         return self._render(
             request,
             "staff_list",
             title=title,
             term=term,
-            table={"headers": HEADERS, "rows": [self._row(request, one, emails) for one in shown]},
+            table={"headers": HEADERS, "rows": [_row(one, links) for one in shown]},
             has_more=has_more,
             older=urlencode({"q": term, "before": str(shown[-1]["change"])}) if term and has_more else None,
             newest=urlencode({"q": term}) if before else None,
             csv=urlencode({"q": term}) if term else "",
+            by_part=may_see_addresses(request),
             owners=[(email, urlencode({"q": owner_id})) for owner_id, email in owners],
         )
 
@@ -129,21 +124,21 @@ class ConversationAdmin(RecordAdmin):
         term = request.GET.get("q", "").strip()
 
         # Read before the answer starts, so that a store that does not answer is told on a page.
-        first = self._search(term, None, limit=ROWS_PER_BATCH)[1]
+        first = self._search(request, term, None, limit=ROWS_PER_BATCH)[1]
 
         def batches() -> Iterator[list[list[Any]]]:
             found = first
             while found:
-                emails = _emails([conversation["owner_id"] for conversation in found])
-                yield [self._row(request, conversation, emails) for conversation in found]
+                links = owner_links(request, [conversation["owner_id"] for conversation in found])
+                yield [_row(conversation, links) for conversation in found]
                 if len(found) < ROWS_PER_BATCH or not term:
                     return
-                found = self._search(term, found[-1]["change"], limit=ROWS_PER_BATCH)[1]
+                found = self._search(request, term, found[-1]["change"], limit=ROWS_PER_BATCH)[1]
 
         return csv_response(request, "conversation", HEADERS, batches)
 
     def _search(
-        self, term: str, before: int | None, *, limit: int
+        self, request: HttpRequest, term: str, before: int | None, *, limit: int
     ) -> tuple[str, list[ConversationMetadata], list[tuple[int, str]]]:
         """A heading, the conversations of one owner or id, or of running replies, and the ids and addresses of several
         owners whose address contains the term.
@@ -156,17 +151,16 @@ class ConversationAdmin(RecordAdmin):
             conversation = transcripts.find_metadata(term)
             if conversation is not None:
                 return "1 conversation", [conversation], []
-        elif (owner_id := _owner_id(term)) is not None:
+        elif (owner_id := owner_with(term)) is not None:
             found = transcripts.list_metadata(owner_id, limit=limit, before=before)
-            email = _emails([owner_id]).get(owner_id)
-            if found or email is not None:
-                return f"Conversations of {email or _deleted(owner_id)}", found, []
-        elif "\x00" not in term:
-            owners = _emails(users_matching(term)[: OWNERS_TO_CHOOSE + 1])
+            if found or User.objects.filter(pk=owner_id).exists():
+                return f"Conversations of {owner_name(request, owner_id)}", found, []
+        else:
+            owners = owners_matching(request, term, limit=OWNERS_TO_CHOOSE + 1)
             if len(owners) == 1:
-                return self._search(str(*owners), before, limit=limit)
+                return self._search(request, str(owners[0][0]), before, limit=limit)
             if owners:
-                first = sorted(owners.items(), key=itemgetter(1))[:OWNERS_TO_CHOOSE]
+                first = sorted(owners, key=itemgetter(1))[:OWNERS_TO_CHOOSE]
                 more = f"More than {len(first)}" if len(owners) > len(first) else str(len(first))
                 return f"{more} users with “{term}” in their address: choose one", [], first
         return f"Nothing found for “{term}”", [], []
@@ -176,7 +170,7 @@ class ConversationAdmin(RecordAdmin):
         owner_id, reply = conversation["owner_id"], conversation["reply"]
         facts: dict[str, Any] = {
             "Id": conversation_id,
-            "Owner": _owner_link(request, owner_id, _emails([owner_id])),
+            "Owner": owner_links(request, [owner_id])[owner_id],
             "Organization": conversation["organization_id"] or "-",
             "Messages": conversation["message_count"],
             "Created": _time(conversation["created_at"]),
@@ -224,7 +218,7 @@ class ConversationAdmin(RecordAdmin):
         upto_seq = shown[-1]["seq"] if cut else page.seqs.stop - 1
         # In an empty conversation, these are 1 and 0.
         read = {"first_seq": page.seqs.start, "last_seq": upto_seq, "organization_id": metadata["organization_id"]}
-        _record_reading(request, owner_id, conversation=conversation_id, **read)
+        record_reading(request, owner_id, conversation=conversation_id, **read)
         return self._render(
             request,
             "staff_transcript",
@@ -232,7 +226,7 @@ class ConversationAdmin(RecordAdmin):
             original=Conversation(conversation_id),
             conversation=conversation,
             conversation_id=conversation_id,
-            owner=_owner_link(request, owner_id, _emails([owner_id])),
+            owner=owner_links(request, [owner_id])[owner_id],
             # The name `messages` is taken: every admin page shows these at its top.
             page_messages=shown,
             first_seq=page.seqs.start,
@@ -244,115 +238,22 @@ class ConversationAdmin(RecordAdmin):
 
     def quality_page(self, request: HttpRequest) -> HttpResponse:
         def record(owner_id: int, message_ids: list[str]) -> None:
-            _record_reading(request, owner_id, messages=message_ids)
+            record_reading(request, owner_id, messages=message_ids)
 
-        may_read, owners = self.has_transcript_permission(request), partial(_owner_links, request)
+        may_read, owners = self.has_transcript_permission(request), partial(owner_links, request)
         page = read_page(request, may_read=may_read, record=record, owners=owners)
         show_way(request, ("Chat", reverse("admin:app_list", args=["conversations"])), ("Quality of replies", ""))
         return self._render(request, "staff_quality", **page)
 
     def quality_csv(self, request: HttpRequest) -> HttpResponseBase:
         require_recent_password(request)
-        rows = list(csv_rows(request, partial(_owner_links, request)))  # before the answer starts, as above
-        return csv_response(request, "quality", QUALITY_HEADERS, lambda: iter([rows]))
-
-    def _row(self, request: HttpRequest, conversation: ConversationMetadata, emails: dict[int, str]) -> list[Any]:
-        link = reverse("admin:conversations_conversation_change", args=[conversation["_id"]])
-        states = [name for name in ("pinned", "archived", "temporary") if conversation[name]]
-        reply = conversation["reply"]
-        return [
-            format_html('<a class="text-link font-semibold" href="{}">{}</a>', link, conversation["_id"]),
-            _owner_link(request, conversation["owner_id"], emails),
-            conversation["message_count"],
-            _time(conversation["updated_at"]),
-            ", ".join(states) or "-",
-            _running(reply) if reply else "-",
-        ]
+        batches = csv_batches(request, partial(owner_links, request))
+        first = next(batches, [])  # before the answer starts, as above
+        return csv_response(request, "quality", QUALITY_HEADERS, lambda: chain([first], batches))
 
     def _render(self, request: HttpRequest, template: str, **context: Any) -> HttpResponse:
         shown = {**self.admin_site.each_context(request), "opts": self.opts, **context}
         return TemplateResponse(request, f"conversations/{template}.html", shown)
-
-
-class TodoList(StaffList):
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        self.result_list: list[Todo] = list(self.result_list)
-        self.model_admin.read(request, self.result_list)
-
-
-@admin.register(Todo)
-class TodoAdmin(OfUsersAdmin):
-    """Staff read todos, and delete them for users, who cannot delete them.
-
-    The text of a todo that was found in a conversation is part of that conversation. Reading it requires the permission
-    to read transcripts.
-    """
-
-    list_display = ("id", "owner", "shown_title", "completed", "conversation_id", "created_at", "updated_at")
-    list_select_related = ("owner",)
-    list_filter = ("completed", "archived")
-    ordering = ("-id",)
-    search_fields = ("owner__email",)
-    user_field = "owner_id"
-    fields = (
-        "owner",
-        "shown_title",
-        "shown_description",
-        ("completed", "archived"),
-        ("conversation_id", "message_id"),
-        ("created_at", "updated_at"),
-    )
-    readonly_fields = ("shown_title", "shown_description", "created_at")
-    texts_of_users = USERS_TEXTS
-
-    @admin.display(description="title")
-    def shown_title(self, todo: Todo) -> str:
-        return todo.title if _is_readable(todo) else UNREADABLE
-
-    @admin.display(description="description")
-    def shown_description(self, todo: Todo) -> str:
-        return (todo.description or "-") if _is_readable(todo) else UNREADABLE
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[StaffList]:
-        return TodoList
-
-    def before_reading(self, request: HttpRequest, rows: list[Todo]) -> None:
-        self.read(request, rows)
-
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Todo | None:
-        todo: Todo | None = super().get_object(request, object_id, from_field)
-        match = request.resolver_match
-        if todo is not None and match is not None and match.url_name == "conversations_todo_change":
-            if todo.conversation_id and request.user.has_perm("conversations.view_transcript"):
-                require_recent_password(request)
-            self.read(request, [todo])
-        return todo
-
-    def read(self, request: HttpRequest, todos: list[Todo]) -> None:
-        """Let a page show the texts of todos that were found in conversations, if the user may read transcripts.
-
-        A list shows them only while the password is recent; the page of a single todo asks for the password. One audit
-        row for each owner is written first.
-        """
-        may_read = request.user.has_perm("conversations.view_transcript") and password_is_recent(request)
-        if request.method != "GET" or not may_read:
-            return
-        found: dict[int, list[Todo]] = {}
-        for todo in todos:
-            if todo.conversation_id:
-                found.setdefault(todo.owner_id, []).append(todo)
-        try:
-            for owner_id, theirs in found.items():
-                _record_reading(request, owner_id, todos=[todo.pk for todo in theirs])
-                for todo in theirs:
-                    todo.was_audited = True  # type: ignore[attr-defined]
-        except ReadingNotAudited:
-            text = "This reading could not be written to the audit log, so no text of a conversation is shown."
-            self.message_user(request, text, messages.ERROR)
-
-    has_add_permission = RecordAdmin.has_add_permission
-    has_change_permission = RecordAdmin.has_change_permission
 
 
 def _metadata(conversation_id: str) -> ConversationMetadata:
@@ -362,56 +263,18 @@ def _metadata(conversation_id: str) -> ConversationMetadata:
     return conversation
 
 
-def _is_readable(todo: Todo) -> bool:
-    return not todo.conversation_id or getattr(todo, "was_audited", False)
-
-
-def _record_reading(request: HttpRequest, owner_id: int, **details: Any) -> None:
-    """Write the audit row. Raises ReadingNotAudited."""
-    try:
-        record_event(
-            AuditEvent.Event.TRANSCRIPT_READ,
-            caller=caller_of(request),
-            user_id=owner_id,
-            actor_id=request.user.pk,
-            **details,
-        )
-    except django.db.Error as error:
-        logger.error("reading_not_audited", exc_info=error)
-        raise ReadingNotAudited from error
-
-
-def _owner_id(term: str) -> int | None:
-    """The user with this id, perhaps deleted, or with this e-mail in any letter case; None if there is no such user."""
-    if is_id(term):
-        return int(term)
-    # PostgreSQL does not accept NUL.
-    user = None if "\x00" in term else User.objects.with_email(term)
-    return None if user is None else user.pk
-
-
-def _emails(user_ids: list[int]) -> dict[int, str]:
-    return dict(User.objects.filter(pk__in=set(user_ids)).values_list("pk", "email"))
-
-
-def _owner_link(request: HttpRequest, owner_id: int, emails: dict[int, str]) -> str:
-    """The owner's e-mail, linked for staff who may see users."""
-    email = emails.get(owner_id)
-    if email is None:
-        return _deleted(owner_id)
-    if not any(request.user.has_perm(f"accounts.{action}_user") for action in ("view", "change")):
-        return format_html('<span class="break-anywhere">{}</span>', email)
-    url = reverse("admin:accounts_user_change", args=[owner_id])
-    return format_html('<a class="break-anywhere text-link" href="{}">{}</a>', url, email)
-
-
-def _owner_links(request: HttpRequest, owner_ids: set[int]) -> dict[int, str]:
-    emails = _emails(list(owner_ids))
-    return {owner_id: _owner_link(request, owner_id, emails) for owner_id in owner_ids}
-
-
-def _deleted(owner_id: int) -> str:
-    return f"deleted user {owner_id}"
+def _row(conversation: ConversationMetadata, owners: dict[int, str]) -> list[Any]:
+    link = reverse("admin:conversations_conversation_change", args=[conversation["_id"]])
+    states = [name for name in ("pinned", "archived", "temporary") if conversation[name]]
+    reply = conversation["reply"]
+    return [
+        format_html('<a class="text-link font-semibold" href="{}">{}</a>', link, conversation["_id"]),
+        owners[conversation["owner_id"]],
+        conversation["message_count"],
+        _time(conversation["updated_at"]),
+        ", ".join(states) or "-",
+        _running(reply) if reply else "-",
+    ]
 
 
 def _started_at(conversation: ConversationMetadata) -> datetime:

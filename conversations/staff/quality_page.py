@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any, get_args
 
 from django.core.exceptions import PermissionDenied
@@ -15,6 +15,7 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 
 from accounts.models import User
+from accounts.staff.csv_files import ROWS_PER_BATCH
 from accounts.staff.filters import is_id
 from accounts.staff.rights import may_see
 from accounts.staff.sessions import require_recent_password
@@ -24,7 +25,7 @@ from edgechat.errors import StoreUnavailable
 from usage.ledger.queries import calls_of_attempts
 from usage.models import LedgerEntry
 from usage.staff import spans
-from usage.staff.find_page import link_to_request
+from usage.staff.find_page import link_to_request, may_find
 from usage.staff.reasons import in_words
 from usage.staff.spans import Span, span_of
 
@@ -34,8 +35,9 @@ KINDS: dict[Quality, str] = {
     "interrupted": "Interrupted",
     "disliked": "Thumbs down",
 }
-# Of one kind in a span. The rows that are shown are the newest of these with the chosen model.
-MAX_READ, ROWS = 1000, 50
+# Of one kind in a span, for the counts by model, which the ledger has. MongoDB counts the others by day only. The rows
+# that are shown are the newest with the chosen model.
+MAX_READ, ROWS = 5000, 50
 # The models with columns of their own; the others share one.
 MODELS = 6
 HEADERS = ["Reply of", "Conversation", "Owner", "Model", "Attempt", "Why", "Rating", "Request id"]
@@ -88,10 +90,59 @@ class Chosen:
     def address(self, **changes: Any) -> str:
         return f"?{self.query(**changes)}"
 
-    def read(self) -> list[JudgedReply]:
+    def read(self, limit: int, *, end: datetime | None = None, without: Sequence[str] = ()) -> list[JudgedReply]:
         return transcripts.judged_replies(
-            self.kind, self.span.since, self.span.until, limit=MAX_READ, owner_id=self.owner_id
+            self.kind, self.span.since, end or self.span.until, limit=limit, owner_id=self.owner_id, without=without
         )
+
+    def count(self) -> dict[date, int]:
+        """The number of replies by day. Raises StoreUnavailable."""
+        return transcripts.count_judged_replies(self.kind, self.span.since, self.span.until, owner_id=self.owner_id)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many replies there are by day. `by_model` has them by day and model, of the days after `cut` only.
+
+    `cut`: the last day that has more replies than were read; None if all were read. `by_day`: None if MongoDB needed
+    too long to count them.
+    """
+
+    by_model: Counter[tuple[date, str]]
+    cut: date | None
+    by_day: dict[date, int] | None
+
+    @classmethod
+    def of(cls, chosen: Chosen, found: list[JudgedReply], calls: dict[str, Call]) -> Counts:
+        by_model = Counter(
+            (reply["created_at"].date(), calls[reply["_id"]].model)
+            for reply in found
+            if chosen.model in ("", calls[reply["_id"]].model)
+        )
+        if len(found) < MAX_READ:
+            by_day: Counter[date] = Counter()
+            for (day, _), number in by_model.items():
+                by_day[day] += number
+            return cls(by_model, None, by_day)
+        cut = found[-1]["created_at"].date()
+        of_later_days = Counter({(day, model): number for (day, model), number in by_model.items() if day > cut})
+        if chosen.model:
+            return cls(of_later_days, cut, None)
+        try:
+            return cls(of_later_days, cut, chosen.count())
+        except StoreUnavailable:
+            return cls(of_later_days, cut, None)
+
+    @property
+    def total(self) -> int | None:
+        """None if it is not known."""
+        return None if self.by_day is None else sum(self.by_day.values())
+
+    @property
+    def in_words(self) -> str:
+        if self.total is None:
+            return "replies"
+        return "1 reply" if self.total == 1 else f"{self.total:,} replies"
 
 
 def read_page(request: HttpRequest, *, may_read: bool, record: Record, owners: Owners) -> dict[str, Any]:
@@ -104,8 +155,9 @@ def read_page(request: HttpRequest, *, may_read: bool, record: Record, owners: O
         if not may_read:
             raise PermissionDenied
         require_recent_password(request)
-    found = chosen.read()
+    found = chosen.read(MAX_READ)
     calls = _calls(found)
+    counts = Counts.of(chosen, found, calls)
     fitting = [reply for reply in found if chosen.model in ("", calls[reply["_id"]].model)]
     shown = fitting[:ROWS]
     links = owners({reply["owner_id"] for reply in shown})
@@ -116,35 +168,51 @@ def read_page(request: HttpRequest, *, may_read: bool, record: Record, owners: O
         texts = transcripts.texts_of_replies([reply["_id"] for reply in shown])
     where = f"on {chosen.span}" if chosen.span.days == 1 else f"from {chosen.span}"
     return {
-        "title": f"{KINDS[chosen.kind]}: {_amount(len(found))} {where} (UTC)",
+        "title": f"{KINDS[chosen.kind]}: {counts.in_words} {where} (UTC)",
         "kinds": [(name, chosen.address(kind=key, model=None), key == chosen.kind) for key, name in KINDS.items()],
         "chosen": chosen,
         "span": chosen.span,
         "fault": chosen.fault,
         "spans": spans.named_spans(),
         "today": spans.today(),
-        "by_day": _by_day(fitting, calls, chosen),
+        "by_day": _by_day(counts, chosen),
+        "counts": counts,
+        "complete": _complete(counts, chosen),
+        "most": MAX_READ,
         "owner": _owner(chosen.owner_id, owners),
         "all_owners": chosen.address(user=None),
         "all_models": chosen.address(model=None),
         "csv": f"{reverse('admin:conversations_conversation_quality_csv')}{chosen.address()}",
         "table": {
             "headers": [*HEADERS, *(["Text and comment"] if with_texts else [])],
-            "rows": [_row(reply, calls[reply["_id"]], links[reply["owner_id"]], texts) for reply in shown],
+            "rows": [_row(request, reply, calls[reply["_id"]], links[reply["owner_id"]], texts) for reply in shown],
         },
         "has_more": len(fitting) > len(shown),
         "with_texts": chosen.address(texts="yes") if may_read and not with_texts and shown else None,
     }
 
 
-def csv_rows(request: HttpRequest, owners: Owners) -> Iterator[list[Any]]:
-    """The rows that the page has with the same choice, without its bound of rows. Never with texts."""
+def csv_batches(request: HttpRequest, owners: Owners) -> Iterator[list[list[Any]]]:
+    """The rows that the page has with the same choice, without its bounds, in batches. Never with texts."""
     chosen = Chosen.of(request)
-    found = chosen.read()
-    calls, links = _calls(found), owners({reply["owner_id"] for reply in found})
-    for reply in found:
-        if chosen.model in ("", calls[reply["_id"]].model):
-            yield _row(reply, calls[reply["_id"]], links[reply["owner_id"]], None)
+    found = chosen.read(ROWS_PER_BATCH)
+    same_time: list[str] = []
+    while found:
+        calls, links = _calls(found), owners({reply["owner_id"] for reply in found})
+        yield [
+            _row(request, reply, calls[reply["_id"]], links[reply["owner_id"]], None)
+            for reply in found
+            if chosen.model in ("", calls[reply["_id"]].model)
+        ]
+        if len(found) < ROWS_PER_BATCH:
+            return
+        last = found[-1]["created_at"]
+        same_time = [
+            *(same_time if found[0]["created_at"] == last else []),
+            *(reply["_id"] for reply in found if reply["created_at"] == last),
+        ]
+        # MongoDB keeps milliseconds.
+        found = chosen.read(ROWS_PER_BATCH, end=last + timedelta(milliseconds=1), without=same_time)
 
 
 def counted(request: HttpRequest, user: User, span: Span) -> list[tuple[str, str]]:
@@ -157,44 +225,53 @@ def counted(request: HttpRequest, user: User, span: Span) -> list[tuple[str, str
     page, found = reverse("admin:conversations_conversation_quality"), []
     for kind, name in KINDS.items():
         try:
-            number = transcripts.count_judged_replies(user.pk, kind, span.since, span.until, limit=MAX_READ)
+            chosen = Chosen(kind, span, "", "", user.pk)
+            number = sum(chosen.count().values())
         except StoreUnavailable:
             return [("not counted, because MongoDB does not answer", "")]
         if number:
-            query = Chosen(kind, span, "", "", user.pk).address()
-            more = " or more" if number == MAX_READ else ""
-            found.append((f"{number:,}{more} × {name.lower()}", f"{page}{query}"))
+            found.append((f"{number:,} × {name.lower()}", f"{page}{chosen.address()}"))
     return found
 
 
-def _by_day(replies: list[JudgedReply], calls: dict[str, Call], chosen: Chosen) -> dict[str, Any]:
+def _by_day(counts: Counts, chosen: Chosen) -> dict[str, Any]:
     """A row for each day and a column for each model, with links to the replies."""
-    counts = Counter((reply["created_at"].date(), calls[reply["_id"]].model) for reply in replies)
     by_model: Counter[str] = Counter()
-    for (_, model), number in counts.items():
+    for (_, model), number in counts.by_model.items():
         by_model[model] += number
     models = [model for model, _ in by_model.most_common(MODELS)]
+    has_others = len(by_model) > len(models)
 
     def cell(number: int, **choice: Any) -> str:
-        return format_html('<a class="text-link" href="{}">{}</a>', chosen.address(**choice), number) if number else "-"
+        return (
+            format_html('<a class="text-link" href="{}">{}</a>', chosen.address(**choice), f"{number:,}")
+            if number
+            else "-"
+        )
 
     rows = []
-    for day in sorted({day for day, _ in counts}, reverse=True):
-        of_day = {model: number for (each, model), number in counts.items() if each == day}
+    for day in sorted({*(day for day, _ in counts.by_model), *(counts.by_day or ())}, reverse=True):
+        of_day = {model: number for (each, model), number in counts.by_model.items() if each == day}
         days = {"from": day, "to": day}
-        others = [sum(number for model, number in of_day.items() if model not in models)]
-        rows.append(
-            [
-                str(day),
-                *(cell(of_day.get(model, 0), model=model, **days) for model in models),
-                *(others if len(by_model) > len(models) else []),
-                cell(sum(of_day.values()), **days),
-            ]
-        )
-    return {"headers": ["Day", *models, *(["Others"] if len(by_model) > len(models) else []), "All"], "rows": rows}
+        others = sum(number for model, number in of_day.items() if model not in models)
+        if counts.cut is not None and day <= counts.cut:
+            by_models = ["?"] * (len(models) + has_others)
+        else:
+            by_models = [cell(of_day.get(model, 0), model=model, **days) for model in models]
+            by_models += [f"{others:,}"] if has_others else []
+        whole = sum(of_day.values()) if counts.by_day is None else counts.by_day[day]
+        rows.append([str(day), *by_models, cell(whole, **days)])
+    return {"headers": ["Day", *models, *(["Others"] if has_others else []), "All"], "rows": rows}
 
 
-def _row(reply: JudgedReply, call: Call, owner: str, texts: dict[str, str] | None) -> list[Any]:
+def _complete(counts: Counts, chosen: Chosen) -> str | None:
+    """The address of the same choice for the days with complete counts, if some have and some have not."""
+    if counts.cut is None or counts.cut >= chosen.span.last:
+        return None
+    return chosen.address(**{"from": counts.cut + timedelta(days=1)})
+
+
+def _row(request: HttpRequest, reply: JudgedReply, call: Call, owner: str, texts: dict[str, str] | None) -> list[Any]:
     link = reverse("admin:conversations_conversation_change", args=[reply["conversation_id"]])
     text = [] if texts is None else [format_html('<div class="transcript-text">{}</div>', texts.get(reply["_id"], ""))]
     return [
@@ -205,7 +282,7 @@ def _row(reply: JudgedReply, call: Call, owner: str, texts: dict[str, str] | Non
         reply["attempt"],
         _why(reply),
         reply["rating"] or "-",
-        link_to_request(call.request_id),
+        link_to_request(call.request_id) if may_find(request) else call.request_id or "-",
         *text,
     ]
 
@@ -229,12 +306,6 @@ def _calls(replies: Iterable[JudgedReply]) -> dict[str, Call]:
 
 def _owner(owner_id: int | None, owners: Owners) -> str:
     return "" if owner_id is None else owners({owner_id})[owner_id]
-
-
-def _amount(number: int) -> str:
-    if number == MAX_READ:
-        return f"the newest {MAX_READ:,} replies"
-    return "1 reply" if number == 1 else f"{number:,} replies"
 
 
 def _kind(given: str) -> Quality:

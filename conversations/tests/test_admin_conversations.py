@@ -405,7 +405,7 @@ def test_conversations_are_found_by_a_part_of_the_owners_address(web_url: str, r
     part = uuid.uuid4().hex
     first, second = register(f"one-{part}"), register(f"two-{part}")
     conversation = first.new_conversation()
-    with helper(web_url, *SEE) as staff:
+    with helper(web_url, *SEE, "view_user") as staff:
         found = staff.get(LIST, params={"q": first.email[:20].upper()}).text
         assert conversation in found
         both = staff.get(LIST, params={"q": part}).text

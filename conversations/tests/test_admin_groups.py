@@ -93,6 +93,8 @@ def test_no_link_of_a_page_leads_a_group_to_a_refusal(web_url: str, alice: Perso
     conversation = alice.new_conversation()
     starts = ["", *PAGES, f"accounts/user/{alice.id}/change/", f"usage/ledgerentry/users/{alice.id}/"]
     starts += ["usage/requestrecord/find/?q=" + alice.email, f"conversations/conversation/?q={conversation}"]
+    alice.say(conversation, "[[status=500]]")
+    starts.append(f"conversations/conversation/quality/?kind=failed&user={alice.id}")
     followed: dict[str, int] = {}
     with closing(Staff(web_url, _member(name), "password of member")) as staff:
         for start in starts:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import re
 import uuid
+from datetime import UTC, timedelta
 from html import unescape
 from typing import Any
+from urllib.parse import parse_qsl, quote
+
+import pytest
+from django.test import Client, RequestFactory
+from django.utils import timezone
 
 from accounts.models import AuditEvent
-from accounts.tests.staff import helper
-from conftest import Person
+from accounts.tests.staff import helper, make_user
+from conftest import Person, new_address
+from conversations.staff import quality_page
+from conversations.staff.quality_page import csv_batches
 from conversations.tests.staff_pages import LIST, READ
 from edgechat.stores.mongo import database
+from usage.models import LedgerEntry
 
 PAGE = f"{LIST}quality/"
 SECRET = "a secret comment"
@@ -115,3 +124,121 @@ def test_replies_of_one_user_are_counted_by_day_and_model_and_are_a_file(
     with helper(web_url, "view_ledgerentry", "view_requestrecord") as staff:
         assert "thumbs down" not in staff.get(f"usage/ledgerentry/users/{alice.id}/").text
         assert staff.get(f"{LIST}quality.csv").status_code == 403
+
+
+def _failed(owner: Person, *days: int) -> list[str]:
+    """Store a failed reply for each number of days ago, with a call to a model; the ids, in this order."""
+    conversation, now = owner.new_conversation(), timezone.now().replace(hour=12)
+    replies, calls = [], []
+    for number, age in enumerate(days):
+        reply, at = f"{conversation}:{number + 1:08d}", now - timedelta(days=age)
+        replies.append(
+            {
+                "_id": reply,
+                "conversation_id": conversation,
+                "owner_id": owner.id,
+                "seq": number + 1,
+                "role": "model",
+                "content": "",
+                "status": "failed",
+                "attempt": 1,
+                "created_at": at,
+            }
+        )
+        calls.append(
+            LedgerEntry(
+                attempt_id=f"{reply}:1:x",
+                user_id=owner.id,
+                purpose="chat",
+                model=f"model-{number % 2}",
+                abandoned_after=at,
+                settled_at=at,
+            )
+        )
+    database()["messages"].insert_many(replies)
+    LedgerEntry.objects.bulk_create(calls)
+    return [str(reply["_id"]) for reply in replies]
+
+
+def _table(page: str) -> list[list[str]]:
+    """The cells of the table by day and model."""
+    body = page.partition("By day and model")[2].partition("</table>")[0].partition("<tbody")[2]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.S) for row in body.split("<tr")[1:]]
+    return [[re.sub(r"<[^>]*>", "", cell).strip() for cell in row] for row in rows]
+
+
+def test_counts_of_a_span_with_more_replies_than_are_read_are_true(
+    alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _failed(alice, *[20] * 6, 10, 10, 10, *[5] * 3, 4)
+    dates = {age: str((timezone.now() - timedelta(days=age)).astimezone(UTC).date()) for age in (20, 10, 5, 4)}
+    browser = Client(headers=new_address())
+    browser.force_login(make_user("root", is_staff=True, is_superuser=True))
+
+    def page(**query: Any) -> str:
+        asked = {"kind": "failed", "user": alice.id, **query}
+        return unescape(browser.get(f"/admin/{PAGE}", asked).content.decode())
+
+    whole = page()
+    assert "Failed: 13 replies" in whole
+    assert "not complete" not in whole
+    assert _table(whole) == [
+        [dates[4], "1", "-", "1"],
+        [dates[5], "1", "2", "3"],
+        [dates[10], "2", "1", "3"],
+        [dates[20], "3", "3", "6"],
+    ]
+    monkeypatch.setattr(quality_page, "MAX_READ", 5)
+    cut = page()
+    assert "Failed: 13 replies" in cut
+    assert f"the counts of {dates[10]} and of the days before are not complete" in cut
+    assert _table(cut) == [
+        [dates[4], "1", "-", "1"],
+        [dates[5], "1", "2", "3"],
+        [dates[10], "?", "?", "3"],
+        [dates[20], "?", "?", "6"],
+    ]
+    link = re.search(r'href="\?([^"]*)">the days after are<', cut)
+    assert link
+    complete = page(**dict(parse_qsl(link[1])))
+    assert "Failed: 4 replies" in complete
+    assert "not complete" not in complete
+    of_model = page(model="model-1")
+    assert "Failed: replies from" in of_model
+    assert [row[0] for row in _table(of_model)] == [dates[5]]
+    monkeypatch.setattr(quality_page, "ROWS_PER_BATCH", 2)
+    asked = RequestFactory().get(f"/?kind=failed&user={alice.id}")
+    asked.user = make_user("reader")
+    rows = [row for rows in csv_batches(asked, lambda ids: dict.fromkeys(ids, "somebody")) for row in rows]
+    assert len(rows) == 13  # some of the same time, on two pages
+
+
+def test_staff_who_may_not_see_users_learn_no_address(web_url: str, alice: Person) -> None:
+    replies = _replies(alice)
+    conversation = replies["disliked"][0]
+    with helper(web_url, "view_conversation", "view_transcript") as reader:
+        pages = [
+            LIST,
+            f"{LIST}?q={alice.email}",
+            f"{LIST}?q={alice.id}",
+            f"{LIST}?q={conversation}",
+            f"{LIST}{conversation}/",
+            f"{LIST}{conversation}/transcript/",
+            f"{LIST}export.csv?q={alice.id}",
+            f"{PAGE}?kind=disliked&user={alice.id}",
+            f"{LIST}quality.csv?kind=disliked&user={alice.id}",
+        ]
+        texts = {path: reader.get(path) for path in pages}
+        assert {answer.status_code for answer in texts.values()} == {200}
+        for path, answer in texts.items():
+            shown = answer.text.replace(f'value="{alice.email}"', "")  # the term in the form
+            assert alice.email not in shown.replace(quote(alice.email), ""), path
+        for path in pages[1:4]:
+            assert f"user {alice.id}" in texts[path].text, path
+            assert conversation in texts[path].text, path
+        part = reader.get(LIST, params={"q": alice.email[:-3]}).text
+        assert "Nothing found for" in part
+        assert conversation not in part
+        assert "by their owner's whole e-mail address" in unescape(part)
+    with helper(web_url, "view_conversation", "view_user") as support:
+        assert alice.email in support.get(LIST, params={"q": alice.email[:-3]}).text

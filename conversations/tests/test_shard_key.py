@@ -47,6 +47,7 @@ OF_NO_OWNER = {
     "list_running": "staff's, of all owners",
     "count_conversations_of": "staff's, of several owners",
     "judged_replies": "staff's, of all owners",
+    "count_judged_replies": "staff's, of all owners",
     "texts_of_replies": "staff's, by ids",
     "count_unpurged": "a metric, of all owners",
     "copy_everything": "a backup of all owners",

@@ -5,7 +5,8 @@ Days of one kind are read by an index, those of one owner by the index of the ow
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import date, datetime
 from typing import Literal, TypedDict, cast
 
 from conversations.transcript_repository.collections import messages, unexpired
@@ -33,27 +34,41 @@ class JudgedReply(TypedDict):
 _FIELDS = dict.fromkeys((*(JudgedReply.__annotations__.keys() - {"rating"}), "feedback"), 1)
 
 
-def _chosen(kind: Quality, start: datetime, end: datetime) -> Document:
+def _chosen(kind: Quality, start: datetime, end: datetime, owner_id: int | None) -> Document:
     chosen: Document = {"feedback.rating": "down"} if kind == "disliked" else {"status": kind}
-    return chosen | {"created_at": {"$gte": start, "$lt": end}, "$and": [unexpired()]}
+    chosen |= {"created_at": {"$gte": start, "$lt": end}, "$and": [unexpired()]}
+    return chosen if owner_id is None else {"owner_id": owner_id, **chosen}
 
 
 @mongo_errors
 def judged_replies(
-    kind: Quality, start: datetime, end: datetime, *, limit: int, owner_id: int | None = None
+    kind: Quality,
+    start: datetime,
+    end: datetime,
+    *,
+    limit: int,
+    owner_id: int | None = None,
+    without: Sequence[str] = (),
 ) -> list[JudgedReply]:
-    """The replies of a kind, of all owners or one, that were begun from `start` to before `end`, the newest first."""
-    chosen = _chosen(kind, start, end)
-    if owner_id is not None:
-        chosen["owner_id"] = owner_id
+    """The replies of a kind, of all owners or one, that were begun from `start` to before `end`, the newest first.
+
+    `without`: ids of replies that are left out, for the next page from the time of the last one.
+    """
+    chosen = _chosen(kind, start, end, owner_id)
+    if without:
+        chosen["_id"] = {"$nin": list(without)}
     found = messages().find(chosen, _FIELDS).sort("created_at", -1).limit(limit)
     return [_judged(message) for message in found]
 
 
 @mongo_errors
-def count_judged_replies(owner_id: int, kind: Quality, start: datetime, end: datetime, *, limit: int) -> int:
-    """The number of an owner's replies of a kind; at most `limit`."""
-    return messages().count_documents({"owner_id": owner_id, **_chosen(kind, start, end)}, limit=limit)
+def count_judged_replies(
+    kind: Quality, start: datetime, end: datetime, *, owner_id: int | None = None
+) -> dict[date, int]:
+    """The number of such replies by day (UTC). Raises MongoUnavailable if MongoDB needs too long to count them."""
+    day = {"$dateToString": {"format": "%Y-%m-%d", "date": "$created_at"}}
+    stages = [{"$match": _chosen(kind, start, end, owner_id)}, {"$group": {"_id": day, "replies": {"$sum": 1}}}]
+    return {date.fromisoformat(row["_id"]): row["replies"] for row in messages().aggregate(stages)}
 
 
 @mongo_errors

@@ -25,7 +25,9 @@ from conversations.todos.services import FoundTask
 from edgechat.local.demo.chance import dice
 from edgechat.local.demo.people import Member
 from edgechat.local.demo.picture import draw_receipt
-from edgechat.local.demo.talks import ADAS, COMMON, TROUBLES, Talk, Turn
+from edgechat.local.demo.talks import Talk, Turn
+from edgechat.local.demo.talks_of_ada import ADAS
+from edgechat.local.demo.talks_of_others import COMMON, TROUBLES
 from edgechat.local.demo.usage import add_calls, call_of, request_id_of
 from usage.ledger.tokens import TokenUsage, estimate_tokens
 from usage.models import LedgerEntry
