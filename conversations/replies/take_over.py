@@ -44,13 +44,15 @@ def take_over_replies(*, restart: bool = True) -> int:
     """
     if is_shutting_down():
         return 0
+    lost = processes.find_lost(by_hand=not restart)
+    if not lost:
+        return 0
+    named = transcripts.find_workers_with_replies(lost)
     taken = 0
-    for worker in processes.find_lost(by_hand=not restart):
-        conversations = list(transcripts.find_replies_of(worker, limit=REPLIES_PER_BATCH))
-        for conversation in conversations:
+    for worker in named:
+        for conversation in list(transcripts.find_replies_of(worker, limit=REPLIES_PER_BATCH)):
             taken += _try_to_take_over(conversation, restart=restart)
-        if not conversations:
-            processes.forget(worker)
+    processes.forget(set(lost) - named)
     return taken
 
 

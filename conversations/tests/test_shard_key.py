@@ -36,6 +36,7 @@ OF_NO_OWNER = {
     "expire_temporary": "a background task for all owners",
     "find_stop_requests": "a background task for all owners",
     "find_unknown_workers": "a background task for all owners",
+    "find_workers_with_replies": "a background task for all owners",
     "find_replies_of": "a background task for all owners",
     "is_unused_id": "a command asks whether any owner has the id",
     "imported_message": "no query",

@@ -70,6 +70,7 @@ from conversations.transcript_repository.reply_store import (
     find_replies_of,
     find_stop_requests,
     find_unknown_workers,
+    find_workers_with_replies,
     prepare_messages,
     release_reply,
     request_stop,

@@ -171,6 +171,14 @@ def find_unknown_workers(*, known: list[str]) -> set[str]:
 
 
 @mongo_errors
+def find_workers_with_replies(workers: list[str]) -> set[str]:
+    """Those of the workers that running replies name; all of them if there are very many replies."""
+    found = conversations().find({"reply.worker": {"$in": workers}}, {"reply.worker": 1}).hint(WRITTEN_BY)
+    named = [conversation["reply"]["worker"] for conversation in found.limit(MAX_UNKNOWN)]
+    return set(named if len(named) < MAX_UNKNOWN else workers)
+
+
+@mongo_errors
 def find_replies_of(worker: str, *, limit: int) -> Iterator[ConversationDocument]:
     """Conversations of all owners whose running reply this worker writes; a few in memory at a time."""
     found = conversations().find({"reply.worker": worker}).hint(WRITTEN_BY).limit(limit)

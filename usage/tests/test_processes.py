@@ -51,10 +51,10 @@ def test_who_does_not_renew_its_row_for_a_lease_is_declared_dead(judge: str) -> 
     move("other", LEASE)
     assert is_dead("other")
     assert processes.find_lost() == ["other"]
-    processes.forget("other")
+    processes.forget(["other"])
     assert processes.find_lost() == ["other"], "a write of it may be under way"
     move("other", timedelta(minutes=2))
-    processes.forget("other")
+    processes.forget(["other"])
     assert processes.find_lost() == []
 
 
