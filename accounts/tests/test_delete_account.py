@@ -24,6 +24,7 @@ from conftest import Api, Person, assert_error, at_once
 from conversations.transcript_repository.collections import conversations
 from edgechat.stores.mongo import database
 from edgechat.stores.redis import redis_client
+from edgechat.tests.own_stores import OwnStores
 from edgechat.tests.web_settings import ELSEWHERE, WITHOUT_MONGODB
 from usage.models import HourlyUsage, LedgerEntry
 
@@ -232,8 +233,9 @@ def test_while_a_store_is_away_the_account_is_shut_and_deleted_later(
 
 
 def test_an_account_that_cannot_be_deleted_does_not_keep_others(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    own_stores: OwnStores, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    # In a separate database: web processes would delete the accounts too, and for them nothing fails.
     stuck, other = make_user("stuck"), make_user("other")
     long_ago = timezone.now() - timedelta(days=400)
     User.objects.filter(pk__in=(stuck.pk, other.pk)).update(deletion_requested_at=long_ago)

@@ -147,6 +147,6 @@ def test_what_is_kept_does_not_tell_the_e_mail() -> None:
 def test_old_attempts_are_forgotten_and_the_others_kept() -> None:
     old, young = attempts_of(new_email()), attempts_of(new_email())
     LoginAttempts.objects.filter(pk=old.pk).update(last_at=F("last_at") - timedelta(minutes=31))
-    assert prune_login_attempts() >= 1
+    prune_login_attempts()  # a web process may have been faster
     assert set(LoginAttempts.objects.filter(pk__in=[old.pk, young.pk])) == {young}
     LoginAttempt(old.pk, timezone.now()).fail()  # a login that took as long

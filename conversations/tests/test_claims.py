@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from accounts.models import User
+from accounts.tests.staff import make_user
 from conftest import Person, at_once
 from conversations import transcript_repository as transcripts
 from conversations.documents import ConversationDocument, ReplyDocument
 from conversations.tests.living_process import living_process
 from conversations.transcript_repository.collections import conversations
+from edgechat.tests.own_stores import OwnStores
 from usage.ledger.services import settle_abandoned
 from usage.models import Budget, LedgerEntry, Process
 
@@ -143,10 +146,10 @@ def test_a_repeated_send_that_its_budget_refuses_is_refused_to_all(alice: Person
     assert alice.messages(conversation)["messages"] == []
 
 
-def abandoned_call(person: Person, attempt_id: str, purpose: str) -> LedgerEntry:
+def abandoned_call(user: User, attempt_id: str, purpose: str) -> LedgerEntry:
     return LedgerEntry.objects.create(
         attempt_id=attempt_id,
-        user_id=person.id,
+        user=user,
         purpose=purpose,
         input_tokens=3,
         holder="gone",
@@ -154,14 +157,17 @@ def abandoned_call(person: Person, attempt_id: str, purpose: str) -> LedgerEntry
     )
 
 
-def test_a_dead_process_s_call_is_settled_by_who_takes_its_reply_over(alice: Person, living: str) -> None:
-    conversation = alice.new_conversation(title="Talk")
-    before = found(alice, conversation)
+def test_a_dead_process_s_call_is_settled_by_who_takes_its_reply_over(own_stores: OwnStores, living: str) -> None:
+    """In separate stores: web processes with other transcripts, which have no such reply, would settle it."""
+    user = make_user()
+    before = transcripts.insert_conversation(user.pk, title="Talk")
+    assert before is not None
+    conversation = before["_id"]
     attempt_id = f"{conversation}:00000002:1:0"
     reply: ReplyDocument = {**reply_to(before, worker=living), "ledger_id": attempt_id}
     claimed = transcripts.claim_reply(before, reply)
     assert claimed is not None
-    entry = abandoned_call(alice, attempt_id, "chat")
+    entry = abandoned_call(user, attempt_id, "chat")
     settle_abandoned()
     entry.refresh_from_db()
     assert entry.settled_at is None
@@ -171,17 +177,20 @@ def test_a_dead_process_s_call_is_settled_by_who_takes_its_reply_over(alice: Per
     assert entry.settled_at is not None
 
 
-def test_a_dead_process_s_summary_is_another_one_s_to_extend(alice: Person) -> None:
-    conversation, now = alice.new_conversation(title="Talk"), timezone.now()
+def test_a_dead_process_s_summary_is_another_one_s_to_extend(own_stores: OwnStores) -> None:
+    user, now = make_user(), timezone.now()
+    document = transcripts.insert_conversation(user.pk, title="Talk")
+    assert document is not None
+    conversation = document["_id"]
     ledger_id = f"{conversation}:00000002:1:0"
     until = now + timedelta(seconds=600)
-    assert transcripts.claim_summary(alice.id, conversation, claim=ledger_id, now=now, until=until) is not None
-    assert transcripts.claim_summary(alice.id, conversation, claim="next", now=now, until=until) is None
-    entry = abandoned_call(alice, f"{ledger_id}:summary:0", "context_summary")
+    assert transcripts.claim_summary(user.pk, conversation, claim=ledger_id, now=now, until=until) is not None
+    assert transcripts.claim_summary(user.pk, conversation, claim="next", now=now, until=until) is None
+    entry = abandoned_call(user, f"{ledger_id}:summary:0", "context_summary")
     settle_abandoned()
     entry.refresh_from_db()
     assert entry.settled_at is not None
-    assert transcripts.claim_summary(alice.id, conversation, claim="next", now=now, until=until) is not None
+    assert transcripts.claim_summary(user.pk, conversation, claim="next", now=now, until=until) is not None
 
 
 @pytest.mark.parametrize("call", ["send", "regenerate"])

@@ -17,7 +17,6 @@ import pytest
 import redis
 from django.conf import settings
 
-from conversations.transcript_repository import ensure_indexes
 from edgechat.local.valkey import Valkey
 from edgechat.local.web import WebServer
 from edgechat.management.diagnosis import Check, Finding, State, address, diagnose, reason, without_secrets
@@ -217,8 +216,7 @@ def test_a_check_that_hangs_is_given_up_and_one_that_raises_is_told() -> None:
     ]
 
 
-def test_the_indexes_that_are_looked_for_are_those_that_are_made() -> None:
-    ensure_indexes()
+def test_the_indexes_that_are_looked_for_are_those_that_are_made(own_stores: OwnStores) -> None:
     made = {name: set(database()[name].index_information()) - {"_id_"} for name in TRANSCRIPT_INDEXES}
     assert made == dict(TRANSCRIPT_INDEXES)
     assert {
