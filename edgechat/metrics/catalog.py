@@ -248,6 +248,11 @@ spans = Counter(
     "neither wait for the collector, or were dropped because too many waited.",
     ("state",),
 )
+traces_paused = Gauge(
+    "edgechat_traces_paused",
+    "Processes that make no spans at the moment, because the collector did not take the last ones.",
+    multiprocess_mode="livesum",
+)
 
 # What holds times of the monotonic clock, which all processes of a machine share, and is answered as ages.
 AGES = frozenset({"edgechat_background_task_age_seconds"})

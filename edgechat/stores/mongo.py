@@ -167,7 +167,7 @@ def _bounded(operation: str) -> Iterator[None]:
     began = time.monotonic()
     try:
         with (
-            spans.span(operation, db__system__name="mongodb", db__operation__name=operation),
+            spans.store_span("mongodb", operation),
             store_time.waiting() as seconds,
             pymongo.timeout(_longest(seconds)),
         ):

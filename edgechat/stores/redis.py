@@ -149,7 +149,7 @@ class Client(redis.Redis):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         name = str(args[0])
-        with spans.span(name, db__system__name="redis", db__operation__name=name):
+        with spans.store_span("redis", name):
             connection: Any = self.connection_pool.get_connection()
             try:
                 connection.send_command(*args)

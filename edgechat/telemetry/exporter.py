@@ -1,7 +1,7 @@
 """Sends this process's spans to a collector, in batches, from a thread of its own: under gunicorn a greenlet.
 
-A collector that is dead or silent delays nothing. The queue is bounded, by 2048 spans or OTEL_BSP_MAX_QUEUE_SIZE, and
-what does not fit is dropped.
+A collector that is dead or silent delays nothing, and no spans are made for it. The queue is bounded, by 2048 spans or
+OTEL_BSP_MAX_QUEUE_SIZE, and what does not fit is dropped.
 """
 
 from __future__ import annotations
@@ -24,35 +24,40 @@ SEND_SECONDS = 5
 LAST_SECONDS = 0.5
 
 _provider: Any = None
+_exporter: Any = None
 
 
 def start() -> None:
     """Called once in a worker, after the fork. Does nothing without OTEL_EXPORTER_OTLP_ENDPOINT."""
-    global _provider
+    global _provider, _exporter
     if not settings.OTEL_EXPORTER_OTLP_ENDPOINT:
         return
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
-    from edgechat.telemetry.counted_spans import CountedExporter, CountedProcessor
+    from edgechat.telemetry.sent_spans import CountedProcessor, PausingExporter
 
-    # They would repeat each failure of the collector; CountedExporter logs the first.
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)
     named = {"service.name": "edgechat"} if "OTEL_SERVICE_NAME" not in os.environ else {}
     resource = Resource.create({**named, "service.version": __version__, "process.pid": os.getpid()})
     _provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    exporter = CountedExporter(f"{settings.OTEL_EXPORTER_OTLP_ENDPOINT}/v1/traces", timeout=SEND_SECONDS)
+    # They would repeat each failure of the collector; PausingExporter logs the first. Before, the library has warned
+    # of its variables.
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    tracer = _provider.get_tracer("edgechat", __version__)
+    url = f"{settings.OTEL_EXPORTER_OTLP_ENDPOINT}/v1/traces"
+    _exporter = PausingExporter(url, timeout=SEND_SECONDS, tracer=tracer)
     _provider.add_span_processor(
-        CountedProcessor(exporter, max_export_batch_size=BATCH_SPANS, schedule_delay_millis=EVERY_MILLISECONDS)
+        CountedProcessor(_exporter, max_export_batch_size=BATCH_SPANS, schedule_delay_millis=EVERY_MILLISECONDS)
     )
     _trace_stores()
-    spans.use(_provider.get_tracer("edgechat", __version__))
+    spans.use(tracer)
 
 
 def stop() -> None:
     """Send the last spans, for LAST_SECONDS at most."""
     if _provider is not None:
+        _exporter.stop_waiting()
         with gevent.Timeout(LAST_SECONDS, False):
             _provider.shutdown()
 
@@ -65,13 +70,11 @@ def _trace_stores() -> None:
     pipeline: Any = redis.client.Pipeline.execute
 
     def execute_pipeline(self: Any, *args: Any, **options: Any) -> Any:
-        with spans.span("PIPELINE", db__system__name="redis", db__operation__name="PIPELINE"):
+        with spans.store_span("redis", "PIPELINE"):
             return pipeline(self, *args, **options)
 
     def execute_statement(run: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        with spans.span(
-            first := sql.split(None, 1)[0].upper(), db__system__name="postgresql", db__operation__name=first
-        ):
+        with spans.store_span("postgresql", sql.split(None, 1)[0].upper()):
             return run(sql, params, many, context)
 
     def watch(connection: Any, **kwargs: Any) -> None:

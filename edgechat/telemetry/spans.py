@@ -11,107 +11,118 @@ from typing import Any
 
 from edgechat.metrics.labels import method_label
 
+_api: Any = None  # opentelemetry.trace
 _tracer: Any = None
 
 
 @contextmanager
-def span(name: str, **attributes: str | int) -> Iterator[None]:
-    """A span of a call to a store, within the current one; attributes are written with `__` for a dot.
+def store_span(system: str, operation: str) -> Iterator[None]:
+    """A span of an operation of a store, within the current one.
 
     Background tasks have no current span, and make none.
     """
-    if _tracer is None or not _is_recording():
+    tracer = _tracer
+    if tracer is None or not _api.get_current_span().is_recording():
         yield
         return
-    from opentelemetry.trace import SpanKind
-
-    named = {key.replace("__", "."): value for key, value in attributes.items()}
-    # Without the text of an exception, which may quote values.
-    with _tracer.start_as_current_span(name, kind=SpanKind.CLIENT, attributes=named, record_exception=False) as current:
-        try:
-            yield
-        except BaseException as error:
-            current.set_attribute("error.type", type(error).__name__)
-            current.set_status(_error_status())
-            raise
+    # Nothing happens within it that has a span of its own, so it need not become the current one.
+    span = tracer.start_span(
+        operation,
+        kind=_api.SpanKind.CLIENT,
+        attributes={"db.system.name": system, "db.operation.name": operation},
+    )
+    try:
+        yield
+    except BaseException as error:
+        _set_error(span, error)
+        raise
+    finally:
+        span.end()
 
 
 @contextmanager
 def request_span(environ: dict[str, Any]) -> Iterator[Any]:
     """The span of a request, or None. Give it to `end_request`. A caller that sends `traceparent` names the trace."""
-    if _tracer is None:
+    tracer = _tracer
+    if tracer is None:
         yield None
         return
-    from opentelemetry.trace import SpanKind
+    method = method_label(environ["REQUEST_METHOD"])
+    span = tracer.start_span(
+        method,
+        context=_context_of_caller(environ),
+        kind=_api.SpanKind.SERVER,
+        attributes={"http.request.method": method, "url.scheme": environ["wsgi.url_scheme"]},
+    )
+    # Also one that is not sampled becomes the current one, so that nothing within it is.
+    with _api.use_span(span, record_exception=False, set_status_on_exception=False):
+        yield span if span.is_recording() else None
+
+
+def _context_of_caller(environ: dict[str, Any]) -> Any:
+    if "HTTP_TRACEPARENT" not in environ:
+        return None
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     sent = {name: environ.get(f"HTTP_{name.upper()}", "") for name in ("traceparent", "tracestate")}
-    method = method_label(environ["REQUEST_METHOD"])
-    with _tracer.start_as_current_span(
-        method,
-        context=TraceContextTextMapPropagator().extract({name: value for name, value in sent.items() if value}),
-        kind=SpanKind.SERVER,
-        attributes={"http.request.method": method, "url.scheme": environ["wsgi.url_scheme"]},
-        end_on_exit=False,
-        record_exception=False,
-    ) as current:
-        yield current
+    return TraceContextTextMapPropagator().extract({name: value for name, value in sent.items() if value})
 
 
-def end_request(current: Any, response: Any, known: dict[str, Any]) -> None:
+def end_request(span: Any, response: Any, known: dict[str, Any]) -> None:
     """Name a request's span after its route, and end it when its answer is closed. `known`: the fields of the log."""
+    attributes = {
+        "http.response.status_code": response.status_code,
+        "edgechat.request_id": known.get("request_id", ""),
+    }
     route = known.get("route")
     if route is not None:
-        current.set_attribute("http.route", f"/{route}")
-        current.update_name(f"{current.attributes['http.request.method']} /{route}")
-    current.set_attribute("http.response.status_code", response.status_code)
-    current.set_attribute("edgechat.request_id", known.get("request_id", ""))
+        attributes["http.route"] = f"/{route}"
+        span.update_name(f"{span.name} /{route}")
+    span.set_attributes(attributes)
     if response.status_code >= 500:
-        current.set_status(_error_status())
+        span.set_status(_error_status())
     if response.streaming:
-        response._resource_closers.append(current.end)
+        response._resource_closers.append(span.end)
     else:
-        current.end()
+        span.end()
 
 
 def start_model_span(model: str, *, max_output_tokens: int) -> Any:
     """The span of a call to the model, or None. It is not the current one: the answer is a generator."""
-    if _tracer is None:
+    tracer = _tracer
+    if tracer is None:
         return None
-    from opentelemetry.trace import SpanKind
-
     attributes = {
         "gen_ai.operation.name": "generate_content",
         "gen_ai.provider.name": "gcp.gemini",
         "gen_ai.request.model": model,
         "gen_ai.request.max_tokens": max_output_tokens,
     }
-    return _tracer.start_span(f"generate_content {model}", kind=SpanKind.CLIENT, attributes=attributes)
+    return tracer.start_span(f"generate_content {model}", kind=_api.SpanKind.CLIENT, attributes=attributes)
 
 
-def end_model_span(current: Any, attributes: dict[str, Any], error: BaseException | None) -> None:
-    if current is None:
+def end_model_span(span: Any, attributes: dict[str, Any], error: BaseException | None) -> None:
+    if span is None:
         return
-    current.set_attributes({name: value for name, value in attributes.items() if value is not None})
+    span.set_attributes({name: value for name, value in attributes.items() if value is not None})
     if error is not None:
-        current.set_attribute("error.type", type(error).__name__)
-        current.set_status(_error_status())
-    current.end()
+        _set_error(span, error)
+    span.end()
 
 
 def use(tracer: Any) -> None:
-    """Have this process make spans. Only for `edgechat.telemetry.exporter`."""
-    global _tracer
-    _tracer = tracer
+    """Have this process make spans, or none while `tracer` is None. Only for `edgechat.telemetry`."""
+    global _api, _tracer
+    from opentelemetry import trace
+
+    _api, _tracer = trace, tracer
 
 
-def _is_recording() -> bool:
-    from opentelemetry.trace import get_current_span
-
-    return get_current_span().is_recording()
+def _set_error(span: Any, error: BaseException) -> None:
+    """Without the text of the error, which may quote values."""
+    span.set_attribute("error.type", type(error).__name__)
+    span.set_status(_error_status())
 
 
 def _error_status() -> Any:
-    from opentelemetry.trace import Status, StatusCode
-
-    return Status(StatusCode.ERROR)
+    return _api.Status(_api.StatusCode.ERROR)

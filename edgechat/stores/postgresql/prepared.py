@@ -21,8 +21,7 @@ def fetch_row(statement: str, values: Params) -> tuple[Any, ...] | None:
     Columns come in PostgreSQL's binary form, so `inet` and `jsonb` are not what Django makes of them.
     """
     wrapper: Any = connections[DEFAULT_DB_ALIAS]
-    span = spans.span("SELECT", db__system__name="postgresql", db__operation__name="SELECT")
-    with span, wrapper.wrap_database_errors:
+    with spans.store_span("postgresql", "SELECT"), wrapper.wrap_database_errors:
         if wrapper.connection is not None or wrapper.pool is None:
             wrapper.ensure_connection()
             return _fetch_row(wrapper.connection, statement, values)

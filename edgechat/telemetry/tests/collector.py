@@ -17,7 +17,8 @@ class Collector(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), _Handler, bind_and_activate=False)
+        self.server_bind()
         self.posted: list[tuple[str, bytes]] = []
         self.answers = threading.Event()
         self.answers.set()
@@ -25,6 +26,10 @@ class Collector(ThreadingHTTPServer):
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.server_port}"
+
+    def start(self) -> None:
+        self.server_activate()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def spans(self) -> list[Span]:
         found = []
@@ -57,9 +62,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def collector() -> Iterator[Collector]:
+def collector(*, dead: bool = False) -> Iterator[Collector]:
+    """A dead one refuses connections until its `start` is called, which has to be."""
     with Collector() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        if not dead:
+            server.start()
         yield server
         server.answers.set()
         server.shutdown()
