@@ -19,6 +19,8 @@ logger = structlog.get_logger(__name__)
 PAUSE_SECONDS = 5.0
 # From so many accounts must the failures come that end everybody's calls: the prompts of one may be their cause.
 ACCOUNTS = 3
+# An account that has probed lets at most so many probes pass before its next one.
+MAX_TURNS = 5
 
 
 @dataclass
@@ -35,6 +37,10 @@ class ModelBreaker:
     MODEL_BREAKER_FAILURES of one account (0: never) open the breaker for this account; as many of at least ACCOUNTS
     accounts, of which each counts for its share at most, open it for all. Then one call every PAUSE_SECONDS probes the
     model and the others fail at once, until a call succeeds.
+
+    A call that the model rejects for what it asks is a success. But a model may fail at one prompt as if it failed at
+    all, so the accounts take turns: whoever has probed leaves as many probes to others as accounts have failed, which
+    is one more than the others of these need, if it is their prompts. Above MAX_TURNS accounts, chance decides.
     """
 
     def __init__(self, model: str) -> None:
@@ -42,7 +48,7 @@ class ModelBreaker:
         # No account is added while the breaker is open for all, so their number is bounded.
         self._failing: dict[int | None, _Failing] = {}
         self._next_probe_at = 0.0
-        self._prober: int | None = None
+        self._probed_at: dict[int | None, float] = {}  # by those who must wait for their next turn
         self._lock = threading.Lock()
         sampling.register(lambda: catalog.model_breaker_open.set(self._is_open()))
 
@@ -52,9 +58,10 @@ class ModelBreaker:
             now = time.monotonic()
             mine = self._failing.get(caller)
             if self._is_open():
-                # Nobody probes twice running: one account's calls may fail for a reason of its own.
-                self._wait_until(self._next_probe_at + PAUSE_SECONDS * (caller == self._prober), now)
-                self._next_probe_at, self._prober = now + PAUSE_SECONDS, caller
+                turn = PAUSE_SECONDS * (1 + min(len(self._failing), MAX_TURNS))
+                self._wait_until(max(self._next_probe_at, self._probed_at.get(caller, -math.inf) + turn), now)
+                self._probed_at = {each: at for each, at in self._probed_at.items() if at + turn > now} | {caller: now}
+                self._next_probe_at = now + PAUSE_SECONDS
             elif mine is not None and self._is_open_for(mine):
                 self._wait_until(mine.next_probe_at, now)
                 mine.next_probe_at = now + PAUSE_SECONDS
@@ -94,7 +101,7 @@ class ModelBreaker:
             mine.failures += 1
             probe_at = time.monotonic() + PAUSE_SECONDS
             if self._is_open():
-                self._next_probe_at, self._prober = probe_at, caller
+                self._next_probe_at, self._probed_at = probe_at, {}
                 logger.error("model_breaker_opened", model=self._model, accounts="all")
             elif mine.failures == settings.MODEL_BREAKER_FAILURES:
                 mine.next_probe_at = probe_at

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -93,18 +95,39 @@ def test_two_accounts_end_no_call_of_another(carol: Person) -> None:
         assert ask(erin, "hello").status_code == 200
 
 
-def test_failures_of_several_accounts_end_the_calls_of_all(carol: Person, eventually: Callable[..., Any]) -> None:
+def test_failures_of_several_accounts_end_the_calls_of_all_until_one_is_answered(
+    carol: Person, eventually: Callable[..., Any]
+) -> None:
+    """Also if the others' calls fail for a reason of their own, and they call all the time."""
     with ExitStack() as people:
         dave, *others = (people.enter_context(closing(Person(carol.origin, "dave"))) for _ in range(ACCOUNTS))
+        failing, answered = (carol, *others), threading.Event()
 
         def refused() -> bool:
-            for each in 2 * (carol, *others):
+            for each in 2 * failing:
                 ask(each, "[[status=503]] failure")
             return is_refused_at_once(ask(dave, "hello"))
 
+        def keep_failing(person: Person) -> None:
+            while not answered.wait(0.02):
+                ask(person, "[[status=503]] failure")
+
+        def asked_in_time() -> bool:
+            """As a client that waits for as long as it is told."""
+            answer = ask(dave, "hello")
+            time.sleep(int(answer.headers.get("Retry-After", 0)))
+            return answer.status_code == 200
+
         eventually(refused)
-        eventually(lambda: ask(dave, "hello").status_code == 200)
-        for each in (carol, *others):
+        with ThreadPoolExecutor(len(failing)) as threads:
+            tasks = [threads.submit(keep_failing, each) for each in failing]
+            try:
+                eventually(asked_in_time)
+            finally:
+                answered.set()
+        for task in tasks:
+            task.result()
+        for each in failing:
             assert ask(each, "hello again").status_code == 200
 
 
