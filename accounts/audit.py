@@ -1,13 +1,18 @@
-"""The only way to write an audit event."""
+"""The only ways to write an audit event."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import django.db
+import structlog
 from django.db.models import QuerySet
 
 from accounts.models import AuditEvent, Membership
 from edgechat.http.client_address import Caller
+
+logger = structlog.get_logger(__name__)
 
 
 def record_event(
@@ -32,6 +37,36 @@ def record_event(
         organization_id=details.get("organization") if organization_id is None else organization_id,
         details=details,
     )
+
+
+class AuditedExport:
+    """A file of data that leaves the system, with its row in the audit log, which is written before the first byte.
+
+    Rows are never changed. So a file that breaks off gets a second row, with `complete` false and the bytes that were
+    sent.
+    """
+
+    def __init__(self, **event: Any) -> None:
+        """`event`: what `record_event` gets. Raises DatabaseError, and then nothing may be sent."""
+        record_event(AuditEvent.Event.DATA_EXPORTED, **event)
+        self._event = event
+        self._bytes = 0
+        self._complete = False
+
+    def follow(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+            self._bytes += len(chunk)
+        self._complete = True
+
+    def end(self) -> None:
+        """Call it when the file has ended, however it has."""
+        if self._complete:
+            return
+        try:
+            record_event(AuditEvent.Event.DATA_EXPORTED, **self._event, complete=False, bytes=self._bytes)
+        except django.db.Error as error:
+            logger.error("broken_export_not_audited", bytes=self._bytes, exc_info=error)
 
 
 def record_membership(

@@ -38,4 +38,4 @@ class UserExportView(APIView):
         because its session ended.
         """
         with open_call(request) as call:
-            return export_response(request.user, call)
+            return export_response(request.user, call.body)

@@ -15,11 +15,9 @@ from django.utils import timezone
 from django.utils.html import strip_tags
 from django.utils.safestring import SafeString
 
-from accounts.audit import record_event
-from accounts.models import AuditEvent
 from accounts.open_calls.registry import open_staff_call
+from accounts.staff.exports import audited_body
 from edgechat.graphemes import cut
-from edgechat.http.client_address import caller_of
 
 MAX_ROWS = 100_000
 MAX_SECONDS = 300.0
@@ -37,25 +35,18 @@ def csv_response(
 ) -> StreamingHttpResponse:
     """A file of at most MAX_ROWS rows and MAX_SECONDS; its last row says so if it ends early.
 
-    `batches()` yields lists of rows, and only one list is in memory at a time. `details` are for the audit log, which
-    gets its row first. The file ends early when the session of the requesting user ends.
+    `batches()` yields lists of rows, and only one list is in memory at a time. `details` are for the audit log.
     """
     chosen = {
         key: cut(", ".join(values), MAX_CHARACTERS_OF_A_FILTER)
         for key, values in request.GET.lists()
         if key != "q"  # a search term can be an e-mail address
     }
-    record_event(
-        AuditEvent.Event.DATA_EXPORTED,
-        caller=caller_of(request),
-        actor_id=request.user.pk,
-        file=name,
-        filters=chosen,
-        searched=bool(request.GET.get("q", "").strip()),
-        **details,
-    )
+    searched = bool(request.GET.get("q", "").strip())
     with open_staff_call(request) as call:
-        response = StreamingHttpResponse(call.body(_lines(headers, batches)), content_type="text/csv; charset=utf-8")
+        lines = _lines(headers, batches)
+        body = audited_body(request, call, lines, file=name, filters=chosen, searched=searched, **details)
+        response = StreamingHttpResponse(body, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{name}-{timezone.now():%Y-%m-%d}.csv"'
     response["Cache-Control"] = "no-store"
     return response

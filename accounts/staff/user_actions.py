@@ -27,6 +27,7 @@ from accounts.lifecycle.export_response import export_response
 from accounts.login.sessions import end_all_sessions
 from accounts.models import AuditEvent, User
 from accounts.open_calls.registry import open_staff_call
+from accounts.staff.exports import audited_body
 from accounts.staff.pages import StaffModelAdmin
 from accounts.staff.rights import may_touch
 from accounts.staff.roles import change_user
@@ -136,11 +137,8 @@ class UserActions(StaffModelAdmin):
                 text="The file contains all stored data of this user, including messages and pictures. "
                 "The export is written to the audit log.",
             )
-        record_event(
-            AuditEvent.Event.DATA_EXPORTED, caller=caller_of(request), user_id=user.pk, actor_id=request.user.pk
-        )
         with open_staff_call(request) as call:
-            return export_response(user, call)
+            return export_response(user, lambda lines: audited_body(request, call, lines, user_id=user.pk))
 
     def chosen(self, request: HttpRequest, queryset: QuerySet[User] | None, object_id: str | None) -> list[User]:
         """The users that a list action was given, or the user of a page's button. Raises Http404."""

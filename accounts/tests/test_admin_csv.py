@@ -7,16 +7,19 @@ import html
 import io
 import re
 import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 from django.contrib import admin
 from django.utils import timezone
 
+from accounts.audit import AuditedExport
 from accounts.models import AuditEvent, Membership, Organization, Session, User
 from accounts.staff import csv_files
 from accounts.tests.staff import Staff, helper, make_user, superuser
 from conversations.models import Todo
+from edgechat.errors import StoreUnavailable
 from usage.models import LedgerEntry, RequestRecord
 
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1")
@@ -67,6 +70,31 @@ def test_the_file_has_the_rows_of_the_filtered_and_searched_list_on_all_its_page
     assert (first["filters"], first["searched"]) == ({"status": "429"}, True)
     assert (second["filters"], second["searched"]) == ({"user": str(user.pk)}, False)
     assert user.email not in str([first, second])
+
+
+def test_a_file_that_breaks_off_has_a_second_row_in_the_audit_log() -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"one"
+        yield b"three"
+        raise StoreUnavailable
+
+    user = make_user()
+    export = AuditedExport(actor_id=user.pk, file="broken")
+    with pytest.raises(StoreUnavailable):
+        list(export.follow(broken()))
+    export.end()
+    AuditedExport(actor_id=user.pk, file="never read").end()
+    whole = AuditedExport(actor_id=user.pk, file="whole")
+    assert list(whole.follow([b"one"])) == [b"one"]
+    whole.end()
+    rows = AuditEvent.objects.filter(event="data_exported", actor_id=user.pk).order_by("id")
+    assert [row.details for row in rows] == [
+        {"file": "broken"},
+        {"file": "broken", "complete": False, "bytes": 8},
+        {"file": "never read"},
+        {"file": "never read", "complete": False, "bytes": 0},
+        {"file": "whole"},
+    ]
 
 
 def test_cells_that_spreadsheets_take_for_formulas_are_defused(web_url: str) -> None:

@@ -294,6 +294,9 @@ def test_an_export_with_a_store_away_breaks_off_without_counts(
         with pytest.raises(CommandError, match="A store is not available; the export broke off"):
             call_command("export_user", alice.email, output=str(file))
     assert "counts" not in file.read_text()
+    rows = AuditEvent.objects.filter(user_id=alice.id, event="data_exported").order_by("id")
+    [begun, broken] = rows.values_list("details", flat=True)
+    assert (begun, broken) == ({}, {"complete": False, "bytes": broken["bytes"]})
 
 
 def test_hours_are_exported(alice: Person, eventually: Callable[..., Any]) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from accounts.models import AuditEvent
+from accounts.tests.staff import superuser
 from conftest import Api, Person, assert_error, at_once
 from edgechat.tests.web_settings import WITHOUT_MONGODB, WITHOUT_POSTGRESQL
 
@@ -73,6 +75,9 @@ def test_without_mongodb(web_with: Callable[..., str], register: Callable[..., P
     assert (one.status_code, one.json()) == (503, {"status": "error", "mongo": "error"})
     checks = {"database": "connected", "mongo": "error", "redis": "connected"}
     assert (ready.status_code, ready.json()) == (503, {"status": "not ready", "checks": checks})
+    with superuser(alice.origin) as root:
+        assert root.submit(f"accounts/user/{alice.id}/export/").status_code == 503
+    assert not AuditEvent.objects.filter(user_id=alice.id, event="data_exported").exists(), "nothing was exported"
     assert_error(alice.get("chat/conversations/malformed"), 404, "not_found", "Conversation not found")
     assert alice.get("users/me").status_code == 200
     assert alice.post("ai/complete", json={"prompt": "hello"}).json()["text"] == "Echo: hello"

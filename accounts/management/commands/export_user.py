@@ -7,9 +7,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts.audit import record_event
+from accounts.audit import AuditedExport
 from accounts.lifecycle.data_export import export_lines
-from accounts.models import AuditEvent, User
+from accounts.models import User
 from edgechat.errors import StoreUnavailable
 
 
@@ -28,16 +28,19 @@ class Command(BaseCommand):
         user = User.objects.with_email(options["email"])
         if user is None:
             raise CommandError(f"There is no user {options['email']}.")
-        record_event(AuditEvent.Event.DATA_EXPORTED, user_id=user.pk)
+        audited = AuditedExport(user_id=user.pk)
+        lines = audited.follow(export_lines(user))
         try:
             if options["output"] is None:
-                for line in export_lines(user):
+                for line in lines:
                     self.stdout.write(line.decode(), ending="")
                 return
             with open(options["output"], "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-                file.writelines(export_lines(user))
+                file.writelines(lines)
         except OSError as error:
             raise CommandError(f"{options['output']}: {error.strerror}") from None
         except StoreUnavailable:
             raise CommandError("A store is not available; the export broke off.") from None
+        finally:
+            audited.end()
         self.stdout.write(f"Wrote {options['output']}.")
