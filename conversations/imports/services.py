@@ -22,6 +22,7 @@ from edgechat.errors import ApiError, RateLimited, TooLarge, UnsupportedType
 MAX_UNFINISHED = 3
 # Of IMPORT_QUOTA_MB. So a small quota also limits how many imports there are.
 MIN_COUNTED_BYTES = 10 * 1024 * 1024
+_COUNTED = Greatest("text_bytes", MIN_COUNTED_BYTES)
 KEPT_FOR, FILE_KEPT_FOR = timedelta(days=30), timedelta(days=1)
 PRUNED_AT_ONCE = 100
 UNFINISHED = (Import.Status.QUEUED, Import.Status.RUNNING)
@@ -103,16 +104,23 @@ def check_limits(owner_id: int) -> None:
     """Raises TooManyImports and ImportQuotaExceeded."""
     if Import.objects.filter(owner_id=owner_id, status__in=UNFINISHED).count() >= MAX_UNFINISHED:
         raise TooManyImports
-    if quota_left(owner_id) <= 0:
-        oldest = _counted_imports(owner_id).earliest("created_at")
-        raise ImportQuotaExceeded(retry_after=(oldest.created_at + KEPT_FOR - timezone.now()).total_seconds())
+    left = quota_left(owner_id)
+    if left <= 0:
+        # The last import may have gone beyond the quota, and then the end of the oldest one is not enough.
+        ends_at = now = timezone.now()
+        for created_at, imported in (
+            _counted_imports(owner_id).order_by("created_at").values_list("created_at", _COUNTED)
+        ):
+            left, ends_at = left + imported, created_at + KEPT_FOR
+            if left > 0:
+                break
+        raise ImportQuotaExceeded(retry_after=(ends_at - now).total_seconds())
 
 
 def quota_left(owner_id: int, *, without: uuid.UUID | None = None) -> int:
     """Bytes of text that the user may import now; `without` is the id of an import that is not counted."""
-    counted = Sum(Greatest("text_bytes", MIN_COUNTED_BYTES), default=0)
     others = _counted_imports(owner_id).exclude(id__in=[without] if without else [])
-    imported: int = others.aggregate(bytes=counted)["bytes"]
+    imported: int = others.aggregate(bytes=Sum(_COUNTED, default=0))["bytes"]
     return settings.IMPORT_QUOTA_MB * 1024 * 1024 - imported
 
 

@@ -217,6 +217,18 @@ def test_an_account_imports_as_much_text_as_it_may(alice: Person, eventually: Ev
     refused = send_import(alice, exported)
     assert_error(refused, 429, "import_quota_exceeded", services.ImportQuotaExceeded.detail)
     assert 3500 < int(refused.headers["Retry-After"]) <= 3600
+
+    # The last import went beyond the quota by more than the oldest one had, so the oldest one's end is not enough.
+    hours = timedelta(hours=1)
+    oldest = Import.objects.create(text_bytes=1, **earlier)
+    Import.objects.filter(pk=oldest.pk).update(created_at=timezone.now() - services.KEPT_FOR + hours)
+    Import.objects.filter(pk=counted.pk).update(created_at=timezone.now() - services.KEPT_FOR + 2 * hours)
+    Import.objects.filter(pk=first["id"]).update(text_bytes=services.MIN_COUNTED_BYTES + 1)
+    Import.objects.filter(pk=counted.pk).update(text_bytes=quota - 1)
+    refused = send_import(alice, exported)
+    assert 7100 < int(refused.headers["Retry-After"]) <= 7200
+    oldest.delete()
+    Import.objects.filter(pk=first["id"]).update(text_bytes=60_000)
     Import.objects.filter(pk=counted.pk).update(text_bytes=1)
     assert imported(alice, eventually, exported)["counts"]["conversations"] == 1
 
