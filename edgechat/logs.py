@@ -56,13 +56,14 @@ def configure_logging(*, level: str, as_json: bool) -> None:
                     "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
                 }
             },
+            "filters": {"exceptions": {"()": lambda: _is_exception}},
             "handlers": {
                 "stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": _real(sys.stderr)}
             },
             "root": {"handlers": ["stderr"], "level": level},
             "loggers": {
-                # The access line has expected 4xx answers; Django would log each again as a warning.
-                "django.request": {"level": "ERROR"},
+                # The access line has every answer; Django would log each of 4xx and 5xx again. It has the exceptions.
+                "django.request": {"level": "ERROR", "filters": ["exceptions"]},
                 # The same for requests that Django refuses, for example with a wrong host: the line names the reason.
                 "django.security": {"level": "CRITICAL"},
                 "django.security.csrf": {"level": "WARNING"},
@@ -79,6 +80,11 @@ def configure_logging(*, level: str, as_json: bool) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
+
+
+def _is_exception(record: logging.LogRecord) -> bool:
+    """Whether Django logs a fault of the application, and not an answer, such as that a store is away."""
+    return record.exc_info is not None and getattr(record, "status_code", 500) == 500
 
 
 def log_everything() -> None:

@@ -68,14 +68,19 @@ class RequestMiddleware:
             response.headers["Content-Length"] = str(len(response.content))
         response.headers["X-Request-ID"] = state.request_id
         measure_answer(request, response)
-        access_log.info(
-            "request",
-            method=request.method,
-            path=request.path,
-            status=response.status_code,
-            ms=round((time.monotonic() - state.began_at) * 1000, 1),
-            address=state.client_address,
-        )
+        line = {
+            "method": request.method,
+            "path": request.path,
+            "status": response.status_code,
+            "ms": round((time.monotonic() - state.began_at) * 1000, 1),
+            "address": state.client_address,
+        }
+        if state.error:
+            line["error"] = state.error
+        if response.status_code < 500:
+            access_log.info("request", **line)
+        else:
+            access_log.error("request", **line)
         return response
 
     def _respond(self, request: HttpRequest) -> HttpResponseBase:

@@ -75,9 +75,10 @@ def test_in_production_every_line_of_the_log_is_json(
         "nowhere": ask("GET", f"{web.url}/wp-login.php", headers={"X-Request-ID": "nowhere"}).status_code,
         "host": ask("GET", f"{web.url}/", headers={"X-Request-ID": "host", "Host": "scanned.example"}).status_code,
         "admin": ask("POST", f"{web.url}/admin/login/", headers={"X-Request-ID": "admin"}).status_code,
+        "failed": alice.post("ai/complete", json={"prompt": "no key"}, headers=_json("failed")).status_code,
     }
     alice.close()
-    assert asked == {"known": 200, "malformed": 400, "nowhere": 404, "host": 400, "admin": 403}
+    assert asked == {"known": 200, "malformed": 400, "nowhere": 404, "host": 400, "admin": 403, "failed": 503}
     for sent in HOSTILE_BYTES.values():
         # The server may reset a connection with bytes that it did not read.
         with suppress(OSError), socket.create_connection(("127.0.0.1", web.port), timeout=60) as sock:
@@ -101,6 +102,8 @@ def test_in_production_every_line_of_the_log_is_json(
     assert (refused["event"], refused["level"], refused["refused"]) == ("request", "info", "DisallowedHost")
     assert (refused["host"], refused["user_id"]) == ("scanned.example", None)
     assert len(of_request["before"]) == 1
+    (failed,) = of_request["failed"]
+    assert (failed["event"], failed["level"], failed["error"]) == ("request", "error", "model_unavailable")
     gunicorn = [line["event"] for line in lines if line["logger"] == "gunicorn.error"]
     for start in (
         "Starting gunicorn",
