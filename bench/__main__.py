@@ -30,6 +30,7 @@ from bench.bare import BareServer
 from bench.figures import Floors, Rounds, summarize
 from bench.load import Job
 from bench.report import format_report
+from bench.rows import QUICK, all_rows
 from bench.site import PROJECT, Site, run_job, run_module, running_site
 from bench.watch import cpu_seconds
 from edgechat.local.process import LocalError
@@ -87,8 +88,6 @@ def _measure(sites: dict[str, Site], bare: BareServer, options: argparse.Namespa
 
     The sites alternate within a row, and the floors are measured in each round.
     """
-    from bench.rows import QUICK, all_rows  # imports the application, whose settings come from the head's environment
-
     rows = {name: all_rows() for name in sites}
     chosen = options.row or (QUICK if options.quick else list(rows["head"]))
     steps = [(row, name) for row in chosen for name in sites if name == "head" or not rows[name][row].only_head]
@@ -199,7 +198,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--web-log", type=Path, metavar="FILE", help="keep the web processes' log there")
     if "--quick" in sys.argv:
         parser.set_defaults(**_QUICK)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if unknown := sorted({*options.row} - {*all_rows()}):
+        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(all_rows())}")
+    return options
 
 
 if __name__ == "__main__":
