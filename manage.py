@@ -31,6 +31,8 @@ def main() -> None:
     from pymongo.errors import ConnectionFailure
     from redis.exceptions import ConnectionError as RedisConnectionError
 
+    from edgechat.stores import pooler
+
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
@@ -39,6 +41,8 @@ def main() -> None:
         cause = error.__cause__ if isinstance(error.__cause__, ConnectionFailure) else error
         if not isinstance(cause, (OperationalError, ConnectionFailure, RedisConnectionError)):
             raise
+        if pooler.refuses_options(cause):
+            sys.exit(f"{pooler.ADVICE}.")
         reason = str(cause).strip().splitlines()[0][:200]
         sys.exit(f"A store does not answer: start EdgeChat with `make run`, or set its URL. ({reason})")
 

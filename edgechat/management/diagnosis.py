@@ -15,6 +15,7 @@ from django.conf import settings
 from edgechat.processes.threads import release_database
 
 _URL_LOGIN = re.compile(r"//([^/\s]*)@")
+_URL_PASSWORD = re.compile(r"(?i)([?&][a-z]*password=)[^&\s]*")
 
 
 class State(StrEnum):
@@ -88,7 +89,7 @@ def reason(error: Exception) -> str:
 
 def without_secrets(text: str) -> str:
     """The text with the logins in URLs, and every secret of the settings, masked."""
-    text = _URL_LOGIN.sub("//***@", text)
+    text = _URL_PASSWORD.sub(r"\1***", _URL_LOGIN.sub("//***@", text))
     for secret in _secrets():
         text = text.replace(secret, "***")
     return text

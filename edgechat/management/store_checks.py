@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from edgechat.management.diagnosis import Finding, State, address
+from edgechat.stores import pooler
 from edgechat.stores.mongo import database
 from edgechat.stores.redis import redis_client
 
@@ -41,6 +42,13 @@ LOW_DISK, NO_DISK = 2 * GIB, GIB // 4
 
 
 def check_postgres() -> Iterator[Finding]:
+    try:
+        connection.ensure_connection()
+    except OperationalError as error:
+        if not pooler.refuses_options(error):
+            raise
+        yield Finding("PostgreSQL", State.FAULT, pooler.ADVICE)
+        return
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -72,10 +72,17 @@ def test_one_that_cannot_copy_this_server_is_not_used(
     assert why in reason
 
 
-def test_one_that_can_is_used_but_not_behind_a_pooler(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_can_is_used_but_not_behind_a_pooler_or_with_a_password_that_it_would_show(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PATH", str(PROGRAMS))
     path, version = find_pg_dump(18)
     assert (path, version[:3]) == (PG_DUMP, "18.")
     assert find_pg_dump(16)[0] == PG_DUMP
     with override_settings(DATABASE_POOLER=True):
         assert find_pg_dump(18)[0] is None
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "sslpassword", "of the key")
+    path, reason = find_pg_dump(18)
+    assert path is None
+    assert "sslpassword" in reason
+    assert "of the key" not in reason

@@ -37,6 +37,8 @@ def find_pg_dump(server_version: int) -> tuple[str | None, str]:
     """
     if settings.DATABASE_POOLER:
         return None, "pg_dump changes settings of its connection, which a pooler gives to others"
+    if "sslpassword" in connection.settings_dict["OPTIONS"]:
+        return None, "pg_dump takes the sslpassword of DATABASE_URL only where every user of the machine sees it"
     path = shutil.which("pg_dump")
     if path is None:
         return None, "there is no pg_dump"

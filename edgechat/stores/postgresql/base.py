@@ -16,7 +16,7 @@ from django.db.backends.postgresql import base
 from psycopg import IsolationLevel, pq
 
 from edgechat.metrics import catalog, sampling
-from edgechat.stores import store_time
+from edgechat.stores import pooler, store_time
 from edgechat.stores.breaker import Breaker
 
 logger = structlog.get_logger(__name__)
@@ -53,6 +53,8 @@ class BoundedConnection(psycopg.Connection[Any]):
             # this process's other connections.
             if not ("FATAL" in str(error) and _has_others()):
                 _trip()
+            if pooler.refuses_options(error):
+                raise psycopg.OperationalError(f"{pooler.ADVICE} ({error})") from error
             raise
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:

@@ -33,6 +33,29 @@ def pooler(shared_servers: None, data_dir: Path) -> Iterator[PgBouncer]:
     server.kill()
 
 
+def test_without_its_setting_every_start_says_what_to_set(
+    pooler: PgBouncer, start_web: StartWeb, eventually: Callable[[Callable[[], Any]], Any]
+) -> None:
+    told = "A pooler in front of PostgreSQL refuses the options of a session: set DATABASE_POOLER=true"
+    for command in (["doctor", "--no-model"], ["migrate"]):
+        done = subprocess.run(
+            [sys.executable, "manage.py", *command],
+            cwd=PROJECT,
+            env={**os.environ, "DATABASE_URL": pooler.url},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert told in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+    web = start_web(DATABASE_URL=pooler.url)
+    eventually(lambda: told in web.log_text())
+    with Api(web.url) as api:
+        assert api.get("health/db").status_code == 503
+
+
 @pytest.fixture
 def webs(pooler: PgBouncer, start_web: StartWeb) -> list[WebServer]:
     return [start_web(workers=2, DATABASE_URL=pooler.url, DATABASE_POOLER="true") for _ in range(2)]
