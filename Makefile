@@ -28,7 +28,7 @@ PRODUCTION_LIKE := ENVIRONMENT=production JWT_SECRET=only-for-the-check-01234567
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev demo test faults browser-test pooler-test older-test machines-test deploy-test sbom screenshots check check-types check-others docs bench bench-quick soak vendor clean install model browser node pooler older prometheus caddy
+.PHONY: help run dev demo test faults browser-test other-browsers-test pooler-test older-test machines-test deploy-test sbom screenshots check check-types check-others docs bench bench-quick soak vendor clean install model browser node pooler older prometheus caddy
 
 help:
 	@echo 'make run     serve the API on PORT (8000), with every server it needs, until Ctrl-C'
@@ -37,6 +37,7 @@ help:
 	@echo 'make test    run the tests on the same real servers'
 	@echo 'make faults  run the tests that kill servers, with their figures'
 	@echo 'make browser-test  try the playground in headless Chromium'
+	@echo 'make other-browsers-test  try the playground in WebKit, the engine of Safari, and in Firefox, from Debian or Ubuntu'
 	@echo 'make pooler-test  try PostgreSQL behind PgBouncer, from Debian or Ubuntu'
 	@echo 'make older-test  try an earlier version beside this one: OLDER=<commit>, by default the last release'
 	@echo 'make machines-test  try another machine (a network namespace, which needs root or a user namespace) with another clock, and cut it off'
@@ -71,6 +72,10 @@ faults: install
 
 browser-test: install browser
 	$(BIN)/python -m pytest -n 2 $(BROWSER_TESTS)
+
+# WebKit opens a window, on a display that nobody sees. Its packages are too many to be unpacked: they must be installed.
+other-browsers-test: install
+	xvfb-run --auto-servernum $(BIN)/python -m pytest edgechat/playground/tests/other_browsers
 
 pooler-test: install pooler
 	$(BIN)/python -m pytest edgechat/tests/pooler

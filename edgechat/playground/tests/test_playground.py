@@ -18,6 +18,13 @@ from edgechat.tests.web_settings import SMALL
 PROJECT = Path(__file__).parents[3]
 STATIC = PROJECT / "edgechat" / "playground" / "static"
 OWN = sorted(path for path in (STATIC / "playground").rglob("*.*") if VENDOR not in path.parents)
+# What Safari 16.4 or Firefox ESR does not have, as far as somebody might use it here.
+NEWER = re.compile(
+    r"light-dark\(|@starting-style|\banchor\(|\bpopover|^\s+&|"
+    r"Promise\.(?:withResolvers|try)|AbortSignal\.any|Object\.groupBy|URL\.(?:canParse|parse)\(|requestIdleCallback|"
+    r"\.(?:keys|values|entries)\(\)\.(?!next\()|for await \(.* of \w+(?:\.body)?\)|crypto\.randomUUID\(",
+    re.MULTILINE,
+)
 POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
@@ -98,3 +105,9 @@ def test_the_own_files_need_no_other_host_and_no_eval(path: Path) -> None:
     if path.suffix == ".js":
         for module in re.findall(r'(?:from|import) "(\.[^"]+)"', text):
             assert (path.parent / module).is_file(), module
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.relative_to(STATIC).as_posix())
+def test_the_own_files_need_no_newer_browser_than_the_documentation_says(path: Path) -> None:
+    text = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
+    assert NEWER.findall(text) == []

@@ -45,10 +45,16 @@ async function leave() {
   location.reload();
 }
 
+/** What browsers say of themselves, and their names: each says the names of those behind it too. */
+const BROWSERS = [
+  ["Edg", "Edge"], ["OPR/", "Opera"], ["FxiOS/", "Firefox"], ["Firefox/", "Firefox"], ["CriOS/", "Chrome"], ["Chrome/", "Chrome"],
+  ["Safari/", "Safari"], ["", "Browser"],
+];
+const SYSTEMS = ["Android", "iPhone", "iPad", "Windows", "Mac", "Linux"];
+
 /** What the list of sessions calls this browser, for example "Chrome on Linux". */
-function deviceName() {
-  const agent = navigator.userAgent;
-  const browser = /(Firefox|Edg|Chrome|Safari)\//.exec(agent)?.[1].replace("Edg", "Edge") ?? "Browser";
-  const system = /(Android|iPhone|iPad|Windows|Mac|Linux)/.exec(agent)?.[1];
+export function deviceName(agent = navigator.userAgent) {
+  const browser = BROWSERS.find(([word]) => agent.includes(word))?.[1];
+  const system = SYSTEMS.find((name) => agent.includes(name));
   return system ? `${browser} on ${system}` : browser;
 }

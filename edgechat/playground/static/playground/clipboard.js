@@ -1,13 +1,15 @@
 /** Copying. */
 
-import { notify, tryTo } from "./notices.js";
+import { notify } from "./notices.js";
 
 /** @param {string} text */
 export async function copyText(text) {
   // Browsers have a clipboard with https, and on this machine.
   if (!navigator.clipboard) return notify("This browser copies with https only.", true);
-  await tryTo(async () => {
+  try {
     await navigator.clipboard.writeText(text);
     notify("Copied");
-  });
+  } catch {
+    notify("The browser did not let the page copy.", true);
+  }
 }

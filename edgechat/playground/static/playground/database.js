@@ -5,13 +5,18 @@
 
 const STORE = "values";
 
-/** @type {Promise<IDBDatabase>} */
-const opened = new Promise((resolve, reject) => {
-  const request = indexedDB.open("edgechat", 1);
-  request.onupgradeneeded = () => request.result.createObjectStore(STORE);
-  request.onsuccess = () => resolve(request.result);
-  request.onerror = () => reject(request.error);
-});
+/** @type {Promise<IDBDatabase>|null} */
+let opened = null;
+
+function open() {
+  opened ??= new Promise((resolve, reject) => {
+    const request = indexedDB.open("edgechat", 1);
+    request.onupgradeneeded = () => request.result.createObjectStore(STORE);
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+  return opened;
+}
 
 /** @param {string} name @returns {Promise<any>} undefined if there is none */
 export async function readValue(name) {
@@ -30,7 +35,18 @@ export async function forgetValue(name) {
 
 /** @param {IDBTransactionMode} mode @param {(store: IDBObjectStore) => IDBRequest} work @returns {Promise<any>} */
 async function perform(mode, work) {
-  const transaction = (await opened).transaction(STORE, mode);
+  try {
+    return await performOnce(mode, work);
+  } catch {
+    // Safari on a phone ends the connections of pages that were in the background for long.
+    opened = null;
+    return performOnce(mode, work);
+  }
+}
+
+/** @param {IDBTransactionMode} mode @param {(store: IDBObjectStore) => IDBRequest} work @returns {Promise<any>} */
+async function performOnce(mode, work) {
+  const transaction = (await open()).transaction(STORE, mode);
   const request = work(transaction.objectStore(STORE));
   return new Promise((resolve, reject) => {
     transaction.oncomplete = () => resolve(request.result);

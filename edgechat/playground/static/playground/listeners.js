@@ -5,6 +5,7 @@ import { notify, tryTo } from "./notices.js";
 import { addPictures, isDropping } from "./pictures.js";
 import { stopReply } from "./replies.js";
 import { dialog, listIsOpen, openId, threads, user } from "./state.js";
+import { isComposing } from "./views/devices.js";
 import { openList } from "./views/sidebar.js";
 
 export function listen() {
@@ -18,7 +19,7 @@ export function listen() {
 
 /** @param {KeyboardEvent} event */
 function keyPressed(event) {
-  if (!user.value || dialog.value) return;
+  if (!user.value || dialog.value || isComposing(event)) return;
   const isCommand = event.ctrlKey || event.metaKey;
   if (event.key === "Escape") escape();
   else if (isCommand && event.key.toLowerCase() === "k") {

@@ -13,10 +13,11 @@ export function followEnd(renderPage, effect) {
     const isNew = shownAddress !== location.hash;
     shownAddress = location.hash;
     renderPage();
+    fitField();
     const messages = document.getElementById("messages");
     if (messages) keepPlace(messages, isNew ? null : before);
-    fitField();
   });
+  addEventListener("resize", fitField);
   addEventListener("scroll", (event) => {
     if (event.target instanceof HTMLElement && event.target.id === "messages") showButton(event.target);
   }, { capture: true, passive: true });
@@ -50,9 +51,15 @@ function distanceToEnd(element) {
   return element.scrollHeight - element.scrollTop - element.clientHeight;
 }
 
-/** The message's field grows with its lines; CSS bounds it. */
+/** What the field was fitted to: its element, width and text. @type {[HTMLTextAreaElement?, number?, string?]} */
+let fitted = [];
+
+/** The message's field grows with its lines; CSS bounds it. Safari has no `field-sizing` yet. */
 function fitField() {
   const field = document.getElementById("message");
   if (!(field instanceof HTMLTextAreaElement) || CSS.supports("field-sizing", "content")) return;
-  field.rows = Math.min(8, field.value.split("\n").length);
+  if (fitted[0] === field && fitted[1] === field.clientWidth && fitted[2] === field.value) return;
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight}px`;
+  fitted = [field, field.clientWidth, field.value];
 }

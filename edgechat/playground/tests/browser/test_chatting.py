@@ -209,3 +209,19 @@ def test_the_whole_reply_is_shown_once_after_a_reload_in_the_middle(alices: Page
     stored = alice.messages(conversation["id"])["messages"]
     assert len(stored) == 2
     assert content == " ".join(stored[1]["content"].split())
+
+
+# The Enter that ends a choice of characters, as Safari tells of it.
+CHOOSE_CHARACTERS = """(field) => field.dispatchEvent(
+    new KeyboardEvent("keydown", { key: "Enter", keyCode: 229, isComposing: false, bubbles: true, cancelable: true })
+)"""
+
+
+def test_the_enter_that_chooses_characters_does_not_send(alices: Page) -> None:
+    field = alices.locator("#message")
+    field.fill("日本")
+    assert field.evaluate(CHOOSE_CHARACTERS) is True  # the browser goes on with the key
+    expect(field).to_have_value("日本")
+    field.press("Enter")
+    expect(wait_for_answer(alices)).to_have_text("Echo: 日本")
+    expect(alices.locator(".message.user")).to_have_count(1)

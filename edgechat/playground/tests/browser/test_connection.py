@@ -145,3 +145,22 @@ def test_a_session_that_was_ended_elsewhere_asks_to_sign_in(alices: Page, alice:
     alices.get_by_label("Password").fill(alice.password)
     alices.get_by_role("button", name="Sign in", exact=True).click()
     expect(alices.locator("#message")).to_have_value("A thought")
+
+
+# What Safari on a phone does to a page that was in the background for long.
+LOSE_DATABASE = """() => {
+    const begin = IDBDatabase.prototype.transaction;
+    let lost;
+    IDBDatabase.prototype.transaction = function (...given) {
+        lost ??= this;
+        if (this === lost) throw new DOMException("Connection to Indexed Database server lost.", "UnknownError");
+        return begin.apply(this, given);
+    };
+}"""
+
+
+def test_the_page_goes_on_when_the_browser_has_ended_its_database(alices: Page) -> None:
+    alices.evaluate(LOSE_DATABASE)
+    send(alices, "Still here")
+    expect(wait_for_answer(alices)).to_have_text("Echo: Still here")
+    expect(alices.locator(".notices p")).to_have_count(0)

@@ -168,3 +168,26 @@ def test_one_session_is_ended_and_then_all(
     alices.get_by_role("button", name="Log out everywhere").click()
     expect(alices.get_by_role("heading", name="Sign in")).to_be_visible()
     expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+_IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)"
+_WEBKIT = "AppleWebKit/605.1.15 (KHTML, like Gecko)"
+_BLINK = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0"
+AGENTS = {
+    f"{_IPHONE} {_WEBKIT} Version/16.4 Mobile Safari/604.1": "Safari on iPhone",
+    f"{_IPHONE} {_WEBKIT} CriOS/140.0.0.0 Safari/604.1": "Chrome on iPhone",
+    f"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) {_WEBKIT} Version/18.0 Safari/605.1.15": "Safari on Mac",
+    f"Mozilla/5.0 (Linux; Android 10; K) {_BLINK} Mobile Safari/537.36": "Chrome on Android",
+    "Mozilla/5.0 (Android 15; Mobile; rv:140.0) Gecko/140.0 Firefox/140.0": "Firefox on Android",
+    f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {_BLINK} Safari/537.36 Edg/140.0.0.0": "Edge on Windows",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0": "Firefox on Linux",
+    "curl/8": "Browser",
+}
+NAME_DEVICES = """async (agents) => {
+    const { deviceName } = await import("/static/playground/account.js");
+    return agents.map((each) => deviceName(each));
+}"""
+
+
+def test_a_session_is_named_after_its_browser_and_system(alices: Page) -> None:
+    assert alices.evaluate(NAME_DEVICES, list(AGENTS)) == list(AGENTS.values())

@@ -8,7 +8,7 @@ import { notify, tryTo } from "../notices.js";
 import { verifyEmail } from "../recovery.js";
 import { dialog, user } from "../state.js";
 import { chooseTheme, theme, THEMES } from "../theme.js";
-import { hasKeyboard } from "./devices.js";
+import { commandKey, hasKeyboard } from "./devices.js";
 import { loadedView } from "./loaded.js";
 
 const time = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
@@ -37,8 +37,8 @@ function keysView() {
     <dl class="keys">
       <div><dt><kbd>Enter</kbd></dt><dd>Send; <kbd>Shift</kbd> <kbd>Enter</kbd> begins a line</dd></div>
       <div><dt><kbd>Esc</kbd></dt><dd>Stop the answer, close a menu or this dialog</dd></div>
-      <div><dt><kbd>Ctrl</kbd> <kbd>K</kbd></dt><dd>Search</dd></div>
-      <div><dt><kbd>Ctrl</kbd> <kbd>Shift</kbd> <kbd>O</kbd></dt><dd>New conversation</dd></div>
+      <div><dt><kbd>${commandKey}</kbd> <kbd>K</kbd></dt><dd>Search</dd></div>
+      <div><dt><kbd>${commandKey}</kbd> <kbd>Shift</kbd> <kbd>O</kbd></dt><dd>New conversation</dd></div>
     </dl>`;
 }
 

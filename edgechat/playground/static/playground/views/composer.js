@@ -9,7 +9,7 @@ import { sendMessage } from "../outbox.js";
 import { addPictures, forgetPreview, isDropping, pictureAddress, pictures, removeAllPictures, removePicture, upload } from "../pictures.js";
 import { stopReply } from "../replies.js";
 import { dialog, openId, outbox, threads } from "../state.js";
-import { hasKeyboard } from "./devices.js";
+import { hasKeyboard, isComposing } from "./devices.js";
 import { icons } from "./icons.js";
 
 const MAX_CHARACTERS = 32_000;
@@ -72,7 +72,7 @@ function write(event) {
 
 /** @param {KeyboardEvent} event */
 function keyPressed(event) {
-  const sends = event.key === "Enter" && !event.shiftKey && !event.isComposing;
+  const sends = event.key === "Enter" && !event.shiftKey && !isComposing(event);
   // On a touch screen Enter begins a line.
   if (!sends || !hasKeyboard) return;
   event.preventDefault();

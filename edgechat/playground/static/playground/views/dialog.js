@@ -49,7 +49,7 @@ export function showDialog() {
   if (!dialog.value) return element.close();
   element.showModal();
   const field = document.activeElement;
-  if (field instanceof HTMLInputElement || field instanceof HTMLTextAreaElement) {
+  if (field instanceof HTMLTextAreaElement || (field instanceof HTMLInputElement && field.selectionStart !== null)) {
     // One goes on writing behind the text. Browsers put the cursor before a default value.
     field.setSelectionRange(field.value.length, field.value.length);
   }

@@ -12,6 +12,7 @@ import { pictureAddress } from "../pictures.js";
 import { regenerate } from "../replies.js";
 import { dialog, putMessages, reasons } from "../state.js";
 import { tellOtherTabs } from "../sync.js";
+import { isComposing } from "./devices.js";
 import { icons } from "./icons.js";
 
 /** @typedef {import("../state.js").Message} Message */
@@ -176,7 +177,7 @@ function edit(message) {
 /** @param {string} id @param {Message} answer @param {{id: string, text: string}} state */
 function editView(id, answer, state) {
   return html`<form class="message user edit" @submit=${(/** @type {SubmitEvent} */ event) => resend(event, id, answer)}
-    @keydown=${(/** @type {KeyboardEvent} */ event) => event.key === "Escape" && (edited.value = null)}>
+    @keydown=${(/** @type {KeyboardEvent} */ event) => event.key === "Escape" && !isComposing(event) && (edited.value = null)}>
     <label class="visually-hidden" for="edited">Edit your message</label>
     <textarea id="edited" name="content" maxlength="32000" required rows="3" .value=${live(state.text)}
       @input=${(/** @type {Event} */ event) => (edited.value = { ...state, text: textOf(event) })}></textarea>

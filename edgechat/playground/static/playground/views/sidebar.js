@@ -9,7 +9,7 @@ import {
 } from "../conversations.js";
 import { tryTo } from "../notices.js";
 import { dialog, listIsOpen, openId, user } from "../state.js";
-import { hasKeyboard } from "./devices.js";
+import { commandKey, hasKeyboard } from "./devices.js";
 import { icons } from "./icons.js";
 
 /** @typedef {import("../state.js").Conversation} Conversation */
@@ -28,7 +28,7 @@ export function sidebarView(appName) {
     </header>
     <a class="new-chat" href="#/" @click=${startNew}>${icons.plus} New conversation</a>
     <label class="search">${icons.search}<span class="visually-hidden">Search conversations</span>
-      <input id="search" type="search" placeholder=${hasKeyboard ? "Search (Ctrl K)" : "Search"} .value=${live(searched.value)} @input=${searchLater}>
+      <input id="search" type="search" placeholder=${hasKeyboard ? `Search (${commandKey} K)` : "Search"} .value=${live(searched.value)} @input=${searchLater}>
     </label>
     ${found.value ? foundView(found.value) : listView()}
     <footer>

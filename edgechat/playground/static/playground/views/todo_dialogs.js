@@ -71,8 +71,15 @@ function add(event) {
 
 /** @param {Todo} todo @param {{completed?: boolean, archived?: boolean}} values */
 function change({ id }, values) {
+  const { loaded } = todos;
+  // The box stays as the person left it, also when the page is rendered before the server has answered.
+  const value = loaded.value.value?.map((each) => (each.id === id ? { ...each, ...values } : each)) ?? null;
+  loaded.value = { ...loaded.value, value };
   tryTo(async () => {
-    await callJson("PATCH", `todos/${id}`, { json: values });
-    await todos.start();
+    try {
+      await callJson("PATCH", `todos/${id}`, { json: values });
+    } finally {
+      await todos.start();
+    }
   });
 }
