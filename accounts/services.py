@@ -200,8 +200,11 @@ def _record_refusal(user: User | None, *, caller: Caller, reason: str) -> None:
 
 
 def _wait_like_all(started: float) -> None:
-    """Wait until a rejection has taken FAILED_LOGIN_SECONDS, or the next multiple if that time has passed."""
-    step = settings.FAILED_LOGIN_SECONDS
+    """Wait until a rejection has taken FAILED_LOGIN_SECONDS, or the next multiple if that time has passed.
+
+    Not beyond STORE_TIMEOUT_SECONDS: then a store is slow, and each call has its own time anyway.
+    """
+    step, taken = settings.FAILED_LOGIN_SECONDS, time.monotonic() - started
     if step:
         with waiting():
-            time.sleep(step - (time.monotonic() - started) % step)
+            time.sleep(min(step - taken % step, max(0.0, settings.STORE_TIMEOUT_SECONDS - taken)))

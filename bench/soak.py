@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, fields
 import psutil
 
 from bench.site import PROJECT, Site, running_site
-from bench.soak_client import SoakClient, Tally
+from bench.soak_client import SoakClient, Tally, Unavailable
 from bench.soak_ledger import LedgerFindings, compare_ledger
 from edgechat.local.process import LocalError
 from edgechat.local.progress import Progress
@@ -35,6 +35,9 @@ PAUSE_EVERY_SECONDS = 15.0
 PAUSE_SECONDS = 3.0
 SAMPLE_EVERY_SECONDS = 2.0
 WORKERS = 2
+# A store that is away is answered for within this time. The log of later answers is shown.
+LATE_SECONDS = 5.0
+MAX_SHOWN = 5
 _MAX_CLIENTS, _MAX_MINUTES = 40, 24 * 60
 _MEBIBYTE = 2**20
 
@@ -162,20 +165,23 @@ def report(soak: Soak, findings: Findings, ledger: LedgerFindings) -> str:
         f"{sum(outcomes.values())} requests in {soak.seconds:g} s. Web processes killed: {soak.kills}."
         f" Stores paused for {PAUSE_SECONDS:g} s: {pauses or 'none'}.",
         "",
-        "| call | requests | answered well | otherwise |",
-        "| --- | ---: | ---: | --- |",
+        "| call | requests | answered well | longest wait for a 503 | otherwise |",
+        "| --- | ---: | ---: | ---: | --- |",
     ]
+    longest: dict[str, float] = defaultdict(float)
+    for each in _unavailable(soak):
+        longest[each.kind] = max(longest[each.kind], each.seconds)
     for kind, counts in sorted(kinds.items()):
         good = sum(count for outcome, count in counts.items() if outcome.startswith("2"))
         others = ", ".join(f"{outcome}: {count}" for outcome, count in counts.most_common() if outcome[0] != "2")
-        lines.append(f"| {kind} | {counts.total()} | {good} | {others} |")
+        wait = f"{longest[kind]:.1f} s" if kind in longest else ""
+        lines.append(f"| {kind} | {counts.total()} | {good} | {wait} | {others} |")
     lines += ["", *_sentences(soak, findings, tallies), ledger.sentence()]
     return "\n".join(lines)
 
 
 def _sentences(soak: Soak, findings: Findings, tallies: list[Tally]) -> list[str]:
     good = [each for tally in tallies for each in tally.seconds_of_good]
-    longest, kind = max(tally.longest_503 for tally in tallies)
     compared, different = sum(each.texts_compared for each in tallies), sum(each.texts_different for each in tallies)
     first, last, hours = _ends(soak.samples)
     growth = (last - first) / hours if hours else 0.0
@@ -190,7 +196,7 @@ def _sentences(soak: Soak, findings: Findings, tallies: list[Tally]) -> list[str
         f"Streams followed to their end: {compared}; with another text than the stored one: {different}.",
         f"Pictures acknowledged: {findings.attachments}. Lost: {findings.attachments_lost}.",
         f"Calls that had no good answer after a minute: {sum(each.given_up for each in tallies)}.",
-        f"Longest wait for a 503: {longest:.1f} s ({kind}). Median of good answers: {statistics.median(good):.3f} s.",
+        f"Median of good answers: {statistics.median(good):.3f} s.",
         f"Memory of the process that was not killed: {first:.0f} MiB, then {last:.0f} MiB: {growth:+.0f} MiB per hour."
         f" All processes: {memory[-1]:.0f} MiB in the end, {max(memory):.0f} MiB at most.",
         f"Connections in the end (at most): {connections}.",
@@ -219,9 +225,19 @@ def _verdict(soak: Soak, findings: Findings, ledger: LedgerFindings, progress: P
     for name, count in faults.items():
         if count:
             progress.line(f"FAULT: {count} {name}")
+    for late in sorted(_unavailable(soak), key=lambda each: -each.seconds)[:MAX_SHOWN]:
+        if late.seconds > LATE_SECONDS:
+            progress.line(f"  late: {late.kind} 503 {late.code} after {late.seconds:.1f} s, {late.request_id}")
+            for line in soak.site.log_text().splitlines():
+                if late.request_id in line:
+                    progress.line(f"    {line[:500]}")
     for fault, count in soak.site.log_faults().most_common(12):
         progress.line(f"  log: {count} times {fault}")
     return 1 if any(faults.values()) else 0
+
+
+def _unavailable(soak: Soak) -> list[Unavailable]:
+    return [each for client in soak.clients for each in client.tally.unavailable]
 
 
 def _use(client: SoakClient, deadline: float) -> None:

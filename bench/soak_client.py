@@ -24,6 +24,16 @@ _PAUSE_SECONDS = 0.3
 _TRANSPORT = "connection cut"
 
 
+@dataclass(frozen=True)
+class Unavailable:
+    """An answer 503."""
+
+    kind: str
+    seconds: float
+    code: str
+    request_id: str
+
+
 @dataclass
 class Tally:
     """What one client has sent and been told."""
@@ -34,7 +44,7 @@ class Tally:
     acknowledged: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     attachments: set[str] = field(default_factory=set)
     given_up: int = 0
-    longest_503: tuple[float, str] = (0.0, "none")  # seconds, kind of call
+    unavailable: list[Unavailable] = field(default_factory=list)
     texts_compared: int = 0
     texts_different: int = 0
 
@@ -177,7 +187,8 @@ class SoakClient:
         if answer.is_success:
             self.tally.seconds_of_good.append(took)
         elif answer.status_code == 503:
-            self.tally.longest_503 = max(self.tally.longest_503, (took, kind))
+            _, _, code = outcome.partition(" ")
+            self.tally.unavailable.append(Unavailable(kind, took, code, answer.headers.get("X-Request-ID", "")))
 
     def open_stream(self, method: str, path: str, **request: Any) -> Any:
         return self._client.stream(method, path, **request)

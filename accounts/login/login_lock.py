@@ -25,12 +25,13 @@ from accounts.models import LoginAttempts
 from edgechat.errors import RateLimited
 from edgechat.metrics import catalog
 from edgechat.processes.threads import waiting
+from edgechat.stores import store_time
 
 MAX_FAILURES = 5
 WINDOW = timedelta(minutes=15)
 # An older attempt was not completed because its process died; it counts as failed.
 RUNNING_FOR = timedelta(seconds=20)
-# How long, in seconds, an attempt waits for the running ones, and how often it polls. The interval grows, because a
+# How long, in seconds, an attempt waits at most for the running ones, and how often it polls. The interval grows, as a
 # request may wait for PostgreSQL for several seconds in total.
 WAIT_SECONDS, POLL_SECONDS, LONGEST_POLL_SECONDS = 5, 0.05, 0.25
 
@@ -84,7 +85,8 @@ def begin_password_check(session_id: UUID) -> LoginAttempt:
 
 
 def _begin(key: str) -> LoginAttempt:
-    give_up, pause = time.monotonic() + WAIT_SECONDS, POLL_SECONDS
+    give_up = time.monotonic() + min(WAIT_SECONDS, store_time.seconds_left() or WAIT_SECONDS)
+    pause = POLL_SECONDS
     while True:
         now = timezone.now()
         with connection.cursor() as cursor:
@@ -97,7 +99,7 @@ def _begin(key: str) -> LoginAttempt:
             raise _locked((counted[0] + WINDOW - now).total_seconds())
         if time.monotonic() > give_up:
             raise _locked(RUNNING_FOR.total_seconds())
-        with waiting():
+        with waiting(counted=True):
             time.sleep(pause)
         pause = min(1.5 * pause, LONGEST_POLL_SECONDS)
 

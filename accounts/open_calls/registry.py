@@ -8,6 +8,7 @@ nothing, because its session is still live.
 
 from __future__ import annotations
 
+import itertools
 import select
 import threading
 import time
@@ -144,8 +145,10 @@ class OpenCall:
         """
         outcome: list[Callable[[], T]] = []
         changed = threading.Event()
+        deadline = store_time.deadline()
 
         def work() -> None:
+            store_time.share_deadline(deadline)
             try:
                 # A caller waits, so this is no background work, whose waits for stores may be longer.
                 with store_time.at_most(store_time.request_seconds()):
@@ -164,9 +167,13 @@ class OpenCall:
         return outcome[0]()
 
     def body(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
-        """A response body that breaks off when the call ends, and that closes the call."""
+        """A response body that breaks off when the call ends, and that closes the call.
+
+        Reads the first chunk, because an error can only be answered in its shape before the body begins.
+        """
+        body = _Body(self, iter(chunks))
         self.keep()
-        return _Body(self, chunks)
+        return body
 
     def stream(self, events: Iterable[bytes], *, reconnect: bool = True) -> HttpResponseBase:
         """The response that sends these events, and then closes the call."""
@@ -193,12 +200,13 @@ class OpenCall:
 
 
 class _Body(ClosingBody):
-    def __init__(self, call: OpenCall, chunks: Iterable[bytes]) -> None:
+    def __init__(self, call: OpenCall, chunks: Iterator[bytes]) -> None:
         super().__init__(chunks, call.close)
         self._call = call
+        self._first = next(chunks, b"")
 
     def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._chunks:
+        for chunk in itertools.chain((self._first,), self._chunks):
             self._call.raise_if_over()
             yield chunk
 

@@ -109,7 +109,7 @@ class MeteredCall:
         """
         entry = self._entry
         if entry is None:
-            with working():
+            with working(patience=store_time.seconds_left()):
                 entry = self.open()
         left = MAX_ANSWER_BYTES
         span = spans.start_model_span(settings.GEMINI_MODEL, max_output_tokens=entry.max_output_tokens)

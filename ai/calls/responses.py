@@ -31,6 +31,7 @@ from edgechat.http.event_stream import (
 from edgechat.logs import current_request_id
 from edgechat.openapi.notes import extend_schema, raises
 from edgechat.processes.threads import start_thread, waiting
+from edgechat.stores import store_time
 
 logger = structlog.get_logger(__name__)
 
@@ -99,7 +100,7 @@ class Writer:
         self._ended = threading.Event()
         self._pieces: SimpleQueue[Piece] = SimpleQueue()
         call.on_end(lambda: self._pieces.put(None))
-        start_thread(self._run)
+        start_thread(self._run, store_time.deadline())
 
     def wait(self) -> list[Piece]:
         """The pieces that have arrived, and None if the answer has ended; none after a ping interval without any.
@@ -139,7 +140,8 @@ class Writer:
         else:
             self._answer.cancel()
 
-    def _run(self) -> None:
+    def _run(self, deadline: float | None) -> None:
+        store_time.share_deadline(deadline)
         try:
             for piece in self._answer.pieces():
                 self._pieces.put(piece)

@@ -24,6 +24,7 @@ from edgechat.http.event_stream import PING, PING_SECONDS, DeltaOutput, event
 from edgechat.logs import current_request_id
 from edgechat.processes.text_feed import FeedState, TextFeed
 from edgechat.processes.threads import waiting
+from edgechat.stores import store_time
 
 # The interval at which MongoDB is polled for the end of another process's reply; long, because Redis reports it too.
 LOOK_SECONDS = 5.0
@@ -33,6 +34,11 @@ AFTER_HANDOVER_SECONDS = 0.1
 CLAIM_SECONDS = 0.05
 # The longest time that another process's pieces need to arrive here, if they arrive at all.
 CATCH_UP_SECONDS = 2.0
+# How long MongoDB may be away at the end of a reply before the caller that waits for it is answered 503, how often that
+# is checked meanwhile, and the longest time of one attempt to read the reply.
+AWAY_SECONDS = 3.5
+AWAY_LOOK_SECONDS = 1.0
+READ_SECONDS = 1.5
 # Greater than every attempt: a follower at this position only receives the end.
 _BEYOND_ALL = 2**31
 
@@ -49,23 +55,32 @@ def wait_for_claim(call: OpenCall, seconds: float = CLAIM_SECONDS) -> float:
     """Wait `seconds` until a claim without messages has them, or is undone.
 
     Returns the seconds of the next wait, which grow because the claim's process may be dead. Raises what ended the
-    call.
+    call, and StoreUnavailable after the request's deadline: a take-over is later than that.
     """
     call.raise_if_over()
-    with waiting():
+    if store_time.is_over():
+        raise StoreUnavailable
+    with waiting(counted=True):
         time.sleep(seconds)
     return min(1.5 * seconds, LOOK_SECONDS_WITHOUT_REDIS)
 
 
 def wait_for_reply(key: ReplyKey, *, call: OpenCall) -> Exchange:
-    """Both messages, once the reply has ended. Raises ConversationNotFound if deleted, and what ended the call."""
+    """Both messages, once the reply has ended.
+
+    Raises ConversationNotFound if deleted, what ended the call, and StoreUnavailable if MongoDB has been away for
+    AWAY_SECONDS and the end cannot be stored or read; the reply continues.
+    """
     with waiting(), closing(Follower(key, call)) as follower:
         while True:
-            found = follower.next(_BEYOND_ALL, 0, timeout=LOOK_SECONDS)
+            timeout = AWAY_LOOK_SECONDS if follower.away_seconds() else LOOK_SECONDS
+            found = follower.next(_BEYOND_ALL, 0, timeout=timeout)
             if isinstance(found, Exchange):
                 return found
             if is_shutting_down():
                 raise ShuttingDown
+            if follower.away_seconds() > AWAY_SECONDS:
+                raise StoreUnavailable
 
 
 class Follower:
@@ -77,6 +92,7 @@ class Follower:
         self._live: LiveReply | None = None
         self._copy: TextFeed | None = None
         self._look_at = 0.0
+        self._away_since: float | None = None
         self._started_at = time.monotonic()
         self._pause = threading.Event()
 
@@ -95,8 +111,8 @@ class Follower:
         else:
             feed = self._follow()
             if time.monotonic() >= self._look_at:
-                self._look_at = time.monotonic() + self._look_seconds()
                 exchange = self._look()
+                self._look_at = time.monotonic() + self._look_seconds()
                 if exchange is not None:
                     if exchange.model_message["status"] != "generating":
                         return exchange
@@ -121,6 +137,11 @@ class Follower:
         """Whether all published text is known: always in the writer's process, in others after CATCH_UP_SECONDS."""
         return self._live is not None or time.monotonic() >= self._started_at + CATCH_UP_SECONDS
 
+    def away_seconds(self) -> float:
+        """For how long MongoDB has kept the reply's end from being stored, or this follower from reading it."""
+        since = self._away_since if self._live is None else self._live.unstored_since
+        return 0.0 if since is None else time.monotonic() - since
+
     def close(self) -> None:
         if self._copy is not None:
             remote.unfollow(self._key.message_id)
@@ -133,13 +154,19 @@ class Follower:
 
     def _look(self) -> Exchange | None:
         """The stored exchange; None while MongoDB does not answer."""
+        began = time.monotonic()
         try:
-            return find_exchange(self._key)
+            with store_time.at_most(READ_SECONDS):
+                exchange = find_exchange(self._key)
         except StoreUnavailable:
+            self._away_since = self._away_since or began
             return None
+        self._away_since = None
+        return exchange
 
-    @staticmethod
-    def _look_seconds() -> float:
+    def _look_seconds(self) -> float:
+        if self._away_since is not None:
+            return AWAY_LOOK_SECONDS
         return LOOK_SECONDS if remote.is_healthy() else LOOK_SECONDS_WITHOUT_REDIS
 
 

@@ -56,6 +56,9 @@ class LiveReply:
         # Both messages as this process stored them; their final state once `stored` is true.
         self.exchange = exchange
         self.stored = False
+        # Since when MongoDB has not stored snapshots, and, once the reply has ended, has not stored the end.
+        self.away_since: float | None = None
+        self.unstored_since: float | None = None
         self.feed = TextFeed(epoch=self.attempt)
         # Another process takes the reply over: this attempt must not write any more.
         self.lease_lost = False

@@ -200,15 +200,18 @@ def _save_snapshot(live: LiveReply) -> bool:
 
     Raises MongoRefused, because MongoDB would refuse a later snapshot as well.
     """
+    began = time.monotonic()
     try:
-        if transcripts.save_snapshot(live.owner_id, live.message_id, attempt=live.attempt, content=live.text):
-            return True
-        live.lose_lease()
+        stored = transcripts.save_snapshot(live.owner_id, live.message_id, attempt=live.attempt, content=live.text)
     except MongoRefused:
         raise
     except StoreUnavailable:
-        pass  # the next snapshot, or the end, contains all of the text
-    return False
+        live.away_since = live.away_since or began
+        return False  # the next snapshot, or the end, contains all of the text
+    live.away_since = None
+    if not stored:
+        live.lose_lease()
+    return stored
 
 
 def _is_deleted(live: LiveReply) -> bool:
@@ -227,6 +230,7 @@ def _until_it_lands(live: LiveReply, write: Callable[[], None]) -> None:
     turn: AbstractContextManager[None] = working()
     seconds = 0.2
     while not live.lease_lost:
+        began = time.monotonic()
         try:
             with turn:
                 write()
@@ -235,6 +239,7 @@ def _until_it_lands(live: LiveReply, write: Callable[[], None]) -> None:
             raise
         except StoreUnavailable:
             logger.warning("final_write_deferred", message_id=live.message_id)
+            live.unstored_since = live.unstored_since or live.away_since or began
             with waiting():
                 time.sleep(seconds)
             turn, seconds = nullcontext(), min(seconds * 2, 5.0)

@@ -224,17 +224,26 @@ def live_worker(person: Person) -> str:
     return stored["reply"]["worker"]
 
 
-def leave(person: Person, conversation: str, content: str, *, worker: str, without: str = "") -> str:
-    """Claim an empty conversation for a reply of this worker, and write nothing: the message id.
+def leave(
+    person: Person,
+    conversation: str,
+    content: str,
+    *,
+    worker: str,
+    key: str | None = None,
+    body_hash: str = "",
+    without: str = "",
+) -> str:
+    """Claim a conversation for a reply of this worker, and write nothing: the message id.
 
-    `without` is a field that the reply lacks.
+    `key` is the client's id of the message, `without` a field that the reply lacks.
     """
     stored = find_conversation(person.id, conversation)
     assert stored is not None
-    mid = message_id(conversation, 2)
+    mid = message_id(conversation, stored["next_seq"] + 1)
     reply: Any = {
         "message_id": mid,
-        "user_message": {"content": content, "client_message_id": None, "body_hash": "", "attachments": []},
+        "user_message": {"content": content, "client_message_id": key, "body_hash": body_hash, "attachments": []},
         "attempt": 1,
         "ledger_id": new_ledger_id(stored, mid, 1),
         "first_attempt": 1,

@@ -52,12 +52,13 @@ def begin_work(*, patience: float | None) -> None:
     """
     store_time.owe_turn(None)
     if not getattr(_working, "now", False):
+        began = time.monotonic()
         if not _turns.take(patience):
             logger.warning("no_turn", seconds=patience)
             catalog.requests_shed.labels("no_turn").inc()
             raise StoreUnavailable(limit="no_turn")
         _working.now = True
-        store_time.begin()
+        store_time.begin(waited=time.monotonic() - began)
 
 
 def end_work() -> None:
@@ -108,20 +109,26 @@ def in_transaction() -> bool:
 
 
 @contextmanager
-def waiting(*, patience: float | None = None) -> Iterator[None]:
+def waiting(*, patience: float | None = None, counted: bool = False) -> Iterator[None]:
     """Wrap every wait that is not for a store: a model, a reply, a client, a computation, a page, another thread.
 
     Within the block this thread has no database connection and no turn to work: if requests kept them during a call to
     the model, ten conversations would block all others. A thread that had a turn waits for a new one, `patience`
-    seconds at most, before its next use of a store; a thread that uses no store again needs no turn. Raises
-    RuntimeError in a transaction.
+    seconds at most, before its next use of a store; a thread that uses no store again needs no turn. The request's
+    deadline moves by the time of the wait. A wait that is `counted` is part of the request's own time, as is the wait
+    for the turn after it. Raises RuntimeError in a transaction.
     """
     had_turn = is_working()
     release_database()
     end_work()
+    began = time.monotonic()
     try:
         yield
     finally:
+        if counted:
+            patience = store_time.seconds_left()
+        else:
+            store_time.move_deadline(time.monotonic() - began)
         if had_turn:
             store_time.owe_turn(functools.partial(begin_work, patience=patience))
 
@@ -136,13 +143,14 @@ def give_way() -> None:
 
 
 @contextmanager
-def working() -> Iterator[None]:
-    """Wrap work with stores that must not be lost: its thread waits for a turn among the requests without a limit.
+def working(*, patience: float | None = None) -> Iterator[None]:
+    """Wrap work with stores: its thread waits for a turn among the requests, without a limit if it must not be lost.
 
-    A thread that had a turn, or is owed one after `waiting()`, keeps it.
+    A thread that had a turn, or is owed one after `waiting()`, keeps it. Raises StoreUnavailable after `patience`
+    seconds.
     """
     had_turn = is_working()
-    begin_work(patience=None)
+    begin_work(patience=patience)
     try:
         yield
     finally:
@@ -234,8 +242,8 @@ def run_cpu_bound(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
     thread-locals.
     """
     if not gevent.monkey.is_module_patched("threading"):
-        with waiting():
+        with waiting(counted=True):
             return function(*args, **kwargs)
-    with waiting(), _cpu_slots:
+    with waiting(counted=True), _cpu_slots:
         result: Any = gevent.get_hub().threadpool.apply(functools.partial(function, *args, **kwargs))
         return result  # type: ignore[no-any-return]

@@ -1,7 +1,9 @@
-"""The limit for the waits of one request for stores, all of them together.
+"""The limits for the waits of one request for stores, all of them together.
 
-Only the waits for PostgreSQL and MongoDB count, not the process's own work: a process that is short of CPU time notices
-an answer late, and that is no fault of the store.
+Its waits for PostgreSQL and MongoDB have a share of the request's time. This counts only waits, not the process's own
+work: a process that is short of CPU time notices an answer late, and that is no fault of the store. In addition, no
+wait goes on after the request's deadline; only a request that its process made late has a little more time. The
+deadline moves while the request waits for a model, a reply or its client, because these waits are no faults.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from contextlib import contextmanager
 
 from django.conf import settings
 
-# The least time for a request whose turn came late.
+# The least time for a request whose turn came late, or whose deadline has passed.
 LEAST_SECONDS = 0.75
+# Of STORE_TIMEOUT_SECONDS, for the work after the last wait.
+REST_SECONDS = 0.5
 # A thread with less time than this left does not test whether a failed store is back: the test might take longer.
 TRY_SECONDS = 1.5
 # A store that let a thread wait for this long is not prompt.
@@ -57,25 +61,65 @@ def request_seconds() -> float:
     return float(settings.STORE_TIMEOUT_SECONDS) * 2 / 3
 
 
+def answer_seconds() -> float:
+    """The time from a request's arrival to its deadline."""
+    return max(float(settings.STORE_TIMEOUT_SECONDS) - REST_SECONDS, LEAST_SECONDS)
+
+
 def patience_seconds() -> float:
-    """How long a request waits for a turn to work."""
-    return max(float(settings.STORE_TIMEOUT_SECONDS) - 0.5, LEAST_SECONDS)
+    """How long a request waits for its first turn to work."""
+    return max(answer_seconds() - LEAST_SECONDS, LEAST_SECONDS)
 
 
 def begin_request(*, waited: float) -> None:
     """Make this thread's turns share the time of a request, whose first turn came after `waited` seconds."""
+    # A queue before stores that answer promptly is no fault.
+    answer = answer_seconds() if is_prompt() else answer_seconds() - waited
     left = request_seconds() if is_prompt() else float(settings.STORE_TIMEOUT_SECONDS) - waited
     _here.kept = _here.left = min(request_seconds(), max(left, LEAST_SECONDS))
+    _here.deadline = time.monotonic() + max(answer, LEAST_SECONDS)
 
 
 def end_request() -> None:
-    _here.kept = _here.left = None
+    _here.kept = _here.left = _here.deadline = None
 
 
-def begin() -> None:
-    """Start the limit of a turn to work: from now on this thread's waits for stores share it."""
+def deadline() -> float | None:
+    """The monotonic time of this request's deadline; None outside requests."""
+    found: float | None = getattr(_here, "deadline", None)
+    return found
+
+
+def share_deadline(of_request: float | None) -> None:
+    """Give this thread, which works for a request, that request's `deadline()`."""
+    _here.deadline = of_request
+
+
+def move_deadline(seconds: float) -> None:
+    """Leave a wait that is no fault out of the request's time."""
+    until = deadline()
+    if until is not None:
+        _here.deadline = until + seconds
+
+
+def is_over() -> bool:
+    """Whether this request's deadline has passed."""
+    until = deadline()
+    return until is not None and time.monotonic() > until
+
+
+def seconds_left() -> float | None:
+    """The time until the deadline, LEAST_SECONDS or more; None outside requests."""
+    until = deadline()
+    return None if until is None else max(until - time.monotonic(), LEAST_SECONDS)
+
+
+def begin(*, waited: float = 0.0) -> None:
+    """Start the limit of a turn to work, which came after `waited` seconds: this thread's waits for stores share it."""
     kept: float | None = getattr(_here, "kept", None)
     _here.left = request_seconds() if kept is None else kept
+    if is_prompt():
+        move_deadline(waited)
 
 
 def end() -> None:
@@ -102,15 +146,24 @@ def waiting() -> Iterator[float]:
     if take_turn is not None:
         take_turn()
     left: float | None = getattr(_here, "left", None)
+    until = seconds_left()
+    if left is not None and until is not None and not is_prompt():
+        left = min(left, until)
     began = time.monotonic()
     try:
-        yield BACKGROUND_SECONDS if left is None else left and left + allowance()
+        yield BACKGROUND_SECONDS if left is None else _longest(left, until)
     finally:
         waited = time.monotonic() - began - allowance()
         if waited > SLOW_SECONDS:
             _slow_at = time.monotonic()
         if left is not None and getattr(_here, "left", None) is not None:
             _here.left = max(0.0, left - max(0.0, waited))
+
+
+def _longest(left: float, until: float | None) -> float:
+    """How long a wait may take. This process's lateness does not count, but it does not move the deadline either."""
+    longest = left and left + allowance()
+    return longest if until is None else min(longest, max(until, SLOW_SECONDS + allowance()))
 
 
 def may_try() -> bool:
@@ -140,10 +193,14 @@ def at_least(seconds: float) -> Iterator[None]:
     For changes that must be undone.
     """
     before: float | None = getattr(_here, "left", None)
+    until = deadline()
     if before is not None:
         _here.left = max(seconds, before)
+    if until is not None:
+        _here.deadline = max(until, time.monotonic() + seconds)
     try:
         yield
     finally:
         if before is not None:
             _here.left = min(before, getattr(_here, "left", None) or 0.0)
+        _here.deadline = until

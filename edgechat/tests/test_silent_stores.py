@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +18,8 @@ import pytest
 from django.db.models.functions import Now
 
 from conftest import Api, Person, assert_error, at_once, new_address
+from conversations.tests.living_process import living_process
+from conversations.tests.test_faults import leave
 from edgechat.local.web import WebServer
 from edgechat.tests.store_proxy import StoreProxy
 from usage.models import Process
@@ -112,6 +117,9 @@ def test_postgresql_is_used_again_once_it_answers(
         api.timeout = 30
         many(api, "auth/me")
         postgres.silent = True
+        began = time.monotonic()
+        assert_error(api.get("nothing"), 404, "not_found", "Not found")  # its token is read to count the request
+        print(f"an unknown path with PostgreSQL silent: after {time.monotonic() - began:.1f} s")  # noqa: T201
         assert_error(api.get("auth/me"), *AWAY)
         postgres.silent = False
         eventually(lambda: api.get("auth/me", headers=new_address()).status_code == 200)
@@ -145,18 +153,84 @@ def test_with_mongodb_silent_all_calls_are_answered(
             mend(mongo)
 
 
-def test_calls_that_wait_for_slow_stores_again_and_again_end(
+def test_calls_of_each_kind_that_wait_for_slow_stores_again_and_again_end(
     start_web: Callable[..., WebServer], postgres: StoreProxy, mongo: StoreProxy, alice: Person
 ) -> None:
     web = start_web(workers=1, STORE_TIMEOUT_SECONDS="4.5", DATABASE_URL=postgres.url, MONGODB_URL=mongo.url)
     with at(web, alice) as api:
-        api.timeout = 30
+        api.timeout = 60
         conversation = api.post("chat/conversations", json={}).json()["id"]
-        postgres.delay = mongo.delay = 1.2
-        began = time.monotonic()
-        answer = api.post(f"chat/conversations/{conversation}/messages", json={"content": "hello"})
-        print(f"a message with slow stores: {answer.status_code} after {time.monotonic() - began:.1f} s")  # noqa: T201
-        assert_error(answer, *AWAY)
+        chat = f"chat/conversations/{conversation}"
+        sent = api.post(f"{chat}/messages", json={"content": "hello"}).json()
+        last = f"{chat}/messages/{sent['model_message']['id']}"
+        known = {"email": alice.email, "password": alice.password}
+        new = {"email": f"slow-{alice.id}@example.com", "password": alice.password}
+        calls: list[tuple[str, str, Any]] = [
+            ("POST", f"{chat}/messages", {"content": "again"}),
+            ("POST", f"{chat}/messages?stream=true", {"content": "again"}),
+            ("POST", f"{last}/regenerate", {}),
+            ("POST", f"{last}/stop", None),
+            ("GET", f"{last}/stream", None),
+            ("GET", f"{chat}/messages", None),
+            ("POST", "chat/conversations", {}),
+            ("POST", f"{chat}/action-items", None),
+            ("POST", "ai/complete", {"prompt": "hello"}),
+            ("POST", "ai/complete?stream=true", {"prompt": "hello"}),
+            ("POST", "ai/summarize", {"conversation_id": conversation}),
+            ("POST", "ai/summarize?stream=true", {"text": "hello"}),
+            ("POST", "auth/login", known),
+            ("POST", "auth/login", {**known, "password": "not the password"}),
+            ("POST", "auth/register", new),
+            ("POST", "auth/refresh", {"refresh_token": alice.tokens["refresh_token"]}),
+            ("PATCH", "users/me", {"password": "another good one", "current_password": alice.password}),
+            ("GET", "users/me/export", None),
+            ("GET", "nothing", None),
+        ]
+        postgres.delay = mongo.delay = 0.6
+
+        def ask(number: int) -> tuple[float, httpx2.Response]:
+            method, path, body = calls[number]
+            began = time.monotonic()
+            answer = api.request(method, path, json=body, headers=new_address())
+            return time.monotonic() - began, answer
+
+        for (method, path, _), (seconds, answer) in zip(calls, at_once(len(calls), ask), strict=True):
+            print(f"with slow stores: {answer.status_code} after {seconds:.1f} s, {method} {path}")  # noqa: T201
+            if answer.status_code == 503:
+                assert_error(answer, *AWAY)
+            else:
+                assert answer.status_code in (200, 201, 401, 404, 409), answer.text
+
+
+def test_who_waits_for_a_reply_that_is_not_stored_is_answered_and_the_reply_comes_later(
+    start_web: Callable[..., WebServer], mongo: StoreProxy, alice: Person, eventually: Callable[..., Any]
+) -> None:
+    web = start_web(workers=1, STORE_TIMEOUT_SECONDS="4.5", MONGODB_URL=mongo.url)
+    conversation = alice.new_conversation(title="Titled")
+    path = f"chat/conversations/{conversation}/messages"
+    body = {"content": "[[chunks=20]][[gap=0.1]]" + "word " * 20, "client_message_id": "once"}
+    with at(web, alice) as api, ThreadPoolExecutor(1) as pool:
+        api.timeout = 120
+        waiting = pool.submit(api.post, path, json=body)
+        eventually(lambda: len(alice.get(path).json()["messages"]) == 2)
+        mongo.silent = True
+        silent_at = time.monotonic()
+        assert_error(waiting.result(), *AWAY)
+        print(f"a send whose reply of 2 s is not stored: 503 after {time.monotonic() - silent_at:.1f} s")  # noqa: T201
+        mongo.silent = False
+    eventually(lambda: alice.get(path).json()["messages"][1]["status"] == "complete")
+    again = alice.post(path, json=body)
+    assert (again.status_code, again.json()["model_message"]["content"].count("word")) == (200, 20)
+    # The same for a reply that another process has only claimed, and does not begin.
+    body = {"content": "and on", "client_message_id": "twice"}
+    body_hash = hashlib.sha256(json.dumps(["and on"]).encode()).hexdigest()
+    with living_process() as worker, at(web, alice) as api:
+        mid = leave(alice, conversation, "and on", worker=worker, key="twice", body_hash=body_hash)
+        calls = ((path, body), (f"{path}?stream=true", body), (f"{path}/{mid}/stop", None))
+        for answer in at_once(len(calls), lambda number: api.post(calls[number][0], json=calls[number][1])):
+            print(f"a claimed reply that nobody writes: 503 after {answer.elapsed.total_seconds():.1f} s")  # noqa: T201
+            assert_error(answer, *AWAY)
+    eventually(lambda: alice.post(path, json=body).status_code == 200)
 
 
 def test_a_read_only_postgresql_is_unavailable_for_what_writes(
@@ -224,7 +298,11 @@ def test_a_statement_that_waits_for_a_lock_ends_and_others_go_on(
     web = start_web(workers=1, STORE_TIMEOUT_SECONDS="4.5")
     with psycopg.connect(os.environ["DATABASE_URL"]) as holder, at(web, alice) as api, at(web, bob) as other:
         holder.execute("SELECT FROM accounts_user WHERE id = %s FOR UPDATE", [alice.id])
-        assert_error(api.patch("users/me", json={"full_name": "Alice"}), *AWAY)
+        login = {"email": alice.email, "password": alice.password}
+        for method, path, body in (("PATCH", "users/me", {"full_name": "Alice"}), ("POST", "auth/login", login)):
+            began = time.monotonic()
+            assert_error(api.request(method, path, json=body, headers=new_address()), *AWAY)
+            print(f"with the user's row locked: {method} {path} after {time.monotonic() - began:.1f} s")  # noqa: T201
         assert other.get("auth/me").status_code == 200  # PostgreSQL is up: no other request is answered that it is down
         holder.rollback()
         assert api.patch("users/me", json={"full_name": "Alice"}).status_code == 200

@@ -14,8 +14,12 @@ from accounts.login.tokens import TokenExpired, TokenInvalid, read_token
 from edgechat.errors import NotAuthenticated
 from edgechat.http.refusals import count_refusal
 from edgechat.http.request_state import state_of
+from edgechat.stores import store_time
 from usage.requests.request_stream import AnsweredRequest
 from usage.requests.services import record_request
+
+# For a token that no view has read. The answer is ready, and may have taken the request's whole time.
+READ_SECONDS = 0.5
 
 
 def count_answered(request: HttpRequest, response: HttpResponseBase, *, milliseconds: int) -> None:
@@ -57,6 +61,6 @@ def _user_id(request: HttpRequest) -> int | None:
     """The user of a request. If no view was reached (unknown path, body too large), the token is read here."""
     state = state_of(request)
     if not state.token_checked and "HTTP_AUTHORIZATION" in request.META:
-        with suppress(NotAuthenticated, DatabaseError):
+        with suppress(NotAuthenticated, DatabaseError), store_time.at_most(READ_SECONDS):
             authenticate_request(request)
     return state.authenticated_user_id

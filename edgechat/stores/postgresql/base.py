@@ -6,6 +6,7 @@ forever.
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -76,13 +77,11 @@ class BoundedConnection(psycopg.Connection[Any]):
         return result
 
     def _give_up(self, seconds: float) -> None:
-        try:
-            self.cancel_safe(timeout=CANCEL_SECONDS + store_time.allowance())
-        except psycopg.Error as error:
-            logger.warning("database_does_not_answer", seconds=seconds, reason=repr(error))
-            _trip()
+        """Close the connection, and have the statement cancelled by a thread, because the request's time is over."""
+        cancellation = self.pgconn.cancel_conn()
         self._closed = True
         self.pgconn.finish()
+        threading.Thread(target=_cancel, args=(cancellation, seconds), daemon=True).start()
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -101,6 +100,17 @@ class DatabaseWrapper(base.DatabaseWrapper):
         # psycopg would take its locks to change nothing. The pool's connections have it since their first use.
         if self.connection.autocommit != autocommit:
             super()._set_autocommit(autocommit)  # type: ignore[misc]
+
+
+def _cancel(cancellation: Any, seconds: float) -> None:
+    try:
+        cancellation.start()
+        psycopg.waiting.wait_conn(
+            psycopg.generators.cancel(cancellation), 0.1, timeout=CANCEL_SECONDS + store_time.allowance()
+        )
+    except (psycopg.Error, psycopg.errors._WaitTimeout) as error:
+        logger.warning("database_does_not_answer", seconds=seconds, reason=repr(error))
+        _trip()
 
 
 def _wait_in_loop(gen: Any, fileno: int, seconds: float) -> Any:
