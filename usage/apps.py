@@ -16,7 +16,7 @@ class UsageConfig(AppConfig):
         from usage.ledger import budget_warnings
         from usage.ledger import queries as ledger_queries
         from usage.ledger import services as ledger
-        from usage.models import Budget, LedgerEntry, OrganizationUsage, RequestRecord
+        from usage.models import Budget, EarlyRefusal, LedgerEntry, OrganizationUsage, RequestRecord
         from usage.reports import services as reports
         from usage.requests import queries, refusals
         from usage.requests import services as requests
@@ -25,6 +25,7 @@ class UsageConfig(AppConfig):
         register_stored(
             "user",
             rows_in(RequestRecord, "user_id", called=("request", "requests")),
+            rows_in(EarlyRefusal, "user_id", called=("sum of early refusals", "sums of early refusals")),
             rows_in(Budget, "user_id"),
             rows_in(LedgerEntry, "user_id", kept="kept without a name"),
         )

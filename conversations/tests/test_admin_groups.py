@@ -118,9 +118,10 @@ def test_no_link_of_a_page_leads_a_group_to_a_refusal(web_url: str, alice: Perso
     [
         (
             "Support",
-            "Conversations, Requests, Failed requests, Organizations, Sessions, API keys, Quality of replies",
+            "Conversations, Requests, Failed requests, Early refusals, Organizations, Sessions, API keys, "
+            "Quality of replies",
         ),
-        ("Finance", "Costs, Requests, Failed requests, Ledger, Hourly usage, Organizations"),
+        ("Finance", "Costs, Requests, Failed requests, Early refusals, Ledger, Hourly usage, Organizations"),
     ],
 )
 def test_a_user_s_page_offers_a_group_its_rows(web_url: str, alice: Person, name: str, titles: str) -> None:

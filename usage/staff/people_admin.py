@@ -34,11 +34,15 @@ WITH_ROWS_OF_THEIR_OWN.add(Budget._meta.label_lower)
 
 
 class Rows(NamedTuple):
-    """A list with rows of a user or an organization. `{id}` in the values of `query` becomes their id."""
+    """A list with rows of a user or an organization. `{id}` in the values of `query` becomes their id.
+
+    `seen_with`: the model whose permission the list needs, if it has none of its own.
+    """
 
     title: str
     model: str
     query: dict[str, str]
+    seen_with: str = ""
 
 
 # What other apps count of a user in a span: words, and the address of the rows or an empty string.
@@ -49,6 +53,7 @@ ROWS_OF_USERS = (
     Rows("Conversations", "conversations.conversation", {"q": "{id}"}),
     Rows("Requests", "usage.requestrecord", _OF_USER),
     Rows("Failed requests", "usage.requestrecord", {**_OF_USER, "status": "failed"}),
+    Rows("Early refusals", "usage.earlyrefusal", _OF_USER, seen_with="usage.requestrecord"),
     Rows("Ledger", "usage.ledgerentry", _OF_USER),
     Rows("Hourly usage", "usage.hourlyusage", _OF_USER),
     Rows("Organizations", "accounts.organization", {"member": "{id}"}),
@@ -147,7 +152,7 @@ def links(request: HttpRequest, subject: User | Organization) -> list[tuple[str,
                 + urlencode({name: value.format(id=subject.pk) for name, value in rows.query.items()}),
             )
             for rows in found
-            if may_see(request, rows.model)
+            if may_see(request, rows.seen_with or rows.model)
         ),
         *([("Quality of replies", f"{quality}?user={subject.pk}")] if replies else []),
     ]
