@@ -185,6 +185,25 @@ def test_what_the_model_takes_is_passed_on_and_nothing_else(alice: Person, model
     assert call["tools"] is None
 
 
+STOPS: list[tuple[str | list[str], str]] = [
+    ("three", "Echo: one two "),
+    (["four", "two"], "Echo: one "),
+    ("absent", "Echo: one two three four"),
+]
+
+
+def test_an_answer_ends_before_a_stop_text(alice: Person) -> None:
+    for stop, told in STOPS:
+        body = {"messages": [user("one two three four")], "stop": stop}
+        [choice] = alice.post(CHAT, json=body).json()["choices"]
+        assert (choice["message"]["content"], choice["finish_reason"]) == (told, "stop")
+    with client_of(alice) as client:
+        asked = client.chat.completions.create(
+            model="any", messages=[user("one two three four")], stop=["three"], stream=True
+        )
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in asked) == "Echo: one two "
+
+
 def test_a_limit_of_tokens_ends_with_length(alice: Person) -> None:
     made = alice.post(CHAT, json={"messages": [user("[[length=1000]]")], "max_tokens": 10}).json()
     assert made["choices"][0]["finish_reason"] == "length"

@@ -148,7 +148,7 @@ class ScriptedAnswer:
             self._send_whole()
 
     def _compose(self) -> tuple[str, str]:
-        """The answer's text, within maxOutputTokens, and its finish reason."""
+        """The answer's text, before a stop sequence and within maxOutputTokens, and its finish reason."""
         script, config, finish_reason = self.script, self.call.config, "STOP"
         if script.empty or script.block in ("prompt", "answer") or (script.call and script.say is None):
             answer = ""
@@ -160,6 +160,8 @@ class ScriptedAnswer:
             answer = encode_json(sample_for_schema(config.json_schema)).decode()
         else:
             answer = f"Echo: {self.text}" + "".join(map(describe_picture, self.call.last_user_content.pictures))
+        ends = [answer.index(stop) for stop in config.stop_sequences if stop in answer]
+        answer = answer[: min(ends, default=None)]
         limit = config.max_output_tokens
         if limit is not None and count_text_tokens(len(answer)) > limit:
             answer, finish_reason = answer[: 4 * limit], "MAX_TOKENS"
