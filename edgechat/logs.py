@@ -56,7 +56,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
                     "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
                 }
             },
-            "filters": {"exceptions": {"()": lambda: _is_exception}},
+            "filters": {"exceptions": {"()": lambda: _is_exception}, "reasons": {"()": lambda: _has_reason}},
             "handlers": {
                 "stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": _real(sys.stderr)}
             },
@@ -67,6 +67,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
                 # The same for requests that Django refuses, for example with a wrong host: the line names the reason.
                 "django.security": {"level": "CRITICAL"},
                 "django.security.csrf": {"level": "WARNING"},
+                "psycopg.pool": {"filters": ["reasons"]},
                 "httpx2": {"level": "WARNING"},
                 "google_genai": {"level": "WARNING"},
                 "pymongo": {"level": "WARNING"},
@@ -85,6 +86,11 @@ def configure_logging(*, level: str, as_json: bool) -> None:
 def _is_exception(record: logging.LogRecord) -> bool:
     """Whether Django logs a fault of the application, and not an answer, such as that a store is away."""
     return record.exc_info is not None and getattr(record, "status_code", 500) == 500
+
+
+def _has_reason(record: logging.LogRecord) -> bool:
+    """psycopg's pool logs a connection that failed with the reason, and at once again that it gives up."""
+    return not str(record.msg).startswith("reconnection attempt")
 
 
 def log_everything() -> None:

@@ -54,6 +54,7 @@ def test_without_its_setting_every_start_says_what_to_set(
     eventually(lambda: told in web.log_text())
     with Api(web.url) as api:
         assert api.get("health/db").status_code == 503
+    assert "reconnection attempt" not in web.log_text()
 
 
 @pytest.fixture
