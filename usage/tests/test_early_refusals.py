@@ -65,7 +65,7 @@ def test_requests_beyond_the_limit_of_an_address_are_those_of_the_user_whose_tok
     with helper(web_url, "view_ledgerentry", "view_requestrecord") as staff:
         page = staff.get(f"usage/ledgerentry/users/{alice.id}/").text
         assert "refused 3 times" in page
-        [link] = set(re.findall(r'href="([^"]*earlyrefusal[^"]*user=[^"]*)"', page))
+        [link] = set(re.findall(r'href="([^"]*earlyrefusal[^"]*reason=[^"]*)"', page))
         listed = staff.get(f"{web_url}{unescape(link)}").text
         file = staff.get("usage/earlyrefusal/export.csv", params={"user": alice.id}).text.splitlines()
     assert "Rate limit of an address" in listed
