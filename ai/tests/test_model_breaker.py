@@ -109,7 +109,7 @@ def test_failures_of_several_accounts_end_the_calls_of_all_until_one_is_answered
             return is_refused_at_once(ask(dave, "hello"))
 
         def keep_failing(person: Person) -> None:
-            while not answered.wait(0.02):
+            while not answered.wait(0.1):
                 ask(person, "[[status=503]] failure")
 
         def asked_in_time() -> bool:
