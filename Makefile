@@ -28,7 +28,7 @@ PRODUCTION_LIKE := ENVIRONMENT=production JWT_SECRET=only-for-the-check-01234567
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev demo test faults browser-test other-browsers-test pooler-test older-test machines-test deploy-test sbom screenshots check check-types check-others docs bench bench-quick soak vendor clean install model browser node pooler older prometheus caddy
+.PHONY: help run dev demo test faults browser-test other-browsers-test pooler-test older-test machines-test deploy-test kotlin-test sbom screenshots check check-types check-others docs bench bench-quick soak vendor clean install model browser node pooler older prometheus caddy kotlin
 
 help:
 	@echo 'make run     serve the API on PORT (8000), with every server it needs, until Ctrl-C'
@@ -42,6 +42,7 @@ help:
 	@echo 'make older-test  try an earlier version beside this one: OLDER=<commit>, by default the last release'
 	@echo 'make machines-test  try another machine (a network namespace, which needs root or a user namespace) with another clock, and cut it off'
 	@echo 'make deploy-test  try the files of deploy/ with Prometheus and Caddy, from Debian or Ubuntu'
+	@echo 'make kotlin-test  compile the Kotlin file of the client guide against OkHttp and hold a conversation with it; needs Java'
 	@echo 'make sbom    list the packages of production and their licences in sbom.cdx.json'
 	@echo 'make check   lint, types, migrations, settings, the OpenAPI file, security, known vulnerabilities'
 	@echo 'make docs    build the documentation into site/'
@@ -92,6 +93,9 @@ machines-test: install
 
 deploy-test: install prometheus caddy
 	$(BIN)/python -m pytest edgechat/tests/deploy
+
+kotlin-test: install kotlin
+	$(BIN)/python -m pytest edgechat/tests/kotlin
 
 sbom: install
 	$(BIN)/python -m edgechat.local sbom
@@ -178,6 +182,9 @@ older: install
 
 prometheus: install
 	@$(BIN)/python -m edgechat.local prometheus
+
+kotlin: install
+	@$(BIN)/python -m edgechat.local kotlin
 
 caddy: install
 	@$(BIN)/python -m edgechat.local caddy

@@ -6,6 +6,7 @@ import sys
 from edgechat.local.audit import audit
 from edgechat.local.browser import install_browser
 from edgechat.local.caddy import install_caddy
+from edgechat.local.kotlin import install_kotlin
 from edgechat.local.lint_openapi import lint_openapi
 from edgechat.local.node_tools import install_node_tools
 from edgechat.local.older import install_older
@@ -22,6 +23,7 @@ _STEPS = {
     "pooler": (install_pooler, "unpack PgBouncer, which the tests of a transaction pooler need"),
     "prometheus": (install_prometheus, "unpack Prometheus, which the tests of the alerts and the metrics need"),
     "caddy": (install_caddy, "unpack Caddy, which the tests of TLS need"),
+    "kotlin": (install_kotlin, "unpack Kotlin's compiler and OkHttp, which the test of the client guide needs"),
     "sbom": (write_sbom, "write the packages of production and their licences to sbom.cdx.json (CycloneDX)"),
     "node": (install_node_tools, "install the npm packages that check the OpenAPI file and generate clients"),
     "lint-openapi": (lint_openapi, "check the OpenAPI file with public tools"),

@@ -31,6 +31,14 @@ def libraries(package: str) -> list[Path]:
     return sorted((_PACKAGES / package).glob("usr/lib/*/lib*.so*"))
 
 
+def unpack_java_library(name: str, package: str) -> Path:
+    """The package's JAR of this name; it is unpacked unless it is there. Raises LocalError."""
+    unpacked = _PACKAGES / package / "usr" / "share" / "java" / name
+    if not unpacked.exists():
+        _download(package, package)
+    return unpacked
+
+
 def unpack(name: str, package: str, *, with_libraries: str = "") -> int:
     """Unpack `package` for its program `name`, unless there is one; a step of `make`.
 
@@ -38,14 +46,11 @@ def unpack(name: str, package: str, *, with_libraries: str = "") -> int:
     LocalError.
     """
     if program(name, package) is None:
-        with tempfile.TemporaryDirectory() as folder:
-            wanted = [package]
-            if with_libraries:
-                depends = _run("apt-cache", "depends", package, folder=folder, package=package)
-                wanted += re.findall(rf"^\s+Depends: ((?:{with_libraries})[\w.+-]*)$", depends, re.MULTILINE)
-            _run("apt-get", "download", *wanted, folder=folder, package=package)
-            for file in Path(folder).glob("*.deb"):
-                _run("dpkg-deb", "--extract", str(file), str(_PACKAGES / package), folder=folder, package=package)
+        wanted = [package]
+        if with_libraries:
+            depends = _run("apt-cache", "depends", package, folder="/", package=package)
+            wanted += re.findall(rf"^\s+Depends: ((?:{with_libraries})[\w.+-]*)$", depends, re.MULTILINE)
+        _download(package, *wanted)
     print(f"{package}: {program(name, package)}")
     return 0
 
@@ -67,6 +72,14 @@ def output_of(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
     )
     return done.returncode, done.stdout + done.stderr
+
+
+def _download(package: str, *wanted: str) -> None:
+    """Unpack the wanted packages into the folder of `package`."""
+    with tempfile.TemporaryDirectory() as folder:
+        _run("apt-get", "download", *wanted, folder=folder, package=package)
+        for file in Path(folder).glob("*.deb"):
+            _run("dpkg-deb", "--extract", str(file), str(_PACKAGES / package), folder=folder, package=package)
 
 
 def _run(*command: str, folder: str, package: str) -> str:

@@ -245,6 +245,7 @@ def test_make_help_has_each_target_that_is_not_only_a_step_of_others() -> None:
         "older",
         "prometheus",
         "caddy",
+        "kotlin",
     }
     assert sorted(helped) == sorted(set(declared.split()) - steps)
 
