@@ -35,9 +35,9 @@ CLAIM_SECONDS = 0.05
 # The longest time that another process's pieces need to arrive here, if they arrive at all.
 CATCH_UP_SECONDS = 2.0
 # How long MongoDB may be away at the end of a reply before the caller that waits for it is answered 503, how often that
-# is checked meanwhile, and the longest time of one attempt to read the reply.
+# caller checks whether it is away, and for how long, and the longest time of one attempt to read the reply.
 AWAY_SECONDS = 3.5
-AWAY_LOOK_SECONDS = 1.0
+CHECK_SECONDS, AWAY_LOOK_SECONDS = 2.0, 0.5
 READ_SECONDS = 1.5
 # Greater than every attempt: a follower at this position only receives the end.
 _BEYOND_ALL = 2**31
@@ -73,7 +73,7 @@ def wait_for_reply(key: ReplyKey, *, call: OpenCall) -> Exchange:
     """
     with waiting(), closing(Follower(key, call)) as follower:
         while True:
-            timeout = AWAY_LOOK_SECONDS if follower.away_seconds() else LOOK_SECONDS
+            timeout = AWAY_LOOK_SECONDS if follower.away_seconds() else CHECK_SECONDS
             found = follower.next(_BEYOND_ALL, 0, timeout=timeout)
             if isinstance(found, Exchange):
                 return found

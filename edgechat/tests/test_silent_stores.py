@@ -205,22 +205,26 @@ def test_calls_of_each_kind_that_wait_for_slow_stores_again_and_again_end(
 def test_who_waits_for_a_reply_that_is_not_stored_is_answered_and_the_reply_comes_later(
     start_web: Callable[..., WebServer], mongo: StoreProxy, alice: Person, eventually: Callable[..., Any]
 ) -> None:
-    web = start_web(workers=1, STORE_TIMEOUT_SECONDS="4.5", MONGODB_URL=mongo.url)
+    web = start_web(workers=1, STORE_TIMEOUT_SECONDS="4.5", MONGODB_URL=mongo.url, AI_TIMEOUT_SECONDS="600")
     conversation = alice.new_conversation(title="Titled")
     path = f"chat/conversations/{conversation}/messages"
-    body = {"content": "[[chunks=20]][[gap=0.1]]" + "word " * 20, "client_message_id": "once"}
-    with at(web, alice) as api, ThreadPoolExecutor(1) as pool:
-        api.timeout = 120
+    body = {"content": "[[chunks=2]][[gap=3600]]some words", "client_message_id": "once"}
+    with at(web, alice) as api, ThreadPoolExecutor(2) as pool:
+        api.timeout = alice.timeout = 120
         waiting = pool.submit(api.post, path, json=body)
         eventually(lambda: len(alice.get(path).json()["messages"]) == 2)
         mongo.silent = True
-        silent_at = time.monotonic()
+        # Another process stores that the user wants the reply to end, which its own process cannot store.
+        mid = alice.get(path).json()["messages"][1]["id"]
+        stopping = pool.submit(alice.post, f"{path}/{mid}/stop")
+        began = time.monotonic()
         assert_error(waiting.result(), *AWAY)
-        print(f"a send whose reply of 2 s is not stored: 503 after {time.monotonic() - silent_at:.1f} s")  # noqa: T201
+        print(f"a send whose reply cannot be stored: 503 {time.monotonic() - began:.1f} s after its end")  # noqa: T201
         mongo.silent = False
-    eventually(lambda: alice.get(path).json()["messages"][1]["status"] == "complete")
+        stopped = stopping.result().json()
+    assert stopped["status"] == "stopped"
     again = alice.post(path, json=body)
-    assert (again.status_code, again.json()["model_message"]["content"].count("word")) == (200, 20)
+    assert (again.status_code, again.json()["model_message"]) == (200, stopped)
     # The same for a reply that another process has only claimed, and does not begin.
     body = {"content": "and on", "client_message_id": "twice"}
     body_hash = hashlib.sha256(json.dumps(["and on"]).encode()).hexdigest()
