@@ -90,7 +90,9 @@ _STARTS_PROCESSES = re.compile(r"\bsubprocess\b|\bPopen\b|\bstart_(web|stack|val
 # Loading a machine's certificates takes longer than most tests, and all requests here use plain HTTP.
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
-_addresses = itertools.count(random.SystemRandom().randrange(2**20))
+# Each of xdist's workers has addresses of its own.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_addresses = itertools.count((_WORKER << 20) + random.SystemRandom().randrange(2**19))
 
 
 def new_address() -> dict[str, str]:
@@ -191,7 +193,7 @@ def at_once(count: int, call: Callable[[int], T]) -> list[T]:
     barrier = threading.Barrier(count)
 
     def begin(number: int) -> T:
-        barrier.wait(30)
+        barrier.wait(120)
         return call(number)
 
     with ThreadPoolExecutor(count) as pool:
@@ -322,7 +324,9 @@ def model_calls(shared_servers: None) -> Callable[[str], list[dict[str, Any]]]:
     def calls(contains: str) -> list[dict[str, Any]]:
         url = f"{os.environ['GEMINI_BASE_URL']}/scripted/calls"
         key = {"x-goog-api-key": os.environ["GEMINI_API_KEY"]}
-        answer = httpx2.get(url, params={"contains": contains}, headers=key, trust_env=False, verify=_NO_CERTIFICATES)
+        answer = httpx2.get(
+            url, params={"contains": contains}, headers=key, timeout=60, trust_env=False, verify=_NO_CERTIFICATES
+        )
         found: list[dict[str, Any]] = answer.json()["calls"]
         return found
 

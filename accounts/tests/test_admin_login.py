@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Callable
 from contextlib import closing
 
 import httpx2
@@ -10,6 +11,7 @@ import pytest
 from accounts.models import AuditEvent, User
 from accounts.tests.staff import Staff, form_fields, helper, make_user, superuser
 from conftest import Api, Person
+from edgechat.tests.web_settings import SMALL
 
 
 def _log_in(origin: str, email: str, password: str) -> httpx2.Response:
@@ -62,19 +64,20 @@ def test_the_login_of_a_deactivated_member_of_staff_is_audited_as_refused(web_ur
     assert (last.event, last.details) == ("login_refused", {"site": "admin", "reason": "not_active"})
 
 
-def test_logins_are_limited_by_address(web_url: str) -> None:
-    with Api(web_url) as browser:
-        page = browser.get(f"{web_url}/admin/login/", follow_redirects=True)
+def test_logins_are_limited_by_address(web_with: Callable[..., str]) -> None:
+    url = web_with(**SMALL)
+    with Api(url) as browser:
+        page = browser.get(f"{url}/admin/login/", follow_redirects=True)
         fields = form_fields(page.text) | {"username": "x@example.com", "password": ""}
-        answers = [browser.post(page.url, data=fields) for _ in range(31)]
-    assert [answer.status_code for answer in answers] == [200] * 30 + [429]
+        answers = [browser.post(page.url, data=fields) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200] * 3 + [429]  # 3 are allowed in an hour
     body = answers[-1].json()
     assert body == {
         "detail": "Too many requests",
         "code": "rate_limited",
         "request_id": answers[-1].headers["X-Request-ID"],
     }
-    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 3600
 
 
 def test_a_form_without_the_csrf_token_is_403(web_url: str) -> None:

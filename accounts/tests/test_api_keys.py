@@ -203,7 +203,7 @@ def test_what_ends_a_key_ends_its_open_calls(
 ) -> None:
     made = new_key(alice)
     marker = f"key-{alice.id}"
-    prompt = "[[chunks=150]][[gap=0.1]]" + "word " * 150 + marker
+    prompt = "[[chunks=600]][[gap=0.2]]" + "word " * 600 + marker
     last: dict[str, Any] = {}
 
     def follow() -> None:

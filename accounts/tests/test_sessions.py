@@ -25,7 +25,7 @@ def test_sessions_are_listed_with_the_latest_used_first(anonymous: Api, alice: P
     Session.objects.filter(pk=session_id_of(gone)).update(ended_at=timezone.now())
     Session.objects.filter(pk=session_id_of(old)).update(expires_at=timezone.now())
     first = Session.objects.get(pk=session_id_of(alice.tokens))
-    Session.objects.filter(pk=first.pk).update(last_used_at=first.last_used_at - timedelta(seconds=30))
+    Session.objects.filter(pk=session_id_of(tablet)).update(last_used_at=timezone.now() + timedelta(minutes=5))
     answer = alice.get("auth/sessions")
     assert answer.status_code == 200
     listed = answer.json()["sessions"]

@@ -64,7 +64,7 @@ class Site:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(120)
             assert not thread.is_alive()
 
     def _start(self, function: Callable[..., None], *args: object) -> None:

@@ -233,7 +233,8 @@ HOSTILE = [
 def test_a_hostile_url_opens_no_connection(url: str, connections: Connections) -> None:
     with listener("127.0.0.1") as inside, listener("::1") as inside6:
         port, port6 = inside.getsockname()[1], inside6.getsockname()[1]
-        fetcher = Fetcher(resolve=resolve, ports=frozenset({80, 443, port, port6}))
+        # A resolver that nobody answers may take longer than a page may.
+        fetcher = Fetcher(resolve=resolve, ports=frozenset({80, 443, port, port6}), max_seconds=120)
         with pytest.raises(PageRefused) as refused:
             fetcher.fetch(url.replace("P", str(port)).replace("Q", str(port6)))
         assert refused.value.message in (CANNOT_OPEN, WRONG_ADDRESS)
@@ -311,6 +312,7 @@ def test_a_redirect_inside_opens_no_connection(
             # The site's address is on loopback, as the target's is, so the site counts as public by its port.
             is_allowed=allowing_once(),
             ports=frozenset({80, 443, port, port6, server.port}),
+            max_seconds=120,
         )
         with pytest.raises(PageRefused) as refused:
             fetcher.fetch(f"http://public.example:{server.port}/")

@@ -49,7 +49,7 @@ def test_each_list_has_its_replies_without_texts(web_url: str, alice: Person) ->
     replies = _replies(alice)
     with helper(web_url, "view_conversation", "view_user") as staff:
         for kind in replies:
-            page = staff.get(PAGE, params={"kind": kind}).text
+            page = staff.get(PAGE, params={"kind": kind, "user": alice.id}).text
             listed = {other for other, (conversation, _) in replies.items() if f"/{conversation}/" in page}
             assert listed == {kind}
             assert alice.email in page
@@ -78,8 +78,9 @@ def test_texts_are_shown_after_an_audit_row(web_url: str, alice: Person) -> None
     replies = _replies(alice)
     with helper(web_url, "view_conversation", "view_transcript") as staff:
         for kind in ("interrupted", "disliked"):
-            assert "Show the texts" in staff.get(PAGE, params={"kind": kind}).text
-            assert SECRET in staff.get(PAGE, params={"kind": kind, "texts": "yes"}).text
+            chosen: dict[str, str | int] = {"kind": kind, "user": alice.id}
+            assert "Show the texts" in staff.get(PAGE, params=chosen).text
+            assert SECRET in staff.get(PAGE, params={**chosen, "texts": "yes"}).text
         events = AuditEvent.objects.filter(event=READ, user_id=alice.id, actor_id=staff.user.pk).order_by("id")
     assert [event.details for event in events] == [
         {"messages": [replies[kind][1]]} for kind in ("interrupted", "disliked")
@@ -89,10 +90,11 @@ def test_texts_are_shown_after_an_audit_row(web_url: str, alice: Person) -> None
 def test_replies_are_counted_and_chosen_by_the_model_of_their_call(web_url: str, alice: Person) -> None:
     conversation, _ = _replies(alice)["disliked"]
     with helper(web_url, "view_conversation") as staff:
-        page = staff.get(PAGE, params={"kind": "disliked"}).text
+        chosen = f"kind=disliked&user={alice.id}"
+        page = staff.get(f"{PAGE}?{chosen}").text
         model = page.split("model=")[1].split('"')[0]
         assert model
-        assert conversation in staff.get(f"{PAGE}?kind=disliked&model={model}").text
+        assert conversation in staff.get(f"{PAGE}?{chosen}&model={model}").text
 
 
 def test_replies_of_one_user_are_counted_by_day_and_model_and_are_a_file(

@@ -39,10 +39,10 @@ def test_entries_that_nobody_understands_are_passed_over(
     redis: Any = redis_client()
     conversation = alice.new_conversation(title="Titled")
     path = f"chat/conversations/{conversation}/messages"
-    said = "word " * 30
+    said = "word " * 600
     key = f"edgechat:reply:{notices.SLOT}:{conversation}:00000002"
     with alice.stream(
-        "POST", path, headers=EVENT_STREAM, json={"content": f"[[chunks=30]][[gap=0.1]]{said}"}
+        "POST", path, headers=EVENT_STREAM, json={"content": f"[[chunks=600]][[gap=0.2]]{said}"}
     ) as sending:
         sent = read_events(sending.iter_lines())
         eventually(lambda: redis.exists(key))
@@ -54,9 +54,13 @@ def test_entries_that_nobody_understands_are_passed_over(
                 ids = [redis.xadd(notices.KEY, entry).decode() for entry in NOTICES]
                 for piece in PIECES:
                     redis.xadd(key, piece)
+                for _ in range(3):  # what comes after them
+                    next(each for each in told if each.get("event") == "delta")
+                stopped = alice.post(f"{path}/{conversation}:00000002/stop").json()
                 last = [each for each in told if "event" in each][-1]
         assert [each["event"] for each in sent if "event" in each][-1] == "done"
-    assert (last["event"], last["data"]["content"]) == ("done", f"Echo: {said.strip()}")
+    assert (last["event"], last["data"], last["data"]["status"]) == ("done", stopped, "stopped")
+    assert f"Echo: {said}".startswith(last["data"]["content"])
     eventually(lambda: ids[-1] in web.log_text())
     eventually(lambda: web.log_text().count("piece_not_understood") >= 3)
     assert "thread_failed" not in web.log_text()

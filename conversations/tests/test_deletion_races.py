@@ -121,9 +121,9 @@ def test_what_came_after_all_is_erased_later(monkeypatch: pytest.MonkeyPatch) ->
     user, other = make_user(), make_user("other")
     delete(user)
     for owner in (user, other):
-        transcripts.insert_conversation(owner.pk, title="late")
+        # A web process may delete it at any moment.
+        assert transcripts.insert_conversation(owner.pk, title="late")
         transcripts.number_changes(owner.pk)
-    assert documents_with(user.pk)
 
     def away(user_id: int) -> None:
         raise MongoUnavailable

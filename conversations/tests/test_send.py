@@ -12,6 +12,7 @@ import pytest
 
 from conftest import Person, assert_error, at_once
 from conversations.transcript_repository.collections import conversations, messages
+from edgechat.tests.raw_client import RawClient
 from usage.models import LedgerEntry
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -235,14 +236,11 @@ def test_a_hang_up_does_not_stop_the_reply(
     alice: Person, model_calls: ModelCalls, eventually: Callable[..., Any]
 ) -> None:
     conversation = alice.new_conversation(title="Talk")
-    with alice.signed_in(alice.tokens["access_token"]) as hasty, ThreadPoolExecutor(1) as pool:
-        sending = pool.submit(
-            hasty.post,
-            f"chat/conversations/{conversation}/messages",
-            json={"content": f"{conversation} [[delay=1]]"},
-            timeout=0.5,
-        )
-        assert sending.exception() is not None
+    body = json.dumps({"content": f"{conversation} [[delay=3]]"}).encode()
+    given: dict[str, Any] = {"Content_Type": "application/json", "Content_Length": len(body)}
+    with RawClient(alice.origin, token=alice.tokens["access_token"]) as hasty:
+        hasty.begin("POST", f"chat/conversations/{conversation}/messages", body, **given)
+        eventually(lambda: model_calls(conversation))
     stored = eventually(
         lambda: [one for one in alice.messages(conversation)["messages"] if one["status"] == "complete"][1:]
     )

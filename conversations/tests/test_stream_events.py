@@ -90,7 +90,7 @@ def test_both_messages_are_told_before_the_model_has_said_anything(
     alice: Person, conversation: str, eventually: Eventually
 ) -> None:
     path = f"chat/conversations/{conversation}/messages"
-    with alice.stream("POST", path, json={"content": "[[delay=20]]hello"}, headers=EVENT_STREAM) as answer:
+    with alice.stream("POST", path, json={"content": "[[delay=120]]hello"}, headers=EVENT_STREAM) as answer:
         events = read_events(answer.iter_lines())
         assert next(events) == {"retry": "1000"}
         opening = next(events)
@@ -146,7 +146,7 @@ def test_faults_before_the_first_event_are_plain_statuses(
     assert refused(alice) == (422, "validation_error")
     assert refused(alice, content="x" * 32_001) == (422, "validation_error")
     assert refused(alice, content="other", client_message_id="k1") == (409, "idempotency_conflict")
-    with alice.stream("POST", path, json={"content": "[[delay=20]]"}, headers=EVENT_STREAM) as answer:
+    with alice.stream("POST", path, json={"content": "[[delay=120]]"}, headers=EVENT_STREAM) as answer:
         events = read_events(answer.iter_lines())
         next(events)
         mid = next(events)["data"]["model_message"]["id"]

@@ -14,7 +14,8 @@ from edgechat.settings.deployment import DEVELOPMENT, env
 
 # A request's limit for its wait for a turn to work and its waits for stores together. A call that needs a dead store
 # takes 5 s.
-#: The time that a request may wait for its turn to work and for PostgreSQL and MongoDB, together. After it: 503.
+#: The time that a request may wait for its turn to work and for PostgreSQL and MongoDB, together. After it: 503. Each
+#: command of Redis may take a ninth of it, and half a second at least.
 STORE_TIMEOUT_SECONDS = env.float("STORE_TIMEOUT_SECONDS", 4.5, validate=Range(min=1, max=60)) or 4.5
 #: Connections to PostgreSQL of each web process.
 DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", 10, validate=Range(min=1, max=200))
@@ -107,8 +108,9 @@ DATABASES = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 _redis_options = {
-    "SOCKET_CONNECT_TIMEOUT": 0.25,
-    "SOCKET_TIMEOUT": 0.5,
+    # In proportion to the time for the other stores, so that a slow machine needs one setting.
+    "SOCKET_CONNECT_TIMEOUT": max(0.25, STORE_TIMEOUT_SECONDS / 18),
+    "SOCKET_TIMEOUT": max(0.5, STORE_TIMEOUT_SECONDS / 9),
     "CONNECTION_POOL_CLASS": "edgechat.stores.redis.ConnectionPool",
     "REDIS_CLIENT_CLASS": "edgechat.stores.redis.Client",
     "CONNECTION_FACTORY": "edgechat.stores.redis.GuardedConnectionFactory",

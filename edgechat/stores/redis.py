@@ -181,7 +181,7 @@ class GuardedConnectionFactory(ConnectionFactory):  # type: ignore[misc]
 
 
 def redis_client() -> redis.Redis:
-    """The client of this process. Its calls raise RedisError within half a second when Redis is gone."""
+    """The client of this process. Its calls raise RedisError within half a second (by default) when Redis is gone."""
     return _client_of(settings.REDIS_URL)
 
 
@@ -242,8 +242,8 @@ def blocking_redis_client() -> redis.Redis:
         _blocking_client = redis.Redis.from_url(
             settings.REDIS_URL,
             max_connections=1,
-            socket_connect_timeout=0.25,
-            socket_timeout=5,
+            socket_connect_timeout=max(0.25, settings.STORE_TIMEOUT_SECONDS / 18),
+            socket_timeout=max(5.0, settings.STORE_TIMEOUT_SECONDS / 3),
             retry=Retry(NoBackoff(), 0),
         )
     return _blocking_client

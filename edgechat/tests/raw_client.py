@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -53,8 +54,8 @@ class RawClient:
     def chunk(self, data: bytes) -> None:
         self.sock.sendall(b"%x\r\n%s\r\n" % (len(data), data))
 
-    def answer(self) -> Answer:
-        """The next answer."""
+    def answer(self, *, pause: float = 0.0) -> Answer:
+        """The next answer. A slow reader makes a `pause` (s) after each piece of 64 KB at most."""
         while not self.has_answer:
             self.receive()
         head, _, self._received = self._received.partition(b"\r\n\r\n")
@@ -65,6 +66,7 @@ class RawClient:
         length = int(headers.get("Content-Length", 0))
         while len(self._received) < length:
             self.receive()
+            time.sleep(pause)
         content, self._received = self._received[:length], self._received[length:]
         return Answer(int(first.split()[1]), headers, content)
 

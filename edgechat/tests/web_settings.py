@@ -9,7 +9,7 @@ APART = {"MONGODB_DB": "edgechat_apart", "IMPORT_MAX_MB": "0"}
 ELSEWHERE = {"APP_NAME": "EdgeChat elsewhere"}
 
 WITHOUT_REDIS = {"REDIS_URL": "redis://127.0.0.1:9/0", "AI_CACHE_SECONDS": "300", "MAX_REPLIES_PER_USER": "5"}
-WITHOUT_MONGODB = {"MONGODB_URL": "mongodb://127.0.0.1:9/"}
+WITHOUT_MONGODB = {"MONGODB_URL": "mongodb://127.0.0.1:9/", "IMPORT_MAX_MB": "0"}
 WITHOUT_POSTGRESQL = {"DATABASE_URL": "postgresql://nobody:secret@127.0.0.1:9/nothing"}
 # Few requests from one address, and no model. Each request of a Person has an address of its own.
 STRICT = WITHOUT_MODEL = APART | {
