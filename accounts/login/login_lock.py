@@ -31,8 +31,8 @@ MAX_FAILURES = 5
 WINDOW = timedelta(minutes=15)
 # An older attempt was not completed because its process died; it counts as failed.
 RUNNING_FOR = timedelta(seconds=20)
-# How long, in seconds, an attempt waits at most for the running ones (longer where requests may wait longer for stores),
-# and how often it polls. The interval grows, as a request may wait for PostgreSQL for several seconds in total.
+# How long, in seconds, an attempt waits at most for the running ones (longer with a longer STORE_TIMEOUT_SECONDS), and
+# how often it polls. The interval grows, as a request may wait for PostgreSQL for several seconds in total.
 WAIT_SECONDS, POLL_SECONDS, LONGEST_POLL_SECONDS = 5, 0.05, 0.25
 
 _BEGIN = f"""

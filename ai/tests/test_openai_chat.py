@@ -131,7 +131,7 @@ def test_the_librarys_helpers_and_its_async_client_work(alice: Person) -> None:
             base_url=f"{alice.origin}/api/v1/openai/v1",
             api_key=alice.tokens["access_token"],
             default_headers=new_address(),
-            http_client=httpx2.AsyncClient(trust_env=False),
+            http_client=httpx2.AsyncClient(trust_env=False, timeout=60),
             max_retries=0,
         ) as client:
             stream: Any = await client.chat.completions.create(model="any", messages=[user("async")], stream=True)
@@ -341,7 +341,7 @@ def test_too_many_requests_of_an_address_have_openais_shape(web_with: Callable[.
 
 def test_the_end_of_a_key_ends_its_stream(alice: Person) -> None:
     made = alice.post("auth/api-keys", json={"name": "llm"}).json()
-    body = {"messages": [user("[[chunks=150]][[gap=0.1]]" + "word " * 150)], "stream": True}
+    body = {"messages": [user("[[chunks=600]][[gap=0.2]]" + "word " * 600)], "stream": True}
     with alice.signed_in(made["key"]) as api, api.stream("POST", CHAT, json=body) as answer:
         lines = answer.iter_lines()
         assert json.loads(next(lines).removeprefix("data: "))["choices"][0]["delta"]["role"] == "assistant"
@@ -353,7 +353,9 @@ def test_the_end_of_a_key_ends_its_stream(alice: Person) -> None:
 def test_a_file_of_the_web_is_fetched_like_a_page() -> None:
     data = base64.b64decode(data_url().partition(",")[2])
     site = Site(lambda visit: visit.send(http(data, "image/png")))
-    fetcher = Fetcher(resolve=lambda *_: ["127.0.0.1"], is_allowed=lambda _: True, ports=frozenset({site.port}))
+    fetcher = Fetcher(
+        resolve=lambda *_: ["127.0.0.1"], is_allowed=lambda _: True, ports=frozenset({site.port}), max_seconds=120
+    )
     assert fetcher.download(f"http://pictures.example:{site.port}/a.png") == data
     with pytest.raises(PageRefused, match="Validation error"):
         replace(fetcher, max_bytes=len(data) - 1).download(f"http://pictures.example:{site.port}/a.png")

@@ -147,20 +147,20 @@ def test_a_failure_is_neither_kept_nor_shared(carol: Person, model_calls: ModelC
     assert len(model_calls(f"cache-{carol.id}")) == 3
 
 
-def test_a_blocked_answer_is_not_kept(carol: Person, model_calls: ModelCalls) -> None:
+def test_a_blocked_answer_is_not_kept(carol: Person, model_calls: ModelCalls, eventually: Eventually) -> None:
     prompt = f"[[block=answer]]blocked-{carol.id}"
     for _ in range(2):
         assert carol.post("ai/complete", json={"prompt": prompt}).status_code == 422
         assert carol.post("ai/summarize", json={"text": prompt}).status_code == 422
     assert len(model_calls(f"blocked-{carol.id}")) == 4
-    assert keys_of(carol) == []
+    eventually(lambda: keys_of(carol) == [])  # the lock is given back after the answer
 
 
 def test_who_hangs_up_leaves_the_turn_to_the_next(
     carol: Person, model_calls: ModelCalls, eventually: Eventually
 ) -> None:
     marker = f"turn-{carol.id}"
-    body = {"prompt": f"[[chunks=20]][[gap=0.2]]{marker} " + "word " * 20}
+    body = {"prompt": f"[[chunks=20]][[gap=0.4]]{marker} " + "word " * 20}
     with ThreadPoolExecutor(1) as pool:
         with carol.stream("POST", "ai/complete", json=body, headers=EVENT_STREAM) as leader:
             events = read_events(leader.iter_lines())
@@ -213,24 +213,23 @@ def test_nothing_is_kept_unless_it_was_asked_for(alice: Person, model_calls: Mod
     assert keys_of(alice) == []
 
 
-def test_keys_hold_no_prompt_and_expire(carol: Person) -> None:
+def test_keys_hold_no_prompt_and_expire(carol: Person, eventually: Eventually) -> None:
     carol.post("ai/complete", json={"prompt": f"secret-{carol.id}"})
-    keys = keys_of(carol)
-    assert len(keys) == 2
+    keys = eventually(lambda: found if len(found := keys_of(carol)) == 2 else None)
     assert not any(b"secret" in key for key in keys)
     assert all(0 < redis_client().ttl(key) <= 300 for key in keys)
 
 
-def test_a_deleted_account_s_answers_are_gone(carol: Person) -> None:
+def test_a_deleted_account_s_answers_are_gone(carol: Person, eventually: Eventually) -> None:
     for number in range(3):
         carol.post("ai/complete", json={"prompt": f"number {number}"})
-    assert len(keys_of(carol)) == 4
+    eventually(lambda: len(keys_of(carol)) == 4)
     assert carol.delete("users/me").status_code == 204
     assert keys_of(carol) == []
     forget_answers(carol.id)
 
 
-def test_what_is_answered_after_the_deletion_is_not_kept(carol: Person) -> None:
+def test_what_is_answered_after_the_deletion_is_not_kept(carol: Person, eventually: Eventually) -> None:
     prompt = "[[chunks=20]][[gap=3]]" + "word " * 20
     with carol.stream("POST", "ai/complete", json={"prompt": prompt}, headers=EVENT_STREAM) as answer:
         events = read_events(answer.iter_lines())
@@ -238,4 +237,4 @@ def test_what_is_answered_after_the_deletion_is_not_kept(carol: Person) -> None:
         assert carol.delete("users/me").status_code == 204
         *_, (name, _) = events
     assert name == "error"
-    assert keys_of(carol) == []
+    eventually(lambda: keys_of(carol) == [])

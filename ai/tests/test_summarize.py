@@ -113,7 +113,8 @@ def test_a_long_text_is_read_in_parts_within_the_bound_and_no_word_is_left_out(
     for call in calls:
         assert estimate_tokens(sent(call)) + estimate_tokens(instruction(call)) + RESERVE <= MAX_TOKENS
         assert call["generation_config"]["maxOutputTokens"] == RESERVE
-        others = [other for other in calls if other["received_at"] <= call["received_at"] < other["ended_at"]]
+        # Before the last chunk is sent: the model notes the end of a call when its client may have begun the next one.
+        others = [other for other in calls if other["received_at"] <= call["received_at"] < other["chunk_times"][-1]]
         assert len(others) <= 4
 
     # The model echoes as much as its limit allows, so summaries of summaries were needed.
@@ -150,7 +151,7 @@ def test_a_million_characters_of_four_bytes_are_read(alice: Person, model_calls:
     paragraph = "[[say=short]] " + "😀" * 1984 + "\n\n"
     text = paragraph * 500
     assert len(text) == 1_000_000
-    answer = alice.post("ai/summarize", json={"text": text, "style": "headline"})
+    answer = alice.post("ai/summarize", json={"text": text, "style": "headline"}, timeout=600)
     assert (answer.status_code, answer.json()["source"]) == (200, {"kind": "text", "words": 1000})
     assert re.fullmatch(r"Echo: short(\n\nshort)+", answer.json()["summary"])
     answer = alice.post("ai/summarize", json={"text": text + "x"})
@@ -164,7 +165,7 @@ def test_the_smallest_window_will_do(
     carol = register("carol", web_with(**SMALL))
     text = f"[[say=s]] tiny{carol.id} ".ljust(80, "x") + "\n\n"
     wishes = {"style": "headline", "max_words": 2000, "language": "𞤀" * 40}
-    answer = carol.post("ai/summarize", json={"text": text * 20, **wishes})
+    answer = carol.post("ai/summarize", json={"text": text * 20, **wishes}, timeout=600)
     assert (answer.status_code, answer.json()["source"]["words"]) == (200, 60), answer.text
     for call in model_calls(f"tiny{carol.id}"):
         assert estimate_tokens(sent(call)) + estimate_tokens(instruction(call)) <= 192
@@ -282,7 +283,9 @@ def test_a_conversation_is_summarized_for_its_owner(alice: Person, bob: Person, 
 def test_a_page_is_summarized(alice: Person, monkeypatch: pytest.MonkeyPatch, model_calls: ModelCalls) -> None:
     html = f"<html><head><title>News</title></head><body><p>page-{alice.id} tells of leases.</p></body></html>"
     site = Site(lambda visit: visit.send(http(html.encode(), "text/html")))
-    fetcher = Fetcher(resolve=lambda *_: ["127.0.0.1"], is_allowed=lambda _: True, ports=frozenset({site.port}))
+    fetcher = Fetcher(
+        resolve=lambda *_: ["127.0.0.1"], is_allowed=lambda _: True, ports=frozenset({site.port}), max_seconds=120
+    )
     # A server refuses pages of this machine, so the test calls the view in its own process.
     monkeypatch.setattr(queries, "fetch_page", fetcher.fetch)
     client = APIClient(headers={**new_address(), "Authorization": f"Bearer {alice.tokens['access_token']}"})

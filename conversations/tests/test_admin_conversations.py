@@ -316,7 +316,7 @@ def test_a_running_reply_is_told_with_its_process_and_attempt(
     own_mongo_url: str, start_web: Callable[..., WebServer]
 ) -> None:
     """Uses its own MongoDB, because other tests leave too many running replies for one page."""
-    web = start_web(MONGODB_URL=own_mongo_url, AI_TIMEOUT_SECONDS="120", IMPORT_MAX_MB="0")
+    web = start_web(MONGODB_URL=own_mongo_url, IMPORT_MAX_MB="0")
     with (
         pymongo.MongoClient[dict[str, Any]](own_mongo_url) as mongo,
         closing(Person(web.url, "carol")) as carol,
@@ -325,7 +325,7 @@ def test_a_running_reply_is_told_with_its_process_and_attempt(
         collection = mongo[settings.MONGODB_DB]["conversations"]
         idle, busy = carol.new_conversation(), carol.new_conversation(title="secret title")
         assert listed(staff) == []
-        mid = begin(carol, busy, "[[chunks=600]][[gap=0.1]]" + "secret words " * 600)
+        mid = begin(carol, busy, "[[chunks=600]][[gap=0.2]]" + "secret words " * 600)
         assert listed(staff) == [busy]
         stored = collection.find_one({"_id": busy})
         assert stored is not None

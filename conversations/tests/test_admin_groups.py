@@ -106,7 +106,8 @@ def test_no_link_of_a_page_leads_a_group_to_a_refusal(web_url: str, alice: Perso
                 kind = re.sub(
                     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{24}|\d+", "N", link.partition("?")[0]
                 )
-                if kind not in followed:
+                # What belongs to another test may be gone by now: then another link of its kind is followed.
+                if followed.get(kind, 404) == 404:
                     staff.headers.update(new_address())  # one address has a limit of requests
                     followed[kind] = staff.get(f"{web_url}{unescape(link)}").status_code
     assert len(followed) > 5

@@ -141,7 +141,8 @@ def test_the_summary_is_made_after_the_reply_and_has_its_own_ledger_row(
     carol: Person, model_calls: ModelCalls, eventually: Eventually
 ) -> None:
     conversation = carol.new_conversation(title="Titled")
-    store_exchanges(carol, conversation, 60)
+    first = f"{said(1)} {conversation}"  # summaries of other tests' conversations may still be written
+    store_messages(carol, conversation, [first, *(said(seq) for seq in range(2, 121))])
     marker = f"now-{conversation}"
     carol.say(conversation, marker)
     # More exchanges are left than three calls can summarize.
@@ -159,7 +160,7 @@ def test_the_summary_is_made_after_the_reply_and_has_its_own_ledger_row(
         f"{answered}:summary:{number}" for number in range(3)
     }
     chat = model_calls(marker)[0]
-    calls = [call for call in model_calls(f"User: {said(1)}\n") if call["received_at"] >= chat["ended_at"]]
+    calls = [call for call in model_calls(f"User: {first}\n") if call["received_at"] >= chat["ended_at"]]
     # The scripted model echoes, so each summary starts with the exchanges of the first summary.
     assert len(calls) == 3
     for call in calls:
@@ -171,7 +172,7 @@ def test_the_summary_is_made_after_the_reply_and_has_its_own_ledger_row(
     upto = int(re.findall(r"answer (\d+)", sent(calls[-1])[0][1])[-1])
     eventually(lambda: (summary := stored_summary(carol, conversation)) and summary["upto_seq"] == 2 * upto)
     summary = stored_summary(carol, conversation)["text"]
-    assert summary.startswith(f"Echo: Summary so far:\nEcho: Summary so far:\nEcho: User: {said(1)}")
+    assert summary.startswith(f"Echo: Summary so far:\nEcho: Summary so far:\nEcho: User: {first}")
     carol.say(conversation, f"{marker} again")
     follow_up = model_calls(f"{marker} again")[0]
     assert instruction(follow_up) == SUMMARY + summary
@@ -184,10 +185,11 @@ def test_a_title_of_a_long_answer_is_asked_for_within_the_window_too(
 ) -> None:
     conversation = carol.new_conversation()
     # Few characters, but many bytes, which the estimate counts.
-    carol.say(conversation, f"[[say={'😀' * 360}]]{conversation}")
+    carol.say(conversation, f"{conversation} [[say={'😀' * 360}]]")
     title = eventually(lambda: LedgerEntry.objects.filter(user_id=carol.id, purpose="title").first())
     eventually(lambda: LedgerEntry.objects.get(pk=title.pk).settled_at)
-    title_calls = [call for call in model_calls("😀" * 300) if instruction(call).startswith("Write a title")]
+    called = [call for call in model_calls("😀" * 300) if conversation in sent(call)[0][1]]
+    title_calls = [call for call in called if instruction(call).startswith("Write a title")]
     assert all(estimated(call) <= MAX_TOKENS - MAX_OUTPUT_TOKENS for call in title_calls)
     assert title_calls
 

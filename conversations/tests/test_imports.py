@@ -21,7 +21,6 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.tests.test_delete_account import documents_with
 from conftest import Person, assert_error, full_size
 from conversations.imports import run, services
 from conversations.imports.files import delete_file, save_file, stored_files
@@ -184,7 +183,7 @@ def test_the_same_file_at_the_same_time_gives_nothing_twice(alice: Person, event
     assert sum(each["counts"]["conversations"] for each in told) == 40
     assert [each["counts"]["conversations"] + each["counts"]["skipped"] for each in told] == [40] * 3
     assert len(listed(alice)) == 40
-    assert documents_with("c-1")
+    assert conversations().count_documents({"owner_id": alice.id}) == 40
 
 
 def test_an_account_has_three_unfinished_imports_at_most(alice: Person, web_url: str) -> None:
@@ -428,7 +427,7 @@ def test_an_import_ends_with_a_mongodb_that_is_slow_with_each_document(alice: Pe
         save_file(row.id, io.BytesIO(data))
         command = [sys.executable, "-m", "conversations.tests.importing_process", str(row.pk)]
         env = {**os.environ, "MONGODB_URL": mongodb, "STORE_TIMEOUT_SECONDS": "4.5"}
-        assert any(subprocess.run(command, env=env, timeout=120, check=False).returncode == 0 for _ in range(5))
+        assert any(subprocess.run(command, env=env, timeout=600, check=False).returncode == 0 for _ in range(5))
 
     row.save(force_insert=True)
     run(newest_first, os.environ["MONGODB_URL"])

@@ -194,7 +194,7 @@ def test_a_model_that_fails_once_answers_when_asked_again(alice: Person) -> None
 def test_a_model_that_hangs_is_503_after_the_timeout(
     start_web: StartWeb, model_calls: ModelCalls, web_url: str
 ) -> None:
-    web = start_web(AI_TIMEOUT_SECONDS="1", **APART)
+    web = start_web(AI_TIMEOUT_SECONDS="5", **APART)
     carol = Person(web.url, "carol")
     conversation = carol.new_conversation(title="Faults")
     content = f"[[hang=60]] hang-{carol.id}"
@@ -203,7 +203,7 @@ def test_a_model_that_hangs_is_503_after_the_timeout(
     assert reply["usage"] == {**NO_TOKENS, "input_tokens": tokens, "total_tokens": tokens, "estimated": True}
     assert ledger(carol) == [reply["usage"]]
     # The timeout limits the whole call, not the pause between two pieces.
-    slow = "[[chunks=40]][[gap=0.2]]" + "word " * 40
+    slow = "[[chunks=40]][[gap=0.4]]" + "word " * 40
     _, reply = failed_send(carol, conversation, slow, status=503, error=UNAVAILABLE)
     # On a slow machine the time is over before the first word.
     assert len(reply["content"]) < len("word " * 40)

@@ -118,7 +118,7 @@ def test_a_failure_is_told_and_keeps_the_earlier_answer_as_a_variant(alice: Pers
 def test_while_a_reply_is_written_it_is_409_and_names_it(alice: Person, conversation: str) -> None:
     first = alice.say(conversation, "one").json()
     path = f"chat/conversations/{conversation}/messages"
-    with alice.stream("POST", path, json={"content": "[[delay=20]]two"}, headers=EVENT_STREAM) as answer:
+    with alice.stream("POST", path, json={"content": "[[delay=120]]two"}, headers=EVENT_STREAM) as answer:
         events = read_events(answer.iter_lines())
         next(events)
         running = next(events)["data"]["model_message"]

@@ -117,7 +117,7 @@ def test_stop_before_the_first_token_answers_the_waiting_post(
     conversation = alice.new_conversation()
     path = f"chat/conversations/{conversation}/messages"
     marker = f"stop-{conversation}"
-    with alice.stream("POST", path, json={"content": f"[[delay=15]]{marker}"}, headers=EVENT_STREAM) as answer:
+    with alice.stream("POST", path, json={"content": f"[[delay=120]]{marker}"}, headers=EVENT_STREAM) as answer:
         events = read_events(answer.iter_lines())
         next(events)
         mid = next(events)["data"]["model_message"]["id"]
