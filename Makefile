@@ -26,6 +26,9 @@ PRODUCTION_LIKE := ENVIRONMENT=production JWT_SECRET=only-for-the-check-01234567
 	DATABASE_URL=postgresql://check:check@127.0.0.1:1/check MONGODB_URL=mongodb://127.0.0.1:1 \
 	REDIS_URL=redis://127.0.0.1:1/0 GEMINI_API_KEY=check ALLOWED_HOSTS=chat.example.com PUBLIC_URL=https://chat.example.com
 
+# Without the compiled files, each command would compile the project again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run dev demo test faults browser-test other-browsers-test pooler-test older-test machines-test deploy-test kotlin-test sbom screenshots check check-types check-others docs bench bench-quick soak vendor clean install model browser node pooler older prometheus caddy kotlin

@@ -34,6 +34,7 @@ class AccountsConfig(AppConfig):
         )
         extent.register_stored("organization", extent.rows_in(Membership, "organization_id"))
         periodic.register(deletion.finish_deletions, seconds=60)
+        periodic.register(deletion.erase_late_writes_in_turn, seconds=60)
         sampling.register_backlog(deletion.measure_pending_deletions)
         periodic.register(login_lock.prune_login_attempts, seconds=600)
         periodic.register(open_calls.check_open_calls, seconds=open_calls.CHECK_SECONDS)

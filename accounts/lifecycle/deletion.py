@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import structlog
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -22,12 +23,14 @@ from accounts.organizations.members import leave_all_organizations
 from edgechat.errors import StoreUnavailable
 from edgechat.http.client_address import Caller
 from edgechat.metrics import catalog
+from edgechat.stores.redis import RedisError, redis_client
 
 logger = structlog.get_logger(__name__)
 
 RETRY_AFTER = timedelta(minutes=1)
 # How long a call may still write after a deletion, and the maximum number of accounts that are erased again.
 LATE_WRITES, LATE_WRITERS = timedelta(minutes=10), 200
+TURN_SECONDS = 50
 
 _erasers: list[Callable[[int], None]] = []
 
@@ -74,7 +77,6 @@ def finish_deletions() -> int:
             gone += 1
         else:
             User.objects.filter(pk=user_id).update(deletion_requested_at=timezone.now())
-    _erase_late_writes()
     return gone
 
 
@@ -84,12 +86,22 @@ def measure_pending_deletions() -> None:
     catalog.deletions_pending.labels("accounts").set(pending)
 
 
-def _erase_late_writes() -> None:
+def erase_late_writes() -> None:
     """Erase recently deleted accounts again, because a write may have reached a store after the deletion.
 
     The process of that write may have died, so no other code would find it.
     """
     erase_again(since=timezone.now() - LATE_WRITES, limit=LATE_WRITERS)
+
+
+def erase_late_writes_in_turn() -> None:
+    """The same, unless a process has begun it within the last TURN_SECONDS. Without Redis, each process does it."""
+    try:
+        is_first = redis_client().set(f"edgechat:late-writes:{settings.MONGODB_DB}", 1, nx=True, ex=TURN_SECONDS)
+    except RedisError:
+        is_first = True
+    if is_first:
+        erase_late_writes()
 
 
 def erase_again(*, since: datetime, limit: int | None = None) -> bool:

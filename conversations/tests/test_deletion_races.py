@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 from PIL import Image
 
 from accounts.lifecycle import deletion
-from accounts.lifecycle.deletion import delete_user, finish_deletions
+from accounts.lifecycle.deletion import delete_user, erase_late_writes, erase_late_writes_in_turn
 from accounts.login.sessions import start_session
 from accounts.models import Membership, Organization, User
 from accounts.organizations.invitations import invite
@@ -26,6 +27,8 @@ from conversations.todos import services as todos
 from edgechat.errors import NotAuthenticated
 from edgechat.http.client_address import Caller
 from edgechat.stores.mongo import MongoUnavailable
+from edgechat.tests.own_stores import OwnStores
+from edgechat.tests.web_settings import WITHOUT_REDIS
 from usage.ledger import services as ledger
 from usage.models import LedgerEntry
 
@@ -130,10 +133,27 @@ def test_what_came_after_all_is_erased_later(monkeypatch: pytest.MonkeyPatch) ->
 
     with monkeypatch.context() as patched:
         patched.setattr(deletion, "_erasers", [away])
-        finish_deletions()
-    finish_deletions()
+        erase_late_writes()
+    erase_late_writes()
     assert documents_with(user.pk) == []
     assert documents_with(other.pk)
+
+
+def test_late_writes_are_erased_by_one_process_at_a_time_and_by_each_without_redis(
+    own_stores: OwnStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = make_user()
+    erased: list[int] = []
+    delete(user)
+    monkeypatch.setattr(deletion, "_erasers", [erased.append])
+    for _ in range(2):
+        erase_late_writes_in_turn()
+    assert erased == [user.pk]
+    with monkeypatch.context() as patched:
+        patched.setattr(deletion, "redis_client", lambda: redis.Redis.from_url(WITHOUT_REDIS["REDIS_URL"]))
+        for _ in range(2):
+            erase_late_writes_in_turn()
+    assert erased == [user.pk] * 3
 
 
 def test_a_call_of_a_deleted_account_is_not_authenticated() -> None:
