@@ -6,6 +6,7 @@ forever.
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from typing import Any
@@ -77,11 +78,14 @@ class BoundedConnection(psycopg.Connection[Any]):
         return result
 
     def _give_up(self, seconds: float) -> None:
-        """Close the connection, and have the statement cancelled by a thread, because the request's time is over."""
-        cancellation = self.pgconn.cancel_conn()
+        """Give up the connection, which a thread cancels and closes, because the request's time is over.
+
+        The thread closes it last: PgBouncer finds the statement to cancel by the connection of its client.
+        """
+        abandoned, self.pgconn = self.pgconn, _closed_connection()
         self._closed = True
-        self.pgconn.finish()
-        threading.Thread(target=_cancel, args=(cancellation, seconds), daemon=True).start()
+        run = contextvars.copy_context().run
+        threading.Thread(target=run, args=(_cancel_and_close, abandoned, seconds), daemon=True).start()
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -102,8 +106,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
             super()._set_autocommit(autocommit)  # type: ignore[misc]
 
 
-def _cancel(cancellation: Any, seconds: float) -> None:
+def _closed_connection() -> Any:
+    """libpq's own form of a closed connection, for whoever still has the object of an abandoned one."""
+    connection = pq.PGconn.connect_start(b"closed")  # no valid settings, so libpq does not try to connect
+    connection.finish()
+    return connection
+
+
+def _cancel_and_close(abandoned: Any, seconds: float) -> None:
     try:
+        cancellation = abandoned.cancel_conn()
         cancellation.start()
         psycopg.waiting.wait_conn(
             psycopg.generators.cancel(cancellation), 0.1, timeout=CANCEL_SECONDS + store_time.allowance()
@@ -111,6 +123,8 @@ def _cancel(cancellation: Any, seconds: float) -> None:
     except (psycopg.Error, psycopg.errors._WaitTimeout) as error:
         logger.warning("database_does_not_answer", seconds=seconds, reason=repr(error))
         _trip()
+    finally:
+        abandoned.finish()
 
 
 def _wait_in_loop(gen: Any, fileno: int, seconds: float) -> Any:

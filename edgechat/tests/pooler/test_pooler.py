@@ -114,6 +114,22 @@ def test_a_pooler_that_is_gone_is_a_503_until_it_is_back(
     eventually(lambda: alice.get("users/me").status_code == 200)
 
 
+def test_a_statement_that_waits_for_a_lock_is_cancelled_through_it(
+    pooler: PgBouncer, start_web: StartWeb, register: Callable[..., Person], eventually: Callable[..., Any]
+) -> None:
+    web = start_web(workers=1, DATABASE_URL=pooler.url, DATABASE_POOLER="true", STORE_TIMEOUT_SECONDS="4.5")
+    alice = register("alice", web.url)
+    alice.timeout = 60
+    direct = os.environ["DATABASE_URL"]
+    with psycopg.connect(direct) as holder, psycopg.connect(direct, autocommit=True) as observer:
+        holder.execute("SELECT FROM accounts_user WHERE id = %s FOR NO KEY UPDATE", [alice.id])
+        assert alice.patch("users/me", json={"full_name": "Alice"}).status_code == 503
+        blocked = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
+        eventually(lambda: observer.execute(blocked, [holder.info.backend_pid]).fetchone() == (0,))
+        holder.rollback()
+    assert alice.get("users/me").json()["full_name"] != "Alice"
+
+
 def manage(pooler: PgBouncer, *command: str, **environment: str) -> str:
     """What a management command prints whose PostgreSQL is the pooler."""
     done = subprocess.run(
