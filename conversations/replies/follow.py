@@ -34,11 +34,10 @@ AFTER_HANDOVER_SECONDS = 0.1
 CLAIM_SECONDS = 0.05
 # The longest time that another process's pieces need to arrive here, if they arrive at all.
 CATCH_UP_SECONDS = 2.0
-# How long MongoDB may be away at the end of a reply before the caller that waits for it is answered 503, how often that
-# caller checks whether it is away, and for how long, and the longest time of one attempt to read the reply.
+# How long MongoDB may be away at the end of a reply before the caller that waits for it is answered 503, and how often
+# that caller checks whether it is away, and for how long.
 AWAY_SECONDS = 3.5
 CHECK_SECONDS, AWAY_LOOK_SECONDS = 2.0, 0.5
-READ_SECONDS = 1.5
 # Greater than every attempt: a follower at this position only receives the end.
 _BEYOND_ALL = 2**31
 
@@ -71,10 +70,13 @@ def wait_for_reply(key: ReplyKey, *, call: OpenCall) -> Exchange:
     Raises ConversationNotFound if deleted, what ended the call, and StoreUnavailable if MongoDB has been away for
     AWAY_SECONDS and the end cannot be stored or read; the reply continues.
     """
-    with waiting(), closing(Follower(key, call)) as follower:
+    # As long as any request reads from MongoDB: a shorter limit would take a slow MongoDB for one that is away.
+    longest = min(store_time.request_seconds(), store_time.BACKGROUND_SECONDS)
+    with waiting(), closing(Follower(key, call, look_seconds=CHECK_SECONDS)) as follower:
         while True:
             timeout = AWAY_LOOK_SECONDS if follower.away_seconds() else CHECK_SECONDS
-            found = follower.next(_BEYOND_ALL, 0, timeout=timeout)
+            with store_time.at_most(longest):
+                found = follower.next(_BEYOND_ALL, 0, timeout=timeout)
             if isinstance(found, Exchange):
                 return found
             if is_shutting_down():
@@ -86,9 +88,10 @@ def wait_for_reply(key: ReplyKey, *, call: OpenCall) -> Exchange:
 class Follower:
     """One follower's view: this process's own feed while it writes the reply, else a copy of the writer's feed."""
 
-    def __init__(self, key: ReplyKey, call: OpenCall) -> None:
+    def __init__(self, key: ReplyKey, call: OpenCall, *, look_seconds: float = LOOK_SECONDS) -> None:
         self._key = key
         self._call = call
+        self._longest_pause = look_seconds
         self._live: LiveReply | None = None
         self._copy: TextFeed | None = None
         self._look_at = 0.0
@@ -156,8 +159,7 @@ class Follower:
         """The stored exchange; None while MongoDB does not answer."""
         began = time.monotonic()
         try:
-            with store_time.at_most(READ_SECONDS):
-                exchange = find_exchange(self._key)
+            exchange = find_exchange(self._key)
         except StoreUnavailable:
             self._away_since = self._away_since or began
             return None
@@ -167,7 +169,7 @@ class Follower:
     def _look_seconds(self) -> float:
         if self._away_since is not None:
             return AWAY_LOOK_SECONDS
-        return LOOK_SECONDS if remote.is_healthy() else LOOK_SECONDS_WITHOUT_REDIS
+        return self._longest_pause if remote.is_healthy() else LOOK_SECONDS_WITHOUT_REDIS
 
 
 @dataclass(frozen=True)

@@ -114,21 +114,24 @@ def waiting(*, patience: float | None = None, counted: bool = False) -> Iterator
 
     Within the block this thread has no database connection and no turn to work: if requests kept them during a call to
     the model, ten conversations would block all others. A thread that had a turn waits for a new one, `patience`
-    seconds at most, before its next use of a store; a thread that uses no store again needs no turn. The request's
-    deadline moves by the time of the wait. A wait that is `counted` is part of the request's own time, as is the wait
-    for the turn after it. Raises RuntimeError in a transaction.
+    seconds at most, before its next use of a store; a thread that uses no store again needs no turn. Within the block
+    there is no deadline, and after it the request's deadline is later by the time of the wait. A wait that is `counted`
+    is part of the request's own time, as is the wait for the turn after it. Raises RuntimeError in a transaction.
     """
     had_turn = is_working()
     release_database()
     end_work()
-    began = time.monotonic()
+    began, deadline = time.monotonic(), store_time.deadline()
+    if not counted:
+        # Who waits for a reply reads a store meanwhile, long after the request's own time.
+        store_time.share_deadline(None)
     try:
         yield
     finally:
         if counted:
             patience = store_time.seconds_left()
-        else:
-            store_time.move_deadline(time.monotonic() - began)
+        elif deadline is not None:
+            store_time.share_deadline(deadline + time.monotonic() - began)
         if had_turn:
             store_time.owe_turn(functools.partial(begin_work, patience=patience))
 

@@ -91,7 +91,7 @@ def deadline() -> float | None:
 
 
 def share_deadline(of_request: float | None) -> None:
-    """Give this thread, which works for a request, that request's `deadline()`."""
+    """Make this the deadline of this thread, which works for the request; None for no deadline."""
     _here.deadline = of_request
 
 

@@ -81,6 +81,27 @@ def test_who_waits_has_neither_a_connection_nor_a_turn_and_takes_both_to_ask_aga
     assert is_free(one_turn)
 
 
+def test_a_wait_that_is_no_fault_is_left_out_of_the_request_s_time_once(one_turn: Turns) -> None:
+    def request() -> list[float | None]:
+        seen = [store_time.deadline()]
+        with waiting():
+            seen.append(store_time.deadline())
+            with waiting():
+                mongo.ping()
+        seen.append(store_time.deadline())
+        with waiting(counted=True):
+            seen.append(store_time.deadline())
+        return [*seen, store_time.deadline()]
+
+    began = time.monotonic()
+    before, within, after, counted, last = in_a_request(request)
+    assert within is None
+    assert before is not None
+    assert after is not None
+    assert before < after <= before + time.monotonic() - began
+    assert counted == last == after
+
+
 def test_a_request_that_gets_no_turn_again_is_told_so_when_a_store_is_slow(
     one_turn: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
