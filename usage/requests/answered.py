@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 
 from django.db import DatabaseError
@@ -18,7 +19,7 @@ from edgechat.stores import store_time
 from usage.requests.request_stream import AnsweredRequest
 from usage.requests.services import record_request
 
-# For a token that no view has read. The answer is ready, and may have taken the request's whole time.
+# The least time for a token that no view has read. The answer is ready, and may have taken the request's whole time.
 READ_SECONDS = 0.5
 
 
@@ -61,6 +62,7 @@ def _user_id(request: HttpRequest) -> int | None:
     """The user of a request. If no view was reached (unknown path, body too large), the token is read here."""
     state = state_of(request)
     if not state.token_checked and "HTTP_AUTHORIZATION" in request.META:
-        with suppress(NotAuthenticated, DatabaseError), store_time.at_most(READ_SECONDS):
+        left = store_time.request_seconds() - (time.monotonic() - state.began_at)
+        with suppress(NotAuthenticated, DatabaseError), store_time.at_most(max(left, READ_SECONDS)):
             authenticate_request(request)
     return state.authenticated_user_id
