@@ -32,6 +32,7 @@ from conversations.replies.follow import (
     stream_reply,
     wait_for_reply,
 )
+from conversations.replies.live import find_running
 from conversations.replies.shutdown import ShuttingDown
 from conversations.replies.start import NotLastExchange, regenerate_reply, send_message
 from conversations.replies.stop import stop_reply
@@ -48,7 +49,7 @@ from conversations.serializers import (
     message_body,
 )
 from conversations.services import GenerationInProgress, give_feedback
-from edgechat.errors import Invalid, PermissionDenied
+from edgechat.errors import Invalid, PermissionDenied, StoreUnavailable
 from edgechat.http.answer_bytes import page_of
 from edgechat.http.api_view import APIView
 from edgechat.http.bodies import Answer, NoContent
@@ -271,13 +272,20 @@ def _regenerate(request: AuthenticatedRequest, conversation_id: str, mid: str, *
 def _answer(key: ReplyKey, *, events: bool, running: bool, call: OpenCall) -> HttpResponseBase:
     """The exchange once its reply has ended, or the reply's events.
 
-    A reply that fails during this call is answered with an error and the exchange as `context`; one that failed in an
-    earlier call is returned as stored.
+    A reply that fails during this call is answered with an error and the exchange as `context`, and so is one whose end
+    cannot be stored now; one that failed in an earlier call is returned as stored.
     """
     call.reads(Reading(key.owner_id, key.conversation_id, organization_id=None))
     if events:
         return call.stream(stream_reply(key, call=call, first=opening_exchange(key)))
-    exchange = wait_for_reply(key, call=call)
+    try:
+        exchange = wait_for_reply(key, call=call)
+    except StoreUnavailable as error:
+        live = find_running(key.message_id)
+        if live is not None:
+            # Both messages are stored: a client without a key must not send its message again.
+            error.context = dict(exchange_body(live.exchange))
+        raise
     if running and exchange.model_message["status"] == "failed":
         failure = failure_of(exchange.model_message)
         failure.context = dict(exchange_body(exchange))

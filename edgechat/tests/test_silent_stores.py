@@ -197,7 +197,7 @@ def test_calls_of_each_kind_that_wait_for_slow_stores_again_and_again_end(
         for (method, path, _), (seconds, answer) in zip(calls, at_once(len(calls), ask), strict=True):
             print(f"with slow stores: {answer.status_code} after {seconds:.1f} s, {method} {path}")  # noqa: T201
             if answer.status_code == 503:
-                assert_error(answer, *AWAY)
+                assert answer.json()["code"] == "store_unavailable"
             else:
                 assert answer.status_code in (200, 201, 401, 404, 409), answer.text
 
@@ -218,8 +218,10 @@ def test_who_waits_for_a_reply_that_is_not_stored_is_answered_and_the_reply_come
         mid = alice.get(path).json()["messages"][1]["id"]
         stopping = pool.submit(alice.post, f"{path}/{mid}/stop")
         began = time.monotonic()
-        assert_error(waiting.result(), *AWAY)
+        answer = waiting.result()
         print(f"a send whose reply cannot be stored: 503 {time.monotonic() - began:.1f} s after its end")  # noqa: T201
+        assert_error(answer, *AWAY, context=answer.json()["context"])
+        assert [answer.json()["context"][key]["seq"] for key in ("user_message", "model_message")] == [1, 2]
         mongo.silent = False
         stopped = stopping.result().json()
     assert stopped["status"] == "stopped"
