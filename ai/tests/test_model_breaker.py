@@ -127,8 +127,9 @@ def test_failures_of_several_accounts_end_the_calls_of_all_until_one_is_answered
                 answered.set()
         for task in tasks:
             task.result()
+        # The others' failures after the answer may have opened it again, until one of these is a probe.
         for each in failing:
-            assert ask(each, "hello again").status_code == 200
+            eventually(lambda: ask(each, "hello again").status_code == 200)  # noqa: B023
 
 
 def test_answers_that_break_off_leave_the_breaker_closed(carol: Person) -> None:
