@@ -283,8 +283,9 @@ def test_a_number_of_any_size_does_not_end_the_file(alice: Person, eventually: E
         (b'{"a":[' + b"0," * 1_000_001 + b"0]}", "or a million values"),
         (b"PK\x03\x04 nothing", ".zip file is damaged"),
         (b"[\xff]", "not valid JSON"),
+        (b'[{"x": ' + b"9" * 1_000_000 + b"}]", "too large to be read"),
     ],
-    ids=["cut", "deep", "huge", "zip", "encoding"],
+    ids=["cut", "deep", "huge", "zip", "encoding", "digits"],
 )
 def test_a_file_that_cannot_be_read_says_why(alice: Person, eventually: Eventually, content: bytes, told: str) -> None:
     ended = imported(alice, eventually, content)

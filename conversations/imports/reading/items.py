@@ -13,6 +13,8 @@ from conversations.imports.reading.escapes import MendedEscapes
 
 # Of one entry. Its values are in memory together.
 MAX_CHARACTERS, MAX_VALUES, MAX_DEPTH = 32_000_000, 1_000_000, 100
+# Of a number. The time that Python takes to read one grows with the square of its digits: a million take 4 s.
+MAX_DIGITS = 10_000
 # The parser reads a text again from its beginning with each part of the file, so the parts of a long text grow.
 PART_BYTES, MAX_PART_BYTES = 64 * 1024, 16 * 1024**2
 
@@ -25,9 +27,9 @@ class BrokenFile(Exception):
     """The rest of the file cannot be read; the argument says why."""
 
 
-def accept_all_numbers() -> None:
-    """Let this process and thread read numbers with too many digits for Python. ijson crashes at one otherwise."""
-    sys.set_int_max_str_digits(0)
+def accept_long_numbers() -> None:
+    """Let this process and thread read numbers of up to MAX_DIGITS, and with any exponent."""
+    sys.set_int_max_str_digits(MAX_DIGITS)
     decimal.getcontext().traps[decimal.InvalidOperation] = False
 
 
@@ -59,15 +61,20 @@ def _events(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
     part = mended.read(size)
     while True:
         fault: Exception | None = None
+        reason = "not_json"
         try:
             parser.send(part) if part else parser.close()
         except (ijson.JSONError, ValueError) as error:
             fault = error
+        except SystemError as error:  # a number has more than MAX_DIGITS
+            fault, reason = error, "too_much_memory"
+            # ijson has appended it without a value, and reading that would crash the process.
+            del events[-1]
         size = PART_BYTES if events else min(2 * size, MAX_PART_BYTES)
         yield from events
         events.clear()
         if fault is not None:
-            raise BrokenFile("not_json") from fault
+            raise BrokenFile(reason) from fault
         if not part:
             return
         part = mended.read(size)

@@ -13,7 +13,7 @@ import msgspec
 
 from conversations.imports.reading import chatgpt, claude, edgechat
 from conversations.imports.reading.frames import PIECE_BYTES, Header, LeftOut, Message
-from conversations.imports.reading.items import BrokenFile, Refused, accept_all_numbers, read_items
+from conversations.imports.reading.items import BrokenFile, Refused, accept_long_numbers, read_items
 from conversations.imports.reading.values import Conversation, NotImported, Turn, mapping, words
 
 SOURCES = {"chatgpt": chatgpt, "claude": claude, "edgechat": edgechat}
@@ -35,7 +35,7 @@ def stream(arguments: dict[str, Any], file: IO[bytes]) -> Iterator[Frame]:
     `arguments` are `source` (a key of SOURCES, or None to tell each conversation by its fields) and the most characters
     of a `title`, an `instruction`, a `question` and the most bytes of an `answer`.
     """
-    accept_all_numbers()
+    accept_long_numbers()
     source, entries = arguments["source"], 0
     try:
         for part in _files(file):
