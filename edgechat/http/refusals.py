@@ -6,9 +6,10 @@ process loses the sums of the last seconds.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from typing import NamedTuple
+
+from django.utils import timezone
 
 # Beyond this number of different refusals, only their hours, statuses and reasons are counted, which are few.
 MAX_KINDS = 10_000
@@ -28,7 +29,7 @@ _counted: Counter[Refusal] = Counter()
 
 
 def count_refusal(status: int, reason: str, *, route: str = "", user_id: int | None = None) -> None:
-    _add(Refusal(int(time.time()) // 3600, status, reason, route, user_id), 1)
+    _add(Refusal(int(timezone.now().timestamp()) // 3600, status, reason, route, user_id), 1)
 
 
 def take_refusals() -> dict[Refusal, int]:

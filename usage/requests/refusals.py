@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -10,13 +11,16 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from edgechat.http.refusals import restore_refusals, take_refusals
+from edgechat.http.refusals import Refusal, restore_refusals, take_refusals
 from usage.models import EarlyRefusal
 
 logger = structlog.get_logger(__name__)
 
 STORE_SECONDS = 5
 DELETED_AT_A_TIME = 5000
+
+# One round at a time: a process must not end while another round has its sums.
+_storing = threading.Lock()
 
 # The refusals of deleted accounts are left out. All processes write in the same order, so they cannot deadlock.
 _ADD = """
@@ -40,9 +44,13 @@ _DELETE = """
 
 def store_refusals() -> None:
     """Add what this process has counted to the sums. On an error, what was counted is kept for the next call."""
-    refusals = take_refusals()
-    if not refusals:
-        return
+    with _storing:
+        refusals = take_refusals()
+        if refusals:
+            _store(refusals)
+
+
+def _store(refusals: dict[Refusal, int]) -> None:
     try:
         with connection.cursor() as cursor:
             cursor.execute(
