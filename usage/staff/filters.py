@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.admin import SimpleListFilter
 from django.db.models import Q, QuerySet
@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 from accounts.staff.filters import ValueFilter, is_id
 from usage.models import paid_model
-from usage.staff.reasons import REFUSALS, UNKNOWN, in_words, reasons_of
+from usage.staff.reasons import REFUSALS, UNKNOWN, USUAL_EARLY, in_words, reasons_of
 
 REFUSED = 429
 _CLASSES = {"failed": (400, 999), "4xx": (400, 499), "5xx": (500, 999)}
@@ -48,13 +48,12 @@ class ReasonFilter(SimpleListFilter):
     """By the code of the error, or by one of its limits: `?reason=budget_exceeded:user_month`."""
 
     title, parameter_name = "reason", "reason"
+    offered: ClassVar[tuple[str, ...]] = tuple(REFUSALS)
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        found = dict(REFUSALS)
         value = self.value()
-        if value is not None and value not in found:
-            found[value] = "Not recorded" if value == UNKNOWN else in_words(value)
-        return list(found.items())
+        found = self.offered if value is None or value in self.offered else (*self.offered, value)
+        return [(reason, "Not recorded" if reason == UNKNOWN else in_words(reason)) for reason in found]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
@@ -67,6 +66,8 @@ class ReasonFilter(SimpleListFilter):
 
 class EarlyReasonFilter(ReasonFilter):
     """The same for refusals that have no single records."""
+
+    offered = USUAL_EARLY
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()

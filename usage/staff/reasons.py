@@ -28,6 +28,20 @@ REFUSALS = {
 }
 # Refused before their user was checked: EarlyRefusal has them, and RequestRecord has not.
 EARLY = ("rate_limited:address", "rate_limited:simultaneous_requests", "rate_limited:connections")
+# What EarlyRefusal often has, for its filter.
+USUAL_EARLY = (
+    *EARLY,
+    "rate_limited:address_strict",
+    "not_authenticated",
+    "token_expired",
+    "token_revoked",
+    "invalid_credentials",
+    "login_locked",
+    "not_found",
+    "malformed_request:host",
+    "validation_error",
+    "store_unavailable:no_turn",
+)
 # What is no refusal, in words that are clearer than its code.
 _OTHERS = {
     "malformed_request:host": "Wrong host",
