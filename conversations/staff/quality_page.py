@@ -259,7 +259,8 @@ def _by_day(counts: Counts, chosen: Chosen) -> dict[str, Any]:
         else:
             by_models = [cell(of_day.get(model, 0), model=model, **days) for model in models]
             by_models += [f"{others:,}"] if has_others else []
-        whole = sum(of_day.values()) if counts.by_day is None else counts.by_day[day]
+        # MongoDB counts after the replies were read, and one of them may have been made again meanwhile.
+        whole = sum(of_day.values()) if counts.by_day is None else counts.by_day.get(day, 0)
         rows.append([str(day), *by_models, cell(whole, **days)])
     return {"headers": ["Day", *models, *(["Others"] if has_others else []), "All"], "rows": rows}
 
