@@ -60,7 +60,9 @@ def test_all_is_well_with_a_web_process_that_serves(
     start_web(workers=1, **own_stores.env)
     eventually(lambda: [each for each in Process.objects.all() if read_report(each.name)])
     code, rows, output = _doctor(**own_stores.env)
-    assert (code, {state for state, _ in rows.values()}) == (0, {"ok"}), output
+    # Other tests have connections to the same server, and files on the same disk.
+    shared = {"PostgreSQL connections", "Disk"}
+    assert (code, {state for name, (state, _) in rows.items() if name not in shared}) == (0, {"ok"}), output
     assert list(rows) == [
         "Environment",
         "JWT_SECRET",
@@ -98,7 +100,8 @@ def test_all_is_well_with_a_web_process_that_serves(
     )
     assert counted is not None
     assert 0 < int(counted[3]) < int(counted[1])
-    assert output.splitlines()[-1] == "No fault, warnings: 0."
+    warnings = [state for state, _ in rows.values()].count("warning")
+    assert output.splitlines()[-1] == f"No fault, warnings: {warnings}."
 
 
 def test_stores_that_are_not_there_are_faults_and_no_secret_is_told() -> None:

@@ -156,7 +156,7 @@ def test_old_sums_are_deleted() -> None:
         EarlyRefusal.objects.create(
             user=user, hour=_hour() - timedelta(days=age), status=429, reason="rate_limited:address", requests=1
         )
-    # The older one may be deleted by the tests of `prune_usage`, which run at the same time.
+    # Web processes delete the older one too.
     assert refusals.count_old_refusals(before=_hour() - timedelta(days=8)) >= 1
     list(refusals.delete_old_refusals(before=_hour() - timedelta(days=1000)))
     assert [row.hour for row in EarlyRefusal.objects.filter(user=user)] == [_hour() - timedelta(days=9)]
