@@ -61,6 +61,15 @@ _ACCOUNTS = (
     INSERT INTO usage_budget (user_id, period, token_limit)
     SELECT id, 'month', 1000 * (id %% 1000) FROM accounts_user WHERE email LIKE %(people)s AND id %% 10 = 0
     """,
+    # 140 in each hour of 90 days, of users and of nobody.
+    """
+    INSERT INTO usage_earlyrefusal (hour, status, reason, route, user_id, requests)
+    SELECT date_trunc('hour', now()) - hour * interval '1 hour', CASE kind WHEN 0 THEN 401 ELSE 429 END,
+           (ARRAY['not_authenticated', 'rate_limited:address'])[1 + least(kind, 1)], 'chat/conversations',
+           CASE WHEN kind > 0 THEN first + (hour * 139 + kind) %% 50000 END, 1 + hour %% 7
+      FROM generate_series(0, 2159) AS hour, generate_series(0, 139) AS kind,
+           (SELECT min(id) AS first FROM accounts_user WHERE email LIKE %(people)s) AS people
+    """,
 )
 # Links that change nothing, and lead to more rows rather than to one of many like it.
 _FOLLOWED = re.compile(r'href="((?:/admin/|\?)[^"#]*)"')

@@ -55,7 +55,8 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(
                         condition=models.Q(("user__isnull", False)), fields=["user", "-hour"], name="early_refusal_user"
-                    )
+                    ),
+                    models.Index(fields=["hour"], include=("reason", "requests"), name="early_refusal_sums"),
                 ],
                 "constraints": [
                     models.UniqueConstraint(

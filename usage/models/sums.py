@@ -101,7 +101,10 @@ class EarlyRefusal(models.Model):
                 fields=("hour", "status", "reason", "route", "user"), name="early_refusal_once", nulls_distinct=False
             ),
         )
-        indexes = (models.Index(fields=("user", "-hour"), name="early_refusal_user", condition=Q(user__isnull=False)),)
+        indexes = (
+            models.Index(fields=("user", "-hour"), name="early_refusal_user", condition=Q(user__isnull=False)),
+            models.Index(fields=("hour",), include=("reason", "requests"), name="early_refusal_sums"),
+        )
 
     def __str__(self) -> str:
         return f"{self.reason or self.status} at {self.hour:%Y-%m-%d %H}h"
