@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -116,7 +117,7 @@ def test_a_stream_of_requests_that_is_none_is_begun_anew(
 
 
 def test_a_kept_answer_that_is_none_is_made_anew(carol: Person, spoilt: redis.Redis, model_calls: ModelCalls) -> None:
-    prompt = f"kept-{carol.id}"
+    prompt = f"kept {uuid.uuid4().hex}"  # other tests' users have the same ids in other databases
     first = carol.post("ai/complete", json={"prompt": prompt}).json()
     [key] = list(spoilt.scan_iter(f"edgechat:ai:cache:{{{carol.id}}}:*"))
     foreign: list[Any] = ["", b"\xff\xfe", "[" * 100_000, "1", "null", "[]", "{}", '"text"', '{"text": 5}']
