@@ -316,8 +316,8 @@ def open_staff_call(request: HttpRequest) -> OpenCall:
     session = session_of(request)
     if session is None:
         raise SessionEnded
-    # The time of authentication is unknown here, so the call is checked again.
-    call = OpenCall(user_id=session.user_id, session_id=session.pk, since=-1.0)
+    # The session was checked after the request had arrived.
+    call = OpenCall(user_id=session.user_id, session_id=session.pk, since=state_of(request).began_at)
     _remember(call)
     return call
 
