@@ -120,7 +120,9 @@ def test_a_killed_worker_s_reply_is_begun_again_and_its_followers_are_told(alice
         events += followed
     final = alice.get(f"chat/conversations/{conversation}/messages/{mid}").json()
     assert final["status"] == "complete"
-    assert [told["event"] for told in events if told.get("event") in ("restart", "done")] == ["restart", "done"]
+    # Another test's process may take it over first, and be killed too.
+    *restarts, done = [told["event"] for told in events if told.get("event") in ("restart", "done")]
+    assert (set(restarts), done) == ({"restart"}, "done")
     assert text_of(events) == final["content"] == events[-1]["data"]["content"]
 
 
@@ -144,9 +146,9 @@ def test_sigterm_hands_a_long_reply_over_at_once(alice: Person, start_web: Start
     assert web.terminate()
     # The process gave its lease up; the take-over did not wait for its expiry.
     assert Process.objects.get(name=worker).leaving
-    eventually(lambda: len(ledger_attempts(mid)) == 2)
+    eventually(lambda: len(ledger_attempts(mid)) >= 2)
     stopped = alice.post(f"chat/conversations/{conversation}/messages/{mid}/stop").json()
-    assert (stopped["status"], len(ledger_attempts(mid))) == ("stopped", 2)
+    assert stopped["status"] == "stopped"
     eventually(lambda: all(entry.settled_at for entry in ledger_attempts(mid)))
 
 
@@ -324,11 +326,13 @@ def test_a_process_that_was_stopped_for_a_while_does_not_write_over_its_successo
         os.kill(pid, signal.SIGCONT)
     figure(f"a process stopped in mid reply: its reply complete elsewhere after {time.monotonic() - stopped_at:.1f} s")
     answer = alice.get(f"chat/conversations/{conversation}/messages/{mid}").json()
+    attempts = len(ledger_attempts(mid))
+    assert attempts >= 2
     eventually(lambda: "declared_dead" in web.log_text())
     # The process serves again, under another name, and its text of the reply was not stored.
     assert Api(web.url, token=alice.tokens["access_token"]).get("auth/me").status_code == 200
     assert alice.get(f"chat/conversations/{conversation}/messages/{mid}").json() == answer
-    assert len(ledger_attempts(mid)) == 2
+    assert len(ledger_attempts(mid)) == attempts
 
 
 def test_a_reply_that_cannot_be_taken_over_keeps_no_other_from_it(alice: Person, eventually: Eventually) -> None:
