@@ -4,7 +4,7 @@ PYTHON ?= python3
 LOCAL_MODEL ?= $(shell sed -n 's/^LOCAL_MODEL=//p' .env 2>/dev/null)
 MINUTES ?= 5
 # More than the number of cores, because most tests wait half of their time.
-TEST_WORKERS ?= 5
+TEST_WORKERS ?= 6
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -9,6 +9,7 @@ opens.
 
 import argparse
 import logging
+import os
 import signal
 import threading
 from pathlib import Path
@@ -17,6 +18,9 @@ USER = "edgechat"
 # The minimum that drivers accept. Iterations protect only passwords that can be guessed, and cost each new connection
 # time.
 SCRAM_ITERATIONS = 4096
+# In milliseconds. A statement that holds SecantusDB's lock waits for room in the cache of its storage engine, which old
+# snapshots keep full, and these belong to statements that wait for the lock. Now it fails instead, and all go on.
+MAX_WAIT_FOR_CACHE = 2000
 
 
 def main() -> None:
@@ -34,13 +38,14 @@ def main() -> None:
     from secantus import SecantusDBServer
     from secantus.auth import derive_credentials
 
+    os.environ["WIREDTIGER_CONFIG"] = f"cache_max_wait_ms={MAX_WAIT_FOR_CACHE}"
     server = SecantusDBServer(
         port=options.port,
         storage_path=options.storage_path,
         replica_set_name=None,  # a standalone server
         require_auth=True,
         enable_test_commands=False,
-        cache_size="256M",
+        cache_size="1G",
         sync_on_commit=options.durable,
     )
     password = options.password_file.read_text(encoding="utf-8").strip()
