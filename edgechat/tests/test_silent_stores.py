@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 from conftest import Api, Person, assert_error, at_once, new_address
 from conversations.tests.living_process import living_process
 from conversations.tests.test_faults import leave
+from conversations.transcript_repository import find_conversation
 from edgechat.local.web import WebServer
 from edgechat.tests.store_proxy import StoreProxy
 from usage.models import Process
@@ -202,6 +203,12 @@ def test_calls_of_each_kind_that_wait_for_slow_stores_again_and_again_end(
                 assert answer.status_code in (200, 201, 401, 404, 409), answer.text
 
 
+def is_free(person: Person, conversation: str) -> bool:
+    """Whether no process claims the conversation for a reply."""
+    stored = find_conversation(person.id, conversation)
+    return stored is not None and stored["reply"] is None
+
+
 def test_who_waits_for_a_reply_that_is_not_stored_is_answered_and_the_reply_comes_later(
     start_web: Callable[..., WebServer], mongo: StoreProxy, alice: Person, eventually: Callable[..., Any]
 ) -> None:
@@ -227,6 +234,7 @@ def test_who_waits_for_a_reply_that_is_not_stored_is_answered_and_the_reply_come
     assert stopped["status"] == "stopped"
     again = alice.post(path, json=body)
     assert (again.status_code, again.json()["model_message"]) == (200, stopped)
+    eventually(lambda: is_free(alice, conversation))
     # The same for a reply that another process has only claimed, and does not begin.
     body = {"content": "and on", "client_message_id": "twice"}
     body_hash = hashlib.sha256(json.dumps(["and on"]).encode()).hexdigest()

@@ -15,6 +15,7 @@ from conftest import Person
 from edgechat.local.web import WebServer
 from edgechat.metrics.tests.scrape import Scrape
 from edgechat.telemetry.tests.collector import collector
+from edgechat.tests.own_stores import OwnStores
 
 PROJECT = Path(__file__).parents[3]
 CHAT = "POST /api/v1/chat/conversations/"
@@ -65,10 +66,15 @@ def test_a_send_is_one_trace_with_its_stores_and_the_call_to_the_model(
 
 
 def test_while_the_collector_is_dead_or_hangs_no_spans_are_made_and_nothing_waits(
-    start_web: Callable[..., WebServer], eventually: Callable[[Callable[[], Any]], Any]
+    own_stores: OwnStores, start_web: Callable[..., WebServer], eventually: Callable[[Callable[[], Any]], Any]
 ) -> None:
+    # With its own stores, because other tests damage the shared ones, which the log tells with a traceback.
     with collector(dead=True) as server:
-        web = start_web(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{server.address}", SENTRY_DSN="http://key@127.0.0.1:9/1")
+        web = start_web(
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{server.address}",
+            SENTRY_DSN="http://key@127.0.0.1:9/1",
+            **own_stores.env,
+        )
         alice = Person(web.url, "alice")
 
         def away_from(fault: str, *, times: int) -> None:
