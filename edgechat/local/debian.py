@@ -78,6 +78,7 @@ def _download(package: str, *wanted: str) -> None:
     """Unpack the wanted packages into the folder of `package`."""
     with tempfile.TemporaryDirectory() as folder:
         _run("apt-get", "download", *wanted, folder=folder, package=package)
+        _PACKAGES.mkdir(parents=True, exist_ok=True)  # dpkg-deb makes only the last folder
         for file in Path(folder).glob("*.deb"):
             _run("dpkg-deb", "--extract", str(file), str(_PACKAGES / package), folder=folder, package=package)
 
