@@ -10,14 +10,14 @@ from django.urls import reverse_lazy
 from edgechat.settings.deployment import APP_NAME
 
 
-def _page(title: str, icon: str, model: str) -> dict[str, Any]:
-    """An entry of the sidebar; `model` is `app.model`. Shown to users who may see the page."""
+def _page(title: str, icon: str, model: str, view: str = "") -> dict[str, Any]:
+    """An entry of the sidebar, for users who may see `model` (`app.model`). `view`: another page than its list."""
     app, _, name = model.partition(".")
     permissions = [f"{app}.{action}_{name}" for action in ("view", "change")]
     return {
         "title": title,
         "icon": icon,
-        "link": reverse_lazy(f"admin:{app}_{name}_changelist"),
+        "link": reverse_lazy(f"admin:{view or f'{app}_{name}_changelist'}"),
         "permission": lambda request: any(map(request.user.has_perm, permissions)),
     }
 
@@ -42,7 +42,7 @@ UNFOLD = {
         "navigation": [
             {
                 "items": [
-                    {**_page("Dashboard", "monitoring", "usage.ledgerentry"), "link": reverse_lazy("admin:index")},
+                    _page("Dashboard", "monitoring", "usage.ledgerentry", "index"),
                     {
                         "title": "Find",
                         "icon": "search",
@@ -65,24 +65,20 @@ UNFOLD = {
             _section(
                 "Chat",
                 _page("Conversations", "chat", "conversations.conversation"),
-                {
-                    **_page("Quality of replies", "thumb_down", "conversations.conversation"),
-                    "link": reverse_lazy("admin:conversations_conversation_quality"),
-                },
+                _page(
+                    "Quality of replies",
+                    "thumb_down",
+                    "conversations.conversation",
+                    "conversations_conversation_quality",
+                ),
                 _page("Todos", "checklist", "conversations.todo"),
             ),
             _section(
                 "Usage",
                 _page("Hourly usage", "bar_chart", "usage.hourlyusage"),
                 _page("Requests", "swap_horiz", "usage.requestrecord"),
-                {
-                    **_page("Early refusals", "block", "usage.requestrecord"),
-                    "link": reverse_lazy("admin:usage_earlyrefusal_changelist"),
-                },
-                {
-                    **_page("Costs of users", "leaderboard", "usage.ledgerentry"),
-                    "link": reverse_lazy("admin:usage_ledgerentry_users"),
-                },
+                _page("Early refusals", "block", "usage.requestrecord", "usage_earlyrefusal_changelist"),
+                _page("Costs of users", "leaderboard", "usage.ledgerentry", "usage_ledgerentry_users"),
                 _page("Ledger entries", "receipt_long", "usage.ledgerentry"),
                 _page("Organization usage", "domain", "usage.organizationusage"),
                 _page("Daily traffic", "calendar_month", "usage.dailytraffic"),

@@ -107,9 +107,10 @@ if gevent.monkey.is_module_patched("socket"):
 DATABASES = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# In proportion to the time for the other stores, so that a slow machine needs one setting.
+REDIS_CONNECT_SECONDS = max(0.25, STORE_TIMEOUT_SECONDS / 18)
 _redis_options = {
-    # In proportion to the time for the other stores, so that a slow machine needs one setting.
-    "SOCKET_CONNECT_TIMEOUT": max(0.25, STORE_TIMEOUT_SECONDS / 18),
+    "SOCKET_CONNECT_TIMEOUT": REDIS_CONNECT_SECONDS,
     "SOCKET_TIMEOUT": max(0.5, STORE_TIMEOUT_SECONDS / 9),
     "CONNECTION_POOL_CLASS": "edgechat.stores.redis.ConnectionPool",
     "REDIS_CLIENT_CLASS": "edgechat.stores.redis.Client",

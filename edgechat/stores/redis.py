@@ -242,7 +242,7 @@ def blocking_redis_client() -> redis.Redis:
         _blocking_client = redis.Redis.from_url(
             settings.REDIS_URL,
             max_connections=1,
-            socket_connect_timeout=max(0.25, settings.STORE_TIMEOUT_SECONDS / 18),
+            socket_connect_timeout=settings.REDIS_CONNECT_SECONDS,
             socket_timeout=max(5.0, settings.STORE_TIMEOUT_SECONDS / 3),
             retry=Retry(NoBackoff(), 0),
         )

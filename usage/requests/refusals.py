@@ -13,11 +13,12 @@ from django.utils import timezone
 
 from edgechat.http.refusals import Refusal, restore_refusals, take_refusals
 from usage.models import EarlyRefusal
+from usage.requests.request_stream import MAX_REASON_CHARACTERS
+from usage.requests.services import delete_batches
 
 logger = structlog.get_logger(__name__)
 
 STORE_SECONDS = 5
-DELETED_AT_A_TIME = 5000
 
 # One round at a time: a process must not end while another round has its sums.
 _storing = threading.Lock()
@@ -58,7 +59,7 @@ def _store(refusals: dict[Refusal, int]) -> None:
                 {
                     "hours": [datetime.fromtimestamp(refusal.hour * 3600, UTC) for refusal in refusals],
                     "statuses": [refusal.status for refusal in refusals],
-                    "reasons": [refusal.reason[:60] for refusal in refusals],
+                    "reasons": [refusal.reason[:MAX_REASON_CHARACTERS] for refusal in refusals],
                     "routes": [refusal.route[:200] for refusal in refusals],
                     "user_ids": [refusal.user_id for refusal in refusals],
                     "requests": list(refusals.values()),
@@ -84,13 +85,7 @@ def prune_refusals() -> Iterator[int]:
 
 def delete_old_refusals(*, before: datetime) -> Iterator[int]:
     """Delete the sums of hours that began before `before`, one transaction per batch; yields its size."""
-    while True:
-        with connection.cursor() as cursor:
-            cursor.execute(_DELETE, [before, DELETED_AT_A_TIME])
-            deleted = cursor.rowcount
-        if not deleted:
-            return
-        yield deleted
+    yield from delete_batches(_DELETE, before=before)
 
 
 def count_old_refusals(*, before: datetime) -> int:

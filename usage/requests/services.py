@@ -183,10 +183,15 @@ def delete_old_requests(*, before: datetime, batch: int = DELETED_AT_A_TIME) -> 
     """
     # PostgreSQL's greatest() ignores NULL.
     RecorderPosition.objects.update(raw_since=Greatest("raw_since", Value(before)))
+    yield from delete_batches(statements.DELETE_BATCH, before=before, batch=batch)
+
+
+def delete_batches(statement: str, *, before: datetime, batch: int = DELETED_AT_A_TIME) -> Iterator[int]:
+    """Run a statement that deletes `batch` rows older than `before`, until none is left; yields how many each time."""
     while True:
         # A cursor for each batch: the connection may be returned to the pool between two of them.
         with connection.cursor() as cursor:
-            cursor.execute(statements.DELETE_BATCH, [before, batch])
+            cursor.execute(statement, [before, batch])
             deleted = cursor.rowcount
         if not deleted:
             return

@@ -69,12 +69,6 @@ class EarlyReasonFilter(ReasonFilter):
 
     offered = USUAL_EARLY
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        value = self.value()
-        if value is None:
-            return queryset
-        return queryset.none() if "\x00" in value else queryset.filter(reason__in=reasons_of(value))
-
 
 class SlowerFilter(SimpleListFilter):
     """By the shortest duration in milliseconds, for example `?slower=1000`; without long calls, as in the latency."""
